@@ -1,0 +1,319 @@
+"""What can be configured, and where each value came from.
+
+Values are read as Prefect reads its own: environment (``PREFECT_INTEGRATIONS_KODOSUMI_…``), a
+``.env`` file, ``prefect.toml`` or ``pyproject.toml``, the active profile, in that order.
+"""
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
+
+from prefect.settings.base import PrefectBaseSettings, build_settings_config
+from pydantic import Field, SecretStr, field_validator
+from pydantic_settings import SettingsConfigDict
+
+VERSION = version("kodosumi-prefect")
+MEBIBYTE = 1024 * 1024
+PREFIX = "PREFECT_INTEGRATIONS_KODOSUMI_"
+
+
+class Settings(PrefectBaseSettings):
+    """Everything that changes how kodosumi-prefect behaves.
+
+    Example:
+        ```bash
+        export PREFECT_INTEGRATIONS_KODOSUMI_DATABASE_URL=postgresql://app@db.internal/app
+        kodosumi-prefect config
+        ```
+    """
+
+    model_config: ClassVar[SettingsConfigDict] = build_settings_config(("integrations", "kodosumi"))
+
+    enabled: bool = Field(
+        default=True,
+        description="Record executions. Off, flows run as plain Prefect flows and nothing is kept.",
+    )
+    database_url: SecretStr | None = Field(
+        default=None,
+        description=(
+            "Postgres that keeps the event streams, as postgresql://user:password@host:port/name; "
+            "sslmode and passfile parameters are passed through. Unset, the embedded Postgres "
+            "that `kodosumi-prefect up` runs for data_dir is used."
+        ),
+    )
+    database_listen_url: SecretStr | None = Field(
+        default=None,
+        description=(
+            "A direct connection to the same database, for LISTEN. Set it when database_url goes "
+            "through a transaction pooler such as PgBouncer."
+        ),
+    )
+    database_schema: str = Field(
+        default="kodosumi",
+        description="Postgres schema that holds our tables; also the name of the NOTIFY channel.",
+    )
+    data_dir: Path = Field(
+        default=Path("~/.kodosumi-prefect"),
+        description=(
+            "Folder for the embedded Postgres, spill files and the addresses that "
+            "`kodosumi-prefect up` writes down for other processes."
+        ),
+    )
+    host: str = Field(
+        default="127.0.0.1",
+        description="Address the panel listens on. Only loopback addresses are accepted so far.",
+    )
+    port: int = Field(default=3370, description="Port the panel listens on.", ge=0, le=65535)
+    panel_url: str | None = Field(
+        default=None,
+        description=(
+            "Where people reach the panel, for links. Unset, the address that `up` wrote down."
+        ),
+    )
+    ray_address: str | None = Field(
+        default=None,
+        description=(
+            "Ray cluster that tasks run on: `auto` inside the cluster, `ray://head:10001` outside. "
+            "Unset, the cluster that `up` runs for data_dir."
+        ),
+    )
+    ray_local: bool = Field(
+        default=False,
+        description="Start a Ray of this process's own if no cluster is configured or recorded.",
+    )
+    flush_timeout: float = Field(
+        default=30.0,
+        description=(
+            "Seconds a flow waits at its end for its events to be stored. After that they stay in "
+            "a spill file, which the next process or `kodosumi-prefect spool replay` delivers."
+        ),
+        ge=0,
+    )
+    linger: float = Field(
+        default=0.002,
+        description="Seconds the spool client waits for more events before it sends a batch.",
+        ge=0,
+    )
+    buffer_bytes: int = Field(
+        default=64 * MEBIBYTE,
+        description="Bytes of undelivered events kept in memory before they spill to a file.",
+        ge=MEBIBYTE,
+    )
+    spill_bytes: int = Field(
+        default=1024 * MEBIBYTE,
+        description=(
+            "Bytes of undelivered events kept in a process's spill file. Past that, stdio events "
+            "are replaced by one event counting what is missing; main events are kept."
+        ),
+        ge=0,
+    )
+    heartbeat_interval: float = Field(
+        default=10.0,
+        description="Seconds between heartbeats of a process that runs an execution.",
+        gt=0,
+    )
+    heartbeat_timeout: float = Field(
+        default=25.0,
+        description="Seconds without a heartbeat after which a process counts as gone.",
+        gt=0,
+    )
+    reconcile_interval: float = Field(
+        default=2.0,
+        description="Seconds between looks at executions whose process may have gone.",
+        gt=0,
+    )
+    idle_connection: float = Field(
+        default=10.0,
+        description="Seconds after which a flow process gives an unused connection back.",
+        gt=0,
+    )
+    capture: bool = Field(
+        default=True,
+        description="Record print, stderr and logging of flows as stdout, stderr, debug events.",
+    )
+
+    @field_validator("database_schema")
+    @classmethod
+    def _plain_identifier(cls, value: str) -> str:
+        if not value.isidentifier() or not value.isascii() or len(value) > 40:
+            raise ValueError(
+                f"database_schema is {value!r}; use at most 40 ASCII letters, digits and _"
+            )
+        return value
+
+    @field_validator("data_dir")
+    @classmethod
+    def _absolute(cls, value: Path) -> Path:
+        return value.expanduser().absolute()
+
+    @property
+    def run_dir(self) -> Path:
+        """Folder where running services of this data dir write down their addresses."""
+        return self.data_dir / "run"
+
+    @property
+    def spool_dir(self) -> Path:
+        """Folder of spill files."""
+        return self.data_dir / "spool"
+
+    def carried(self) -> dict[str, Any]:
+        """What a task on another node needs of this process's settings, secrets included.
+
+        Travels as a call argument only: Ray's state API shows ``runtime_env`` to everybody.
+        """
+        values = self.model_dump(mode="json", context={"include_secrets": True})
+        values["database_url"] = database_url(self)
+        return values
+
+
+_override: ContextVar[Settings | None] = ContextVar("kodosumi_settings", default=None)
+_process: Settings | None = None
+
+
+def get_settings() -> Settings:
+    """The settings in force here: a surrounding ``use_settings``, else the process's own.
+
+    The process's own are read once; call ``reset_settings`` after changing the environment.
+    """
+    global _process
+    if (settings := _override.get()) is not None:
+        return settings
+    if _process is None:
+        _process = Settings()
+    return _process
+
+
+def reset_settings(settings: Settings | None = None) -> None:
+    """Read the process's settings anew at their next use, or make them ``settings``."""
+    global _process
+    _process = settings
+
+
+@contextmanager
+def use_settings(settings: Settings) -> Iterator[Settings]:
+    """Make ``settings`` the ones in force inside the block, in this context only."""
+    token = _override.set(settings)
+    try:
+        yield settings
+    finally:
+        _override.reset(token)
+
+
+def read_address(settings: Settings, service: str) -> dict[str, Any] | None:
+    """What the running service of this data dir wrote down about itself, or None.
+
+    Arguments:
+        service: ``postgres``, ``ray``, ``prefect`` or ``panel``.
+
+    Raises:
+        ValueError: the file is there and is not JSON.
+    """
+    path = settings.run_dir / f"{service}.json"
+    try:
+        text = path.read_text()
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        return None
+    try:
+        address: dict[str, Any] = json.loads(text)
+    except ValueError as exc:
+        raise ValueError(f"{path} is not JSON; delete it and start `up` again") from exc
+    return address
+
+
+def write_address(settings: Settings, service: str, address: dict[str, Any] | None) -> None:
+    """Write down (atomically, readable by this user only) or, with None, forget an address."""
+    path = settings.run_dir / f"{service}.json"
+    if address is None:
+        path.unlink(missing_ok=True)
+        return
+    settings.run_dir.mkdir(parents=True, exist_ok=True)
+    draft = path.with_suffix(f".{os.getpid()}.tmp")
+    draft.touch(mode=0o600)
+    draft.write_text(json.dumps(address))
+    draft.replace(path)
+
+
+def database_url(settings: Settings) -> str | None:
+    """The configured Postgres, else the embedded one recorded for the data dir, else None."""
+    if settings.database_url is not None:
+        return settings.database_url.get_secret_value()
+    recorded = read_address(settings, "postgres")
+    return str(recorded["url"]) if recorded else None
+
+
+def listen_url(settings: Settings) -> str | None:
+    """The connection to use for LISTEN: the direct one if configured, else ``database_url``."""
+    if settings.database_listen_url is not None:
+        return settings.database_listen_url.get_secret_value()
+    return database_url(settings)
+
+
+def panel_url(settings: Settings) -> str:
+    """Where people reach the panel: configured, recorded by ``up``, or host and port."""
+    if settings.panel_url:
+        return settings.panel_url.rstrip("/")
+    recorded = read_address(settings, "panel")
+    return str(recorded["url"]) if recorded else f"http://{settings.host}:{settings.port}"
+
+
+class Origin(NamedTuple):
+    """One setting in force: its ``value`` with secrets masked, and where it came from."""
+
+    name: str
+    value: str
+    source: str
+    description: str
+
+
+_SOURCES = {
+    "EnvFilterSettingsSource": "environment",
+    "FilteredDotEnvSettingsSource": ".env",
+    "PrefectTomlConfigSettingsSource": "prefect.toml",
+    "PyprojectTomlConfigSettingsSource": "pyproject.toml",
+    "ProfileSettingsTomlLoader": "profile",
+}
+
+
+def origins() -> list[Origin]:
+    """Every setting in force with the source it was read from, for ``kodosumi-prefect config``."""
+    settings = Settings()
+    model = Settings.model_config
+    sources = Settings.settings_customise_sources(
+        Settings,
+        *(_source(Settings) for _source in _base_sources(model)),
+    )
+    found: dict[str, str] = {}
+    for source in sources:
+        label = _SOURCES.get(type(source).__name__)
+        if label is None:
+            continue
+        for key in source():
+            name = key.lower().removeprefix(PREFIX.lower())
+            if name in Settings.model_fields:
+                found.setdefault(name, label)
+    rows = []
+    for name, field in Settings.model_fields.items():
+        value = getattr(settings, name)
+        rows.append(Origin(name, str(value), found.get(name, "default"), field.description or ""))
+    return rows
+
+
+def _base_sources(model: SettingsConfigDict) -> list[Any]:
+    from pydantic_settings import (
+        DotEnvSettingsSource,
+        EnvSettingsSource,
+        InitSettingsSource,
+        SecretsSettingsSource,
+    )
+
+    return [
+        lambda cls: InitSettingsSource(cls, {}),
+        EnvSettingsSource,
+        DotEnvSettingsSource,
+        SecretsSettingsSource,
+    ]
