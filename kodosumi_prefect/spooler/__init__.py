@@ -1,0 +1,1 @@
+"""Durable, ordered storage of events in Postgres."""

@@ -1,0 +1,619 @@
+"""The spool client: takes events in microseconds, delivers them from a thread of its own."""
+
+import atexit
+import logging
+import os
+import queue
+import random
+import threading
+import time
+import weakref
+from collections import deque
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+from uuid import UUID, uuid4, uuid5
+
+import psycopg
+
+from kodosumi_prefect.events import DROPPABLE_KINDS, Event, Kind
+from kodosumi_prefect.settings import Settings, database_url, get_settings
+from kodosumi_prefect.spooler import spill
+from kodosumi_prefect.spooler.batch import Batch, Header
+from kodosumi_prefect.spooler.spooler import ANSWER_TIMEOUT, GapError, ProtocolError, Spooler
+
+BATCH_EVENTS = 2000
+BATCH_BYTES = 4_000_000
+EVENT_BYTES = 120  # what an event costs beside its payload
+INBOX_SOFT = 100_000  # events waiting to be batched from which on emitters are slowed down
+INBOX_HARD = 200_000  # events waiting from which on stdio events are only counted
+LARGE = 10_000  # characters from which on a payload is counted on its own
+RETRY_FIRST = 0.05  # seconds
+RETRY_MOST = 2.0  # seconds
+THREAD_NAME = "kodosumi-spool"
+
+logger = logging.getLogger(__name__)
+
+
+class _Emitted(NamedTuple):
+    fid: str
+    event: Event
+    alive: bool | None = None
+
+
+class _Together(NamedTuple):
+    """Events that go into one transaction."""
+
+    fid: str
+    events: tuple[Event, ...]
+
+
+class _Frozen(NamedTuple):
+    """A delivery that waits in memory, and its size in bytes, about."""
+
+    delivery: list[Batch]
+    size: int
+
+
+class _Barrier:
+    """Comes out behind everything emitted before it; set when all of that is stored."""
+
+    def __init__(self) -> None:
+        self.passed = threading.Event()
+        self.stored = False
+
+
+class _SpillNow(_Barrier):
+    """Set when everything emitted before it is stored or in the spill file."""
+
+
+class _Connect(_Barrier):
+    """Set when the thread has a connection, or has found that there is none to be had."""
+
+
+class Rebase:
+    """Continues a writer under another id where the database was restored from a backup.
+
+    The new id follows from the old one, so that delivering the same batches twice stays harmless.
+    """
+
+    def __init__(self) -> None:
+        self._moved: dict[tuple[str, str], tuple[str, int]] = {}
+
+    def __call__(self, batch: Batch) -> Batch:
+        while (move := self._moved.get((batch.fid, batch.writer))) is not None:
+            writer, offset = move
+            batch = batch._replace(writer=writer, number=batch.number - offset)
+        return batch
+
+    def learn(self, gap: GapError) -> None:
+        writer = str(uuid5(UUID(gap.writer), f"{gap.fid}:{gap.number}"))
+        self._moved[(gap.fid, gap.writer)] = (writer, gap.number - 1)
+
+    def deliver(self, spooler: Spooler, batches: list[Batch]) -> None:
+        """Append, moving writers on until the database accepts them."""
+        while True:
+            try:
+                spooler.append([self(batch) for batch in batches])
+                return
+            except GapError as gap:
+                logger.warning("the database lacks earlier batches, it was restored: %s", gap)
+                self.learn(gap)
+
+
+class SpoolClient:
+    """Delivers the events of this process, in order, once, whatever happens to the database.
+
+    ``emit`` never waits for the database. During an outage everything goes to a spill file.
+
+    Arguments:
+        settings: where to deliver, and the bounds of memory and spill file.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._begin()
+        _all_clients.add(self)
+
+    def _begin(self) -> None:
+        """Start from nothing, as a new writer; in a forked child too."""
+        self._inbox: queue.SimpleQueue[_Emitted | _Together | _Barrier] = queue.SimpleQueue()
+        self._writer = str(uuid4())
+        self._numbers: dict[str, int] = {}
+        self._headers: dict[str, Header] = {}
+        self._live: set[str] = set()
+        self._missing: dict[str, int] = {}
+        self._large_lock = threading.Lock()
+        self._large = 0
+        self._queue: deque[_Frozen] = deque()  # comes behind what is in the spill file
+        self._queue_bytes = 0
+        self._cut = 0
+        self._acked = 0
+        self._barriers: deque[tuple[int, _Barrier]] = deque()
+        self._spill = spill.Spill(spill.folder(self.settings) / f"{self._writer}{spill.SUFFIX}")
+        self._disk_failed = False
+        self._rebase = Rebase()
+        self._spooler: Spooler | None = None
+        self._url: str | None = None
+        self._outage_since: float | None = None
+        self._gave_up = False
+        self._retry_at = 0.0
+        self._retry_delay = RETRY_FIRST
+        self._heartbeat_at = 0.0
+        self._orphans: Iterator[tuple[str, int]] | None = None
+        self._closing = False
+        self._start_lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+
+    # What any thread calls.
+
+    def emit(self, fid: str, event: Event, *, alive: bool | None = None) -> None:
+        """Take one event of an execution. Costs microseconds; never raises, never waits long.
+
+        Arguments:
+            fid: the execution.
+            alive: True if this process runs the execution and lives, False if it is done with it.
+        """
+        if not self.settings.enabled:
+            return
+        waiting = self._inbox.qsize()
+        size = len(event.payload)
+        watched = waiting > INBOX_SOFT or size > LARGE
+        if watched and self._is_flooded(waiting, size) and event.kind in DROPPABLE_KINDS:
+            self._missing[fid] = self._missing.get(fid, 0) + 1
+            self._count_large(-size)
+            return
+        self._inbox.put(_Emitted(fid, event, alive))
+        if self._thread is None:
+            self._start()
+
+    def emit_together(self, fid: str, events: tuple[Event, ...]) -> None:
+        """Take events that are stored in one transaction, so that nobody sees half of them."""
+        if not self.settings.enabled:
+            return
+        self._inbox.put(_Together(fid, events))
+        if self._thread is None:
+            self._start()
+
+    def describe(self, fid: str, header: Header) -> None:
+        """Say what is known of an execution; goes along with each of its batches."""
+        self._headers[fid] = header
+
+    def follow(self, fid: str) -> None:
+        """This process runs the execution: send heartbeats for it."""
+        self._live.add(fid)
+
+    def unfollow(self, fid: str) -> None:
+        """This process no longer runs the execution."""
+        self._live.discard(fid)
+
+    def hurry(self, timeout: float) -> None:
+        """Have a connection, and send without lingering from now on.
+
+        For code whose end nobody tells us: what it says is stored before its caller goes on.
+
+        Arguments:
+            timeout: most seconds to wait for the connection.
+        """
+        self.settings = self.settings.model_copy(update={"linger": 0.0})
+        if self._spooler is None and self._outage_since is None and self.settings.enabled:
+            barrier = _Connect()
+            self._inbox.put(barrier)
+            if self._thread is None:
+                self._start()
+            barrier.passed.wait(timeout)
+
+    def flush(self, timeout: float | None = None) -> bool:
+        """Wait until everything emitted so far is stored.
+
+        Arguments:
+            timeout: seconds; None means the setting ``flush_timeout``. During an outage in which
+                a flush gave up already, it is not waited again.
+
+        Returns:
+            False if it is not stored yet; then it is in the spill file, or will be.
+        """
+        if self._thread is None:
+            return not self.undelivered
+        if threading.current_thread() is self._thread:
+            return False
+        timeout = self.settings.flush_timeout if timeout is None else timeout
+        barrier = _Barrier()
+        self._inbox.put(barrier)
+        barrier.passed.wait(0.1 if self._gave_up else timeout)
+        if barrier.stored:
+            return True
+        if not self._gave_up and self._outage_since is not None:
+            self._gave_up = True
+            logger.warning(
+                "events could not be stored within %.1f s; they wait in %s for the next process "
+                "or `kodosumi-prefect spool replay`",
+                timeout,
+                self._spill.path,
+            )
+        spilled = _SpillNow()
+        self._inbox.put(spilled)
+        spilled.passed.wait(2.0)
+        return False
+
+    def close(self) -> None:
+        """Flush, or spill what cannot be flushed, and end the thread. The next emit starts anew."""
+        with self._start_lock:
+            thread = self._thread
+            if thread is None:
+                return
+        if thread.is_alive() and thread is not threading.current_thread():
+            self.flush(1.0 if self._outage_since is not None else None)
+            self._closing = True
+            spilled = _SpillNow()
+            self._inbox.put(spilled)
+            spilled.passed.wait(ANSWER_TIMEOUT + 1.0)
+            thread.join(1.0)
+        if self._spooler is not None and not thread.is_alive():
+            self._spooler.close()
+        self._thread = None
+        self._closing = False
+
+    @property
+    def connected(self) -> bool:
+        """Whether the last delivery succeeded, or none was needed yet."""
+        return self._outage_since is None
+
+    @property
+    def undelivered(self) -> int:
+        """Events and deliveries that are not stored yet, about."""
+        return self._inbox.qsize() + len(self._queue) + len(self._spill)
+
+    def after_fork(self) -> None:
+        """Forget what belongs to the parent process, which goes on delivering it."""
+        if self._spooler is not None:
+            self._spooler.abandon()
+        self._spill.abandon()
+        self._begin()
+
+    def _is_flooded(self, waiting: int, size: int) -> bool:
+        """Count a large payload, slow a flooding emitter down; True if it must be dropped."""
+        large = self._count_large(size)
+        if waiting <= INBOX_SOFT and large <= self.settings.buffer_bytes:
+            return False
+        time.sleep(0.001)  # lets the thread below catch up; far shorter than a network round trip
+        return self._inbox.qsize() > INBOX_HARD or large > 2 * self.settings.buffer_bytes
+
+    def _count_large(self, size: int) -> int:
+        """Add to (or take from) the sum of large payloads in the inbox, and return it."""
+        with self._large_lock:
+            if abs(size) > LARGE:
+                self._large += size
+            return self._large
+
+    def _start(self) -> None:
+        with self._start_lock:
+            if self._thread is None:
+                # Known before it runs: it ends itself once it is not the client's thread any more.
+                self._thread = threading.Thread(target=self._run, name=THREAD_NAME, daemon=True)
+                try:
+                    self._thread.start()
+                except RuntimeError as exc:  # the interpreter shuts down
+                    self._thread = None
+                    logger.debug("no thread to deliver events: %s", exc)
+
+    # What the thread does.
+
+    def _run(self) -> None:
+        me = threading.current_thread()
+        while self._thread is me:
+            try:
+                self._round()
+                if self._closing and not self._work_left():
+                    return
+            except Exception:
+                logger.exception("the spool client goes on after an unexpected error")
+                time.sleep(RETRY_FIRST)
+
+    def _work_left(self) -> bool:
+        return bool(self._queue) or not self._inbox.empty()
+
+    def _round(self) -> None:
+        self._collect(self._patience())
+        self._deliver()
+        if self._outage_since is None:
+            self._beat()
+        if not self._queue and not self._spill and self._outage_since is None:
+            self._replay_orphans()
+            if self._spooler is not None:
+                self._spooler.close_if_idle(self.settings.idle_connection)
+
+    def _patience(self) -> float:
+        """Seconds to wait for the next event at most."""
+        if self._queue or self._spill:
+            return max(self._retry_at - time.monotonic(), 0.0)
+        wait = self.settings.idle_connection / 2
+        if self._live:
+            wait = min(wait, self._heartbeat_at - time.monotonic())
+        return max(wait, 0.001)
+
+    def _collect(self, patience: float) -> None:
+        """Cut what was emitted into deliveries, waiting up to ``patience`` for something."""
+        try:
+            item = self._inbox.get(timeout=patience) if patience else self._inbox.get_nowait()
+        except queue.Empty:
+            return
+        lingers = self._inbox.empty() and not self._closing and not isinstance(item, _Barrier)
+        if lingers and self.settings.linger:
+            time.sleep(self.settings.linger)
+        chosen: list[_Emitted] = []
+        size = 0
+        deliveries = 0
+        while True:
+            if isinstance(item, _Barrier):
+                self._store(chosen, size)
+                chosen, size = [], 0
+                self._hold(item)
+            elif isinstance(item, _Together):
+                chosen.extend(_Emitted(item.fid, event) for event in item.events)
+                size += sum(len(event.payload) + EVENT_BYTES for event in item.events)
+            else:
+                chosen.append(item)
+                weight = len(item.event.payload)
+                if weight > LARGE:
+                    self._count_large(-weight)
+                size += weight + EVENT_BYTES
+                if len(chosen) >= BATCH_EVENTS or size >= BATCH_BYTES:
+                    self._store(chosen, size)
+                    chosen, size = [], 0
+                    deliveries += 1
+                    # A healthy connection sends now; an outage empties the inbox first.
+                    if deliveries >= 4 and self._outage_since is None:
+                        break
+            try:
+                item = self._inbox.get_nowait()
+            except queue.Empty:
+                break
+        self._store(chosen, size)
+
+    def _hold(self, barrier: _Barrier) -> None:
+        if isinstance(barrier, _Connect):
+            try:
+                self._transport().connect()
+            except _OUTAGES as exc:
+                logger.debug("no connection ahead of need: %s", exc)
+            barrier.passed.set()
+        elif isinstance(barrier, _SpillNow):
+            if self._queue and (self._outage_since is not None or self._closing):
+                self._move_to_disk()
+            barrier.passed.set()
+        elif self._acked >= self._cut:
+            barrier.stored = True
+            barrier.passed.set()
+        else:
+            self._barriers.append((self._cut, barrier))
+
+    def _store(self, emitted: list[_Emitted], size: int) -> None:
+        """Freeze a delivery and queue it in memory, or on disk behind what is there."""
+        if not emitted and not self._missing:
+            return
+        delivery = self._freeze(emitted)
+        self._cut += 1
+        over = self._queue_bytes + size > self.settings.buffer_bytes
+        if (self._spill or over or self._outage_since is not None) and self._to_disk(
+            delivery, size
+        ):
+            return
+        if over:
+            delivery = _thin(delivery)
+            size = sum(len(e.payload) + EVENT_BYTES for batch in delivery for e in batch.events)
+        self._queue.append(_Frozen(delivery, size))
+        self._queue_bytes += size
+
+    def _freeze(self, emitted: list[_Emitted]) -> list[Batch]:
+        by_fid: dict[str, list[Event]] = {}
+        alive: dict[str, bool | None] = {}
+        for fid, event, lives in emitted:
+            by_fid.setdefault(fid, []).append(event)
+            alive[fid] = lives if lives is not None else alive.get(fid)
+        for fid in list(self._missing):
+            count = self._missing.pop(fid)
+            by_fid.setdefault(fid, []).append(_missing_event(count))
+            alive.setdefault(fid, None)
+        batches = []
+        for fid, events in by_fid.items():
+            number = self._numbers[fid] = self._numbers.get(fid, 0) + 1
+            header = self._headers.get(fid, Header())
+            lives = alive[fid]
+            if lives is None and fid in self._live:
+                lives = True
+            batches.append(Batch(fid, self._writer, number, header, events, lives))
+        return batches
+
+    def _to_disk(self, delivery: list[Batch], size: int) -> bool:
+        """Write a delivery to the spill file, behind the queue; False if the disk won't take it."""
+        if self._queue and not self._move_to_disk():
+            return False
+        if self._spill.size + size > self.settings.spill_bytes:
+            delivery = _thin(delivery)
+        return self._write(delivery)
+
+    def _move_to_disk(self) -> bool:
+        """Move the queue to the spill file, behind what is there; False if not all could be."""
+        while self._queue:
+            if not self._write(self._queue[0].delivery):
+                return False
+            self._queue_bytes -= self._queue.popleft().size
+        return True
+
+    def _write(self, delivery: list[Batch]) -> bool:
+        try:
+            self._spill.append(delivery)
+        except OSError as exc:
+            if not self._disk_failed:
+                self._disk_failed = True
+                logger.warning(
+                    "cannot write the spill file %s (%s); undelivered events stay in memory",
+                    self._spill.path,
+                    exc.strerror or exc,
+                )
+            return False
+        self._disk_failed = False
+        return True
+
+    def _deliver(self) -> None:
+        """Send what waits, oldest first, until all is stored or the database fails."""
+        while self._queue or self._spill:
+            if time.monotonic() < self._retry_at:
+                return
+            spilled = bool(self._spill)
+            try:
+                delivery = self._spill.peek() if spilled else self._queue[0].delivery
+                self._rebase.deliver(self._transport(), delivery)
+            except Exception as exc:
+                if not isinstance(exc, _OUTAGES):
+                    logger.exception("a delivery failed unexpectedly, it is tried again")
+                self._fail(exc)
+                return
+            if spilled:
+                self._spill.pop()
+            else:
+                self._queue_bytes -= self._queue.popleft().size
+            self._acked += 1
+            self._recovered()
+            while self._barriers and self._barriers[0][0] <= self._acked:
+                barrier = self._barriers.popleft()[1]
+                barrier.stored = True
+                barrier.passed.set()
+            if not self._inbox.empty():
+                return
+
+    def _fail(self, exc: Exception) -> None:
+        if self._outage_since is None:
+            self._outage_since = time.monotonic()
+            self._retry_delay = RETRY_FIRST
+            logger.warning(
+                "events cannot be stored now, flows go on: %s", " ".join(str(exc).split())
+            )
+        self._move_to_disk()
+        if isinstance(exc, _NoDatabaseError):
+            self._gave_up = True
+            while self._barriers:
+                self._barriers.popleft()[1].passed.set()
+        self._retry_at = time.monotonic() + self._retry_delay * random.uniform(0.8, 1.2)
+        self._retry_delay = min(self._retry_delay * 2, RETRY_MOST)
+
+    def _recovered(self) -> None:
+        if self._outage_since is None:
+            return
+        logger.info("events are stored again after %.1f s", time.monotonic() - self._outage_since)
+        self._outage_since = None
+        self._gave_up = False
+        self._retry_at = 0.0
+
+    def _transport(self) -> Spooler:
+        url = database_url(self.settings)
+        if url is None:
+            raise _NoDatabaseError(
+                "no Postgres is configured and none runs for "
+                f"{self.settings.data_dir}; set database_url or start `kodosumi-prefect up`"
+            )
+        if self._spooler is None or url != self._url:
+            if self._spooler is not None:
+                self._spooler.close()
+            self._spooler = Spooler(url, self.settings.database_schema)
+            self._url = url
+        return self._spooler
+
+    def _beat(self) -> None:
+        now = time.monotonic()
+        if not self._live or now < self._heartbeat_at:
+            return
+        self._heartbeat_at = now + self.settings.heartbeat_interval
+        try:
+            self._transport().heartbeat(sorted(self._live))
+        except _OUTAGES as exc:
+            logger.debug("a heartbeat could not be stored: %s", exc)
+
+    def _replay_orphans(self) -> None:
+        """Deliver what ended processes left, as long as this one has nothing to say."""
+        if self._spooler is None:
+            return
+        if self._orphans is None:
+            self._orphans = _replaying(self.settings, self._spooler)
+        try:
+            for _ in self._orphans:
+                if not self._inbox.empty():
+                    return
+        except _OUTAGES as exc:
+            logger.warning("a spill file could not be delivered, it stays: %s", exc)
+
+
+class _NoDatabaseError(Exception):
+    """There is no database to deliver to, and none is expected soon."""
+
+
+_OUTAGES = (psycopg.Error, ProtocolError, _NoDatabaseError, OSError)
+
+
+def replay_orphans(settings: Settings, spooler: Spooler) -> dict[str, int]:
+    """Deliver the spill files that ended processes left for this database.
+
+    Returns:
+        Deliveries by file. Delivering a file twice stores nothing twice.
+
+    Raises:
+        psycopg.Error: the database is away; undelivered files stay.
+    """
+    return dict(_replaying(settings, spooler))
+
+
+def _replaying(settings: Settings, spooler: Spooler) -> Iterator[tuple[str, int]]:
+    """The same step by step: yields a file and how many of its deliveries were stored so far."""
+    rebase = Rebase()
+    for path in spill.orphans(spill.folder(settings)):
+        for count in spill.replay(path, lambda batches: rebase.deliver(spooler, batches)):
+            yield str(path), count
+
+
+def _thin(delivery: list[Batch]) -> list[Batch]:
+    """The delivery without stdio events; one event in their place counts them."""
+    thinned = []
+    for batch in delivery:
+        kept = [event for event in batch.events if event.kind not in DROPPABLE_KINDS]
+        if count := len(batch.events) - len(kept):
+            kept.append(_missing_event(count))
+        thinned.append(batch._replace(events=kept))
+    return thinned
+
+
+def _missing_event(count: int) -> Event:
+    text = f"[{count:,} stdio events are missing here: they came faster than they could be kept]"
+    return Event(time.time(), Kind.STDERR, text, source=f'{{"missing":{count}}}')
+
+
+_all_clients: weakref.WeakSet[SpoolClient] = weakref.WeakSet()
+_clients: dict[tuple[Any, ...], SpoolClient] = {}
+_clients_lock = threading.Lock()
+
+
+def get_client(settings: Settings | None = None) -> SpoolClient:
+    """This process's client for the configured database; made at first use, starts no thread."""
+    settings = settings or get_settings()
+    secret = settings.database_url.get_secret_value() if settings.database_url else None
+    key = (secret, settings.database_schema, settings.data_dir)
+    client = _clients.get(key)
+    if client is None:
+        with _clients_lock:
+            client = _clients.setdefault(key, SpoolClient(settings))
+    return client
+
+
+def _close_all() -> None:
+    for client in list(_clients.values()):
+        client.close()
+
+
+def _after_fork() -> None:
+    global _clients_lock
+    _clients_lock = threading.Lock()
+    for client in list(_all_clients):
+        client.after_fork()
+
+
+atexit.register(_close_all)
+os.register_at_fork(after_in_child=_after_fork)

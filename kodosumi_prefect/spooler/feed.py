@@ -1,0 +1,327 @@
+"""The Feed: follows event streams live, for any number of subscribers, with one LISTEN."""
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Self
+from uuid import uuid4
+
+import psycopg
+from psycopg import sql
+
+from kodosumi_prefect.spooler.reader import Reader, StoredEvent, Tail
+from kodosumi_prefect.spooler.spooler import conninfo
+
+SWEEP = 1.0  # seconds between looks for a lost wake-up
+POLL = 0.5  # seconds between looks when notifications do not arrive
+RING_EVENTS = 2000  # events a topic keeps for its subscribers
+RING_CHARS = 2_000_000  # characters of payload a topic keeps
+PROBE_TIMEOUT = 2.0  # seconds a notification may take at start-up
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Reset:
+    """The subscriber's cursor lay beyond the stream's end (``last_seq``); it replays from 1."""
+
+    last_seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """The execution is over; ``seq`` is the terminal status."""
+
+    seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class Quiet:
+    """Nothing happened for a while; the connection is alive."""
+
+
+Item = StoredEvent | Reset | End | Quiet
+
+
+class _Topic:
+    """What the feed knows of one execution that has subscribers."""
+
+    def __init__(self, fid: str, tail: Tail) -> None:
+        self.fid = fid
+        self.seq = tail.last_seq
+        self.ended_seq = tail.ended_seq
+        self.subscribers = 0
+        self.dirty = False
+        self.pump: asyncio.Task[None] | None = None
+        self._ring: deque[StoredEvent] = deque()
+        self._chars = 0
+        self._pulse = asyncio.Event()
+
+    @property
+    def end(self) -> int:
+        """The last seq that subscribers get now."""
+        return self.seq if self.ended_seq is None else min(self.seq, self.ended_seq)
+
+    def extend(self, events: list[StoredEvent]) -> None:
+        for event in events:
+            self._ring.append(event)
+            self._chars += len(event.payload)
+        self.seq = events[-1].seq
+        while len(self._ring) > 1 and (len(self._ring) > RING_EVENTS or self._chars > RING_CHARS):
+            self._chars -= len(self._ring.popleft().payload)
+
+    def restart(self) -> None:
+        """Forget what was read: the stream is shorter than it was."""
+        self._ring.clear()
+        self._chars = 0
+        self.seq = 0
+
+    def behind(self, cursor: int) -> list[StoredEvent] | None:
+        """The events after ``cursor``, or None if the ring no longer reaches back so far."""
+        missing = self.seq - cursor
+        if missing > len(self._ring):
+            return None
+        return list(self._ring)[len(self._ring) - missing :] if missing > 0 else []
+
+    def announce(self) -> None:
+        self._pulse.set()
+        self._pulse = asyncio.Event()
+
+    @property
+    def pulse(self) -> asyncio.Event:
+        """Set at the next change; take it before looking, wait on it after."""
+        return self._pulse
+
+
+class Feed:
+    """Live event streams; an async context manager, used from one event loop.
+
+    A wake-up leads to one read, which all subscribers of that execution share. Once a second
+    one query looks for lost wake-ups. Subscribers hold a cursor, not a queue: a slow one reads
+    its own pages and costs no memory.
+
+    Arguments:
+        reader: reads for all subscribers.
+        listen_url: a direct connection, for LISTEN.
+    """
+
+    def __init__(self, reader: Reader, listen_url: str) -> None:
+        self._reader = reader
+        self._conninfo = conninfo(listen_url)
+        self._channel = reader.queries.schema
+        self._topics: dict[str, _Topic] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+        self._probes: dict[str, asyncio.Event] = {}
+        self.polling = True
+        self.connected = False
+
+    async def __aenter__(self) -> Self:
+        self._tasks = [
+            asyncio.create_task(self._listen(), name="kodosumi-feed-listen"),
+            asyncio.create_task(self._sweep(), name="kodosumi-feed-sweep"),
+        ]
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        pumps = [topic.pump for topic in self._topics.values() if topic.pump]
+        for task in [*self._tasks, *pumps]:
+            task.cancel()
+        await asyncio.gather(*self._tasks, *pumps, return_exceptions=True)
+
+    @property
+    def subscribers(self) -> int:
+        """How many streams are being followed."""
+        return sum(topic.subscribers for topic in self._topics.values())
+
+    async def subscribe(
+        self,
+        fid: str,
+        after: int = 0,
+        *,
+        kinds: Collection[str] | None = None,
+        quiet: float = 15.0,
+    ) -> AsyncIterator[Item]:
+        """The events of an execution behind ``after``, then live, ending with ``End``.
+
+        Arguments:
+            fid: an execution; one that is not there is waited for.
+            after: the last seq the subscriber has.
+            kinds: only these; None means all.
+            quiet: seconds of silence after which a ``Quiet`` comes.
+        """
+        async with self._topic(fid) as topic:
+            cursor = after
+            heard = time.monotonic()
+            while True:
+                pulse = topic.pulse
+                if cursor > topic.seq and await self._is_beyond(topic, cursor):
+                    yield Reset(topic.seq)
+                    cursor = 0
+                while cursor < topic.end:
+                    events, cursor = await self._next(topic, cursor, kinds)
+                    for event in events:
+                        heard = time.monotonic()
+                        yield event
+                if topic.ended_seq is not None and cursor >= topic.ended_seq:
+                    yield End(topic.ended_seq)
+                    return
+                wait = heard + quiet - time.monotonic()
+                try:
+                    await asyncio.wait_for(pulse.wait(), max(wait, 0))
+                except TimeoutError:
+                    heard = time.monotonic()
+                    yield Quiet()
+
+    async def _is_beyond(self, topic: _Topic, cursor: int) -> bool:
+        """Whether the stream really is shorter than a cursor, and not only our view of it."""
+        try:
+            tail = (await self._reader.tails([topic.fid])).get(topic.fid, Tail(0, None))
+        except psycopg.Error:
+            return False
+        return cursor > max(tail.last_seq, topic.seq)
+
+    async def _next(
+        self, topic: _Topic, cursor: int, kinds: Collection[str] | None
+    ) -> tuple[list[StoredEvent], int]:
+        """The next events a subscriber gets, and its cursor behind them."""
+        end = topic.end
+        ready = topic.behind(cursor)
+        if ready is not None:
+            chosen = [e for e in ready if e.seq <= end and (kinds is None or e.kind in kinds)]
+            return chosen, end
+        try:
+            page = await self._reader.page(
+                topic.fid, cursor, until=end, kinds=sorted(kinds) if kinds is not None else None
+            )
+        except psycopg.Error:
+            # The listener reports it; this subscriber's cursor stays where it is.
+            await asyncio.sleep(SWEEP)
+            return [], cursor
+        if page.more and page.events:
+            return page.events, page.events[-1].seq
+        return page.events, end
+
+    @asynccontextmanager
+    async def _topic(self, fid: str) -> AsyncIterator[_Topic]:
+        topic = self._topics.get(fid)
+        if topic is None:
+            tails = await self._reader.tails([fid])
+            topic = self._topics.setdefault(fid, _Topic(fid, tails.get(fid, Tail(0, None))))
+        topic.subscribers += 1
+        # What was committed between the read above and now had nobody to wake.
+        self._wake(topic)
+        try:
+            yield topic
+        finally:
+            topic.subscribers -= 1
+            if not topic.subscribers:
+                self._topics.pop(fid, None)
+                if topic.pump is not None:
+                    topic.pump.cancel()
+
+    def _wake(self, topic: _Topic) -> None:
+        topic.dirty = True
+        if topic.pump is None or topic.pump.done():
+            topic.pump = asyncio.create_task(self._pump(topic))
+
+    async def _pump(self, topic: _Topic) -> None:
+        """Read what is new of a topic, until no wake-up came meanwhile."""
+        while topic.dirty:
+            topic.dirty = False
+            try:
+                await self._read(topic)
+            except psycopg.Error:
+                return  # the listener reports it; the sweep comes back to this topic
+
+    async def _read(self, topic: _Topic) -> None:
+        tail = (await self._reader.tails([topic.fid])).get(topic.fid, Tail(0, None))
+        if tail.last_seq < topic.seq:
+            topic.restart()
+            topic.seq = tail.last_seq
+            topic.ended_seq = tail.ended_seq
+            topic.announce()
+        while topic.seq < tail.last_seq:
+            page = await self._reader.page(topic.fid, topic.seq, until=tail.last_seq)
+            if not page.events:
+                return  # its partition was dropped; there is nothing to say any more
+            topic.extend(page.events)
+            if not page.more:
+                topic.ended_seq = tail.ended_seq
+            topic.announce()
+        if topic.ended_seq != tail.ended_seq:
+            topic.ended_seq = tail.ended_seq
+            topic.announce()
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(POLL if self.polling else SWEEP)
+            if not self._topics:
+                continue
+            try:
+                tails = await self._reader.tails(list(self._topics))
+            except psycopg.Error:  # such as a table that is away while a backup is restored
+                continue
+            for fid, topic in list(self._topics.items()):
+                tail = tails.get(fid, Tail(0, None))
+                if (topic.seq, topic.ended_seq) != tail:
+                    self._wake(topic)
+
+    async def _listen(self) -> None:
+        delay = 0.2
+        while True:
+            try:
+                async with await psycopg.AsyncConnection.connect(
+                    self._conninfo, autocommit=True, prepare_threshold=None
+                ) as connection:
+                    await connection.execute(
+                        sql.SQL("LISTEN {}").format(sql.Identifier(self._channel))
+                    )
+                    delay = 0.2
+                    self.connected = True
+                    for topic in list(self._topics.values()):
+                        self._wake(topic)
+                    probe = asyncio.create_task(self._probe())
+                    try:
+                        async for note in connection.notifies():
+                            self._heard(note.payload)
+                    finally:
+                        probe.cancel()
+            except psycopg.OperationalError as exc:
+                if self.connected:
+                    logger.warning("lost the connection for LISTEN: %s", str(exc).strip())
+            self.connected = False
+            self.polling = True
+            await asyncio.sleep(delay)
+            delay = min(delay * 2, 5.0)
+
+    def _heard(self, payload: str) -> None:
+        if (probe := self._probes.get(payload)) is not None:
+            probe.set()
+        elif (topic := self._topics.get(payload)) is not None:
+            self._wake(topic)
+
+    async def _probe(self) -> None:
+        """Send ourselves a notification; without an answer, poll and say why."""
+        name = f"probe:{uuid4()}"
+        arrived = self._probes.setdefault(name, asyncio.Event())
+        try:
+            await self._reader.rows("notify", channel=self._channel, fids=[name])
+            await asyncio.wait_for(arrived.wait(), PROBE_TIMEOUT)
+        except TimeoutError:
+            logger.warning(
+                "notifications of %s do not arrive, probably because the connection goes through "
+                "a transaction pooler; polling every %s s. Set database_listen_url to a direct "
+                "connection.",
+                self._channel,
+                POLL,
+            )
+        except psycopg.OperationalError:
+            self.polling = True
+        else:
+            self.polling = False
+        finally:
+            self._probes.pop(name, None)

@@ -1,0 +1,209 @@
+-- name: read_instance
+-- The database's own id and the oldest writer protocol it accepts.
+SELECT id::text, oldest_writer FROM {schema}.instance;
+
+-- name: find_executions
+-- Internal ids of the executions of a batch, to lock them in one order everywhere.
+SELECT fid::text, id FROM {schema}.execution WHERE fid = ANY(%(fids)s::uuid[]) ORDER BY id;
+
+-- name: lock_execution
+-- Lock an execution and read what the next event depends on; the lock makes seq gap-free.
+SELECT e.id, e.last_seq, e.status, extract(epoch FROM e.state_ts)::float8 AS state_ts, e.attempt,
+    e.ended_seq, coalesce(w.last_batch, 0) AS last_batch, e.inputs IS NOT NULL AS has_inputs
+FROM {schema}.execution e
+LEFT JOIN {schema}.writer w ON w.execution_id = e.id AND w.writer_id = %(writer)s
+WHERE e.fid = %(fid)s
+FOR UPDATE OF e;
+
+-- name: create_execution
+-- Make the row of an execution that nobody has heard of.
+INSERT INTO {schema}.execution (fid) VALUES (%(fid)s) ON CONFLICT (fid) DO NOTHING RETURNING id;
+
+-- name: ensure_partitions
+-- Have the partition of this execution, and the next one ahead of need.
+SELECT {schema}.ensure_partition(%(id)s), {schema}.ensure_partition(%(id)s + 500);
+
+-- name: describe_execution
+-- Fill what is not known yet of an execution from a batch's header; never overwrite.
+UPDATE {schema}.execution SET
+    owner = coalesce(owner, %(owner)s),
+    flow_name = coalesce(flow_name, %(flow_name)s),
+    deployment_id = coalesce(deployment_id, %(deployment_id)s::uuid),
+    entry_point = coalesce(entry_point, %(entry_point)s),
+    app_url = coalesce(app_url, %(app_url)s),
+    summary = coalesce(summary, %(summary)s),
+    description = coalesce(description, %(description)s),
+    tags = coalesce(tags, %(tags)s::text[]),
+    author = coalesce(author, %(author)s),
+    organization = coalesce(organization, %(organization)s),
+    version = coalesce(version, %(version)s),
+    deprecated = coalesce(deprecated, %(deprecated)s),
+    changed = pg_current_xact_id()::text::bigint
+WHERE id = %(id)s;
+
+-- name: remember_process
+-- Which process runs the execution now, so that a dead one can be told from a slow one.
+UPDATE {schema}.execution SET process = %(process)s::jsonb WHERE id = %(id)s;
+
+-- name: mark_seen
+-- Which of these events are new: those that several reporters know are stored once.
+INSERT INTO {schema}.seen (execution_id, dedupe_key)
+SELECT %(id)s, key FROM unnest(%(keys)s::text[]) AS key
+ON CONFLICT DO NOTHING RETURNING dedupe_key;
+
+-- name: copy_events
+-- Store events; text format, which is written without a conversion per value.
+COPY {schema}.event (execution_id, seq, ts, kind, payload, attempt, source) FROM STDIN;
+
+-- name: finish_batch
+-- Book the batch and move last_seq; counts 0 if another transaction booked it meanwhile.
+WITH booked AS (
+    INSERT INTO {schema}.writer AS w (execution_id, writer_id, last_batch)
+    VALUES (%(id)s, %(writer)s, %(number)s)
+    ON CONFLICT (execution_id, writer_id) DO UPDATE SET last_batch = excluded.last_batch
+        WHERE w.last_batch = excluded.last_batch - 1
+    RETURNING 1
+)
+UPDATE {schema}.execution SET
+    last_seq = %(last_seq)s,
+    updated_at = now(),
+    heartbeat_at = CASE WHEN %(alive)s::boolean THEN now() WHEN NOT %(alive)s::boolean THEN NULL
+        ELSE heartbeat_at END
+WHERE id = %(id)s
+RETURNING (SELECT count(*) FROM booked) AS booked;
+
+-- name: project
+-- Carry what the events of a batch mean into the row, in the batch's own transaction.
+UPDATE {schema}.execution SET
+    status = coalesce(%(status)s, status),
+    state_type = coalesce(%(state_type)s, state_type),
+    state_name = coalesce(%(state_name)s, state_name),
+    state_ts = coalesce(to_timestamp(%(state_ts)s), state_ts),
+    attempt = greatest(attempt, %(attempt)s),
+    inputs = coalesce(inputs, %(inputs)s),
+    final = coalesce(%(final)s, CASE WHEN %(reopened)s::boolean THEN NULL ELSE final END),
+    final_attempt = coalesce(%(final_attempt)s,
+        CASE WHEN %(reopened)s::boolean THEN NULL ELSE final_attempt END),
+    error = coalesce(%(error)s, CASE WHEN %(reopened)s::boolean THEN NULL ELSE error END),
+    progress = coalesce(%(progress)s, progress),
+    started_at = coalesce(started_at, to_timestamp(%(started_at)s)),
+    ended_at = coalesce(to_timestamp(%(ended_at)s),
+        CASE WHEN %(reopened)s::boolean THEN NULL ELSE ended_at END),
+    ended_seq = coalesce(%(ended_seq)s, CASE WHEN %(reopened)s::boolean THEN NULL ELSE ended_seq END),
+    changed = CASE WHEN %(visible)s::boolean THEN pg_current_xact_id()::text::bigint ELSE changed END
+WHERE id = %(id)s;
+
+-- name: heartbeat
+-- The process of these executions is alive.
+UPDATE {schema}.execution SET heartbeat_at = now()
+WHERE fid = ANY(%(fids)s::uuid[]) AND status NOT IN ('finished', 'error');
+
+-- name: notify
+-- Wake the feeds of these executions; in a transaction of its own, after the commit.
+SELECT pg_notify(%(channel)s, fid) FROM unnest(%(fids)s::text[]) AS fid;
+
+-- name: status
+-- One execution as its row stands.
+SELECT *, fid::text AS fid, deployment_id::text AS deployment_id FROM {schema}.execution
+WHERE fid = %(fid)s;
+
+-- name: tail
+-- Where the streams of these executions stand.
+SELECT fid::text, last_seq, ended_seq FROM {schema}.execution WHERE fid = ANY(%(fids)s::uuid[]);
+
+-- name: page
+-- Events of one execution behind a cursor, at most `limit` of them and about 8 MB, the first whole.
+WITH chosen AS (
+    SELECT e.seq, e.ts, e.kind, e.payload, e.attempt, e.source
+    FROM {schema}.event e
+    WHERE e.execution_id = (SELECT id FROM {schema}.execution WHERE fid = %(fid)s)
+        AND e.seq > %(after)s
+        AND e.seq <= coalesce(%(until)s, 9223372036854775807)
+        AND (%(kinds)s::text[] IS NULL OR e.kind = ANY(%(kinds)s::text[]))
+    ORDER BY e.seq LIMIT %(limit)s
+),
+weighed AS (
+    SELECT *, sum(octet_length(payload)) OVER (ORDER BY seq) - octet_length(payload) AS before,
+        count(*) OVER () AS found
+    FROM chosen
+)
+SELECT seq, extract(epoch FROM ts)::float8 AS ts, kind, payload, attempt, source, found
+FROM weighed WHERE before < 8000000 ORDER BY seq;
+
+-- name: timeline
+-- Executions newest first, behind a cursor, optionally holding every word of a query.
+SELECT *, fid::text AS fid, deployment_id::text AS deployment_id FROM {schema}.execution e
+WHERE archived_at IS NULL
+    AND (%(before)s::uuid IS NULL
+        OR id < (SELECT id FROM {schema}.execution WHERE fid = %(before)s::uuid))
+    AND (%(words)s::text[] IS NULL OR NOT EXISTS (
+        SELECT FROM unnest(%(words)s::text[]) AS word
+        WHERE position(lower(word) IN lower(concat_ws(' ', e.fid::text, e.flow_name, e.summary,
+            e.status, e.owner, array_to_string(e.tags, ' '), e.inputs))) = 0))
+ORDER BY id DESC LIMIT %(limit)s;
+
+-- name: change_counter
+-- Everything changed by transactions older than this one is visible now; nothing older can come.
+SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS xmin,
+    pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS xmax;
+
+-- name: changes
+-- Executions changed since a counter, oldest change first, never cutting through one transaction.
+SELECT *, fid::text AS fid, deployment_id::text AS deployment_id FROM {schema}.execution e
+WHERE changed >= %(since)s
+    AND (archived_at IS NOT NULL OR %(words)s::text[] IS NULL OR NOT EXISTS (
+        SELECT FROM unnest(%(words)s::text[]) AS word
+        WHERE position(lower(word) IN lower(concat_ws(' ', e.fid::text, e.flow_name, e.summary,
+            e.status, e.owner, array_to_string(e.tags, ' '), e.inputs))) = 0))
+ORDER BY changed FETCH FIRST %(limit)s ROWS WITH TIES;
+
+-- name: live_executions
+-- Executions that are not over, for the reconciler; stale tells whether the process fell silent.
+SELECT id, fid::text, status, state_type, extract(epoch FROM state_ts)::float8 AS state_ts, attempt,
+    process, error IS NOT NULL AS has_error, extract(epoch FROM created_at)::float8 AS created_at,
+    heartbeat_at IS NULL OR heartbeat_at < now() - make_interval(secs => %(timeout)s) AS stale
+FROM {schema}.execution
+WHERE status IN ('starting', 'running', 'awaiting') AND id > %(after)s
+ORDER BY id LIMIT %(limit)s;
+
+-- name: report
+-- Executions that began in a span of time, for reports over many runs.
+SELECT fid::text, flow_name, summary, status, attempt, error,
+    extract(epoch FROM coalesce(started_at, created_at))::float8 AS started_at,
+    extract(epoch FROM ended_at)::float8 AS ended_at
+FROM {schema}.execution
+WHERE created_at >= to_timestamp(%(since)s) AND created_at < to_timestamp(%(until)s)
+ORDER BY id LIMIT %(limit)s;
+
+-- name: set_archived
+-- Hide executions from lists, or show them again; their events stay.
+UPDATE {schema}.execution SET
+    archived_at = CASE WHEN %(archived)s::boolean THEN coalesce(archived_at, now()) END,
+    changed = pg_current_xact_id()::text::bigint
+WHERE fid = ANY(%(fids)s::uuid[]) RETURNING fid::text;
+
+-- name: matching
+-- Which of these executions hold every word of a query and are not archived.
+SELECT fid::text FROM {schema}.execution e
+WHERE fid = ANY(%(fids)s::uuid[]) AND archived_at IS NULL
+    AND NOT EXISTS (
+        SELECT FROM unnest(%(words)s::text[]) AS word
+        WHERE position(lower(word) IN lower(concat_ws(' ', e.fid::text, e.flow_name, e.summary,
+            e.status, e.owner, array_to_string(e.tags, ' '), e.inputs))) = 0);
+
+-- name: latest
+-- The newest events of one execution before a seq, at most `limit` and about 8 MB, the last whole.
+WITH found AS (
+    SELECT seq, ts, kind, payload, attempt, source,
+        sum(octet_length(payload)) OVER (ORDER BY seq DESC) - octet_length(payload) AS behind
+    FROM {schema}.event
+    WHERE execution_id = (SELECT id FROM {schema}.execution WHERE fid = %(fid)s)
+        AND seq < %(before)s AND kind = ANY(%(kinds)s::text[])
+    ORDER BY seq DESC LIMIT %(limit)s
+)
+SELECT seq, extract(epoch FROM ts)::float8 AS ts, kind, payload, attempt, source
+FROM found WHERE behind < 8000000 ORDER BY seq;
+
+-- name: server
+-- That the database answers, and which version it is.
+SELECT current_setting('server_version') AS version;

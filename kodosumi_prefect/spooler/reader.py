@@ -1,0 +1,186 @@
+"""Reading executions and their events back."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Self
+
+import psycopg
+from psycopg.rows import dict_row
+from psycopg_pool import AsyncConnectionPool
+
+from kodosumi_prefect.spooler.spooler import conninfo
+from kodosumi_prefect.spooler.sql import Queries
+
+PAGE = 1000  # events read at once
+ALL = 2**31 - 1  # rows
+POOL_TIMEOUT = 4.0  # seconds to wait for a connection before the database counts as away
+
+
+class StoredEvent(NamedTuple):
+    """An event as it stands in the stream.
+
+    Attributes:
+        seq: 1 for an execution's first event, then without a gap.
+        ts: seconds since the epoch when it was recorded.
+        source: where it came from: ``task_run``, ``subflow``, ``node``, ``pid``; for a status
+            also ``state``; ``late`` if the execution was over already.
+    """
+
+    seq: int
+    ts: float
+    kind: str
+    payload: str
+    attempt: int
+    source: dict[str, Any] | None
+
+
+class Page(NamedTuple):
+    """Events behind a cursor; ``more`` tells whether reading on may bring further ones."""
+
+    events: list[StoredEvent]
+    more: bool
+
+
+class Tail(NamedTuple):
+    """Where a stream stands: its last seq, and the seq it ended with if it is over."""
+
+    last_seq: int
+    ended_seq: int | None
+
+
+class Reader:
+    """Reads through a small pool of connections; an async context manager.
+
+    Every method raises ``psycopg.OperationalError`` (or its subclass ``PoolTimeout``) when the
+    database is away.
+
+    Arguments:
+        url: libpq URL.
+        schema: where our tables are.
+        connections: most connections held at once.
+    """
+
+    def __init__(self, url: str, schema: str, connections: int = 6) -> None:
+        self.queries = Queries(schema)
+        self._pool: AsyncConnectionPool[psycopg.AsyncConnection[dict[str, Any]]] = (
+            AsyncConnectionPool(
+                conninfo(url),
+                kwargs={"autocommit": True, "prepare_threshold": None, "row_factory": dict_row},
+                min_size=1,
+                max_size=connections,
+                timeout=POOL_TIMEOUT,
+                reconnect_timeout=5.0,
+                open=False,
+                name="kodosumi-reader",
+            )
+        )
+
+    async def __aenter__(self) -> Self:
+        await self._pool.open()
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self._pool.close()
+
+    async def rows(self, name: str, **parameters: Any) -> list[dict[str, Any]]:
+        """All rows of the named query. A connection that went stale is tried once more."""
+        for last_try in (False, True):
+            async with self._pool.connection() as connection:
+                try:
+                    cursor = await connection.execute(self.queries[name], parameters)
+                    return await cursor.fetchall()
+                except psycopg.OperationalError:
+                    if last_try or not connection.broken:
+                        raise
+            await self._pool.check()
+        raise AssertionError("unreachable")
+
+    async def status(self, fid: str) -> dict[str, Any] | None:
+        """The row of an execution, or None if there is no such execution."""
+        found = await self.rows("status", fid=fid)
+        return found[0] if found else None
+
+    async def tails(self, fids: Sequence[str]) -> dict[str, Tail]:
+        """Where the streams of these executions stand; unknown ones are left out."""
+        found = await self.rows("tail", fids=list(fids))
+        return {row["fid"]: Tail(row["last_seq"], row["ended_seq"]) for row in found}
+
+    async def page(
+        self,
+        fid: str,
+        after: int = 0,
+        *,
+        until: int | None = None,
+        kinds: Sequence[str] | None = None,
+        limit: int = PAGE,
+    ) -> Page:
+        """Events with ``after < seq <= until``, at most ``limit`` and about 8 MB of them."""
+        found = await self.rows(
+            "page",
+            fid=fid,
+            after=after,
+            until=until,
+            kinds=list(kinds) if kinds is not None else None,
+            limit=limit,
+        )
+        count = found[0].pop("found") if found else 0
+        events = [
+            StoredEvent(r["seq"], r["ts"], r["kind"], r["payload"], r["attempt"], r["source"])
+            for r in found
+        ]
+        return Page(events, count == limit or count > len(events))
+
+    async def timeline(
+        self, *, query: str = "", before: str | None = None, limit: int = 10
+    ) -> list[dict[str, Any]]:
+        """Rows of executions that are not archived, newest first.
+
+        Arguments:
+            query: words that must all occur in fid, flow name, summary, status, owner, tags or
+                inputs, upper and lower case alike.
+            before: the last ``fid`` of the page before.
+        """
+        return await self.rows("timeline", words=query.split() or None, before=before, limit=limit)
+
+    async def changes(
+        self, since: int | None, *, query: str = "", limit: int = PAGE
+    ) -> tuple[list[dict[str, Any]], int]:
+        """Rows changed since a counter, and the counter to ask with the next time.
+
+        The counter is Postgres's own transaction horizon: a change that commits late is in the
+        answer after the commit, so none is missed; one may be seen twice. With ``since`` None,
+        or one from another database's future, there are no rows, only the counter.
+        """
+        counter = (await self.rows("change_counter"))[0]
+        if since is None or since > counter["xmax"]:
+            return [], counter["xmin"]
+        rows = await self.rows("changes", since=since, words=query.split() or None, limit=limit)
+        if len(rows) < limit:
+            return rows, counter["xmin"]
+        following = min(counter["xmin"], rows[-1]["changed"] + 1)
+        if following <= since:
+            # A long transaction holds the horizon back, so the next page would be this one again.
+            words = query.split() or None
+            return await self.rows("changes", since=since, words=words, limit=ALL), following
+        return rows, following
+
+    async def matching(self, fids: Sequence[str], query: str) -> set[str]:
+        """Which of these executions hold every word of ``query`` and are not archived."""
+        found = await self.rows("matching", fids=list(fids), words=query.split())
+        return {row["fid"] for row in found}
+
+    async def latest(
+        self, fid: str, before: int, *, kinds: Sequence[str], limit: int
+    ) -> list[StoredEvent]:
+        """The newest events with ``seq < before``, at most ``limit`` and about 8 MB, in order."""
+        found = await self.rows("latest", fid=fid, before=before, kinds=list(kinds), limit=limit)
+        return [StoredEvent(**row) for row in found]
+
+    async def live(
+        self, timeout: float, *, after: int = 0, limit: int = PAGE
+    ) -> list[dict[str, Any]]:
+        """Executions that are not over, oldest first, behind the internal id ``after``.
+
+        Arguments:
+            timeout: seconds without a heartbeat after which ``stale`` is true.
+        """
+        return await self.rows("live_executions", timeout=timeout, after=after, limit=limit)

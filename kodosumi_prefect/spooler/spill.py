@@ -1,0 +1,188 @@
+"""Spill files: undelivered batches on disk, in order, for the next process if need be."""
+
+import fcntl
+import hashlib
+import logging
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from kodosumi_prefect.settings import Settings
+from kodosumi_prefect.spooler.batch import Batch, pack, unpack
+
+SUFFIX = ".spool"
+DAMAGED = ".damaged"
+NEWBORN = 60.0  # seconds in which an empty spill file without a lock may be just being made
+
+logger = logging.getLogger(__name__)
+
+
+def folder(settings: Settings) -> Path:
+    """Where processes that write to the configured database keep their spill files.
+
+    One folder a database, so that a batch is never delivered to another one.
+    """
+    if settings.database_url is None:
+        target = f"embedded {settings.data_dir}"
+    else:
+        # Without user and password, which may be changed while files wait.
+        url = settings.database_url.get_secret_value()
+        target = url.rpartition("@")[2] if "@" in url else url
+    digest = hashlib.sha256(f"{target} {settings.database_schema}".encode()).hexdigest()
+    return settings.spool_dir / digest[:16]
+
+
+class Spill:
+    """A first-in-first-out file of deliveries, locked by the process that owns it.
+
+    Arguments:
+        path: the file; made when the first delivery is written, removed when the last was taken.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._fd: int | None = None
+        self._read_at = 0
+        self._size = 0
+        self._deliveries = 0
+        self._buffer = b""
+
+    def __len__(self) -> int:
+        return self._deliveries
+
+    @property
+    def size(self) -> int:
+        """Bytes not yet taken."""
+        return self._size - self._read_at
+
+    def append(self, batches: list[Batch]) -> None:
+        """Write one delivery behind the others.
+
+        Raises:
+            OSError: the disk is full or the folder cannot be written; nothing was added.
+        """
+        line = pack(batches)
+        fd = self._open()
+        try:
+            written = 0
+            while written < len(line):
+                written += os.pwrite(fd, line[written:], self._size + written)
+        except OSError:
+            os.ftruncate(fd, self._size)
+            raise
+        self._size += len(line)
+        self._deliveries += 1
+
+    def peek(self) -> list[Batch]:
+        """The oldest delivery; it stays until ``pop``."""
+        assert self._fd is not None
+        if not self._buffer:
+            self._buffer = _read_line(self._fd, self._read_at)
+        return unpack(self._buffer)
+
+    def pop(self) -> None:
+        """Drop the oldest delivery, which was delivered."""
+        assert self._fd is not None
+        if not self._buffer:
+            self._buffer = _read_line(self._fd, self._read_at)
+        self._read_at += len(self._buffer)
+        self._buffer = b""
+        self._deliveries -= 1
+        if not self._deliveries:
+            self.path.unlink(missing_ok=True)
+            self.abandon()
+
+    def abandon(self) -> None:
+        """Close the file and leave it as it is, without giving a parent process's lock back."""
+        if self._fd is not None:
+            os.close(self._fd)
+        self._fd = None
+        self._read_at = self._size = self._deliveries = 0
+        self._buffer = b""
+
+    def _open(self) -> int:
+        if self._fd is None:
+            self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            self._fd = fd
+        return self._fd
+
+
+def orphans(where: Path) -> Iterator[Path]:
+    """Spill files whose process has gone."""
+    if not where.is_dir():
+        return
+    for path in sorted(where.glob(f"*{SUFFIX}"), key=_modified):
+        try:
+            fd = os.open(path, os.O_RDWR)
+        except (FileNotFoundError, PermissionError):
+            continue
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            ended = os.fstat(fd).st_size > 0 or time.time() - _modified(path) > NEWBORN
+        except BlockingIOError:
+            continue
+        finally:
+            os.close(fd)
+        if ended:
+            yield path
+
+
+def replay(path: Path, deliver: Callable[[list[Batch]], None]) -> Iterator[int]:
+    """Deliver an orphaned spill file and remove it; yields how many deliveries were made so far.
+
+    A damaged last line, which a killed process may leave, is dropped: it was never complete. A
+    file that is damaged elsewhere is delivered as far as it can be read, and kept under another
+    name.
+
+    Raises:
+        Exception: what ``deliver`` raised; the file is left as it was, to be replayed again.
+    """
+    count = 0
+    damaged = False
+    with path.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return  # another process is at it
+        if not path.exists():
+            return
+        for line in file:
+            if not line.endswith(b"\n"):
+                break
+            try:
+                batches = unpack(line)
+            except ValueError as exc:
+                logger.warning("%s is damaged (%s); it is kept beside as %s", path, exc, DAMAGED)
+                damaged = True
+                continue
+            deliver(batches)
+            count += 1
+            yield count
+        if damaged:
+            path.replace(path.with_suffix(DAMAGED))
+        else:
+            path.unlink(missing_ok=True)
+
+
+def _modified(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
+
+
+def _read_line(fd: int, offset: int) -> bytes:
+    parts: list[bytes] = []
+    while True:
+        chunk = os.pread(fd, 1 << 20, offset)
+        end = chunk.find(b"\n")
+        if end >= 0:
+            parts.append(chunk[: end + 1])
+            return b"".join(parts)
+        if not chunk:
+            raise ValueError("a spill file ends in the middle of a delivery")
+        parts.append(chunk)
+        offset += len(chunk)

@@ -1,0 +1,429 @@
+"""The Spooler: makes batches of events durable and ordered, one transaction a delivery."""
+
+import time
+from collections.abc import Generator, Sequence
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any
+
+import orjson
+import psycopg
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from kodosumi_prefect.events import Event, Kind, Status, clean
+from kodosumi_prefect.spooler.batch import PROTOCOL, Batch, Header
+from kodosumi_prefect.spooler.projection import PROJECTED, Projection
+from kodosumi_prefect.spooler.sql import Queries
+
+# A connection that is gone must be noticed; what the URL says itself stands.
+CONNECTION_DEFAULTS: dict[str, Any] = {
+    "connect_timeout": 5,  # seconds
+    "keepalives_idle": 10,  # seconds
+    "keepalives_interval": 5,  # seconds
+    "keepalives_count": 3,
+    "tcp_user_timeout": 15_000,  # milliseconds
+    "application_name": "kodosumi-prefect",
+}
+PLACEHOLDER = "[an event of {size:,} characters that Postgres refused: {reason}]"
+ANSWER_TIMEOUT = 10.0  # seconds that a statement may go without an answer
+LATEST_TS = 4_000_000_000  # seconds since the epoch; a later timestamp is nonsense
+
+_Row = tuple[int, Event, bool]  # seq, event, whether it came after the end
+
+
+class GapError(Exception):
+    """The database expects an earlier batch of this writer: it was restored from a backup."""
+
+    def __init__(self, batch: Batch, last_batch: int) -> None:
+        super().__init__(
+            f"batch {batch.number} of writer {batch.writer} for execution {batch.fid} came after "
+            f"batch {last_batch}"
+        )
+        self.fid = batch.fid
+        self.writer = batch.writer
+        self.number = batch.number
+
+
+class ProtocolError(Exception):
+    """The database no longer takes this version's batches; an upgraded process can deliver them."""
+
+
+class _BookedMeanwhileError(Exception):
+    """Another delivery of the same batch got there first; what it stored counts."""
+
+
+def conninfo(url: str) -> str:
+    """``url`` with our connection defaults where it does not say otherwise."""
+    given = conninfo_to_dict(url)
+    return make_conninfo(url, **{k: v for k, v in CONNECTION_DEFAULTS.items() if k not in given})
+
+
+class Spooler:
+    """Appends batches to the event streams of a database. Used by one thread at a time.
+
+    Arguments:
+        url: libpq URL. Nothing here needs session state, so transaction pooling is fine.
+        schema: where our tables are.
+    """
+
+    def __init__(self, url: str, schema: str) -> None:
+        self._conninfo = conninfo(url)
+        self._queries = Queries(schema)
+        self._connection: psycopg.Connection[Any] | None = None
+        self._used = 0.0
+        self.instance: str | None = None
+
+    def append(self, batches: Sequence[Batch]) -> None:
+        """Store one delivery in one transaction, then wake the feeds.
+
+        A batch that was stored before is acknowledged without storing it again. An event that
+        Postgres refuses is replaced by a marked placeholder of the same kind, the rest is stored.
+
+        Raises:
+            psycopg.Error: nothing of the delivery is stored; it can be sent again.
+            GapError: nothing is stored; the writer has to continue under another id.
+            ProtocolError: nothing is stored; this version is too old for the database.
+        """
+        connection = self.connect()
+        try:
+            try:
+                self._transact(connection, batches, one_by_one=False)
+            except _MAY_BE_DATA as exc:
+                if isinstance(exc, psycopg.Error) and not _is_about_data(exc):
+                    raise
+                tidied = [_tidied(batch) for batch in batches]
+                self._transact(connection, tidied, one_by_one=True)
+            fids = list(dict.fromkeys(batch.fid for batch in batches if batch.events))
+            if fids:
+                connection.execute(
+                    self._queries["notify"], {"channel": self._queries.schema, "fids": fids}
+                )
+        except BaseException as exc:
+            if not isinstance(exc, GapError):
+                self.close()
+            raise
+        self._used = time.monotonic()
+
+    def heartbeat(self, fids: Sequence[str]) -> None:
+        """Say that the process of these executions is alive; does not count as use.
+
+        Raises:
+            psycopg.Error: it was not stored.
+        """
+        used = self._used
+        try:
+            self.connect().execute(self._queries["heartbeat"], {"fids": list(fids)})
+        except BaseException:
+            self.close()
+            raise
+        finally:
+            self._used = used
+
+    def close(self) -> None:
+        """Give the connection back; the next call opens another."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def close_if_idle(self, seconds: float) -> None:
+        """Give the connection back if it was not used for ``seconds``."""
+        if self._connection is not None and time.monotonic() - self._used > seconds:
+            self.close()
+
+    def abandon(self) -> None:
+        """Forget the connection without a word on its socket: after a fork it is the parent's."""
+        self._connection = None
+
+    def connect(self) -> psycopg.Connection[Any]:
+        """The open connection, made if there is none.
+
+        Raises:
+            psycopg.Error: the database is away, or its schema is not there.
+            ProtocolError: this version is too old for the database.
+        """
+        if self._connection is None or self._connection.closed:
+            connection = _Connection.connect(
+                self._conninfo, autocommit=True, prepare_threshold=None, row_factory=_plain_row
+            )
+            row = connection.execute(self._queries["read_instance"]).fetchone()
+            if row is None or row[1] > PROTOCOL:
+                connection.close()
+                raise ProtocolError(
+                    f"the database takes writer protocol {row[1] if row else '?'} and newer, this "
+                    f"process speaks {PROTOCOL}; upgrade kodosumi-prefect"
+                )
+            self.instance = row[0]
+            self._connection = connection
+            self._used = time.monotonic()
+        return self._connection
+
+    def _transact(
+        self, connection: psycopg.Connection[Any], batches: Sequence[Batch], one_by_one: bool
+    ) -> None:
+        while True:
+            try:
+                with connection.transaction(), connection.cursor() as cursor:
+                    for batch in self._in_lock_order(cursor, batches):
+                        self._append(cursor, batch, one_by_one)
+                return
+            except _BookedMeanwhileError:
+                continue
+
+    def _in_lock_order(
+        self, cursor: psycopg.Cursor[Any], batches: Sequence[Batch]
+    ) -> Sequence[Batch]:
+        """Known executions by id, then unknown ones by fid: the same order in every process."""
+        if len({batch.fid for batch in batches}) < 2:
+            return batches
+        cursor.execute(self._queries["find_executions"], {"fids": [batch.fid for batch in batches]})
+        ids = dict(cursor.fetchall())
+        return sorted(batches, key=lambda b: (b.fid not in ids, ids.get(b.fid, 0), b.fid, b.number))
+
+    def _append(self, cursor: psycopg.Cursor[Any], batch: Batch, one_by_one: bool) -> None:
+        names = {"fid": batch.fid, "writer": batch.writer}
+        row = cursor.execute(self._queries["lock_execution"], names).fetchone()
+        created = row is None
+        if row is None:
+            made = cursor.execute(self._queries["create_execution"], names).fetchone()
+            created = made is not None
+            row = cursor.execute(self._queries["lock_execution"], names).fetchone()
+            assert row is not None
+        execution, last_seq, status, state_ts, attempt, ended_seq, last_batch, _ = row
+        if batch.number <= last_batch:
+            return
+        if batch.number > last_batch + 1:
+            raise GapError(batch, last_batch)
+        if created:
+            cursor.execute(self._queries["ensure_partitions"], {"id": execution})
+        if created or any(event.kind == Kind.META for event in batch.events):
+            self._describe(cursor, execution, batch)
+        events = self._new_ones(cursor, execution, batch.events)
+        projection = Projection(status, state_ts, attempt, ended_seq)
+        rows = _numbered(events, last_seq, projection)
+        if one_by_one:
+            stored = self._copy_bisecting(cursor, execution, rows)
+            # Again, with the placeholders: what Postgres refused once it refuses in the row too.
+            projection = Projection(status, state_ts, attempt, ended_seq)
+            rows = _numbered([event for _, event, _ in stored], last_seq, projection)
+        elif rows:
+            self._copy(cursor, execution, rows)
+        booked = cursor.execute(
+            self._queries["finish_batch"],
+            {
+                "id": execution,
+                "writer": batch.writer,
+                "number": batch.number,
+                "last_seq": last_seq + len(rows),
+                "alive": batch.alive,
+            },
+        ).fetchone()
+        if booked is None or booked[0] != 1:
+            raise _BookedMeanwhileError
+        if projection.changed:
+            cursor.execute(self._queries["project"], projection.parameters() | {"id": execution})
+
+    def _describe(self, cursor: psycopg.Cursor[Any], execution: int, batch: Batch) -> None:
+        cursor.execute(
+            self._queries["describe_execution"],
+            dict.fromkeys(_DESCRIBED) | dict(batch.header) | {"id": execution},
+        )
+        if process := batch.header.get("process"):
+            cursor.execute(
+                self._queries["remember_process"],
+                {"id": execution, "process": orjson.dumps(process).decode()},
+            )
+
+    def _new_ones(
+        self, cursor: psycopg.Cursor[Any], execution: int, events: list[Event]
+    ) -> list[Event]:
+        keys = [event.dedupe for event in events if event.dedupe is not None]
+        if not keys:
+            return events
+        cursor.execute(self._queries["mark_seen"], {"id": execution, "keys": keys})
+        new = {key for (key,) in cursor.fetchall()}
+        kept = []
+        for event in events:
+            if event.dedupe is not None:
+                if event.dedupe not in new:
+                    continue
+                new.discard(event.dedupe)
+            kept.append(event)
+        return kept
+
+    def _copy(self, cursor: psycopg.Cursor[Any], execution: int, rows: list[_Row]) -> None:
+        data = "".join([_line(execution, seq, event, late) for seq, event, late in rows])
+        with cursor.copy(self._queries["copy_events"]) as copy:
+            copy.write(data.encode())
+
+    def _copy_bisecting(
+        self, cursor: psycopg.Cursor[Any], execution: int, rows: list[_Row]
+    ) -> list[_Row]:
+        """Store what Postgres takes; a placeholder stands in for each event that it refuses.
+
+        Returns:
+            The rows as they were stored.
+        """
+        if not rows:
+            return rows
+        try:
+            with cursor.connection.transaction():
+                self._copy(cursor, execution, rows)
+            return rows
+        except _MAY_BE_DATA as exc:
+            if isinstance(exc, psycopg.Error) and not _is_about_data(exc):
+                raise
+            if len(rows) == 1:
+                seq, event, late = rows[0]
+                placed = [(seq, _placeholder(event, exc), late)]
+                self._copy(cursor, execution, placed)
+                return placed
+            middle = len(rows) // 2
+            return [
+                *self._copy_bisecting(cursor, execution, rows[:middle]),
+                *self._copy_bisecting(cursor, execution, rows[middle:]),
+            ]
+
+
+_DESCRIBED = tuple(name for name in Header.__annotations__ if name != "process")
+
+
+_MAY_BE_DATA = (
+    psycopg.DataError,
+    psycopg.InternalError,
+    psycopg.errors.ProgramLimitExceeded,
+    ValueError,  # surrogates, a source that is no JSON
+    TypeError,  # surrogates in a state's message
+    OverflowError,  # a timestamp out of bounds
+)
+
+
+def _numbered(events: list[Event], last_seq: int, projection: Projection) -> list[_Row]:
+    """The events to store with their seq, and whether they came after the end."""
+    rows: list[_Row] = []
+    seq = last_seq
+    for event in events:
+        late = projection.ended_seq is not None
+        if event.kind in PROJECTED:
+            if not projection.take(event, seq + 1):
+                continue
+            late = late and projection.ended_seq is not None
+            late = late and projection.ended_seq != seq + 1
+        seq += 1
+        rows.append((seq, event, late))
+    return rows
+
+
+def _tidied(batch: Batch) -> Batch:
+    """The batch with storable text wherever a placeholder could not tell what it stands for."""
+    header: Any = {
+        name: [clean(tag) for tag in value]
+        if isinstance(value, list)
+        else clean(value)
+        if isinstance(value, str)
+        else value
+        for name, value in batch.header.items()
+    }
+    events = []
+    for event in batch.events:
+        state = event.state
+        if state is not None:
+            state = state._replace(name=clean(state.name), message=clean(state.message))
+        note = clean(event.note) if event.note is not None else None
+        dedupe = clean(event.dedupe) if event.dedupe is not None else None
+        events.append(event._replace(state=state, note=note, dedupe=dedupe))
+    return batch._replace(header=header, events=events)
+
+
+def _placeholder(event: Event, refused: Exception) -> Event:
+    """What stands in for an event that Postgres refused: of its kind, with the reason."""
+    lines = str(refused).splitlines() or [type(refused).__name__]
+    reason = lines[0].encode("ascii", "replace").decode()
+    text = PLACEHOLDER.format(size=len(event.payload), reason=reason)
+    return event._replace(
+        ts=event.ts if 0 <= event.ts < LATEST_TS else time.time(),
+        kind=_escape(clean(event.kind)),
+        payload=event.payload if event.payload in _STATUSES else text,
+        source='{"refused":true}',
+    )
+
+
+_STATUSES = frozenset(Status)
+
+
+class _Connection(psycopg.Connection[Any]):
+    """A connection that counts as lost when the server leaves a question unanswered for long.
+
+    A server that hangs keeps its sockets open; without this, our thread would hang with it.
+    """
+
+    def wait(self, gen: Generator[Any, Any, Any], *args: Any, **kwargs: Any) -> Any:
+        return super().wait(self._within(gen, ANSWER_TIMEOUT), *args, **kwargs)
+
+    def _within(self, gen: Generator[Any, Any, Any], seconds: float) -> Generator[Any, Any, Any]:
+        deadline = time.monotonic() + seconds
+        try:
+            wanted = next(gen)
+            while True:
+                ready = yield wanted
+                if ready:
+                    deadline = time.monotonic() + seconds
+                elif time.monotonic() > deadline:
+                    self.pgconn.finish()
+                    raise psycopg.OperationalError(f"no answer within {seconds:.0f} s")
+                wanted = gen.send(ready)
+        except StopIteration as done:
+            return done.value
+
+
+def _plain_row(cursor: psycopg.Cursor[Any]) -> Any:
+    return psycopg.rows.tuple_row(cursor)
+
+
+def _is_about_data(exc: psycopg.Error) -> bool:
+    """Whether a value is at fault (class 22, or more than a field can hold), not the database."""
+    return isinstance(exc, psycopg.DataError) or exc.sqlstate in ("XX000", "54000")
+
+
+def _line(execution: int, seq: int, event: Event, late: bool) -> str:
+    """One row in COPY's text format."""
+    source = event.source
+    if event.state is not None or late:
+        extra: dict[str, Any] = orjson.loads(source) if source else {}
+        if event.state is not None:
+            extra["state"] = dict(
+                zip(("id", "type", "name", "message"), event.state[:4], strict=True)
+            )
+        if late:
+            extra["late"] = True
+        source = orjson.dumps(extra).decode()
+    return (
+        f"{execution}\t{seq}\t{_timestamp(event.ts)}\t{event.kind}\t{_escape(event.payload)}\t"
+        f"{event.attempt}\t{_escape(source) if source else _NULL}\n"
+    )
+
+
+_NULL = r"\N"
+
+
+def _escape(text: str) -> str:
+    if "\\" in text:
+        text = text.replace("\\", "\\\\")
+    if "\n" in text:
+        text = text.replace("\n", "\\n")
+    if "\t" in text:
+        text = text.replace("\t", "\\t")
+    if "\r" in text:
+        text = text.replace("\r", "\\r")
+    return text
+
+
+def _timestamp(ts: float) -> str:
+    whole, micros = divmod(round(ts * 1_000_000), 1_000_000)
+    return f"{_second(whole)}.{micros:06d}+00"
+
+
+@lru_cache(maxsize=8)
+def _second(whole: int) -> str:
+    if not 0 <= whole < LATEST_TS:
+        raise ValueError(f"{whole} is no time in seconds since 1970")
+    return datetime.fromtimestamp(whole, UTC).strftime("%Y-%m-%d %H:%M:%S")

@@ -1,0 +1,154 @@
+"""What the spooler's tests share: batches, what is stored of them, and a line that can be cut."""
+
+import contextlib
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from uuid import uuid4
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.rows import dict_row
+
+from kodosumi_prefect.events import Event, Kind, State
+from kodosumi_prefect.spooler.batch import Batch, Header
+
+
+def fresh() -> str:
+    """A UUID nobody has used: an execution's, a writer's, a state's."""
+    return str(uuid4())
+
+
+def said(text: str, kind: str = Kind.STDOUT, **rest: Any) -> Event:
+    return Event(time.time(), kind, text, **rest)
+
+
+def entered(status: str, name: str, ts: float, attempt: int = 1, message: str = "") -> Event:
+    """The event of a Prefect state; ``ts`` is the state's own time."""
+    state = State(fresh(), name.upper(), name, message, ts)
+    return Event(ts, Kind.STATUS, status, attempt, dedupe=f"state:{state.id}", state=state)
+
+
+def batch(
+    fid: str,
+    *events: Event,
+    writer: str | None = None,
+    number: int = 1,
+    header: Header | None = None,
+    alive: bool | None = None,
+) -> Batch:
+    return Batch(fid, writer or fresh(), number, header or Header(), list(events), alive)
+
+
+def stored(url: str, fid: str, schema: str = "kodosumi") -> list[dict[str, Any]]:
+    """The events of an execution as they stand in the database, in order."""
+    query = f"""SELECT seq, kind, payload, v.attempt, source, extract(epoch FROM ts)::float8 AS ts
+        FROM {schema}.event v JOIN {schema}.execution x ON x.id = v.execution_id
+        WHERE x.fid = %s ORDER BY seq"""
+    with psycopg.connect(url, row_factory=dict_row) as connection:
+        return connection.execute(query, (fid,)).fetchall()
+
+
+def payloads(url: str, fid: str) -> list[str]:
+    return [event["payload"] for event in stored(url, fid)]
+
+
+def row(url: str, fid: str, schema: str = "kodosumi") -> dict[str, Any]:
+    """The row of an execution, which must be there."""
+    with psycopg.connect(url, row_factory=dict_row) as connection:
+        found = connection.execute(
+            f"SELECT * FROM {schema}.execution WHERE fid = %s", (fid,)
+        ).fetchone()
+    assert found is not None
+    return found
+
+
+def execute(url: str, query: str) -> None:
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(query)
+
+
+class Line:
+    """A TCP line to a Postgres, which can be cut, restored, and made to hang.
+
+    Attributes:
+        url: the database by way of the line.
+    """
+
+    def __init__(self, url: str) -> None:
+        given = conninfo_to_dict(url)
+        self._target = (str(given["host"]), int(str(given["port"])))
+        self._listener: socket.socket | None = None
+        self._ends: set[socket.socket] = set()
+        self._flows = threading.Event()
+        self._flows.set()
+        self._port = 0
+        self.restore()
+        self.url = make_conninfo(url, host="127.0.0.1", port=str(self._port))
+
+    @property
+    def connections(self) -> int:
+        """How many connections are open now."""
+        return len(self._ends) // 2
+
+    def restore(self) -> None:
+        """Accept connections again, on the same port."""
+        self._listener = socket.create_server(("127.0.0.1", self._port))
+        self._port = self._listener.getsockname()[1]
+        threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()
+
+    def cut(self) -> None:
+        """Break all connections and refuse new ones."""
+        if self._listener is not None:
+            with contextlib.suppress(OSError):
+                self._listener.shutdown(socket.SHUT_RDWR)
+            self._listener.close()
+            self._listener = None
+        for end in list(self._ends):
+            self._close(end)
+        self._flows.set()
+
+    def hang(self) -> None:
+        """Keep connections open and accept new ones, but carry nothing."""
+        self._flows.clear()
+
+    def resume(self) -> None:
+        """Carry on after ``hang``."""
+        self._flows.set()
+
+    def _accept(self, listener: socket.socket) -> None:
+        while True:
+            try:
+                near, _ = listener.accept()
+                far = socket.create_connection(self._target)
+            except OSError:
+                return
+            self._ends |= {near, far}
+            for source, sink in ((near, far), (far, near)):
+                threading.Thread(target=self._carry, args=(source, sink), daemon=True).start()
+
+    def _carry(self, source: socket.socket, sink: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                self._flows.wait()
+                sink.sendall(data)
+        self._close(source)
+        self._close(sink)
+
+    def _close(self, end: socket.socket) -> None:
+        self._ends.discard(end)
+        with contextlib.suppress(OSError):
+            end.shutdown(socket.SHUT_RDWR)
+        end.close()
+
+
+@contextmanager
+def line_to(url: str) -> Iterator[Line]:
+    line = Line(url)
+    try:
+        yield line
+    finally:
+        line.cut()

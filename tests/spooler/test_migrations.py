@@ -1,0 +1,198 @@
+"""The schema: brought up to date by anyone, once, and used with no more rights than needed."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from multiprocessing import get_context
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg.conninfo import make_conninfo
+from recording import batch, entered, execute, fresh, row, said, stored
+
+from kodosumi_prefect.spooler import migrate
+from kodosumi_prefect.spooler.embedded import EmbeddedPostgres
+from kodosumi_prefect.spooler.migrate import SchemaTooOldError
+from kodosumi_prefect.spooler.spooler import Spooler
+
+PASSWORD = "a password"
+
+
+@pytest.fixture
+def empty(postgres: EmbeddedPostgres) -> Iterator[str]:
+    """The URL of a database without our schema."""
+    name = f"empty_{fresh().replace('-', '')}"
+    execute(postgres.url, f"CREATE DATABASE {name} TEMPLATE template0")
+    yield make_conninfo(postgres.url, dbname=name)
+    execute(postgres.url, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def shape(url: str, schema: str) -> list[tuple[Any, ...]]:
+    """Tables, columns, indexes and functions, without the schema's name."""
+    with psycopg.connect(url) as connection:
+        columns = connection.execute(
+            "SELECT table_name, column_name, data_type, column_default, is_nullable"
+            " FROM information_schema.columns WHERE table_schema = %s ORDER BY 1, 2",
+            (schema,),
+        ).fetchall()
+        indexes = connection.execute(
+            "SELECT tablename, indexdef FROM pg_indexes WHERE schemaname = %s ORDER BY 1, 2",
+            (schema,),
+        ).fetchall()
+    return [tuple(str(cell).replace(schema, "S") for cell in found) for found in columns + indexes]
+
+
+def upgrade_in_a_process(url: str) -> str:
+    return migrate.upgrade(url, "kodosumi")
+
+
+def test_upgrading_twice_is_upgrading_once(empty: str) -> None:
+    assert migrate.current(empty, "kodosumi") is None
+    assert migrate.upgrade(empty, "kodosumi") == migrate.newest()
+    first = shape(empty, "kodosumi")
+    assert migrate.upgrade(empty, "kodosumi") == migrate.newest()
+    assert shape(empty, "kodosumi") == first
+    assert migrate.current(empty, "kodosumi") == migrate.newest()
+    migrate.require(empty, "kodosumi")
+
+
+def test_four_processes_may_upgrade_at_once(empty: str) -> None:
+    with get_context("spawn").Pool(4) as pool:
+        reached = pool.map(upgrade_in_a_process, [empty] * 4)
+    assert reached == [migrate.newest()] * 4
+    with psycopg.connect(empty) as connection:
+        assert connection.execute("SELECT count(*) FROM kodosumi.instance").fetchone() == (1,)
+
+
+def test_four_threads_may_upgrade_at_once(empty: str) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        reached = list(pool.map(upgrade_in_a_process, [empty] * 4))
+    assert reached == [migrate.newest()] * 4
+
+
+def test_a_missing_or_old_schema_is_refused_with_the_command_that_mends_it(empty: str) -> None:
+    with pytest.raises(SchemaTooOldError, match=r"at revision none.*run `kodosumi-prefect db upg"):
+        migrate.require(empty, "kodosumi")
+    migrate.upgrade(empty, "kodosumi")
+    execute(empty, "UPDATE kodosumi.schema_version SET version_num = '0000'")
+    with pytest.raises(SchemaTooOldError) as caught:
+        migrate.require(empty, "kodosumi")
+    assert "at revision 0000" in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert psycopg.conninfo.conninfo_to_dict(empty)["password"] not in str(caught.value)
+
+
+def test_a_newer_schema_is_fine(empty: str) -> None:
+    migrate.upgrade(empty, "kodosumi")
+    execute(empty, "UPDATE kodosumi.schema_version SET version_num = '9999'")
+    migrate.require(empty, "kodosumi")
+
+
+def test_the_schemas_name_is_free_and_everything_lies_in_it(empty: str) -> None:
+    migrate.upgrade(empty, "team_a")
+    migrate.upgrade(empty, "team_b")
+    assert shape(empty, "team_a") == shape(empty, "team_b")
+    fid = fresh()
+    spooler = Spooler(empty, "team_b")
+    spooler.append([batch(fid, said("in b"))])
+    spooler.close()
+    assert [event["payload"] for event in stored(empty, fid, "team_b")] == ["in b"]
+    with psycopg.connect(empty) as connection:
+        assert connection.execute("SELECT count(*) FROM team_a.execution").fetchone() == (0,)
+        strays = connection.execute(
+            "SELECT relname FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace"
+            " WHERE nspname NOT LIKE 'pg\\_%' AND nspname NOT IN"
+            " ('information_schema', 'team_a', 'team_b')"
+        ).fetchall()
+    assert strays == []
+
+
+def test_a_lone_database_user_without_rights_is_told_so(empty: str) -> None:
+    role = f"guest_{fresh()[:8]}"
+    execute(empty, f"CREATE ROLE {role} LOGIN PASSWORD '{PASSWORD}'")
+    try:
+        with pytest.raises(Exception, match="permission denied"):
+            migrate.upgrade(make_conninfo(empty, user=role, password=PASSWORD), "kodosumi")
+        assert migrate.current(empty, "kodosumi") is None
+    finally:
+        execute(empty, f"DROP ROLE {role}")
+
+
+@pytest.fixture(params=["grants, then upgrade as owner", "upgrade, then grants"])
+def granted(request: pytest.FixtureRequest, empty: str) -> Iterator[tuple[str, dict[str, str]]]:
+    """A schema of its own with the roles that ``grants`` makes, and a URL for each role."""
+    schema = f"s{fresh()[:8]}"
+    urls = {
+        role: make_conninfo(empty, user=f"{schema}_{role}", password=PASSWORD)
+        for role in ("owner", "writer", "reader")
+    }
+    if request.param == "upgrade, then grants":
+        migrate.upgrade(empty, schema)
+    execute(empty, migrate.grants(schema))
+    for role in urls:
+        execute(empty, f"ALTER ROLE {schema}_{role} PASSWORD '{PASSWORD}'")
+    if request.param != "upgrade, then grants":
+        migrate.upgrade(urls["owner"], schema)
+    yield schema, urls
+    for role in urls:
+        execute(empty, f"DROP OWNED BY {schema}_{role} CASCADE; DROP ROLE {schema}_{role}")
+
+
+def test_a_writer_needs_no_right_to_create_tables_even_across_partitions(
+    granted: tuple[str, dict[str, str]], empty: str
+) -> None:
+    schema, urls = granted
+    first = fresh()
+    spooler = Spooler(urls["writer"], schema)
+    spooler.append([batch(first, said("in the first partition"))])
+    # 995 further executions, as cheaply as can be, up to the partition's edge.
+    execute(
+        empty,
+        f"INSERT INTO {schema}.execution (fid) SELECT gen_random_uuid() "
+        f"FROM generate_series(1, 995)",
+    )
+    fids = [fresh() for _ in range(8)]
+    for fid in fids:
+        spooler.append([batch(fid, said(f"of {fid}"), entered("running", "Running", 1.0))])
+    spooler.close()
+    ids = [row(empty, fid, schema)["id"] for fid in fids]
+    assert ids[0] < 1000 < ids[-1]
+    for fid in fids:
+        assert [event["seq"] for event in stored(urls["reader"], fid, schema)] == [1, 2]
+    with psycopg.connect(empty) as connection:
+        parts = connection.execute(
+            "SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid"
+            " JOIN pg_class p ON p.oid = i.inhparent WHERE p.relname = 'event' AND"
+            " p.relkind = 'p' ORDER BY 1"
+        ).fetchall()
+    assert parts == [("event_0",), ("event_1",)]
+
+
+def test_partitions_are_made_ahead_of_need(empty: str) -> None:
+    migrate.upgrade(empty, "kodosumi")
+    execute(empty, "ALTER TABLE kodosumi.execution ALTER COLUMN id RESTART WITH 600")
+    spooler = Spooler(empty, "kodosumi")
+    spooler.append([batch(fresh(), said("one"))])
+    spooler.close()
+    with psycopg.connect(empty) as connection:
+        found = connection.execute("SELECT to_regclass('kodosumi.event_1') IS NOT NULL").fetchone()
+    assert found == (True,)
+
+
+def test_a_reader_may_look_and_not_touch(granted: tuple[str, dict[str, str]], empty: str) -> None:
+    schema, urls = granted
+    migrate.require(urls["reader"], schema)
+    for query in (
+        f"INSERT INTO {schema}.execution (fid) VALUES (gen_random_uuid())",
+        f"UPDATE {schema}.instance SET oldest_writer = 9",
+        f"DELETE FROM {schema}.event",
+    ):
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            execute(urls["reader"], query)
+
+
+def test_a_writer_may_not_create_tables(granted: tuple[str, dict[str, str]]) -> None:
+    schema, urls = granted
+    migrate.require(urls["writer"], schema)
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        execute(urls["writer"], f"CREATE TABLE {schema}.mine (id int)")
