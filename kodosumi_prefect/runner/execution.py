@@ -1,0 +1,282 @@
+"""Executions that this process runs: how they open, what ends them, whose events are whose."""
+
+import logging
+import os
+import platform
+import time
+import traceback
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from prefect._internal.result_records import ResultRecord
+from prefect.client.schemas.objects import FlowRun
+from prefect.client.schemas.objects import State as PrefectState
+from prefect.flows import Flow
+
+from kodosumi_prefect.error import KodosumiError
+from kodosumi_prefect.events import TERMINAL, Event, Kind, Status, clean, plain, serialize
+from kodosumi_prefect.runner import capture
+from kodosumi_prefect.runner.states import reason, recorded, status_of
+from kodosumi_prefect.settings import VERSION, get_settings, panel_url
+from kodosumi_prefect.spooler.batch import Header
+from kodosumi_prefect.spooler.client import SpoolClient, get_client
+from kodosumi_prefect.spooler.projection import last_line
+from kodosumi_prefect.tracer import Scope, finders, learn_scope, source_of
+
+TERMINAL_FLUSH = 5.0  # seconds a hook waits for the terminal status to be stored
+
+logger = logging.getLogger(__name__)
+
+
+class Meta(NamedTuple):
+    """What ``@kodosumi_prefect.flow`` was told about a flow."""
+
+    summary: str | None = None
+    description: str | None = None
+    tags: tuple[str, ...] = ()
+    author: str | None = None
+    organization: str | None = None
+    version: str | None = None
+    deprecated: bool = False
+    entry_point: str | None = None
+
+
+@dataclass
+class Live:
+    """An execution whose root flow run is executed by this process."""
+
+    scope: Scope
+    client: SpoolClient
+    flow_run: FlowRun
+    reported: set[str] = field(default_factory=set)
+    error_told: bool = False
+    final_told: bool = False
+
+    def put(self, kind: Kind, payload: str, *, note: str | None = None) -> None:
+        """Record an event of the root flow run."""
+        self.client.emit(
+            self.scope.fid,
+            Event(
+                time.time(),
+                kind,
+                payload,
+                self.scope.attempt,
+                source_of(self.scope),
+                note=note,
+            ),
+        )
+
+
+_live: dict[str, Live] = {}
+
+
+def live_scopes() -> list[Scope]:
+    """The executions that this process runs now."""
+    return [live.scope for live in list(_live.values())]
+
+
+def open_execution(
+    flow: "Flow[..., Any] | None",
+    flow_run: FlowRun,
+    attempt: int,
+    parameters: dict[str, Any] | None = None,
+    *,
+    running: bool = True,
+) -> Live:
+    """Begin to record a root flow run: row, ``starting``, ``inputs``, ``meta``.
+
+    Idempotent: every process that reports the run may call it, each event is stored once.
+
+    Arguments:
+        flow: the flow, if it is at hand; without it inputs and names come from ``flow_run``.
+        attempt: Prefect's run count of this attempt, from 1.
+        parameters: the run's parameters as the flow gets them.
+        running: this process executes the run: it sends heartbeats and captures output until
+            ``close``. False for one that only reports a state.
+    """
+    fid = str(flow_run.id)
+    live = _live.get(fid)
+    if live is not None:
+        if attempt != live.scope.attempt:
+            live.scope = live.scope._replace(attempt=attempt)
+            live.error_told = live.final_told = False
+        learn_scope(flow_run.id, attempt, live.scope)
+        return live
+    settings = get_settings()
+    scope = Scope(fid, attempt, flow.name if flow else None)
+    live = Live(scope, get_client(settings), flow_run)
+    meta: Meta = getattr(getattr(flow, "fn", None), "__kodosumi__", None) or Meta()
+    header = header_of(flow, flow_run, meta)
+    if running:
+        header["process"] = {"host": platform.node(), "pid": os.getpid(), "started": _STARTED}
+        live.client.follow(fid)
+    live.client.describe(fid, header)
+    opening(live.client, fid, header, parameters or flow_run.parameters, attempt)
+    if not running:
+        return live
+    _live[fid] = live
+    learn_scope(flow_run.id, attempt, scope)
+    if settings.capture:
+        capture.hold()
+    return live
+
+
+def opening(
+    client: SpoolClient, fid: str, header: Header, parameters: dict[str, Any], attempt: int
+) -> None:
+    """Put the events that every stream begins with, once, whoever calls it."""
+    now = time.time()
+    inputs = parameters.get("inputs", parameters) if parameters.keys() <= {"inputs"} else parameters
+    meta = {
+        "fid": fid,
+        "username": header.get("owner"),
+        "app_url": header.get("app_url"),
+        "panel_url": panel_url(get_settings()),
+        "entry_point": header.get("entry_point"),
+        "tags": header.get("tags") or [],
+        "summary": header.get("summary"),
+        "description": header.get("description"),
+        "deprecated": bool(header.get("deprecated")),
+        "author": header.get("author"),
+        "organization": header.get("organization"),
+        "version": header.get("version"),
+        "kodosumi": VERSION,
+    }
+    client.emit_together(
+        fid,
+        (
+            Event(now, Kind.STATUS, Status.STARTING, attempt, dedupe="open:status"),
+            Event(now, Kind.INPUTS, serialize(inputs), attempt, dedupe="open:inputs"),
+            Event(now, Kind.META, serialize(meta), attempt, dedupe="open:meta"),
+        ),
+    )
+
+
+def header_of(flow: "Flow[..., Any] | None", flow_run: FlowRun, meta: Meta) -> Header:
+    """What a flow and its run say about an execution."""
+    name = flow.name if flow is not None else None
+    description = meta.description or (flow.description if flow is not None else None)
+    tags = sorted({*meta.tags, *(flow_run.tags or [])})
+    return Header(
+        flow_name=_text(name),
+        deployment_id=str(flow_run.deployment_id) if flow_run.deployment_id else None,
+        entry_point=_text(meta.entry_point or getattr(flow, "_entrypoint", None)),
+        summary=_text(meta.summary or name),
+        description=_text(description),
+        tags=[clean(tag) for tag in tags],
+        author=_text(meta.author),
+        organization=_text(meta.organization),
+        version=_text(meta.version or getattr(flow, "version", None)),
+        deprecated=meta.deprecated,
+    )
+
+
+def report_state(live: Live, state: PrefectState, attempt: int) -> None:
+    """Record a state of a root flow run; each is stored once, whoever else reports it."""
+    if str(state.id) in live.reported:
+        return
+    live.reported.add(str(state.id))
+    status = status_of(state)
+    if status is Status.ERROR and not live.error_told:
+        tell_error(live, state_error(state), note=reason(state))
+    over = status in TERMINAL
+    if over:
+        capture.finish(live.scope.fid)
+    event = Event(
+        time.time(),
+        Kind.STATUS,
+        status,
+        attempt,
+        source_of(live.scope),
+        dedupe=f"state:{state.id}",
+        state=recorded(state),
+    )
+    runs_here = live.scope.fid in _live
+    live.client.emit(live.scope.fid, event, alive=not over if runs_here else None)
+    if over and runs_here:
+        close(live)
+    if over or not runs_here:
+        live.client.flush(TERMINAL_FLUSH)
+
+
+def close(live: Live) -> None:
+    """This process is done with the execution: no more heartbeats, nothing captured any more."""
+    fid = live.scope.fid
+    if _live.pop(fid, None) is None:
+        return
+    live.client.unfollow(fid)
+    if get_settings().capture:
+        capture.release(fid)
+
+
+def tell_error(live: Live, error: "BaseException | str", note: str | None = None) -> None:
+    """Record the ``error`` event of this attempt: the traceback, and one line for lists."""
+    live.error_told = True
+    if isinstance(error, str):
+        live.put(Kind.ERROR, plain(error), note=note)
+        return
+    text = traceback_of(error)
+    short = plain(error) if isinstance(error, KodosumiError) else last_line(text)
+    live.put(Kind.ERROR, text, note=clean(short))
+
+
+def traceback_of(error: BaseException) -> str:
+    """The traceback as text, without our own frames around the author's function."""
+    tb = error.__traceback__
+    while tb is not None and tb.tb_next is not None and _is_ours(tb.tb_frame.f_code.co_filename):
+        tb = tb.tb_next
+    try:
+        return clean("".join(traceback.format_exception(type(error), error, tb)).rstrip())
+    except Exception as exc:  # an author's exception whose __str__ raises
+        return f"{type(error).__name__} whose text raised {type(exc).__name__}"
+
+
+def state_error(state: PrefectState) -> "BaseException | str":
+    """The exception a failed state carries in memory, else its message."""
+    data = state.data
+    error = data if isinstance(data, BaseException) else getattr(data, "result", None)
+    return error if isinstance(error, BaseException) else reason(state)
+
+
+def tell_final(live: Live, value: Any) -> None:
+    """Record the result of this attempt, with the output that came before it."""
+    capture.finish(live.scope.fid)
+    live.final_told = True
+    live.put(Kind.FINAL, serialize(value))
+
+
+def tell_final_of(live: Live, state: PrefectState) -> None:
+    """Record the result that a completed state holds in memory, if the flow did not tell it."""
+    if live.final_told:
+        return
+    data = state.data
+    tell_final(live, getattr(data, "result", None) if isinstance(data, ResultRecord) else data)
+
+
+def _only_live() -> Scope | None:
+    """The execution that output of a thread without a context belongs to, if there is just one."""
+    scopes = live_scopes()
+    return scopes[0] if len(scopes) == 1 else None
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None else plain(value)
+
+
+def _is_ours(filename: str) -> bool:
+    return filename.startswith(_PACKAGE)
+
+
+def _process_started() -> float | None:
+    """Clock ticks since boot when this process started, to tell a reused pid; None if unknown."""
+    try:
+        return float(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
+    except OSError:
+        return None
+
+
+_PACKAGE = str(Path(__file__).parents[1]) + os.sep
+_STARTED = _process_started()
+capture.owners.append(_only_live)
+finders.append(_only_live)

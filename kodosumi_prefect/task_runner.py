@@ -1,0 +1,414 @@
+"""Our Ray task runner: prefect-ray's, without its surprises."""
+
+import asyncio
+import concurrent.futures
+import signal
+import sys
+import threading
+import weakref
+from collections.abc import Callable, Generator, Iterable
+from contextlib import contextmanager
+from importlib.machinery import PathFinder
+from importlib.util import find_spec
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, cast
+from uuid import UUID, uuid4
+
+from prefect.client.schemas.objects import RunInput, State
+from prefect.context import FlowRunContext, serialize_context
+from prefect.futures import PrefectFuture, PrefectWrappedFuture
+from prefect.states import exception_to_crashed_state
+from prefect.task_engine import run_task_async, run_task_sync
+from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
+from prefect.tasks import Task
+from prefect.utilities.asyncutils import run_coro_as_sync
+from prefect.utilities.collections import visit_collection
+from prefect.utilities.engine import collect_task_run_inputs_sync
+
+from kodosumi_prefect.runner import capture
+from kodosumi_prefect.runner.ray_client import prepare_ray_client
+from kodosumi_prefect.settings import Settings, get_settings, read_address, reset_settings
+from kodosumi_prefect.spooler.client import get_client
+from kodosumi_prefect.tracer import Scope, entered, entered_scope, known_scope, learn_scope
+
+if TYPE_CHECKING:
+    import ray
+
+NAMESPACE = "prefect"  # of Ray jobs; prefect-ray's default
+SLICE = 0.1  # seconds a thread waits before it can be interrupted
+SUBMIT_FLUSH = 0.5  # seconds a submit waits for what the flow said before it
+TASK_FLUSH = 10.0  # seconds a task waits at its end for its events to be stored
+
+_connecting = threading.Lock()
+
+
+class NoRayError(RuntimeError):
+    """There is no Ray to run tasks on."""
+
+
+def default_task_runner(
+    address: str | None = None, options: dict[str, Any] | None = None
+) -> TaskRunner[Any]:
+    """What ``@flow`` uses without a ``task_runner``: Ray if it is installed, else threads."""
+    if find_spec("ray") is None or find_spec("prefect_ray") is None:
+        if address or options:
+            raise NoRayError("Ray options are given; install kodosumi-prefect[ray]")
+        return ThreadPoolTaskRunner()
+    return RayTaskRunner(address=address, options=options)
+
+
+class RayTaskRunner(TaskRunner["RayFuture"]):
+    """Runs Prefect tasks on Ray, connecting at the first submit.
+
+    Example:
+        ```python
+        from kodosumi_prefect.task_runner import RayTaskRunner
+
+        @prefect.flow(task_runner=RayTaskRunner())
+        def count(numbers: list[int]) -> int:
+            return sum(square.map(numbers).result())
+        ```
+
+    A process has one connection to one Ray; it lasts until the process ends. ``remote_options``
+    of prefect-ray works as there.
+
+    Arguments:
+        address: ``ray://host:10001``, ``host:6379`` or ``auto``; the setting ``ray_address`` if
+            not given, else the cluster that ``kodosumi-prefect up`` runs for the data dir.
+        init_kwargs: more arguments for ``ray.init``.
+        options: Ray's options for each task, such as ``{"num_cpus": 2}``.
+    """
+
+    def __init__(
+        self,
+        address: str | None = None,
+        init_kwargs: dict[str, Any] | None = None,
+        options: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.address = address
+        self.init_kwargs = dict(init_kwargs or {})
+        self.options = dict(options or {})
+        self._pending: weakref.WeakSet[RayFuture] = weakref.WeakSet()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # What was submitted so far stays here; a flow travels with its task runner.
+        return type(self), (self.address, self.init_kwargs, self.options)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, RayTaskRunner) and self.__reduce__() == other.__reduce__()
+
+    def __hash__(self) -> int:
+        return hash((type(self), self.address))
+
+    def duplicate(self) -> "RayTaskRunner":
+        """A new task runner with the same settings."""
+        return type(self)(self.address, self.init_kwargs, self.options)
+
+    def submit(
+        self,
+        task: "Task[..., Any]",
+        parameters: dict[str, Any],
+        wait_for: Iterable[PrefectFuture[Any]] | None = None,
+        dependencies: dict[str, set[RunInput]] | None = None,
+    ) -> "RayFuture":
+        """Run a task on Ray.
+
+        Raises:
+            NoRayError: no cluster is configured, or the configured one refuses.
+        """
+        if not self._started:
+            raise RuntimeError("the task runner must be started before submitting work")
+        from prefect_ray.context import RemoteOptionsContext
+
+        settings = get_settings()
+        connect(settings, self.address, self.init_kwargs)
+        scope = known_scope()
+        if scope is not None:
+            client = get_client(settings)
+            if client.connected:
+                client.flush(SUBMIT_FLUSH)  # what the task says comes after what led to it
+        flow_context = FlowRunContext.get()
+        pickle_by_value(task.fn)
+        flow_run = None
+        if flow_context is not None and flow_context.flow_run is not None:
+            flow_run = (flow_context.flow_run.id, flow_context.flow_run.run_count)
+        if flow_context is not None and flow_context.flow is not None:
+            pickle_by_value(flow_context.flow.fn)
+        task_run_id = uuid4()
+        inputs = {
+            name: collect_task_run_inputs_sync(value, future_cls=RayFuture)
+            for name, value in parameters.items()
+        }
+        context = serialize_context(
+            asset_ctx_kwargs={
+                "task": task,
+                "task_run_id": task_run_id,
+                "task_inputs": inputs,
+                "copy_to_child_ctx": True,
+            }
+        )
+        parameters, upstream = _with_refs(parameters)
+        wait_for = _with_refs(list(wait_for), upstream)[0] if wait_for else None
+        options = {
+            "name": task.name,
+            **self.options,
+            **RemoteOptionsContext.get().current_remote_options,
+        }
+        ref = (
+            _remote()
+            .options(**options)
+            .remote(
+                *upstream,
+                task=task,
+                task_run_id=task_run_id,
+                context=context,
+                parameters=parameters,
+                wait_for=wait_for,
+                dependencies=dependencies,
+                # An argument and not the environment: it holds secrets, which Ray would show.
+                carried=(settings.carried(), entered_scope(), scope, flow_run),
+            )
+        )
+        future = RayFuture(task_run_id, ref)
+        self._pending.add(future)
+        return future
+
+    def cancel_all(self) -> None:
+        """Cancel what was submitted and is not done; Prefect calls it when the flow is ended."""
+        import ray
+
+        for future in list(self._pending):
+            if not future.done:
+                ray.cancel(future.wrapped_future, force=True)
+
+
+class RayFuture(PrefectWrappedFuture[Any, "ray.ObjectRef[Any]"]):
+    """A Prefect task run on Ray. Waiting can be interrupted by signals and Prefect's timeouts."""
+
+    def __init__(self, task_run_id: UUID, wrapped_future: "ray.ObjectRef[Any]") -> None:
+        super().__init__(task_run_id, wrapped_future)
+        self._future: concurrent.futures.Future[Any] = wrapped_future.future()
+
+    @property
+    def done(self) -> bool:
+        """Whether the task run is over."""
+        return self._final_state is not None or self._future.done()
+
+    def wait(self, timeout: float | None = None) -> None:
+        """Wait until the task run is over, at most ``timeout`` seconds."""
+        if self._final_state is not None or not self._arrived(timeout):
+            return
+        error = self._future.exception()
+        if error is None:
+            self._final_state = self._future.result()
+        else:
+            self._final_state = run_coro_as_sync(exception_to_crashed_state(error))
+
+    def result(self, timeout: float | None = None, raise_on_failure: bool = True) -> Any:
+        """The task's result.
+
+        Raises:
+            TimeoutError: it is not there within ``timeout`` seconds.
+            Exception: what the task raised, unless ``raise_on_failure`` is False.
+        """
+        self.wait(timeout)
+        if self._final_state is None:
+            raise TimeoutError(
+                f"Task run {self.task_run_id} did not complete within {timeout} seconds"
+            )
+        return run_coro_as_sync(self._final_state.aresult(raise_on_failure=raise_on_failure))
+
+    def add_done_callback(self, fn: Any) -> None:
+        """Call ``fn`` with this future once the task run is over."""
+        self._future.add_done_callback(lambda _: fn(self))
+
+    def _arrived(self, timeout: float | None) -> bool:
+        # Prefect interrupts other threads, and the main one if it has an alarm handler already (of
+        # an outer timeout), with an exception that a blocking wait would not see.
+        left = timeout
+        while True:
+            part = SLICE if left is None else min(SLICE, left)
+            if concurrent.futures.wait([self._future], part).done:
+                return True
+            if left is not None:
+                left -= part
+                if left <= 0:
+                    return False
+
+
+def connect(
+    settings: Settings, address: str | None = None, init_kwargs: dict[str, Any] | None = None
+) -> None:
+    """Connect this process to Ray, once; what is connected already stays.
+
+    Raises:
+        NoRayError: no cluster is configured or recorded, or it refuses.
+    """
+    import ray
+
+    with _connecting:
+        if ray.is_initialized():
+            return
+        recorded = read_address(settings, "ray")
+        address = address or settings.ray_address or (recorded or {}).get("address")
+        if address is None and settings.ray_local:
+            address = "local"
+        if address is None:
+            raise NoRayError(
+                "no Ray cluster is configured and none runs for "
+                f"{settings.data_dir}; set ray_address, start `kodosumi-prefect up`, or set "
+                "ray_local"
+            )
+        if recorded and recorded.get("address") == address:
+            prepare_ray_client(settings)
+        options: dict[str, Any] = {"namespace": NAMESPACE, "configure_logging": False}
+        if address == "local":
+            options["include_dashboard"] = False
+        try:
+            with _sigterm_kept():
+                ray.init(address=address, **(options | (init_kwargs or {})))
+        except (ConnectionError, RuntimeError, ValueError) as exc:
+            detail = " ".join(str(exc).split())
+            raise NoRayError(f"ray_address {address} refuses: {detail}") from exc
+
+
+@contextmanager
+def _sigterm_kept() -> Generator[None, None, None]:
+    """Keep the handler for SIGTERM that Prefect set: Ray's own would end the run as a crash."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if callable(before):
+            signal.signal(signal.SIGTERM, before)
+
+
+def pickle_by_value(function: Any) -> None:
+    """Have Ray pickle a function's module by value if workers could not import it.
+
+    That is so for flows that Prefect loaded from a file, and for what they import from beside it:
+    Prefect extends the search path of its own process only.
+    """
+    module = sys.modules.get(getattr(function, "__module__", None) or "")
+    if module is None or module.__name__ in _settled or module.__name__ == "__main__":
+        return
+    _settled.add(module.__name__)
+    if not was_loaded_from_file(module):
+        return
+    from ray import cloudpickle
+
+    by_value: Callable[[ModuleType], None] = cloudpickle.register_pickle_by_value
+    by_value(module)
+    folder = Path(str(module.__file__)).parent
+    for name, other in list(sys.modules.items()):
+        if (
+            isinstance(other, ModuleType)
+            and other is not module
+            and name == other.__name__
+            and _lies_in(other, folder)
+            and not _is_found_by_workers(other)
+        ):
+            by_value(other)
+
+
+_settled: set[str] = set()
+
+
+def was_loaded_from_file(module: ModuleType) -> bool:
+    """Whether Prefect made this module of a script: a plain file with a package's search path."""
+    spec = module.__spec__
+    if spec is None or spec.submodule_search_locations is None or not module.__file__:
+        return False
+    return Path(module.__file__).name != "__init__.py"
+
+
+def _lies_in(module: ModuleType, folder: Path) -> bool:
+    file = getattr(module, "__file__", None)
+    if not isinstance(file, str):
+        return False
+    installed = (Path(sys.prefix), Path(sys.base_prefix))
+    path = Path(file)
+    return path.is_relative_to(folder) and not any(path.is_relative_to(p) for p in installed)
+
+
+def _is_found_by_workers(module: ModuleType) -> bool:
+    """Whether Ray workers import it by the folders they take over: current one and script's."""
+    top = module.__name__.partition(".")[0]
+    script = str(Path(sys.argv[0]).resolve().parent) if sys.argv else ""
+    return PathFinder.find_spec(top, [str(Path.cwd()), script]) is not None
+
+
+def _with_refs(value: Any, upstream: list[Any] | None = None) -> tuple[Any, list[Any]]:
+    """``value`` with Ray's references in place of our futures, and those references."""
+    upstream = [] if upstream is None else upstream
+
+    def exchange(item: Any) -> Any:
+        if isinstance(item, RayFuture):
+            upstream.append(item.wrapped_future)
+            return item.wrapped_future
+        return item
+
+    return visit_collection(value, visit_fn=exchange, return_data=True), upstream
+
+
+def _remote() -> Any:
+    """The function that runs a task in a worker, as Ray knows it."""
+    import ray
+
+    run: Any = _run_task
+    return ray.remote(run)
+
+
+def _run_task(
+    *_upstream: Any,
+    task: "Task[..., Any]",
+    task_run_id: UUID,
+    context: dict[str, Any],
+    parameters: dict[str, Any],
+    wait_for: Any,
+    dependencies: Any,
+    carried: tuple[dict[str, Any], Scope | None, Scope | None, tuple[UUID, int] | None],
+) -> State[Any]:
+    """Run a Prefect task in a Ray worker. ``_upstream`` makes Ray wait for what it depends on."""
+    import ray
+
+    def resolve(item: Any) -> Any:
+        return ray.get(item) if isinstance(item, ray.ObjectRef) else item
+
+    values, above, scope, flow_run = carried
+    # A Ray worker serves one job, so these are the process's settings from now on.
+    reset_settings(Settings.model_validate(values))
+    arguments: dict[str, Any] = {
+        "task": task,
+        "task_run_id": task_run_id,
+        "parameters": visit_collection(parameters, visit_fn=resolve, return_data=True),
+        "wait_for": visit_collection(wait_for, visit_fn=resolve, return_data=True),
+        "dependencies": dependencies,
+        "context": context,
+        "return_type": "state",
+    }
+
+    def run() -> State[Any]:
+        state: Any = (
+            asyncio.run(run_task_async(**arguments)) if task.isasync else run_task_sync(**arguments)
+        )
+        return cast("State[Any]", state)
+
+    if scope is None or flow_run is None:
+        return run()
+    learn_scope(*flow_run, scope._replace(task_run=None))
+    capturing = get_settings().capture
+    if capturing:
+        capture.hold()
+    try:
+        with entered(above or scope):
+            return run()
+    finally:
+        if capturing:
+            capture.release(scope.fid)
+        get_client().flush(TASK_FLUSH)

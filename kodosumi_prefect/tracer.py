@@ -1,0 +1,384 @@
+"""The Tracer: what authors call to put something into the event stream of their run."""
+
+import os
+import platform
+import time
+import traceback
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import orjson
+from prefect.client.schemas.objects import FlowRun, TaskRun
+from prefect.context import FlowRunContext, TaskRunContext
+
+from kodosumi_prefect.error import KodosumiError
+from kodosumi_prefect.events import Event, Kind, plain, serialize
+from kodosumi_prefect.response import HTML, Markdown, Text
+from kodosumi_prefect.spooler.client import SpoolClient, get_client
+
+KNOWN_SCOPES = 10_000  # flow runs a process remembers
+
+
+class NoRunError(RuntimeError):
+    """A tracer was used where there is no run."""
+
+
+class Scope(NamedTuple):
+    """Which part of which execution some code belongs to.
+
+    Attributes:
+        fid: the execution, the id of the root flow run.
+        attempt: Prefect's run count of the root flow run.
+        flow_name: of the root, as far as known.
+        task_run: ``(id, name)`` of the Prefect task run, if in one.
+        subflow: ``(id, name)`` of the Prefect flow run, if it is not the root.
+    """
+
+    fid: str
+    attempt: int = 1
+    flow_name: str | None = None
+    task_run: tuple[str, str] | None = None
+    subflow: tuple[str, str] | None = None
+
+
+class _Done:
+    """What recording methods return: it happened already, awaiting it is allowed and free."""
+
+    __slots__ = ()
+
+    def __await__(self) -> Generator[None, None, None]:
+        return
+        yield
+
+
+DONE = _Done()
+
+_entered: ContextVar[Scope | None] = ContextVar("kodosumi_scope", default=None)
+# Scopes of the flow runs this process knows, by flow run id and run count.
+_flow_scopes: dict[tuple[UUID, int], Scope] = {}
+# The same by the very objects in Prefect's context, which is what makes looking it up cheap.
+_by_object: dict[tuple[int, int], tuple[FlowRun, TaskRun | None, Scope]] = {}
+# Ways to find the scope of code whose flow run is not known yet; upper layers add theirs.
+finders: list[Callable[[], Scope | None]] = []
+# Called with the scope of a Tracer that arrived in this process by being unpickled.
+arrivals: list[Callable[[Scope], None]] = []
+# Called at each use of a Tracer that arrived, where Prefect does not know whose code it is.
+uses: list[Callable[[Scope], None]] = []
+_sources: dict[Scope, str] = {}
+# Executions whose tracer was handed to code in other processes, whose end nobody tells us.
+travelled: set[str] = set()
+
+
+@contextmanager
+def entered(scope: Scope) -> Generator[Scope, None, None]:
+    """Make ``scope`` the current one inside the block, and in tasks and threads made there."""
+    token = _entered.set(scope)
+    try:
+        yield scope
+    finally:
+        _entered.reset(token)
+
+
+def enter(scope: Scope) -> None:
+    """Make ``scope`` the current one for the rest of the calling asyncio task."""
+    _entered.set(scope)
+
+
+def entered_scope() -> Scope | None:
+    """The scope that the surrounding code entered, whatever Prefect's context says."""
+    return _entered.get()
+
+
+def learn_scope(flow_run_id: UUID, run_count: int, scope: Scope) -> None:
+    """Remember which scope the code of a flow run belongs to."""
+    if len(_flow_scopes) > KNOWN_SCOPES:
+        _flow_scopes.clear()
+    _by_object.clear()
+    _flow_scopes[(flow_run_id, run_count)] = scope
+
+
+def known_scope() -> Scope | None:
+    """The scope of the calling code, if its flow run is known here; costs about a microsecond.
+
+    Prefect's context says which flow and task run the code is in. When there is none, the scope
+    that was entered counts.
+    """
+    flow_context = FlowRunContext.get()
+    flow_run = flow_context.flow_run if flow_context is not None else None
+    if flow_run is None:
+        return _entered.get()
+    task_context = TaskRunContext.get()
+    task_run = task_context.task_run if task_context is not None else None
+    key = (id(flow_run), id(task_run))
+    found = _by_object.get(key)
+    if found is not None and found[0] is flow_run and found[1] is task_run:
+        return found[2]
+    scope = _flow_scopes.get((flow_run.id, flow_run.run_count))
+    if scope is None:
+        return None
+    # In a subflow that a task called, the task's context is still there and means the parent.
+    if task_run is not None and task_run.flow_run_id == flow_run.id:
+        scope = scope._replace(task_run=(str(task_run.id), task_run.name))
+    if len(_by_object) > KNOWN_SCOPES:
+        _by_object.clear()
+    _by_object[key] = (flow_run, task_run, scope)
+    return scope
+
+
+def current_scope() -> Scope | None:
+    """The scope of the calling code, searched for if it is not known; None outside of runs."""
+    if (scope := known_scope()) is not None:
+        return scope
+    for find in finders:
+        if (scope := find()) is not None:
+            return scope
+    return None
+
+
+def source_of(scope: Scope) -> str:
+    """JSON that names where an event comes from: task run, subflow, node and process."""
+    source = _sources.get(scope)
+    if source is None:
+        parts: dict[str, Any] = {"node": platform.node(), "pid": os.getpid()}
+        if scope.task_run is not None:
+            parts["task_run"] = {"id": scope.task_run[0], "name": scope.task_run[1]}
+        if scope.subflow is not None:
+            parts["subflow"] = {"id": scope.subflow[0], "name": scope.subflow[1]}
+        if len(_sources) > 1000:
+            _sources.clear()
+        source = _sources[scope] = orjson.dumps(parts).decode()
+    return source
+
+
+class Tracer:
+    """Records events of one run, from any thread, process or node that holds it.
+
+    Each method but ``flush``, ``lock`` and ``fs`` records at the call and costs microseconds. It
+    returns an awaitable that is done, so it is called the same way in sync and async code; the
+    ``…_sync`` names do the same.
+
+    Example:
+        ```python
+        from kodosumi_prefect import Tracer, flow
+
+        @flow
+        async def greet(inputs: dict, tracer: Tracer) -> str:
+            await tracer.markdown("# Hello", "This is *live*.")
+            return "done"
+        ```
+
+    A tracer can be pickled: hand it to Prefect tasks, ``@ray.remote`` functions and actors.
+    """
+
+    def __init__(self, scope: Scope, client: SpoolClient | None = None) -> None:
+        self._own = scope
+        self._client = client
+        self._arrived = False
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Neither connection nor settings travel along: they hold secrets.
+        scope = self._scope()
+        travelled.add(scope.fid)
+        return _arrive, (scope,)
+
+    def __repr__(self) -> str:
+        return f"Tracer(fid={self.fid!r})"
+
+    @property
+    def fid(self) -> str:
+        """The execution this tracer records to: the id of its root Prefect flow run."""
+        return self._scope().fid
+
+    def debug(self, *message: Any) -> _Done:
+        """Record ``debug`` text; several arguments are joined with newlines."""
+        return self._put(Kind.DEBUG, _joined("\n", message))
+
+    def result(self, *message: Any) -> _Done:
+        """Record an intermediate ``result`` for each argument."""
+        for value in message:
+            self._put(Kind.RESULT, serialize(value))
+        return DONE
+
+    def action(self, *message: Any) -> _Done:
+        """Record an ``action`` for each argument."""
+        for value in message:
+            self._put(Kind.ACTION, serialize(value))
+        return DONE
+
+    def markdown(self, *message: str) -> _Done:
+        """Record markdown as a ``result``; several arguments are joined with a blank line."""
+        return self._put(Kind.RESULT, serialize(Markdown(_joined("\n\n", message))))
+
+    def html(self, *message: str) -> _Done:
+        """Record HTML as a ``result``; several arguments are joined with newlines."""
+        return self._put(Kind.RESULT, serialize(HTML(_joined("\n", message))))
+
+    def text(self, *message: str) -> _Done:
+        """Record plain text as a ``result``; several arguments are joined with newlines."""
+        return self._put(Kind.RESULT, serialize(Text(_joined("\n", message))))
+
+    def warning(self, *message: Any, exc_info: bool = False) -> _Done:
+        """Record a warning as ``stderr`` text, with the current exception if ``exc_info``."""
+        if exc_info:
+            message = (*message, traceback.format_exc().rstrip())
+        return self._put(Kind.STDERR, _joined("\n", message))
+
+    def progress(self, done: float, total: float | None = None, text: str | None = None) -> _Done:
+        """Record how far the run is.
+
+        Arguments:
+            done: units done.
+            total: units there are; None if that is not known.
+            text: what is being done, in a few words.
+        """
+        return self._put(Kind.PROGRESS, serialize({"done": done, "total": total, "text": text}))
+
+    debug_sync = debug
+    result_sync = result
+    action_sync = action
+    markdown_sync = markdown
+    html_sync = html
+    text_sync = text
+    warning_sync = warning
+    progress_sync = progress
+
+    async def flush(self, timeout: float | None = None) -> bool:
+        """Wait until everything recorded in this process is stored.
+
+        Arguments:
+            timeout: seconds; None means the setting ``flush_timeout``.
+
+        Returns:
+            False if it could not be stored in time; it is kept and stored later.
+        """
+        import asyncio
+
+        return await asyncio.to_thread(self.flush_sync, timeout)
+
+    def flush_sync(self, timeout: float | None = None) -> bool:
+        """As ``flush``, for sync code."""
+        return self._sink().flush(timeout)
+
+    async def lock(self, name: str, data: Any = None, timeout: float | None = None) -> Any:
+        """Wait for a human's answer.
+
+        Raises:
+            KodosumiError: this version does not have locks yet.
+        """
+        return self.lock_sync(name, data, timeout)
+
+    def lock_sync(self, name: str, data: Any = None, timeout: float | None = None) -> Any:
+        """As ``lock``, for sync code."""
+        raise KodosumiError(f"tracer.lock({name!r}): this version does not have locks yet")
+
+    async def fs(self) -> Any:
+        """The files of the run.
+
+        Raises:
+            KodosumiError: this version does not have files yet.
+        """
+        return self.fs_sync()
+
+    def fs_sync(self) -> Any:
+        """As ``fs``, for sync code."""
+        raise KodosumiError("tracer.fs(): this version does not have files yet")
+
+    def _scope(self) -> Scope:
+        # Where the caller stands says more than where the tracer was made, if it is the same run.
+        here = known_scope()
+        if here is None and self._arrived:
+            for used in uses:
+                used(self._own)
+        return here if here is not None and here.fid == self._own.fid else self._own
+
+    def _sink(self) -> SpoolClient:
+        if self._client is None:
+            self._client = get_client()
+        return self._client
+
+    def _put(self, kind: Kind, payload: str) -> _Done:
+        scope = self._scope()
+        client = self._client or self._sink()
+        client.emit(scope.fid, Event(time.time(), kind, payload, scope.attempt, source_of(scope)))
+        return DONE
+
+
+class TracerMock(Tracer):
+    """Prints what it gets: for running an entrypoint by hand, without Prefect or Postgres.
+
+    Example:
+        ```python
+        asyncio.run(greet.fn({"name": "Ada"}, TracerMock()))
+        ```
+    """
+
+    def __init__(self) -> None:
+        super().__init__(Scope("00000000-0000-0000-0000-000000000000"))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return TracerMock, ()
+
+    def _put(self, kind: Kind, payload: str) -> _Done:
+        print(f"{kind}: {payload}", flush=True)  # noqa: T201
+        return DONE
+
+    def flush_sync(self, timeout: float | None = None) -> bool:
+        return True
+
+
+class CurrentTracer(Tracer):
+    """The tracer of whatever run the calling code belongs to: ``kodosumi_prefect.tracer``.
+
+    Raises:
+        NoRunError: at each use outside of runs.
+    """
+
+    def __init__(self) -> None:
+        self._client = None
+        self._arrived = False
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Pickled inside a run, as a captured variable, it arrives as that run's tracer.
+        return (_current, ()) if current_scope() is None else super().__reduce__()
+
+    def __repr__(self) -> str:
+        scope = current_scope()
+        return f"Tracer(fid={scope.fid!r})" if scope else "Tracer(outside of runs)"
+
+    def _scope(self) -> Scope:
+        scope = current_scope()
+        if scope is None:
+            raise NoRunError(
+                "kodosumi_prefect.tracer was used outside of a flow run; call the flow, or hand a "
+                "tracer to code that runs elsewhere"
+            )
+        return scope
+
+    def _sink(self) -> SpoolClient:
+        # Settings may differ from run to run in one process, so nothing is remembered.
+        return get_client()
+
+
+tracer = CurrentTracer()
+os.register_at_fork(after_in_child=_sources.clear)
+
+
+def _current() -> Tracer:
+    return tracer
+
+
+def _arrive(scope: Scope) -> Tracer:
+    for arrived in arrivals:
+        arrived(scope)
+    made = Tracer(scope)
+    made._arrived = True
+    return made
+
+
+def _joined(separator: str, message: tuple[Any, ...]) -> str:
+    if len(message) == 1:
+        return plain(message[0])
+    return separator.join([plain(part) for part in message])

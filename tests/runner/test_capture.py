@@ -1,0 +1,256 @@
+"""What a run prints and logs is recorded once, and still goes where it went."""
+
+import asyncio
+import contextvars
+import logging
+import sys
+import threading
+from collections import Counter
+
+import pytest
+from prefect import get_run_logger, task
+from prefect.task_runners import ThreadPoolTaskRunner
+
+import kodosumi_prefect
+from kodosumi_prefect import Tracer, flow
+from kodosumi_prefect.settings import use_settings
+from tests.services import Place
+
+pytest_plugins = ["tests.services"]
+
+
+@pytest.mark.parametrize("log_prints", [False, True], ids=["print", "log_prints"])
+def test_each_line_is_recorded_once_and_reaches_the_console_once(
+    place: Place, log_prints: bool
+) -> None:
+    done = place.call("script_talk.py", *(["log"] if log_prints else []))
+    assert done.returncode == 0, done.stderr
+    fid = next(line for line in done.stdout.splitlines() if line.startswith("fid")).split()[1]
+    recorded = place.recorded(fid)
+    assert [item for item in recorded.told if item[0] not in ("status", "final")] == [
+        ("stdout", "by-print"),
+        ("stderr", "by-stderr"),
+        ("stdout", "by-write"),
+        ("debug", "by-logging"),
+        ("debug", "by-run-logger"),
+    ]
+    console = Counter(
+        word
+        for line in (done.stdout + done.stderr).splitlines()
+        for word in line.split()
+        if word.startswith(("by-", "outside-"))
+    )
+    # With log_prints, Prefect's logger propagates nowhere, so nothing is shown twice.
+    once = ("by-print", "by-stderr", "by-write", "by-logging", "by-run-logger")
+    assert {word: console[word] for word in once} == dict.fromkeys(once, 1)
+    assert console["outside-before"] == console["outside-after"] == 1
+    assert console["outside-logging"] == 1
+    assert console["by-nothing"] == 0
+    assert not any("outside" in event.payload for event in recorded.events)
+
+
+def test_nothing_stays_in_place_of_the_streams(place: Place) -> None:
+    @flow
+    def prints() -> None:
+        print("inside")
+
+    before = sys.stdout, sys.stderr, logging.getLogger().handlers[:]
+    place.run(prints)
+    assert (sys.stdout, sys.stderr, logging.getLogger().handlers) == before
+
+
+def test_a_progress_bar_is_one_line(place: Place) -> None:
+    @flow
+    def bar() -> None:
+        for percent in range(0, 101, 10):
+            sys.stderr.write(f"\r{percent}%")
+        sys.stderr.write("\n")
+        sys.stdout.write("\rhalf")
+        sys.stdout.write("\rwhole")
+
+    recorded = place.run(bar)
+    assert recorded.of("stderr") == ["100%"]
+    assert recorded.of("stdout") == ["whole"]
+
+
+def test_pieces_of_a_line_are_one_event(place: Place) -> None:
+    @flow
+    def pieces() -> None:
+        print("one", end=" ")
+        print("two", end="")
+        print(" three\nfour")
+        sys.stdout.write("no newline")
+
+    recorded = place.run(pieces)
+    assert "\n".join(recorded.of("stdout")) == "one two three\nfour\nno newline"
+    assert recorded.told[-3:] == [
+        ("stdout", "no newline"),
+        ("final", '{"NoneType": "None"}'),
+        ("status", "finished"),
+    ]
+
+
+def test_what_postgres_cannot_store_is_printed_readable(place: Place) -> None:
+    @flow
+    def odd(tracer: Tracer) -> str:
+        logging.getLogger("author").warning("nul \x00 surrogate \udc80")
+        tracer.debug("nul \x00 surrogate \udc80")
+        return "nul \x00 surrogate \udc80"
+
+    recorded = place.run(odd)
+    assert recorded.of("debug") == ["nul ␀ surrogate \ufffd"] * 2
+    assert recorded.final == {"str": "nul ␀ surrogate \ufffd"}
+
+
+def test_ten_megabytes_are_printed_whole(place: Place) -> None:
+    @flow
+    def huge(tracer: Tracer) -> int:
+        text = "x" * 10_000_000
+        tracer.debug(text)
+        sys.stdout.write(text + "\n")
+        return len(text)
+
+    recorded = place.run(huge)
+    assert [len(text) for text in recorded.of("debug")] == [10_000_000]
+    assert sum(len(text) for text in recorded.of("stdout")) == 10_000_000
+    assert recorded.final == {"int": 10_000_000}
+
+
+def test_a_log_record_whose_arguments_do_not_fit_is_recorded(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging, "raiseExceptions", False)
+    quiet = logging.getLogger("author.misfit")
+
+    @flow
+    def misfit() -> str:
+        quiet.warning("%d apples", "some")
+        return "own result"
+
+    recorded = place.run(misfit)
+    (text,) = recorded.of("debug")
+    assert "%d apples" in text
+    assert recorded.row["status"] == "finished"
+
+
+def test_an_exception_in_a_log_record_is_recorded_with_its_traceback(place: Place) -> None:
+    @flow
+    def logs() -> None:
+        try:
+            1 / 0
+        except ZeroDivisionError:
+            logging.getLogger("author").exception("dividing")
+
+    (event,) = [event for event in place.run(logs).events if event.kind == "debug"]
+    assert event.payload.startswith("dividing\nTraceback")
+    assert event.payload.endswith("ZeroDivisionError: division by zero")
+    assert (event.source["level"], event.source["logger"]) == ("ERROR", "author")
+
+
+def test_loggers_of_the_machinery_are_not_recorded(place: Place) -> None:
+    @flow
+    def machinery() -> None:
+        for name in ("psycopg.pool", "kodosumi_prefect.spooler", "prefect.engine", "ray"):
+            logging.getLogger(name).warning("about the machinery")
+        logging.getLogger("prefectionist").warning("about the work")
+
+    assert place.run(machinery).of("debug", "stderr", "stdout") == ["about the work"]
+
+
+def test_prefects_own_lines_are_not_recorded(place: Place) -> None:
+    @flow
+    def silent() -> None:
+        get_run_logger().info("mine")
+
+    assert place.run(silent).of("debug", "stderr", "stdout") == ["mine"]
+
+
+def test_tasks_of_a_loop_and_threads_belong_to_their_run(place: Place) -> None:
+    @flow
+    def busy(tracer: Tracer) -> None:
+        async def say(word: str) -> None:
+            await asyncio.sleep(0)
+            print(word)
+
+        async def both() -> None:
+            await asyncio.gather(say("task 1"), say("task 2"))
+
+        asyncio.run(both())
+        context = contextvars.copy_context()
+        for target in (lambda: print("raw thread"), lambda: context.run(print, "context thread")):
+            thread = threading.Thread(target=target)
+            thread.start()
+            thread.join()
+
+    printed = place.run(busy).of("stdout")
+    assert sorted(printed) == ["context thread", "raw thread", "task 1", "task 2"]
+
+
+async def test_what_async_flows_say_at_once_is_kept_apart(place: Place) -> None:
+    inside = asyncio.Barrier(2)
+
+    @flow
+    async def one(name: str) -> None:
+        await inside.wait()
+        for number in range(20):
+            print(f"{name} {number}")
+            await asyncio.sleep(0)
+
+    recorded = await asyncio.gather(place.run_async(one, "a"), place.run_async(one, "b"))
+    for name, run in zip("ab", recorded, strict=True):
+        assert run.of("stdout") == [f"{name} {number}" for number in range(20)]
+
+
+def test_two_flows_in_threads_are_kept_apart(place: Place) -> None:
+    inside = threading.Barrier(2, timeout=20)
+
+    @task
+    def work(name: str) -> None:
+        print(f"{name} task")
+
+    @flow(task_runner=ThreadPoolTaskRunner(max_workers=1))
+    def one(name: str) -> str:
+        inside.wait()
+        for number in range(50):
+            print(f"{name} {number}")
+            sys.stdout.write(f"{name} part ")
+        print()
+        logging.getLogger("author").warning(f"{name} logs")
+        work.submit(name).result()
+        kodosumi_prefect.tracer.debug(f"{name} traces")
+        inside.wait()
+        return name
+
+    found = {}
+
+    def run(name: str) -> None:
+        found[name] = place.run(one, name)
+
+    threads = [
+        threading.Thread(target=contextvars.copy_context().run, args=(run, name)) for name in "ab"
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for name in "ab":
+        said = "\n".join(found[name].of("stdout", "debug", "stderr"))
+        other = {"a": "b", "b": "a"}[name]
+        assert f"{other} " not in said
+        assert f"{name} 49" in said
+        assert f"{name} task" in said
+        assert f"{name} logs" in said
+        assert f"{name} traces" in said
+        assert found[name].final == {"str": name}
+
+
+def test_capturing_can_be_turned_off(place: Place) -> None:
+    @flow
+    def uncaptured(tracer: Tracer) -> None:
+        print("printed")
+        logging.getLogger("author").warning("logged")
+        tracer.debug("traced")
+
+    with use_settings(place.settings.model_copy(update={"capture": False})):
+        recorded = place.run(uncaptured)
+    assert recorded.of("stdout", "stderr", "debug") == ["traced"]

@@ -1,0 +1,94 @@
+"""Prefect's hooks: reported once, the user's own stay, and they never fail a run."""
+
+import logging
+
+import prefect
+import pytest
+from prefect.client.schemas.objects import FlowRun, State
+from prefect.flows import Flow
+
+from kodosumi_prefect import flow, tracer
+from kodosumi_prefect.runner import hooks
+from tests.services import Place
+
+pytest_plugins = ["tests.services"]
+
+
+def test_each_state_is_stored_once_though_hook_and_wrapper_report_it(place: Place) -> None:
+    @flow
+    def reported() -> None:
+        tracer.debug("here")
+
+    recorded = place.run(reported)
+    assert recorded.of("status") == ["starting", "running", "finished"]
+
+
+def test_hooks_of_the_user_are_called_too(place: Place) -> None:
+    seen: list[str | None] = []
+
+    def note(flow: Flow, flow_run: FlowRun, state: State) -> None:
+        seen.append(state.name)
+
+    @flow(on_running=[note], on_completion=[note])
+    def hooked() -> None: ...
+
+    recorded = place.run(hooked)
+    assert seen == ["Running", "Completed"]
+    assert recorded.of("status")[-1] == "finished"
+
+
+def test_a_list_of_hooks_of_the_user_is_not_changed() -> None:
+    def note(flow: Flow, flow_run: FlowRun, state: State) -> None: ...
+
+    mine = [note]
+    flow(on_failure=mine)(lambda: None)
+    assert mine == [note]
+
+
+def test_a_plain_flow_reports_its_end_once_it_used_the_tracer(place: Place) -> None:
+    @prefect.flow
+    def plain() -> str:
+        tracer.debug("here")
+        return "result"
+
+    recorded = place.run(plain)
+    assert recorded.told == [
+        ("status", "starting"),
+        ("status", "running"),
+        ("debug", "here"),
+        ("final", '{"str": "result"}'),
+        ("status", "finished"),
+    ]
+    assert plain.on_completion_hooks.count(hooks.record_state) == 1
+    place.run(plain)
+    assert plain.on_completion_hooks.count(hooks.record_state) == 1
+
+
+def test_a_hook_that_cannot_record_does_not_fail_the_run(
+    place: Place, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(*_args: object) -> None:
+        raise RuntimeError("the recorder is broken")
+
+    @flow
+    def unlucky() -> str:
+        return "own result"
+
+    monkeypatch.setattr(hooks, "report_state", broken)
+    with caplog.at_level(logging.ERROR, "kodosumi_prefect"):
+        assert unlucky() == "own result"
+    assert any("was not recorded" in record.message for record in caplog.records)
+
+
+def test_a_crash_is_recorded_with_its_reason(place: Place) -> None:
+    @flow
+    def crashes() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        crashes()
+    recorded = place.recorded(place.fids("crashes")[-1])
+    assert recorded.row["status"] == "error"
+    assert recorded.row["state_name"] == "Crashed"
+    assert [kind for kind, _ in recorded.told[-2:]] == ["error", "status"]
+    assert recorded.row["error"] == "KeyboardInterrupt"

@@ -1,0 +1,492 @@
+"""``@flow``: signatures, options, retries, timeouts, failures, subflows."""
+
+import asyncio
+import time
+from pathlib import Path
+from typing import Any
+
+import prefect
+import pytest
+from prefect import task
+from prefect.flow_engine import run_flow
+from prefect.flows import Flow
+from prefect.states import Failed
+from prefect.task_runners import ThreadPoolTaskRunner
+from prefect.utilities.callables import parameter_schema
+
+import kodosumi_prefect
+from kodosumi_prefect import KodosumiError, Tracer, TracerMock, flow
+from kodosumi_prefect.events import Kind
+from kodosumi_prefect.runner import hooks
+from kodosumi_prefect.task_runner import RayTaskRunner
+from tests.samples import shapes
+from tests.samples.shapes import Order, Shop
+from tests.services import Place
+
+pytest_plugins = ["tests.services"]
+
+ADA = {"name": "Ada"}
+
+
+@pytest.mark.parametrize(
+    ("entrypoint", "args", "kwargs", "got"),
+    [
+        (shapes.inputs_then_tracer, (ADA,), {}, "got {'name': 'Ada'}"),
+        (shapes.inputs_then_tracer, (), {"inputs": ADA}, "got {'name': 'Ada'}"),
+        (shapes.tracer_then_inputs, (ADA,), {}, "got {'name': 'Ada'}"),
+        (shapes.untyped, (ADA,), {}, "got {'name': 'Ada'}"),
+        (shapes.only_inputs, (ADA,), {}, None),
+        (shapes.only_tracer, (), {}, "got nothing"),
+        (shapes.nothing, (), {}, None),
+        (shapes.typed, ("Ada",), {}, "got 'Ada' 2 False"),
+        (shapes.typed, ("Ada", "3"), {"loud": "yes"}, "got 'Ada' 3 True"),
+        (shapes.keyword_tracer, (), {}, "got 'Ada'"),
+        (Shop.open, (ADA,), {}, "got corner {'name': 'Ada'}"),
+        (Shop.close, (ADA,), {}, "got {'name': 'Ada'}"),
+        (Shop().visit, (ADA,), {}, "got corner {'name': 'Ada'}"),
+    ],
+)
+def test_every_signature_gets_what_it_asks_for(
+    place: Place, entrypoint: Flow[..., Any], args: tuple, kwargs: dict, got: str | None
+) -> None:
+    recorded = place.run(entrypoint, *args, **kwargs)
+    assert recorded.row["status"] == "finished", recorded.row["error"]
+    assert recorded.of("debug") == ([] if got is None else [got])
+    assert recorded.final == {"str": "Ada"}
+
+
+def test_positional_and_keyword_collectors_get_what_they_ask_for(place: Place) -> None:
+    recorded = place.run(shapes.many, "Ada", "Bob", names_=1)
+    assert recorded.row["status"] == "finished", recorded.row["error"]
+    assert recorded.of("debug") == ["got ('Ada', 'Bob') {'names_': 1}"]
+
+
+async def test_an_async_entrypoint_gets_what_it_asks_for(place: Place) -> None:
+    recorded = await place.run_async(shapes.asynchronous, ADA)
+    assert recorded.of("debug") == ["got {'name': 'Ada'}"]
+    assert recorded.final == {"str": "Ada"}
+
+
+def test_a_pydantic_parameter_arrives_as_its_model(place: Place) -> None:
+    recorded = place.run(shapes.modelled, {"item": "tea", "count": 2})
+    assert recorded.of("debug") == ["got Order(item='tea', count=2)"]
+    assert recorded.final == {"Receipt": {"item": "tea", "price": 5.0}}
+    assert recorded.events[1].value == {"order": {"item": "tea", "count": 2}}
+    assert place.run(shapes.modelled, Order(item="tea")).final["Receipt"]["price"] == 2.5
+
+
+def test_a_generator_is_recorded_and_gives_its_items(place: Place) -> None:
+    assert list(shapes.generator(3)) == [0, 1, 2]
+    recorded = place.recorded(place.fids("generator")[-1])
+    assert recorded.of("debug") == ["giving 0", "giving 1", "giving 2"]
+    assert recorded.row["status"] == "finished"
+    assert recorded.final == {"str": "done"}
+
+
+async def test_an_async_generator_is_recorded_and_gives_its_items(place: Place) -> None:
+    assert [number async for number in shapes.async_generator(2)] == [0, 1]
+    recorded = place.recorded(place.fids("async-generator")[-1])
+    assert recorded.of("debug") == ["giving 0", "giving 1"]
+    assert recorded.row["status"] == "finished"
+
+
+@pytest.mark.parametrize(
+    ("entrypoint", "names"),
+    [
+        (shapes.inputs_then_tracer, {"inputs"}),
+        (shapes.tracer_then_inputs, {"inputs"}),
+        (shapes.only_tracer, set()),
+        (shapes.typed, {"name", "count", "loud"}),
+        (shapes.keyword_tracer, {"name"}),
+        (shapes.modelled, {"order"}),
+        (shapes.generator, {"count"}),
+        (shapes.asynchronous, {"inputs"}),
+    ],
+)
+def test_prefects_form_lacks_the_tracer(entrypoint: Flow[..., Any], names: set[str]) -> None:
+    assert set(entrypoint.parameters.properties) == names
+    assert set(parameter_schema(entrypoint.fn).properties) == names
+
+
+def test_prefects_form_knows_types_bounds_and_defaults() -> None:
+    properties = shapes.typed.parameters.properties
+    assert properties["name"]["type"] == "string"
+    assert properties["count"]["default"] == 2
+    assert shapes.bounded.parameters.properties["count"]["maximum"] == 9
+    assert shapes.bounded.parameters.required == ["count"]
+    assert "Order" in shapes.modelled.parameters.definitions
+
+
+def test_parameters_are_validated(place: Place) -> None:
+    with pytest.raises(prefect.exceptions.ParameterTypeError, match="less than or equal to 9"):
+        shapes.bounded(10)
+
+
+def test_the_function_can_be_called_by_hand(capsys: pytest.CaptureFixture[str]) -> None:
+    assert shapes.inputs_then_tracer.fn(ADA) == "Ada"
+    assert shapes.inputs_then_tracer.fn(ADA, TracerMock()) == "Ada"
+    assert shapes.tracer_then_inputs.fn(TracerMock(), ADA) == "Ada"
+    assert shapes.inputs_then_tracer.fn(inputs=ADA, tracer=TracerMock()) == "Ada"
+    assert capsys.readouterr().out.splitlines() == ["debug: got {'name': 'Ada'}"] * 4
+
+
+def test_the_options_reach_prefect_and_the_stream(place: Place) -> None:
+    @flow(
+        summary="Says hello",
+        description="Longer text",
+        tags=["b", "a"],
+        author="Ada",
+        organization="Analytical",
+        version="1.2",
+        deprecated=True,
+        name="greeting",
+        timeout_seconds=60,
+        retry_delay_seconds=3,
+    )
+    def hello(inputs: dict, tracer: Tracer) -> None:
+        """Not this."""
+
+    assert (hello.name, hello.version, hello.timeout_seconds) == ("greeting", "1.2", 60)
+    assert (hello.description, hello.retry_delay_seconds) == ("Longer text", 3)
+    row = place.run(hello, {}).row
+    told = {name: row[name] for name in ("flow_name", "summary", "description", "tags", "author")}
+    assert told == {
+        "flow_name": "greeting",
+        "summary": "Says hello",
+        "description": "Longer text",
+        "tags": ["a", "b"],
+        "author": "Ada",
+    }
+    assert (row["organization"], row["version"], row["deprecated"]) == ("Analytical", "1.2", True)
+
+
+def test_a_wrong_option_is_refused() -> None:
+    with pytest.raises(TypeError, match="sumary"):
+        flow(sumary="typo")(lambda: None)
+    with pytest.raises(ValueError, match="task runner"):
+        flow(ray_options={"num_cpus": 1}, task_runner=ThreadPoolTaskRunner())(lambda: None)
+
+
+def test_without_a_task_runner_tasks_go_to_ray() -> None:
+    made = flow(ray_address="ray://head:10001", ray_options={"num_cpus": 2})(lambda: None)
+    assert isinstance(made.task_runner, RayTaskRunner)
+    assert made.task_runner.address == "ray://head:10001"
+    assert made.task_runner.options == {"num_cpus": 2}
+
+
+def test_the_entrypoint_leads_back_to_the_flow() -> None:
+    assert shapes.typed._entrypoint == "tests.samples.shapes:typed"
+    assert shapes.typed.version is not None
+    loaded = prefect.flows.load_flow_from_entrypoint("tests.samples.shapes:typed")
+    assert loaded is shapes.typed
+
+
+def test_with_options_keeps_what_we_do(place: Place) -> None:
+    changed = shapes.inputs_then_tracer.with_options(name="renamed", retries=1)
+    assert type(changed) is Flow
+    recorded = place.run(changed, ADA)
+    assert recorded.row["flow_name"] == "renamed"
+    assert recorded.of("debug") == ["got {'name': 'Ada'}"]
+    assert recorded.of("status") == ["starting", "running", "finished"]
+
+
+def test_another_task_runner_is_used_and_recorded(place: Place) -> None:
+    @task
+    def work() -> str:
+        print("in a thread")
+        return "done"
+
+    @flow(task_runner=ThreadPoolTaskRunner(max_workers=2))
+    def threaded() -> str:
+        return work.submit().result()
+
+    recorded = place.run(threaded)
+    assert recorded.of("stdout") == ["in a thread"]
+    (printed,) = [event for event in recorded.events if event.kind == "stdout"]
+    assert printed.source["task_run"]["name"].startswith("work")
+    assert recorded.final == {"str": "done"}
+
+
+def test_a_retried_run_is_one_stream_with_one_valid_final(place: Place) -> None:
+    tries: list[int] = []
+
+    @flow(retries=2)
+    def stubborn(tracer: Tracer) -> int:
+        tries.append(1)
+        tracer.debug(f"try {len(tries)}")
+        if len(tries) < 2:
+            raise ValueError("not yet")
+        return len(tries)
+
+    recorded = place.run(stubborn)
+    assert recorded.of("status") == ["starting", "running", "running", "finished"]
+    assert recorded.row["attempt"] == 2
+    assert recorded.row["error"] is None
+    assert recorded.of("error") == []
+    first, trace, second = recorded.of("debug")
+    assert (first, second) == ("try 1", "try 2")
+    assert trace.endswith("ValueError: not yet")
+    assert [(e.attempt, e.payload) for e in recorded.events if e.kind == "final"] == [
+        (2, '{"int": 2}')
+    ]
+    assert recorded.row["final_attempt"] == 2
+    assert len(recorded.of("inputs")) == len(recorded.of("meta")) == 1
+
+
+def test_when_every_retry_fails_the_last_exception_is_the_error(place: Place) -> None:
+    tries: list[int] = []
+
+    @flow(retries=1)
+    def hopeless() -> None:
+        tries.append(1)
+        raise ValueError(f"try {len(tries)}")
+
+    recorded = place.run(hopeless)
+    assert [text.splitlines()[-1] for text in recorded.of("debug")] == ["ValueError: try 1"]
+    assert [text.splitlines()[-1] for text in recorded.of("error")] == ["ValueError: try 2"]
+    assert (recorded.row["error"], recorded.row["attempt"]) == ("ValueError: try 2", 2)
+
+
+def test_a_failed_run_tells_its_traceback_without_our_frames(place: Place) -> None:
+    def inner() -> None:
+        raise LookupError("no such thing")
+
+    @flow
+    def fails(tracer: Tracer) -> None:
+        tracer.debug("trying")
+        inner()
+
+    recorded = place.run(fails)
+    assert recorded.state is not None
+    assert recorded.state.is_failed()
+    assert [kind for kind, _ in recorded.told] == ["status", "status", "debug", "error", "status"]
+    (error,) = recorded.of("error")
+    assert error.startswith("Traceback (most recent call last):")
+    assert error.endswith("LookupError: no such thing")
+    assert "in fails\n    inner()" in error
+    assert "in inner\n" in error
+    assert str(Path(kodosumi_prefect.__file__).parent) not in error
+    assert "site-packages/prefect" not in error
+    assert recorded.row["status"] == "error"
+    assert recorded.row["error"] == "LookupError: no such thing"
+    assert recorded.final is None
+    with pytest.raises(LookupError, match="no such thing"):
+        recorded.state.result()
+
+
+def test_a_kodosumi_error_shows_its_message_alone(place: Place) -> None:
+    @flow
+    def refuses() -> None:
+        raise KodosumiError("the budget is spent\nask for more")
+
+    recorded = place.run(refuses)
+    assert recorded.row["error"] == "the budget is spent\nask for more"
+    assert recorded.of("error")[0].startswith("Traceback")
+
+
+def test_an_exception_whose_text_raises_is_recorded(place: Place) -> None:
+    class Mute(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError("no text")
+
+        __repr__ = __str__
+
+    @flow
+    def mute() -> None:
+        raise ValueError("caused") from Mute()
+
+    recorded = place.run(mute)
+    assert recorded.row["status"] == "error"
+    assert "ValueError: caused" in recorded.of("error")[0]
+
+
+def test_a_returned_failed_state_ends_in_error(place: Place) -> None:
+    @flow
+    def returns_failed() -> Any:
+        return Failed(message="decided so")
+
+    recorded = place.run(returns_failed)
+    assert recorded.state is not None
+    assert recorded.state.is_failed()
+    assert recorded.row["status"] == "error"
+    assert "decided so" in recorded.row["error"]
+    assert [kind for kind, _ in recorded.told[-2:]] == ["error", "status"]
+
+
+def test_a_returned_future_is_recorded_as_its_result(place: Place) -> None:
+    @task
+    def work(number: int) -> int:
+        return number
+
+    @flow(task_runner=ThreadPoolTaskRunner())
+    def returns_futures() -> Any:
+        return {"both": [work.submit(1), work.submit(2)]}
+
+    recorded = place.run(returns_futures)
+    assert recorded.final == {"dict": {"both": [1, 2]}}
+
+
+def test_a_timeout_takes_effect_at_once(place: Place) -> None:
+    @flow(timeout_seconds=1)
+    def slow(tracer: Tracer) -> None:
+        tracer.debug("working")
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:
+            time.sleep(0.01)
+
+    began = time.monotonic()
+    recorded = place.run(slow)
+    assert time.monotonic() - began < 5
+    assert recorded.row["state_name"] == "TimedOut"
+    assert recorded.row["status"] == "error"
+    assert recorded.of("debug") == ["working"]
+    assert len(recorded.of("error")) == 1
+
+
+async def test_an_async_timeout_takes_effect_at_once(place: Place) -> None:
+    @flow(timeout_seconds=1)
+    async def slow_async() -> None:
+        await asyncio.sleep(30)
+
+    began = time.monotonic()
+    recorded = await place.run_async(slow_async)
+    assert time.monotonic() - began < 5
+    assert recorded.row["state_name"] == "TimedOut"
+    assert len(recorded.of("error")) == 1
+
+
+def test_subflows_write_into_the_roots_stream(place: Place) -> None:
+    @flow
+    def child(word: str, tracer: Tracer) -> str:
+        tracer.debug(f"child says {word}")
+        print(f"child prints {word}")
+        return word
+
+    @flow
+    def parent(tracer: Tracer) -> str:
+        tracer.debug("parent begins")
+        word = child("hello")
+        tracer.debug("parent ends")
+        return f"{word}!"
+
+    recorded = place.run(parent)
+    assert recorded.told == [
+        ("status", "starting"),
+        ("status", "running"),
+        ("debug", "parent begins"),
+        ("debug", "child says hello"),
+        ("stdout", "child prints hello"),
+        ("debug", "parent ends"),
+        ("final", '{"str": "hello!"}'),
+        ("status", "finished"),
+    ]
+    named = [event.source.get("subflow") for event in recorded.events if event.kind == "debug"]
+    assert named[0] is None
+    assert named[1] is not None
+    assert named[2] is None
+    assert place.fids("child") == []
+
+
+def test_a_failing_subflow_that_is_caught_does_not_end_the_root(place: Place) -> None:
+    @flow
+    def bad_child() -> None:
+        raise ValueError("in the child")
+
+    @flow
+    def tolerant(tracer: Tracer) -> str:
+        try:
+            bad_child()
+        except ValueError:
+            tracer.debug("caught")
+        return "fine"
+
+    recorded = place.run(tolerant)
+    assert recorded.row["status"] == "finished"
+    assert recorded.of("error") == []
+    assert recorded.of("debug")[0].endswith("ValueError: in the child")
+    assert recorded.of("debug")[1] == "caught"
+
+
+def test_a_subflow_of_a_plain_flow_writes_into_the_plain_ones_stream(place: Place) -> None:
+    @flow
+    def ours(tracer: Tracer) -> None:
+        tracer.debug("from ours")
+
+    @prefect.flow
+    def middle() -> None:
+        ours()
+
+    @prefect.flow
+    def plain_parent() -> str:
+        middle()
+        return "plain result"
+
+    recorded = place.run(plain_parent)
+    assert recorded.row["flow_name"] == "plain-parent"
+    (event,) = [event for event in recorded.events if event.kind == Kind.DEBUG]
+    assert event.payload == "from ours"
+    assert event.source["subflow"]["name"]
+    assert recorded.of("status") == ["starting", "running", "finished"]
+    assert recorded.final == {"str": "plain result"}
+
+
+async def test_async_subflows_at_once_keep_their_sources(place: Place) -> None:
+    @flow(flow_run_name="one-{word}")
+    async def one(word: str, tracer: Tracer) -> None:
+        tracer.debug(f"says {word}")
+        await asyncio.sleep(0)
+        print(f"prints {word}")
+
+    @flow
+    async def together() -> None:
+        await asyncio.gather(one("a"), one("b"))
+
+    recorded = await place.run_async(together)
+    said = {
+        event.payload: event.source["subflow"]["name"]
+        for event in recorded.events
+        if event.kind in ("debug", "stdout")
+    }
+    assert said == {"says a": "one-a", "says b": "one-b", "prints a": "one-a", "prints b": "one-b"}
+
+
+def test_a_run_started_by_id_is_recorded_under_it(place: Place) -> None:
+    @flow
+    def deployed(inputs: dict, tracer: Tracer) -> str:
+        return inputs["name"]
+
+    with prefect.get_client(sync_client=True) as client:
+        flow_run = client.create_flow_run(deployed, parameters={"inputs": ADA}, tags=["nightly"])
+    run_flow(deployed, flow_run=flow_run, parameters=flow_run.parameters)
+    recorded = place.recorded(str(flow_run.id))
+    assert recorded.row["status"] == "finished"
+    assert recorded.row["tags"] == ["nightly"]
+    assert recorded.events[1].value == ADA
+
+
+def test_a_disabled_recorder_records_nothing(place: Place) -> None:
+    from kodosumi_prefect.settings import use_settings
+
+    @flow
+    def unrecorded(tracer: Tracer) -> str:
+        tracer.debug("unheard")
+        print("unheard")
+        return "own result"
+
+    @prefect.flow
+    def plain_unrecorded() -> str:
+        kodosumi_prefect.tracer.debug("unheard")
+        return "own result"
+
+    with use_settings(place.settings.model_copy(update={"enabled": False})):
+        assert unrecorded() == "own result"
+        assert plain_unrecorded() == "own result"
+        with pytest.raises(ZeroDivisionError):
+            flow(lambda: 1 / 0, name="unrecorded-failure")()
+    assert place.fids("unrecorded") == place.fids("plain-unrecorded") == []
+    assert place.fids("unrecorded-failure") == []
+
+
+def test_a_flow_has_each_hook_once() -> None:
+    assert shapes.typed.on_running_hooks == [hooks.record_state]
+    assert shapes.typed.with_options(name="again").on_running_hooks == [hooks.record_state]
