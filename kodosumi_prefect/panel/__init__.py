@@ -1,0 +1,1 @@
+"""The panel: serves executions and their event streams over HTTP, and pages to read them."""

@@ -1,0 +1,102 @@
+"""The panel's FastAPI app."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import psycopg
+import sqlalchemy.exc
+from fastapi import FastAPI, Request
+from fastapi.responses import HTMLResponse
+from fastapi.staticfiles import StaticFiles
+from psycopg.conninfo import conninfo_to_dict
+from starlette.concurrency import run_in_threadpool
+
+from kodosumi_prefect.panel import errors
+from kodosumi_prefect.panel.jinja import FOLDER, package_version, page
+from kodosumi_prefect.panel.routes import health, outputs, pages, timeline
+from kodosumi_prefect.panel.shield import Shield
+from kodosumi_prefect.panel.state import State
+from kodosumi_prefect.panel.streams import QUIET, Streams
+from kodosumi_prefect.settings import Settings, database_url, get_settings, listen_url
+from kodosumi_prefect.spooler import migrate
+from kodosumi_prefect.spooler.feed import Feed
+from kodosumi_prefect.spooler.reader import Reader
+
+CONNECTIONS = 8  # to Postgres, for all requests; the feed's LISTEN is one more
+
+
+class PanelError(RuntimeError):
+    """Why the panel does not start, in one line."""
+
+
+def create_app(settings: Settings | None = None, *, quiet: float = QUIET) -> FastAPI:
+    """The panel: an ASGI app that opens its connections when it is started.
+
+    Arguments:
+        settings: where Postgres is; default the settings in force.
+        quiet: seconds of silence before a stream says `alive`.
+
+    Raises (at start):
+        PanelError: no database is known, it does not answer, or its schema is too old.
+    """
+    used = settings or get_settings()
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        url = await run_in_threadpool(_checked_database, used)
+        async with (
+            Reader(url, used.database_schema, CONNECTIONS) as reader,
+            Feed(reader, listen_url(used) or url) as feed,
+        ):
+            streams = Streams(feed, quiet)
+            app.state.panel = State(used, reader, feed, streams)
+            try:
+                yield
+            finally:
+                streams.close()
+
+    app = FastAPI(
+        title="Kodosumi on Prefect",
+        summary="Executions of agentic flows and their event streams.",
+        version=package_version(),
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+    )
+    errors.install(app)
+    app.add_middleware(Shield)
+    for area in (outputs, timeline, health, pages):
+        app.include_router(area.router)
+    app.mount("/static", StaticFiles(directory=FOLDER / "static"), name="static")
+
+    @app.get("/docs", include_in_schema=False)
+    def docs(request: Request) -> HTMLResponse:
+        return page(request, "docs.html", {})
+
+    return app
+
+
+def _checked_database(settings: Settings) -> str:
+    url = database_url(settings)
+    if url is None:
+        raise PanelError(
+            f"no database: database_url is not set and no `kodosumi-prefect up` runs for "
+            f"{settings.data_dir}; set one or start the other"
+        )
+    try:
+        migrate.require(url, settings.database_schema)
+    except migrate.SchemaTooOldError as exc:
+        raise PanelError(str(exc)) from exc
+    except (psycopg.Error, sqlalchemy.exc.DBAPIError) as exc:
+        raise PanelError(_unreachable(url, getattr(exc, "orig", None) or exc)) from exc
+    return url
+
+
+def _unreachable(url: str, exc: BaseException) -> str:
+    where = conninfo_to_dict(url)
+    said = str(exc).strip().splitlines()
+    return (
+        f"database_url points at {where.get('host', 'localhost')}:{where.get('port', 5432)}, "
+        f"which does not let us in: {said[0] if said else type(exc).__name__}; start it or "
+        "correct database_url"
+    )

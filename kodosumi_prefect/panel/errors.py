@@ -1,0 +1,80 @@
+"""Errors as JSON of one shape, as pages for people, and never as a traceback."""
+
+import logging
+from http import HTTPStatus
+from typing import Any
+from uuid import uuid4
+
+import psycopg
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response
+from starlette.exceptions import HTTPException
+
+from kodosumi_prefect.panel.jinja import page
+
+logger = logging.getLogger(__name__)
+
+
+def error_response(request: Request, status_code: int, detail: str) -> Response:
+    """``{"error","path","detail","status_code"}``, or a page where a person asked for a page."""
+    error = HTTPStatus(status_code).phrase
+    body: dict[str, Any] = {
+        "error": error,
+        "path": request.url.path,
+        "detail": detail,
+        "status_code": status_code,
+    }
+    if _wants_page(request):
+        return page(request, "error.html", body, status_code=status_code)
+    return JSONResponse(body, status_code)
+
+
+def _wants_page(request: Request) -> bool:
+    path = request.url.path
+    of_pages = path == "/" or path.startswith(("/executions", "/outputs/html/"))
+    return of_pages and "text/html" in request.headers.get("accept", "")
+
+
+async def _http(request: Request, exc: Exception) -> Response:
+    assert isinstance(exc, HTTPException)
+    response = error_response(request, exc.status_code, str(exc.detail))
+    response.headers.update(exc.headers or {})
+    return response
+
+
+async def _invalid(request: Request, exc: Exception) -> Response:
+    assert isinstance(exc, RequestValidationError)
+    found = [
+        f"{'.'.join(str(part) for part in error['loc'][1:])} is {_short(error.get('input'))}: "
+        f"{error['msg'][:1].lower()}{error['msg'][1:]}"
+        for error in exc.errors()
+    ]
+    return error_response(request, 422, "; ".join(found))
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:80] + "…"
+
+
+async def _no_database(request: Request, exc: Exception) -> Response:
+    logger.warning("no answer from Postgres for %s: %s", request.url.path, str(exc).strip())
+    detail = "Postgres does not answer; nothing is lost, try again when it is back"
+    response = error_response(request, 503, detail)
+    response.headers["Retry-After"] = "2"
+    return response
+
+
+def unforeseen_response(request: Request, exc: Exception) -> Response:
+    """A 500 whose id finds the traceback in the panel's log."""
+    number = uuid4().hex[:12]
+    logger.error("error %s at %s", number, request.url.path, exc_info=exc)
+    return error_response(request, 500, f"unexpected error {number}, described in the panel's log")
+
+
+def install(app: FastAPI) -> None:
+    """Make every error of ``app`` answer in our shape."""
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(psycopg.OperationalError, _no_database)

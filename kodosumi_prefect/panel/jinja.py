@@ -1,0 +1,72 @@
+"""Pages from templates: everything is escaped but what ``render`` made."""
+
+from datetime import UTC, datetime
+from functools import cache
+from importlib.metadata import version as installed_version
+from pathlib import Path
+from typing import Any
+
+from fastapi import Request
+from fastapi.responses import HTMLResponse
+from fastapi.templating import Jinja2Templates
+
+FOLDER = Path(__file__).parent
+
+
+def package_version() -> str:
+    """The version of this package."""
+    return installed_version("kodosumi-prefect")
+
+
+def page(
+    request: Request, name: str, context: dict[str, Any], *, status_code: int = 200
+) -> HTMLResponse:
+    """The template ``name`` filled with ``context``."""
+    root = request.scope.get("root_path", "").rstrip("/") + "/"
+    html = templates().get_template(name).render(root=root, **context)
+    return HTMLResponse(html, status_code)
+
+
+@cache
+def templates() -> Jinja2Templates:
+    """The panel's own templates."""
+    made = Jinja2Templates(directory=FOLDER / "templates")
+    made.env.filters |= {"clock": clock, "moment": moment, "iso": iso, "duration": duration}
+    made.env.globals |= {"version": package_version()}
+    made.env.trim_blocks = made.env.lstrip_blocks = True
+    return made
+
+
+def iso(value: datetime | float | None) -> str:
+    """A point in time in ISO 8601, UTC; a browser shows it in its own zone."""
+    if value is None:
+        return ""
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat(timespec="milliseconds")
+    return datetime.fromtimestamp(value, UTC).isoformat(timespec="milliseconds")
+
+
+def clock(value: float) -> str:
+    """The time of day of a log line, UTC."""
+    return datetime.fromtimestamp(value, UTC).strftime("%H:%M:%S")
+
+
+def moment(value: datetime | None) -> str:
+    """Date and time for people, UTC."""
+    return "" if value is None else value.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def duration(seconds: float | None) -> str:
+    """A span of time in its two largest units, as ``panel.js`` writes it."""
+    if seconds is None:
+        return "–"
+    if seconds < 10:
+        return f"{max(seconds, 0):.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    if whole < 86_400:
+        return f"{whole // 3600} h {whole % 3600 // 60} min"
+    return f"{whole // 86_400} d {whole % 86_400 // 3600} h"

@@ -1,0 +1,1 @@
+"""The panel's HTTP operations, one file an area."""

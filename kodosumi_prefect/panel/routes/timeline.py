@@ -1,0 +1,69 @@
+"""Lists of executions, and what changed in them."""
+
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import APIRouter, Query
+
+from kodosumi_prefect.events import clean
+from kodosumi_prefect.panel.executions import timeline_item
+from kodosumi_prefect.panel.state import MAX_CURSOR, Panel
+
+MOST = 500  # executions of one answer
+
+router = APIRouter(prefix="/timeline", tags=["Timeline"])
+
+Words = Annotated[
+    str | None,
+    Query(
+        max_length=1000,
+        description="Words that must all occur in fid, name, summary, status, owner, tags, inputs.",
+    ),
+]
+
+
+@router.get("/list", summary="Executions, newest first")
+async def executions(
+    panel: Panel,
+    pp: Annotated[int, Query(ge=1, le=MOST, description="Executions per page.")] = 10,
+    q: Words = None,
+    offset: Annotated[
+        UUID | None, Query(description="The `offset` of the page before; none: from the newest.")
+    ] = None,
+) -> dict[str, Any]:
+    """`offset` of the answer leads to the next page; null on the last one."""
+    rows = await panel.reader.timeline(
+        query=clean(q or ""), before=str(offset) if offset else None, limit=pp + 1
+    )
+    shown = rows[:pp]
+    return {
+        "items": [timeline_item(row) for row in shown],
+        "query": q,
+        "offset": shown[-1]["fid"] if len(rows) > pp else None,
+    }
+
+
+@router.get("/changes", summary="What changed since a counter")
+async def changes(
+    panel: Panel,
+    since: Annotated[
+        int | None,
+        Query(ge=0, le=MAX_CURSOR, description="The `timestamp` of the answer before."),
+    ] = None,
+    q: Words = None,
+) -> dict[str, Any]:
+    """`update` holds what is new or changed, `delete` the fids of what no longer belongs here.
+
+    `timestamp` is a counter of the database, not a clock: with it nothing is missed, also of
+    transactions that commit late; an item can come twice. Without `since` it comes alone.
+    """
+    rows, counter = await panel.reader.changes(since)
+    fids = [row["fid"] for row in rows if row["archived_at"] is None]
+    words = clean(q or "")
+    matching = await panel.reader.matching(fids, words) if words.split() else set(fids)
+    return {
+        "update": [timeline_item(row) for row in rows if row["fid"] in matching],
+        "delete": [row["fid"] for row in rows if row["fid"] not in matching],
+        "timestamp": counter,
+        "query": q,
+    }

@@ -1,0 +1,65 @@
+"""What the routes share, and what they take from a request."""
+
+import asyncio
+from dataclasses import dataclass
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import Depends, HTTPException, Query, Request
+
+from kodosumi_prefect.panel.executions import Row
+from kodosumi_prefect.panel.streams import Streams
+from kodosumi_prefect.settings import Settings
+from kodosumi_prefect.spooler.feed import Feed
+from kodosumi_prefect.spooler.reader import Reader
+
+EXTENDED_WAIT = 30.0  # seconds that `extended` waits for an execution
+EXTENDED_POLL = 0.2  # seconds
+MAX_CURSOR = 2**63 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """The open connections of a running panel."""
+
+    settings: Settings
+    reader: Reader
+    feed: Feed
+    streams: Streams
+
+
+def _state(request: Request) -> State:
+    state = request.app.state.panel
+    assert isinstance(state, State)
+    return state
+
+
+Panel = Annotated[State, Depends(_state)]
+Cursor = Annotated[int, Query(ge=0, le=MAX_CURSOR)]
+
+
+async def _execution(
+    panel: Panel,
+    fid: UUID,
+    extended: Annotated[
+        bool, Query(description="Wait, up to 30 seconds, for an execution not there yet.")
+    ] = False,
+) -> Row:
+    return await wait_for_execution(panel, str(fid), EXTENDED_WAIT if extended else 0.0)
+
+
+async def wait_for_execution(panel: State, fid: str, patience: float) -> Row:
+    """The row of an execution, waiting up to ``patience`` seconds for it.
+
+    Raises:
+        HTTPException: 404, there is none.
+    """
+    deadline = asyncio.get_running_loop().time() + patience
+    while (row := await panel.reader.status(fid)) is None:
+        if asyncio.get_running_loop().time() >= deadline or panel.streams.closing.is_set():
+            raise HTTPException(404, f"there is no execution {fid}")
+        await asyncio.sleep(EXTENDED_POLL)
+    return row
+
+
+Execution = Annotated[Row, Depends(_execution)]

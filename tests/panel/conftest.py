@@ -1,0 +1,37 @@
+"""Panels that really listen, in threads of the test's process."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+
+import psycopg
+import pytest
+from panel_runs import Stand, serving
+from psycopg.conninfo import make_conninfo
+from pydantic import SecretStr
+
+from kodosumi_prefect.settings import Settings
+from kodosumi_prefect.spooler.embedded import EmbeddedPostgres
+
+
+@pytest.fixture(scope="session")
+def panel(postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stand]:
+    """One panel for all tests that only look at executions of their own."""
+    with psycopg.connect(postgres.url, autocommit=True) as connection:
+        connection.execute("CREATE DATABASE shared_by_panel_tests TEMPLATE template_kodosumi")
+    url = SecretStr(make_conninfo(postgres.url, dbname="shared_by_panel_tests"))
+    with serving(Settings(database_url=url, data_dir=tmp_path_factory.mktemp("panel"))) as stand:
+        yield stand
+
+
+@pytest.fixture
+def fresh_panel(settings: Settings) -> Iterator[Stand]:
+    """A panel whose database holds nothing."""
+    with serving(settings) as stand:
+        yield stand
+
+
+@pytest.fixture
+def start_panel() -> Iterator[Callable[..., Stand]]:
+    """Start further panels, with other settings."""
+    with ExitStack() as stack:
+        yield lambda settings, **options: stack.enter_context(serving(settings, **options))

@@ -1,0 +1,197 @@
+"""Server-sent events: their form, resuming, and readers that come, go and dawdle."""
+
+import re
+import socket
+import threading
+import time
+from collections.abc import Callable
+from itertools import islice
+
+import httpx
+import pytest
+from panel_runs import Frame, Stand, frames, markdown, until
+
+from kodosumi_prefect.events import serialize
+from kodosumi_prefect.panel.streams import CHUNK, OUTBOX_BYTES
+from kodosumi_prefect.settings import Settings
+
+
+def test_the_whole_stream_comes_in_order_and_ends_with_eof(panel: Stand) -> None:
+    run = panel.run().begin().lines("one", "two\nlines\n").finish()
+    got = panel.whole(f"/outputs/stream/{run.fid}")
+    assert [f.id for f in got] == ["1", "2", "3", "4", "5", "6", "7", "8", "8"]
+    assert [f.event for f in got] == [
+        "status",
+        "inputs",
+        "meta",
+        "status",
+        "stdout",
+        "stdout",
+        "final",
+        "status",
+        "eof",
+    ]
+    assert got[5].data == "two\nlines\n"
+    assert abs(got[4].ts - time.time()) < 60
+
+
+def test_eof_comes_at_once_when_the_run_is_over(panel: Stand) -> None:
+    run = panel.run().begin().finish()
+    began = time.monotonic()
+    got = panel.whole(f"/outputs/stream/{run.fid}?after=6")
+    assert [f.event for f in got] == ["eof"]
+    assert time.monotonic() - began < 1
+
+
+def test_main_and_stdio_bring_their_kinds_rendered_unless_raw(panel: Stand) -> None:
+    run = panel.run().begin().lines("<b>").say("result", markdown("**x**")).fail("<oops>")
+    main = panel.whole(f"/outputs/main/{run.fid}")
+    assert [f.event for f in main[4:]] == ["result", "error", "status", "eof"]
+    assert "<strong>x</strong>" in main[4].data
+    assert "&lt;oops&gt;" in main[5].data
+    assert main[6].data == "error"
+    stdio = panel.whole(f"/outputs/stdio/{run.fid}")
+    assert [(f.event, f.data) for f in stdio[:1]] == [("stdout", "&lt;b&gt;")]
+    assert [f.event for f in stdio] == ["stdout", "error", "eof"]
+    raw = panel.whole(f"/outputs/main/{run.fid}?raw")
+    assert raw[4].data == markdown("**x**")
+    assert panel.whole(f"/outputs/stdio/{run.fid}?raw=1")[0].data == "<b>"
+
+
+def test_events_arrive_while_the_run_goes_on(panel: Stand) -> None:
+    run = panel.run().begin()
+    with panel.stream(f"/outputs/stream/{run.fid}") as response:
+        coming = frames(response)
+        assert [f.id for f in islice(coming, 4)] == ["1", "2", "3", "4"]
+        run.lines("now")
+        got = next(f for f in coming if f.event != "alive")
+        assert (got.id, got.data) == ("5", "now")
+        run.finish()
+        assert [f.event for f in coming if f.event != "alive"] == ["final", "status", "eof"]
+
+
+@pytest.mark.parametrize("how", ["header", "query", "both"])
+def test_resuming_loses_and_repeats_nothing(panel: Stand, how: str) -> None:
+    run = panel.run().begin().lines(*(str(i) for i in range(3000))).finish()
+    path = f"/outputs/stream/{run.fid}"
+    got: list[Frame] = []
+    while not got or got[-1].event != "eof":
+        last = got[-1].id if got else "0"
+        headers = {"Last-Event-ID": last} if how != "query" else {}
+        params = {"header": {}, "query": {"after": last}, "both": {"after": 1}}[how]
+        with panel.stream(path, params=params, headers=headers) as response:
+            got += islice(frames(response), 700)
+    assert [int(f.id) for f in got[:-1]] == list(range(1, 3007))
+
+
+def test_alive_has_id_0_and_leaves_the_readers_cursor_alone(panel: Stand) -> None:
+    run = panel.run().begin()
+    with panel.stream(f"/outputs/stream/{run.fid}") as response:
+        text = ""
+        pieces = response.iter_text()
+        while text.count("event: alive") < 2:
+            text += next(pieces)
+    # An EventSource remembers the last id it saw, be it in a block without data.
+    assert re.search(r"event: alive\ndata: [\d.]+:service alive\nid: 0\n\nid: 4\n\n", text)
+    run.finish()
+    again = panel.whole(f"/outputs/stream/{run.fid}", headers={"Last-Event-ID": "4"})
+    assert [f.id for f in again] == ["5", "6", "6"]
+
+
+def test_a_cursor_beyond_the_end_gets_reset_and_a_replay(panel: Stand) -> None:
+    run = panel.run().begin().finish()
+    got = panel.whole(f"/outputs/stream/{run.fid}?after=500")
+    assert [(f.event, f.id) for f in got[:2]] == [("reset", "0"), ("status", "1")]
+    assert got[-1].event == "eof"
+
+
+@pytest.mark.parametrize("cursor", ["-1", "x", "1.5", "9" * 30, "²"])
+def test_a_bad_cursor_is_422_before_the_stream_starts(panel: Stand, cursor: str) -> None:
+    run = panel.run().begin()
+    for area in ("stream", "main", "stdio"):
+        path = f"/outputs/{area}/{run.fid}"
+        asked = panel.get(path, headers={"Last-Event-ID": cursor.encode()})
+        assert asked.status_code == 422, asked.text
+        asked = panel.get(path, params={"after": cursor})
+        assert asked.status_code == 422
+        assert asked.json()["status_code"] == 422
+
+
+def test_a_rerun_goes_on_in_the_same_stream(panel: Stand) -> None:
+    run = panel.run().begin().fail()
+    first = panel.whole(f"/outputs/stream/{run.fid}")
+    run.attempt = 2
+    run.status("running").finish()
+    second = panel.whole(f"/outputs/stream/{run.fid}?after={first[-1].id}")
+    assert [f.data for f in second] == ["running", serialize("done"), "finished", "end of stream"]
+
+
+def test_many_readers_of_one_run_all_get_everything(panel: Stand) -> None:
+    run = panel.run().begin()
+    results: list[list[str]] = []
+
+    def read() -> None:
+        with (
+            httpx.Client(timeout=20, trust_env=False) as client,
+            client.stream("GET", f"{panel.url}/outputs/main/{run.fid}") as response,
+        ):
+            results.append([f.id for f in frames(response) if f.event not in ("alive", "eof")])
+
+    readers = [threading.Thread(target=read) for _ in range(20)]
+    for reader in readers:
+        reader.start()
+    until(lambda: len(panel.app.state.panel.streams) == 20)
+    for i in range(50):
+        run.say("result", serialize(i))
+    run.finish()
+    for reader in readers:
+        reader.join(20)
+    assert results == [[str(i) for i in range(1, 57)]] * 20
+    until(lambda: len(panel.app.state.panel.streams) == 0)
+
+
+def test_a_slow_reader_costs_no_memory_and_holds_up_nobody(panel: Stand) -> None:
+    run = panel.run().begin()
+    for i in range(40):
+        run.lines(*(f"{i} {'x' * 10_000}" for _ in range(50)))
+    run.finish()
+    host, port = panel.url.removeprefix("http://").split(":")
+    with socket.socket() as slow:
+        slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
+        slow.connect((host, int(port)))
+        slow.sendall(f"GET /outputs/stream/{run.fid} HTTP/1.0\r\nHost: localhost\r\n\r\n".encode())
+        streams = panel.app.state.panel.streams
+        until(lambda: any(box._size >= OUTBOX_BYTES for box in streams._open.values()))
+        assert len(panel.whole(f"/outputs/stream/{run.fid}")) == 2007
+        held = max(box._size for box in streams._open.values())
+        assert held < OUTBOX_BYTES + CHUNK
+        data = bytearray()
+        while piece := slow.recv(1 << 20):
+            data += piece
+    assert data.count(b"\nid: ") == 2007
+    assert data.rstrip().endswith(b"id: 2006")
+
+
+def test_a_reader_that_goes_away_is_forgotten(panel: Stand) -> None:
+    run = panel.run().begin()
+    with panel.stream(f"/outputs/stream/{run.fid}") as response:
+        next(frames(response))
+        assert len(panel.app.state.panel.streams) == 1
+    until(lambda: len(panel.app.state.panel.streams) == 0)
+    until(lambda: panel.app.state.panel.feed.subscribers == 0)
+
+
+def test_stopping_the_panel_ends_open_streams_at_once(
+    settings: Settings, start_panel: Callable[..., Stand]
+) -> None:
+    stand = start_panel(settings, quiet=60)
+    run = stand.run().begin()
+    state = stand.app.state.panel
+    with stand.stream(f"/outputs/stream/{run.fid}") as response:
+        coming = frames(response)
+        assert next(coming).id == "1"
+        began = time.monotonic()
+        loop = next(iter(state.streams._open)).get_loop()
+        loop.call_soon_threadsafe(state.streams.close)
+        assert [f.id for f in coming] == ["2", "3", "4"]
+        assert time.monotonic() - began < 2
