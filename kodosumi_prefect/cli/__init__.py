@@ -1,0 +1,54 @@
+"""``kodosumi-prefect``: run the stack, follow executions, look after the database."""
+
+import logging
+import sys
+
+import cyclopts
+import httpx
+import psycopg
+from pydantic import ValidationError
+from sqlalchemy.exc import DBAPIError
+
+from kodosumi_prefect.cli import config, db, demo, runs, spool, up
+from kodosumi_prefect.cli.output import CommandError, errors
+from kodosumi_prefect.settings import VERSION
+
+# What goes wrong outside of us: settings, databases, servers, what is not installed.
+MENDABLE = (CommandError, ValueError, DBAPIError, psycopg.Error, httpx.HTTPError, RuntimeError)
+
+app = cyclopts.App(
+    name="kodosumi-prefect",
+    help="Kodosumi's agentic flows as Prefect flows on Ray, with a durable event stream.",
+    version=VERSION,
+    result_action="return_value",
+)
+app.command(up.up)
+app.command(up.panel)
+app.command(runs.tail)
+app.command(runs.runs)
+app.command(runs.cancel)
+app.command(demo.demo)
+app.command(config.app)
+app.command(db.app)
+app.command(spool.app)
+
+
+def main() -> None:
+    """The console script. Trouble that a user can mend is one line on stderr and exit code 1."""
+    # The pool tells of every connection it drops when a command ends in the middle of a query.
+    logging.getLogger("psycopg").setLevel(logging.ERROR)
+    try:
+        code = app()
+    except MENDABLE as exc:
+        errors.print(_one_line(exc), style="red", markup=False, soft_wrap=True)
+        sys.exit(1)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _one_line(exc: Exception) -> str:
+    if isinstance(exc, ValidationError):
+        first = exc.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        return f"{where}: {first['msg'].removeprefix('Value error, ')}"
+    text = str(exc.orig) if isinstance(exc, DBAPIError) else str(exc)
+    return " ".join(text.split()) or type(exc).__name__

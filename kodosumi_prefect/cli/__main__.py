@@ -1,0 +1,3 @@
+from kodosumi_prefect.cli import main
+
+main()

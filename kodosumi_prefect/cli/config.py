@@ -1,0 +1,92 @@
+"""``config``: what is in force, where it came from, and changing it."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import cyclopts
+from rich.table import Table
+
+from kodosumi_prefect.cli.output import CommandError, console
+from kodosumi_prefect.settings import PREFIX, Settings, origins, read_address
+
+app = cyclopts.App(name="config", help="Show and change settings.")
+
+_TABLE = "[integrations.kodosumi]"
+
+
+@app.default
+def show(*, verbose: bool = False) -> None:
+    """Print the settings in force and where each came from; secrets are masked.
+
+    Parameters
+    ----------
+    verbose
+        Say what each setting does.
+    """
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("setting", no_wrap=True)
+    table.add_column("value", overflow="fold")
+    table.add_column("from", no_wrap=True)
+    if verbose:
+        table.add_column("what it does", overflow="fold")
+    for row in origins():
+        style = "dim" if row.source == "default" else None
+        cells = [row.name, row.value, row.source] + ([row.description] if verbose else [])
+        table.add_row(*cells, style=style)
+    console.print(table)
+    settings = Settings()
+    for service in ("postgres", "prefect", "ray", "panel"):
+        if found := read_address(settings, service):
+            address = found.get("address") or found.get("url") or ""
+            console.print(f"up runs {service} at {_without_password(str(address))}", markup=False)
+    console.print(f"\nset by environment as {PREFIX}NAME, or `kodosumi-prefect config set`")
+
+
+@app.command(name="set")
+def set_value(name: str, value: str) -> None:
+    """Write a setting into prefect.toml of this folder, where Prefect reads its own too.
+
+    Parameters
+    ----------
+    name
+        The setting, as `kodosumi-prefect config` lists it.
+    value
+        Its new value.
+    """
+    name = name.lower().removeprefix(PREFIX.lower())
+    if name not in Settings.model_fields:
+        raise CommandError(f"there is no setting {name!r}; `kodosumi-prefect config` lists them")
+    Settings(**{name: value})  # type: ignore[arg-type]  # refuses what does not fit
+    path = Path("prefect.toml")
+    path.write_text(with_setting(path.read_text() if path.exists() else "", name, value))
+    console.print(f"{name} is set in {path.absolute()}", markup=False, soft_wrap=True)
+
+
+def with_setting(text: str, name: str, value: str) -> str:
+    """The text of a prefect.toml with one of our settings changed; the rest stays as it is.
+
+    Raises:
+        CommandError: the text is not TOML.
+    """
+    try:
+        tomllib.loads(text)
+    except tomllib.TOMLDecodeError as exc:
+        raise CommandError(f"prefect.toml is not valid TOML: {exc}") from exc
+    quoted = value.replace("\\", "\\\\").replace('"', '\\"')
+    line = f'{name} = "{quoted}"'
+    head, found, rest = text.partition(_TABLE)
+    if not found:
+        return f"{text.rstrip()}\n\n{_TABLE}\n{line}\n".lstrip("\n")
+    end = re.search(r"^\[", rest, re.MULTILINE)
+    body, tail = (rest[: end.start()], rest[end.start() :]) if end else (rest, "")
+    changed, count = re.subn(
+        rf"^{re.escape(name)}\s*=.*$", lambda _: line, body, flags=re.MULTILINE
+    )
+    if not count:
+        changed = f"{body.rstrip()}\n{line}\n" + ("\n" if tail else "")
+    return head + found + changed + tail
+
+
+def _without_password(address: str) -> str:
+    return re.sub(r"(://[^:/@]+):[^@]*@", r"\1:********@", address)

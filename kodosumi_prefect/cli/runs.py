@@ -1,0 +1,154 @@
+"""``tail``, ``runs`` and ``cancel``: executions in the terminal."""
+
+import asyncio
+import json
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.responses import OrchestrationResult
+from prefect.exceptions import ObjectNotFound
+from prefect.states import Cancelling
+from rich.text import Text
+
+from kodosumi_prefect.cli.output import (
+    CommandError,
+    console,
+    errors,
+    print_event,
+    require_database,
+    with_prefect,
+)
+from kodosumi_prefect.settings import get_settings, listen_url
+from kodosumi_prefect.spooler.feed import End, Feed, Quiet, Reset
+from kodosumi_prefect.spooler.reader import Reader
+
+_COLOURS = {"finished": "green", "error": "red", "running": "cyan", "awaiting": "yellow"}
+
+
+def tail(fid: UUID, *, after: int = 0, raw: bool = False) -> int:
+    """Follow an execution's events until it is over.
+
+    A lost connection is taken up again where it broke. Ctrl-C says how to go on later. The exit
+    code is 0 if the run finished, 1 if it failed.
+
+    Parameters
+    ----------
+    fid
+        The execution: the id of its Prefect flow run.
+    after
+        Start behind this event.
+    raw
+        One JSON object a line instead of text for people.
+    """
+    return asyncio.run(_tail(str(fid), after, raw))
+
+
+def runs(*, query: str = "", limit: int = 20) -> None:
+    """List executions, newest first.
+
+    Parameters
+    ----------
+    query
+        Words that must all occur in name, summary, status, tags or inputs.
+    limit
+        How many.
+    """
+    rows = asyncio.run(_rows(query, limit))
+    if not rows:
+        console.print("no executions" + (f" with {query!r}" if query else " yet"), markup=False)
+        return
+    for row in rows:
+        began = (row["started_at"] or row["created_at"]).astimezone()
+        line = Text(f"{began:%m-%d %H:%M:%S}  ")
+        line.append(f"{row['status']:<9}", style=_COLOURS.get(row["status"], "white"))
+        line.append(f" {_runtime(row):>10}  ")
+        line.append(row["summary"] or row["flow_name"] or "", style="bold")
+        if row["attempt"] > 1:
+            line.append(f"  attempt {row['attempt']}", style="yellow")
+        if row["status"] == "error" and row["error"]:
+            line.append(f"  {row['error']}", style="red")
+        console.print(line, no_wrap=True, overflow="ellipsis")
+        console.print(Text(f"  {row['fid']}", style="dim"))
+
+
+def cancel(fid: UUID) -> None:
+    """Cancel an execution; its record is kept.
+
+    Parameters
+    ----------
+    fid
+        The execution: the id of its Prefect flow run.
+    """
+
+    async def ask() -> str:
+        async with get_client() as client:
+            try:
+                answer: OrchestrationResult[Any] = await client.set_flow_run_state(
+                    fid, Cancelling(message="Cancelled by kodosumi-prefect cancel.")
+                )
+            except ObjectNotFound as exc:
+                raise CommandError(f"Prefect has no flow run {fid}") from exc
+            if answer.status.value != "ACCEPT":
+                why = getattr(answer.details, "reason", None) or answer.status.value
+                raise CommandError(f"{fid} cannot be cancelled: {why}")
+            run = await client.read_flow_run(fid)
+            return run.state_name or ""
+
+    console.print(f"{fid}: {asyncio.run(with_prefect(ask))}", markup=False)
+
+
+async def _tail(fid: str, after: int, raw: bool) -> int:
+    settings = get_settings()
+    url = require_database(settings)
+    seen = after
+    status = ""
+    try:
+        async with (
+            Reader(url, settings.database_schema, 2) as reader,
+            Feed(reader, listen_url(settings) or url) as feed,
+        ):
+            if await reader.status(fid) is None:
+                errors.print(f"waiting for {fid} to begin", style="dim")
+            async for item in feed.subscribe(fid, after):
+                if isinstance(item, Quiet):
+                    continue
+                if isinstance(item, Reset):
+                    errors.print(
+                        f"the stream is only {item.last_seq} long; from its beginning",
+                        style="yellow",
+                    )
+                elif isinstance(item, End):
+                    break
+                else:
+                    seen = item.seq
+                    if item.kind == "status":
+                        status = item.payload
+                    if raw:
+                        line = item._asdict()
+                        console.out(json.dumps(line, ensure_ascii=False), highlight=False)
+                    else:
+                        print_event(item)
+            if not status:
+                row = await reader.status(fid)
+                status = row["status"] if row else ""
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        errors.print(f"\ngo on with: kodosumi-prefect tail {fid} --after {seen}")
+        return 130
+    return 0 if status == "finished" else 1
+
+
+async def _rows(query: str, limit: int) -> list[dict[str, Any]]:
+    settings = get_settings()
+    async with Reader(require_database(settings), settings.database_schema, 1) as reader:
+        return await reader.timeline(query=query, limit=limit)
+
+
+def _runtime(row: dict[str, Any]) -> str:
+    began = row["started_at"]
+    if began is None:
+        return ""
+    seconds = ((row["ended_at"] or datetime.now(UTC)) - began).total_seconds()
+    minutes, rest = divmod(seconds, 60)
+    return f"{minutes:.0f} m {rest:02.0f} s" if minutes else f"{rest:.1f} s"

@@ -1,0 +1,179 @@
+"""``up`` and ``panel``: long-running services."""
+
+import asyncio
+import logging
+import os
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+from prefect.settings import PREFECT_API_URL, temporary_settings
+
+from kodosumi_prefect.cli.output import CommandError, console, prefect_api, require_database
+from kodosumi_prefect.settings import (
+    Settings,
+    get_settings,
+    reset_settings,
+    write_address,
+)
+from kodosumi_prefect.spooler import migrate
+
+
+def up(
+    *,
+    data_dir: Path | None = None,
+    host: str | None = None,
+    port: int | None = None,
+    prefect_port: int | None = None,
+    worker: bool = True,
+) -> None:
+    """Run everything that is not configured, and the panel, until Ctrl-C.
+
+    Starts an embedded Postgres, a Prefect server, a Ray head and a Prefect worker, each only if
+    the settings do not name one, then the panel. The last start-up line is "ready" and the
+    panel's address. Ctrl-C or SIGTERM stops all of it.
+
+    Parameters
+    ----------
+    data_dir
+        Folder for data, logs and addresses.
+    host
+        Loopback address of the panel.
+    port
+        Port of the panel; 0 takes a free one.
+    prefect_port
+        Port of the Prefect server, if one is started.
+    worker
+        Run a worker for the work pool "kodosumi".
+    """
+    settings = with_options(data_dir=data_dir, host=host, port=port)
+    asyncio.run(_up(settings, prefect_port, worker))
+
+
+def panel(
+    *,
+    host: str | None = None,
+    port: int | None = None,
+    data_dir: Annotated[Path | None, Parameter(show=False)] = None,
+) -> None:
+    """Serve the panel alone, on the configured Postgres and Prefect.
+
+    Parameters
+    ----------
+    host
+        Loopback address.
+    port
+        Port; 0 takes a free one.
+    """
+    from kodosumi_prefect.panel.server import run
+
+    settings = with_options(data_dir=data_dir, host=host, port=port)
+    require_database(settings)
+    logging.getLogger("kodosumi_prefect").addHandler(logging.StreamHandler())
+    try:
+        url = prefect_api(settings)
+    except CommandError:
+        url = None  # /health says that Prefect is missing; streams do not need it
+    with temporary_settings({PREFECT_API_URL: url} if url else {}):
+        run(settings, lambda address: console.print(f"ready {address}"))
+
+
+def with_options(**options: Any) -> Settings:
+    """The settings in force with a command's options over them, made the process's own.
+
+    Raises:
+        pydantic.ValidationError: an option's value does not fit.
+    """
+    given = {name: value for name, value in options.items() if value is not None}
+    settings = Settings(**(get_settings().model_dump(exclude_unset=True) | given))
+    reset_settings(settings)
+    return settings
+
+
+@asynccontextmanager
+async def running_stack(
+    settings: Settings, prefect_port: int | None, worker: bool
+) -> AsyncIterator[tuple[Any, str]]:
+    """The stack with its panel and reconciler: ``(stack, panel URL)``; ended at exit.
+
+    Raises:
+        CommandError: what is missing, or a service that does not start.
+    """
+    try:
+        from kodosumi_prefect.panel.app import PanelError
+        from kodosumi_prefect.panel.server import serve
+        from kodosumi_prefect.runner.observer import Reconciler
+        from kodosumi_prefect.stack import Stack, StackError
+    except ModuleNotFoundError as exc:
+        raise CommandError(f"{exc.name} is missing; install kodosumi-prefect[all]") from exc
+
+    def progress(service: str, text: str) -> None:
+        console.print(f"  [cyan]{service:<10}[/cyan]", end="")
+        console.print(text, markup=False)
+
+    stack = Stack(settings, prefect_port=prefect_port, on_progress=progress, worker=worker)
+    tasks: list[asyncio.Task[Any]] = []
+    stop_panel = asyncio.Event()
+    try:
+        await stack.start()
+        url = stack.database_url
+        assert url is not None
+        if settings.database_url is None:
+            await asyncio.to_thread(migrate.upgrade, url, settings.database_schema)
+        else:
+            await asyncio.to_thread(migrate.require, url, settings.database_schema)
+        os.environ["PREFECT_API_URL"] = stack.prefect_api_url or ""
+        ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        with temporary_settings({PREFECT_API_URL: stack.prefect_api_url}):
+            serving = asyncio.create_task(
+                serve(settings, stop=stop_panel, on_ready=ready.set_result)
+            )
+            tasks.append(serving)
+            waiting: set[asyncio.Future[Any]] = {serving, ready}
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            if not ready.done():
+                await serving
+                raise CommandError("the panel ended before it was ready")
+            address = ready.result()
+            write_address(settings, "panel", {"url": address, "pid": os.getpid()})
+            tasks.append(asyncio.create_task(Reconciler(settings).run()))
+            tasks.append(asyncio.create_task(stack.wait()))
+            yield stack, address
+    except (PanelError, StackError, migrate.SchemaTooOldError) as exc:
+        raise CommandError(str(exc)) from exc
+    finally:
+        stop_panel.set()
+        for task in tasks[1:]:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await stack.stop()
+
+
+async def _up(settings: Settings, prefect_port: int | None, worker: bool) -> None:
+    logging.getLogger("kodosumi_prefect").addHandler(logging.StreamHandler())
+    me = asyncio.current_task()
+    assert me is not None
+    loop = asyncio.get_running_loop()
+    asked = asyncio.Event()
+
+    def ask() -> None:
+        if asked.is_set():
+            return  # it is stopping already; a second Ctrl-C must not leave processes behind
+        asked.set()
+        console.print("stopping")
+        me.cancel()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, ask)
+    try:
+        async with running_stack(settings, prefect_port, worker) as (stack, address):
+            console.print(f"  Prefect API  {stack.prefect_api_url}", markup=False)
+            console.print(f"  data         {settings.data_dir}", markup=False)
+            console.print(f"ready {address}", markup=False)
+            await stack.wait()
+    except asyncio.CancelledError:
+        if not asked.is_set():
+            raise

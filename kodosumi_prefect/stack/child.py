@@ -1,0 +1,130 @@
+"""One process of the stack: how it is started, when it counts as ready, and where it logs."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from kodosumi_prefect.spooler.embedded import trim_log
+from kodosumi_prefect.stack.keeper import Record, start_of
+
+READY_INTERVAL = 0.1  # seconds between looks whether a child is ready
+SHOWN_LINES = 15  # of a log, when a child fails
+
+
+class StackError(RuntimeError):
+    """The stack cannot run; the message names the service and the way out."""
+
+
+@dataclass(frozen=True)
+class Child:
+    """A process that the stack runs and supervises.
+
+    Example:
+        ```python
+        Child("panel", [sys.executable, "-m", "kodosumi_prefect.panel"], ready=answers)
+        ```
+
+    Arguments:
+        name: names it in messages and its log, ``data_dir/logs/NAME.log``.
+        argv: program and arguments; the program is run directly, without a shell.
+        env: added to this process's environment; None removes a variable.
+        prepare: called before each start, the first and later ones.
+        ready: asked every 0.1 s, in a thread; True once it serves. None: at once.
+        timeout: seconds it has to become ready.
+        cwd: folder it runs in, this process's if None.
+        stop_signal: what asks it to end.
+        grace: seconds it has for that before it is killed.
+        ask_all: ask the leaders of sessions that its descendants made, too, and before itself.
+        order: of several children, the one with the highest is ended first; 0 is Postgres.
+        restart: ``backoff`` starts it again whenever it dies, after 1 to 60 s; ``once`` starts it
+            again one time and gives up when that fails or it dies again within ten minutes.
+    """
+
+    name: str
+    argv: Sequence[str]
+    env: Mapping[str, str | None] = field(default_factory=dict)
+    prepare: Callable[[], None] | None = None
+    ready: Callable[[], bool] | None = None
+    timeout: float = 60.0
+    cwd: Path | None = None
+    stop_signal: int = signal.SIGTERM
+    grace: float = 10.0
+    ask_all: bool = False
+    order: int = 3
+    restart: Literal["backoff", "once"] = "backoff"
+
+
+class RunningChild:
+    """A started child. It leads a session of its own, so that a terminal's Ctrl-C spares it."""
+
+    def __init__(self, child: Child, log_dir: Path) -> None:
+        self.child = child
+        self.log_path = log_dir / f"{child.name}.log"
+        if child.prepare is not None:
+            child.prepare()
+        log_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if self.log_path.exists():
+            self.log_path.replace(self.log_path.with_suffix(".log.1"))
+        environment = {**os.environ, **child.env}
+        try:
+            with self.log_path.open("ab") as log:
+                self.popen = subprocess.Popen(
+                    child.argv,
+                    env={name: value for name, value in environment.items() if value is not None},
+                    cwd=child.cwd,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    start_new_session=True,
+                )
+        except OSError as exc:
+            raise StackError(f"{child.name} cannot be started: {exc}") from exc
+        self.record = Record(
+            child.name,
+            self.popen.pid,
+            start_of(self.popen.pid) or "gone",
+            child.stop_signal,
+            child.grace,
+            child.ask_all,
+            child.order,
+        )
+
+    @property
+    def exit_code(self) -> int | None:
+        """None while it runs."""
+        return self.popen.poll()
+
+    def trim_log(self) -> None:
+        """Cut its log if it grew too long."""
+        trim_log(self.log_path)
+
+    async def until_ready(self) -> float:
+        """Wait until it serves.
+
+        Returns:
+            Seconds that took.
+
+        Raises:
+            StackError: it ended or was not ready in time; with the last lines of its log.
+        """
+        began = time.monotonic()
+        while True:
+            if (code := self.exit_code) is not None:
+                raise StackError(self.failure(f"ended with {code} before it was ready"))
+            if self.child.ready is None or await asyncio.to_thread(self.child.ready):
+                return time.monotonic() - began
+            if time.monotonic() - began > self.child.timeout:
+                raise StackError(self.failure(f"was not ready within {self.child.timeout:.0f} s"))
+            await asyncio.sleep(READY_INTERVAL)
+
+    def failure(self, what: str) -> str:
+        """A message about this child with the last lines it logged."""
+        lines = self.log_path.read_text(errors="replace").splitlines()[-SHOWN_LINES:]
+        shown = "\n".join(f"  {line}" for line in lines)
+        return f"{self.child.name} {what}; the end of {self.log_path}:\n{shown}"

@@ -1,0 +1,84 @@
+"""One stack a data dir."""
+
+import asyncio
+import fcntl
+import json
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, Any
+
+from kodosumi_prefect.stack.child import StackError
+from kodosumi_prefect.stack.keeper import start_of
+
+REMAINS_TIMEOUT = 90.0  # seconds for the keeper of a killed stack to end its processes
+POLL_INTERVAL = 0.1  # seconds
+
+
+async def take_lock(data_dir: Path, on_wait: Callable[[], None]) -> IO[str]:
+    """Make this process the one that runs the stack of a data dir.
+
+    If the last owner was killed and its keeper still ends what it left, that is waited for.
+
+    Arguments:
+        on_wait: called once if there is something to wait for.
+
+    Raises:
+        StackError: another process runs it, or the folder is not writable.
+    """
+    file = _open(data_dir)
+    deadline = time.monotonic() + REMAINS_TIMEOUT
+    waited = False
+    try:
+        while not _locked(file):
+            owner = _owner(file)
+            if owner.get("started") == start_of(int(owner.get("pid", 0))) is not None:
+                raise StackError(
+                    f"{data_dir} is already up, run by process {owner['pid']}; "
+                    "stop that one or use another data_dir"
+                )
+            if time.monotonic() > deadline:
+                raise StackError(
+                    f"processes of the stack that ran on {data_dir} before do not end; "
+                    f"see {data_dir / 'run' / 'children.json'} and end them"
+                )
+            if not waited:
+                on_wait()
+                waited = True
+            await asyncio.sleep(POLL_INTERVAL)
+    except BaseException:
+        file.close()
+        raise
+    file.truncate(0)
+    file.write(json.dumps({"pid": os.getpid(), "started": start_of(os.getpid())}))
+    file.flush()
+    return file
+
+
+def _open(data_dir: Path) -> IO[str]:
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+        return (data_dir / "up.lock").open("a+")
+    except OSError as exc:
+        raise StackError(
+            f"data_dir {data_dir} is not usable for uid {os.geteuid()}: {exc.strerror}; "
+            "change its owner or set another data_dir"
+        ) from exc
+
+
+def _locked(file: IO[str]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _owner(file: IO[str]) -> dict[str, Any]:
+    file.seek(0)
+    try:
+        owner = json.loads(file.read())
+    except ValueError:  # it is being written
+        return {}
+    return owner if isinstance(owner, dict) else {}

@@ -1,0 +1,130 @@
+"""The Prefect of a data dir: its server on SQLite, and a worker for its process pool."""
+
+import hashlib
+import re
+import socket
+import sys
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import prefect.settings
+
+from kodosumi_prefect.settings import Settings
+from kodosumi_prefect.spooler.embedded import free_port, port_is_free
+from kodosumi_prefect.stack.child import Child, StackError
+from kodosumi_prefect.stack.temporary import temporary_folder
+
+SERVER_TIMEOUT = 120.0  # seconds; the first start migrates an empty database
+WORKER_TIMEOUT = 90.0  # seconds
+HEALTH_TIMEOUT = 5.0  # seconds for an answer
+WORKER_GRACE = 15.0  # seconds for flow runs to say that they were ended
+
+
+def configured_api_url() -> str | None:
+    """The Prefect API that environment, files or profile name, or None."""
+    return prefect.settings.get_current_settings().api.url or None
+
+
+async def check_configured(url: str) -> None:
+    """Ask the configured Prefect whether it is there.
+
+    Raises:
+        StackError: it does not answer.
+    """
+    from prefect.client.orchestration import get_client
+
+    async with get_client() as client:
+        problem = await client.api_healthcheck()
+    if problem is not None:
+        said = str(problem).splitlines()[0] if str(problem) else type(problem).__name__
+        raise StackError(
+            f"PREFECT_API_URL is {url}, which does not answer ({said}); "
+            "start that server or unset PREFECT_API_URL to use one of our own"
+        )
+
+
+def choose_port(settings: Settings, wanted: int | None) -> int:
+    """The port given, else the one of the last start if it is free, else a free one.
+
+    Raises:
+        StackError: the port given is taken.
+    """
+    recorded = settings.data_dir / "prefect" / "port"
+    if wanted:
+        if not port_is_free(wanted):
+            raise StackError(f"port {wanted} for Prefect is taken; free it or give another one")
+        return wanted
+    if recorded.exists() and (text := recorded.read_text().strip()).isdigit():
+        last = int(text)
+        if port_is_free(last):
+            return last
+    port = free_port()
+    recorded.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    recorded.write_text(str(port))
+    return port
+
+
+def server_child(settings: Settings, port: int) -> Child:
+    """``prefect server start`` on loopback, with its files in the data dir."""
+    home = settings.data_dir / "prefect"
+    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    argv = [sys.executable, "-m", "prefect", "server", "start"]
+    argv += ["--host", "127.0.0.1", "--port", str(port), "--analytics-off"]
+    database = f"sqlite+aiosqlite:///{home / 'prefect.db'}"
+    return Child(
+        "prefect",
+        argv,
+        {
+            "PREFECT_HOME": str(home),
+            "PREFECT_PROFILE": None,  # names a profile of the user's own PREFECT_HOME
+            "PREFECT_API_DATABASE_CONNECTION_URL": None,
+            "PREFECT_SERVER_DATABASE_CONNECTION_URL": database,
+            "DO_NOT_TRACK": "1",
+        },
+        ready=lambda: is_healthy(f"http://127.0.0.1:{port}/api"),
+        timeout=SERVER_TIMEOUT,
+        order=1,
+        cwd=home,  # no prefect.toml or .env of the caller's folder
+        restart="once",
+    )
+
+
+def worker_child(settings: Settings, pool: str, env: dict[str, str], log_path: Path) -> Child:
+    """A Prefect worker that runs flows as processes of this machine.
+
+    Arguments:
+        pool: its work pool, made if absent.
+        env: what it and its flows find in their environment beside this process's.
+        log_path: where its output goes.
+    """
+    # The same name each time, so that Prefect does not list a dead worker for every start.
+    key = hashlib.sha256(bytes(settings.data_dir)).hexdigest()[:6]
+    name = f"kodosumi-{re.sub(r'[^A-Za-z0-9.-]', '-', socket.gethostname())}-{key}"
+    argv = [sys.executable, "-m", "prefect", "worker", "start", "--type", "process"]
+    argv += ["--pool", pool, "--name", name, "--install-policy", "never"]
+    # A worker works in TMPDIR/runner_storage, which is the first user's if all share /tmp.
+    folder = str(temporary_folder(settings, "worker"))
+    return Child(
+        "worker",
+        argv,
+        {**env, "TMPDIR": folder},
+        ready=lambda: " started!" in log_path.read_text(errors="replace"),
+        timeout=WORKER_TIMEOUT,
+        # A worker that is asked to end waits for its flow runs, which lead sessions of their own.
+        # It reports those as crashed that were ended before it is asked itself.
+        ask_all=True,
+        grace=WORKER_GRACE,
+        order=2,
+    )
+
+
+def is_healthy(api_url: str) -> bool:
+    """Whether a Prefect server without authentication answers there."""
+    # Without proxies: HTTP_PROXY is for the outside.
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(f"{api_url}/health", timeout=HEALTH_TIMEOUT) as response:
+            return bool(response.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False

@@ -1,0 +1,410 @@
+"""What ``kodosumi-prefect up`` runs: start what is not configured, supervise it, end it."""
+
+import asyncio
+import contextlib
+import signal
+import time
+from collections.abc import Awaitable, Callable
+from typing import IO, Any
+
+from kodosumi_prefect.settings import PREFIX, Settings, database_url, write_address
+from kodosumi_prefect.spooler.embedded import EmbeddedError, EmbeddedPostgres
+from kodosumi_prefect.stack import prefect_server
+from kodosumi_prefect.stack.child import Child, RunningChild, StackError
+from kodosumi_prefect.stack.keeper import Record, end, family, processes, start_of
+from kodosumi_prefect.stack.keeper_client import KeeperClient, leftovers
+from kodosumi_prefect.stack.lock import take_lock
+from kodosumi_prefect.stack.ray_head import RayHead, plan_ray, ray_child
+
+LOOK_INTERVAL = 0.5  # seconds between looks whether children live
+FAMILY_INTERVAL = 2.0  # seconds between looks for processes that children started
+FIRST_BACKOFF, LAST_BACKOFF = 1.0, 60.0  # seconds before a child is started again
+STEADY = 60.0  # seconds after which a child's backoff starts over
+ONCE_RENEWED = 600.0  # seconds after which a child that may be restarted once may be again
+POSTGRES_GRACE = 30.0  # seconds
+SERVICES = ("postgres", "prefect", "ray", "panel")
+
+
+class Stack:
+    """Postgres, Prefect, Ray and a worker for one data dir, as far as they are not configured.
+
+    Example:
+        ```python
+        stack = Stack(get_settings(), on_progress=print)
+        await stack.start()
+        try:
+            await stack.wait()
+        finally:
+            await stack.stop()
+        ```
+
+    Whatever ends the owner, its children end: ``stop`` ends them, and a keeper process does if the
+    owner is killed.
+
+    Arguments:
+        prefect_port: port for Prefect's server; unset, the last start's or a free one.
+        on_progress: called with a service and what happens to it, for people to read.
+        worker: run a Prefect worker for process pools.
+        pool: the work pool it serves, made if absent.
+        on_restart: awaited with the service's name after a service was started again.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        prefect_port: int | None = None,
+        on_progress: Callable[[str, str], None],
+        worker: bool = True,
+        pool: str = "kodosumi",
+        on_restart: Callable[[str], Awaitable[None]] | None = None,
+    ) -> None:
+        self.settings = settings
+        self._prefect_port = prefect_port
+        self._on_progress = on_progress
+        self._worker = worker
+        self._pool = pool
+        self._on_restart = on_restart
+        self._log_dir = settings.data_dir / "logs"
+        self._lock: IO[str] | None = None
+        self._keeper: KeeperClient | None = None
+        self._postgres: EmbeddedPostgres | None = None
+        self._postgres_start: asyncio.Future[str] | None = None
+        self._children: dict[str, RunningChild] = {}
+        self._starts: dict[str, list[float]] = {}
+        self._prefect_url: str | None = None
+        self._ray: RayHead | None = None
+        self._supervision: asyncio.Task[None] | None = None
+        self._revivals: dict[str, asyncio.Task[None]] = {}
+        self._stopped = asyncio.Event()
+        self._stop_once = asyncio.Lock()
+
+    @property
+    def database_url(self) -> str | None:
+        """The configured Postgres or the embedded one."""
+        return self._postgres.url if self._postgres else database_url(self.settings)
+
+    @property
+    def prefect_api_url(self) -> str | None:
+        """The configured Prefect API or that of our server."""
+        return self._prefect_url or prefect_server.configured_api_url()
+
+    @property
+    def ray_address(self) -> str | None:
+        """For ``ray.init``: the configured cluster or our head."""
+        return self._ray.address if self._ray else self.settings.ray_address
+
+    def environment(self) -> dict[str, str]:
+        """What a child needs in its environment to find the services of this stack."""
+        settings = self.settings
+        known = settings.model_dump(
+            mode="json",
+            include=settings.model_fields_set | {"data_dir"},
+            exclude_none=True,
+            context={"include_secrets": True},
+        )
+        found = {f"{PREFIX}{name.upper()}": str(value) for name, value in known.items()}
+        return found | self._service_environment()
+
+    async def start(self) -> None:
+        """Start what is not configured, all at once, and return when all of it serves.
+
+        Raises:
+            StackError: a service cannot run, or another process runs this data dir's stack. What
+                was started is ended then.
+        """
+        self._stopped.clear()
+        self._lock = await take_lock(
+            self.settings.data_dir,
+            lambda: self._on_progress("stack", "waiting for the last one's processes to end"),
+        )
+        try:
+            self._keeper = KeeperClient(self.settings, self._lock.fileno())
+            await self._end_leftovers()
+            await self._start_services()
+        except BaseException as exc:
+            await self.stop()
+            if isinstance(exc, BaseExceptionGroup):
+                raise _first(exc) from None
+            raise
+        self._supervision = asyncio.create_task(self._supervise())
+
+    async def add(self, child: Child) -> None:
+        """Start another process and supervise it with the rest; it ends before the others.
+
+        Raises:
+            StackError: it did not become ready; it is ended then.
+            ValueError: the name is taken.
+        """
+        if child.name in self._children or child.name in ("postgres", "prefect", "ray", "worker"):
+            raise ValueError(f"the stack has a child {child.name!r} already")
+        await self._run(child)
+
+    async def wait(self) -> None:
+        """Return when the stack was stopped.
+
+        Raises:
+            StackError: a service died and could not be started again; call ``stop`` then.
+        """
+        if self._supervision is None:
+            return
+        stopped = asyncio.create_task(self._stopped.wait())
+        try:
+            await asyncio.wait({stopped, self._supervision}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stopped.cancel()
+        if not self._stopped.is_set() and not self._supervision.cancelled():
+            self._supervision.result()
+
+    async def stop(self) -> None:
+        """End everything that was started, last first, and forget its addresses; repeatable."""
+        async with self._stop_once:
+            await self._end_supervision()
+            orders = {running.child.order for running in self._children.values()}
+            for order in sorted(orders, reverse=True):
+                await asyncio.gather(
+                    *(
+                        self._end_child(name)
+                        for name, running in [*self._children.items()]
+                        if running.child.order == order
+                    )
+                )
+            await self._end_postgres()
+            if self._keeper is not None:
+                await asyncio.to_thread(self._keeper.close)
+                self._keeper = None
+            if self._lock is not None:
+                for service in SERVICES:
+                    write_address(self.settings, service, None)
+                self._lock.close()
+                self._lock = None
+            self._stopped.set()
+
+    async def _start_services(self) -> None:
+        for service in SERVICES:
+            write_address(self.settings, service, None)
+        configured = prefect_server.configured_api_url()
+        port = None
+        if configured is None:
+            port = prefect_server.choose_port(self.settings, self._prefect_port)
+            self._prefect_url = f"http://127.0.0.1:{port}/api"
+        if self.settings.ray_address is None:
+            self._ray = plan_ray(self.settings)
+        async with asyncio.TaskGroup() as group:
+            if self.settings.database_url is None:
+                group.create_task(self._start_postgres())
+            if self._ray is not None:
+                group.create_task(self._start_ray(self._ray))
+            group.create_task(self._start_prefect(configured, port))
+
+    async def _start_postgres(self) -> None:
+        self._on_progress("postgres", "starting")
+        began = time.monotonic()
+        self._postgres = EmbeddedPostgres(self.settings.data_dir, self._keep_postgres)
+        # Cancelling us does not end the thread; stop() waits for this future.
+        self._postgres_start = asyncio.ensure_future(asyncio.to_thread(self._postgres.start))
+        try:
+            await asyncio.shield(self._postgres_start)
+        except EmbeddedError as exc:
+            raise StackError(str(exc)) from exc
+        self._on_progress("postgres", f"ready after {time.monotonic() - began:.1f} s")
+
+    async def _start_ray(self, head: RayHead) -> None:
+        settings = {f"{PREFIX}DATA_DIR": str(self.settings.data_dir)}
+        running = await self._run(ray_child(head, self._service_environment() | settings))
+        write_address(self.settings, "ray", head.recorded(running.popen.pid))
+
+    async def _start_prefect(self, configured: str | None, port: int | None) -> None:
+        if port is not None:
+            running = await self._run(prefect_server.server_child(self.settings, port))
+            url = self._prefect_url or ""
+            address = {"url": url, "ui_url": url.removesuffix("/api"), "pid": running.popen.pid}
+            write_address(self.settings, "prefect", address)
+        elif configured is not None:
+            await prefect_server.check_configured(configured)
+        if self._worker:
+            await self._run(
+                prefect_server.worker_child(
+                    self.settings, self._pool, self.environment(), self._log_dir / "worker.log"
+                )
+            )
+
+    def _service_environment(self) -> dict[str, str]:
+        found = self._ray.environment() if self._ray else {}
+        return found | ({"PREFECT_API_URL": self._prefect_url} if self._prefect_url else {})
+
+    async def _run(self, child: Child, leaders: Any = ()) -> RunningChild:
+        """Start a child and wait until it serves; one that does not is ended."""
+        assert self._keeper is not None
+        self._on_progress(child.name, "starting")
+        running = RunningChild(child, self._log_dir)
+        running.record = running.record._replace(leaders=leaders)
+        self._children[child.name] = running
+        self._keeper.add(running.record)
+        self._starts.setdefault(child.name, []).append(time.monotonic())
+        try:
+            seconds = await running.until_ready()
+        except StackError:
+            # What a predecessor left running may go on until the stack is stopped.
+            running.record = running.record._replace(leaders=())
+            await self._end_child(child.name)
+            raise
+        self._on_progress(child.name, f"ready after {seconds:.1f} s")
+        return running
+
+    def _keep_postgres(self, pid: int) -> None:
+        if self._keeper is not None:
+            started = start_of(pid) or "gone"
+            self._keeper.add(
+                Record("postgres", pid, started, signal.SIGINT, POSTGRES_GRACE, False, order=0)
+            )
+
+    async def _end_child(self, name: str) -> None:
+        running = self._children.pop(name, None)
+        if running is None:
+            return
+        with contextlib.suppress(OSError):
+            write_address(self.settings, name, None)
+        if await asyncio.to_thread(end, running.record, running.popen.poll):
+            if self._keeper is not None:
+                self._keeper.drop(name)
+            self._on_progress(name, "ended")
+        else:
+            self._on_progress(name, f"does not end; see process {running.popen.pid}")
+
+    async def _end_postgres(self) -> None:
+        if self._postgres is None:
+            return
+        if self._postgres_start is not None:
+            await asyncio.gather(self._postgres_start, return_exceptions=True)
+        was_there = self._postgres.pid is not None
+        await asyncio.to_thread(self._postgres.stop)
+        if self._keeper is not None:
+            self._keeper.drop("postgres")
+        if was_there:
+            self._on_progress("postgres", "ended")
+        self._postgres = None
+
+    async def _end_leftovers(self) -> None:
+        try:
+            left = leftovers(self.settings)
+        except ValueError as exc:
+            raise StackError(str(exc)) from exc
+        for record in sorted(left, key=lambda record: record.order, reverse=True):
+            # A Postgres that survived is adopted.
+            if record.name != "postgres":
+                await asyncio.to_thread(end, record)
+
+    async def _end_supervision(self) -> None:
+        tasks = [task for task in (self._supervision, *self._revivals.values()) if task]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._revivals.clear()
+
+    async def _supervise(self) -> None:
+        assert self._keeper is not None
+        looked_at_families = time.monotonic()
+        while True:
+            await asyncio.sleep(LOOK_INTERVAL)
+            if await asyncio.to_thread(self._keeper.check):
+                self._on_progress("keeper", "was ended by somebody and is started again")
+            for name, task in [*self._revivals.items()]:
+                if task.done():
+                    del self._revivals[name]
+                    task.result()
+            self._trim_logs()
+            for name, running in [*self._children.items()]:
+                if running.exit_code is not None and name not in self._revivals:
+                    self._revivals[name] = asyncio.create_task(self._revive(running))
+            postgres_died = self._postgres is not None and not self._postgres.alive
+            if postgres_died and "postgres" not in self._revivals:
+                self._revivals["postgres"] = asyncio.create_task(self._revive_postgres())
+            if time.monotonic() - looked_at_families > FAMILY_INTERVAL:
+                await self._look_at_families()
+                looked_at_families = time.monotonic()
+
+    def _trim_logs(self) -> None:
+        # On a full disk services may go on; the log is what can wait.
+        with contextlib.suppress(OSError):
+            for child in self._children.values():
+                child.trim_log()
+            if self._postgres is not None:
+                self._postgres.trim_log()
+
+    async def _look_at_families(self) -> None:
+        """Note sessions that descendants made, while the parents that lead to them live."""
+        assert self._keeper is not None
+        table = await asyncio.to_thread(processes)
+        for running in self._children.values():
+            record, _members = family(running.record, table)
+            if record != running.record:
+                running.record = record
+                self._keeper.add(record)
+
+    async def _revive(self, running: RunningChild) -> None:
+        assert self._keeper is not None
+        child = running.child
+        died = running.failure(f"ended with {running.exit_code}")
+        starts = self._starts[child.name]
+        if child.restart == "once":
+            self._count_restart(child.name, died)
+            await asyncio.to_thread(end, running.record, running.popen.poll)
+            self._on_progress(child.name, f"ended with {running.exit_code}, starting again")
+        else:
+            pause = FIRST_BACKOFF
+            if len(starts) > 1 and starts[-1] - starts[-2] < STEADY:
+                pause = min(LAST_BACKOFF, FIRST_BACKOFF * 2 ** (len(starts) - 1))
+            else:
+                del starts[:-1]
+            self._on_progress(
+                child.name, f"ended with {running.exit_code}, starting again in {pause:.0f} s"
+            )
+            await asyncio.sleep(pause)
+        try:
+            revived = await self._run(child, running.record.leaders)
+        except StackError:
+            if child.restart == "once":
+                raise
+            # Still in need of a start: found dead at the next look, with a longer pause.
+            self._children[child.name] = running
+            self._keeper.add(running.record)
+            return
+        await self._after_restart(child.name, revived)
+
+    async def _revive_postgres(self) -> None:
+        assert self._postgres is not None
+        self._count_restart("postgres", f"postgres ended; see {self._postgres.log_path}")
+        self._on_progress("postgres", "ended, starting again")
+        await self._start_postgres()
+        await self._after_restart("postgres", None)
+
+    def _count_restart(self, name: str, died: str) -> None:
+        """Allow one restart in ten minutes.
+
+        Raises:
+            StackError: there was one.
+        """
+        now = time.monotonic()
+        restarts = self._starts.setdefault(f"{name} again", [])
+        if restarts and now - restarts[-1] < ONCE_RENEWED:
+            raise StackError(f"{died}\nIt had been started again before.")
+        restarts.append(now)
+
+    async def _after_restart(self, name: str, running: RunningChild | None) -> None:
+        if running is not None and name == "ray" and self._ray is not None:
+            write_address(self.settings, "ray", self._ray.recorded(running.popen.pid))
+        if running is not None and name == "prefect" and self._prefect_url is not None:
+            url = self._prefect_url
+            address = {"url": url, "ui_url": url.removesuffix("/api"), "pid": running.popen.pid}
+            write_address(self.settings, "prefect", address)
+        if self._on_restart is not None:
+            await self._on_restart(name)
+
+
+def _first(group: BaseExceptionGroup[Any]) -> BaseException:
+    """What went wrong first; the rest followed from ending the other starts."""
+    for exc in group.exceptions:
+        if not isinstance(exc, asyncio.CancelledError):
+            return _first(exc) if isinstance(exc, BaseExceptionGroup) else exc
+    return group.exceptions[0]

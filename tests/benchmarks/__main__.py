@@ -1,0 +1,28 @@
+"""``make bench``: every benchmark, each beside something measured in the same run."""
+
+import os
+import sys
+
+# The console would be measured along with the logger.
+os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "ERROR")
+
+from tests.benchmarks import emit_cost, latency, sse_clients, throughput
+from tests.benchmarks.harness import machine, services
+
+
+def main() -> None:
+    chosen = sys.argv[1:]
+    print(f"measured on {machine()}")
+    with services() as (settings, url):
+        if not chosen or "emit_cost" in chosen:
+            emit_cost.run()
+        if not chosen or "throughput" in chosen:
+            throughput.run(url)
+        if not chosen or "latency" in chosen:
+            latency.run(settings, url)
+        if not chosen or "sse_clients" in chosen:
+            sse_clients.run(settings, url)
+
+
+if __name__ == "__main__":
+    main()
