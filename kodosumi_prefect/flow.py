@@ -32,7 +32,7 @@ from kodosumi_prefect.runner.execution import (
     traceback_of,
 )
 from kodosumi_prefect.runner.roots import enter_flow_run
-from kodosumi_prefect.task_runner import default_task_runner, was_loaded_from_file
+from kodosumi_prefect.task_runner import cancel_tasks, default_task_runner, was_loaded_from_file
 from kodosumi_prefect.tracer import Scope, Tracer, TracerMock, entered, travelled
 
 R = TypeVar("R")
@@ -298,7 +298,8 @@ class _Run:
                 tell_error(self.live, exc)
             self.live.client.flush(self._patience())
         else:
-            # A signal or a cancellation: Prefect reports what it meant, there is little time.
+            # A signal or a timeout: Prefect reports what it meant, there is little time.
+            cancel_tasks(self.live.flow_run.id)
             self.live.client.flush(min(self._patience(), TERMINAL_FLUSH))
 
     def _patience(self) -> float:

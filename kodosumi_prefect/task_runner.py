@@ -90,7 +90,6 @@ class RayTaskRunner(TaskRunner["RayFuture"]):
         self.address = address
         self.init_kwargs = dict(init_kwargs or {})
         self.options = dict(options or {})
-        self._pending: weakref.WeakSet[RayFuture] = weakref.WeakSet()
 
     def __reduce__(self) -> tuple[Any, ...]:
         # What was submitted so far stays here; a flow travels with its task runner.
@@ -172,16 +171,15 @@ class RayTaskRunner(TaskRunner["RayFuture"]):
             )
         )
         future = RayFuture(task_run_id, ref)
-        self._pending.add(future)
+        _pending[future] = flow_run[0] if flow_run is not None else None
         return future
 
     def cancel_all(self) -> None:
-        """Cancel what was submitted and is not done; Prefect calls it when the flow is ended."""
-        import ray
+        """Cancel all of this process's tasks; Prefect calls it when it ends the process's flow.
 
-        for future in list(self._pending):
-            if not future.done:
-                ray.cancel(future.wrapped_future, force=True)
+        It does so on the flow's own task runner, while tasks were submitted by duplicates of it.
+        """
+        cancel_tasks()
 
 
 class RayFuture(PrefectWrappedFuture[Any, "ray.ObjectRef[Any]"]):
@@ -236,6 +234,29 @@ class RayFuture(PrefectWrappedFuture[Any, "ray.ObjectRef[Any]"]):
                 left -= part
                 if left <= 0:
                     return False
+
+
+# What was submitted by this process and is still referred to, with its flow run.
+_pending: "weakref.WeakKeyDictionary[RayFuture, UUID | None]" = weakref.WeakKeyDictionary()
+
+
+def cancel_tasks(flow_run_id: UUID | None = None) -> None:
+    """Cancel tasks on Ray that are not done.
+
+    Arguments:
+        flow_run_id: only those of this flow run; None means all of this process.
+    """
+    unfinished = [
+        future
+        for future, flow_run in list(_pending.items())
+        if not future.done and flow_run_id in (None, flow_run)
+    ]
+    if not unfinished:
+        return
+    import ray
+
+    for future in unfinished:
+        ray.cancel(future.wrapped_future, force=True)
 
 
 def connect(
@@ -309,6 +330,7 @@ def pickle_by_value(function: Any) -> None:
         if (
             isinstance(other, ModuleType)
             and other is not module
+            and name.partition(".")[0] != __package__
             and name == other.__name__
             and _lies_in(other, folder)
             and not _is_found_by_workers(other)

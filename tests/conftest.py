@@ -1,5 +1,6 @@
 """What the tests share: one Postgres a session, a fresh database a test."""
 
+import signal
 from collections.abc import Iterator
 from itertools import count
 
@@ -13,7 +14,18 @@ from kodosumi_prefect.settings import Settings, use_settings
 from kodosumi_prefect.spooler import migrate
 from kodosumi_prefect.spooler.embedded import EmbeddedPostgres
 
+pytest_plugins = ["tests.services"]
+
 _numbers = count(1)
+
+
+def pytest_configure() -> None:
+    """Ended by SIGTERM, a session still stops what it started."""
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, interrupted)
 
 
 @pytest.fixture(scope="session")

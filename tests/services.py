@@ -1,7 +1,4 @@
-"""Prefect, Ray and a database for runs: each started once a session, at its first use.
-
-A test module asks for them with ``pytest_plugins = ["tests.services"]``.
-"""
+"""Prefect, Ray and a database for runs: each started once a session, at its first use."""
 
 import os
 import signal

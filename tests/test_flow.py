@@ -23,8 +23,6 @@ from tests.samples import shapes
 from tests.samples.shapes import Order, Shop
 from tests.services import Place
 
-pytest_plugins = ["tests.services"]
-
 ADA = {"name": "Ada"}
 
 

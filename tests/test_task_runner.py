@@ -20,8 +20,6 @@ from tests.samples import on_ray
 from tests.samples.on_ray import add, burst, square, square_async
 from tests.services import SAMPLES, Place
 
-pytest_plugins = ["tests.services"]
-
 
 def test_tasks_run_on_ray_and_are_recorded(ray_place: Place) -> None:
     recorded = ray_place.run(on_ray.squares, [1, 2, 3])

@@ -12,8 +12,6 @@ from kodosumi_prefect import KodosumiError, Tracer, TracerMock, flow, tracer
 from kodosumi_prefect.tracer import NoRunError
 from tests.services import Place
 
-pytest_plugins = ["tests.services"]
-
 
 def test_each_method_records_its_kind(place: Place) -> None:
     @flow

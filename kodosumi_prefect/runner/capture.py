@@ -99,6 +99,10 @@ class _Stream(io.TextIOBase):
         return True
 
     @property
+    def closed(self) -> bool:
+        return self._stream.closed
+
+    @property
     def encoding(self) -> str:  # type: ignore[override]
         return self._stream.encoding
 
@@ -197,22 +201,21 @@ def _kind_of(record: logging.LogRecord) -> Kind | None:
     if name in RUN_LOGGERS:
         if record.pathname.startswith(_PREFECT):
             return None  # the engine's own lines, such as "Finished in state …"
-        return _printed() or Kind.DEBUG
+        return Kind.STDOUT if _was_printed() else Kind.DEBUG
     root, _, _ = name.partition(".")
     return None if root in NOT_OURS else Kind.DEBUG
 
 
-def _printed() -> Kind | None:
-    """What a ``print`` is that Prefect's ``log_prints`` made this record of; None if it is none."""
+def _was_printed() -> bool:
+    """Whether Prefect's ``log_prints`` made this record of a ``print``."""
     frame: FrameType | None = sys._getframe(2)
     for _ in range(PRINT_DEPTH):
         if frame is None:
-            return None
+            return False
         if frame.f_code is print_as_log.__code__:
-            to_stderr = frame.f_locals["kwargs"].get("file") is sys.stderr
-            return Kind.STDERR if to_stderr else Kind.STDOUT
+            return True
         frame = frame.f_back
-    return None
+    return False
 
 
 def _is_logged_anyway(frame: FrameType) -> bool:

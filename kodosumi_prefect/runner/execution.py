@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from prefect._internal.result_records import ResultRecord
 from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.objects import State as PrefectState
+from prefect.context import FlowRunContext
 from prefect.flows import Flow
 
 from kodosumi_prefect.error import KodosumiError
@@ -210,6 +211,12 @@ def close(live: Live) -> None:
         capture.release(fid)
 
 
+def abandon(fid: str) -> None:
+    """Let go of an execution whose end could not be recorded; without heartbeats others see it."""
+    if (live := _live.get(fid)) is not None:
+        close(live)
+
+
 def tell_error(live: Live, error: "BaseException | str", note: str | None = None) -> None:
     """Record the ``error`` event of this attempt: the traceback, and one line for lists."""
     live.error_told = True
@@ -255,7 +262,14 @@ def tell_final_of(live: Live, state: PrefectState) -> None:
 
 
 def _only_live() -> Scope | None:
-    """The execution that output of a thread without a context belongs to, if there is just one."""
+    """The execution that output of a thread without a context belongs to, if there is just one.
+
+    A subflow that said nothing yet is like such a thread; another root's code belongs elsewhere.
+    """
+    context = FlowRunContext.get()
+    flow_run = context.flow_run if context is not None else None
+    if flow_run is not None and flow_run.parent_task_run_id is None:
+        return None
     scopes = live_scopes()
     return scopes[0] if len(scopes) == 1 else None
 

@@ -8,6 +8,7 @@ from prefect.client.schemas.objects import State as PrefectState
 from prefect.flows import Flow
 
 from kodosumi_prefect.runner.execution import (
+    abandon,
     open_execution,
     report_state,
     tell_final_of,
@@ -34,6 +35,8 @@ def record_state(flow: "Flow[..., Any]", flow_run: FlowRun, state: PrefectState)
         report_state(live, state, live.scope.attempt)
     except Exception:
         logger.exception("state %s of flow run %s was not recorded", state.name, flow_run.id)
+        if state.is_final():
+            abandon(str(flow_run.id))
 
 
 def attach(flow: "Flow[..., Any] | None") -> None:

@@ -27,6 +27,7 @@ EVENT_BYTES = 120  # what an event costs beside its payload
 INBOX_SOFT = 100_000  # events waiting to be batched from which on emitters are slowed down
 INBOX_HARD = 200_000  # events waiting from which on stdio events are only counted
 LARGE = 10_000  # characters from which on a payload is counted on its own
+OUTAGE_LINGER = 0.05  # seconds
 RETRY_FIRST = 0.05  # seconds
 RETRY_MOST = 2.0  # seconds
 THREAD_NAME = "kodosumi-spool"
@@ -338,8 +339,9 @@ class SpoolClient:
         except queue.Empty:
             return
         lingers = self._inbox.empty() and not self._closing and not isinstance(item, _Barrier)
-        if lingers and self.settings.linger:
-            time.sleep(self.settings.linger)
+        if lingers:
+            # In an outage there is time to gather more into one batch.
+            time.sleep(self.settings.linger if self._outage_since is None else OUTAGE_LINGER)
         chosen: list[_Emitted] = []
         size = 0
         deliveries = 0

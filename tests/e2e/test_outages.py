@@ -8,15 +8,13 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from conftest import clean_environment
 from psycopg.rows import tuple_row
-from waiting import wait_for
 
 from kodosumi_prefect.settings import PREFIX
 from kodosumi_prefect.spooler import migrate
 from kodosumi_prefect.spooler.embedded import EmbeddedPostgres
-
-pytest_plugins = ["services"]
+from tests.e2e.running import clean_environment
+from tests.waiting import wait_for
 
 OUTAGE = 30.0  # seconds
 SCRIPT = """

@@ -6,8 +6,9 @@ import subprocess
 
 import httpx
 import pytest
-from conftest import BIN, REPOSITORY, Up, clean_environment, gone, pid_of, running_up
-from waiting import wait_for
+
+from tests.e2e.running import BIN, REPOSITORY, Up, clean_environment, gone, pid_of, running_up
+from tests.waiting import wait_for
 
 
 def test_a_deployed_run_on_ray_streams_gap_free_to_its_end(up: Up):

@@ -19,8 +19,6 @@ from kodosumi_prefect.spooler.batch import Batch, Header
 from kodosumi_prefect.spooler.spooler import Spooler
 from tests.services import Place, in_force
 
-pytest_plugins = ["tests.services"]
-
 
 @pytest.fixture
 def empty_place(settings: Settings, database: str, prefect_server: str) -> Iterator[Place]:

@@ -14,8 +14,6 @@ from prefect.flows import load_flow_from_entrypoint
 from flows import prime_gaps
 from tests.services import Place
 
-pytest_plugins = ["tests.services"]
-
 TOP = Path(__file__).parents[2]
 
 

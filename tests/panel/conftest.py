@@ -5,12 +5,12 @@ from contextlib import ExitStack
 
 import psycopg
 import pytest
-from panel_runs import Stand, serving
 from psycopg.conninfo import make_conninfo
 from pydantic import SecretStr
 
 from kodosumi_prefect.settings import Settings
 from kodosumi_prefect.spooler.embedded import EmbeddedPostgres
+from tests.panel.panel_runs import Stand, serving
 
 
 @pytest.fixture(scope="session")

@@ -6,12 +6,12 @@ import time
 from collections.abc import Callable
 
 import pytest
-from panel_runs import Gate, Stand, frames, until
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from pydantic import SecretStr
 
 from kodosumi_prefect.settings import Settings, write_address
+from tests.panel.panel_runs import Gate, Stand, frames, until
 
 
 @pytest.fixture

@@ -5,9 +5,9 @@ import threading
 from uuid import uuid4
 
 import pytest
-from panel_runs import Stand, markdown, until
 
 from kodosumi_prefect.events import serialize
+from tests.panel.panel_runs import Stand, markdown, until
 
 
 def test_status_of_a_finished_run_carries_the_envelope_as_json_text(panel: Stand) -> None:

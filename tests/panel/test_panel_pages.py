@@ -2,11 +2,11 @@
 
 import re
 
-from panel_runs import Stand, markdown
 from prefect.settings import PREFECT_API_URL, PREFECT_UI_URL, temporary_settings
 
 from kodosumi_prefect.events import serialize
 from kodosumi_prefect.panel.prefect_api import flow_run_url
+from tests.panel.panel_runs import Stand, markdown
 
 ATTACK = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>"
 

@@ -11,7 +11,6 @@ from pathlib import Path
 import httpx
 import psycopg
 import pytest
-from panel_runs import Run, Stand, serving, until
 from psycopg.conninfo import make_conninfo
 from pydantic import SecretStr
 
@@ -19,6 +18,7 @@ import kodosumi_prefect.panel
 from kodosumi_prefect.panel.app import PanelError
 from kodosumi_prefect.panel.server import serve
 from kodosumi_prefect.settings import Settings
+from tests.panel.panel_runs import Run, Stand, serving, until
 
 PROGRAM = """
 import sys

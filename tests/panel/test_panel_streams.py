@@ -9,11 +9,11 @@ from itertools import islice
 
 import httpx
 import pytest
-from panel_runs import Frame, Stand, frames, markdown, until
 
 from kodosumi_prefect.events import serialize
 from kodosumi_prefect.panel.streams import CHUNK, OUTBOX_BYTES
 from kodosumi_prefect.settings import Settings
+from tests.panel.panel_runs import Frame, Stand, frames, markdown, until
 
 
 def test_the_whole_stream_comes_in_order_and_ends_with_eof(panel: Stand) -> None:

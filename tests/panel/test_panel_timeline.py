@@ -2,10 +2,10 @@
 
 import psycopg
 import pytest
-from panel_runs import Stand
 
 from kodosumi_prefect.settings import Settings
 from kodosumi_prefect.spooler.reader import Reader
+from tests.panel.panel_runs import Stand
 
 
 @pytest.fixture

@@ -7,16 +7,16 @@ import sys
 import threading
 from collections import Counter
 
+import prefect
 import pytest
 from prefect import get_run_logger, task
+from prefect.flows import Flow
 from prefect.task_runners import ThreadPoolTaskRunner
 
 import kodosumi_prefect
 from kodosumi_prefect import Tracer, flow
 from kodosumi_prefect.settings import use_settings
 from tests.services import Place
-
-pytest_plugins = ["tests.services"]
 
 
 @pytest.mark.parametrize("log_prints", [False, True], ids=["print", "log_prints"])
@@ -29,7 +29,8 @@ def test_each_line_is_recorded_once_and_reaches_the_console_once(
     recorded = place.recorded(fid)
     assert [item for item in recorded.told if item[0] not in ("status", "final")] == [
         ("stdout", "by-print"),
-        ("stderr", "by-stderr"),
+        # Prefect's print with log_prints does not tell where it would have gone.
+        ("stdout" if log_prints else "stderr", "by-stderr"),
         ("stdout", "by-write"),
         ("debug", "by-logging"),
         ("debug", "by-run-logger"),
@@ -40,7 +41,6 @@ def test_each_line_is_recorded_once_and_reaches_the_console_once(
         for word in line.split()
         if word.startswith(("by-", "outside-"))
     )
-    # With log_prints, Prefect's logger propagates nowhere, so nothing is shown twice.
     once = ("by-print", "by-stderr", "by-write", "by-logging", "by-run-logger")
     assert {word: console[word] for word in once} == dict.fromkeys(once, 1)
     assert console["outside-before"] == console["outside-after"] == 1
@@ -242,6 +242,57 @@ def test_two_flows_in_threads_are_kept_apart(place: Place) -> None:
         assert f"{name} logs" in said
         assert f"{name} traces" in said
         assert found[name].final == {"str": name}
+
+
+def test_a_plain_flow_beside_ours_is_not_taken_for_it(place: Place) -> None:
+    inside = threading.Barrier(2, timeout=20)
+    found = {}
+
+    @flow
+    def ours() -> None:
+        inside.wait()
+        inside.wait()
+
+    @prefect.flow
+    def plain_beside() -> None:
+        inside.wait()
+        print("printed by the plain one")
+        logging.getLogger("author").warning("logged by the plain one")
+        kodosumi_prefect.tracer.debug("traced by the plain one")
+        print("printed after that")
+        inside.wait()
+
+    def run(made: Flow) -> None:
+        found[made.name] = place.run(made)
+
+    threads = [
+        threading.Thread(target=contextvars.copy_context().run, args=(run, made))
+        for made in (ours, plain_beside)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found["ours"].of("stdout", "stderr", "debug") == []
+    plain = found["plain-beside"]
+    assert plain.of("stdout", "stderr", "debug") == [
+        "traced by the plain one",
+        "printed after that",
+    ]
+
+
+def test_a_plain_subflow_prints_into_our_stream(place: Place) -> None:
+    @prefect.flow
+    def plain_child() -> None:
+        print("printed below")
+        kodosumi_prefect.tracer.debug("traced below")
+
+    @flow
+    def ours_above() -> None:
+        plain_child()
+
+    recorded = place.run(ours_above)
+    assert recorded.of("stdout", "debug") == ["printed below", "traced below"]
 
 
 def test_capturing_can_be_turned_off(place: Place) -> None:

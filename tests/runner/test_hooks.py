@@ -9,9 +9,8 @@ from prefect.flows import Flow
 
 from kodosumi_prefect import flow, tracer
 from kodosumi_prefect.runner import hooks
+from kodosumi_prefect.runner.execution import live_scopes
 from tests.services import Place
-
-pytest_plugins = ["tests.services"]
 
 
 def test_each_state_is_stored_once_though_hook_and_wrapper_report_it(place: Place) -> None:
@@ -78,6 +77,7 @@ def test_a_hook_that_cannot_record_does_not_fail_the_run(
     with caplog.at_level(logging.ERROR, "kodosumi_prefect"):
         assert unlucky() == "own result"
     assert any("was not recorded" in record.message for record in caplog.records)
+    assert live_scopes() == []
 
 
 def test_a_crash_is_recorded_with_its_reason(place: Place) -> None:

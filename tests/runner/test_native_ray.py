@@ -10,8 +10,6 @@ from kodosumi_prefect.task_runner import connect
 from tests.services import Place, Recorded
 from tests.waiting import wait_for
 
-pytest_plugins = ["tests.services"]
-
 
 @pytest.fixture
 def native(ray_place: Place) -> Any:

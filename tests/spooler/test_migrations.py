@@ -8,12 +8,12 @@ from typing import Any
 import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
-from recording import batch, entered, execute, fresh, row, said, stored
 
 from kodosumi_prefect.spooler import migrate
 from kodosumi_prefect.spooler.embedded import EmbeddedPostgres
 from kodosumi_prefect.spooler.migrate import SchemaTooOldError
 from kodosumi_prefect.spooler.spooler import Spooler
+from tests.spooler.recording import batch, entered, execute, fresh, row, said, stored
 
 PASSWORD = "a password"
 

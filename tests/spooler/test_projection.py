@@ -4,10 +4,10 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from recording import batch, entered, fresh, row, said, stored
 
 from kodosumi_prefect.events import Event, Kind, Status
 from kodosumi_prefect.spooler.spooler import Spooler
+from tests.spooler.recording import batch, entered, fresh, row, said, stored
 
 Append = Callable[..., dict[str, Any]]
 
@@ -89,8 +89,8 @@ def test_a_state_at_the_very_same_time_is_followed(append: Append) -> None:
 
 
 def test_timestamps_survive_the_way_through_postgres(append: Append) -> None:
-    """Microseconds of an epoch float are rounded; that must not make a state older than itself."""
-    ts = 1_793_311_234.123457
+    """Postgres rounds to microseconds; that must not make a state older than itself."""
+    ts = 1_793_311_234.1234567
     assert append(running(ts), entered("running", "Retrying", ts))["state_name"] == "Retrying"
 
 

@@ -7,14 +7,24 @@ from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
 import pytest
-from recording import batch, entered, execute, fresh, line_to, payloads, row, said, stored
-from waiting import wait_for
 
 from kodosumi_prefect.events import Event, Kind, State
 from kodosumi_prefect.spooler import spooler as spooler_module
 from kodosumi_prefect.spooler.batch import Batch, Header, pack, unpack
 from kodosumi_prefect.spooler.client import Rebase
 from kodosumi_prefect.spooler.spooler import GapError, ProtocolError, Spooler
+from tests.spooler.recording import (
+    batch,
+    entered,
+    execute,
+    fresh,
+    line_to,
+    payloads,
+    row,
+    said,
+    stored,
+)
+from tests.waiting import wait_for
 
 WRITERS = 8
 BATCHES = 25
@@ -412,6 +422,10 @@ def test_an_idle_connection_is_given_back_and_a_heartbeat_does_not_count_as_use(
         spooler.heartbeat([fresh()])
         spooler.close_if_idle(0.2)
         wait_for(lambda: line.connections == 0)
+        spooler.heartbeat([fresh()])  # on a connection of its own
+        assert line.connections == 1
+        spooler.close_if_idle(0.2)
+        wait_for(lambda: line.connections == 0, 5)
         spooler.connect()
         spooler.close_if_idle(60)
         assert line.connections == 1

@@ -1,0 +1,162 @@
+"""`kodosumi-prefect up` in a process of its own, driven as a user would."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+
+from tests.waiting import wait_for
+
+REPOSITORY = Path(__file__).parents[2]
+FLOWS = Path(__file__).with_name("flows_under_test.py")
+BIN = Path(sys.executable).parent
+
+
+@dataclass
+class Up:
+    """A running stack: where its panel is, and what other programs need to find it."""
+
+    panel: str
+    environment: dict[str, str]
+    process: "subprocess.Popen[str]"
+    data_dir: Path
+
+    def command(self, *words: str, check: bool = True, timeout: float = 120) -> str:
+        """Run a program of the virtual environment and return what it printed."""
+        done = subprocess.run(
+            [str(BIN / words[0]), *words[1:]],
+            env=self.environment,
+            cwd=REPOSITORY,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+        )
+        if check:
+            assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    def run(self, deployment: str, **parameters: Any) -> str:
+        """Run a deployment through Prefect's API, as its UI does; the flow run's id."""
+        api = self.environment["PREFECT_API_URL"]
+        flow, _, name = deployment.partition("/")
+        found = httpx.get(f"{api}/deployments/name/{flow}/{name}").raise_for_status().json()
+        run = httpx.post(
+            f"{api}/deployments/{found['id']}/create_flow_run",
+            json={"parameters": parameters, "state": {"type": "SCHEDULED"}},
+        )
+        return str(run.raise_for_status().json()["id"])
+
+    def prefect_state(self, fid: str) -> dict[str, Any]:
+        api = self.environment["PREFECT_API_URL"]
+        state: dict[str, Any] = httpx.get(f"{api}/flow_runs/{fid}").raise_for_status().json()
+        return state["state"]
+
+    def status(self, fid: str) -> dict[str, Any]:
+        found = httpx.get(f"{self.panel}/outputs/status/{fid}")
+        return dict(found.json()) if found.status_code == 200 else {"status": None}
+
+    def until(self, fid: str, status: str, seconds: float = 60) -> dict[str, Any]:
+        """Wait until an execution has a status; its whole status then."""
+        return wait_for(
+            lambda: (found := self.status(fid))["status"] == status and found,
+            seconds,
+            f"status {status} of {fid}, which is {self.status(fid)}",
+        )
+
+    def events(self, fid: str, **query: Any) -> list[dict[str, Any]]:
+        """All stored events, over the JSON pages."""
+        items: list[dict[str, Any]] = []
+        after = 0
+        while True:
+            page = httpx.get(
+                f"{self.panel}/outputs/events/{fid}", params={"after": after, **query}
+            ).json()
+            items += page["items"]
+            if not page["items"]:
+                return items
+            after = page["items"][-1]["seq"]
+
+    def stream(self, fid: str, path: str = "stream") -> list[tuple[str, int, str]]:
+        """The whole server-sent stream of an execution: ``(event, id, data)`` up to ``eof``."""
+        found = []
+        with httpx.stream("GET", f"{self.panel}/outputs/{path}/{fid}", timeout=60) as response:
+            name, number, data = "", 0, []
+            for line in response.iter_lines():
+                field, _, value = line.partition(": ")
+                if field == "event":
+                    name = value
+                elif field == "id":
+                    number = int(value)
+                elif field == "data":
+                    data.append(value)
+                elif not line and name:
+                    found.append((name, number, "\n".join(data)))
+                    if name == "eof":
+                        return found
+                    name, data = "", []
+        raise AssertionError("the stream ended without eof")
+
+
+def clean_environment() -> dict[str, str]:
+    """This process's environment without what would point at other services."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("PREFECT_", "RAY_"))
+    }
+
+
+@contextmanager
+def running_up(data_dir: Path, *options: str) -> Iterator[Up]:
+    """`kodosumi-prefect up` in a process of its own; all it started is gone afterwards."""
+    environment = clean_environment() | {
+        "PREFECT_HOME": str(data_dir / "client"),
+        "PREFECT_INTEGRATIONS_KODOSUMI_DATA_DIR": str(data_dir),
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    }
+    process = subprocess.Popen(
+        [str(BIN / "kodosumi-prefect"), "up", "--port", "0", *options],
+        env=environment,
+        cwd=REPOSITORY,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    said = []
+    try:
+        assert process.stdout is not None
+        for line in process.stdout:
+            said.append(line)
+            if line.startswith("ready "):
+                break
+        else:
+            raise AssertionError("".join(said))
+        api = next(line.split()[2] for line in said if "Prefect API" in line)
+        environment["PREFECT_API_URL"] = api
+        yield Up(said[-1].split()[1], environment, process, data_dir)
+        family = psutil.Process(process.pid).children(recursive=True)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 0
+        _, alive = psutil.wait_procs(family, timeout=5)
+        assert alive == [], alive
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+
+
+def pid_of(up: Up, fid: str) -> int:
+    """The process that runs an execution."""
+    return int(up.events(fid, kinds="debug")[0]["source"]["pid"])
+
+
+def gone(pid: int) -> bool:
+    return not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
