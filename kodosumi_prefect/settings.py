@@ -140,9 +140,10 @@ class Settings(PrefectBaseSettings):
     @field_validator("database_schema")
     @classmethod
     def _plain_identifier(cls, value: str) -> str:
-        if not value.isidentifier() or not value.isascii() or len(value) > 40:
+        plain = value.isidentifier() and value.isascii() and value == value.lower()
+        if not plain or len(value) > 40:
             raise ValueError(
-                f"database_schema is {value!r}; use at most 40 ASCII letters, digits and _"
+                f"database_schema is {value!r}; use at most 40 lowercase letters, digits and _"
             )
         return value
 

@@ -10,6 +10,7 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any, NamedTuple
 from uuid import UUID, uuid4, uuid5
 
@@ -22,6 +23,7 @@ from kodosumi_prefect.spooler.batch import Batch, Header
 from kodosumi_prefect.spooler.spooler import ANSWER_TIMEOUT, GapError, ProtocolError, Spooler
 
 BATCH_EVENTS = 2000
+TOGETHER = 4  # deliveries sent in one transaction at most
 BATCH_BYTES = 4_000_000
 EVENT_BYTES = 120  # what an event costs beside its payload
 INBOX_SOFT = 100_000  # events waiting to be batched from which on emitters are slowed down
@@ -35,10 +37,11 @@ THREAD_NAME = "kodosumi-spool"
 logger = logging.getLogger(__name__)
 
 
-class _Emitted(NamedTuple):
-    fid: str
-    event: Event
-    alive: bool | None = None
+# What waits in the inbox: fid, the fields of an Event, alive. Plain tuples of plain values, because
+# the garbage collector soon stops looking at those; of named tuples, 100,000 waiting ones made it
+# walk the whole heap again and again, which cost more than all the rest.
+_Fields = tuple[Any, ...]
+_Emitted = tuple[str, _Fields, bool | None]
 
 
 class _Together(NamedTuple):
@@ -112,6 +115,7 @@ class SpoolClient:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+        self._enabled = settings.enabled
         self._begin()
         _all_clients.add(self)
 
@@ -154,16 +158,20 @@ class SpoolClient:
             fid: the execution.
             alive: True if this process runs the execution and lives, False if it is done with it.
         """
-        if not self.settings.enabled:
+        self.emit_fields(fid, tuple(event), alive)
+
+    def emit_fields(self, fid: str, fields: _Fields, alive: bool | None = None) -> None:
+        """As ``emit``, for the fields of an ``Event`` as a plain tuple; the fastest way."""
+        if not self._enabled:
             return
         waiting = self._inbox.qsize()
-        size = len(event.payload)
+        size = len(fields[2])
         watched = waiting > INBOX_SOFT or size > LARGE
-        if watched and self._is_flooded(waiting, size) and event.kind in DROPPABLE_KINDS:
+        if watched and self._is_flooded(waiting, size) and fields[1] in DROPPABLE_KINDS:
             self._missing[fid] = self._missing.get(fid, 0) + 1
             self._count_large(-size)
             return
-        self._inbox.put(_Emitted(fid, event, alive))
+        self._inbox.put((fid, fields, alive))
         if self._thread is None:
             self._start()
 
@@ -351,11 +359,11 @@ class SpoolClient:
                 chosen, size = [], 0
                 self._hold(item)
             elif isinstance(item, _Together):
-                chosen.extend(_Emitted(item.fid, event) for event in item.events)
+                chosen.extend((item.fid, tuple(event), None) for event in item.events)
                 size += sum(len(event.payload) + EVENT_BYTES for event in item.events)
             else:
                 chosen.append(item)
-                weight = len(item.event.payload)
+                weight = len(item[1][2])
                 if weight > LARGE:
                     self._count_large(-weight)
                 size += weight + EVENT_BYTES
@@ -409,8 +417,8 @@ class SpoolClient:
     def _freeze(self, emitted: list[_Emitted]) -> list[Batch]:
         by_fid: dict[str, list[Event]] = {}
         alive: dict[str, bool | None] = {}
-        for fid, event, lives in emitted:
-            by_fid.setdefault(fid, []).append(event)
+        for fid, fields, lives in emitted:
+            by_fid.setdefault(fid, []).append(tuple.__new__(Event, fields))
             alive[fid] = lives if lives is not None else alive.get(fid)
         for fid in list(self._missing):
             count = self._missing.pop(fid)
@@ -463,9 +471,13 @@ class SpoolClient:
             if time.monotonic() < self._retry_at:
                 return
             spilled = bool(self._spill)
+            together = 1 if spilled else min(len(self._queue), TOGETHER)
             try:
-                delivery = self._spill.peek() if spilled else self._queue[0].delivery
-                self._rebase.deliver(self._transport(), delivery)
+                if spilled:
+                    batches = self._spill.peek()
+                else:
+                    batches = [b for f in islice(self._queue, together) for b in f.delivery]
+                self._rebase.deliver(self._transport(), batches)
             except Exception as exc:
                 if not isinstance(exc, _OUTAGES):
                     logger.exception("a delivery failed unexpectedly, it is tried again")
@@ -473,9 +485,9 @@ class SpoolClient:
                 return
             if spilled:
                 self._spill.pop()
-            else:
+            for _ in range(0 if spilled else together):
                 self._queue_bytes -= self._queue.popleft().size
-            self._acked += 1
+            self._acked += together
             self._recovered()
             while self._barriers and self._barriers[0][0] <= self._acked:
                 barrier = self._barriers.popleft()[1]

@@ -83,6 +83,7 @@ def grants(schema: str) -> str:
     the reader suits dashboards.
     """
     owner, writer, reader = (f"{schema}_{role}" for role in ("owner", "writer", "reader"))
+    schema = f'"{schema}"'
     return f"""\
 -- {owner} runs `kodosumi-prefect db upgrade`; only this role needs to create tables.
 CREATE ROLE {owner} LOGIN;

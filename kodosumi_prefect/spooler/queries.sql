@@ -61,7 +61,7 @@ WITH booked AS (
     INSERT INTO {schema}.writer AS w (execution_id, writer_id, last_batch)
     VALUES (%(id)s, %(writer)s, %(number)s)
     ON CONFLICT (execution_id, writer_id) DO UPDATE SET last_batch = excluded.last_batch
-        WHERE w.last_batch = excluded.last_batch - 1
+        WHERE w.last_batch = %(before)s
     RETURNING 1
 )
 UPDATE {schema}.execution SET

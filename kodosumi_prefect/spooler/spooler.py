@@ -28,6 +28,8 @@ PLACEHOLDER = "[an event of {size:,} characters that Postgres refused: {reason}]
 ANSWER_TIMEOUT = 10.0  # seconds that a statement may go without an answer
 LATEST_TS = 4_000_000_000  # seconds since the epoch; a later timestamp is nonsense
 
+COPY_ROWS = 250  # rows sent at once
+
 _Row = tuple[int, Event, bool]  # seq, event, whether it came after the end
 
 
@@ -163,8 +165,8 @@ class Spooler:
         while True:
             try:
                 with connection.transaction(), connection.cursor() as cursor:
-                    for batch in self._in_lock_order(cursor, batches):
-                        self._append(cursor, batch, one_by_one)
+                    for run in _runs(self._in_lock_order(cursor, batches)):
+                        self._append(cursor, run, one_by_one)
                 return
             except _BookedMeanwhileError:
                 continue
@@ -179,7 +181,9 @@ class Spooler:
         ids = dict(cursor.fetchall())
         return sorted(batches, key=lambda b: (b.fid not in ids, ids.get(b.fid, 0), b.fid, b.number))
 
-    def _append(self, cursor: psycopg.Cursor[Any], batch: Batch, one_by_one: bool) -> None:
+    def _append(self, cursor: psycopg.Cursor[Any], run: list[Batch], one_by_one: bool) -> None:
+        """Store batches of one writer and execution whose numbers follow each other."""
+        batch = run[0]
         names = {"fid": batch.fid, "writer": batch.writer}
         row = cursor.execute(self._queries["lock_execution"], names).fetchone()
         created = row is None
@@ -189,10 +193,12 @@ class Spooler:
             row = cursor.execute(self._queries["lock_execution"], names).fetchone()
             assert row is not None
         execution, last_seq, status, state_ts, attempt, ended_seq, last_batch, _ = row
-        if batch.number <= last_batch:
+        run = [batch for batch in run if batch.number > last_batch]
+        if not run:
             return
-        if batch.number > last_batch + 1:
-            raise GapError(batch, last_batch)
+        if run[0].number > last_batch + 1:
+            raise GapError(run[0], last_batch)
+        batch = _joined(run)
         if created:
             cursor.execute(self._queries["ensure_partitions"], {"id": execution})
         if created or any(event.kind == Kind.META for event in batch.events):
@@ -213,6 +219,7 @@ class Spooler:
                 "id": execution,
                 "writer": batch.writer,
                 "number": batch.number,
+                "before": last_batch,
                 "last_seq": last_seq + len(rows),
                 "alive": batch.alive,
             },
@@ -251,9 +258,12 @@ class Spooler:
         return kept
 
     def _copy(self, cursor: psycopg.Cursor[Any], execution: int, rows: list[_Row]) -> None:
-        data = "".join([_line(execution, seq, event, late) for seq, event, late in rows])
         with cursor.copy(self._queries["copy_events"]) as copy:
-            copy.write(data.encode())
+            # In parts, so that Postgres is at work while the next part is written out.
+            for start in range(0, len(rows), COPY_ROWS):
+                part = rows[start : start + COPY_ROWS]
+                lines = [_line(execution, seq, event, late) for seq, event, late in part]
+                copy.write("".join(lines).encode())
 
     def _copy_bisecting(
         self, cursor: psycopg.Cursor[Any], execution: int, rows: list[_Row]
@@ -373,6 +383,29 @@ class _Connection(psycopg.Connection[Any]):
                 wanted = gen.send(ready)
         except StopIteration as done:
             return done.value
+
+
+def _runs(batches: Sequence[Batch]) -> list[list[Batch]]:
+    """Batches in their order, those together that follow each other and are stored as one."""
+    runs: list[list[Batch]] = []
+    for batch in batches:
+        last = runs[-1][-1] if runs else None
+        follows = last is not None and (last.fid, last.writer) == (batch.fid, batch.writer)
+        if follows and last is not None and last.number + 1 == batch.number:
+            runs[-1].append(batch)
+        else:
+            runs.append([batch])
+    return runs
+
+
+def _joined(run: list[Batch]) -> Batch:
+    """A run as one batch that bears the last one's number."""
+    last = run[-1]
+    if len(run) == 1:
+        return last
+    said = [batch.alive for batch in run if batch.alive is not None]
+    events = [event for batch in run for event in batch.events]
+    return last._replace(events=events, alive=said[-1] if said else None)
 
 
 def _plain_row(cursor: psycopg.Cursor[Any]) -> Any:

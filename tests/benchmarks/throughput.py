@@ -10,7 +10,12 @@ from tests.benchmarks.harness import connect, report
 
 EVENTS = 100_000
 TEXT = "x" * 100
-RAW = "CREATE TABLE bench_raw (LIKE kodosumi.event INCLUDING ALL)"
+# The same shape as the table of events, partitions included.
+RAW = """
+DROP TABLE IF EXISTS bench_raw;
+CREATE TABLE bench_raw (LIKE kodosumi.event INCLUDING ALL) PARTITION BY RANGE (execution_id);
+CREATE TABLE bench_raw_0 PARTITION OF bench_raw FOR VALUES FROM (0) TO (1000);
+"""
 COUNT = """
 SELECT count(*), min(seq), max(seq) FROM kodosumi.event
 WHERE kind = 'debug' AND execution_id = (SELECT id FROM kodosumi.execution WHERE fid = %s)
@@ -36,7 +41,6 @@ def flat_out(url: str, tracer: Tracer) -> dict[str, Any]:
 def raw_copy(url: str) -> float:
     """Seconds that the same rows take by COPY, rows given as Python values."""
     with connect(url) as connection:
-        connection.execute("DROP TABLE IF EXISTS bench_raw")
         connection.execute(RAW)
         row = ("2026-01-01 00:00:00+00", "debug", TEXT, 1, '{"node":"here","pid":12345}')
         began = time.perf_counter()

@@ -196,3 +196,10 @@ def test_a_writer_may_not_create_tables(granted: tuple[str, dict[str, str]]) -> 
     migrate.require(urls["writer"], schema)
     with pytest.raises(psycopg.errors.InsufficientPrivilege):
         execute(urls["writer"], f"CREATE TABLE {schema}.mine (id int)")
+
+
+def test_a_schema_may_be_named_like_a_reserved_word(database: str):
+    migrate.upgrade(database, "order")
+    Spooler(database, "order").append([batch(fresh(), said("one"))])
+    with psycopg.connect(database) as connection:
+        assert connection.execute('SELECT count(*) FROM "order".event').fetchone() == (1,)

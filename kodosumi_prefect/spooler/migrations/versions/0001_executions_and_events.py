@@ -130,7 +130,8 @@ SELECT {schema}.ensure_partition(1)
 
 
 def upgrade() -> None:
-    schema = context.config.attributes["schema"]
+    # Quoted: a name may be a reserved word.
+    schema = f'"{context.config.attributes["schema"]}"'
     op.get_bind().exec_driver_sql(STATEMENTS.format(schema=schema).replace("%", "%%"))
 
 
