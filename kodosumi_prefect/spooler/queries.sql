@@ -120,6 +120,12 @@ WITH chosen AS (
         AND e.seq > %(after)s
         AND e.seq <= coalesce(%(until)s, 9223372036854775807)
         AND (%(kinds)s::text[] IS NULL OR e.kind = ANY(%(kinds)s::text[]))
+        AND (%(task_run)s::text IS NULL
+            OR %(task_run)s IN (e.source->'task_run'->>'id', e.source->'task_run'->>'name'))
+        AND (%(subflow)s::text IS NULL
+            OR %(subflow)s IN (e.source->'subflow'->>'id', e.source->'subflow'->>'name'))
+        AND (%(node)s::text IS NULL OR e.source->>'node' = %(node)s)
+        AND (%(pid)s::text IS NULL OR e.source->>'pid' = %(pid)s)
     ORDER BY e.seq LIMIT %(limit)s
 ),
 weighed AS (
