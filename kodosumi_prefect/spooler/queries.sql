@@ -213,3 +213,19 @@ FROM found WHERE behind < 8000000 ORDER BY seq;
 -- name: server
 -- That the database answers, and which version it is.
 SELECT current_setting('server_version') AS version;
+
+-- name: task_runs
+-- Task runs that the events behind a seq name, each with where it was heard of last.
+SELECT DISTINCT ON (task.id) task.id, task.name, e.source->'subflow' AS subflow,
+    e.source->>'node' AS node, e.source->'pid' AS pid
+FROM {schema}.event e
+CROSS JOIN LATERAL (
+    SELECT e.source->'task_run'->>'id' AS id, e.source->'task_run'->>'name' AS name) AS task
+WHERE e.execution_id = (SELECT id FROM {schema}.execution WHERE fid = %(fid)s)
+    AND e.seq > %(after)s AND task.id IS NOT NULL
+ORDER BY task.id, e.seq DESC LIMIT %(limit)s;
+
+-- name: count_executions
+-- How many executions there are by status, and how many events were appended to them.
+SELECT status, count(*)::bigint AS executions, sum(last_seq)::bigint AS events
+FROM {schema}.execution GROUP BY status;
