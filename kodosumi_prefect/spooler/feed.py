@@ -137,6 +137,11 @@ class Feed:
         """How many streams are being followed."""
         return sum(topic.subscribers for topic in self._topics.values())
 
+    @property
+    def topics(self) -> int:
+        """How many executions are being followed."""
+        return len(self._topics)
+
     async def subscribe(
         self,
         fid: str,
