@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from sqlalchemy.exc import DBAPIError
 
 from kodosumi_prefect.cli import config, db, demo, runs, spool, up
+from kodosumi_prefect.cli.doctor import doctor
 from kodosumi_prefect.cli.output import CommandError, errors
 from kodosumi_prefect.settings import VERSION
 
@@ -28,6 +29,7 @@ app.command(runs.tail)
 app.command(runs.runs)
 app.command(runs.cancel)
 app.command(demo.demo)
+app.command(doctor)
 app.command(config.app)
 app.command(db.app)
 app.command(spool.app)

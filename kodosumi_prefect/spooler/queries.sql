@@ -229,3 +229,28 @@ ORDER BY task.id, e.seq DESC LIMIT %(limit)s;
 -- How many executions there are by status, and how many events were appended to them.
 SELECT status, count(*)::bigint AS executions, sum(last_seq)::bigint AS events
 FROM {schema}.execution GROUP BY status;
+
+-- name: rights
+-- What the role in use lacks of what writers need, and of what retention needs beside it.
+WITH needed (kind, name, privilege, to_clean) AS (
+    VALUES ('table', 'instance', 'SELECT', false),
+        ('table', 'execution', 'SELECT', false), ('table', 'execution', 'INSERT', false),
+        ('table', 'execution', 'UPDATE', false), ('table', 'execution', 'DELETE', true),
+        ('table', 'event', 'SELECT', false), ('table', 'event', 'INSERT', false),
+        ('table', 'event', 'DELETE', true),
+        ('table', 'writer', 'SELECT', false), ('table', 'writer', 'INSERT', false),
+        ('table', 'writer', 'UPDATE', false),
+        ('table', 'seen', 'SELECT', false), ('table', 'seen', 'INSERT', false),
+        ('table', 'runner', 'SELECT', false), ('table', 'runner', 'INSERT', false),
+        ('table', 'runner', 'UPDATE', false), ('table', 'runner', 'DELETE', true),
+        ('function', 'ensure_partition(bigint)', 'EXECUTE', false)
+),
+missing AS (
+    SELECT privilege || ' on ' || name AS what, to_clean FROM needed
+    WHERE NOT CASE kind
+        WHEN 'table' THEN has_table_privilege(format('%%I.%%I', %(schema)s::text, name), privilege)
+        ELSE has_function_privilege(format('%%I.', %(schema)s::text) || name, privilege) END
+)
+SELECT current_user::text AS role,
+    array(SELECT what FROM missing WHERE NOT to_clean ORDER BY what) AS missing,
+    array(SELECT what FROM missing WHERE to_clean ORDER BY what) AS missing_to_clean;
