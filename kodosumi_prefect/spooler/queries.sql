@@ -254,3 +254,53 @@ missing AS (
 SELECT current_user::text AS role,
     array(SELECT what FROM missing WHERE NOT to_clean ORDER BY what) AS missing,
     array(SELECT what FROM missing WHERE to_clean ORDER BY what) AS missing_to_clean;
+
+-- name: expired
+-- Executions that ended before a span of seconds, oldest first, in portions of about `events`.
+WITH over AS (
+    SELECT id, fid, last_seq, sum(last_seq) OVER (ORDER BY id) - last_seq AS before
+    FROM {schema}.execution
+    WHERE status IN ('finished', 'error') AND id > %(after)s
+        AND ended_at < now() - make_interval(secs => %(age)s)
+    ORDER BY id LIMIT %(limit)s
+)
+SELECT id, last_seq AS events FROM over WHERE before < %(events)s ORDER BY id;
+
+-- name: delete_executions
+-- Forget executions that are still over and not being written, with their events and ledgers.
+WITH chosen AS (
+    SELECT id, fid FROM {schema}.execution
+    WHERE id = ANY(%(ids)s::bigint[]) AND status IN ('finished', 'error')
+        AND ended_at < now() - make_interval(secs => %(age)s)
+    ORDER BY id FOR UPDATE SKIP LOCKED
+),
+events AS (
+    DELETE FROM {schema}.event WHERE execution_id IN (SELECT id FROM chosen) RETURNING 1
+),
+runners AS (
+    DELETE FROM {schema}.runner WHERE fid IN (SELECT fid FROM chosen)
+),
+gone AS (
+    DELETE FROM {schema}.execution WHERE id IN (SELECT id FROM chosen) RETURNING 1
+)
+SELECT (SELECT count(*) FROM gone) AS executions, (SELECT count(*) FROM events) AS events;
+
+-- name: count_events
+-- Events of some kinds that executions hold.
+SELECT count(*) AS events FROM {schema}.event
+WHERE execution_id = ANY(%(ids)s::bigint[])
+    AND (%(kinds)s::text[] IS NULL OR kind = ANY(%(kinds)s::text[]));
+
+-- name: delete_events
+-- Forget events of some kinds of executions that are still over and not being written.
+WITH chosen AS (
+    SELECT id FROM {schema}.execution
+    WHERE id = ANY(%(ids)s::bigint[]) AND status IN ('finished', 'error')
+        AND ended_at < now() - make_interval(secs => %(age)s)
+    ORDER BY id FOR UPDATE SKIP LOCKED
+),
+events AS (
+    DELETE FROM {schema}.event
+    WHERE execution_id IN (SELECT id FROM chosen) AND kind = ANY(%(kinds)s::text[]) RETURNING 1
+)
+SELECT 0 AS executions, count(*) AS events FROM events;
