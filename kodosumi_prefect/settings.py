@@ -155,6 +155,14 @@ class Settings(PrefectBaseSettings):
         gt=0,
     )
 
+    log_json: bool = Field(
+        default=False,
+        description=(
+            "Write the log of `panel`, `up` and its worker as one JSON object a line, with `fid` "
+            "where a line is about one execution; for log collectors."
+        ),
+    )
+
     @field_validator("database_schema")
     @classmethod
     def _plain_identifier(cls, value: str) -> str:
