@@ -137,6 +137,32 @@ class Settings(PrefectBaseSettings):
         description="Record print, stderr and logging of flows as stdout, stderr, debug events.",
     )
 
+    retention_days: float | None = Field(
+        default=None,
+        description=(
+            "Days after its end for which an execution is kept; `kodosumi-prefect clean` deletes "
+            "older ones with all their events. Unset, they are kept for ever."
+        ),
+        gt=0,
+    )
+    retention_stdio_days: float | None = Field(
+        default=None,
+        description=(
+            "Days after an execution's end for which its stdout, stderr, debug and upload events "
+            "are kept; set it lower than retention_days to keep results longer than logs. Unset, "
+            "they are kept as long as the execution."
+        ),
+        gt=0,
+    )
+
+    log_json: bool = Field(
+        default=False,
+        description=(
+            "Write the log of `panel`, `up` and its worker as one JSON object a line, with `fid` "
+            "where a line is about one execution; for log collectors."
+        ),
+    )
+
     @field_validator("database_schema")
     @classmethod
     def _plain_identifier(cls, value: str) -> str:

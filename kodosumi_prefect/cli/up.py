@@ -1,7 +1,6 @@
 """``up`` and ``panel``: long-running services."""
 
 import asyncio
-import logging
 import os
 import signal
 from collections.abc import AsyncIterator
@@ -12,6 +11,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
+from kodosumi_prefect.cli.logs import install_logging
 from kodosumi_prefect.cli.output import CommandError, console, prefect_api, require_database
 from kodosumi_prefect.settings import (
     Settings,
@@ -72,7 +72,7 @@ def panel(
 
     settings = with_options(data_dir=data_dir, host=host, port=port)
     require_database(settings)
-    logging.getLogger("kodosumi_prefect").addHandler(logging.StreamHandler())
+    install_logging(settings)
     try:
         url = prefect_api(settings)
     except CommandError:
@@ -153,7 +153,7 @@ async def running_stack(
 
 
 async def _up(settings: Settings, prefect_port: int | None, worker: bool) -> None:
-    logging.getLogger("kodosumi_prefect").addHandler(logging.StreamHandler())
+    install_logging(settings)
     me = asyncio.current_task()
     assert me is not None
     loop = asyncio.get_running_loop()

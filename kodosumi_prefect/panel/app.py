@@ -13,7 +13,8 @@ from starlette.concurrency import run_in_threadpool
 
 from kodosumi_prefect.panel import errors
 from kodosumi_prefect.panel.jinja import FOLDER, package_version, page
-from kodosumi_prefect.panel.routes import health, outputs, pages, timeline
+from kodosumi_prefect.panel.metrics import Metrics
+from kodosumi_prefect.panel.routes import health, metrics, outputs, pages, tasks, timeline
 from kodosumi_prefect.panel.shield import Shield
 from kodosumi_prefect.panel.state import State
 from kodosumi_prefect.panel.streams import QUIET, Streams
@@ -49,11 +50,13 @@ def create_app(settings: Settings | None = None, *, quiet: float = QUIET) -> Fas
             Feed(reader, listen_url(used) or url) as feed,
         ):
             streams = Streams(feed, quiet)
-            app.state.panel = State(used, reader, feed, streams)
+            numbers = Metrics(reader, feed, streams)
+            app.state.panel = State(used, reader, feed, streams, numbers)
             try:
                 yield
             finally:
                 streams.close()
+                await numbers.close()
 
     app = FastAPI(
         title="Kodosumi on Prefect",
@@ -65,7 +68,7 @@ def create_app(settings: Settings | None = None, *, quiet: float = QUIET) -> Fas
     )
     errors.install(app)
     app.add_middleware(Shield)
-    for area in (outputs, timeline, health, pages):
+    for area in (outputs, tasks, timeline, health, metrics, pages):
         app.include_router(area.router)
     app.mount("/static", StaticFiles(directory=FOLDER / "static"), name="static")
 

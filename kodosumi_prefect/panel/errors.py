@@ -59,7 +59,8 @@ def _short(value: object) -> str:
 
 
 async def _no_database(request: Request, exc: Exception) -> Response:
-    logger.warning("no answer from Postgres for %s: %s", request.url.path, str(exc).strip())
+    said = str(exc).strip()
+    logger.warning("no answer from Postgres for %s: %s", request.url.path, said, extra=_of(request))
     detail = "Postgres does not answer; nothing is lost, try again when it is back"
     response = error_response(request, 503, detail)
     response.headers["Retry-After"] = "2"
@@ -69,8 +70,15 @@ async def _no_database(request: Request, exc: Exception) -> Response:
 def unforeseen_response(request: Request, exc: Exception) -> Response:
     """A 500 whose id finds the traceback in the panel's log."""
     number = uuid4().hex[:12]
-    logger.error("error %s at %s", number, request.url.path, exc_info=exc)
+    where = request.url.path
+    logger.error("error %s at %s", number, where, exc_info=exc, extra=_of(request))
     return error_response(request, 500, f"unexpected error {number}, described in the panel's log")
+
+
+def _of(request: Request) -> dict[str, str]:
+    """Which execution a log line is about, if the request names one."""
+    fid = request.path_params.get("fid")
+    return {"fid": str(fid)} if fid is not None else {}
 
 
 def install(app: FastAPI) -> None:

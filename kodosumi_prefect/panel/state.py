@@ -8,6 +8,7 @@ from uuid import UUID
 from fastapi import Depends, HTTPException, Query, Request
 
 from kodosumi_prefect.panel.executions import Row
+from kodosumi_prefect.panel.metrics import Metrics
 from kodosumi_prefect.panel.streams import Streams
 from kodosumi_prefect.settings import Settings
 from kodosumi_prefect.spooler.feed import Feed
@@ -26,6 +27,7 @@ class State:
     reader: Reader
     feed: Feed
     streams: Streams
+    metrics: Metrics
 
 
 def _state(request: Request) -> State:

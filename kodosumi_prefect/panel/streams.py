@@ -143,7 +143,9 @@ class Streams:
     def _ended(self, pump: asyncio.Task[None]) -> None:
         self._open.pop(pump).close()
         if not pump.cancelled() and (error := pump.exception()) is not None:
-            logger.error("%s broke off", pump.get_name(), exc_info=error)
+            name = pump.get_name()
+            about = {"fid": name.removeprefix("stream-")}
+            logger.error("%s broke off", name, exc_info=error, extra=about)
 
     async def _pump(self, fid: str, after: int, view: View, outbox: _Outbox) -> None:
         cursor = after

@@ -137,6 +137,11 @@ class Feed:
         """How many streams are being followed."""
         return sum(topic.subscribers for topic in self._topics.values())
 
+    @property
+    def topics(self) -> int:
+        """How many executions are being followed."""
+        return len(self._topics)
+
     async def subscribe(
         self,
         fid: str,
@@ -191,7 +196,10 @@ class Feed:
         end = topic.end
         ready = topic.behind(cursor)
         if ready is not None:
-            chosen = [e for e in ready if e.seq <= end and (kinds is None or e.kind in kinds)]
+            # Retention may have left gaps, so that the ring reaches back further than it seems.
+            chosen = [
+                e for e in ready if cursor < e.seq <= end and (kinds is None or e.kind in kinds)
+            ]
             return chosen, end
         try:
             page = await self._reader.page(

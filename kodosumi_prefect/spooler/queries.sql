@@ -120,6 +120,12 @@ WITH chosen AS (
         AND e.seq > %(after)s
         AND e.seq <= coalesce(%(until)s, 9223372036854775807)
         AND (%(kinds)s::text[] IS NULL OR e.kind = ANY(%(kinds)s::text[]))
+        AND (%(task_run)s::text IS NULL
+            OR %(task_run)s IN (e.source->'task_run'->>'id', e.source->'task_run'->>'name'))
+        AND (%(subflow)s::text IS NULL
+            OR %(subflow)s IN (e.source->'subflow'->>'id', e.source->'subflow'->>'name'))
+        AND (%(node)s::text IS NULL OR e.source->>'node' = %(node)s)
+        AND (%(pid)s::text IS NULL OR e.source->>'pid' = %(pid)s)
     ORDER BY e.seq LIMIT %(limit)s
 ),
 weighed AS (
@@ -207,3 +213,94 @@ FROM found WHERE behind < 8000000 ORDER BY seq;
 -- name: server
 -- That the database answers, and which version it is.
 SELECT current_setting('server_version') AS version;
+
+-- name: task_runs
+-- Task runs that the events behind a seq name, each with where it was heard of last.
+SELECT DISTINCT ON (task.id) task.id, task.name, e.source->'subflow' AS subflow,
+    e.source->>'node' AS node, e.source->'pid' AS pid
+FROM {schema}.event e
+CROSS JOIN LATERAL (
+    SELECT e.source->'task_run'->>'id' AS id, e.source->'task_run'->>'name' AS name) AS task
+WHERE e.execution_id = (SELECT id FROM {schema}.execution WHERE fid = %(fid)s)
+    AND e.seq > %(after)s AND task.id IS NOT NULL
+ORDER BY task.id, e.seq DESC LIMIT %(limit)s;
+
+-- name: count_executions
+-- How many executions there are by status, and how many events were appended to them.
+SELECT status, count(*)::bigint AS executions, sum(last_seq)::bigint AS events
+FROM {schema}.execution GROUP BY status;
+
+-- name: rights
+-- What the role in use lacks of what writers need, and of what retention needs beside it.
+WITH needed (kind, name, privilege, to_clean) AS (
+    VALUES ('table', 'instance', 'SELECT', false),
+        ('table', 'execution', 'SELECT', false), ('table', 'execution', 'INSERT', false),
+        ('table', 'execution', 'UPDATE', false), ('table', 'execution', 'DELETE', true),
+        ('table', 'event', 'SELECT', false), ('table', 'event', 'INSERT', false),
+        ('table', 'event', 'DELETE', true),
+        ('table', 'writer', 'SELECT', false), ('table', 'writer', 'INSERT', false),
+        ('table', 'writer', 'UPDATE', false),
+        ('table', 'seen', 'SELECT', false), ('table', 'seen', 'INSERT', false),
+        ('table', 'runner', 'SELECT', false), ('table', 'runner', 'INSERT', false),
+        ('table', 'runner', 'UPDATE', false), ('table', 'runner', 'DELETE', true),
+        ('function', 'ensure_partition(bigint)', 'EXECUTE', false)
+),
+missing AS (
+    SELECT privilege || ' on ' || name AS what, to_clean FROM needed
+    WHERE NOT CASE kind
+        WHEN 'table' THEN has_table_privilege(format('%%I.%%I', %(schema)s::text, name), privilege)
+        ELSE has_function_privilege(format('%%I.', %(schema)s::text) || name, privilege) END
+)
+SELECT current_user::text AS role,
+    array(SELECT what FROM missing WHERE NOT to_clean ORDER BY what) AS missing,
+    array(SELECT what FROM missing WHERE to_clean ORDER BY what) AS missing_to_clean;
+
+-- name: expired
+-- Executions that ended before a span of seconds, oldest first, in portions of about `events`.
+WITH over AS (
+    SELECT id, fid, last_seq, sum(last_seq) OVER (ORDER BY id) - last_seq AS before
+    FROM {schema}.execution
+    WHERE status IN ('finished', 'error') AND id > %(after)s
+        AND ended_at < now() - make_interval(secs => %(age)s)
+    ORDER BY id LIMIT %(limit)s
+)
+SELECT id, last_seq AS events FROM over WHERE before < %(events)s ORDER BY id;
+
+-- name: delete_executions
+-- Forget executions that are still over and not being written, with their events and ledgers.
+WITH chosen AS (
+    SELECT id, fid FROM {schema}.execution
+    WHERE id = ANY(%(ids)s::bigint[]) AND status IN ('finished', 'error')
+        AND ended_at < now() - make_interval(secs => %(age)s)
+    ORDER BY id FOR UPDATE SKIP LOCKED
+),
+events AS (
+    DELETE FROM {schema}.event WHERE execution_id IN (SELECT id FROM chosen) RETURNING 1
+),
+runners AS (
+    DELETE FROM {schema}.runner WHERE fid IN (SELECT fid FROM chosen)
+),
+gone AS (
+    DELETE FROM {schema}.execution WHERE id IN (SELECT id FROM chosen) RETURNING 1
+)
+SELECT (SELECT count(*) FROM gone) AS executions, (SELECT count(*) FROM events) AS events;
+
+-- name: count_events
+-- Events of some kinds that executions hold.
+SELECT count(*) AS events FROM {schema}.event
+WHERE execution_id = ANY(%(ids)s::bigint[])
+    AND (%(kinds)s::text[] IS NULL OR kind = ANY(%(kinds)s::text[]));
+
+-- name: delete_events
+-- Forget events of some kinds of executions that are still over and not being written.
+WITH chosen AS (
+    SELECT id FROM {schema}.execution
+    WHERE id = ANY(%(ids)s::bigint[]) AND status IN ('finished', 'error')
+        AND ended_at < now() - make_interval(secs => %(age)s)
+    ORDER BY id FOR UPDATE SKIP LOCKED
+),
+events AS (
+    DELETE FROM {schema}.event
+    WHERE execution_id IN (SELECT id FROM chosen) AND kind = ANY(%(kinds)s::text[]) RETURNING 1
+)
+SELECT 0 AS executions, count(*) AS events FROM events;

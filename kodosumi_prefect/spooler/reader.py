@@ -33,6 +33,25 @@ class StoredEvent(NamedTuple):
     source: dict[str, Any] | None
 
 
+class Origin(NamedTuple):
+    """Which events are wanted by where they came from; None means any.
+
+    Attributes:
+        task_run: id or name of a Prefect task run.
+        subflow: id or name of a subflow's run.
+        node: the machine's name.
+        pid: the process.
+    """
+
+    task_run: str | None = None
+    subflow: str | None = None
+    node: str | None = None
+    pid: int | None = None
+
+
+ANYWHERE = Origin()
+
+
 class Page(NamedTuple):
     """Events behind a cursor; ``more`` tells whether reading on may bring further ones."""
 
@@ -111,15 +130,23 @@ class Reader:
         *,
         until: int | None = None,
         kinds: Sequence[str] | None = None,
+        origin: Origin = ANYWHERE,
         limit: int = PAGE,
     ) -> Page:
-        """Events with ``after < seq <= until``, at most ``limit`` and about 8 MB of them."""
+        """Events with ``after < seq <= until``, at most ``limit`` and about 8 MB of them.
+
+        No index helps to find an ``origin``: whoever asks for one sets ``until`` not too far off.
+        """
         found = await self.rows(
             "page",
             fid=fid,
             after=after,
             until=until,
             kinds=list(kinds) if kinds is not None else None,
+            task_run=origin.task_run,
+            subflow=origin.subflow,
+            node=origin.node,
+            pid=None if origin.pid is None else str(origin.pid),
             limit=limit,
         )
         count = found[0].pop("found") if found else 0

@@ -105,10 +105,13 @@ def worker_child(settings: Settings, pool: str, env: dict[str, str], log_path: P
     argv += ["--pool", pool, "--name", name, "--install-policy", "never"]
     # A worker works in TMPDIR/runner_storage, which is the first user's if all share /tmp.
     folder = str(temporary_folder(settings, "worker"))
+    ours: dict[str, str | None] = {**env, "TMPDIR": folder}
+    if settings.log_json:
+        ours["PREFECT_LOGGING_HANDLERS_CONSOLE_FORMATTER"] = "json"
     return Child(
         "worker",
         argv,
-        {**env, "TMPDIR": folder},
+        ours,
         ready=lambda: " started!" in log_path.read_text(errors="replace"),
         timeout=WORKER_TIMEOUT,
         # A worker that is asked to end waits for its flow runs, which lead sessions of their own.

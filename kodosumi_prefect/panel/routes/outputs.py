@@ -3,11 +3,11 @@
 from typing import Annotated, Any
 
 import orjson
-from fastapi import APIRouter, Header, HTTPException, Query, Request
+from fastapi import APIRouter, Depends, Header, HTTPException, Query, Request
 from fastapi.responses import HTMLResponse, Response
 from markupsafe import Markup
 
-from kodosumi_prefect.events import Kind
+from kodosumi_prefect.events import Kind, clean
 from kodosumi_prefect.panel.executions import (
     NO_RESULT,
     final_envelope,
@@ -19,8 +19,10 @@ from kodosumi_prefect.panel.jinja import page
 from kodosumi_prefect.panel.render import render
 from kodosumi_prefect.panel.state import MAX_CURSOR, Cursor, Execution, Panel
 from kodosumi_prefect.panel.streams import MAIN, STDIO, STREAM, EventStream, View
+from kodosumi_prefect.spooler.reader import ANYWHERE, Origin
 
 PAGE = 1000  # events of one answer, at most
+SPAN = 50_000  # events looked through for one answer, where no index helps
 
 router = APIRouter(prefix="/outputs", tags=["Executions"])
 
@@ -31,6 +33,18 @@ LastEventId = Annotated[
     str | None, Header(description="Sent by an EventSource that reconnects; goes before `after`.")
 ]
 Raw = Annotated[str | None, Query(description="Present: payloads as stored, not as HTML.")]
+
+
+Name = Annotated[str | None, Query(max_length=1000)]
+
+
+def _origin(
+    task_run: Annotated[Name, Query(description="Id or name of a Prefect task run.")] = None,
+    subflow: Annotated[Name, Query(description="Id or name of a subflow's run.")] = None,
+    node: Annotated[Name, Query(description="Name of the machine.")] = None,
+    pid: Annotated[int | None, Query(ge=0, le=MAX_CURSOR, description="The process.")] = None,
+) -> Origin:
+    return Origin(_clean(task_run), _clean(subflow), _clean(node), pid)
 
 
 class Json(Response):
@@ -113,16 +127,20 @@ async def events(
     kinds: Annotated[
         list[str] | None, Query(description="Only these; comma-separated or repeated.")
     ] = None,
+    origin: Annotated[Origin, Depends(_origin)] = ANYWHERE,
 ) -> Response:
     """`next` is the cursor to ask with the next time; `more` tells whether to ask at once.
 
+    With `task_run`, `subflow`, `node` or `pid` an answer looks through 50,000 events at most, so
+    it can be empty and say `more`.
     A cursor beyond the end (the database was restored) starts again at 1, with `reset` true.
     """
     last_seq = execution["last_seq"]
     reset = after > last_seq
     start = 0 if reset else after
+    until = last_seq if origin == ANYWHERE else min(start + SPAN, last_seq)
     found = await panel.reader.page(
-        execution["fid"], start, until=last_seq, kinds=_kinds(kinds), limit=limit
+        execution["fid"], start, until=until, kinds=_kinds(kinds), origin=origin, limit=limit
     )
     items = [
         {
@@ -135,16 +153,20 @@ async def events(
         }
         for event in found.events
     ]
-    following = found.events[-1].seq if found.more and found.events else last_seq
+    following = found.events[-1].seq if found.more and found.events else until
     return Json(
         {
             "fid": execution["fid"],
             "items": items,
             "next": following,
-            "more": found.more,
+            "more": found.more or until < last_seq,
             "reset": reset,
         }
     )
+
+
+def _clean(name: str | None) -> str | None:
+    return clean(name) if name else None
 
 
 def _cursor(after: int | None, last_event_id: str | None) -> int:

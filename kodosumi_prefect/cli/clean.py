@@ -1,0 +1,54 @@
+"""``clean``: retention."""
+
+from collections.abc import Iterable
+
+from kodosumi_prefect.cli.output import CommandError, console, require_database
+from kodosumi_prefect.settings import get_settings
+from kodosumi_prefect.spooler import migrate
+from kodosumi_prefect.spooler.retention import Removed, Retention
+
+
+def clean(*, dry_run: bool = False) -> None:
+    """Delete executions that ended longer ago than retention_days, and stdio events earlier.
+
+    Executions that are not over are never touched. Without the settings retention_days and
+    retention_stdio_days nothing is deleted.
+
+    Parameters
+    ----------
+    dry_run
+        Only say what would be deleted.
+    """
+    settings = get_settings()
+    days, stdio_days = settings.retention_days, settings.retention_stdio_days
+    if days is None and stdio_days is None:
+        raise CommandError(
+            "retention is off; set retention_days or retention_stdio_days, for example "
+            "`kodosumi-prefect config set retention_days 90`"
+        )
+    url = require_database(settings)
+    migrate.require(url, settings.database_schema)
+    verb = "would delete" if dry_run else "deleted"
+    with Retention(url, settings.database_schema, dry_run=dry_run) as retention:
+        if days is not None:
+            executions, events = _sum(retention.executions(days))
+            console.print(
+                f"{verb} {executions:,} executions that ended more than {days:g} days ago, with "
+                f"{events:,} events",
+                soft_wrap=True,
+            )
+        if stdio_days is not None:
+            _, events = _sum(retention.stdio(stdio_days, kept_days=days))
+            console.print(
+                f"{verb} {events:,} stdio events of executions that ended more than "
+                f"{stdio_days:g} days ago",
+                soft_wrap=True,
+            )
+
+
+def _sum(removed: Iterable[Removed]) -> tuple[int, int]:
+    executions = events = 0
+    for part in removed:
+        executions += part.executions
+        events += part.events
+    return executions, events

@@ -1,0 +1,69 @@
+"""``doctor``: one line for each thing that must be right, and the remedy if it is not."""
+
+import asyncio
+import time
+from contextlib import suppress
+
+from rich.text import Text
+
+from kodosumi_prefect.cli.doctor.finding import Finding, Verdict, ok, warn
+from kodosumi_prefect.cli.doctor.postgres import check_postgres
+from kodosumi_prefect.cli.doctor.prefect_server import check_prefect
+from kodosumi_prefect.cli.doctor.ray_cluster import check_ray
+from kodosumi_prefect.cli.output import console
+from kodosumi_prefect.settings import Settings, get_settings
+from kodosumi_prefect.spooler import spill
+
+_COLOURS = {Verdict.OK: "green", Verdict.WARN: "yellow", Verdict.FAIL: "bold red"}
+
+
+def doctor() -> int:
+    """Check database, Prefect, Ray and what waits, one line each with the remedy.
+
+    Changes nothing and starts no service. The exit code is 1 if something needed does not work.
+    """
+    findings = asyncio.run(examine(get_settings()))
+    for finding in findings:
+        console.print(line(finding), soft_wrap=True)
+    return 1 if any(finding.verdict is Verdict.FAIL for finding in findings) else 0
+
+
+async def examine(settings: Settings) -> list[Finding]:
+    """All findings, in the order of the report; the slow checks run beside each other."""
+    postgres, prefect, ray = await asyncio.gather(
+        asyncio.to_thread(check_postgres, settings),
+        check_prefect(settings),
+        asyncio.to_thread(check_ray, settings),
+    )
+    return [*postgres, check_spill(settings), *prefect, *ray]
+
+
+def check_spill(settings: Settings) -> Finding:
+    """What waits in spill files."""
+    where = spill.folder(settings)
+    waiting = []
+    for path in where.glob(f"*{spill.SUFFIX}"):
+        with suppress(FileNotFoundError):  # delivered in this moment
+            waiting.append(path.stat())
+    damaged = list(where.glob(f"*{spill.DAMAGED}"))
+    if waiting:
+        size = sum(found.st_size for found in waiting) / 1_000_000
+        oldest = (time.time() - min(found.st_mtime for found in waiting)) / 60
+        text = f"{len(waiting)} files of {size:.1f} MB, {oldest:.0f} minutes old, wait in {where}"
+        return warn("spill", text, "run `kodosumi-prefect spool replay` once Postgres answers")
+    if damaged:
+        text = f"{len(damaged)} damaged files lie in {where}"
+        return warn("spill", text, "what could be read is delivered; look at them and delete them")
+    return ok("spill", "no events wait for Postgres")
+
+
+def line(finding: Finding) -> Text:
+    """A finding as a line of a terminal."""
+    made = Text.assemble(
+        (f"{finding.verdict:<5}", _COLOURS[finding.verdict]),
+        (f"{finding.check:<11}", "bold"),
+        finding.text,
+    )
+    if finding.remedy:
+        made.append(f" → {finding.remedy}", style="cyan")
+    return made

@@ -1,0 +1,140 @@
+"""Checks of the database: there, new enough, allowed, heard, in time. They change nothing."""
+
+import time
+from collections.abc import Iterator
+from typing import Any
+from uuid import uuid4
+
+import psycopg
+import sqlalchemy.exc
+from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict
+from psycopg.rows import namedtuple_row
+
+from kodosumi_prefect.cli.doctor.finding import Finding, fail, ok, one_line, skew, warn
+from kodosumi_prefect.settings import Settings, database_url, listen_url
+from kodosumi_prefect.spooler import migrate
+from kodosumi_prefect.spooler.batch import PROTOCOL
+from kodosumi_prefect.spooler.spooler import conninfo
+from kodosumi_prefect.spooler.sql import Queries
+
+OLDEST_POSTGRES = 140000  # as server_version_num
+NOTIFY_TIMEOUT = 2.0  # seconds
+CLOCK = 2.0  # seconds of skew that do no harm
+
+Connection = psycopg.Connection[Any]
+
+
+def check_postgres(settings: Settings) -> list[Finding]:
+    """All findings about the database; one that is not there has only one."""
+    url = database_url(settings)
+    if url is None:
+        text = f"none is configured and none runs for {settings.data_dir}"
+        return [fail("database", text, "set database_url or start `kodosumi-prefect up`")]
+    try:
+        with psycopg.connect(
+            conninfo(url), autocommit=True, prepare_threshold=None, row_factory=namedtuple_row
+        ) as connection:
+            return list(_checks(settings, url, connection))
+    except psycopg.Error as exc:
+        text = f"{_where(url)} does not let us in: {one_line(exc)}"
+        return [fail("database", text, "start it or correct database_url")]
+
+
+def _checks(settings: Settings, url: str, connection: Connection) -> Iterator[Finding]:
+    schema = settings.database_schema
+    number = connection.info.server_version
+    version = f"Postgres {number // 10000}.{number % 10000} at {_where(url)}"
+    if number < OLDEST_POSTGRES:
+        yield fail("database", f"{version} is too old", "use Postgres 14 or newer")
+    else:
+        yield ok("database", version)
+    revision = _revision(settings, url)
+    yield revision
+    if revision.verdict == "ok":
+        yield _protocol(schema, connection)
+        yield _rights(schema, connection)
+    yield _notifications(settings, url, connection)
+    yield _clock(connection)
+
+
+def _revision(settings: Settings, url: str) -> Finding:
+    schema = settings.database_schema
+    try:
+        found = migrate.current(url, schema)
+    except sqlalchemy.exc.DBAPIError as exc:
+        text = f"{schema} cannot be read: {one_line(exc.orig or exc)}"
+        return fail("schema", text, "grant what `kodosumi-prefect db grants` prints")
+    if found is None or found < migrate.newest():
+        text = f"{schema} is at revision {found or 'none'}, {migrate.newest()} is needed"
+        return fail("schema", text, "run `kodosumi-prefect db upgrade`")
+    return ok("schema", f"{schema} is at revision {found}")
+
+
+def _protocol(schema: str, connection: Connection) -> Finding:
+    query = Queries(schema)["read_instance"]
+    try:
+        row = connection.execute(query).fetchone()
+    except psycopg.errors.InsufficientPrivilege:
+        return fail(
+            "protocol",
+            f"{schema}.instance cannot be read",
+            "grant what `kodosumi-prefect db grants` prints",
+        )
+    if row is None or row.oldest_writer > PROTOCOL:
+        oldest = row.oldest_writer if row else "unknown"
+        text = f"the oldest writer accepted is {oldest}, this version speaks {PROTOCOL}"
+        return fail("protocol", text, "upgrade kodosumi-prefect; events wait in spill files")
+    return ok("protocol", f"the database accepts this version's events ({PROTOCOL})")
+
+
+def _rights(schema: str, connection: Connection) -> Finding:
+    row = connection.execute(Queries(schema)["rights"], {"schema": schema}).fetchone()
+    assert row is not None
+    if row.missing:
+        text = f"{row.role} lacks {', '.join(row.missing)}"
+        return fail("grants", text, "grant what `kodosumi-prefect db grants` prints for a writer")
+    if row.missing_to_clean:
+        text = f"{row.role} may write, but lacks {', '.join(row.missing_to_clean)}"
+        return warn("grants", text, "`kodosumi-prefect clean` needs it; see `db grants`")
+    return ok("grants", f"{row.role} may do what writers do")
+
+
+def _notifications(settings: Settings, url: str, connection: Connection) -> Finding:
+    """A notification from the connection that writes to the one that listens."""
+    listen = listen_url(settings) or url
+    payload = f"doctor:{uuid4()}"
+    try:
+        with psycopg.connect(
+            conninfo(listen), autocommit=True, prepare_threshold=None
+        ) as listening:
+            channel = settings.database_schema
+            listening.execute(sql.SQL("LISTEN {}").format(sql.Identifier(channel)))
+            began = time.monotonic()
+            connection.execute("SELECT pg_notify(%s, %s)", (channel, payload))
+            left = NOTIFY_TIMEOUT
+            while left > 0:
+                for note in listening.notifies(timeout=left, stop_after=1):
+                    if note.payload == payload:
+                        took = (time.monotonic() - began) * 1000
+                        return ok("notify", f"a notification came round in {took:.1f} ms")
+                left = began + NOTIFY_TIMEOUT - time.monotonic()
+    except psycopg.Error as exc:
+        text = f"cannot listen at {_where(listen)}: {one_line(exc)}"
+        return fail("notify", text, "correct database_listen_url, or unset it")
+    text = f"notifications do not arrive at {_where(listen)}; the panel polls twice a second"
+    return warn("notify", text, "set database_listen_url to a connection without a pooler")
+
+
+def _clock(connection: Connection) -> Finding:
+    before = time.time()
+    row = connection.execute(
+        "SELECT extract(epoch FROM clock_timestamp())::float8 AS there"
+    ).fetchone()
+    assert row is not None
+    return skew("clock", (before + time.time()) / 2 - row.there, "Postgres", CLOCK)
+
+
+def _where(url: str) -> str:
+    parts = conninfo_to_dict(url)
+    return f"{parts.get('host', 'localhost')}:{parts.get('port', 5432)}/{parts.get('dbname', '')}"

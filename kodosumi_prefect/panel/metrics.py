@@ -1,0 +1,122 @@
+"""What Prometheus is told: numbers of this panel and its database, never a name of a user."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Iterator, Sized
+from typing import Any
+
+import psycopg
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
+from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from kodosumi_prefect.events import Status
+from kodosumi_prefect.panel.jinja import package_version
+from kodosumi_prefect.spooler.feed import Feed
+from kodosumi_prefect.spooler.reader import Reader
+
+COUNT_EVERY = 15.0  # seconds; counting reads every execution's row
+COUNT_TIMEOUT = 5.0  # seconds
+PATIENCE = 1.0  # seconds that a scrape waits for the database
+
+logger = logging.getLogger(__name__)
+
+
+class Metrics(Collector):
+    """The metrics of one panel.
+
+    Arguments:
+        reader: counts executions, at most every ``COUNT_EVERY`` seconds and never twice at once.
+        feed: tells its subscribers.
+        streams: the panel's open event streams, for their number.
+    """
+
+    def __init__(self, reader: Reader, feed: Feed, streams: Sized) -> None:
+        self._reader = reader
+        self._feed = feed
+        self._streams = streams
+        self._counts: list[dict[str, Any]] | None = None
+        self._counted = float("-inf")
+        self._counting: asyncio.Task[None] | None = None
+        self._database_up = False
+        self._registry = CollectorRegistry(auto_describe=False)
+        self._registry.register(self)
+        ProcessCollector(registry=self._registry)
+
+    async def text(self) -> bytes:
+        """All of it in Prometheus's text format, within about ``PATIENCE`` seconds."""
+        probe = asyncio.create_task(self._probe())
+        if self._counting is None and time.monotonic() - self._counted >= COUNT_EVERY:
+            self._counting = asyncio.create_task(self._count())
+        waited = {probe} if self._counting is None else {probe, self._counting}
+        await asyncio.wait(waited, timeout=PATIENCE)
+        self._database_up = probe.done() and probe.result()
+        probe.cancel()
+        return generate_latest(self._registry)
+
+    async def close(self) -> None:
+        """Give up a count under way."""
+        if self._counting is not None:
+            self._counting.cancel()
+            await asyncio.gather(self._counting, return_exceptions=True)
+
+    def collect(self) -> Iterator[Metric]:
+        yield InfoMetricFamily(
+            "kodosumi_panel_build", "The panel's version.", {"version": package_version()}
+        )
+        yield _gauge("kodosumi_database_up", "Whether Postgres answers.", self._database_up)
+        yield _gauge(
+            "kodosumi_feed_subscribers", "Streams that are being followed.", self._feed.subscribers
+        )
+        yield _gauge("kodosumi_feed_topics", "Executions that have subscribers.", self._feed.topics)
+        yield _gauge(
+            "kodosumi_feed_listening",
+            "Whether notifications arrive; 0: the panel polls.",
+            self._feed.connected and not self._feed.polling,
+        )
+        yield _gauge("kodosumi_sse_clients", "Open event streams.", len(self._streams))
+        yield from self._executions()
+
+    def _executions(self) -> Iterator[Metric]:
+        if self._counts is None:
+            return
+        known = {row["status"]: row["executions"] for row in self._counts}
+        executions = GaugeMetricFamily(
+            "kodosumi_executions", "Executions kept, by status.", labels=["status"]
+        )
+        for status in Status:
+            executions.add_metric([status.value], known.get(status.value, 0))
+        yield executions
+        yield _gauge(
+            "kodosumi_events_appended",
+            "Events appended to the streams of the executions kept.",
+            sum(row["events"] for row in self._counts),
+        )
+        yield _gauge(
+            "kodosumi_executions_age_seconds",
+            "How old the two numbers above are.",
+            time.monotonic() - self._counted,
+        )
+
+    async def _probe(self) -> bool:
+        try:
+            await self._reader.rows("server")
+        except psycopg.Error:
+            return False
+        return True
+
+    async def _count(self) -> None:
+        try:
+            async with asyncio.timeout(COUNT_TIMEOUT):
+                self._counts = await self._reader.rows("count_executions")
+            self._counted = time.monotonic()
+        except (TimeoutError, psycopg.Error) as exc:
+            logger.debug("executions are not counted: %s", exc)
+        finally:
+            self._counting = None
+
+
+def _gauge(name: str, description: str, value: float) -> Metric:
+    return GaugeMetricFamily(name, description, value)

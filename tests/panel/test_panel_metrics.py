@@ -1,0 +1,77 @@
+"""Numbers for Prometheus: right, quick, and without anybody's name."""
+
+import time
+from collections.abc import Callable
+
+from prometheus_client.parser import text_string_to_metric_families
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from pydantic import SecretStr
+
+from kodosumi_prefect.settings import VERSION, Settings
+from tests.panel.panel_runs import Gate, Stand, frames, until
+
+
+def scraped(panel: Stand) -> dict[str, float]:
+    """The samples by name, or name and label value."""
+    answer = panel.get("/metrics")
+    assert answer.status_code == 200
+    assert answer.headers["content-type"].startswith("text/plain; version=")
+    samples = (s for f in text_string_to_metric_families(answer.text) for s in f.samples)
+    return {" ".join([s.name, *s.labels.values()]): s.value for s in samples}
+
+
+def test_executions_and_events_are_counted(fresh_panel: Stand) -> None:
+    fresh_panel.run(owner="somebody").begin().finish()
+    fresh_panel.run(owner="somebody").begin().finish()
+    fresh_panel.run(owner="somebody").begin().fail()
+    fresh_panel.run(owner="somebody").begin().lines("a", "b")
+    found = scraped(fresh_panel)
+    counts = {s: found[f"kodosumi_executions {s}"] for s in ("starting", "running", "awaiting")}
+    assert counts == {"starting": 0, "running": 1, "awaiting": 0}
+    assert found["kodosumi_executions finished"] == 2
+    assert found["kodosumi_executions error"] == 1
+    assert found["kodosumi_events_appended"] == 6 * 3 + 6
+    assert found["kodosumi_database_up"] == 1
+    assert found[f"kodosumi_panel_build_info {VERSION}"] == 1
+    assert found["process_resident_memory_bytes"] > 0
+    assert "somebody" not in fresh_panel.get("/metrics").text
+
+
+def test_open_streams_are_counted_while_they_are_open(fresh_panel: Stand) -> None:
+    run = fresh_panel.run().begin()
+    until(lambda: scraped(fresh_panel)["kodosumi_feed_listening"] == 1)
+    path = f"/outputs/stream/{run.fid}"
+    with fresh_panel.stream(path) as one, fresh_panel.stream(path) as other:
+        readers = [frames(one), frames(other)]  # a reader that is dropped closes its stream
+        assert [next(reader).event for reader in readers] == ["status", "status"]
+        found = scraped(fresh_panel)
+        assert found["kodosumi_sse_clients"] == 2
+        assert found["kodosumi_feed_subscribers"] == 2
+        assert found["kodosumi_feed_topics"] == 1
+    until(lambda: scraped(fresh_panel)["kodosumi_sse_clients"] == 0)
+    until(lambda: scraped(fresh_panel)["kodosumi_feed_topics"] == 0)
+
+
+def test_executions_are_not_counted_anew_for_every_scrape(fresh_panel: Stand) -> None:
+    assert scraped(fresh_panel)["kodosumi_executions running"] == 0
+    fresh_panel.run().begin()
+    assert scraped(fresh_panel)["kodosumi_executions running"] == 0
+
+
+def test_a_postgres_that_is_gone_is_a_number_and_soon(
+    settings: Settings, database: str, start_panel: Callable[..., Stand]
+) -> None:
+    where = conninfo_to_dict(database)
+    gate = Gate(str(where["host"]), int(str(where["port"])))
+    through = make_conninfo(database, host="127.0.0.1", port=gate.port)
+    stand = start_panel(settings.model_copy(update={"database_url": SecretStr(through)}))
+    assert scraped(stand)["kodosumi_database_up"] == 1
+    gate.shut()
+    began = time.monotonic()
+    found = scraped(stand)
+    assert time.monotonic() - began < 2.5
+    assert found["kodosumi_database_up"] == 0
+    assert found["kodosumi_executions running"] == 0
+    gate.open()
+    until(lambda: scraped(stand)["kodosumi_database_up"] == 1)
+    gate.shut()

@@ -1,0 +1,178 @@
+"""clean: what ended long ago goes, and nothing else does."""
+
+import asyncio
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+
+from kodosumi_prefect.cli.clean import clean
+from kodosumi_prefect.cli.output import CommandError, console
+from kodosumi_prefect.events import serialize
+from kodosumi_prefect.settings import Settings, use_settings
+from kodosumi_prefect.spooler import migrate, retention
+from kodosumi_prefect.spooler.feed import End, Feed
+from kodosumi_prefect.spooler.reader import Reader, StoredEvent
+from kodosumi_prefect.spooler.retention import Retention
+from tests.panel.panel_runs import Run
+from tests.spooler.recording import execute, stored
+
+TABLES = ("execution", "event", "writer", "seen", "runner")
+
+
+class Past:
+    """Executions of a database that ended some days ago."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.runs: list[Run] = []
+
+    def run(self, days: float | None, *lines: str) -> str:
+        """One that ended so long ago, with lines of stdout; with None it is not over."""
+        run = Run(self.url).begin().lines(*lines).say("result", serialize("kept"))
+        self.runs.append(run)
+        if days is not None:
+            run.finish()
+            execute(
+                self.url,
+                f"UPDATE kodosumi.execution SET ended_at = now() - interval '{days} days'"
+                f" WHERE fid = '{run.fid}'",
+            )
+        else:
+            # Begun long ago, and even ended once: a retry runs.
+            execute(
+                self.url,
+                "UPDATE kodosumi.execution SET created_at = '2020-01-01', ended_at = '2020-01-02',"
+                f" started_at = '2020-01-01' WHERE fid = '{run.fid}'",
+            )
+        return run.fid
+
+    def count(self, table: str) -> int:
+        with psycopg.connect(self.url) as connection:
+            row = connection.execute(f"SELECT count(*) FROM kodosumi.{table}").fetchone()
+        assert row is not None
+        return int(row[0])
+
+
+@pytest.fixture
+def past(settings: Settings, database: str) -> Iterator[Past]:
+    made = Past(database)
+    yield made
+    for run in made.runs:
+        run.close()
+
+
+def cleaned(settings: Settings, *, dry_run: bool = False, **days: float) -> str:
+    """What the command prints."""
+    with use_settings(settings.model_copy(update=days)), console.capture() as said:
+        clean(dry_run=dry_run)
+    return said.get()
+
+
+def test_executions_that_ended_long_ago_go_with_all_that_belongs_to_them(
+    past: Past, settings: Settings
+) -> None:
+    old = past.run(40, "a", "b")
+    execute(past.url, f"INSERT INTO kodosumi.runner (fid, attempt) VALUES ('{old}', 1)")
+    said = cleaned(settings, retention_days=30)
+    assert "deleted 1 executions that ended more than 30 days ago, with 9 events" in said
+    assert {table: past.count(table) for table in TABLES} == dict.fromkeys(TABLES, 0)
+
+
+def test_younger_and_live_executions_are_not_touched(past: Past, settings: Settings) -> None:
+    fids = [past.run(29, "young"), past.run(None, "live"), past.run(31, "old")]
+    before = [stored(past.url, fid) for fid in fids]
+    cleaned(settings, retention_days=30, retention_stdio_days=29.5)
+    assert [stored(past.url, fid) for fid in fids] == [before[0], before[1], []]
+    assert past.count("execution") == 2
+
+
+def test_a_dry_run_counts_the_same_and_deletes_nothing(past: Past, settings: Settings) -> None:
+    for days in (40, 40, 10, 1, None):
+        past.run(days, "a", "b")
+    days = {"retention_days": 30, "retention_stdio_days": 7}
+    before = {table: past.count(table) for table in TABLES}
+    would = cleaned(settings, dry_run=True, **days)
+    assert {table: past.count(table) for table in TABLES} == before
+    assert "would delete 2 executions" in would
+    assert "would delete 2 stdio events" in would
+    assert cleaned(settings, **days) == would.replace("would delete", "deleted")
+    assert "deleted 0 executions" in cleaned(settings, **days)
+
+
+def test_stdio_goes_earlier_and_the_rest_still_reads_in_order(
+    past: Past, settings: Settings
+) -> None:
+    fid = past.run(10, *(f"line {i}" for i in range(50)))
+    main = [event for event in stored(past.url, fid) if event["kind"] != "stdout"]
+    said = cleaned(settings, retention_stdio_days=7)
+    assert "deleted 50 stdio events" in said
+    assert stored(past.url, fid) == main
+
+    async def followed() -> list[int]:
+        seen = []
+        async with Reader(past.url, "kodosumi") as reader, Feed(reader, past.url) as feed:
+            async for item in feed.subscribe(fid):
+                if isinstance(item, StoredEvent):
+                    seen.append(item.seq)
+                elif isinstance(item, End):
+                    break
+        return seen
+
+    assert asyncio.run(asyncio.wait_for(followed(), 20)) == [event["seq"] for event in main]
+
+
+def test_many_executions_go_in_small_portions(
+    past: Past, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(5):
+        past.run(40, "a", "b")
+    monkeypatch.setattr(retention, "PORTION", 3)
+    with Retention(past.url, "kodosumi", dry_run=True) as dry:
+        assert [part.executions for part in dry.executions(30)] == [3, 2]
+    monkeypatch.setattr(retention, "PORTION_EVENTS", 10)
+    with Retention(past.url, "kodosumi") as wet:
+        assert [part.executions for part in wet.executions(30)] == [2, 2, 1]
+    assert past.count("event") == 0
+
+
+def test_an_execution_that_is_being_written_is_left_for_the_next_time(
+    past: Past, settings: Settings
+) -> None:
+    fid = past.run(40)
+    with psycopg.connect(past.url) as writer:
+        writer.execute("SELECT 1 FROM kodosumi.execution WHERE fid = %s FOR UPDATE", (fid,))
+        assert "deleted 0 executions" in cleaned(settings, retention_days=30)
+    assert "deleted 1 executions" in cleaned(settings, retention_days=30)
+
+
+def test_an_event_that_comes_after_its_execution_was_deleted_is_stored(
+    past: Past, settings: Settings
+) -> None:
+    fid = past.run(40, "old")
+    cleaned(settings, retention_days=30)
+    late = Run(past.url)
+    late.fid = fid
+    late.lines("late").close()
+    assert [event["payload"] for event in stored(past.url, fid)] == ["late"]
+
+
+def test_without_settings_nothing_is_deleted(past: Past, settings: Settings) -> None:
+    past.run(4000)
+    with pytest.raises(CommandError, match="retention is off; set retention_days"):
+        cleaned(settings)
+    assert past.count("execution") == 1
+
+
+def test_a_writer_has_the_rights_to_clean(past: Past, database: str) -> None:
+    past.run(40, "a")
+    execute(database, migrate.grants("kodosumi"))
+    execute(database, "ALTER ROLE kodosumi_writer PASSWORD 'a-password'")
+    url = psycopg.conninfo.make_conninfo(database, user="kodosumi_writer", password="a-password")
+    try:
+        with Retention(url, "kodosumi") as made:
+            assert [part.executions for part in made.executions(30)] == [1]
+        assert past.count("writer") == 0
+    finally:
+        for role in ("owner", "writer", "reader"):
+            execute(database, f"DROP OWNED BY kodosumi_{role} CASCADE; DROP ROLE kodosumi_{role}")
