@@ -5,7 +5,7 @@ import cyclopts
 from kodosumi_prefect.cli.output import console, require_database
 from kodosumi_prefect.settings import get_settings
 from kodosumi_prefect.spooler import spill
-from kodosumi_prefect.spooler.client import replay_orphans
+from kodosumi_prefect.spooler.replay import replay_orphans
 from kodosumi_prefect.spooler.spooler import Spooler
 
 app = cyclopts.App(name="spool", help="Events that wait in files because Postgres was away.")

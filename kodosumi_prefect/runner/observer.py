@@ -25,6 +25,7 @@ from kodosumi_prefect.runner.states import reason, recorded, status_of
 from kodosumi_prefect.settings import Settings, database_url
 from kodosumi_prefect.spooler import client as spool
 from kodosumi_prefect.spooler.reader import Reader
+from kodosumi_prefect.spooler.replay import replay_orphans
 from kodosumi_prefect.spooler.spooler import ProtocolError, Spooler
 
 PREFECT_PAGE = 200  # flow runs Prefect returns at most
@@ -162,7 +163,7 @@ class Reconciler:
             return
         spooler = Spooler(url, self._settings.database_schema)
         try:
-            for path, count in spool.replay_orphans(self._settings, spooler).items():
+            for path, count in replay_orphans(self._settings, spooler).items():
                 logger.info("delivered %d batches that an ended process left in %s", count, path)
         finally:
             spooler.close()

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Iterator
 from itertools import islice
 from typing import Any, NamedTuple
-from uuid import UUID, uuid4, uuid5
+from uuid import uuid4
 
 import psycopg
 
@@ -20,7 +20,8 @@ from kodosumi_prefect.events import DROPPABLE_KINDS, Event, Kind
 from kodosumi_prefect.settings import Settings, database_url, get_settings
 from kodosumi_prefect.spooler import spill
 from kodosumi_prefect.spooler.batch import Batch, Header
-from kodosumi_prefect.spooler.spooler import ANSWER_TIMEOUT, GapError, ProtocolError, Spooler
+from kodosumi_prefect.spooler.replay import Rebase, replaying
+from kodosumi_prefect.spooler.spooler import ANSWER_TIMEOUT, ProtocolError, Spooler
 
 BATCH_EVENTS = 2000
 TOGETHER = 4  # deliveries sent in one transaction at most
@@ -72,36 +73,6 @@ class _SpillNow(_Barrier):
 
 class _Connect(_Barrier):
     """Set when the thread has a connection, or has found that there is none to be had."""
-
-
-class Rebase:
-    """Continues a writer under another id where the database was restored from a backup.
-
-    The new id follows from the old one, so that delivering the same batches twice stays harmless.
-    """
-
-    def __init__(self) -> None:
-        self._moved: dict[tuple[str, str], tuple[str, int]] = {}
-
-    def __call__(self, batch: Batch) -> Batch:
-        while (move := self._moved.get((batch.fid, batch.writer))) is not None:
-            writer, offset = move
-            batch = batch._replace(writer=writer, number=batch.number - offset)
-        return batch
-
-    def learn(self, gap: GapError) -> None:
-        writer = str(uuid5(UUID(gap.writer), f"{gap.fid}:{gap.number}"))
-        self._moved[(gap.fid, gap.writer)] = (writer, gap.number - 1)
-
-    def deliver(self, spooler: Spooler, batches: list[Batch]) -> None:
-        """Append, moving writers on until the database accepts them."""
-        while True:
-            try:
-                spooler.append([self(batch) for batch in batches])
-                return
-            except GapError as gap:
-                logger.warning("the database lacks earlier batches, it was restored: %s", gap)
-                self.learn(gap)
 
 
 class SpoolClient:
@@ -548,7 +519,7 @@ class SpoolClient:
         if self._spooler is None:
             return
         if self._orphans is None:
-            self._orphans = _replaying(self.settings, self._spooler)
+            self._orphans = replaying(self.settings, self._spooler)
         try:
             for _ in self._orphans:
                 if not self._inbox.empty():
@@ -562,26 +533,6 @@ class _NoDatabaseError(Exception):
 
 
 _OUTAGES = (psycopg.Error, ProtocolError, _NoDatabaseError, OSError)
-
-
-def replay_orphans(settings: Settings, spooler: Spooler) -> dict[str, int]:
-    """Deliver the spill files that ended processes left for this database.
-
-    Returns:
-        Deliveries by file. Delivering a file twice stores nothing twice.
-
-    Raises:
-        psycopg.Error: the database is away; undelivered files stay.
-    """
-    return dict(_replaying(settings, spooler))
-
-
-def _replaying(settings: Settings, spooler: Spooler) -> Iterator[tuple[str, int]]:
-    """The same step by step: yields a file and how many of its deliveries were stored so far."""
-    rebase = Rebase()
-    for path in spill.orphans(spill.folder(settings)):
-        for count in spill.replay(path, lambda batches: rebase.deliver(spooler, batches)):
-            yield str(path), count
 
 
 def _thin(delivery: list[Batch]) -> list[Batch]:

@@ -2,8 +2,6 @@
 
 import time
 from collections.abc import Generator, Sequence
-from datetime import UTC, datetime
-from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -13,6 +11,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from kodosumi_prefect.events import Event, Kind, Status, clean
 from kodosumi_prefect.spooler.batch import PROTOCOL, Batch, Header
 from kodosumi_prefect.spooler.projection import PROJECTED, Projection
+from kodosumi_prefect.spooler.rows import LATEST_TS, escape, line
 from kodosumi_prefect.spooler.sql import Queries
 
 # A connection that is gone must be noticed; what the URL says itself stands.
@@ -26,7 +25,6 @@ CONNECTION_DEFAULTS: dict[str, Any] = {
 }
 PLACEHOLDER = "[an event of {size:,} characters that Postgres refused: {reason}]"
 ANSWER_TIMEOUT = 10.0  # seconds that a statement may go without an answer
-LATEST_TS = 4_000_000_000  # seconds since the epoch; a later timestamp is nonsense
 
 COPY_ROWS = 250  # rows sent at once
 
@@ -262,7 +260,7 @@ class Spooler:
             # In parts, so that Postgres is at work while the next part is written out.
             for start in range(0, len(rows), COPY_ROWS):
                 part = rows[start : start + COPY_ROWS]
-                lines = [_line(execution, seq, event, late) for seq, event, late in part]
+                lines = [line(execution, seq, event, late) for seq, event, late in part]
                 copy.write("".join(lines).encode())
 
     def _copy_bisecting(
@@ -351,7 +349,7 @@ def _placeholder(event: Event, refused: Exception) -> Event:
     text = PLACEHOLDER.format(size=len(event.payload), reason=reason)
     return event._replace(
         ts=event.ts if 0 <= event.ts < LATEST_TS else time.time(),
-        kind=_escape(clean(event.kind)),
+        kind=escape(clean(event.kind)),
         payload=event.payload if event.payload in _STATUSES else text,
         source='{"refused":true}',
     )
@@ -415,48 +413,3 @@ def _plain_row(cursor: psycopg.Cursor[Any]) -> Any:
 def _is_about_data(exc: psycopg.Error) -> bool:
     """Whether a value is at fault (class 22, or more than a field can hold), not the database."""
     return isinstance(exc, psycopg.DataError) or exc.sqlstate in ("XX000", "54000")
-
-
-def _line(execution: int, seq: int, event: Event, late: bool) -> str:
-    """One row in COPY's text format."""
-    source = event.source
-    if event.state is not None or late:
-        extra: dict[str, Any] = orjson.loads(source) if source else {}
-        if event.state is not None:
-            extra["state"] = dict(
-                zip(("id", "type", "name", "message"), event.state[:4], strict=True)
-            )
-        if late:
-            extra["late"] = True
-        source = orjson.dumps(extra).decode()
-    return (
-        f"{execution}\t{seq}\t{_timestamp(event.ts)}\t{event.kind}\t{_escape(event.payload)}\t"
-        f"{event.attempt}\t{_escape(source) if source else _NULL}\n"
-    )
-
-
-_NULL = r"\N"
-
-
-def _escape(text: str) -> str:
-    if "\\" in text:
-        text = text.replace("\\", "\\\\")
-    if "\n" in text:
-        text = text.replace("\n", "\\n")
-    if "\t" in text:
-        text = text.replace("\t", "\\t")
-    if "\r" in text:
-        text = text.replace("\r", "\\r")
-    return text
-
-
-def _timestamp(ts: float) -> str:
-    whole, micros = divmod(round(ts * 1_000_000), 1_000_000)
-    return f"{_second(whole)}.{micros:06d}+00"
-
-
-@lru_cache(maxsize=8)
-def _second(whole: int) -> str:
-    if not 0 <= whole < LATEST_TS:
-        raise ValueError(f"{whole} is no time in seconds since 1970")
-    return datetime.fromtimestamp(whole, UTC).strftime("%Y-%m-%d %H:%M:%S")

@@ -20,8 +20,8 @@ def main() -> None:
             throughput.run(url)
         if not chosen or "latency" in chosen:
             latency.run(settings, url)
-        if not chosen or "sse_clients" in chosen:
-            sse_clients.run(settings, url)
+    if not chosen or "sse_clients" in chosen:
+        sse_clients.main([])
 
 
 if __name__ == "__main__":

@@ -37,12 +37,12 @@ run(settings, on_ready=lambda url: print(url, flush=True))
 """
 
 
-def main() -> int:
+def main(words: list[str] | None = None) -> int:
     """Measure once and print the figure."""
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--clients", type=int, default=200)
     arguments.add_argument("--seconds", type=float, default=20.0)
-    chosen = arguments.parse_args()
+    chosen = arguments.parse_args(words)
     with tempfile.TemporaryDirectory() as folder, EmbeddedPostgres(Path(folder)) as postgres:
         migrate.upgrade(postgres.url, SCHEMA)
         spooler = Spooler(postgres.url, SCHEMA)
@@ -61,7 +61,7 @@ def main() -> int:
                 panel.terminate()
         spooler.close()
     print(
-        f"{chosen.clients} SSE clients on one quiet run, {chosen.seconds:g} s, "
+        f"\n{chosen.clients} SSE clients on one quiet run, {chosen.seconds:g} s, "
         f"{os.cpu_count()} cores: panel uses {share:.2f} % of a core (limit {LIMIT:g} %), "
         f"{memory:.0f} MB; {heard} alive events arrived"
     )

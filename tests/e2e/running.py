@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 import psutil
 
+from kodosumi_prefect.spooler.embedded import EmbeddedPostgres
 from tests.waiting import wait_for
 
 REPOSITORY = Path(__file__).parents[2]
@@ -151,6 +152,7 @@ def running_up(data_dir: Path, *options: str) -> Iterator[Up]:
         if process.poll() is None:
             process.kill()
             process.wait()
+        EmbeddedPostgres(data_dir).destroy()  # as root, its files are not in the data dir
 
 
 def pid_of(up: Up, fid: str) -> int:

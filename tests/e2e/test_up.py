@@ -7,6 +7,7 @@ import subprocess
 import httpx
 import pytest
 
+from kodosumi_prefect.spooler.embedded import EmbeddedPostgres
 from tests.e2e.running import BIN, REPOSITORY, Up, clean_environment, gone, pid_of, running_up
 from tests.waiting import wait_for
 
@@ -163,6 +164,7 @@ def test_the_demo_prints_the_streamed_events_and_the_right_answer(tmp_path):
         text=True,
         timeout=240,
     )
+    EmbeddedPostgres(tmp_path).destroy()
     assert done.returncode == 0, done.stdout + done.stderr
     assert "78,498 primes below 1,000,000: right" in done.stdout
     assert "progress" in done.stdout

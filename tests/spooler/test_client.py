@@ -20,7 +20,8 @@ from kodosumi_prefect.spooler import client as client_module
 from kodosumi_prefect.spooler import spill
 from kodosumi_prefect.spooler import spooler as spooler_module
 from kodosumi_prefect.spooler.batch import Header
-from kodosumi_prefect.spooler.client import SpoolClient, get_client, replay_orphans
+from kodosumi_prefect.spooler.client import SpoolClient, get_client
+from kodosumi_prefect.spooler.replay import replay_orphans
 from kodosumi_prefect.spooler.spooler import Spooler
 from tests.spooler.recording import (
     Line,

@@ -11,7 +11,7 @@ import pytest
 from kodosumi_prefect.events import Event, Kind, State
 from kodosumi_prefect.spooler import spooler as spooler_module
 from kodosumi_prefect.spooler.batch import Batch, Header, pack, unpack
-from kodosumi_prefect.spooler.client import Rebase
+from kodosumi_prefect.spooler.replay import Rebase
 from kodosumi_prefect.spooler.spooler import GapError, ProtocolError, Spooler
 from tests.spooler.recording import (
     batch,

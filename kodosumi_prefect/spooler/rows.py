@@ -1,0 +1,56 @@
+"""Events as rows of COPY's text format."""
+
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any
+
+import orjson
+
+from kodosumi_prefect.events import Event
+
+LATEST_TS = 4_000_000_000  # seconds since the epoch; a later timestamp is nonsense
+
+
+def line(execution: int, seq: int, event: Event, late: bool) -> str:
+    """One row in COPY's text format."""
+    source = event.source
+    if event.state is not None or late:
+        extra: dict[str, Any] = orjson.loads(source) if source else {}
+        if event.state is not None:
+            extra["state"] = dict(
+                zip(("id", "type", "name", "message"), event.state[:4], strict=True)
+            )
+        if late:
+            extra["late"] = True
+        source = orjson.dumps(extra).decode()
+    return (
+        f"{execution}\t{seq}\t{_timestamp(event.ts)}\t{event.kind}\t{escape(event.payload)}\t"
+        f"{event.attempt}\t{escape(source) if source else _NULL}\n"
+    )
+
+
+_NULL = r"\N"
+
+
+def escape(text: str) -> str:
+    if "\\" in text:
+        text = text.replace("\\", "\\\\")
+    if "\n" in text:
+        text = text.replace("\n", "\\n")
+    if "\t" in text:
+        text = text.replace("\t", "\\t")
+    if "\r" in text:
+        text = text.replace("\r", "\\r")
+    return text
+
+
+def _timestamp(ts: float) -> str:
+    whole, micros = divmod(round(ts * 1_000_000), 1_000_000)
+    return f"{_second(whole)}.{micros:06d}+00"
+
+
+@lru_cache(maxsize=8)
+def _second(whole: int) -> str:
+    if not 0 <= whole < LATEST_TS:
+        raise ValueError(f"{whole} is no time in seconds since 1970")
+    return datetime.fromtimestamp(whole, UTC).strftime("%Y-%m-%d %H:%M:%S")
