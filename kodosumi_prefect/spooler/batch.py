@@ -6,6 +6,11 @@ import orjson
 
 from kodosumi_prefect.events import Event, State, clean
 
+# The fields of an Event in their order; an Event is one. Many thousand of them wait at times, and
+# plain tuples of plain values are nothing to the garbage collector, unlike named ones.
+Fields = tuple[Any, ...]
+KIND, PAYLOAD, DEDUPE = (Event._fields.index(name) for name in ("kind", "payload", "dedupe"))
+
 PROTOCOL = 1  # of batches; the database names the oldest one it still accepts
 
 
@@ -38,7 +43,7 @@ class Batch(NamedTuple):
         writer: the writer, a UUID as text.
         number: 1 for a writer's first batch of an execution, then without a gap.
         header: what the writer knows of the execution.
-        events: in the order of emission; may be empty.
+        events: the fields of an ``Event`` each, in the order of emission; may be empty.
         alive: True counts as a heartbeat of the execution's own process, False says that this
             process is done with it, None says neither.
     """
@@ -47,7 +52,7 @@ class Batch(NamedTuple):
     writer: str
     number: int
     header: Header
-    events: list[Event]
+    events: list[Fields]
     alive: bool | None = None
 
 

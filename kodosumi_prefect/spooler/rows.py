@@ -6,26 +6,24 @@ from typing import Any
 
 import orjson
 
-from kodosumi_prefect.events import Event
+from kodosumi_prefect.spooler.batch import Fields
 
 LATEST_TS = 4_000_000_000  # seconds since the epoch; a later timestamp is nonsense
 
 
-def line(execution: int, seq: int, event: Event, late: bool) -> str:
+def line(execution: int, seq: int, event: Fields, late: bool) -> str:
     """One row in COPY's text format."""
-    source = event.source
-    if event.state is not None or late:
+    ts, kind, payload, attempt, source, _, state, _ = event
+    if state is not None or late:
         extra: dict[str, Any] = orjson.loads(source) if source else {}
-        if event.state is not None:
-            extra["state"] = dict(
-                zip(("id", "type", "name", "message"), event.state[:4], strict=True)
-            )
+        if state is not None:
+            extra["state"] = dict(zip(("id", "type", "name", "message"), state[:4], strict=True))
         if late:
             extra["late"] = True
         source = orjson.dumps(extra).decode()
     return (
-        f"{execution}\t{seq}\t{_timestamp(event.ts)}\t{event.kind}\t{escape(event.payload)}\t"
-        f"{event.attempt}\t{escape(source) if source else _NULL}\n"
+        f"{execution}\t{seq}\t{_timestamp(ts)}\t{kind}\t{escape(payload)}\t"
+        f"{attempt}\t{escape(source) if source else _NULL}\n"
     )
 
 

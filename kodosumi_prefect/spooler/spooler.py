@@ -9,7 +9,7 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from kodosumi_prefect.events import Event, Kind, Status, clean
-from kodosumi_prefect.spooler.batch import PROTOCOL, Batch, Header
+from kodosumi_prefect.spooler.batch import DEDUPE, KIND, PROTOCOL, Batch, Fields, Header
 from kodosumi_prefect.spooler.projection import PROJECTED, Projection
 from kodosumi_prefect.spooler.rows import LATEST_TS, escape, line
 from kodosumi_prefect.spooler.sql import Queries
@@ -28,7 +28,7 @@ ANSWER_TIMEOUT = 10.0  # seconds that a statement may go without an answer
 
 COPY_ROWS = 250  # rows sent at once
 
-_Row = tuple[int, Event, bool]  # seq, event, whether it came after the end
+_Row = tuple[int, Fields, bool]  # seq, event, whether it came after the end
 
 
 class GapError(Exception):
@@ -199,7 +199,7 @@ class Spooler:
         batch = _joined(run)
         if created:
             cursor.execute(self._queries["ensure_partitions"], {"id": execution})
-        if created or any(event.kind == Kind.META for event in batch.events):
+        if created or any(event[KIND] == Kind.META for event in batch.events):
             self._describe(cursor, execution, batch)
         events = self._new_ones(cursor, execution, batch.events)
         projection = Projection(status, state_ts, attempt, ended_seq)
@@ -239,19 +239,19 @@ class Spooler:
             )
 
     def _new_ones(
-        self, cursor: psycopg.Cursor[Any], execution: int, events: list[Event]
-    ) -> list[Event]:
-        keys = [event.dedupe for event in events if event.dedupe is not None]
+        self, cursor: psycopg.Cursor[Any], execution: int, events: list[Fields]
+    ) -> list[Fields]:
+        keys = [event[DEDUPE] for event in events if event[DEDUPE] is not None]
         if not keys:
             return events
         cursor.execute(self._queries["mark_seen"], {"id": execution, "keys": keys})
         new = {key for (key,) in cursor.fetchall()}
         kept = []
         for event in events:
-            if event.dedupe is not None:
-                if event.dedupe not in new:
+            if event[DEDUPE] is not None:
+                if event[DEDUPE] not in new:
                     continue
-                new.discard(event.dedupe)
+                new.discard(event[DEDUPE])
             kept.append(event)
         return kept
 
@@ -282,7 +282,7 @@ class Spooler:
                 raise
             if len(rows) == 1:
                 seq, event, late = rows[0]
-                placed = [(seq, _placeholder(event, exc), late)]
+                placed: list[_Row] = [(seq, _placeholder(Event._make(event), exc), late)]
                 self._copy(cursor, execution, placed)
                 return placed
             middle = len(rows) // 2
@@ -305,14 +305,14 @@ _MAY_BE_DATA = (
 )
 
 
-def _numbered(events: list[Event], last_seq: int, projection: Projection) -> list[_Row]:
+def _numbered(events: list[Fields], last_seq: int, projection: Projection) -> list[_Row]:
     """The events to store with their seq, and whether they came after the end."""
     rows: list[_Row] = []
     seq = last_seq
     for event in events:
         late = projection.ended_seq is not None
-        if event.kind in PROJECTED:
-            if not projection.take(event, seq + 1):
+        if event[KIND] in PROJECTED:
+            if not projection.take(Event._make(event), seq + 1):
                 continue
             late = late and projection.ended_seq is not None
             late = late and projection.ended_seq != seq + 1
@@ -331,8 +331,8 @@ def _tidied(batch: Batch) -> Batch:
         else value
         for name, value in batch.header.items()
     }
-    events = []
-    for event in batch.events:
+    events: list[Fields] = []
+    for event in map(Event._make, batch.events):
         state = event.state
         if state is not None:
             state = state._replace(name=clean(state.name), message=clean(state.message))
