@@ -11,6 +11,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
+from kodosumi_prefect.cancelling import cancel_all
 from kodosumi_prefect.cli.logs import install_logging
 from kodosumi_prefect.cli.output import CommandError, console, prefect_api, require_database
 from kodosumi_prefect.settings import (
@@ -146,8 +147,7 @@ async def running_stack(
         raise CommandError(str(exc)) from exc
     finally:
         stop_panel.set()
-        for task in tasks[1:]:
-            task.cancel()
+        await cancel_all(tasks[1:])
         await asyncio.gather(*tasks, return_exceptions=True)
         await stack.stop()
 

@@ -13,6 +13,7 @@ from uuid import uuid4
 import psycopg
 from psycopg import sql
 
+from kodosumi_prefect.cancelling import cancel_all
 from kodosumi_prefect.spooler.reader import Reader, StoredEvent, Tail
 from kodosumi_prefect.spooler.spooler import conninfo
 
@@ -128,9 +129,7 @@ class Feed:
 
     async def __aexit__(self, *exc: object) -> None:
         pumps = [topic.pump for topic in self._topics.values() if topic.pump]
-        for task in [*self._tasks, *pumps]:
-            task.cancel()
-        await asyncio.gather(*self._tasks, *pumps, return_exceptions=True)
+        await cancel_all([*self._tasks, *pumps])
 
     @property
     def subscribers(self) -> int:
@@ -176,7 +175,8 @@ class Feed:
                     return
                 wait = heard + quiet - time.monotonic()
                 try:
-                    await asyncio.wait_for(pulse.wait(), max(wait, 0))
+                    async with asyncio.timeout(max(wait, 0)):
+                        await pulse.wait()
                 except TimeoutError:
                     heard = time.monotonic()
                     yield Quiet()
@@ -318,7 +318,8 @@ class Feed:
         arrived = self._probes.setdefault(name, asyncio.Event())
         try:
             await self._reader.rows("notify", channel=self._channel, fids=[name])
-            await asyncio.wait_for(arrived.wait(), PROBE_TIMEOUT)
+            async with asyncio.timeout(PROBE_TIMEOUT):
+                await arrived.wait()
         except TimeoutError:
             logger.warning(
                 "notifications of %s do not arrive, probably because the connection goes through "

@@ -304,3 +304,23 @@ events AS (
     WHERE execution_id IN (SELECT id FROM chosen) AND kind = ANY(%(kinds)s::text[]) RETURNING 1
 )
 SELECT 0 AS executions, count(*) AS events FROM events;
+
+-- name: report_service
+-- A service says that it is there; sent every 10 seconds.
+INSERT INTO {schema}.service (kind, name, host, pid, version, info)
+VALUES (%(kind)s, %(name)s, %(host)s, %(pid)s, %(version)s, %(info)s::jsonb)
+ON CONFLICT (kind, name) DO UPDATE SET
+    host = excluded.host, pid = excluded.pid, version = excluded.version, info = excluded.info,
+    seen_at = now(),
+    started_at = CASE WHEN service.host = excluded.host AND service.pid = excluded.pid
+        THEN service.started_at ELSE now() END;
+
+-- name: forget_service
+-- A service ends as it was told to.
+DELETE FROM {schema}.service WHERE kind = %(kind)s AND name = %(name)s AND pid = %(pid)s;
+
+-- name: services
+-- All services heard of within a day, and how many seconds ago.
+SELECT kind, name, host, pid, version, info, extract(epoch FROM started_at)::float8 AS started_at,
+    extract(epoch FROM now() - seen_at)::float8 AS silent
+FROM {schema}.service WHERE seen_at > now() - interval '1 day' ORDER BY kind, name;

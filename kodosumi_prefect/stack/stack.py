@@ -7,6 +7,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import IO, Any
 
+from kodosumi_prefect.cancelling import cancel_all
 from kodosumi_prefect.settings import PREFIX, Settings, database_url, write_address
 from kodosumi_prefect.spooler.embedded import EmbeddedError, EmbeddedPostgres
 from kodosumi_prefect.stack import prefect_server
@@ -297,9 +298,7 @@ class Stack:
 
     async def _end_supervision(self) -> None:
         tasks = [task for task in (self._supervision, *self._revivals.values()) if task]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await cancel_all(tasks)
         self._revivals.clear()
 
     async def _supervise(self) -> None:
