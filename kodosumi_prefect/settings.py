@@ -11,15 +11,17 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Annotated, Any, ClassVar, NamedTuple
 
 from prefect.settings.base import PrefectBaseSettings, build_settings_config
 from pydantic import Field, SecretStr, field_validator
-from pydantic_settings import SettingsConfigDict
+from pydantic_settings import NoDecode, SettingsConfigDict
 
 VERSION = version("kodosumi-prefect")
 MEBIBYTE = 1024 * 1024
 PREFIX = "PREFECT_INTEGRATIONS_KODOSUMI_"
+
+Names = Annotated[list[str], NoDecode]  # also as text, separated by commas
 
 
 class Settings(PrefectBaseSettings):
@@ -49,8 +51,8 @@ class Settings(PrefectBaseSettings):
     database_listen_url: SecretStr | None = Field(
         default=None,
         description=(
-            "A direct connection to the same database, for LISTEN. Set it when database_url goes "
-            "through a transaction pooler such as PgBouncer."
+            "A direct connection to the same database, for LISTEN and for the observer's lock. Set "
+            "it when database_url goes through a transaction pooler such as PgBouncer."
         ),
     )
     database_schema: str = Field(
@@ -124,7 +126,10 @@ class Settings(PrefectBaseSettings):
     )
     reconcile_interval: float = Field(
         default=2.0,
-        description="Seconds between looks at executions whose process may have gone.",
+        description=(
+            "Seconds between the observer's looks into Postgres at executions whose process may "
+            "have gone; it asks Prefect about those only."
+        ),
         gt=0,
     )
     idle_connection: float = Field(
@@ -140,8 +145,8 @@ class Settings(PrefectBaseSettings):
     retention_days: float | None = Field(
         default=None,
         description=(
-            "Days after its end for which an execution is kept; `kodosumi-prefect clean` deletes "
-            "older ones with all their events. Unset, they are kept for ever."
+            "Days after its end for which an execution is kept; the observer and `kodosumi-prefect "
+            "clean` delete older ones with all their events. Unset, they are kept for ever."
         ),
         gt=0,
     )
@@ -155,11 +160,48 @@ class Settings(PrefectBaseSettings):
         gt=0,
     )
 
+    observe_work_pools: Names | None = Field(
+        default=None,
+        description=(
+            "Work pools whose flow runs become executions even if their code never heard of us: "
+            "their states, logs and task runs are recorded from outside. Names separated by "
+            'commas or a JSON list, `*` for any pool, "" for none. Unset, the pools of type '
+            "kodosumi-ray."
+        ),
+    )
+    observe_tags: Names | None = Field(
+        default=None,
+        description=(
+            "Likewise flow runs with any of these tags, wherever they run. Unset, tags choose none."
+        ),
+    )
+    observe_deployments: Names | None = Field(
+        default=None,
+        description=(
+            "Likewise flow runs of these deployments, each as flow-name/deployment-name. Unset, "
+            "deployments choose none."
+        ),
+    )
+    observe_tasks: bool = Field(
+        default=True,
+        description=(
+            "Record when Prefect task runs of an execution start and end, as debug events. Off, "
+            "streams are shorter; task runs are still on the execution's page."
+        ),
+    )
+    link_artifacts: bool = Field(
+        default=True,
+        description=(
+            "Have the observer put a link to the panel on each execution's flow run in Prefect, "
+            "as an artifact. Turn it off if nobody who looks at Prefect can open the panel."
+        ),
+    )
+
     log_json: bool = Field(
         default=False,
         description=(
-            "Write the log of `panel`, `up` and its worker as one JSON object a line, with `fid` "
-            "where a line is about one execution; for log collectors."
+            "Write the log of `panel`, `observer`, `up` and its worker as one JSON object a line, "
+            "with `fid` where a line is about one execution; for log collectors."
         ),
     )
 
@@ -172,6 +214,15 @@ class Settings(PrefectBaseSettings):
                 f"database_schema is {value!r}; use at most 40 lowercase letters, digits and _"
             )
         return value
+
+    @field_validator("observe_work_pools", "observe_tags", "observe_deployments", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        if value.lstrip().startswith("["):
+            return json.loads(value)
+        return [name.strip() for name in value.split(",") if name.strip()]
 
     @field_validator("data_dir")
     @classmethod

@@ -12,7 +12,7 @@ def clean(*, dry_run: bool = False) -> None:
     """Delete executions that ended longer ago than retention_days, and stdio events earlier.
 
     Executions that are not over are never touched. Without the settings retention_days and
-    retention_stdio_days nothing is deleted.
+    retention_stdio_days nothing is deleted. The observer does the same once an hour.
 
     Parameters
     ----------
@@ -44,6 +44,10 @@ def clean(*, dry_run: bool = False) -> None:
                 f"{stdio_days:g} days ago",
                 soft_wrap=True,
             )
+        if dropped := list(retention.partitions()):
+            verb = "would drop" if dry_run else "dropped"
+            console.print(f"{verb} {len(dropped)} empty partitions", soft_wrap=True)
+        retention.forget()
 
 
 def _sum(removed: Iterable[Removed]) -> tuple[int, int]:

@@ -165,12 +165,69 @@ ORDER BY changed FETCH FIRST %(limit)s ROWS WITH TIES;
 
 -- name: live_executions
 -- Executions that are not over, for the reconciler; stale tells whether the process fell silent.
-SELECT id, fid::text, status, state_type, extract(epoch FROM state_ts)::float8 AS state_ts, attempt,
-    process, error IS NOT NULL AS has_error, extract(epoch FROM created_at)::float8 AS created_at,
-    heartbeat_at IS NULL OR heartbeat_at < now() - make_interval(secs => %(timeout)s) AS stale
-FROM {schema}.execution
-WHERE status IN ('starting', 'running', 'awaiting') AND id > %(after)s
+SELECT e.id, e.fid::text, e.status, e.state_type,
+    extract(epoch FROM e.state_ts)::float8 AS state_ts, e.attempt, e.process,
+    e.inputs IS NOT NULL AS opened, e.error IS NOT NULL AS has_error,
+    extract(epoch FROM e.created_at)::float8 AS created_at,
+    e.heartbeat_at IS NULL OR e.heartbeat_at < now() - make_interval(secs => %(timeout)s) AS stale,
+    r.fid IS NOT NULL AS has_runner, r.actor_name, r.node, r.pid, r.worker,
+    extract(epoch FROM now() - r.lease_until)::float8 AS lapsed
+FROM {schema}.execution e LEFT JOIN {schema}.runner r ON r.fid = e.fid
+WHERE e.status IN ('starting', 'running', 'awaiting') AND e.id > %(after)s
+ORDER BY e.id LIMIT %(limit)s;
+
+-- name: known_executions
+-- Which of these flow runs are executions, and how they stand; for the observer.
+SELECT e.id, e.fid::text, e.status, e.state_type,
+    extract(epoch FROM e.state_ts)::float8 AS state_ts, e.attempt, e.process,
+    e.inputs IS NOT NULL AS opened, e.error IS NOT NULL AS has_error,
+    e.heartbeat_at IS NULL OR e.heartbeat_at < now() - make_interval(secs => %(timeout)s) AS stale
+FROM {schema}.execution e WHERE e.fid = ANY(%(fids)s::uuid[]);
+
+-- name: begun
+-- Executions that began behind an internal id and that are young or not over.
+SELECT id, fid::text FROM {schema}.execution
+WHERE id > %(after)s AND (status IN ('starting', 'running', 'awaiting')
+    OR created_at > now() - make_interval(secs => %(young)s))
 ORDER BY id LIMIT %(limit)s;
+
+-- name: newest_log
+-- When the newest of an execution's events that came from Prefect's logs was logged.
+SELECT extract(epoch FROM max(ts))::float8 AS ts FROM {schema}.event
+WHERE execution_id = (SELECT id FROM {schema}.execution WHERE fid = %(fid)s)
+    AND kind = 'debug' AND source ? 'log';
+
+-- name: place_executions
+-- Which work pools executions run in; whoever shows them links there.
+UPDATE {schema}.execution e SET
+    work_pool = placed.pool, changed = pg_current_xact_id()::text::bigint
+FROM unnest(%(fids)s::uuid[], %(pools)s::text[]) AS placed (fid, pool)
+WHERE e.fid = placed.fid AND e.work_pool IS DISTINCT FROM placed.pool
+RETURNING e.fid::text;
+
+-- name: count_runners
+-- Runners by state; one whose worker no longer answers for it has lapsed.
+SELECT CASE WHEN lease_until < now() THEN 'lapsed' ELSE state END AS state, count(*) AS runners
+FROM {schema}.runner GROUP BY 1;
+
+-- name: deleted
+-- Executions that retention deleted since a counter, and that no late event brought back.
+SELECT fid::text FROM {schema}.deleted d
+WHERE changed >= %(since)s
+    AND NOT EXISTS (SELECT FROM {schema}.execution e WHERE e.fid = d.fid)
+ORDER BY changed;
+
+-- name: forget_deleted
+-- What was deleted so long ago that nobody who follows changes asks for it any more.
+DELETE FROM {schema}.deleted WHERE deleted_at < now() - make_interval(secs => %(age)s);
+
+-- name: empty_partitions
+-- Partitions of events that nothing is in and nothing can come into.
+SELECT name FROM {schema}.empty_partitions() AS name;
+
+-- name: drop_empty_partition
+-- Drop one of them; false if it is in use now.
+SELECT {schema}.drop_empty_partition(%(name)s) AS dropped;
 
 -- name: report
 -- Executions that began in a span of time, for reports over many runs.
@@ -243,6 +300,8 @@ WITH needed (kind, name, privilege, to_clean) AS (
         ('table', 'seen', 'SELECT', false), ('table', 'seen', 'INSERT', false),
         ('table', 'runner', 'SELECT', false), ('table', 'runner', 'INSERT', false),
         ('table', 'runner', 'UPDATE', false), ('table', 'runner', 'DELETE', true),
+        ('table', 'deleted', 'SELECT', false), ('table', 'deleted', 'INSERT', true),
+        ('table', 'deleted', 'UPDATE', true), ('table', 'deleted', 'DELETE', true),
         ('function', 'ensure_partition(bigint)', 'EXECUTE', false)
 ),
 missing AS (
@@ -282,6 +341,10 @@ runners AS (
 ),
 gone AS (
     DELETE FROM {schema}.execution WHERE id IN (SELECT id FROM chosen) RETURNING 1
+),
+told AS (
+    INSERT INTO {schema}.deleted (fid) SELECT fid FROM chosen
+    ON CONFLICT (fid) DO UPDATE SET changed = excluded.changed, deleted_at = now()
 )
 SELECT (SELECT count(*) FROM gone) AS executions, (SELECT count(*) FROM events) AS events;
 

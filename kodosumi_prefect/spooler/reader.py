@@ -190,6 +190,15 @@ class Reader:
             return await self.rows("changes", since=since, words=words, limit=ALL), following
         return rows, following
 
+    async def deleted(self, since: int | None) -> list[str]:
+        """Executions that retention deleted since a counter of ``changes``; kept for 7 days.
+
+        Ask after ``changes``: what is deleted in between is then in both answers or in this one.
+        """
+        if since is None:
+            return []
+        return [row["fid"] for row in await self.rows("deleted", since=since)]
+
     async def matching(self, fids: Sequence[str], query: str) -> set[str]:
         """Which of these executions hold every word of ``query`` and are not archived."""
         found = await self.rows("matching", fids=list(fids), words=query.split())

@@ -1,4 +1,11 @@
-"""Retention: what ended long ago is deleted, a little at a time; live executions never are."""
+"""Retention: what ended long ago is deleted, a little at a time; live executions never are.
+
+A late batch of a deleted execution, such as one replayed from a spill file, is stored: it makes
+the row anew, under a new internal id, so it never falls into a dropped partition. The observer
+then finds that its flow run is over and ends it with the run's own state, and if that was long
+ago the next retention deletes it again. Refusing the batch instead would lose events of a run
+that was retried, and leave the spill file for ever.
+"""
 
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -12,11 +19,12 @@ from kodosumi_prefect.spooler.sql import Queries
 
 DAY = 86_400.0  # seconds
 PORTION = 500  # executions of one transaction, at most
+KEPT_DELETED = 7 * DAY  # for which followers of changes are told of deleted executions
 PORTION_EVENTS = 50_000  # events of one transaction, but for an execution that alone has more
 
 
 class Removed(NamedTuple):
-    """What one transaction removed, or would remove; ``what`` is executions or stdio."""
+    """What one transaction removed, or would remove; ``what`` is executions, stdio, partitions."""
 
     what: str
     executions: int
@@ -77,6 +85,21 @@ class Retention:
             else:
                 gone = self._row("delete_events", ids=ids, kinds=kinds, age=days * DAY)
                 yield Removed("stdio", 0, gone.events)
+
+    def partitions(self) -> Iterator[str]:
+        """Drop partitions whose executions are all deleted; yields their names.
+
+        Needs all of the event table for a moment. It waits for at most 300 ms, and what is in use
+        is left for the next time.
+        """
+        for row in self._connection.execute(self._queries["empty_partitions"]).fetchall():
+            if self._dry_run or self._row("drop_empty_partition", name=row.name).dropped:
+                yield str(row.name)
+
+    def forget(self) -> None:
+        """Forget the names of what was deleted more than 7 days ago."""
+        if not self._dry_run:
+            self._connection.execute(self._queries["forget_deleted"], {"age": KEPT_DELETED})
 
     def _all(self, days: float) -> Iterator[int]:
         for ids in self._portions(days):

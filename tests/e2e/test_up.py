@@ -117,7 +117,7 @@ def test_config_says_where_a_value_came_from(up: Up):
 
 def test_the_database_commands_speak_of_this_database(up: Up):
     assert "already" in up.command("kodosumi-prefect", "db", "upgrade")
-    assert up.command("kodosumi-prefect", "db", "current").strip() == "0002"
+    assert up.command("kodosumi-prefect", "db", "current").strip() == "0003"
     assert "new enough" in up.command("kodosumi-prefect", "db", "check")
     assert "kodosumi_writer" in up.command("kodosumi-prefect", "db", "grants")
     assert "nothing waits" in up.command("kodosumi-prefect", "spool", "replay")

@@ -54,16 +54,19 @@ async def changes(
 ) -> dict[str, Any]:
     """`update` holds what is new or changed, `delete` the fids of what no longer belongs here.
 
+    The latter may be archived, not match `q`, or have been deleted by retention within 7 days.
+
     `timestamp` is a counter of the database, not a clock: with it nothing is missed, also of
     transactions that commit late; an item can come twice. Without `since` it comes alone.
     """
     rows, counter = await panel.reader.changes(since)
+    deleted = await panel.reader.deleted(since)
     fids = [row["fid"] for row in rows if row["archived_at"] is None]
     words = clean(q or "")
     matching = await panel.reader.matching(fids, words) if words.split() else set(fids)
     return {
-        "update": [timeline_item(row) for row in rows if row["fid"] in matching],
-        "delete": [row["fid"] for row in rows if row["fid"] not in matching],
+        "update": [timeline_item(row) for row in rows if row["fid"] in matching.difference(deleted)],
+        "delete": sorted({row["fid"] for row in rows}.difference(matching).union(deleted)),
         "timestamp": counter,
         "query": q,
     }
