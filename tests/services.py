@@ -146,6 +146,7 @@ class Place:
     def recorded(self, fid: str) -> Recorded:
         """What the database has of an execution now; checks that its seq has no gap."""
         with psycopg.connect(self.database) as connection:
+            connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
             row = (
                 connection.cursor(row_factory=dict_row)
                 .execute("SELECT * FROM kodosumi.execution WHERE fid = %s", (fid,))

@@ -25,6 +25,7 @@ app = cyclopts.App(
 )
 app.command(up.up)
 app.command(up.panel)
+app.command(up.observer)
 app.command(runs.tail)
 app.command(runs.runs)
 app.command(runs.cancel)

@@ -1,9 +1,9 @@
-"""``up`` and ``panel``: long-running services."""
+"""``up``, ``panel`` and ``observer``: long-running services."""
 
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -82,6 +82,42 @@ def panel(
         run(settings, lambda address: console.print(f"ready {address}"))
 
 
+def observer() -> None:
+    """Record from outside what runs do, until Ctrl-C: states, crashes, task runs, links, retention.
+
+    Needs the configured Postgres and Prefect. Any number may run; one leads, the others take over
+    within seconds when it is gone. `up` runs one already.
+    """
+    from kodosumi_prefect.runner.observer import Observer
+
+    settings = get_settings()
+    url = require_database(settings)
+    try:
+        migrate.require(url, settings.database_schema)
+    except migrate.SchemaTooOldError as exc:
+        raise CommandError(str(exc)) from exc
+    install_logging(settings)
+    with temporary_settings({PREFECT_API_URL: prefect_api(settings)}):
+        asyncio.run(_until_signalled(Observer(settings).run()))
+
+
+async def _until_signalled(work: Coroutine[Any, Any, None]) -> None:
+    asked = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, asked.set)
+    tasks: list[asyncio.Future[Any]] = [
+        asyncio.create_task(work),
+        asyncio.create_task(asked.wait()),
+    ]
+    console.print("ready")
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        await cancel_all(tasks)
+
+
 def with_options(**options: Any) -> Settings:
     """The settings in force with a command's options over them, made the process's own.
 
@@ -98,7 +134,7 @@ def with_options(**options: Any) -> Settings:
 async def running_stack(
     settings: Settings, prefect_port: int | None, worker: bool
 ) -> AsyncIterator[tuple[Any, str]]:
-    """The stack with its panel and reconciler: ``(stack, panel URL)``; ended at exit.
+    """The stack with its panel and observer: ``(stack, panel URL)``; ended at exit.
 
     Raises:
         CommandError: what is missing, or a service that does not start.
@@ -106,7 +142,7 @@ async def running_stack(
     try:
         from kodosumi_prefect.panel.app import PanelError
         from kodosumi_prefect.panel.server import serve
-        from kodosumi_prefect.runner.observer import Reconciler
+        from kodosumi_prefect.runner.observer import Observer
         from kodosumi_prefect.stack import Stack, StackError
     except ModuleNotFoundError as exc:
         raise CommandError(f"{exc.name} is missing; install kodosumi-prefect[all]") from exc
@@ -140,7 +176,7 @@ async def running_stack(
                 raise CommandError("the panel ended before it was ready")
             address = ready.result()
             write_address(settings, "panel", {"url": address, "pid": os.getpid()})
-            tasks.append(asyncio.create_task(Reconciler(settings).run()))
+            tasks.append(asyncio.create_task(Observer(settings).run()))
             tasks.append(asyncio.create_task(stack.wait()))
             yield stack, address
     except (PanelError, StackError, migrate.SchemaTooOldError) as exc:

@@ -1,196 +1,137 @@
-"""Ends the streams of executions whose process cannot do it any more.
-
-Looks at executions that are not over, asks Prefect what became of them, and records that.
-"""
+"""The Observer: records what processes could not say themselves."""
 
 import asyncio
 import logging
-import os
-import platform
 import time
-from pathlib import Path
-from typing import Any
-from uuid import UUID, uuid5
 
-import httpx
-import psycopg
-from prefect.client.orchestration import PrefectClient, get_client
-from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
-from prefect.client.schemas.objects import FlowRun, StateType
-from prefect.exceptions import PrefectException
-from prefect.states import Crashed
+from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
-from kodosumi_prefect.events import TERMINAL, Event, Kind, State, Status
-from kodosumi_prefect.runner.states import reason, recorded, status_of
+from kodosumi_prefect.cancelling import cancel_all
+from kodosumi_prefect.runner.observing import cleaning, report
+from kodosumi_prefect.runner.observing.ancestry import Ancestry
+from kodosumi_prefect.runner.observing.api import Api
+from kodosumi_prefect.runner.observing.arrivals import Arrivals
+from kodosumi_prefect.runner.observing.chosen import Chosen
+from kodosumi_prefect.runner.observing.cleaning import Cleaning
+from kodosumi_prefect.runner.observing.handling import Handling
+from kodosumi_prefect.runner.observing.leader import leading
+from kodosumi_prefect.runner.observing.logs import Logs
+from kodosumi_prefect.runner.observing.orphans import Orphans
+from kodosumi_prefect.runner.observing.reconciler import Reconciler
+from kodosumi_prefect.runner.observing.recorder import Recorder
+from kodosumi_prefect.runner.observing.report import Report
+from kodosumi_prefect.runner.observing.runs import Runs
+from kodosumi_prefect.runner.observing.subscription import Subscription
+from kodosumi_prefect.runner.observing.tasks import TaskRuns
+from kodosumi_prefect.runner.observing.trouble import Trouble, again_and_again
 from kodosumi_prefect.settings import Settings, database_url
 from kodosumi_prefect.spooler import client as spool
 from kodosumi_prefect.spooler.reader import Reader
-from kodosumi_prefect.spooler.replay import replay_orphans
-from kodosumi_prefect.spooler.spooler import ProtocolError, Spooler
 
-PREFECT_PAGE = 200  # flow runs Prefect returns at most
-SETTLED = 2.0  # seconds a reported crash or cancellation rests before it is believed
-ABANDONED = 120.0  # seconds after which a terminal state ends a stream whatever the heartbeat says
-CALM = 10.0  # seconds the database must have answered before silence counts against a process
+CONNECTIONS = 4  # to Postgres, beside the one that holds the lock
+OFTEN = 0.5  # seconds between looks at what waits for something to happen
+RETRIES = 2  # of one request by Prefect's client, which waits longer each time; we go on after
 
 logger = logging.getLogger(__name__)
 
-Row = dict[str, Any]
 
+class Observer:
+    """Follows Prefect's runs from outside, as the one leader or standing by; runs until cancelled.
 
-class Reconciler:
-    """Follows up executions that no process ends; runs until cancelled.
+    Sources are Prefect's event stream and, at the start, after every gap and every minute, its
+    REST API. Everything it writes is stored once, whoever else writes it, so that a change of
+    leader neither loses nor doubles anything.
+
+    Example:
+        ```python
+        task = asyncio.create_task(Observer(get_settings()).run())
+        ...
+        await cancel_all([task])
+        ```
 
     Arguments:
-        settings: the database, how long a silence counts, how often to look.
+        settings: the database, which runs to observe, how long silence counts, retention.
     """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._client = spool.get_client(settings)
-        self._answering_since: float | None = None
+        self._subscription: Subscription | None = None
 
     async def run(self) -> None:
-        """Look again and again; trouble with Postgres or Prefect is told once and waited out."""
-        failing = False
-        while True:
-            try:
-                url = database_url(self._settings)
-                if url is not None:
-                    async with Reader(url, self._settings.database_schema, 1) as reader:
-                        while True:
-                            await self.look(reader)
-                            failing = False
-                            await asyncio.sleep(self._settings.reconcile_interval)
-            except (
-                psycopg.Error,
-                httpx.HTTPError,
-                PrefectException,
-                ProtocolError,
-                OSError,
-                RuntimeError,
-            ) as exc:
-                self._answering_since = None
-                if not failing:
-                    logger.warning("cannot look after runs now: %s", " ".join(str(exc).split()))
-                failing = True
-            await asyncio.sleep(self._settings.reconcile_interval)
+        """Lead or stand by; trouble with Postgres or Prefect is told once and waited out."""
+        trouble = Trouble("this observer neither leads nor stands by")
+        await again_and_again(self._turn, OFTEN, trouble)
 
-    async def look(self, reader: Reader) -> None:
-        """Deliver what ended processes left on disk, then compare live executions with Prefect."""
-        await asyncio.to_thread(self._replay)
-        after = 0
-        async with get_client() as prefect:
-            while rows := await reader.live(self._settings.heartbeat_timeout, after=after):
-                if self._answering_since is None:
-                    self._answering_since = time.monotonic()
-                after = rows[-1]["id"]
-                for start in range(0, len(rows), PREFECT_PAGE):
-                    await self._compare(prefect, rows[start : start + PREFECT_PAGE])
-
-    async def _compare(self, prefect: PrefectClient, rows: list[Row]) -> None:
-        ids = [UUID(row["fid"]) for row in rows]
-        runs = await prefect.read_flow_runs(
-            flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=ids)), limit=PREFECT_PAGE
-        )
-        by_id = {str(run.id): run for run in runs}
-        for row in rows:
-            run = by_id.get(row["fid"])
-            if run is None:
-                self._deleted(row)
-            elif run.state is not None:
-                await self._follow(prefect, row, run)
-
-    async def _follow(self, prefect: PrefectClient, row: Row, run: FlowRun) -> None:
-        assert run.state is not None
-        status = status_of(run.state)
-        age = time.time() - run.state.timestamp.timestamp()
-        if status in TERMINAL:
-            told_by_others = run.state.type in (StateType.CRASHED, StateType.CANCELLED)
-            silent = row["stale"] and self._calm()
-            if silent or (told_by_others and age > SETTLED) or age > ABANDONED:
-                self._report(row, run)
-        elif _is_news(row, run):
-            self._report(row, run)
-        elif row["stale"] and self._calm() and run.state.type is StateType.RUNNING:
-            await self._bury(prefect, row, run)
-
-    def _report(self, row: Row, run: FlowRun) -> None:
-        """Record the run's state, with an ``error`` event if it failed without saying why."""
-        assert run.state is not None
-        state = recorded(run.state)
-        status = status_of(run.state)
-        attempt = max(run.run_count, row["attempt"], 1)
-        self._emit(row, status, state, reason(run.state), attempt)
-
-    def _deleted(self, row: Row) -> None:
-        """The run is gone from Prefect: nobody will ever say more about it."""
-        if not row["stale"] or not self._calm():
-            return
-        why = "The flow run was deleted from Prefect before it ended"
-        made = str(uuid5(UUID(row["fid"]), "deleted"))
-        state = State(made, StateType.CRASHED.value, "Deleted", why, time.time())
-        self._emit(row, Status.ERROR, state, why, row["attempt"])
-
-    def _emit(self, row: Row, status: Status, state: State, why: str, attempt: int) -> None:
-        now = time.time()
-        events = []
-        if status is Status.ERROR and not row["has_error"]:
-            events.append(
-                Event(now, Kind.ERROR, why, attempt, dedupe=f"error:{state.id}", note=why)
-            )
-        events.append(
-            Event(now, Kind.STATUS, status, attempt, dedupe=f"state:{state.id}", state=state)
-        )
-        self._client.emit_together(row["fid"], tuple(events))
-
-    async def _bury(self, prefect: PrefectClient, row: Row, run: FlowRun) -> None:
-        """Tell Prefect of a run whose process died on this machine without a word."""
-        process = row["process"]
-        if not process or process.get("host") != platform.node() or is_alive(process):
-            return
-        message = f"Process {process['pid']} on {process['host']} ended without saying so."
-        await prefect.set_flow_run_state(run.id, Crashed(message=message), force=True)
-
-    def _calm(self) -> bool:
-        """Whether the database has answered long enough for heartbeats to have arrived."""
-        since = self._answering_since
-        return since is not None and time.monotonic() - since > CALM
-
-    def _replay(self) -> None:
+    async def _turn(self) -> None:
+        """Stand by, lead, and come back when the lead is lost."""
         url = database_url(self._settings)
         if url is None:
-            return
-        spooler = Spooler(url, self._settings.database_schema)
-        try:
-            for path, count in replay_orphans(self._settings, spooler).items():
-                logger.info("delivered %d batches that an ended process left in %s", count, path)
-        finally:
-            spooler.close()
+            raise OSError(f"no Postgres is configured and none runs for {self._settings.data_dir}")
+        async with Reader(url, self._settings.database_schema, CONNECTIONS) as reader:
+            told = Report(reader)
 
+            async def say() -> None:
+                await self._say(told)
 
-def is_alive(process: dict[str, Any]) -> bool:
-    """Whether the process that a row names still runs on this machine.
+            trouble = Trouble("the observer cannot say how it is")
+            saying = asyncio.create_task(again_and_again(say, report.EVERY, trouble))
+            try:
+                async with leading(self._settings) as lost:
+                    logger.info("observer %s leads", told.name)
+                    await self._lead(reader, told, lost)
+            finally:
+                self._subscription = None
+                await cancel_all([saying])
+                await told.end()
 
-    Where the start time cannot be read, a process with the same id counts as the same.
-    """
-    try:
-        os.kill(int(process["pid"]), 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    try:
-        stat = Path(f"/proc/{process['pid']}/stat").read_text()
-    except OSError:
-        return True
-    fields = stat.rpartition(")")[2].split()
-    return fields[0] != "Z" and process.get("started") in (None, float(fields[19]))
+    async def _lead(self, reader: Reader, told: Report, lost: asyncio.Event) -> None:
+        settings = self._settings
+        subscription = self._subscription = Subscription(await told.handled())
+        await self._say(told)
+        with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: RETRIES}):
+            async with Api() as api:
+                recorder = Recorder(self._client)
+                ancestry = Ancestry(api)
+                chosen = Chosen(settings, api)
+                logs = Logs(reader, api, recorder, ancestry)
+                runs = Runs(reader, api, recorder, chosen, logs, settings.heartbeat_timeout)
+                tasks = TaskRuns(api, recorder, ancestry, runs.known)
+                handling = Handling(subscription, runs, tasks if settings.observe_tasks else None)
+                reconciler = Reconciler(settings, reader, api, runs, chosen, logs, subscription)
+                cleaner = Cleaning(settings)
+                arrivals = Arrivals(settings, reader, api)
+                orphans = Orphans(settings)
+                interval = settings.reconcile_interval
+                rounds = (
+                    (reconciler.look, interval, "runs are not compared with Prefect"),
+                    (reconciler.search, OFTEN, "runs that events missed are not looked for"),
+                    (runs.settle, OFTEN, "runs of others are not opened"),
+                    (tasks.again, OFTEN, "task runs are not recorded"),
+                    (logs.look, OFTEN, "logs of runs of others are not read"),
+                    (arrivals.look, interval, "new executions get no link in Prefect"),
+                    (orphans.look, interval, "what ended processes left is not delivered"),
+                    (cleaner.look, cleaning.EVERY, "retention waits"),
+                )
+                work = [subscription.run(), handling.run()]
+                work += [again_and_again(look, every, Trouble(t)) for look, every, t in rounds]
+                running = [asyncio.create_task(one) for one in work]
+                try:
+                    await lost.wait()
+                finally:
+                    cleaner.stop()
+                    await cancel_all(running)
 
-
-def _is_news(row: Row, run: FlowRun) -> bool:
-    """Whether Prefect knows a later state than the row."""
-    assert run.state is not None
-    if row["state_ts"] is None:
-        return True
-    return bool(run.state.timestamp.timestamp() > row["state_ts"] + 1e-3)
+    async def _say(self, told: Report) -> None:
+        """Report ``leader``, ``lag`` in seconds, and ``occurred``, the last event handled."""
+        followed = self._subscription
+        if followed is None:
+            await told.say(leader=False)
+        else:
+            await told.say(
+                leader=True,
+                lag=round(followed.lag, 3),
+                occurred=followed.occurred,
+                streaming=followed.healthy,
+                at=time.time(),
+            )

@@ -170,6 +170,7 @@ SELECT e.id, e.fid::text, e.status, e.state_type,
     e.inputs IS NOT NULL AS opened, e.error IS NOT NULL AS has_error,
     extract(epoch FROM e.created_at)::float8 AS created_at,
     e.heartbeat_at IS NULL OR e.heartbeat_at < now() - make_interval(secs => %(timeout)s) AS stale,
+    extract(epoch FROM now() - e.heartbeat_at)::float8 AS silent,
     r.fid IS NOT NULL AS has_runner, r.actor_name, r.node, r.pid, r.worker,
     extract(epoch FROM now() - r.lease_until)::float8 AS lapsed
 FROM {schema}.execution e LEFT JOIN {schema}.runner r ON r.fid = e.fid
@@ -280,7 +281,7 @@ CROSS JOIN LATERAL (
     SELECT e.source->'task_run'->>'id' AS id, e.source->'task_run'->>'name' AS name) AS task
 WHERE e.execution_id = (SELECT id FROM {schema}.execution WHERE fid = %(fid)s)
     AND e.seq > %(after)s AND task.id IS NOT NULL
-ORDER BY task.id, e.seq DESC LIMIT %(limit)s;
+ORDER BY task.id, e.source ? 'node' DESC, e.seq DESC LIMIT %(limit)s;
 
 -- name: count_executions
 -- How many executions there are by status, and how many events were appended to them.
@@ -376,11 +377,13 @@ ON CONFLICT (kind, name) DO UPDATE SET
     host = excluded.host, pid = excluded.pid, version = excluded.version, info = excluded.info,
     seen_at = now(),
     started_at = CASE WHEN service.host = excluded.host AND service.pid = excluded.pid
-        THEN service.started_at ELSE now() END;
+        THEN service.started_at ELSE now() END
+RETURNING name;
 
 -- name: forget_service
 -- A service ends as it was told to.
-DELETE FROM {schema}.service WHERE kind = %(kind)s AND name = %(name)s AND pid = %(pid)s;
+DELETE FROM {schema}.service WHERE kind = %(kind)s AND name = %(name)s AND pid = %(pid)s
+RETURNING name;
 
 -- name: services
 -- All services heard of within a day, and how many seconds ago.

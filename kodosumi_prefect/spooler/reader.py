@@ -100,7 +100,7 @@ class Reader:
     async def __aexit__(self, *exc: object) -> None:
         await self._pool.close()
 
-    async def rows(self, name: str, **parameters: Any) -> list[dict[str, Any]]:
+    async def rows(self, name: str, /, **parameters: Any) -> list[dict[str, Any]]:
         """All rows of the named query. A connection that went stale is tried once more."""
         for last_try in (False, True):
             async with self._pool.connection() as connection:

@@ -117,5 +117,5 @@ class Retention:
             yield [row.id for row in found]
             after = found[-1].id
 
-    def _row(self, name: str, **parameters: Any) -> Any:
+    def _row(self, name: str, /, **parameters: Any) -> Any:
         return self._connection.execute(self._queries[name], parameters).fetchone()

@@ -65,7 +65,9 @@ async def changes(
     words = clean(q or "")
     matching = await panel.reader.matching(fids, words) if words.split() else set(fids)
     return {
-        "update": [timeline_item(row) for row in rows if row["fid"] in matching.difference(deleted)],
+        "update": [
+            timeline_item(row) for row in rows if row["fid"] in matching.difference(deleted)
+        ],
         "delete": sorted({row["fid"] for row in rows}.difference(matching).union(deleted)),
         "timestamp": counter,
         "query": q,

@@ -1,4 +1,4 @@
-"""What retention leaves behind: who was deleted, and no empty partitions; where a run was placed."""
+"""What retention leaves: who was deleted, no empty partitions. And where a run was placed."""
 
 from alembic import context, op
 

@@ -1,0 +1,50 @@
+"""Handing the events of Prefect's stream to the rules, in order, until they were taken."""
+
+import asyncio
+import logging
+
+from prefect.events import Event
+
+from kodosumi_prefect.runner.observing.changes import RunChange, TaskChange, change_of
+from kodosumi_prefect.runner.observing.runs import Runs
+from kodosumi_prefect.runner.observing.subscription import Subscription
+from kodosumi_prefect.runner.observing.tasks import TaskRuns
+from kodosumi_prefect.runner.observing.trouble import OUTAGES, PAUSE, Trouble, asked_to_wait
+
+logger = logging.getLogger(__name__)
+
+
+class Handling:
+    """Takes events from the stream; those that could not be handled in an outage are kept.
+
+    Arguments:
+        tasks: None if task runs are not to be recorded.
+    """
+
+    def __init__(self, subscription: Subscription, runs: Runs, tasks: TaskRuns | None) -> None:
+        self._subscription = subscription
+        self._runs = runs
+        self._tasks = tasks
+        self._trouble = Trouble("events of Prefect wait")
+
+    async def run(self) -> None:
+        """Handle events until cancelled."""
+        async for batch in self._subscription.batches():
+            while not await self._handled(batch):
+                pass
+
+    async def _handled(self, batch: list[Event]) -> bool:
+        try:
+            changes = [change for event in batch if (change := change_of(event)) is not None]
+            await self._runs.take([c for c in changes if isinstance(c, RunChange)])
+            if self._tasks is not None:
+                await self._tasks.take([c for c in changes if isinstance(c, TaskChange)])
+        except OUTAGES as exc:
+            self._trouble.met(exc)
+            await asyncio.sleep(max(PAUSE, asked_to_wait(exc)))
+            return False
+        except Exception:
+            # A mistake of ours would come again each time; comparing runs makes up for it.
+            logger.exception("%d events of Prefect are left out", len(batch))
+        self._trouble.over()
+        return True

@@ -1,0 +1,88 @@
+"""Task runs that start and end, as events of their root's stream."""
+
+import time
+from collections.abc import Awaitable, Callable
+
+from prefect.client.schemas.objects import StateType
+from prefect.exceptions import ObjectNotFound
+
+from kodosumi_prefect.events import TERMINAL
+from kodosumi_prefect.runner.observing.ancestry import Ancestry
+from kodosumi_prefect.runner.observing.api import Api
+from kodosumi_prefect.runner.observing.changes import TaskChange
+from kodosumi_prefect.runner.observing.recorder import Recorder, Row
+from kodosumi_prefect.runner.states import status_of
+
+PATIENCE = 6.0  # seconds for which a task run waits for its execution's row
+WAITING = 20_000  # task runs that wait at once
+
+Known = Callable[[list[str]], Awaitable[dict[str, Row]]]
+
+
+class TaskRuns:
+    """Records task runs of executions, those of subflows in the root's stream.
+
+    Arguments:
+        known: the rows of flow runs that are executions.
+    """
+
+    def __init__(self, api: Api, recorder: Recorder, ancestry: Ancestry, known: Known) -> None:
+        self._api = api
+        self._recorder = recorder
+        self._ancestry = ancestry
+        self._known = known
+        self._waiting: list[tuple[float, TaskChange]] = []
+
+    async def take(self, changes: list[TaskChange]) -> None:
+        """Record what begins and ends a task run; what has no row yet waits for a while."""
+        until = time.monotonic() + PATIENCE
+        for change in changes:
+            self._ancestry.learn_task(change.id, change.name)
+        wanted = [change for change in changes if _is_told(change)]
+        self._waiting = await self._record([(until, change) for change in wanted]) + self._waiting
+        del self._waiting[WAITING:]
+
+    async def again(self) -> None:
+        """Try those that wait once more, and give up the ones that waited long enough."""
+        if self._waiting:
+            waiting, self._waiting = self._waiting, []
+            now = time.monotonic()
+            self._waiting += await self._record([item for item in waiting if item[0] > now])
+
+    async def _record(
+        self, items: list[tuple[float, TaskChange]]
+    ) -> list[tuple[float, TaskChange]]:
+        """Record those whose execution is known; returns the others."""
+        runs = {change.id: await self._flow_run(change) for _, change in items}
+        rows = await self._known(list({run for run in runs.values() if run}))
+        roots: dict[str, str | None] = {run: run for run in rows}
+        for run in {run for run in runs.values() if run} - rows.keys():
+            roots[run] = await self._ancestry.root(run)
+        above = {root for root in roots.values() if root} - rows.keys()
+        rows |= await self._known(list(above))
+        left = []
+        for until, change in items:
+            run = runs[change.id] or ""
+            root = roots.get(run)
+            row = rows.get(root or "")
+            if root is None or row is None or not row["opened"]:
+                left.append((until, change))
+                continue
+            subflow = (run, self._ancestry.name(run)) if run != root else None
+            self._recorder.task(root, change, max(row["attempt"], 1), subflow)
+        return left
+
+    async def _flow_run(self, change: TaskChange) -> str | None:
+        if change.flow_run is not None:
+            return change.flow_run
+        # A task that a Ray worker runs knows its flow run only by id, and its event may not.
+        try:
+            found = await (await self._api.client()).read_task_run(change.id)  # type: ignore[arg-type]
+        except ObjectNotFound:
+            return None
+        return str(found.flow_run_id) if found.flow_run_id else None
+
+
+def _is_told(change: TaskChange) -> bool:
+    """Whether a state begins or ends an attempt; what lies between says little."""
+    return change.state.type is StateType.RUNNING or status_of(change.state) in TERMINAL
