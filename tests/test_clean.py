@@ -157,6 +157,84 @@ def test_an_event_that_comes_after_its_execution_was_deleted_is_stored(
     assert [event["payload"] for event in stored(past.url, fid)] == ["late"]
 
 
+def partitions(past: Past) -> set[str]:
+    with psycopg.connect(past.url) as connection:
+        rows = connection.execute(
+            "SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid"
+            " WHERE i.inhparent = 'kodosumi.event'::regclass"
+        ).fetchall()
+    return {row[0] for row in rows}
+
+
+def at_number(past: Past, number: int) -> None:
+    """Let the next execution have this internal id."""
+    execute(past.url, f"ALTER TABLE kodosumi.execution ALTER COLUMN id RESTART WITH {number}")
+
+
+def test_partitions_go_when_all_of_their_executions_did(past: Past, settings: Settings) -> None:
+    past.run(40, "old")
+    at_number(past, 1500)
+    young = past.run(10, "young")
+    at_number(past, 2500)
+    past.run(40, "old")
+    at_number(past, 4500)
+    past.run(40, "old")
+    assert partitions(past) == {f"event_{n}" for n in (0, 1, 2, 3, 4, 5)}
+    assert "partitions" not in cleaned(settings, dry_run=True, retention_days=30)
+    # The newest execution's partition and the one before stay: new executions may come there.
+    assert "dropped 2 empty partitions" in cleaned(settings, retention_days=30)
+    assert partitions(past) == {"event_1", "event_3", "event_4", "event_5"}
+    assert len(stored(past.url, young)) == 6
+    past.run(None, "next")
+
+
+def test_a_partition_that_is_read_is_left_and_nobody_waits_for_long(
+    past: Past, settings: Settings
+) -> None:
+    past.run(40, "old")
+    at_number(past, 4500)
+    past.run(None, "live")
+    with psycopg.connect(past.url) as reader:
+        reader.execute("SELECT count(*) FROM kodosumi.event")
+        assert "partitions" not in cleaned(settings, retention_days=30)
+    assert "dropped 1 empty partitions" in cleaned(settings, retention_days=30)
+
+
+def test_an_event_after_its_partition_was_dropped_is_stored(past: Past, settings: Settings) -> None:
+    old = past.run(40, "old")
+    at_number(past, 4500)
+    past.run(None, "live")
+    cleaned(settings, retention_days=30)
+    assert "event_0" not in partitions(past)
+    late = Run(past.url)
+    late.fid = old
+    late.lines("late").close()
+    assert [event["payload"] for event in stored(past.url, old)] == ["late"]
+
+
+def test_who_follows_changes_is_told_what_was_deleted(past: Past, settings: Settings) -> None:
+    gone, back = past.run(40, "old"), past.run(40, "old")
+
+    async def changes(since: int | None) -> tuple[set[str], int]:
+        async with Reader(past.url, "kodosumi") as reader:
+            _, counter = await reader.changes(since)
+            return set(await reader.deleted(since)), counter
+
+    _, counter = asyncio.run(changes(None))
+    assert asyncio.run(changes(counter))[0] == set()
+    cleaned(settings, retention_days=30)
+    found, later = asyncio.run(changes(counter))
+    assert found == {gone, back}
+    late = Run(past.url)
+    late.fid = back
+    late.lines("late").close()
+    assert asyncio.run(changes(counter))[0] == {gone}
+    execute(past.url, "UPDATE kodosumi.deleted SET deleted_at = now() - interval '8 days'")
+    cleaned(settings, retention_days=30)
+    assert past.count("deleted") == 0
+    assert later > counter
+
+
 def test_without_settings_nothing_is_deleted(past: Past, settings: Settings) -> None:
     past.run(4000)
     with pytest.raises(CommandError, match="retention is off; set retention_days"):
@@ -170,9 +248,12 @@ def test_a_writer_has_the_rights_to_clean(past: Past, database: str) -> None:
     execute(database, "ALTER ROLE kodosumi_writer PASSWORD 'a-password'")
     url = psycopg.conninfo.make_conninfo(database, user="kodosumi_writer", password="a-password")
     try:
+        at_number(past, 4500)
+        past.run(None, "live")
         with Retention(url, "kodosumi") as made:
             assert [part.executions for part in made.executions(30)] == [1]
-        assert past.count("writer") == 0
+            assert list(made.partitions()) == ["event_0"]
+        assert past.count("writer") == 1
     finally:
         for role in ("owner", "writer", "reader"):
             execute(database, f"DROP OWNED BY kodosumi_{role} CASCADE; DROP ROLE kodosumi_{role}")

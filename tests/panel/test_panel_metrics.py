@@ -9,6 +9,7 @@ from pydantic import SecretStr
 
 from kodosumi_prefect.settings import VERSION, Settings
 from tests.panel.panel_runs import Gate, Stand, frames, until
+from tests.spooler.recording import execute
 
 
 def scraped(panel: Stand) -> dict[str, float]:
@@ -75,3 +76,36 @@ def test_a_postgres_that_is_gone_is_a_number_and_soon(
     gate.open()
     until(lambda: scraped(stand)["kodosumi_database_up"] == 1)
     gate.shut()
+
+
+def service(stand: Stand, name: str, info: str, age: str = "0 s") -> None:
+    execute(
+        stand.database,
+        "INSERT INTO kodosumi.service (kind, name, host, pid, version, info, seen_at) VALUES"
+        f" ('observer', '{name}', 'here', 1, '1', '{info}', now() - interval '{age}')",
+    )
+
+
+def test_observers_and_runners_are_told_while_they_are_there(fresh_panel: Stand) -> None:
+    assert fresh_panel.json("/health")["observer"]["status"] == "not seen"
+    service(fresh_panel, "gone", '{"leader": true, "lag": 9}', "61 s")
+    assert fresh_panel.json("/health")["observer"]["status"] == "not seen"
+    assert fresh_panel.json("/health")["status"] == "ok"
+    service(fresh_panel, "one", '{"leader": true, "lag": 0.25}')
+    service(fresh_panel, "two", '{"leader": false}')
+    execute(
+        fresh_panel.database,
+        "INSERT INTO kodosumi.runner (fid, attempt, state, lease_until) VALUES"
+        " (gen_random_uuid(), 1, 'running', now() + interval '1 min'),"
+        " (gen_random_uuid(), 1, 'starting', NULL),"
+        " (gen_random_uuid(), 1, 'running', now() - interval '1 s')",
+    )
+    found = scraped(fresh_panel)
+    assert found["kodosumi_observer_leader one"] == 1
+    assert found["kodosumi_observer_leader two"] == 0
+    assert "kodosumi_observer_leader gone" not in found
+    assert found["kodosumi_observer_lag_seconds"] == 0.25
+    states = ("starting", "running", "lapsed")
+    assert [found[f"kodosumi_runners {state}"] for state in states] == [1, 1, 1]
+    observer = fresh_panel.json("/health")["observer"]
+    assert observer == {"status": "ok", "leader": "one", "lag": 0.25, "standing_by": 1}

@@ -27,6 +27,7 @@ def test_status_of_a_finished_run_carries_the_envelope_as_json_text(panel: Stand
     assert found.pop("timestamp") > 1_700_000_000
     assert json.loads(found.pop("final")) == {"Markdown": {"body": "# hi"}}
     assert found.pop("kodosumi_version")
+    assert found.pop("links").keys() == {"flow_run", "deployment", "work_pool"}
     assert found == {
         "status": "finished",
         "fid": run.fid,

@@ -6,7 +6,9 @@ from prefect.settings import PREFECT_API_URL, PREFECT_UI_URL, temporary_settings
 
 from kodosumi_prefect.events import serialize
 from kodosumi_prefect.panel.prefect_api import flow_run_url
+from kodosumi_prefect.settings import Settings, write_address
 from tests.panel.panel_runs import Stand, markdown
+from tests.spooler.recording import execute
 
 ATTACK = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>"
 
@@ -119,6 +121,31 @@ def test_the_page_links_to_the_flow_run_in_prefect(panel: Stand) -> None:
         assert flow_run_url(settings, run.fid) == f"http://ui.example/runs/flow-run/{run.fid}"
     with temporary_settings({PREFECT_API_URL: "http://prefect:4200/api"}):
         assert flow_run_url(settings, run.fid) == (f"http://prefect:4200/runs/flow-run/{run.fid}")
+
+
+def test_page_and_status_link_to_flow_run_deployment_and_work_pool(
+    settings: Settings, fresh_panel: Stand
+) -> None:
+    panel = fresh_panel
+    write_address(settings, "prefect", {"url": "http://prefect:4200/under/here/api"})
+    deployment = "0192d6bb-6b6e-7aaa-8bbb-0123456789ab"
+    run = panel.run(deployment_id=deployment).begin()
+    execute(
+        panel.database,
+        f"UPDATE kodosumi.execution SET work_pool = 'a pool' WHERE fid = '{run.fid}'",
+    )
+    shown = panel.json(f"/outputs/status/{run.fid}")["links"]
+    assert shown == {
+        "flow_run": f"http://prefect:4200/under/here/runs/flow-run/{run.fid}",
+        "deployment": f"http://prefect:4200/under/here/deployments/deployment/{deployment}",
+        "work_pool": "http://prefect:4200/under/here/work-pools/work-pool/a%20pool",
+    }
+    page = panel.get(f"/executions/{run.fid}").text
+    for address in shown.values():
+        assert f'href="{address}"' in page
+    plain = panel.run().begin()
+    shown = panel.json(f"/outputs/status/{plain.fid}")["links"]
+    assert (shown["deployment"], shown["work_pool"]) == (None, None)
 
 
 def test_the_api_is_described(panel: Stand) -> None:

@@ -5,7 +5,9 @@ import pytest
 
 from kodosumi_prefect.settings import Settings
 from kodosumi_prefect.spooler.reader import Reader
+from kodosumi_prefect.spooler.retention import Retention
 from tests.panel.panel_runs import Stand
+from tests.spooler.recording import execute
 
 
 @pytest.fixture
@@ -118,3 +120,15 @@ def test_what_no_longer_matches_the_query_leaves_the_list(panel: Stand) -> None:
     assert (found["update"], found["delete"]) == ([], [run.fid])
     found = panel.json(f"/timeline/changes?since={since}&q=finished")
     assert [item["fid"] for item in found["update"]] == [run.fid]
+
+
+def test_what_retention_deleted_is_among_the_deletes(fresh_panel: Stand) -> None:
+    run = fresh_panel.run().begin().finish()
+    execute(fresh_panel.database, "UPDATE kodosumi.execution SET ended_at = '2020-01-01'")
+    since = fresh_panel.json("/timeline/changes")["timestamp"]
+    with Retention(fresh_panel.database, "kodosumi") as retention:
+        assert [part.executions for part in retention.executions(30)] == [1]
+    found = fresh_panel.json("/timeline/changes", params={"since": since})
+    assert (found["update"], found["delete"]) == ([], [run.fid])
+    following = fresh_panel.json("/timeline/changes", params={"since": found["timestamp"]})
+    assert following["delete"] == []

@@ -12,6 +12,7 @@ from fastapi import APIRouter, HTTPException
 from fastapi.responses import JSONResponse, Response
 
 from kodosumi_prefect.panel.jinja import package_version
+from kodosumi_prefect.panel.metrics import OBSERVER_SILENT, observers_of
 from kodosumi_prefect.panel.prefect_api import api_url
 from kodosumi_prefect.panel.state import Panel, State
 from kodosumi_prefect.settings import read_address
@@ -42,8 +43,11 @@ async def readyz(panel: Panel) -> dict[str, str]:
 @router.get("/health", summary="Everything around the panel")
 async def health(panel: Panel) -> Response:
     """503 while Postgres, or the Prefect API that is configured, does not answer."""
-    postgres, prefect, ray = await asyncio.gather(
-        _bounded(_postgres(panel)), _bounded(_prefect(panel)), _bounded(_ray(panel))
+    postgres, prefect, ray, observer = await asyncio.gather(
+        _bounded(_postgres(panel)),
+        _bounded(_prefect(panel)),
+        _bounded(_ray(panel)),
+        _bounded(_observer(panel)),
     )
     needed = {"postgres": postgres, "prefect": prefect}
     down = [name for name, part in needed.items() if part["status"] == "down"]
@@ -55,6 +59,7 @@ async def health(panel: Panel) -> Response:
         "spooler": _spooler(panel),
         "prefect": prefect,
         "ray": ray,
+        "observer": observer,
     }
     return JSONResponse(body, 503 if down else 200)
 
@@ -73,6 +78,22 @@ async def _bounded(check: Awaitable[Found]) -> Found:
 async def _postgres(panel: State) -> Found:
     row = (await panel.reader.rows("server"))[0]
     return {"status": "ok", "version": row["version"], "schema": panel.reader.queries.schema}
+
+
+async def _observer(panel: State) -> Found:
+    """Who leads; without an observer runs go on, but crashes and deletions are not recorded."""
+    observers = observers_of(await panel.reader.rows("services"))
+    leading = [row for row in observers if row["info"].get("leader")]
+    if not leading:
+        hint = f"no observer was seen to lead for {OBSERVER_SILENT:g} s; "
+        hint += "start `kodosumi-prefect observer` or `up`"
+        return {"status": "not seen", "detail": hint, "standing_by": len(observers)}
+    return {
+        "status": "ok",
+        "leader": leading[0]["name"],
+        "lag": leading[0]["info"].get("lag"),
+        "standing_by": len(observers) - len(leading),
+    }
 
 
 def _spooler(panel: State) -> Found:

@@ -16,6 +16,7 @@ from kodosumi_prefect.panel.executions import (
     title,
 )
 from kodosumi_prefect.panel.jinja import page
+from kodosumi_prefect.panel.prefect_api import links
 from kodosumi_prefect.panel.render import render
 from kodosumi_prefect.panel.state import MAX_CURSOR, Cursor, Execution, Panel
 from kodosumi_prefect.panel.streams import MAIN, STDIO, STREAM, EventStream, View
@@ -57,9 +58,12 @@ class Json(Response):
 
 
 @router.get("/status/{fid}", summary="Status and result of an execution")
-async def status(execution: Execution) -> dict[str, Any]:
-    """`final` is the stored envelope as a JSON string, in a failed run the error's message."""
-    return status_of(execution)
+async def status(panel: Panel, execution: Execution) -> dict[str, Any]:
+    """`final` is the stored envelope as a JSON string, in a failed run the error's message.
+
+    `links` lead to `flow_run`, `deployment` and `work_pool` in Prefect, null where there is none.
+    """
+    return status_of(execution) | {"links": links(panel.settings, execution)}
 
 
 @router.get("/stream/{fid}", response_class=EventStream, summary="All events, live")

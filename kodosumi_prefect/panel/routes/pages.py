@@ -12,7 +12,7 @@ from markupsafe import Markup
 from kodosumi_prefect.events import MAIN_KINDS, STDIO_KINDS, TERMINAL, Kind, Status, clean
 from kodosumi_prefect.panel.executions import Row, final_envelope, runtime, title
 from kodosumi_prefect.panel.jinja import page
-from kodosumi_prefect.panel.prefect_api import flow_run_url
+from kodosumi_prefect.panel.prefect_api import links
 from kodosumi_prefect.panel.render import render
 from kodosumi_prefect.panel.routes.timeline import Words
 from kodosumi_prefect.panel.state import MAX_CURSOR, Execution, Panel, State
@@ -143,7 +143,7 @@ def _head(panel: State, row: Row) -> dict[str, Any]:
         "result": Markup(render(Kind.FINAL, envelope)) if envelope else None,
         "inputs": Markup(render(Kind.INPUTS, row["inputs"])) if row["inputs"] else None,
         "attempt": row["attempt"],
-        "prefect_url": flow_run_url(panel.settings, row["fid"]),
+        "links": links(panel.settings, row),
         "details": {
             label: row[column]
             for label, column in (
@@ -156,6 +156,7 @@ def _head(panel: State, row: Row) -> dict[str, Any]:
                 ("Organization", "organization"),
                 ("Version", "version"),
                 ("Deployment", "deployment_id"),
+                ("Work pool", "work_pool"),
             )
             if row[column]
         },

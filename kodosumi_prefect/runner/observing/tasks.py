@@ -46,6 +46,7 @@ class TaskRuns:
         """Try those that wait once more, and give up the ones that waited long enough."""
         if self._waiting:
             waiting, self._waiting = self._waiting, []
+            waiting.sort(key=lambda item: item[1].state.timestamp)
             now = time.monotonic()
             self._waiting += await self._record([item for item in waiting if item[0] > now])
 
