@@ -184,7 +184,7 @@ def test_partitions_go_when_all_of_their_executions_did(past: Past, settings: Se
     # The newest execution's partition and the one before stay: new executions may come there.
     assert "dropped 2 empty partitions" in cleaned(settings, retention_days=30)
     assert partitions(past) == {"event_1", "event_3", "event_4", "event_5"}
-    assert len(stored(past.url, young)) == 6
+    assert len(stored(past.url, young)) == 8
     past.run(None, "next")
 
 

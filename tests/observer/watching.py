@@ -11,8 +11,9 @@ from contextlib import contextmanager
 from typing import Any
 from uuid import uuid4
 
+import httpx
 import psycopg
-from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 from psycopg.rows import dict_row
 
 from kodosumi_prefect.cancelling import cancel_all
@@ -69,8 +70,34 @@ class Watch(Place):
         )
 
 
+def api(watch: Watch, path: str, **body: Any) -> Any:
+    """What Prefect answers to a POST; its SQLite is locked at times."""
+
+    def answered() -> httpx.Response | None:
+        answer = httpx.post(f"{watch.api_url}{path}", json=body, timeout=30)
+        return answer if answer.status_code != 503 else None
+
+    return wait_for(answered, 30, path).raise_for_status().json()
+
+
+def enter(watch: Watch, fid: str, kind: str, **state: str) -> None:
+    """A flow run enters a state, as whoever runs it would say."""
+    body = {"type": kind, **state}
+    answer = api(watch, f"/flow_runs/{fid}/set_state", state=body, force=True)
+    assert answer["status"] == "ACCEPT", answer
+
+
+def made_run(watch: Watch, **fields: Any) -> str:
+    """A flow run that nobody executes."""
+    made = api(watch, "/flows/", name="made-by-hand")
+    run = api(watch, "/flow_runs/", flow_id=made["id"], **fields)
+    return str(run["id"])
+
+
 @contextmanager
-def observing(watch: Watch, api_url: str | None = None, **changed: Any) -> Iterator[None]:
+def observing(
+    watch: Watch, api_url: str | None = None, auth_string: str | None = None, **changed: Any
+) -> Iterator[None]:
     """An observer in a thread, which has taken the lead and ends with the block."""
     settings = watch.settings.model_copy(update={"observe_tags": [watch.tag], **changed})
     started: list[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = []
@@ -85,7 +112,9 @@ def observing(watch: Watch, api_url: str | None = None, **changed: Any) -> Itera
     def body() -> None:
         with (
             use_settings(settings),
-            temporary_settings({PREFECT_API_URL: api_url or watch.api_url}),
+            temporary_settings(
+                {PREFECT_API_URL: api_url or watch.api_url, PREFECT_API_AUTH_STRING: auth_string}
+            ),
         ):
             asyncio.run(work())
 
