@@ -22,6 +22,7 @@ from kodosumi_prefect.settings import PREFIX, Settings, use_settings
 from tests.services import SAMPLES, Place, Recorded
 from tests.waiting import wait_for
 
+COMMAND = [sys.executable, "-m", "kodosumi_prefect.cli", "observer"]
 STOPS_WITHIN = 10.0  # seconds
 
 
@@ -33,7 +34,8 @@ class Watch(Place):
         self.tag = f"watched-{uuid4().hex[:8]}"
 
     def environment(self, **more: str) -> dict[str, str]:
-        return super().environment(**{f"{PREFIX}DATABASE_URL": self.database, **more})
+        ours = {f"{PREFIX}DATABASE_URL": self.database, "PYTHONPATH": str(SAMPLES.parents[1])}
+        return super().environment(**ours, **more)
 
     def plain(self, lines: int = 3, fails: bool = False, seconds: float = 0.0, **more: str) -> str:
         """Run the plain flow in a process of its own to its end; its flow run's id."""
@@ -134,8 +136,8 @@ def observing(
 def commanded(watch: Watch, **environment: str) -> Iterator["subprocess.Popen[str]"]:
     """`kodosumi-prefect observer`, which has said that it is ready."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "kodosumi_prefect.cli", "observer"],
-        env=watch.environment(**environment) | {"PYTHONPATH": str(SAMPLES.parents[1])},
+        COMMAND,
+        env=watch.environment(**environment),
         cwd=watch.settings.data_dir,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

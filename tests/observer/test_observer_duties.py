@@ -1,0 +1,140 @@
+"""What the leader does beside following events: crashes, retention, what is deleted."""
+
+import os
+import platform
+import time
+
+import httpx
+import pytest
+
+from kodosumi_prefect.runner.observing import reconciler
+from kodosumi_prefect.runner.observing.dead import cause
+from tests.observer.watching import Watch, api, made_run, observing
+from tests.panel.panel_runs import Run
+from tests.spooler.recording import execute
+from tests.waiting import wait_for
+
+ELSEWHERE = {"process": {"host": "another-machine", "pid": 42, "started": 1.0}}
+
+
+@pytest.fixture(autouse=True)
+def soon_calm(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No process of these tests needs 10 seconds to send its first heartbeat."""
+    monkeypatch.setattr(reconciler, "CALM", 0.5)
+
+
+def executed(watch: Watch, silent: float, pool: str | None = None) -> str:
+    """A run that Prefect calls running and whose process fell silent some seconds ago."""
+    if pool is None:
+        fid = made_run(watch, state={"type": "RUNNING"})
+    else:
+        api(watch, "/work_pools/", name=pool, type="kodosumi-ray")
+        flow = api(watch, "/flows/", name=f"deployed-{pool}")
+        deployed = api(watch, "/deployments/", name="x", flow_id=flow["id"], work_pool_name=pool)
+        path = f"/deployments/{deployed['id']}/create_flow_run"
+        fid = api(watch, path, state={"type": "RUNNING"})["id"]
+    run = Run(watch.database, **ELSEWHERE)
+    run.fid = fid
+    run.begin().lines("the last words").close()
+    execute(
+        watch.database,
+        f"UPDATE kodosumi.execution SET heartbeat_at = now() - interval '{silent} s'"
+        f" WHERE fid = '{fid}'",
+    )
+    return fid
+
+
+def prefect_state(watch: Watch, fid: str) -> str:
+    run = httpx.get(f"{watch.api_url}/flow_runs/{fid}").raise_for_status().json()
+    return str(run["state"]["type"])
+
+
+def test_a_run_whose_runner_lapsed_is_reported_crashed(watch: Watch) -> None:
+    fid = executed(watch, 60)
+    lives = executed(watch, 60)
+    execute(
+        watch.database,
+        "INSERT INTO kodosumi.runner (fid, attempt, state, actor_name, node, pid, worker,"
+        f" lease_until) VALUES ('{fid}', 1, 'running', 'runner-1', 'n1', 7, 'w1',"
+        f" now() - interval '40 s'), ('{lives}', 1, 'running', 'runner-2', 'n1', 8, 'w1',"
+        " now() + interval '1 hour')",
+    )
+    with observing(watch):
+        found = watch.until_ended(fid)
+    assert prefect_state(watch, fid) == "CRASHED"
+    assert "Runner runner-1 on node n1 (pid 7) ended without saying so" in found.row["error"]
+    assert "its last sign of life came 6" in found.row["error"]
+    assert "worker w1 has not answered for it for 4" in found.row["error"]
+    assert prefect_state(watch, lives) == "RUNNING"
+    assert watch.recorded(lives).row["status"] == "running"
+
+
+def test_a_run_of_our_pools_without_a_runner_is_reported_crashed(watch: Watch) -> None:
+    fid = executed(watch, 60, pool=watch.tag)
+    elsewhere = executed(watch, 60)
+    with observing(watch):
+        found = watch.until_ended(fid)
+        assert prefect_state(watch, elsewhere) == "RUNNING"
+    assert "no Runner executes the run" in found.row["error"]
+    assert prefect_state(watch, fid) == "CRASHED"
+
+
+def test_a_silent_process_whose_run_ended_has_its_stream_ended(watch: Watch) -> None:
+    fid = executed(watch, 60)
+    api(watch, f"/flow_runs/{fid}/set_state", state={"type": "COMPLETED"}, force=True)
+    with observing(watch):
+        found = watch.until_ended(fid)
+    assert found.row["status"] == "finished"
+
+
+def test_a_process_that_lives_ends_its_stream_itself(watch: Watch) -> None:
+    fid = executed(watch, -8)  # its next heartbeat will be missed in 8 seconds and the timeout
+    with observing(watch, heartbeat_timeout=1.0):
+        api(watch, f"/flow_runs/{fid}/set_state", state={"type": "COMPLETED"}, force=True)
+        ended = time.monotonic()
+        assert watch.until_ended(fid).row["status"] == "finished"
+        assert time.monotonic() - ended > 2.5  # its own last words had time to come
+        assert watch.recorded(fid).row["heartbeat_at"].timestamp() < time.time() - 0.9
+
+
+def test_the_cause_of_a_silence_is_only_told_where_it_is_known() -> None:
+    here = {"host": platform.node(), "pid": os.getpid()}
+    unknown = dict.fromkeys(("lapsed", "silent", "actor_name", "node", "pid", "worker"))
+    row = {**unknown, "has_runner": False, "process": here}
+    ours = frozenset({"ours"})
+    assert cause(row, "ours", ours) is None  # this process lives
+    gone = os.fork() or os._exit(0)
+    os.waitpid(gone, 0)
+    assert cause(row | {"process": here | {"pid": gone}}, None, ours) == (
+        f"Process {gone} on {platform.node()} ended without saying so."
+    )
+    away = row | {"process": {"host": "far", "pid": 1}}
+    assert cause(away, "another", ours) is None
+    assert cause(away, "ours", ours) is not None
+    assert cause(away | {"has_runner": True}, "ours", ours) is None
+    assert cause(away | {"has_runner": True, "lapsed": -1.0}, "ours", ours) is None
+    assert cause(away | {"has_runner": True, "lapsed": 1.0}, "ours", ours) is not None
+
+
+def test_the_leader_deletes_what_is_old(watch: Watch) -> None:
+    old, young = Run(watch.database), Run(watch.database)
+    for run in (old, young):
+        run.begin().finish().close()
+    execute(
+        watch.database,
+        f"UPDATE kodosumi.execution SET ended_at = '2020-01-01' WHERE fid = '{old.fid}'",
+    )
+    with observing(watch, retention_days=30):
+        wait_for(lambda: not watch.known(old.fid), 20, "the old one to go")
+    assert watch.known(young.fid)
+
+
+def test_a_run_deleted_in_prefect_ends_its_stream(watch: Watch) -> None:
+    with observing(watch):
+        fid = made_run(watch, tags=[watch.tag], state={"type": "RUNNING"})
+        wait_for(lambda: watch.known(fid) and watch.recorded(fid).row["inputs"], 30, "the row")
+        httpx.delete(f"{watch.api_url}/flow_runs/{fid}").raise_for_status()
+    # It says nothing in the events that Prefect streams of runs; the next leader asks at once.
+    with observing(watch):
+        found = watch.until_ended(fid)
+    assert "deleted from Prefect" in found.row["error"]
