@@ -165,8 +165,8 @@ class Settings(PrefectBaseSettings):
         description=(
             "Work pools whose flow runs become executions even if their code never heard of us: "
             "their states, logs and task runs are recorded from outside. Names separated by "
-            'commas or a JSON list, `*` for any pool, "" for none. Unset, the pools of type '
-            "kodosumi-ray."
+            'commas or a JSON list, `*` for all runs, in a pool or not, "" for none. Unset, the '
+            "pools of type kodosumi-ray."
         ),
     )
     observe_tags: Names | None = Field(

@@ -9,7 +9,8 @@ SELECT fid::text, id FROM {schema}.execution WHERE fid = ANY(%(fids)s::uuid[]) O
 -- name: lock_execution
 -- Lock an execution and read what the next event depends on; the lock makes seq gap-free.
 SELECT e.id, e.last_seq, e.status, extract(epoch FROM e.state_ts)::float8 AS state_ts, e.attempt,
-    e.ended_seq, coalesce(w.last_batch, 0) AS last_batch, e.inputs IS NOT NULL AS has_inputs
+    e.ended_seq, coalesce(w.last_batch, 0) AS last_batch,
+    e.ended_seq IS NULL AND (e.final_attempt >= e.attempt OR e.error IS NOT NULL) IS TRUE AS closing
 FROM {schema}.execution e
 LEFT JOIN {schema}.writer w ON w.execution_id = e.id AND w.writer_id = %(writer)s
 WHERE e.fid = %(fid)s
@@ -182,7 +183,8 @@ ORDER BY e.id LIMIT %(limit)s;
 SELECT e.id, e.fid::text, e.status, e.state_type,
     extract(epoch FROM e.state_ts)::float8 AS state_ts, e.attempt, e.process,
     e.inputs IS NOT NULL AS opened, e.error IS NOT NULL AS has_error,
-    e.heartbeat_at IS NULL OR e.heartbeat_at < now() - make_interval(secs => %(timeout)s) AS stale
+    e.heartbeat_at IS NULL OR e.heartbeat_at < now() - make_interval(secs => %(timeout)s) AS stale,
+    e.ended_seq IS NULL AND (e.final_attempt >= e.attempt OR e.error IS NOT NULL) IS TRUE AS closing
 FROM {schema}.execution e WHERE e.fid = ANY(%(fids)s::uuid[]);
 
 -- name: begun
@@ -221,6 +223,10 @@ ORDER BY changed;
 -- name: forget_deleted
 -- What was deleted so long ago that nobody who follows changes asks for it any more.
 DELETE FROM {schema}.deleted WHERE deleted_at < now() - make_interval(secs => %(age)s);
+
+-- name: forget_services
+-- Services that ended without a word so long ago that nobody is told of them any more.
+DELETE FROM {schema}.service WHERE seen_at < now() - interval '1 day';
 
 -- name: empty_partitions
 -- Partitions of events that nothing is in and nothing can come into.

@@ -97,8 +97,9 @@ class Retention:
                 yield str(row.name)
 
     def forget(self) -> None:
-        """Forget the names of what was deleted more than 7 days ago."""
+        """Forget what was deleted more than 7 days ago, and services silent for a day."""
         if not self._dry_run:
+            self._connection.execute(self._queries["forget_services"])
             self._connection.execute(self._queries["forget_deleted"], {"age": KEPT_DELETED})
 
     def _all(self, days: float) -> Iterator[int]:

@@ -8,7 +8,7 @@ import orjson
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from kodosumi_prefect.events import Event, Kind, Status, clean
+from kodosumi_prefect.events import ASIDE, Event, Kind, Status, clean
 from kodosumi_prefect.spooler.batch import DEDUPE, KIND, PROTOCOL, Batch, Fields, Header
 from kodosumi_prefect.spooler.projection import PROJECTED, Projection
 from kodosumi_prefect.spooler.rows import LATEST_TS, escape, line
@@ -190,7 +190,7 @@ class Spooler:
             created = made is not None
             row = cursor.execute(self._queries["lock_execution"], names).fetchone()
             assert row is not None
-        execution, last_seq, status, state_ts, attempt, ended_seq, last_batch, _ = row
+        execution, last_seq, status, state_ts, attempt, ended_seq, last_batch, closing = row
         run = [batch for batch in run if batch.number > last_batch]
         if not run:
             return
@@ -201,7 +201,7 @@ class Spooler:
             cursor.execute(self._queries["ensure_partitions"], {"id": execution})
         if created or any(event[KIND] == Kind.META for event in batch.events):
             self._describe(cursor, execution, batch)
-        events = self._new_ones(cursor, execution, batch.events)
+        events = self._new_ones(cursor, execution, batch.events, closing)
         projection = Projection(status, state_ts, attempt, ended_seq)
         rows = _numbered(events, last_seq, projection)
         if one_by_one:
@@ -239,8 +239,10 @@ class Spooler:
             )
 
     def _new_ones(
-        self, cursor: psycopg.Cursor[Any], execution: int, events: list[Fields]
+        self, cursor: psycopg.Cursor[Any], execution: int, events: list[Fields], closing: bool
     ) -> list[Fields]:
+        if closing:  # a result or an error was told, and the end comes next
+            events = [e for e in events if not (e[DEDUPE] or "").startswith(ASIDE)]
         keys = [event[DEDUPE] for event in events if event[DEDUPE] is not None]
         if not keys:
             return events

@@ -455,3 +455,23 @@ def test_a_batch_reads_back_from_a_spill_file_as_it_was_but_for_surrogates() -> 
     mended = state._replace(message="it � broke")
     assert copy.events[0] == event._replace(state=mended)
     assert copy._replace(events=[]) == original._replace(events=[])
+
+
+def test_nothing_comes_between_a_result_and_the_end_but_what_the_run_says(database: str) -> None:
+    fid = fresh()
+    aside = said("task x: Completed", Kind.DEBUG, dedupe="task:1", attempt=1)
+    spooler = Spooler(database, "kodosumi")
+    running = entered("running", "Running", time.time())
+    result = said('{"int": 1}', Kind.FINAL, attempt=1)
+    spooler.append([batch(fid, running, said("a"), result)])
+    observer = fresh()
+    spooler.append([batch(fid, aside, writer=observer, number=1)])
+    spooler.append([batch(fid, said("last words"))])
+    spooler.append([batch(fid, entered("finished", "Completed", time.time()))])
+    spooler.append([batch(fid, aside, writer=observer, number=2)])
+    spooler.append([batch(fid, aside, writer=observer, number=3)])
+    spooler.close()
+    events = stored(database, fid)
+    assert [e["kind"] for e in events] == ["status", "stdout", "final", "stdout", "status", "debug"]
+    assert events[-1]["source"] == {"late": True}
+    assert row(database, fid)["status"] == "finished"

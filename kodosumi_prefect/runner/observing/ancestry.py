@@ -41,6 +41,10 @@ class Ancestry:
         for flow_run in self._below.pop(root, ()):
             self._names.pop(flow_run, None)
 
+    def learn_root(self, flow_run: str) -> None:
+        """Remember that a flow run is no subflow."""
+        self._remember(flow_run, flow_run)
+
     async def root(self, flow_run: str) -> str | None:
         """The root that a flow run belongs to, itself if it is one; None if Prefect lost it."""
         way: list[FlowRun] = []

@@ -36,8 +36,10 @@ class Handling:
     async def _handled(self, batch: list[Event]) -> bool:
         try:
             changes = [change for event in batch if (change := change_of(event)) is not None]
-            await self._runs.take([c for c in changes if isinstance(c, RunChange)])
+            runs = [change for change in changes if isinstance(change, RunChange)]
+            await self._runs.take(runs)
             if self._tasks is not None:
+                self._tasks.meet(change.id for change in runs if change.parent is None)
                 await self._tasks.take([c for c in changes if isinstance(c, TaskChange)])
         except OUTAGES as exc:
             self._trouble.met(exc)

@@ -7,7 +7,7 @@ from uuid import UUID, uuid5
 import orjson
 from prefect.client.schemas.objects import FlowRun, StateType
 
-from kodosumi_prefect.events import Event, Kind, State, Status, clean
+from kodosumi_prefect.events import ASIDE, Event, Kind, State, Status, clean
 from kodosumi_prefect.runner.execution import Meta, header_of, opening
 from kodosumi_prefect.runner.observing.changes import RunChange, TaskChange
 from kodosumi_prefect.runner.states import reason, recorded, status_of
@@ -71,7 +71,7 @@ class Recorder:
             clean(f"task {change.name}: {said}"),
             attempt,
             orjson.dumps(source).decode(),
-            dedupe=f"task:{state.id}",
+            dedupe=f"{ASIDE}{state.id}",
             state=state,
         )
         self._client.emit(fid, event)

@@ -61,16 +61,16 @@ class Subscription:
         """Receive events until cancelled."""
         delay = RETRY_FIRST
         while True:
-            began = time.monotonic()
+            worked = False
             try:
                 await self._receive()
                 reason: Exception = ConnectionError("Prefect closed the event stream")
             except Exception as exc:  # Prefect raises a bare Exception if it is not let in
                 reason = exc
             finally:
-                self.healthy = False
-            if time.monotonic() - began > RETRY_MOST:
-                delay = RETRY_FIRST  # it had worked; a proxy that closes idle sockets is no trouble
+                worked, self.healthy = self.healthy, False
+            if worked:
+                delay = RETRY_FIRST  # a proxy that closes idle sockets is no trouble
             else:
                 self._trouble.met(reason)
             await asyncio.sleep(delay)

@@ -1,7 +1,8 @@
 """Task runs that start and end, as events of their root's stream."""
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
+from typing import NamedTuple
 
 from prefect.client.schemas.objects import StateType
 from prefect.exceptions import ObjectNotFound
@@ -14,7 +15,20 @@ from kodosumi_prefect.runner.observing.recorder import Recorder, Row
 from kodosumi_prefect.runner.states import status_of
 
 PATIENCE = 6.0  # seconds for which a task run waits for its execution's row
+REST = 2.0  # seconds after which it is looked whether one came between a result and the end
+CLOSING = 180.0  # seconds for which an end is waited for
 WAITING = 20_000  # task runs that wait at once
+
+
+class _Told(NamedTuple):
+    """A task run's state as it was told; ``at`` is a time of the monotonic clock."""
+
+    at: float
+    root: str
+    change: TaskChange
+    attempt: int
+    subflow: tuple[str, str] | None
+
 
 Known = Callable[[list[str]], Awaitable[dict[str, Row]]]
 
@@ -32,6 +46,12 @@ class TaskRuns:
         self._ancestry = ancestry
         self._known = known
         self._waiting: list[tuple[float, TaskChange]] = []
+        self._told: list[_Told] = []
+
+    def meet(self, roots: Iterable[str]) -> None:
+        """Remember flow runs that are no subflows, so that Prefect need not be asked."""
+        for root in roots:
+            self._ancestry.learn_root(root)
 
     async def take(self, changes: list[TaskChange]) -> None:
         """Record what begins and ends a task run; what has no row yet waits for a while."""
@@ -43,7 +63,12 @@ class TaskRuns:
         del self._waiting[WAITING:]
 
     async def again(self) -> None:
-        """Try those that wait once more, and give up the ones that waited long enough."""
+        """Try those that wait once more, and give up the ones that waited long enough.
+
+        What was told while an execution was about to end was not stored; it is told again behind
+        the end. What was stored has a key, so telling it again is harmless.
+        """
+        await self._tell_behind_ends()
         if self._waiting:
             waiting, self._waiting = self._waiting, []
             waiting.sort(key=lambda item: item[1].state.timestamp)
@@ -70,8 +95,29 @@ class TaskRuns:
                 left.append((until, change))
                 continue
             subflow = (run, self._ancestry.name(run)) if run != root else None
-            self._recorder.task(root, change, max(row["attempt"], 1), subflow)
+            told = _Told(time.monotonic(), root, change, max(row["attempt"], 1), subflow)
+            self._tell(told)
+            self._told.append(told)
         return left
+
+    def _tell(self, told: "_Told") -> None:
+        self._recorder.task(told.root, told.change, told.attempt, told.subflow)
+
+    async def _tell_behind_ends(self) -> None:
+        now = time.monotonic()
+        due = [told for told in self._told if told.at < now - REST]
+        if not due:
+            return
+        rows = await self._known(list({told.root for told in due}))
+        kept = []
+        for told in due:
+            row = rows.get(told.root)
+            if row is not None and row["closing"]:
+                kept += [told] if told.at > now - CLOSING else []
+            elif row is not None and row["status"] in TERMINAL:
+                self._tell(told)
+        gone = {id(told) for told in due}
+        self._told = kept + [told for told in self._told if id(told) not in gone]
 
     async def _flow_run(self, change: TaskChange) -> str | None:
         if change.flow_run is not None:
