@@ -131,9 +131,8 @@ class Pool:
                     return bundle
                 if self._closed and not self._waiting:
                     return None
-                woken = self._changed.wait(IDLE / 2)
-            if not woken:
-                spooler.close_if_idle(IDLE)
+                self._changed.wait(IDLE / 2)
+            spooler.close_if_idle(IDLE)
 
     def _bundle(self) -> list[_Delivery]:
         """Take the oldest deliveries that no other thread is in the way of."""

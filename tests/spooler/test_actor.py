@@ -2,14 +2,21 @@
 
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import psycopg
 import pytest
+from psycopg.conninfo import make_conninfo
+from pydantic import SecretStr
 
+from kodosumi_prefect.cli.doctor.finding import Verdict
+from kodosumi_prefect.cli.doctor.ray_cluster import check_ray
 from kodosumi_prefect.events import Kind
-from kodosumi_prefect.settings import Settings
+from kodosumi_prefect.runner.ray_client import ray_client_environment
+from kodosumi_prefect.settings import PREFIX, VERSION, Settings, read_address
 from kodosumi_prefect.spooler import actor as actor_module
 from kodosumi_prefect.spooler.actor import NAME, ask, ensure_spooler, find
 from kodosumi_prefect.spooler.actor_transport import ActorTransport
@@ -121,6 +128,33 @@ def test_it_is_made_once_and_named_after_the_database(
     first = about(instance)
     assert ensured() == address._replace(made=False)
     assert about(instance)["pid"] == first["pid"]
+
+
+@pytest.mark.parametrize("address", ["address", "client_address"], ids=["direct", "ray://"])
+def test_a_command_makes_it_and_the_doctor_finds_it(
+    ensured: Callable[..., Any], ray_place: Place, database: str, address: str
+) -> None:
+    recorded = read_address(ray_place.settings, "ray")
+    assert recorded is not None
+    environment = ray_place.environment(
+        **{
+            f"{PREFIX}DATABASE_URL": database,
+            f"{PREFIX}RAY_ADDRESS": recorded[address],
+            **ray_client_environment(ray_place.settings),
+        }
+    )
+    command = [sys.executable, "-m", "kodosumi_prefect.cli", "spool", "start"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert "started" in done.stdout
+    assert not ensured(at(ray_place.settings, database)).made
+    _, told = check_ray(at(ray_place.settings, database))
+    assert (told.check, told.verdict) == ("spooler", Verdict.OK)
+    assert f"version {VERSION}, protocol {PROTOCOL}" in told.text
+
+
+def at(settings: Settings, url: str) -> Settings:
+    return settings.model_copy(update={"database_url": SecretStr(url)})
 
 
 def test_what_two_writers_send_is_stored_once_and_in_order(
@@ -269,9 +303,7 @@ def test_a_database_that_is_away_is_told_and_bridged(
     database: str,
     line: Line,
 ) -> None:
-    from pydantic import SecretStr
-
-    over_line = site_here.model_copy(update={"database_url": SecretStr(line.url)})
+    over_line = at(site_here, line.url)
     instance, fid = ensured(over_line).instance, fresh()
     emitter, transport = emitters(instance), to(instance)
     got(emitter.emit.remote(fid, ["0"]))
@@ -328,13 +360,10 @@ def test_without_a_spooler_a_process_writes_itself_and_goes_over_later(
 def test_a_spooler_with_another_url_is_replaced(
     ensured: Callable[..., Any], site_here: Settings, database: str
 ) -> None:
-    from psycopg.conninfo import make_conninfo
-    from pydantic import SecretStr
-
     first = ensured()
     pid = about(first.instance)["pid"]
     changed = make_conninfo(database, keepalives_idle="7")
-    moved = site_here.model_copy(update={"database_url": SecretStr(changed)})
+    moved = at(site_here, changed)
     second = ensured(moved)
     assert second.made
     assert about(second.instance)["pid"] != pid
