@@ -9,7 +9,7 @@ from importlib.machinery import PathFinder
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from uuid import UUID, uuid4
 
 from prefect.client.schemas.objects import RunInput, State
@@ -24,10 +24,10 @@ from prefect.utilities.collections import visit_collection
 from prefect.utilities.engine import collect_task_run_inputs_sync
 
 from kodosumi_prefect.runner import capture
-from kodosumi_prefect.runner.ray_calls import in_worker
 from kodosumi_prefect.runner.ray_connection import NoRayError, connect
 from kodosumi_prefect.settings import Settings, get_settings, reset_settings
 from kodosumi_prefect.spooler.client import get_client
+from kodosumi_prefect.spooler.route import in_ray_worker, learn_instance
 from kodosumi_prefect.tracer import Scope, entered, entered_scope, known_scope, learn_scope
 
 if TYPE_CHECKING:
@@ -158,7 +158,13 @@ class RayTaskRunner(TaskRunner["RayFuture"]):
                 wait_for=wait_for,
                 dependencies=dependencies,
                 # An argument and not the environment: it holds secrets, which Ray would show.
-                carried=(settings.carried(), entered_scope(), scope, flow_run),
+                carried=_Carried(
+                    settings.carried(),
+                    get_client(settings).instance(),
+                    entered_scope(),
+                    scope,
+                    flow_run,
+                ),
             )
         )
         future = RayFuture(task_run_id, ref)
@@ -305,7 +311,7 @@ def _is_found_by_workers(module: ModuleType) -> bool:
     They are those of the process that connected to Ray, so from inside a Ray worker, where a
     Runner is, nothing is said about them.
     """
-    if in_worker():
+    if in_ray_worker():
         return False
     top = module.__name__.partition(".")[0]
     script = str(Path(sys.argv[0]).resolve().parent) if sys.argv else ""
@@ -325,6 +331,24 @@ def _with_refs(value: Any, upstream: list[Any] | None = None) -> tuple[Any, list
     return visit_collection(value, visit_fn=exchange, return_data=True), upstream
 
 
+class _Carried(NamedTuple):
+    """What a task in a Ray worker is told of the process that submitted it.
+
+    Attributes:
+        settings: as ``Settings.carried`` gives them.
+        instance: the id of the database, if it is known.
+        above: the scope that the surrounding code entered.
+        scope: the scope of the code that submitted it.
+        flow_run: its flow run and run count.
+    """
+
+    settings: dict[str, Any]
+    instance: str | None
+    above: Scope | None
+    scope: Scope | None
+    flow_run: tuple[UUID, int] | None
+
+
 def _remote() -> Any:
     """The function that runs a task in a worker, as Ray knows it."""
     import ray
@@ -341,7 +365,7 @@ def _run_task(
     parameters: dict[str, Any],
     wait_for: Any,
     dependencies: Any,
-    carried: tuple[dict[str, Any], Scope | None, Scope | None, tuple[UUID, int] | None],
+    carried: _Carried,
 ) -> State[Any]:
     """Run a Prefect task in a Ray worker. ``_upstream`` makes Ray wait for what it depends on."""
     import ray
@@ -349,9 +373,10 @@ def _run_task(
     def resolve(item: Any) -> Any:
         return ray.get(item) if isinstance(item, ray.ObjectRef) else item
 
-    values, above, scope, flow_run = carried
+    values, instance, above, scope, flow_run = carried
     # A Ray worker serves one job, so these are the process's settings from now on.
     reset_settings(Settings.model_validate(values))
+    learn_instance(instance)
     arguments: dict[str, Any] = {
         "task": task,
         "task_run_id": task_run_id,

@@ -13,6 +13,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from kodosumi_prefect.events import Status
+from kodosumi_prefect.panel import spoolers
 from kodosumi_prefect.panel.jinja import package_version
 from kodosumi_prefect.spooler.feed import Feed
 from kodosumi_prefect.spooler.reader import Reader
@@ -41,6 +42,7 @@ class Metrics(Collector):
         self._counted = float("-inf")
         self._counting: asyncio.Task[None] | None = None
         self._database_up = False
+        self._spoolers: list[spoolers.Service] = []
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
         ProcessCollector(registry=self._registry)
@@ -77,6 +79,8 @@ class Metrics(Collector):
             self._feed.connected and not self._feed.polling,
         )
         yield _gauge("kodosumi_sse_clients", "Open event streams.", len(self._streams))
+        if self._database_up:
+            yield from spoolers.metrics(self._spoolers)
         yield from self._executions()
 
     def _executions(self) -> Iterator[Metric]:
@@ -102,7 +106,7 @@ class Metrics(Collector):
 
     async def _probe(self) -> bool:
         try:
-            await self._reader.rows("server")
+            self._spoolers = await spoolers.spoolers(self._reader)
         except psycopg.Error:
             return False
         return True

@@ -31,6 +31,7 @@ from kodosumi_prefect.runner.interruption import Interruption
 from kodosumi_prefect.runner.order import Order, Outcome
 from kodosumi_prefect.settings import PREFIX, Settings, get_settings, reset_settings
 from kodosumi_prefect.spooler.client import get_client as get_spool_client
+from kodosumi_prefect.spooler.route import learn_instance
 
 DRAIN_TIMEOUT = 5.0  # seconds for Prefect's own logs and events to be sent
 
@@ -68,6 +69,7 @@ def _place(order: Order) -> Iterator[None]:
         if name.startswith(PREFIX)
     }
     reset_settings(Settings.model_validate(order.carried | given))
+    learn_instance(order.instance)
     setup_logging()
     before = Path.cwd()
     folder = tempfile.mkdtemp(prefix="kodosumi-run-")

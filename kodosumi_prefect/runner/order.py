@@ -10,11 +10,13 @@ class Order(NamedTuple):
         flow_run_id: a flow run of a deployment, pending in Prefect.
         environment: variables of the job, Prefect's settings of the worker among them.
         carried: our settings, as ``Settings.carried`` gives them.
+        instance: id of the database, which names its Spooler; None if that is not known.
     """
 
     flow_run_id: str
     environment: dict[str, str]
     carried: dict[str, Any]
+    instance: str | None = None
 
 
 class Outcome(NamedTuple):

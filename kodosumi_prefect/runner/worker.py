@@ -11,6 +11,7 @@ from uuid import UUID
 
 import anyio.abc
 import httpx
+import psycopg
 from prefect.client.schemas.objects import FlowRun
 from prefect.events.clients import get_events_subscriber
 from prefect.events.filters import EventAnyResourceFilter, EventFilter, EventNameFilter
@@ -31,6 +32,9 @@ from kodosumi_prefect.runner.registry import Registry
 from kodosumi_prefect.runner.supervisor import Supervisor
 from kodosumi_prefect.runner.warm import WarmPool
 from kodosumi_prefect.settings import VERSION, get_settings
+from kodosumi_prefect.spooler.route import NoDatabaseError
+from kodosumi_prefect.spooler.spooler import ProtocolError
+from kodosumi_prefect.spooler.transport import SpoolerAwayError
 
 MEBIBYTE = 2**20
 RUNNER_MEMORY = 500  # MiB
@@ -123,10 +127,10 @@ class KodosumiRayJobConfiguration(BaseJobConfiguration):
             labels=self.node_labels,
         )
 
-    def order(self, flow_run: FlowRun) -> Order:
+    def order(self, flow_run: FlowRun, instance: str | None) -> Order:
         """What its Runner is told."""
         variables = {name: value for name, value in self.env.items() if value is not None}
-        return Order(str(flow_run.id), variables, get_settings().carried())
+        return Order(str(flow_run.id), variables, get_settings().carried(), instance)
 
 
 class KodosumiRayWorkerResult(BaseWorkerResult):
@@ -167,6 +171,8 @@ class KodosumiRayWorker(
         self._reasons: dict[UUID, str] = {}
         self._draining = False
         self._ray_away_since: float | None = None
+        self._instance: str | None = None
+        self._spooler_trouble: str | None = None
         self._began = time.time()
 
     @classmethod
@@ -233,7 +239,7 @@ class KodosumiRayWorker(
         reason = await self._supervisor.execute(
             flow_run,
             configuration.spec(),
-            configuration.order(flow_run),
+            configuration.order(flow_run, self._instance),
             configuration.schedule_timeout,
             on_placed,
         )
@@ -328,7 +334,7 @@ class KodosumiRayWorker(
                     await supervisor.tend()
                     if time.monotonic() - adopted_at >= ADOPT_INTERVAL:
                         adopted_at = time.monotonic()
-                        await asyncio.to_thread(cast(Cluster, self._cluster).connect)
+                        await self._have_spooler()
                         if await supervisor.adopt(set(self._submitting_flow_run_ids)):
                             self._wake.set()
             except NoRayError:
@@ -341,6 +347,23 @@ class KodosumiRayWorker(
                 os.kill(os.getpid(), signal.SIGTERM)
                 return
             await asyncio.sleep(1.0 if self._draining else TEND_INTERVAL)
+
+    async def _have_spooler(self) -> None:
+        """Have the cluster's Spooler; without it Ray's processes keep what they record."""
+        await asyncio.to_thread(cast(Cluster, self._cluster).connect)
+        # Imports Ray.
+        from kodosumi_prefect.spooler.actor import ensure_spooler
+
+        try:
+            address = await asyncio.to_thread(ensure_spooler, self._settings)
+        except (psycopg.Error, NoDatabaseError, ProtocolError, SpoolerAwayError) as exc:
+            trouble = " ".join(str(exc).split())
+            if trouble != self._spooler_trouble:
+                self._logger.warning("there is no Spooler on Ray now: %s", trouble)
+            self._spooler_trouble = trouble
+            return
+        self._spooler_trouble = None
+        self._instance = address.instance
 
     async def _keep_warm(self) -> None:
         assert self._warm is not None

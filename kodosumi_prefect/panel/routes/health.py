@@ -11,6 +11,7 @@ import psycopg
 from fastapi import APIRouter, HTTPException
 from fastapi.responses import JSONResponse, Response
 
+from kodosumi_prefect.panel import spoolers
 from kodosumi_prefect.panel.jinja import package_version
 from kodosumi_prefect.panel.prefect_api import api_url
 from kodosumi_prefect.panel.state import Panel, State
@@ -42,8 +43,11 @@ async def readyz(panel: Panel) -> dict[str, str]:
 @router.get("/health", summary="Everything around the panel")
 async def health(panel: Panel) -> Response:
     """503 while Postgres, or the Prefect API that is configured, does not answer."""
-    postgres, prefect, ray = await asyncio.gather(
-        _bounded(_postgres(panel)), _bounded(_prefect(panel)), _bounded(_ray(panel))
+    postgres, prefect, ray, actors = await asyncio.gather(
+        _bounded(_postgres(panel)),
+        _bounded(_prefect(panel)),
+        _bounded(_ray(panel)),
+        _bounded(_spoolers(panel)),
     )
     needed = {"postgres": postgres, "prefect": prefect}
     down = [name for name, part in needed.items() if part["status"] == "down"]
@@ -52,7 +56,7 @@ async def health(panel: Panel) -> Response:
         "down": down,
         "versions": {"kodosumi_prefect": package_version()} | await asyncio.to_thread(_versions),
         "postgres": postgres,
-        "spooler": _spooler(panel),
+        "spooler": _spooler(panel) | {"actors": actors},
         "prefect": prefect,
         "ray": ray,
     }
@@ -83,6 +87,11 @@ def _spooler(panel: State) -> Found:
         "subscribers": feed.subscribers,
         "streams": len(panel.streams),
     }
+
+
+async def _spoolers(panel: State) -> Found:
+    """Those of Ray clusters; a silent one stops nothing, its clients keep what they have."""
+    return spoolers.health(await spoolers.spoolers(panel.reader))
 
 
 async def _prefect(panel: State) -> Found:
