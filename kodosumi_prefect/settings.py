@@ -88,6 +88,28 @@ class Settings(PrefectBaseSettings):
         default=False,
         description="Start a Ray of this process's own if no cluster is configured or recorded.",
     )
+    ray_autoscaling: bool | None = Field(
+        default=None,
+        description=(
+            "Whether something adds nodes to the Ray cluster. If so, a run waits for resources "
+            "that no node has yet; if not, it is refused. Unset, what Ray's autoscaler says counts."
+        ),
+    )
+    warm_runners: int = Field(
+        default=1,
+        description=(
+            "Runners that a worker keeps ready on the Ray cluster, with Prefect imported and no "
+            "user code, so that runs start in under a second. Each costs about 250 MB of memory."
+        ),
+        ge=0,
+    )
+    cancel_grace: float = Field(
+        default=30.0,
+        description=(
+            "Seconds that a cancelled run on Ray has to clean up before its worker kills it."
+        ),
+        ge=0,
+    )
     flush_timeout: float = Field(
         default=30.0,
         description=(

@@ -2,17 +2,14 @@
 
 import asyncio
 import concurrent.futures
-import signal
 import sys
-import threading
 import weakref
-from collections.abc import Callable, Generator, Iterable
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from importlib.machinery import PathFinder
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from uuid import UUID, uuid4
 
 from prefect.client.schemas.objects import RunInput, State
@@ -27,24 +24,18 @@ from prefect.utilities.collections import visit_collection
 from prefect.utilities.engine import collect_task_run_inputs_sync
 
 from kodosumi_prefect.runner import capture
-from kodosumi_prefect.runner.ray_client import prepare_ray_client
-from kodosumi_prefect.settings import Settings, get_settings, read_address, reset_settings
+from kodosumi_prefect.runner.ray_connection import NoRayError, connect
+from kodosumi_prefect.settings import Settings, get_settings, reset_settings
 from kodosumi_prefect.spooler.client import get_client
+from kodosumi_prefect.spooler.route import in_ray_worker, learn_instance
 from kodosumi_prefect.tracer import Scope, entered, entered_scope, known_scope, learn_scope
 
 if TYPE_CHECKING:
     import ray
 
-NAMESPACE = "prefect"  # of Ray jobs; prefect-ray's default
 SLICE = 0.1  # seconds a thread waits before it can be interrupted
 SUBMIT_FLUSH = 0.5  # seconds a submit waits for what the flow said before it
 TASK_FLUSH = 10.0  # seconds a task waits at its end for its events to be stored
-
-_connecting = threading.Lock()
-
-
-class NoRayError(RuntimeError):
-    """There is no Ray to run tasks on."""
 
 
 def default_task_runner(
@@ -167,7 +158,13 @@ class RayTaskRunner(TaskRunner["RayFuture"]):
                 wait_for=wait_for,
                 dependencies=dependencies,
                 # An argument and not the environment: it holds secrets, which Ray would show.
-                carried=(settings.carried(), entered_scope(), scope, flow_run),
+                carried=_Carried(
+                    settings.carried(),
+                    get_client(settings).instance(),
+                    entered_scope(),
+                    scope,
+                    flow_run,
+                ),
             )
         )
         future = RayFuture(task_run_id, ref)
@@ -259,56 +256,6 @@ def cancel_tasks(flow_run_id: UUID | None = None) -> None:
         ray.cancel(future.wrapped_future, force=True)
 
 
-def connect(
-    settings: Settings, address: str | None = None, init_kwargs: dict[str, Any] | None = None
-) -> None:
-    """Connect this process to Ray, once; what is connected already stays.
-
-    Raises:
-        NoRayError: no cluster is configured or recorded, or it refuses.
-    """
-    import ray
-
-    with _connecting:
-        if ray.is_initialized():
-            return
-        recorded = read_address(settings, "ray")
-        address = address or settings.ray_address or (recorded or {}).get("address")
-        if address is None and settings.ray_local:
-            address = "local"
-        if address is None:
-            raise NoRayError(
-                "no Ray cluster is configured and none runs for "
-                f"{settings.data_dir}; set ray_address, start `kodosumi-prefect up`, or set "
-                "ray_local"
-            )
-        if recorded and recorded.get("address") == address:
-            prepare_ray_client(settings)
-        options: dict[str, Any] = {"namespace": NAMESPACE, "configure_logging": False}
-        if address == "local":
-            options["include_dashboard"] = False
-        try:
-            with _sigterm_kept():
-                ray.init(address=address, **(options | (init_kwargs or {})))
-        except (ConnectionError, RuntimeError, ValueError) as exc:
-            detail = " ".join(str(exc).split())
-            raise NoRayError(f"ray_address {address} refuses: {detail}") from exc
-
-
-@contextmanager
-def _sigterm_kept() -> Generator[None, None, None]:
-    """Keep the handler for SIGTERM that Prefect set: Ray's own would end the run as a crash."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.getsignal(signal.SIGTERM)
-    try:
-        yield
-    finally:
-        if callable(before):
-            signal.signal(signal.SIGTERM, before)
-
-
 def pickle_by_value(function: Any) -> None:
     """Have Ray pickle a function's module by value if workers could not import it.
 
@@ -359,7 +306,13 @@ def _lies_in(module: ModuleType, folder: Path) -> bool:
 
 
 def _is_found_by_workers(module: ModuleType) -> bool:
-    """Whether Ray workers import it by the folders they take over: current one and script's."""
+    """Whether Ray workers import it by the folders they take over: current one and script's.
+
+    They are those of the process that connected to Ray, so from inside a Ray worker, where a
+    Runner is, nothing is said about them.
+    """
+    if in_ray_worker():
+        return False
     top = module.__name__.partition(".")[0]
     script = str(Path(sys.argv[0]).resolve().parent) if sys.argv else ""
     return PathFinder.find_spec(top, [str(Path.cwd()), script]) is not None
@@ -378,6 +331,24 @@ def _with_refs(value: Any, upstream: list[Any] | None = None) -> tuple[Any, list
     return visit_collection(value, visit_fn=exchange, return_data=True), upstream
 
 
+class _Carried(NamedTuple):
+    """What a task in a Ray worker is told of the process that submitted it.
+
+    Attributes:
+        settings: as ``Settings.carried`` gives them.
+        instance: the id of the database, if it is known.
+        above: the scope that the surrounding code entered.
+        scope: the scope of the code that submitted it.
+        flow_run: its flow run and run count.
+    """
+
+    settings: dict[str, Any]
+    instance: str | None
+    above: Scope | None
+    scope: Scope | None
+    flow_run: tuple[UUID, int] | None
+
+
 def _remote() -> Any:
     """The function that runs a task in a worker, as Ray knows it."""
     import ray
@@ -394,7 +365,7 @@ def _run_task(
     parameters: dict[str, Any],
     wait_for: Any,
     dependencies: Any,
-    carried: tuple[dict[str, Any], Scope | None, Scope | None, tuple[UUID, int] | None],
+    carried: _Carried,
 ) -> State[Any]:
     """Run a Prefect task in a Ray worker. ``_upstream`` makes Ray wait for what it depends on."""
     import ray
@@ -402,9 +373,10 @@ def _run_task(
     def resolve(item: Any) -> Any:
         return ray.get(item) if isinstance(item, ray.ObjectRef) else item
 
-    values, above, scope, flow_run = carried
+    values, instance, above, scope, flow_run = carried
     # A Ray worker serves one job, so these are the process's settings from now on.
     reset_settings(Settings.model_validate(values))
+    learn_instance(instance)
     arguments: dict[str, Any] = {
         "task": task,
         "task_run_id": task_run_id,

@@ -2,6 +2,7 @@
 
 import os
 import platform
+import sys
 import time
 import traceback
 from collections.abc import Callable, Generator
@@ -18,8 +19,10 @@ from kodosumi_prefect.error import KodosumiError
 from kodosumi_prefect.events import Event, Kind, plain, serialize
 from kodosumi_prefect.response import HTML, Markdown, Text
 from kodosumi_prefect.spooler.client import SpoolClient, get_client
+from kodosumi_prefect.spooler.route import learn_instance
 
 KNOWN_SCOPES = 10_000  # flow runs a process remembers
+INSTANCE_WAIT = 0.5  # seconds that pickling waits for a process's first connection
 
 
 class NoRunError(RuntimeError):
@@ -188,10 +191,12 @@ class Tracer:
         self._arrived = False
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Neither connection nor settings travel along: they hold secrets.
+        # Neither connection nor settings travel along: they hold secrets. The database's id is
+        # none; where this process does not know it yet, Ray workers would not know whom to tell.
         scope = self._scope()
         travelled.add(scope.fid)
-        return _arrive, (scope,)
+        instance = self._sink().instance(INSTANCE_WAIT if "ray" in sys.modules else 0.0)
+        return _arrive, (scope, instance)
 
     def __repr__(self) -> str:
         return f"Tracer(fid={self.fid!r})"
@@ -400,7 +405,8 @@ def _current() -> Tracer:
     return tracer
 
 
-def _arrive(scope: Scope) -> Tracer:
+def _arrive(scope: Scope, instance: str | None = None) -> Tracer:
+    learn_instance(instance)
     for arrived in arrivals:
         arrived(scope)
     made = Tracer(scope)

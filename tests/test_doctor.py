@@ -20,7 +20,7 @@ from kodosumi_prefect.cli.doctor.finding import Finding, Verdict, skew
 from kodosumi_prefect.cli.doctor.postgres import check_postgres
 from kodosumi_prefect.cli.doctor.prefect_server import check_prefect
 from kodosumi_prefect.cli.doctor.ray_cluster import check_ray
-from kodosumi_prefect.settings import PREFIX, Settings, write_address
+from kodosumi_prefect.settings import PREFIX, VERSION, Settings, write_address
 from kodosumi_prefect.spooler import migrate, spill
 from kodosumi_prefect.spooler.embedded import EmbeddedPostgres
 from tests.services import Place
@@ -237,6 +237,23 @@ async def test_a_whole_stack_in_order_fails_nowhere(ray_place: Place) -> None:
     ray = of(found, "ray")
     assert "1 nodes" in ray.text
     assert "Python 3" in ray.text
+    spooler = of(found, "spooler")
+    assert spooler.verdict is Verdict.WARN
+    assert "kodosumi-prefect spool start" in spooler.remedy
+
+
+def test_a_spooler_is_told_with_what_is_wrong_with_it() -> None:
+    about = {"version": VERSION, "protocol": 1, "host": "h", "clients": 2, "connections": 3}
+    about |= {"spilled_bytes": 0}
+    good = ray_cluster._spooler(about)
+    assert good.verdict is Verdict.OK
+    assert "2 clients, 3 connections" in good.text
+    older = ray_cluster._spooler(about | {"version": "0.0.1"})
+    assert older.verdict is Verdict.WARN
+    assert f"version 0.0.1, protocol 1 on h: 2 clients, 3 connections; {VERSION} here" in older.text
+    silent = ray_cluster._spooler({"error": "Get timed out"})
+    assert silent.verdict is Verdict.FAIL
+    assert "Get timed out" in silent.text
 
 
 def doctor(**environment: str) -> subprocess.CompletedProcess[str]:

@@ -9,7 +9,7 @@ import psycopg
 from pydantic import ValidationError
 from sqlalchemy.exc import DBAPIError
 
-from kodosumi_prefect.cli import clean, config, db, demo, runs, spool, up
+from kodosumi_prefect.cli import clean, config, db, demo, drain, runs, spool, up
 from kodosumi_prefect.cli.doctor import doctor
 from kodosumi_prefect.cli.output import CommandError, errors
 from kodosumi_prefect.settings import VERSION
@@ -29,6 +29,7 @@ app.command(up.observer)
 app.command(runs.tail)
 app.command(runs.runs)
 app.command(runs.cancel)
+app.command(drain.drain)
 app.command(demo.demo)
 app.command(doctor)
 app.command(clean.clean)

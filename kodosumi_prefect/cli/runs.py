@@ -6,10 +6,6 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from prefect.client.orchestration import get_client
-from prefect.client.schemas.responses import OrchestrationResult
-from prefect.exceptions import ObjectNotFound
-from prefect.states import Cancelling
 from rich.text import Text
 
 from kodosumi_prefect.cli.output import (
@@ -20,6 +16,7 @@ from kodosumi_prefect.cli.output import (
     require_database,
     with_prefect,
 )
+from kodosumi_prefect.panel import cancellation
 from kodosumi_prefect.settings import get_settings, listen_url
 from kodosumi_prefect.spooler.feed import End, Feed, Quiet, Reset
 from kodosumi_prefect.spooler.reader import Reader
@@ -83,18 +80,10 @@ def cancel(fid: UUID) -> None:
     """
 
     async def ask() -> str:
-        async with get_client() as client:
-            try:
-                answer: OrchestrationResult[Any] = await client.set_flow_run_state(
-                    fid, Cancelling(message="Cancelled by kodosumi-prefect cancel.")
-                )
-            except ObjectNotFound as exc:
-                raise CommandError(f"Prefect has no flow run {fid}") from exc
-            if answer.status.value != "ACCEPT":
-                why = getattr(answer.details, "reason", None) or answer.status.value
-                raise CommandError(f"{fid} cannot be cancelled: {why}")
-            run = await client.read_flow_run(fid)
-            return run.state_name or ""
+        try:
+            return await cancellation.cancel(fid, "Cancelled by kodosumi-prefect cancel.")
+        except LookupError as exc:
+            raise CommandError(str(exc)) from exc
 
     console.print(f"{fid}: {asyncio.run(with_prefect(ask))}", markup=False)
 

@@ -1,14 +1,17 @@
-"""``spool``: events that could not be delivered yet."""
+"""``spool``: events that could not be delivered yet, and the actor that takes them on Ray."""
+
+from importlib.util import find_spec
 
 import cyclopts
 
-from kodosumi_prefect.cli.output import console, require_database
+from kodosumi_prefect.cli.output import CommandError, console, require_database
 from kodosumi_prefect.settings import get_settings
 from kodosumi_prefect.spooler import spill
 from kodosumi_prefect.spooler.replay import replay_orphans
-from kodosumi_prefect.spooler.spooler import Spooler
+from kodosumi_prefect.spooler.spooler import ProtocolError, Spooler
+from kodosumi_prefect.spooler.transport import SpoolerAwayError
 
-app = cyclopts.App(name="spool", help="Events that wait in files because Postgres was away.")
+app = cyclopts.App(name="spool", help="Events that wait for Postgres, and the Spooler on Ray.")
 
 
 @app.command
@@ -24,3 +27,31 @@ def replay() -> None:
         console.print(f"{path}: {count} batches delivered", markup=False, soft_wrap=True)
     if not done:
         console.print(f"nothing waits in {spill.folder(settings)}", markup=False, soft_wrap=True)
+
+
+@app.command
+def start() -> None:
+    """Have the Spooler in the Ray cluster, through which its processes write.
+
+    A kodosumi-ray worker does this by itself. The Spooler stays until the cluster ends.
+    """
+    from kodosumi_prefect.runner.ray_connection import connect
+
+    settings = get_settings()
+    require_database(settings)
+    if settings.ray_address == "local":
+        raise CommandError(
+            "ray_address is local: each process has a Ray of its own, and no Spooler"
+        )
+    if find_spec("ray") is None:
+        raise CommandError("Ray is not installed; run pip install 'kodosumi-prefect[ray]'")
+    connect(settings.model_copy(update={"ray_local": False}))
+    # Imported late, since it imports Ray.
+    from kodosumi_prefect.spooler.actor import ensure_spooler
+
+    try:
+        address = ensure_spooler(settings)
+    except (ProtocolError, SpoolerAwayError) as exc:
+        raise CommandError(str(exc)) from exc
+    said = "started" if address.made else "was there already"
+    console.print(f"{address.name} in {address.namespace} {said}", markup=False, soft_wrap=True)

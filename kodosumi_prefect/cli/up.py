@@ -144,6 +144,7 @@ async def running_stack(
         from kodosumi_prefect.panel.server import serve
         from kodosumi_prefect.runner.observer import Observer
         from kodosumi_prefect.stack import Stack, StackError
+        from kodosumi_prefect.stack.spooler_start import start_spooler
     except ModuleNotFoundError as exc:
         raise CommandError(f"{exc.name} is missing; install kodosumi-prefect[all]") from exc
 
@@ -151,7 +152,17 @@ async def running_stack(
         console.print(f"  [cyan]{service:<10}[/cyan]", end="")
         console.print(text, markup=False)
 
-    stack = Stack(settings, prefect_port=prefect_port, on_progress=progress, worker=worker)
+    async def restarted(service: str) -> None:
+        if service == "ray" and not worker:
+            await start_spooler(stack.environment(), progress)
+
+    stack = Stack(
+        settings,
+        prefect_port=prefect_port,
+        on_progress=progress,
+        worker=worker,
+        on_restart=restarted,
+    )
     tasks: list[asyncio.Task[Any]] = []
     stop_panel = asyncio.Event()
     try:
@@ -178,6 +189,10 @@ async def running_stack(
             write_address(settings, "panel", {"url": address, "pid": os.getpid()})
             tasks.append(asyncio.create_task(Observer(settings).run()))
             tasks.append(asyncio.create_task(stack.wait()))
+            if not worker and stack.ray_address not in (None, "local"):
+                # With a worker, the worker has the Spooler.
+                starting = start_spooler(stack.environment(), progress)
+                tasks.append(asyncio.create_task(starting))
             yield stack, address
     except (PanelError, StackError, migrate.SchemaTooOldError) as exc:
         raise CommandError(str(exc)) from exc

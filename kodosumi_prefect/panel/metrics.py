@@ -13,14 +13,13 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from kodosumi_prefect.events import Status
+from kodosumi_prefect.panel import observers, spoolers
 from kodosumi_prefect.panel.jinja import package_version
 from kodosumi_prefect.spooler.feed import Feed
 from kodosumi_prefect.spooler.reader import Reader
 
 COUNT_EVERY = 15.0  # seconds; counting reads every execution's row
 COUNT_TIMEOUT = 5.0  # seconds
-OBSERVER_SILENT = 60.0  # seconds after which an observer counts as gone
-RUNNER_STATES = ("starting", "running", "lapsed")
 PATIENCE = 1.0  # seconds that a scrape waits for the database
 
 logger = logging.getLogger(__name__)
@@ -45,6 +44,7 @@ class Metrics(Collector):
         self._counted = float("-inf")
         self._counting: asyncio.Task[None] | None = None
         self._database_up = False
+        self._spoolers: list[spoolers.Service] = []
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
         ProcessCollector(registry=self._registry)
@@ -81,33 +81,10 @@ class Metrics(Collector):
             self._feed.connected and not self._feed.polling,
         )
         yield _gauge("kodosumi_sse_clients", "Open event streams.", len(self._streams))
-        yield from self._observed()
+        if self._database_up:
+            yield from spoolers.metrics(self._spoolers)
+            yield from observers.metrics(self._observers, self._runners)
         yield from self._executions()
-
-    def _observed(self) -> Iterator[Metric]:
-        leader = GaugeMetricFamily(
-            "kodosumi_observer_leader", "Observers; 1: it leads.", labels=["name"]
-        )
-        lag = GaugeMetricFamily(
-            "kodosumi_observer_lag_seconds",
-            "How far the leading observer is behind Prefect's events.",
-        )
-        for row in self._observers:
-            leads = bool(row["info"].get("leader"))
-            leader.add_metric([row["name"]], leads)
-            if leads:
-                lag.add_metric([], row["info"].get("lag") or 0.0)
-        yield leader
-        yield lag
-        counted = {row["state"]: row["runners"] for row in self._runners}
-        runners = GaugeMetricFamily(
-            "kodosumi_runners",
-            "Runners by state; lapsed: no worker answers for it.",
-            labels=["state"],
-        )
-        for state in RUNNER_STATES:
-            runners.add_metric([state], counted.get(state, 0))
-        yield runners
 
     def _executions(self) -> Iterator[Metric]:
         if self._counts is None:
@@ -132,7 +109,8 @@ class Metrics(Collector):
 
     async def _probe(self) -> bool:
         try:
-            self._observers = observers_of(await self._reader.rows("services"))
+            self._spoolers = await spoolers.spoolers(self._reader)
+            self._observers = await observers.observers(self._reader)
             self._runners = await self._reader.rows("count_runners")
         except psycopg.Error:
             return False
@@ -147,13 +125,6 @@ class Metrics(Collector):
             logger.debug("executions are not counted: %s", exc)
         finally:
             self._counting = None
-
-
-def observers_of(services: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The observers among the services that were heard of lately."""
-    return [
-        row for row in services if row["kind"] == "observer" and row["silent"] < OBSERVER_SILENT
-    ]
 
 
 def _gauge(name: str, description: str, value: float) -> Metric:

@@ -12,6 +12,7 @@ from collections import OrderedDict
 from kodosumi_prefect.runner import capture
 from kodosumi_prefect.settings import get_settings
 from kodosumi_prefect.spooler.client import get_client
+from kodosumi_prefect.spooler.route import in_ray_worker
 from kodosumi_prefect.tracer import Scope, arrivals, enter, finders, uses
 
 BOUND_MOST = 1000  # calls remembered; older ones are over
@@ -24,7 +25,7 @@ _capturing = False
 
 def _bind(scope: Scope) -> None:
     """A tracer arrived: if that is in a Ray worker, the current call works for its execution."""
-    if not _in_worker():
+    if not in_ray_worker():
         return
     global _capturing
     call = _current_call()
@@ -44,7 +45,7 @@ def _bind(scope: Scope) -> None:
 
 def _use(scope: Scope) -> None:
     """A method of an async actor uses a tracer: what it prints from now on is the execution's."""
-    if asyncio._get_running_loop() is not None and _in_worker():
+    if asyncio._get_running_loop() is not None and in_ray_worker():
         enter(scope)
 
 
@@ -58,19 +59,10 @@ def _bound_scope() -> Scope | None:
 
 def _current_call() -> str | None:
     """The id of the Ray task this code runs in; None outside of one."""
-    if not _in_worker():
+    if not in_ray_worker():
         return None
     call: str | None = sys.modules["ray"].get_runtime_context().get_task_id()
     return call
-
-
-def _in_worker() -> bool:
-    """Whether this process is a Ray worker."""
-    ray = sys.modules.get("ray")
-    if ray is None or not ray.is_initialized():
-        return False
-    worker = ray._private.worker
-    return bool(worker.global_worker.mode == worker.WORKER_MODE)
 
 
 arrivals.append(_bind)

@@ -17,11 +17,13 @@ from uuid import uuid4
 import psycopg
 
 from kodosumi_prefect.events import DROPPABLE_KINDS, Event, Kind
-from kodosumi_prefect.settings import Settings, database_url, get_settings
+from kodosumi_prefect.settings import Settings, get_settings
 from kodosumi_prefect.spooler import spill
 from kodosumi_prefect.spooler.batch import KIND, PAYLOAD, Batch, Fields, Header
 from kodosumi_prefect.spooler.replay import Rebase, replaying
-from kodosumi_prefect.spooler.spooler import ANSWER_TIMEOUT, ProtocolError, Spooler
+from kodosumi_prefect.spooler.route import NoDatabaseError, Route
+from kodosumi_prefect.spooler.spooler import ANSWER_TIMEOUT, ProtocolError
+from kodosumi_prefect.spooler.transport import Backlog
 
 BATCH_EVENTS = 2000
 TOGETHER = 4  # deliveries sent in one transaction at most
@@ -54,6 +56,10 @@ class _Frozen(NamedTuple):
 
     delivery: list[Batch]
     size: int
+
+    @property
+    def events(self) -> int:
+        return sum(len(batch.events) for batch in self.delivery)
 
 
 class _Barrier:
@@ -99,14 +105,14 @@ class SpoolClient:
         self._large = 0
         self._queue: deque[_Frozen] = deque()  # comes behind what is in the spill file
         self._queue_bytes = 0
+        self._queue_events = 0
         self._cut = 0
         self._acked = 0
         self._barriers: deque[tuple[int, _Barrier]] = deque()
         self._spill = spill.Spill(spill.folder(self.settings) / f"{self._writer}{spill.SUFFIX}")
         self._disk_failed = False
         self._rebase = Rebase()
-        self._spooler: Spooler | None = None
-        self._url: str | None = None
+        self._route = Route(self.settings, self._writer, self._backlog)
         self._outage_since: float | None = None
         self._gave_up = False
         self._retry_at = 0.0
@@ -172,12 +178,18 @@ class SpoolClient:
             timeout: most seconds to wait for the connection.
         """
         self.settings = self.settings.model_copy(update={"linger": 0.0})
-        if self._spooler is None and self._outage_since is None and self.settings.enabled:
-            barrier = _Connect()
-            self._inbox.put(barrier)
-            if self._thread is None:
-                self._start()
-            barrier.passed.wait(timeout)
+        if not self._route.made:
+            self._connect(timeout)
+
+    def instance(self, timeout: float = 0.0) -> str | None:
+        """The id of the database this process records to; None if that is not known yet.
+
+        Arguments:
+            timeout: most seconds to wait for it. In an outage there is no waiting.
+        """
+        if timeout and self._route.instance is None:
+            self._connect(timeout)
+        return self._route.instance
 
     def flush(self, timeout: float | None = None) -> bool:
         """Wait until everything emitted so far is stored.
@@ -225,8 +237,8 @@ class SpoolClient:
             self._inbox.put(spilled)
             spilled.passed.wait(ANSWER_TIMEOUT + 1.0)
             thread.join(1.0)
-        if self._spooler is not None and not thread.is_alive():
-            self._spooler.close()
+        if not thread.is_alive():
+            self._route.close()
         self._thread = None
         self._closing = False
 
@@ -242,10 +254,24 @@ class SpoolClient:
 
     def after_fork(self) -> None:
         """Forget what belongs to the parent process, which goes on delivering it."""
-        if self._spooler is not None:
-            self._spooler.abandon()
+        self._route.abandon()
         self._spill.abandon()
         self._begin()
+
+    def _connect(self, timeout: float) -> None:
+        """Have the thread connect, and wait for it; not in an outage."""
+        if self._outage_since is not None or not self._enabled:
+            return
+        barrier = _Connect()
+        self._inbox.put(barrier)
+        if self._thread is None:
+            self._start()
+        barrier.passed.wait(timeout)
+
+    def _backlog(self) -> Backlog:
+        """What is not delivered yet, for the figures of the Spooler."""
+        events = self._inbox.qsize() + self._queue_events
+        return Backlog(events, self._queue_bytes, self._spill.size)
 
     def _is_flooded(self, waiting: int, size: int) -> bool:
         """Count a large payload, slow a flooding emitter down; True if it must be dropped."""
@@ -296,8 +322,7 @@ class SpoolClient:
             self._beat()
         if not self._queue and not self._spill and self._outage_since is None:
             self._replay_orphans()
-            if self._spooler is not None:
-                self._spooler.close_if_idle(self.settings.idle_connection)
+            self._route.close_if_idle(self.settings.idle_connection)
 
     def _patience(self) -> float:
         """Seconds to wait for the next event at most."""
@@ -351,7 +376,7 @@ class SpoolClient:
     def _hold(self, barrier: _Barrier) -> None:
         if isinstance(barrier, _Connect):
             try:
-                self._transport().connect()
+                self._route.transport().prepare()
             except _OUTAGES as exc:
                 logger.debug("no connection ahead of need: %s", exc)
             barrier.passed.set()
@@ -379,8 +404,10 @@ class SpoolClient:
         if over:
             delivery = _thin(delivery)
             size = sum(len(e[PAYLOAD]) + EVENT_BYTES for batch in delivery for e in batch.events)
-        self._queue.append(_Frozen(delivery, size))
+        frozen = _Frozen(delivery, size)
+        self._queue.append(frozen)
         self._queue_bytes += size
+        self._queue_events += frozen.events
 
     def _freeze(self, emitted: list[_Emitted]) -> list[Batch]:
         by_fid: dict[str, list[Fields]] = {}
@@ -415,8 +442,13 @@ class SpoolClient:
         while self._queue:
             if not self._write(self._queue[0].delivery):
                 return False
-            self._queue_bytes -= self._queue.popleft().size
+            self._drop_oldest()
         return True
+
+    def _drop_oldest(self) -> None:
+        frozen = self._queue.popleft()
+        self._queue_bytes -= frozen.size
+        self._queue_events -= frozen.events
 
     def _write(self, delivery: list[Batch]) -> bool:
         try:
@@ -445,7 +477,7 @@ class SpoolClient:
                     batches = self._spill.peek()
                 else:
                     batches = [b for f in islice(self._queue, together) for b in f.delivery]
-                self._rebase.deliver(self._transport(), batches)
+                self._rebase.deliver(self._route.transport(), batches)
             except Exception as exc:
                 if not isinstance(exc, _OUTAGES):
                     logger.exception("a delivery failed unexpectedly, it is tried again")
@@ -454,7 +486,7 @@ class SpoolClient:
             if spilled:
                 self._spill.pop()
             for _ in range(0 if spilled else together):
-                self._queue_bytes -= self._queue.popleft().size
+                self._drop_oldest()
             self._acked += together
             self._recovered()
             while self._barriers and self._barriers[0][0] <= self._acked:
@@ -472,7 +504,7 @@ class SpoolClient:
                 "events cannot be stored now, flows go on: %s", " ".join(str(exc).split())
             )
         self._move_to_disk()
-        if isinstance(exc, _NoDatabaseError):
+        if isinstance(exc, NoDatabaseError):
             self._gave_up = True
             while self._barriers:
                 self._barriers.popleft()[1].passed.set()
@@ -487,36 +519,23 @@ class SpoolClient:
         self._gave_up = False
         self._retry_at = 0.0
 
-    def _transport(self) -> Spooler:
-        url = database_url(self.settings)
-        if url is None:
-            raise _NoDatabaseError(
-                "no Postgres is configured and none runs for "
-                f"{self.settings.data_dir}; set database_url or start `kodosumi-prefect up`"
-            )
-        if self._spooler is None or url != self._url:
-            if self._spooler is not None:
-                self._spooler.close()
-            self._spooler = Spooler(url, self.settings.database_schema)
-            self._url = url
-        return self._spooler
-
     def _beat(self) -> None:
         now = time.monotonic()
         if not self._live or now < self._heartbeat_at:
             return
         self._heartbeat_at = now + self.settings.heartbeat_interval
         try:
-            self._transport().heartbeat(sorted(self._live))
+            self._route.transport().heartbeat(sorted(self._live))
         except _OUTAGES as exc:
             logger.debug("a heartbeat could not be stored: %s", exc)
 
     def _replay_orphans(self) -> None:
         """Deliver what ended processes left, as long as this one has nothing to say."""
-        if self._spooler is None:
+        transport = self._route.current
+        if transport is None:
             return
         if self._orphans is None:
-            self._orphans = replaying(self.settings, self._spooler)
+            self._orphans = replaying(self.settings, transport)
         try:
             for _ in self._orphans:
                 if not self._inbox.empty():
@@ -525,11 +544,7 @@ class SpoolClient:
             logger.warning("a spill file could not be delivered, it stays: %s", exc)
 
 
-class _NoDatabaseError(Exception):
-    """There is no database to deliver to, and none is expected soon."""
-
-
-_OUTAGES = (psycopg.Error, ProtocolError, _NoDatabaseError, OSError)
+_OUTAGES = (psycopg.Error, ProtocolError, NoDatabaseError, OSError)
 
 
 def _thin(delivery: list[Batch]) -> list[Batch]:

@@ -7,7 +7,8 @@ from uuid import UUID, uuid5
 from kodosumi_prefect.settings import Settings
 from kodosumi_prefect.spooler import spill
 from kodosumi_prefect.spooler.batch import Batch
-from kodosumi_prefect.spooler.spooler import GapError, Spooler
+from kodosumi_prefect.spooler.spooler import GapError
+from kodosumi_prefect.spooler.transport import Transport
 
 logger = logging.getLogger(__name__)
 
@@ -31,18 +32,18 @@ class Rebase:
         writer = str(uuid5(UUID(gap.writer), f"{gap.fid}:{gap.number}"))
         self._moved[(gap.fid, gap.writer)] = (writer, gap.number - 1)
 
-    def deliver(self, spooler: Spooler, batches: list[Batch]) -> None:
+    def deliver(self, transport: Transport, batches: list[Batch]) -> None:
         """Append, moving writers on until the database accepts them."""
         while True:
             try:
-                spooler.append([self(batch) for batch in batches])
+                transport.append([self(batch) for batch in batches])
                 return
             except GapError as gap:
                 logger.warning("the database lacks earlier batches, it was restored: %s", gap)
                 self.learn(gap)
 
 
-def replay_orphans(settings: Settings, spooler: Spooler) -> dict[str, int]:
+def replay_orphans(settings: Settings, transport: Transport) -> dict[str, int]:
     """Deliver the spill files that ended processes left for this database.
 
     Returns:
@@ -51,12 +52,12 @@ def replay_orphans(settings: Settings, spooler: Spooler) -> dict[str, int]:
     Raises:
         psycopg.Error: the database is away; undelivered files stay.
     """
-    return dict(replaying(settings, spooler))
+    return dict(replaying(settings, transport))
 
 
-def replaying(settings: Settings, spooler: Spooler) -> Iterator[tuple[str, int]]:
+def replaying(settings: Settings, transport: Transport) -> Iterator[tuple[str, int]]:
     """The same step by step: yields a file and how many of its deliveries were stored so far."""
     rebase = Rebase()
     for path in spill.orphans(spill.folder(settings)):
-        for count in spill.replay(path, lambda batches: rebase.deliver(spooler, batches)):
+        for count in spill.replay(path, lambda batches: rebase.deliver(transport, batches)):
             yield str(path), count

@@ -42,6 +42,7 @@ class GapError(Exception):
         self.fid = batch.fid
         self.writer = batch.writer
         self.number = batch.number
+        self.last_batch = last_batch
 
 
 class ProtocolError(Exception):
@@ -110,14 +111,31 @@ class Spooler:
         Raises:
             psycopg.Error: it was not stored.
         """
+        self.tell("heartbeat", {"fids": list(fids)})
+
+    def tell(self, query: str, parameters: dict[str, Any]) -> None:
+        """Execute a query of ``queries.sql`` for its effect; does not count as use.
+
+        Raises:
+            psycopg.Error: it had none.
+        """
         used = self._used
         try:
-            self.connect().execute(self._queries["heartbeat"], {"fids": list(fids)})
+            self.connect().execute(self._queries[query], parameters)
         except BaseException:
             self.close()
             raise
         finally:
             self._used = used
+
+    def prepare(self) -> None:
+        """Have a connection; raises as ``connect``."""
+        self.connect()
+
+    @property
+    def connected(self) -> bool:
+        """Whether a connection is held."""
+        return self._connection is not None
 
     def close(self) -> None:
         """Give the connection back; the next call opens another."""
@@ -177,7 +195,13 @@ class Spooler:
             return batches
         cursor.execute(self._queries["find_executions"], {"fids": [batch.fid for batch in batches]})
         ids = dict(cursor.fetchall())
-        return sorted(batches, key=lambda b: (b.fid not in ids, ids.get(b.fid, 0), b.fid, b.number))
+
+        def place(batch: Batch) -> tuple[Any, ...]:
+            # Batches of one writer stay together, as they are stored as one.
+            known = ids.get(batch.fid)
+            return known is None, known or 0, batch.fid, batch.writer, batch.number
+
+        return sorted(batches, key=place)
 
     def _append(self, cursor: psycopg.Cursor[Any], run: list[Batch], one_by_one: bool) -> None:
         """Store batches of one writer and execution whose numbers follow each other."""

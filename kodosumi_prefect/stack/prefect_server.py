@@ -1,4 +1,4 @@
-"""The Prefect of a data dir: its server on SQLite, and a worker for its process pool."""
+"""The Prefect of a data dir: its server on SQLite, and a worker for its Ray pool."""
 
 import hashlib
 import re
@@ -18,7 +18,8 @@ from kodosumi_prefect.stack.temporary import temporary_folder
 SERVER_TIMEOUT = 120.0  # seconds; the first start migrates an empty database
 WORKER_TIMEOUT = 90.0  # seconds
 HEALTH_TIMEOUT = 5.0  # seconds for an answer
-WORKER_GRACE = 15.0  # seconds for flow runs to say that they were ended
+WORKER_GRACE = 15.0  # seconds for a worker to say goodbye
+WORKER_TYPE = "kodosumi-ray"
 
 
 def configured_api_url() -> str | None:
@@ -91,7 +92,7 @@ def server_child(settings: Settings, port: int) -> Child:
 
 
 def worker_child(settings: Settings, pool: str, env: dict[str, str], log_path: Path) -> Child:
-    """A Prefect worker that runs flows as processes of this machine.
+    """A Prefect worker that runs flows on the Ray cluster.
 
     Arguments:
         pool: its work pool, made if absent.
@@ -101,7 +102,7 @@ def worker_child(settings: Settings, pool: str, env: dict[str, str], log_path: P
     # The same name each time, so that Prefect does not list a dead worker for every start.
     key = hashlib.sha256(bytes(settings.data_dir)).hexdigest()[:6]
     name = f"kodosumi-{re.sub(r'[^A-Za-z0-9.-]', '-', socket.gethostname())}-{key}"
-    argv = [sys.executable, "-m", "prefect", "worker", "start", "--type", "process"]
+    argv = [sys.executable, "-m", "prefect", "worker", "start", "--type", WORKER_TYPE]
     argv += ["--pool", pool, "--name", name, "--install-policy", "never"]
     # A worker works in TMPDIR/runner_storage, which is the first user's if all share /tmp.
     folder = str(temporary_folder(settings, "worker"))
@@ -114,11 +115,8 @@ def worker_child(settings: Settings, pool: str, env: dict[str, str], log_path: P
         ours,
         ready=lambda: " started!" in log_path.read_text(errors="replace"),
         timeout=WORKER_TIMEOUT,
-        # A worker that is asked to end waits for its flow runs, which lead sessions of their own.
-        # It reports those as crashed that were ended before it is asked itself.
-        ask_all=True,
         grace=WORKER_GRACE,
-        order=2,
+        order=3,
     )
 
 

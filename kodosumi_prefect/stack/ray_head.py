@@ -110,7 +110,7 @@ def ray_child(head: RayHead, env: dict[str, str]) -> Child:
         ready=lambda: started.exists() and started.read_text().strip() == head.address,
         timeout=START_TIMEOUT,
         grace=15.0,
-        order=1,
+        order=2,  # before Prefect, which Runners tell of their end
         restart="once",
     )
 

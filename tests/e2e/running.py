@@ -116,12 +116,16 @@ def clean_environment() -> dict[str, str]:
 
 
 @contextmanager
-def running_up(data_dir: Path, *options: str) -> Iterator[Up]:
-    """`kodosumi-prefect up` in a process of its own; all it started is gone afterwards."""
+def running_up(data_dir: Path, *options: str, keep: bool = False) -> Iterator[Up]:
+    """`kodosumi-prefect up` in a process of its own; all it started is gone afterwards.
+
+    Its database is gone, too, unless ``keep``.
+    """
     environment = clean_environment() | {
         "PREFECT_HOME": str(data_dir / "client"),
         "PREFECT_INTEGRATIONS_KODOSUMI_DATA_DIR": str(data_dir),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PYTHONFAULTHANDLER": "1",
     }
     process = subprocess.Popen(
         [str(BIN / "kodosumi-prefect"), "up", "--port", "0", *options],
@@ -145,14 +149,19 @@ def running_up(data_dir: Path, *options: str) -> Iterator[Up]:
         yield Up(said[-1].split()[1], environment, process, data_dir)
         family = psutil.Process(process.pid).children(recursive=True)
         process.send_signal(signal.SIGTERM)
-        assert process.wait(60) == 0
+        try:
+            assert process.wait(60) == 0
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGABRT)  # it says where its threads are
+            raise AssertionError(f"up does not stop\n{process.communicate()[0]}") from None
         _, alive = psutil.wait_procs(family, timeout=5)
         assert alive == [], alive
     finally:
         if process.poll() is None:
             process.kill()
             process.wait()
-        EmbeddedPostgres(data_dir).destroy()  # as root, its files are not in the data dir
+        if not keep:
+            EmbeddedPostgres(data_dir).destroy()  # as root, its files are not in the data dir
 
 
 def pid_of(up: Up, fid: str) -> int:

@@ -1,13 +1,19 @@
 """The main job, as teams use it: `up`, deployments, the panel, the command line."""
 
+import json
 import os
 import signal
 import subprocess
+import time
+from uuid import uuid4
 
 import httpx
 import pytest
 
+from kodosumi_prefect.events import Event, Kind, Status
+from kodosumi_prefect.spooler.batch import Batch
 from kodosumi_prefect.spooler.embedded import EmbeddedPostgres
+from kodosumi_prefect.spooler.spooler import Spooler
 from tests.e2e.running import BIN, REPOSITORY, Up, clean_environment, gone, pid_of, running_up
 from tests.waiting import wait_for
 
@@ -171,12 +177,18 @@ def test_the_demo_prints_the_streamed_events_and_the_right_answer(tmp_path):
 
 
 def test_up_survives_being_stopped_and_keeps_its_executions(tmp_path):
-    with running_up(tmp_path, "--no-worker") as first:
+    fid = str(uuid4())
+    with running_up(tmp_path, "--no-worker", keep=True) as first:
         port = (tmp_path / "run" / "postgres.json").read_text()
         assert httpx.get(f"{first.panel}/livez").status_code == 200
+        spooler = Spooler(json.loads(port)["url"], "kodosumi")
+        ending = Event(time.time(), Kind.STATUS, Status.FINISHED)
+        spooler.append([Batch(fid, str(uuid4()), 1, {}, [ending], None)])
+        spooler.close()
     assert not (tmp_path / "run" / "panel.json").exists()
     with running_up(tmp_path, "--no-worker") as second:
         assert httpx.get(f"{second.panel}/readyz").status_code == 200
+        assert second.status(fid)["status"] == "finished"
         assert (tmp_path / "run" / "postgres.json").read_text().partition("@")[2].partition("/")[
             0
         ] == port.partition("@")[2].partition("/")[0]

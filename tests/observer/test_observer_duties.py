@@ -112,8 +112,8 @@ def test_the_cause_of_a_silence_is_only_told_where_it_is_known() -> None:
     assert cause(away, "another", ours) is None
     assert cause(away, "ours", ours) is not None
     assert cause(away | {"has_runner": True}, "ours", ours) is None
-    assert cause(away | {"has_runner": True, "lapsed": -1.0}, "ours", ours) is None
-    assert cause(away | {"has_runner": True, "lapsed": 1.0}, "ours", ours) is not None
+    assert cause(away | {"has_runner": True, "lapsed": 5.0}, "ours", ours) is None
+    assert cause(away | {"has_runner": True, "lapsed": 15.0}, "ours", ours) is not None
 
 
 def test_the_leader_deletes_what_is_old(watch: Watch) -> None:

@@ -6,7 +6,7 @@ import pytest
 from prefect import task
 
 from kodosumi_prefect import Tracer, flow, tracer
-from kodosumi_prefect.task_runner import connect
+from kodosumi_prefect.runner.ray_connection import connect
 from tests.services import Place, Recorded
 from tests.waiting import wait_for
 

@@ -647,12 +647,12 @@ def test_a_hurried_client_keeps_the_connection_it_made(
 ) -> None:
     client = make()
     client.hurry(10)
-    assert client._spooler is not None
-    connection = client._spooler._connection
+    assert client._route.direct is not None
+    connection = client._route.direct._connection
     assert connection is not None
     client._inbox.put(barrier := client_module._Barrier())
     assert barrier.passed.wait(10)
-    assert client._spooler._connection is connection
+    assert client._route.direct._connection is connection
     assert line.connections == 1
 
 

@@ -1,4 +1,4 @@
-"""Whether the Ray cluster in use takes this Python; asked from a process of its own."""
+"""Whether the Ray cluster in use takes this Python and has a Spooler; another process asks it."""
 
 import json
 import os
@@ -12,22 +12,38 @@ from importlib.util import find_spec
 from typing import Any
 from urllib.parse import urlsplit
 
-from kodosumi_prefect.cli.doctor.finding import Finding, fail, ok, one_line
+import psycopg
+
+from kodosumi_prefect.cli.doctor.finding import Finding, fail, ok, one_line, warn
 from kodosumi_prefect.runner.ray_client import ray_client_environment
-from kodosumi_prefect.settings import Settings, read_address
+from kodosumi_prefect.settings import VERSION, Settings, database_url, read_address
+from kodosumi_prefect.spooler.batch import PROTOCOL
+from kodosumi_prefect.spooler.spooler import ProtocolError, Spooler
 
 PORT_PATIENCE = 3.0  # seconds for the cluster's port
 PATIENCE = 60.0  # seconds; joining a cluster takes 8 on two cores
+NAME = f"spooler-{PROTOCOL}"  # as in spooler.actor, which would import Ray
+START = "start a kodosumi-ray worker, or run `kodosumi-prefect spool start`"
 
-# Ray compares its own version and Python's when it joins, and refuses with both in one line.
+# Ray compares its own version and Python's when it joins, and refuses with both in one line. The
+# second argument names the database; empty, there is no Spooler to look for.
 JOIN = """
 import json, sys
 import ray
+address, instance, name = sys.argv[1:]
 try:
-    ray.init(address=sys.argv[1], namespace="kodosumi-doctor", configure_logging=False,
+    ray.init(address=address, namespace="kodosumi-doctor", configure_logging=False,
              log_to_driver=False)
     alive = [node for node in ray.nodes() if node["Alive"]]
     found = {"nodes": len(alive), "cpus": ray.cluster_resources().get("CPU", 0)}
+    if instance:
+        try:
+            actor = ray.get_actor(name, namespace="kodosumi-" + instance)
+            found["spooler"] = ray.get(actor.about.remote(), timeout=10)
+        except ValueError:
+            found["spooler"] = {}
+        except ray.exceptions.RayError as exc:
+            found["spooler"] = {"error": " ".join(str(exc).split()) or type(exc).__name__}
     ray.shutdown()
 except Exception as exc:
     found = {"error": " ".join(str(exc).split()) or type(exc).__name__}
@@ -36,7 +52,7 @@ print("\\n" + json.dumps(found))
 
 
 def check_ray(settings: Settings) -> list[Finding]:
-    """One finding about the cluster that is configured or recorded; joins it, starts none."""
+    """About the cluster that is configured or recorded, and its Spooler; joins it, starts none."""
     recorded = read_address(settings, "ray") or {}
     address = settings.ray_address or recorded.get("address")
     if not address:
@@ -49,11 +65,13 @@ def check_ray(settings: Settings) -> list[Finding]:
         return [fail("ray", text, "pip install 'kodosumi-prefect[ray]'")]
     if (refusal := _refusal(address)) is not None:
         return [fail("ray", f"{address} {refusal}", "start it or correct ray_address")]
-    found = _join(settings, address)
+    found = _join(settings, address, _instance(settings))
     here = f"Ray {version('ray')}, Python {platform.python_version()}"
     if (error := found.get("error")) is None:
         size = f"{found['nodes']} nodes, {found['cpus']:g} CPUs"
-        return [ok("ray", f"{address} takes {here}; {size}")]
+        cluster = ok("ray", f"{address} takes {here}; {size}")
+        spooler = found.get("spooler")
+        return [cluster] if spooler is None else [cluster, _spooler(spooler)]
     if "ersion mismatch" in error:
         remedy = "install the cluster's Ray, and the minor version of its Python"
         return [fail("ray", f"{address} refuses {here}: {error[:300]}", remedy)]
@@ -72,10 +90,43 @@ def _refusal(address: str) -> str | None:
     return None
 
 
-def _join(settings: Settings, address: str) -> dict[str, Any]:
+def _instance(settings: Settings) -> str:
+    """The id of the database, which names its Spooler; empty if it does not answer."""
+    url = database_url(settings)
+    if url is None:
+        return ""
+    spooler = Spooler(url, settings.database_schema)
+    try:
+        spooler.connect()
+    except (psycopg.Error, ProtocolError):
+        return ""  # the checks of the database say why
+    finally:
+        spooler.close()
+    return spooler.instance or ""
+
+
+def _spooler(about: dict[str, Any]) -> Finding:
+    if not about:
+        text = "the cluster has none: each Ray process takes a Postgres connection of its own"
+        return warn("spooler", text, START)
+    if (error := about.get("error")) is not None:
+        remedy = f"end the actor {NAME} with `ray.kill`; then {START}"
+        return fail("spooler", f"it does not answer: {error[:300]}", remedy)
+    text = (
+        f"version {about['version']}, protocol {about['protocol']} on {about['host']}: "
+        f"{about['clients']} clients, {about['connections']} connections"
+    )
+    if about["version"] != VERSION:
+        return warn("spooler", f"{text}; {VERSION} here", "install one version in the cluster")
+    if about["spilled_bytes"]:
+        text += f"; {about['spilled_bytes'] / 1_000_000:.1f} MB wait in clients' files"
+    return ok("spooler", text)
+
+
+def _join(settings: Settings, address: str, instance: str) -> dict[str, Any]:
     environment = os.environ | ray_client_environment(settings)
     with subprocess.Popen(
-        [sys.executable, "-c", JOIN, address],
+        [sys.executable, "-c", JOIN, address, instance, NAME],
         env=environment,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,

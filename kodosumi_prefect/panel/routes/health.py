@@ -11,8 +11,8 @@ import psycopg
 from fastapi import APIRouter, HTTPException
 from fastapi.responses import JSONResponse, Response
 
+from kodosumi_prefect.panel import observers, spoolers
 from kodosumi_prefect.panel.jinja import package_version
-from kodosumi_prefect.panel.metrics import OBSERVER_SILENT, observers_of
 from kodosumi_prefect.panel.prefect_api import api_url
 from kodosumi_prefect.panel.state import Panel, State
 from kodosumi_prefect.settings import read_address
@@ -43,11 +43,12 @@ async def readyz(panel: Panel) -> dict[str, str]:
 @router.get("/health", summary="Everything around the panel")
 async def health(panel: Panel) -> Response:
     """503 while Postgres, or the Prefect API that is configured, does not answer."""
-    postgres, prefect, ray, observer = await asyncio.gather(
+    postgres, prefect, ray, actors, observer = await asyncio.gather(
         _bounded(_postgres(panel)),
         _bounded(_prefect(panel)),
         _bounded(_ray(panel)),
-        _bounded(_observer(panel)),
+        _bounded(_spoolers(panel)),
+        _bounded(observers.found(panel.reader)),
     )
     needed = {"postgres": postgres, "prefect": prefect}
     down = [name for name, part in needed.items() if part["status"] == "down"]
@@ -56,7 +57,7 @@ async def health(panel: Panel) -> Response:
         "down": down,
         "versions": {"kodosumi_prefect": package_version()} | await asyncio.to_thread(_versions),
         "postgres": postgres,
-        "spooler": _spooler(panel),
+        "spooler": _spooler(panel) | {"actors": actors},
         "prefect": prefect,
         "ray": ray,
         "observer": observer,
@@ -80,22 +81,6 @@ async def _postgres(panel: State) -> Found:
     return {"status": "ok", "version": row["version"], "schema": panel.reader.queries.schema}
 
 
-async def _observer(panel: State) -> Found:
-    """Who leads; without an observer runs go on, but crashes and deletions are not recorded."""
-    observers = observers_of(await panel.reader.rows("services"))
-    leading = [row for row in observers if row["info"].get("leader")]
-    if not leading:
-        hint = f"no observer was seen to lead for {OBSERVER_SILENT:g} s; "
-        hint += "start `kodosumi-prefect observer` or `up`"
-        return {"status": "not seen", "detail": hint, "standing_by": len(observers)}
-    return {
-        "status": "ok",
-        "leader": leading[0]["name"],
-        "lag": leading[0]["info"].get("lag"),
-        "standing_by": len(observers) - len(leading),
-    }
-
-
 def _spooler(panel: State) -> Found:
     feed = panel.feed
     heard = "listening" if not feed.polling else "polling"
@@ -104,6 +89,11 @@ def _spooler(panel: State) -> Found:
         "subscribers": feed.subscribers,
         "streams": len(panel.streams),
     }
+
+
+async def _spoolers(panel: State) -> Found:
+    """Those of Ray clusters; a silent one stops nothing, its clients keep what they have."""
+    return spoolers.health(await spoolers.spoolers(panel.reader))
 
 
 async def _prefect(panel: State) -> Found:

@@ -11,6 +11,8 @@ from prefect.states import Cancelled, Crashed
 from kodosumi_prefect.runner.observing.api import Api
 from kodosumi_prefect.runner.observing.recorder import Row
 
+HANDED_OVER = 10.0  # seconds in which another worker may take over a Runner whose lease lapsed
+
 
 async def bury(api: Api, row: Row, run: FlowRun, our_pools: frozenset[str]) -> None:
     """Report a run Crashed (or Cancelled, if that was asked for) that nobody executes any more."""
@@ -32,7 +34,7 @@ def cause(row: Row, pool: str | None, our_pools: frozenset[str]) -> str | None:
             return None
         return f"Process {process['pid']} on {process['host']} ended without saying so."
     if row["has_runner"]:
-        if row["lapsed"] is None or row["lapsed"] <= 0:
+        if row["lapsed"] is None or row["lapsed"] <= HANDED_OVER:
             return None
         return (
             f"Runner {row['actor_name'] or 'without a name'} on node {row['node'] or 'unknown'} "

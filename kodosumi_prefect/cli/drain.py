@@ -1,0 +1,82 @@
+"""``drain``: a worker ends without breaking off what it runs."""
+
+import asyncio
+import time
+from typing import Any
+
+from kodosumi_prefect.cli.output import CommandError, console, require_database
+from kodosumi_prefect.settings import get_settings
+from kodosumi_prefect.spooler.control import Message, channel
+from kodosumi_prefect.spooler.reader import Reader
+
+SILENT = 30.0  # seconds after which a worker that says nothing is not there
+REPEAT = 2.0  # seconds after which a worker that has not heard is told again
+ACKNOWLEDGE = 30.0  # seconds a worker has to say that it drains
+
+
+def drain(worker: str | None = None, *, wait: bool = True) -> None:
+    """Let a worker take nothing new and end when its runs have.
+
+    Use it before a node is taken down or a new version is rolled out. The runs go on in the
+    meantime; what is scheduled waits for another worker.
+
+    Parameters
+    ----------
+    worker
+        Its name; the only one if not given.
+    wait
+        Return only once the worker has ended.
+    """
+    asyncio.run(_drain(worker, wait))
+
+
+async def _drain(name: str | None, wait: bool) -> None:
+    settings = get_settings()
+    async with Reader(require_database(settings), settings.database_schema, 1) as reader:
+        row = _chosen(await _workers(reader), name)
+        name = str(row["name"])
+        payload = Message("drain", name).payload()
+        asked_at, deadline = 0.0, time.monotonic() + ACKNOWLEDGE
+        runs = None
+        while True:
+            found = [row for row in await _workers(reader) if row["name"] == name]
+            if not found:
+                console.print(f"{name} has ended", markup=False)
+                return
+            info = found[0]["info"]
+            if not info.get("draining"):
+                if time.monotonic() > deadline:
+                    raise CommandError(
+                        f"{name} does not listen; is its database_listen_url a direct connection?"
+                    )
+                if time.monotonic() - asked_at > REPEAT:
+                    asked_at = time.monotonic()
+                    await reader.rows(
+                        "notify", channel=channel(settings.database_schema), fids=[payload]
+                    )
+            elif not wait:
+                console.print(f"{name} drains, {info['runs']} runs to go", markup=False)
+                return
+            elif info["runs"] != runs:
+                runs = info["runs"]
+                console.print(f"{name} drains, {runs} runs to go", markup=False)
+            await asyncio.sleep(0.5)
+
+
+async def _workers(reader: Reader) -> list[dict[str, Any]]:
+    rows = await reader.rows("services")
+    return [row for row in rows if row["kind"] == "worker" and row["silent"] < SILENT]
+
+
+def _chosen(workers: list[dict[str, Any]], name: str | None) -> dict[str, Any]:
+    names = ", ".join(row["name"] for row in workers) or "none"
+    if name is None and len(workers) == 1:
+        return workers[0]
+    for row in workers:
+        if row["name"] == name:
+            return row
+    if name is None and workers:
+        raise CommandError(f"there are several workers, name one of them: {names}")
+    raise CommandError(
+        f"there is no worker {name or ''} now; there are: {names}".replace("  ", " ")
+    )

@@ -1,0 +1,41 @@
+"""Asking Prefect to cancel a flow run."""
+
+from typing import Any
+from uuid import UUID
+
+from prefect.client.orchestration import get_client
+from prefect.client.schemas import OrchestrationResult
+from prefect.exceptions import ObjectNotFound
+from prefect.states import Cancelling
+
+
+class NotCancelledError(RuntimeError):
+    """Prefect did not take the wish; says why in one line."""
+
+
+async def cancel(fid: UUID, message: str) -> str:
+    """Have a flow run cancelled; its record is kept.
+
+    A run that nobody executes yet is cancelled at once. One that runs is asked to stop, gets time
+    for its hooks and is killed after that; this does not wait for it.
+
+    Returns:
+        The name of its state now, such as ``Cancelling``.
+
+    Raises:
+        LookupError: Prefect has no such flow run.
+        NotCancelledError: it is over, or Prefect's rules forbid it.
+        httpx.HTTPError: Prefect does not answer.
+    """
+    async with get_client() as client:
+        try:
+            answer: OrchestrationResult[Any] = await client.set_flow_run_state(
+                fid, Cancelling(message=message)
+            )
+        except ObjectNotFound as exc:
+            raise LookupError(f"Prefect has no flow run {fid}") from exc
+        if answer.status.value != "ACCEPT":
+            why = getattr(answer.details, "reason", None) or answer.status.value
+            raise NotCancelledError(f"{fid} cannot be cancelled: {why}")
+        run = await client.read_flow_run(fid)
+        return run.state_name or ""

@@ -1,0 +1,264 @@
+"""The Ray cluster as the worker sees it: what it calls blocks, and runs in threads."""
+
+import json
+import logging
+from collections.abc import Mapping
+from concurrent.futures import Future
+from typing import Any, NamedTuple, cast
+from uuid import uuid4
+
+from kodosumi_prefect.runner.actor import Runner
+from kodosumi_prefect.runner.order import Facts, Order, Outcome
+from kodosumi_prefect.runner.ray_connection import connect
+from kodosumi_prefect.settings import VERSION, Settings
+
+AUTOSCALING_STATUS = "__autoscaling_status"  # Ray's key for what its autoscaler last said
+OWN_NODE_TYPE = "node_"  # begins the types that Ray gives nodes no autoscaler knows of
+
+logger = logging.getLogger(__name__)
+
+
+class Spec(NamedTuple):
+    """What a Runner needs of the cluster; two with the same key can stand in for each other.
+
+    Attributes:
+        memory: bytes.
+        labels: of the node, as Ray's ``label_selector``.
+    """
+
+    num_cpus: float = 0.0
+    num_gpus: float = 0.0
+    memory: int = 0
+    resources: Mapping[str, float] = {}
+    runtime_env: Mapping[str, Any] = {}
+    labels: Mapping[str, str] = {}
+
+    @property
+    def key(self) -> str:
+        return json.dumps(self._asdict(), sort_keys=True, default=str)
+
+    @property
+    def may_wait(self) -> bool:
+        """Whether a Runner made ahead is as good as one made now.
+
+        Not where Ray fetches code from an address at which it may change meanwhile; what was
+        uploaded to the cluster is named by its content.
+        """
+        code = [self.runtime_env.get("working_dir"), *(self.runtime_env.get("py_modules") or ())]
+        return all(str(place).startswith("gcs://") for place in code if place)
+
+    def needs(self) -> dict[str, float]:
+        """Ray's resources by name."""
+        wanted = {"CPU": self.num_cpus, "GPU": self.num_gpus, "memory": float(self.memory)}
+        return {name: n for name, n in {**wanted, **self.resources}.items() if n}
+
+
+class RunnerHandle(NamedTuple):
+    """A Runner on the cluster."""
+
+    name: str
+    actor: Any
+
+    def hello(self, lease: float) -> "Future[Facts]":
+        """Who it is, once its process has started; renews its lease."""
+        return cast("Future[Facts]", self.actor.hello.remote(lease).future())
+
+    def run(self, order: Order) -> "Future[Outcome]":
+        """Have it execute a flow run.
+
+        The future raises ``ray.exceptions.RayActorError`` if it dies over it.
+        """
+        return cast("Future[Outcome]", self.actor.run.remote(order).future())
+
+
+class VersionError(RuntimeError):
+    """The cluster has other versions than the worker."""
+
+
+class Cluster:
+    """One Ray cluster and the Runners of one work pool there.
+
+    Arguments:
+        settings: ``ray_address``; unset, the cluster recorded for the data dir.
+        namespace: of the Runners, always passed explicitly.
+    """
+
+    def __init__(self, settings: Settings, namespace: str) -> None:
+        self._settings = settings
+        self.namespace = namespace
+
+    def connect(self) -> None:
+        """Connect this process, once.
+
+        Raises:
+            NoRayError: no cluster is configured or it refuses; other versions of Ray or Python
+                are refused by Ray itself.
+        """
+        connect(self._settings, init_kwargs={"log_to_driver": False})
+
+    def spawn(self, spec: Spec, lease: float) -> RunnerHandle:
+        """Ask for a Runner; it starts when the cluster has room."""
+        self.connect()
+        import ray
+
+        # A plain class: decorated, it would need Ray to be imported.
+        name = f"runner-{uuid4()}"
+        actor = (
+            ray.remote(Runner)
+            .options(
+                name=name,
+                namespace=self.namespace,
+                lifetime="detached",
+                num_cpus=spec.num_cpus,
+                num_gpus=spec.num_gpus,
+                memory=spec.memory or None,
+                resources=dict(spec.resources) or None,
+                runtime_env=uploaded(spec.runtime_env) or None,
+                label_selector=dict(spec.labels) or None,
+                max_restarts=0,
+                max_task_retries=0,
+            )
+            .remote(lease)
+        )
+        return RunnerHandle(name, actor)
+
+    def find(self, name: str) -> RunnerHandle | None:
+        """A living Runner by its name."""
+        self.connect()
+        import ray
+
+        try:
+            return RunnerHandle(name, ray.get_actor(name, namespace=self.namespace))
+        except ValueError:
+            return None
+
+    def kill(self, runner: RunnerHandle) -> None:
+        """End a Runner now. Ray ends what it started, too."""
+        import ray
+
+        ray.kill(runner.actor, no_restart=True)
+
+    def lacks(self, spec: Spec) -> str | None:
+        """Why no node of the cluster can ever take this, in a few words; None if one can."""
+        import ray
+
+        every: Any = ray.nodes  # untyped in Ray
+        nodes = [node for node in every() if node["Alive"]]
+        needs = spec.needs()
+        if any(_fits(node, needs, spec.labels) for node in nodes):
+            return None
+        wanted = ", ".join(f"{name} {_amount(name, n)}" for name, n in sorted(needs.items()))
+        for name, n in sorted(needs.items()):
+            most = max((node["Resources"].get(name, 0.0) for node in nodes), default=0.0)
+            if most < n:
+                return f"{name} {_amount(name, n)} is wanted, no node has more than " + _amount(
+                    name, most
+                )
+        labels = f" with the labels {dict(spec.labels)}" if spec.labels else ""
+        return f"no single node{labels} has {wanted or 'room'}"
+
+    def grows(self) -> bool:
+        """Whether an autoscaler may add nodes."""
+        if self._settings.ray_autoscaling is not None:
+            return self._settings.ray_autoscaling
+        from ray.experimental.internal_kv import _internal_kv_get
+
+        said: bytes | None = _internal_kv_get(AUTOSCALING_STATUS)
+        report = json.loads(said).get("autoscaler_report") or {} if said else {}
+        if report.get("pending_nodes") or report.get("pending_launches"):
+            return True
+        # Without an autoscaler Ray reports, too, but gives each node a type of its own.
+        kinds = {**(report.get("active_nodes") or {}), **(report.get("idle_nodes") or {})}
+        return any(not kind.startswith(OWN_NODE_TYPE) for kind in kinds)
+
+
+def check_versions(facts: Facts) -> None:
+    """Compare a Runner's versions with this process's.
+
+    Raises:
+        VersionError: its Ray, Python (major.minor) or kodosumi-prefect is another.
+    """
+    ours = own_versions()
+    for name, version in facts.versions.items():
+        # Prefect itself gets on with other minor versions of it.
+        if name != "prefect" and ours[name] != version:
+            raise VersionError(
+                f"node {facts.host} has {name} {version}, the worker has {ours[name]}; "
+                "install the same on both"
+            )
+
+
+def own_versions() -> dict[str, str]:
+    """Versions of this process, as ``Facts`` has them."""
+    import platform
+    from importlib.metadata import version
+
+    return {
+        "kodosumi-prefect": VERSION,
+        "prefect": version("prefect"),
+        "ray": version("ray"),
+        "python": ".".join(platform.python_version_tuple()[:2]),
+    }
+
+
+def uploaded(runtime_env: Mapping[str, Any]) -> dict[str, Any]:
+    """A ``runtime_env`` whose local folders are on the cluster, under names of their content.
+
+    Ray itself does this for ``ray.init`` only.
+    """
+    found = dict(runtime_env)
+    local = [found.get("working_dir"), *(found.get("py_modules") or ())]
+    if not any(place and "://" not in str(place) for place in local):
+        return found
+    from ray._private.runtime_env.py_modules import upload_py_modules_if_needed
+    from ray._private.runtime_env.working_dir import upload_working_dir_if_needed
+
+    found = upload_working_dir_if_needed(found, include_gitignore=True, logger=logger)
+    if found.get("py_modules"):
+        found = upload_py_modules_if_needed(found, include_gitignore=True, logger=logger)
+    return found
+
+
+def why_it_died(exc: BaseException) -> str:
+    """What Ray knows of a Runner's end, in one line."""
+    text = str(exc)
+    first = type(exc).__name__
+    if "runtime_env" in text or "runtime env" in text:
+        lines = [line.strip() for line in text.splitlines() if line.strip()]
+        return f"runtime_env could not be set up: {lines[-1] if lines else first}"
+    for mark in ("died because its node has died", "Node Death", "node has died", "preempted"):
+        if mark in text:
+            return "its node was lost"
+    if "OutOfMemory" in text or "memory on the node" in text or "low on memory" in text:
+        return "it was killed for lack of memory on its node"
+    detail = text.rpartition("Worker exit detail:")[2].strip() if "exit detail" in text else text
+    if "connection error code 2" in detail:
+        return (
+            "its process ended without a word: killed (SIGKILL, perhaps by the kernel for lack "
+            "of memory) or crashed"
+        )
+    return " ".join(detail.split())[:500] or first
+
+
+def _fits(node: dict[str, Any], needs: dict[str, float], labels: Mapping[str, str]) -> bool:
+    has, marks = node["Resources"], node.get("Labels") or {}
+    return all(has.get(name, 0.0) >= n for name, n in needs.items()) and all(
+        _matches(marks.get(name), value) for name, value in labels.items()
+    )
+
+
+def _matches(mark: str | None, wanted: str) -> bool:
+    """Whether a node's label satisfies a selector: ``v``, ``!v``, ``in(a, b)``, ``!in(a, b)``."""
+    negated = wanted.startswith("!")
+    bare = wanted.removeprefix("!").strip()
+    if bare.startswith("in(") and bare.endswith(")"):
+        found = mark in [part.strip() for part in bare[3:-1].split(",")]
+    else:
+        found = mark == bare
+    return found is not negated
+
+
+def _amount(name: str, n: float) -> str:
+    if name == "memory":
+        return f"{n / 2**20:,.0f} MiB"
+    return f"{n:g}"

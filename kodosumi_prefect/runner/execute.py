@@ -1,0 +1,131 @@
+"""Executing one flow run in this process's main thread, as Prefect's process worker would."""
+
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, cast
+from uuid import UUID
+
+import httpx
+from prefect._internal.metrics import RunMetrics
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import FlowRun, State
+from prefect.context import refresh_global_settings_context
+from prefect.engine import _drive_run_flow_result, handle_engine_signals
+from prefect.events.worker import EventsWorker
+from prefect.exceptions import PrefectException
+from prefect.flow_engine import load_flow, load_flow_run, run_flow
+from prefect.flows import Flow
+from prefect.logging.configuration import setup_logging
+from prefect.logging.handlers import APILogWorker
+from prefect.logging.loggers import flow_run_logger
+from prefect.states import Cancelled, Crashed
+
+from kodosumi_prefect.events import plain
+from kodosumi_prefect.runner import execution
+from kodosumi_prefect.runner.interruption import Interruption
+from kodosumi_prefect.runner.order import Order, Outcome
+from kodosumi_prefect.settings import PREFIX, Settings, get_settings, reset_settings
+from kodosumi_prefect.spooler.client import get_client as get_spool_client
+from kodosumi_prefect.spooler.route import learn_instance
+
+DRAIN_TIMEOUT = 5.0  # seconds for Prefect's own logs and events to be sent
+
+logger = logging.getLogger(__name__)
+
+
+def execute(order: Order) -> Outcome:
+    """Execute a flow run to its end, whatever kind its flow is of.
+
+    Never raises: an exit or error outside of the flow's own states becomes the outcome.
+    """
+    fid = UUID(order.flow_run_id)
+    try:
+        with _place(order), Interruption(fid) as interruption, handle_engine_signals(fid):
+            _drive(fid, interruption)
+    except SystemExit as exc:
+        if exc.code not in (None, 0):
+            return Outcome(1, f"the run's process was told to exit with {exc.code}")
+    except BaseException as exc:
+        return Outcome(1, f"{type(exc).__name__}: {plain(exc)}".splitlines()[0])
+    finally:
+        _flush()
+    return Outcome(0)
+
+
+@contextmanager
+def _place(order: Order) -> Iterator[None]:
+    """The job's environment and settings, and an empty folder to work in."""
+    os.environ.update(order.environment)
+    # A setting that changed in the environment is not seen by what was imported before it.
+    refresh_global_settings_context()
+    given = {
+        name.removeprefix(PREFIX).lower(): value
+        for name, value in order.environment.items()
+        if name.startswith(PREFIX)
+    }
+    reset_settings(Settings.model_validate(order.carried | given))
+    learn_instance(order.instance)
+    setup_logging()
+    before = Path.cwd()
+    folder = tempfile.mkdtemp(prefix="kodosumi-run-")
+    os.chdir(folder)
+    try:
+        yield
+    finally:
+        os.chdir(before)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _drive(fid: UUID, interruption: Interruption) -> None:
+    flow_run = load_flow_run(fid)
+    if flow_run.state is not None and flow_run.state.is_final():
+        return  # somebody else ended it while it waited for its Runner
+    run_logger = flow_run_logger(flow_run=flow_run)
+    try:
+        flow: Flow[..., Any] = load_flow(flow_run)
+    except Exception as exc:
+        run_logger.error("The flow could not be loaded", exc_info=True)
+        _tell_not_loaded(flow_run, exc)
+        return
+    if interruption.asked:
+        message = "Flow run was cancelled before its code began."
+        _tell(flow_run, Cancelled(message=message), message)
+        return
+    with RunMetrics(flow_run, flow):
+        error_logger = cast(logging.Logger, run_logger)
+        result: object = run_flow(flow, flow_run=flow_run, error_logger=error_logger)
+        _drive_run_flow_result(flow, result)
+
+
+def _tell_not_loaded(flow_run: FlowRun, exc: Exception) -> None:
+    why = f"{type(exc).__name__}: {plain(exc)}".splitlines()[0]
+    _tell(flow_run, Crashed(message=f"Flow could not be loaded. {why}"), exc)
+
+
+def _tell(flow_run: FlowRun, state: State[Any], error: "Exception | str") -> None:
+    """Report a state that Prefect's engine, which did not start, cannot report."""
+    try:
+        with get_client(sync_client=True) as client:
+            answer = client.set_flow_run_state(flow_run.id, state, force=True)
+    except (httpx.HTTPError, PrefectException, OSError) as exc:
+        logger.error("Prefect was not told that flow run %s %s: %s", flow_run.id, state, exc)
+        raise
+    if not get_settings().enabled:
+        return
+    attempt = max(flow_run.run_count, 1)
+    live = execution.open_execution(None, flow_run, attempt, running=False)
+    execution.tell_error(live, error, note=state.message)
+    execution.report_state(live, answer.state or state, attempt)
+
+
+def _flush() -> None:
+    """Send what is still in this process's queues; it ends next."""
+    if get_settings().enabled:
+        get_spool_client().flush(get_settings().flush_timeout)
+    for service in (APILogWorker, EventsWorker):
+        service.drain_all(timeout=DRAIN_TIMEOUT)

@@ -1,0 +1,116 @@
+"""Cancelling from inside: a Runner notices that its flow run is to be cancelled and stops it."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import threading
+from types import TracebackType
+from typing import Self
+from uuid import UUID
+
+import httpx
+from prefect._internal import control_listener
+from prefect._internal.observers import FlowRunCancellingObserver
+from prefect.client.orchestration import get_client
+from prefect.events.filters import EventAnyResourceFilter, EventFilter, EventNameFilter
+from prefect.exceptions import PrefectException
+from prefect.utilities.engine import commit_control_intent_and_ack
+
+HEAD_START = 0.5  # seconds the flow gets for its own start before we take a share of the processor
+POLL = 5.0  # seconds between looks while Prefect's events do not arrive
+LOOK_INTERVAL = 20.0  # seconds between looks although Prefect's events arrive
+ARM_INTERVAL = 0.05  # seconds between tries while Prefect's engine is not ready for the signal
+
+logger = logging.getLogger(__name__)
+
+
+class Interruption:
+    """Delivers a cancellation to the flow in the main thread, as Prefect's own runner does.
+
+    Prefect's engine ends a run as Cancelled, with its ``on_cancellation`` hooks, only if the
+    intent was committed before SIGTERM comes; SIGTERM alone means Crashed. A context manager for
+    the time of the run.
+    """
+
+    def __init__(self, flow_run_id: UUID) -> None:
+        self._flow_run_id = flow_run_id
+        self._ended = threading.Event()
+        self._asked = threading.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._wake = asyncio.Event()
+        self._thread = threading.Thread(target=self._run, name="kodosumi-interruption", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._ended.set()
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # the loop has ended by itself
+                self._loop.call_soon_threadsafe(self._wake.set)
+
+    @property
+    def asked(self) -> bool:
+        """Whether the run is to be cancelled."""
+        return self._asked.is_set()
+
+    def _run(self) -> None:
+        if self._ended.wait(HEAD_START):
+            return
+        asyncio.run(self._watch())
+        if self.asked:
+            self._deliver()
+
+    async def _watch(self) -> None:
+        """Return once the run is to be cancelled or is over."""
+        self._loop = asyncio.get_running_loop()
+        observer = FlowRunCancellingObserver(
+            on_cancelling=lambda _: self._ask(),
+            polling_interval=POLL,
+            event_filter=EventFilter(
+                event=EventNameFilter(name=["prefect.flow-run.Cancelling"]),
+                any_resource=EventAnyResourceFilter(id=[f"prefect.flow-run.{self._flow_run_id}"]),
+            ),
+        )
+        observer.add_in_flight_flow_run_id(self._flow_run_id)
+        async with observer:
+            await self._look()  # it may have been asked for before anybody listened
+            while not self._ended.is_set() and not self.asked:
+                # Events are lost while Prefect's socket reconnects.
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(LOOK_INTERVAL):
+                        await self._wake.wait()
+                await self._look()
+
+    def _ask(self) -> None:
+        self._asked.set()
+        self._wake.set()
+
+    async def _look(self) -> None:
+        try:
+            async with get_client() as client:
+                run = await client.read_flow_run(self._flow_run_id)
+        except (httpx.HTTPError, PrefectException, OSError) as exc:
+            logger.warning("cannot ask Prefect about flow run %s: %s", self._flow_run_id, exc)
+            return
+        if run.state is not None and run.state.is_cancelling():
+            self._ask()
+
+    def _deliver(self) -> None:
+        """Commit the intent as soon as Prefect's engine listens, then send the signal."""
+        while not self._ended.wait(ARM_INTERVAL):
+            if commit_control_intent_and_ack(
+                commit_intent=lambda: control_listener._set_intent("cancel"),
+                clear_intent=control_listener.clear_intent,
+                send_ack=lambda: None,
+            ):
+                os.kill(os.getpid(), signal.SIGTERM)
+                return

@@ -1,0 +1,46 @@
+"""What a Runner is told, and what it tells."""
+
+from typing import Any, NamedTuple
+
+
+class Order(NamedTuple):
+    """One flow run to execute. A call argument, never in ``runtime_env``: it holds secrets.
+
+    Attributes:
+        flow_run_id: a flow run of a deployment, pending in Prefect.
+        environment: variables of the job, Prefect's settings of the worker among them.
+        carried: our settings, as ``Settings.carried`` gives them.
+        instance: id of the database, which names its Spooler; None if that is not known.
+    """
+
+    flow_run_id: str
+    environment: dict[str, str]
+    carried: dict[str, Any]
+    instance: str | None = None
+
+
+class Outcome(NamedTuple):
+    """How a Runner's process fared; how the flow run ended is in Prefect.
+
+    Attributes:
+        status: an exit code, 0 if the run reached a state of its own.
+        message: what happened otherwise, in one line.
+    """
+
+    status: int
+    message: str | None = None
+
+
+class Facts(NamedTuple):
+    """Who a Runner is.
+
+    Attributes:
+        node: Ray's id of its node.
+        host: the machine's name.
+        versions: of ``kodosumi-prefect``, ``prefect``, ``ray`` and ``python`` (major.minor).
+    """
+
+    node: str
+    host: str
+    pid: int
+    versions: dict[str, str]

@@ -1,0 +1,69 @@
+"""This process's one connection to Ray."""
+
+import signal
+import threading
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Any
+
+from kodosumi_prefect.runner.ray_client import prepare_ray_client
+from kodosumi_prefect.settings import Settings, read_address
+
+NAMESPACE = "prefect"  # of Ray jobs; prefect-ray's default
+
+_connecting = threading.Lock()
+
+
+class NoRayError(RuntimeError):
+    """There is no Ray to run on."""
+
+
+def connect(
+    settings: Settings, address: str | None = None, init_kwargs: dict[str, Any] | None = None
+) -> None:
+    """Connect this process to Ray, once; what is connected already stays.
+
+    Raises:
+        NoRayError: no cluster is configured or recorded, or it refuses.
+    """
+    with _connecting:
+        # Inside: two threads that import Ray at once may see half of it.
+        import ray
+
+        if ray.is_initialized():
+            return
+        recorded = read_address(settings, "ray")
+        address = address or settings.ray_address or (recorded or {}).get("address")
+        if address is None and settings.ray_local:
+            address = "local"
+        if address is None:
+            raise NoRayError(
+                "no Ray cluster is configured and none runs for "
+                f"{settings.data_dir}; set ray_address, start `kodosumi-prefect up`, or set "
+                "ray_local"
+            )
+        if recorded and recorded.get("address") == address:
+            prepare_ray_client(settings)
+        options: dict[str, Any] = {"namespace": NAMESPACE, "configure_logging": False}
+        if address == "local":
+            options["include_dashboard"] = False
+        try:
+            with _sigterm_kept():
+                ray.init(address=address, **(options | (init_kwargs or {})))
+        except (ConnectionError, RuntimeError, ValueError) as exc:
+            detail = " ".join(str(exc).split())
+            raise NoRayError(f"ray_address {address} refuses: {detail}") from exc
+
+
+@contextmanager
+def _sigterm_kept() -> Generator[None, None, None]:
+    """Keep the handler for SIGTERM that Prefect set: Ray's own would end the run as a crash."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if callable(before):
+            signal.signal(signal.SIGTERM, before)

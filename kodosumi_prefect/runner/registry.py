@@ -1,0 +1,206 @@
+"""Which worker answers for which flow run, in Postgres; flow runs go on without it."""
+
+import asyncio
+import json
+import logging
+import os
+import platform
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+from uuid import UUID
+
+import psycopg
+from psycopg.rows import dict_row
+
+from kodosumi_prefect.settings import VERSION, Settings, database_url, listen_url
+from kodosumi_prefect.spooler.control import Message, channel, parse
+from kodosumi_prefect.spooler.spooler import conninfo
+from kodosumi_prefect.spooler.sql import Queries
+
+ANSWER = 4.0  # seconds Postgres has for a statement
+RELISTEN_FIRST = 0.5  # seconds
+RELISTEN_MOST = 10.0  # seconds
+
+logger = logging.getLogger(__name__)
+
+Row = dict[str, Any]
+
+
+class AwayError(Exception):
+    """Postgres cannot be asked now."""
+
+
+class Registry:
+    """Table ``runner`` as one worker uses it.
+
+    A lease keeps two workers of a pool from taking over the same run. Losing Postgres costs
+    that, and the panel's view of who runs what; no run waits for it or fails by it.
+
+    Arguments:
+        worker: name of the worker.
+        lease: seconds for which a claim holds unless it is renewed.
+    """
+
+    def __init__(self, settings: Settings, worker: str, lease: float) -> None:
+        self._settings = settings
+        self._queries = Queries(settings.database_schema)
+        self._worker = worker
+        self._lease = lease
+        self._connection: psycopg.AsyncConnection[Row] | None = None
+        self._one_at_a_time = asyncio.Lock()
+        self._away = False
+
+    async def claim(
+        self, fid: UUID, attempt: int, pool: str, namespace: str, *, mine: bool = False
+    ) -> Row | None:
+        """Answer for a flow run.
+
+        Arguments:
+            mine: Prefect handed the run to this worker, whoever had an earlier attempt of it.
+
+        Returns:
+            The Runner known for it, ``actor_name`` None if there was none; None if another
+            worker answers for the run.
+
+        Raises:
+            AwayError: Postgres is away.
+        """
+        rows = await self._ask(
+            "claim_runner",
+            fid=fid,
+            attempt=attempt,
+            worker=self._worker,
+            pool=pool,
+            namespace=namespace,
+            lease=self._lease,
+            mine=mine,
+        )
+        return rows[0] if rows else None
+
+    async def place(
+        self,
+        fid: UUID,
+        actor_name: str,
+        node: str | None = None,
+        pid: int | None = None,
+    ) -> None:
+        """Write down which Runner has a flow run; with ``pid`` once its process is there."""
+        await self._tell(
+            "place_runner",
+            fid=fid,
+            worker=self._worker,
+            actor_name=actor_name,
+            node=node,
+            pid=pid,
+            state="starting" if pid is None else "running",
+        )
+
+    async def renew(self, fids: Sequence[UUID]) -> None:
+        """Go on answering for flow runs."""
+        if fids:
+            await self._tell(
+                "renew_runners", fids=list(fids), worker=self._worker, lease=self._lease
+            )
+
+    async def forget(self, fid: UUID) -> None:
+        """A flow run is over."""
+        await self._tell("forget_runner", fid=fid, worker=self._worker)
+
+    async def report(self, info: dict[str, Any]) -> None:
+        """Say that this worker is there, and how it is."""
+        await self._tell(
+            "report_service",
+            kind="worker",
+            name=self._worker,
+            host=platform.node(),
+            pid=os.getpid(),
+            version=VERSION,
+            info=json.dumps(info),
+        )
+
+    async def leave(self) -> None:
+        """Say that this worker ends; others may answer for its flow runs at once."""
+        await self._tell("release_runners", worker=self._worker)
+        await self._tell("forget_service", kind="worker", name=self._worker, pid=os.getpid())
+
+    async def close(self) -> None:
+        """Give the connection back."""
+        if self._connection is not None:
+            await self._connection.close()
+            self._connection = None
+
+    async def messages(self) -> AsyncIterator[Message | None]:
+        """What others tell the workers of this database; None where something may be missed."""
+        delay = RELISTEN_FIRST
+        while True:
+            url = listen_url(self._settings)
+            try:
+                if url is not None:
+                    async with self._listening(url) as connection:
+                        delay = RELISTEN_FIRST
+                        yield None
+                        async for note in connection.notifies():
+                            if (message := parse(note.payload)) is not None:
+                                yield message
+            except (psycopg.Error, OSError) as exc:
+                logger.debug("not listening for messages now: %s", exc)
+            await asyncio.sleep(delay)
+            delay = min(delay * 2, RELISTEN_MOST)
+
+    @asynccontextmanager
+    async def _listening(self, url: str) -> AsyncIterator[psycopg.AsyncConnection[Any]]:
+        connection = await psycopg.AsyncConnection.connect(
+            conninfo(url), autocommit=True, prepare_threshold=None
+        )
+        async with connection:
+            name = psycopg.sql.Identifier(channel(self._settings.database_schema))
+            await connection.execute(psycopg.sql.SQL("LISTEN {}").format(name))
+            yield connection
+
+    async def _tell(self, query: str, **parameters: Any) -> None:
+        """As ``_ask`` where nothing depends on the answer."""
+        try:
+            await self._ask(query, **parameters)
+        except AwayError as exc:
+            logger.debug("%s was not written down: %s", query, exc)
+
+    async def _ask(self, query: str, **parameters: Any) -> list[Row]:
+        async with self._one_at_a_time:
+            try:
+                async with asyncio.timeout(ANSWER):
+                    connection = await self._connected()
+                    cursor = await connection.execute(self._queries[query], parameters)
+                    rows = await cursor.fetchall() if cursor.description else []
+            except (psycopg.Error, OSError, TimeoutError) as exc:
+                await self._drop()
+                if not self._away:
+                    logger.warning(
+                        "Postgres does not answer the worker, runs go on without it: %s",
+                        " ".join(str(exc).split()) or type(exc).__name__,
+                    )
+                self._away = True
+                raise AwayError(str(exc)) from exc
+        if self._away:
+            logger.warning("Postgres answers the worker again")
+        self._away = False
+        return rows
+
+    async def _connected(self) -> psycopg.AsyncConnection[Row]:
+        if self._connection is None or self._connection.closed:
+            url = database_url(self._settings)
+            if url is None:
+                raise OSError(f"no database_url is set and no Postgres runs for {self._where}")
+            self._connection = await psycopg.AsyncConnection.connect(
+                conninfo(url), autocommit=True, prepare_threshold=None, row_factory=dict_row
+            )
+        return self._connection
+
+    @property
+    def _where(self) -> str:
+        return str(self._settings.data_dir)
+
+    async def _drop(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.close()

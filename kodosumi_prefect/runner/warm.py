@@ -1,0 +1,113 @@
+"""Runners made ahead of need."""
+
+import asyncio
+import logging
+from typing import Any, NamedTuple
+
+from kodosumi_prefect.runner.cluster import (
+    Cluster,
+    RunnerHandle,
+    Spec,
+    check_versions,
+    why_it_died,
+)
+from kodosumi_prefect.runner.order import Facts
+
+LEASE = 60.0  # seconds that a waiting Runner lives on without its worker
+PATIENCE = 120.0  # seconds for a new Runner's process to start
+
+logger = logging.getLogger(__name__)
+
+
+class Waiting(NamedTuple):
+    """A Runner whose process has started and waits for an order."""
+
+    handle: RunnerHandle
+    facts: Facts
+    key: str
+
+
+class WarmPool:
+    """Keeps a number of Runners ready for one spec. They hold Prefect and us, no user code.
+
+    Arguments:
+        size: how many; 0 for none.
+    """
+
+    def __init__(self, cluster: Cluster, size: int) -> None:
+        self._cluster = cluster
+        self._size = size
+        self._spec: Spec | None = None
+        self._waiting: list[Waiting] = []
+        self._trouble: str | None = None
+        self.taken = asyncio.Event()  # set when a Runner went
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def want(self, spec: Spec) -> None:
+        """Which Runners to keep from now on; others are ended at the next ``tend``."""
+        self._spec = spec
+
+    def take(self, spec: Spec) -> Waiting | None:
+        """A Runner that fits, which is the caller's from now on."""
+        for one in self._waiting:
+            if one.key == spec.key and spec.may_wait:
+                self._waiting.remove(one)
+                self.taken.set()
+                return one
+        return None
+
+    async def tend(self) -> None:
+        """Renew leases, forget what died, end what nobody wants, and make what is missing."""
+        await self._renew()
+        spec = self._spec
+        key = spec.key if spec is not None and spec.may_wait else None
+        for one in [one for one in self._waiting if one.key != key]:
+            self._waiting.remove(one)
+            await asyncio.to_thread(self._cluster.kill, one.handle)
+        while spec is not None and key is not None and len(self._waiting) < self._size:
+            if (made := await self._make(spec)) is None:
+                return
+            self._waiting.append(made)
+
+    async def close(self) -> None:
+        """End all of them."""
+        waiting, self._waiting = self._waiting, []
+        for one in waiting:
+            await asyncio.to_thread(self._cluster.kill, one.handle)
+
+    async def _renew(self) -> None:
+        for one in list(self._waiting):
+            try:
+                async with asyncio.timeout(LEASE / 2):
+                    await asyncio.wrap_future(one.handle.hello(LEASE))
+            except TimeoutError:
+                logger.warning("Runner %s does not answer; it is replaced", one.handle.name)
+            except Exception as exc:  # whatever Ray raises, this Runner is of no use
+                logger.info("Runner %s is gone: %s", one.handle.name, why_it_died(exc))
+            else:
+                continue
+            if one in self._waiting:
+                self._waiting.remove(one)
+                await asyncio.to_thread(self._cluster.kill, one.handle)
+
+    async def _make(self, spec: Spec) -> Waiting | None:
+        """Start one; None, told once, if that does not work now."""
+        handle: Any = None
+        try:
+            handle = await asyncio.to_thread(self._cluster.spawn, spec, LEASE)
+            async with asyncio.timeout(PATIENCE):
+                facts = await asyncio.wrap_future(handle.hello(LEASE))
+            check_versions(facts)
+        except Exception as exc:
+            slow = isinstance(exc, TimeoutError)
+            why = f"not there after {PATIENCE:.0f} s" if slow else why_it_died(exc)
+            if why != self._trouble:
+                logger.warning("no Runner can be kept ready: %s", why)
+            self._trouble = why
+            if handle is not None:
+                await asyncio.to_thread(self._cluster.kill, handle)
+            return None
+        self._trouble = None
+        return Waiting(handle, facts, spec.key)

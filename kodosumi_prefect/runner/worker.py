@@ -1,0 +1,442 @@
+"""The Prefect worker of type ``kodosumi-ray``: runs flows as Runners on a Ray cluster."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Coroutine
+from typing import Any, cast
+from uuid import UUID
+
+import anyio.abc
+import httpx
+import psycopg
+from prefect.client.schemas.objects import FlowRun
+from prefect.events.clients import get_events_subscriber
+from prefect.events.filters import EventAnyResourceFilter, EventFilter, EventNameFilter
+from prefect.exceptions import InfrastructureNotFound, PrefectException
+from prefect.workers.base import (
+    BaseJobConfiguration,
+    BaseVariables,
+    BaseWorker,
+    BaseWorkerResult,
+)
+from pydantic import Field
+
+from kodosumi_prefect.cancelling import cancel_all
+from kodosumi_prefect.runner.cluster import Cluster, Spec
+from kodosumi_prefect.runner.order import Order
+from kodosumi_prefect.runner.ray_connection import NoRayError
+from kodosumi_prefect.runner.registry import Registry
+from kodosumi_prefect.runner.supervisor import Supervisor
+from kodosumi_prefect.runner.warm import WarmPool
+from kodosumi_prefect.settings import VERSION, get_settings
+from kodosumi_prefect.spooler.route import NoDatabaseError
+from kodosumi_prefect.spooler.spooler import ProtocolError
+from kodosumi_prefect.spooler.transport import SpoolerAwayError
+
+MEBIBYTE = 2**20
+RUNNER_MEMORY = 500  # MiB
+RUNNER_LEASE = 30.0  # seconds after which a worker that is gone no longer answers for its runs
+TEND_INTERVAL = 8.0  # seconds
+ADOPT_INTERVAL = 30.0  # seconds
+REFILL_PAUSE = 1.5  # seconds that a new run gets before Runners are made again
+SECOND_LOOK = 0.25  # seconds after a wake-up that found nothing
+RAY_PATIENCE = 60.0  # seconds that runs stay scheduled while Ray does not answer
+FAREWELL = 5.0  # seconds for what a worker that ends has to tell others
+RESUBSCRIBE = 2.0  # seconds
+
+_RESOURCES = "Amounts of custom Ray resources that the Runner takes, by name."
+_DESCRIPTIONS = {
+    "num_cpus": (
+        "CPUs that the Runner, the process of the flow itself, takes of the Ray cluster. 0 lets "
+        "flows that mostly wait for their Ray tasks never starve them."
+    ),
+    "num_gpus": "GPUs that the Runner takes; tasks ask for their own.",
+    "memory": "MiB of memory that the Runner takes of its node; limits how many run at once.",
+    "runtime_env": (
+        "Ray's runtime_env of the Runner and its tasks: working_dir, py_modules, pip, uv, conda, "
+        "image_uri … Code that is not on the cluster arrives by it; a local folder of the "
+        "worker's machine is uploaded. Everyone who can use the cluster can read it: put secrets "
+        "into env."
+    ),
+    "env": (
+        "Environment variables of the run. They travel as a call argument and are not shown by Ray."
+    ),
+    "labels": (
+        "Labels that the Runner's Ray node must have, as Ray's label_selector: "
+        '{"ray.io/accelerator-type": "A100"}; the values !v, in(a, b) and !in(a, b) work, too.'
+    ),
+    "schedule_timeout": (
+        "Seconds that the cluster has to make room for the Runner; then the run is reported as "
+        "crashed. Empty, it waits as long as some node, or an autoscaler, can ever take it."
+    ),
+}
+
+
+class KodosumiRayVariables(BaseVariables):
+    """What can be set per work pool, deployment and flow run."""
+
+    env: dict[str, str | None] = Field(
+        default_factory=dict, title="Environment Variables", description=_DESCRIPTIONS["env"]
+    )
+    labels: dict[str, str] = Field(
+        default_factory=dict, title="Node Labels", description=_DESCRIPTIONS["labels"]
+    )
+    num_cpus: float = Field(default=0, ge=0, title="CPUs", description=_DESCRIPTIONS["num_cpus"])
+    num_gpus: float = Field(default=0, ge=0, title="GPUs", description=_DESCRIPTIONS["num_gpus"])
+    memory: int = Field(
+        default=RUNNER_MEMORY, ge=0, title="Memory (MiB)", description=_DESCRIPTIONS["memory"]
+    )
+    resources: dict[str, float] = Field(
+        default_factory=dict, title="Ray Resources", description=_RESOURCES
+    )
+    runtime_env: dict[str, Any] = Field(
+        default_factory=dict, title="Runtime Environment", description=_DESCRIPTIONS["runtime_env"]
+    )
+    schedule_timeout: float | None = Field(
+        default=None,
+        gt=0,
+        title="Schedule Timeout (s)",
+        description=_DESCRIPTIONS["schedule_timeout"],
+    )
+
+
+class KodosumiRayJobConfiguration(BaseJobConfiguration):
+    """One run's job, with every variable resolved."""
+
+    node_labels: dict[str, str] = Field(
+        default_factory=dict, json_schema_extra={"template": "{{ labels }}"}
+    )
+    num_cpus: float = Field(default=0, ge=0)
+    num_gpus: float = Field(default=0, ge=0)
+    memory: int = Field(default=RUNNER_MEMORY, ge=0)
+    resources: dict[str, float] = Field(default_factory=dict)
+    runtime_env: dict[str, Any] = Field(default_factory=dict)
+    schedule_timeout: float | None = Field(default=None, gt=0)
+
+    def spec(self) -> Spec:
+        """What its Runner needs of the cluster."""
+        return Spec(
+            num_cpus=self.num_cpus,
+            num_gpus=self.num_gpus,
+            memory=self.memory * MEBIBYTE,
+            resources=self.resources,
+            runtime_env=self.runtime_env,
+            labels=self.node_labels,
+        )
+
+    def order(self, flow_run: FlowRun, instance: str | None) -> Order:
+        """What its Runner is told."""
+        variables = {name: value for name, value in self.env.items() if value is not None}
+        return Order(str(flow_run.id), variables, get_settings().carried(), instance)
+
+
+class KodosumiRayWorkerResult(BaseWorkerResult):
+    """How a Runner's process ended; 0 if the flow run reached a state of its own."""
+
+
+class KodosumiRayWorker(
+    BaseWorker[KodosumiRayJobConfiguration, KodosumiRayVariables, KodosumiRayWorkerResult]
+):
+    """Runs the flows of a work pool on a Ray cluster.
+
+    Example:
+        ```bash
+        prefect work-pool create --type kodosumi-ray agents
+        prefect worker start --type kodosumi-ray --pool agents
+        ```
+
+    Each flow run is executed by a Runner, a detached Ray actor: it outlives the worker. A worker
+    that comes back finds its Runners again; one that does not is replaced by another of its pool.
+    """
+
+    type = "kodosumi-ray"
+    job_configuration = KodosumiRayJobConfiguration
+    job_configuration_variables = KodosumiRayVariables
+    _description = "Execute flow runs on a Ray cluster, with Kodosumi's event stream in Postgres."
+    _display_name = "Kodosumi on Ray"
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._settings = get_settings()
+        self._registry = Registry(self._settings, self.name, RUNNER_LEASE)
+        self._cluster: Cluster | None = None
+        self._warm: WarmPool | None = None
+        self._supervisor: Supervisor | None = None
+        self._loops: list[asyncio.Task[None]] = []
+        self._children: set[asyncio.Task[None]] = set()
+        self._wake = asyncio.Event()
+        self._reasons: dict[UUID, str] = {}
+        self._draining = False
+        self._ray_away_since: float | None = None
+        self._instance: str | None = None
+        self._spooler_trouble: str | None = None
+        self._began = time.time()
+
+    @classmethod
+    def get_default_base_job_template(cls) -> dict[str, Any]:
+        """What a new pool of this type starts with; ``deployments/base-job-template.json``."""
+        template = super().get_default_base_job_template()
+        # A Runner executes flows and no commands, and has a name of its own.
+        for name in ("command", "name"):
+            template["job_configuration"].pop(name)
+            template["variables"]["properties"].pop(name)
+        return template
+
+    async def _initialize_after_sync(self) -> None:
+        await super()._initialize_after_sync()
+        if self._work_pool is None or self._supervisor is not None:
+            return
+        # The pool's id: a pool that was deleted and made anew has nothing to do with the old one.
+        self._cluster = Cluster(self._settings, f"kodosumi-{self._work_pool.id}")
+        self._warm = WarmPool(self._cluster, self._settings.warm_runners)
+        self._supervisor = Supervisor(
+            cluster=self._cluster,
+            registry=self._registry,
+            warm=self._warm,
+            pool=self._work_pool_name,
+            client=self.client,
+            start=self._start_child,
+            grace=self._settings.cancel_grace,
+        )
+        loops = (self._tend(), self._keep_warm(), self._be_woken(), self._hear(), self._listen())
+        self._loops = [asyncio.create_task(loop) for loop in loops]
+
+    async def teardown(self, *exc_info: Any) -> None:
+        await cancel_all([*self._loops, *self._children])
+        self._loops.clear()
+        self._supervisor = None
+        try:
+            async with asyncio.timeout(FAREWELL):
+                await self._registry.leave()
+                await self._registry.close()
+                if self._warm is not None:
+                    await self._warm.close()
+        except TimeoutError:
+            self._logger.warning("the worker ends without having told Postgres or Ray")
+        await super().teardown(*exc_info)
+
+    async def run(
+        self,
+        flow_run: FlowRun,
+        configuration: KodosumiRayJobConfiguration,
+        task_status: "anyio.abc.TaskStatus[Any] | None" = None,
+    ) -> KodosumiRayWorkerResult:
+        """Have a pending flow run executed, and wait until it is over."""
+        assert self._supervisor is not None
+        placed = ""
+
+        def on_placed(identifier: str) -> None:
+            nonlocal placed
+            if task_status is not None and not placed:
+                task_status.started(identifier)
+            elif placed:
+                self._start_child(self._name_infrastructure(flow_run.id, identifier))
+            placed = identifier
+
+        reason = await self._supervisor.execute(
+            flow_run,
+            configuration.spec(),
+            configuration.order(flow_run, self._instance),
+            configuration.schedule_timeout,
+            on_placed,
+        )
+        if not placed and reason is not None:
+            raise RuntimeError(reason)
+        if reason is not None:
+            self._reasons[flow_run.id] = reason
+        return KodosumiRayWorkerResult(identifier=placed, status_code=0 if reason is None else 1)
+
+    async def kill_infrastructure(
+        self,
+        infrastructure_pid: str,
+        configuration: KodosumiRayJobConfiguration,
+        grace_seconds: int = 30,
+    ) -> None:
+        """End a Runner.
+
+        Raises:
+            InfrastructureNotFound: there is none of that name.
+        """
+        assert self._supervisor is not None
+        if not await self._supervisor.kill(infrastructure_pid):
+            raise InfrastructureNotFound(f"there is no Runner {infrastructure_pid}")
+
+    async def get_and_submit_flow_runs(self) -> list[FlowRun]:
+        """Begin what is scheduled, unless this worker drains or has no Ray yet."""
+        if self._draining or not await self._has_ray():
+            return []
+        return await super().get_and_submit_flow_runs()
+
+    async def _propose_crashed_state(
+        self, flow_run: FlowRun, message: str, client: Any = None
+    ) -> None:
+        # The superclass knows the exit code only.
+        message = self._reasons.pop(flow_run.id, message)
+        await super()._propose_crashed_state(flow_run, message, client)
+
+    async def _cancel_run(self, flow_run_id: UUID) -> None:
+        # The superclass looks after runs only that were not started.
+        if self._supervisor is not None and flow_run_id in self._supervisor.watched:
+            await self._supervisor.cancel(flow_run_id)
+            return
+        flow_run = await self.client.read_flow_run(flow_run_id)
+        if flow_run.infrastructure_pid is None:
+            await super()._cancel_run(flow_run_id)
+
+    async def _name_infrastructure(self, flow_run_id: UUID, identifier: str) -> None:
+        await self.client.update_flow_run(flow_run_id, infrastructure_pid=identifier)
+
+    async def _has_ray(self) -> bool:
+        """Whether Ray can be had; after a while without it runs are begun, and fail, all the same.
+
+        A Ray head that is being restarted at night must not fail what is due then.
+        """
+        assert self._cluster is not None or self._supervisor is None
+        if self._cluster is None:
+            return True  # not set up yet; the superclass knows that
+        try:
+            await asyncio.to_thread(self._cluster.connect)
+        except NoRayError as exc:
+            now = time.monotonic()
+            if self._ray_away_since is None:
+                self._ray_away_since = now
+                self._logger.warning(
+                    "no Ray yet, runs wait up to %.0f s for it: %s", RAY_PATIENCE, exc
+                )
+            return now - self._ray_away_since > RAY_PATIENCE
+        if self._ray_away_since is not None:
+            self._logger.info("Ray is there now")
+        self._ray_away_since = None
+        return True
+
+    def _start_child(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run something that lives as long as the worker."""
+        task = asyncio.create_task(work)
+        self._children.add(task)
+        task.add_done_callback(self._child_ended)
+
+    def _child_ended(self, task: asyncio.Task[None]) -> None:
+        self._children.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._logger.error("a task of the worker failed", exc_info=error)
+
+    async def _tend(self) -> None:
+        """Renew leases, look after runs that nobody answers for, say that we are there."""
+        adopted_at = -ADOPT_INTERVAL
+        while True:
+            supervisor = self._supervisor
+            assert supervisor is not None
+            try:
+                if self._ray_away_since is None:
+                    await supervisor.tend()
+                    if time.monotonic() - adopted_at >= ADOPT_INTERVAL:
+                        adopted_at = time.monotonic()
+                        await self._have_spooler()
+                        if await supervisor.adopt(set(self._submitting_flow_run_ids)):
+                            self._wake.set()
+            except NoRayError:
+                pass  # told when runs were looked for
+            except (httpx.HTTPError, PrefectException, OSError, RuntimeError) as exc:
+                self._logger.warning("cannot look after runs now: %s", " ".join(str(exc).split()))
+            await self._registry.report(self._info())
+            if self._draining and not supervisor.watched and not self._submitting_flow_run_ids:
+                self._logger.info("drained: the worker ends")
+                os.kill(os.getpid(), signal.SIGTERM)
+                return
+            await asyncio.sleep(1.0 if self._draining else TEND_INTERVAL)
+
+    async def _have_spooler(self) -> None:
+        """Have the cluster's Spooler; without it Ray's processes keep what they record."""
+        await asyncio.to_thread(cast(Cluster, self._cluster).connect)
+        # Imports Ray.
+        from kodosumi_prefect.spooler.actor import ensure_spooler
+
+        try:
+            address = await asyncio.to_thread(ensure_spooler, self._settings)
+        except (psycopg.Error, NoDatabaseError, ProtocolError, SpoolerAwayError) as exc:
+            trouble = " ".join(str(exc).split())
+            if trouble != self._spooler_trouble:
+                self._logger.warning("there is no Spooler on Ray now: %s", trouble)
+            self._spooler_trouble = trouble
+            return
+        self._spooler_trouble = None
+        self._instance = address.instance
+
+    async def _keep_warm(self) -> None:
+        assert self._warm is not None
+        while True:
+            if self._ray_away_since is None and not self._draining:
+                try:
+                    configuration = await self.job_configuration.from_template_and_values(
+                        base_job_template=self.work_pool.base_job_template,
+                        values={},
+                        client=self.client,
+                    )
+                    self._warm.want(cast(KodosumiRayJobConfiguration, configuration).spec())
+                    await self._warm.tend()
+                except (httpx.HTTPError, PrefectException, OSError, ValueError) as exc:
+                    self._logger.warning("no Runner can be kept ready now: %s", exc)
+            elif self._draining:
+                await self._warm.close()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(TEND_INTERVAL):
+                    await self._warm.taken.wait()
+            self._warm.taken.clear()
+            await asyncio.sleep(REFILL_PAUSE)
+
+    async def _be_woken(self) -> None:
+        """Look for runs as soon as somebody says that there are some."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            try:
+                if not await self.get_and_submit_flow_runs():
+                    await asyncio.sleep(SECOND_LOOK)
+                    await self.get_and_submit_flow_runs()
+            except (httpx.HTTPError, PrefectException, OSError) as exc:
+                self._logger.debug("woken, but cannot look for runs: %s", exc)
+
+    async def _hear(self) -> None:
+        """Prefect's events: something was scheduled in this pool, by whomever."""
+        filter_ = EventFilter(
+            event=EventNameFilter(
+                name=[
+                    "prefect.flow-run.Scheduled",
+                    "prefect.flow-run.Late",
+                    "prefect.flow-run.AwaitingRetry",
+                ]
+            ),
+            any_resource=EventAnyResourceFilter(id=[f"prefect.work-pool.{self.work_pool.id}"]),
+        )
+        while True:
+            try:
+                async with get_events_subscriber(filter=filter_) as subscriber:
+                    self._wake.set()
+                    async for _ in subscriber:
+                        self._wake.set()
+            except Exception as exc:  # sockets fail in many ways, and polling goes on
+                self._logger.debug("no events from Prefect now: %s", exc)
+            await asyncio.sleep(RESUBSCRIBE)
+
+    async def _listen(self) -> None:
+        """Messages of this database: our own launches, and orders to drain."""
+        async for message in self._registry.messages():
+            if message is None or (message.what == "wake" and message.whom == self._work_pool_name):
+                self._wake.set()
+            elif message.what == "drain" and message.whom == self.name and not self._draining:
+                self._logger.info("draining: nothing new is taken")
+                self._draining = True
+                await self._registry.report(self._info())
+
+    def _info(self) -> dict[str, Any]:
+        return {
+            "pool": self._work_pool_name,
+            "runs": len(self._supervisor.watched) if self._supervisor else 0,
+            "warm": len(self._warm) if self._warm else 0,
+            "draining": self._draining,
+            "ray": self._ray_away_since is None,
+            "version": VERSION,
+        }

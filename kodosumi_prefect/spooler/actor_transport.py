@@ -1,0 +1,104 @@
+"""The way of a Ray worker's deliveries: through the Spooler actor of its cluster."""
+
+import logging
+import os
+import platform
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from kodosumi_prefect.spooler import actor
+from kodosumi_prefect.spooler.answer import check
+from kodosumi_prefect.spooler.batch import Batch, pack
+from kodosumi_prefect.spooler.spooler import ANSWER_TIMEOUT
+from kodosumi_prefect.spooler.transport import Backlog, SpoolerAwayError
+
+logger = logging.getLogger(__name__)
+
+
+class ActorTransport:
+    """Calls the Spooler actor of a database; ``find`` looks it up.
+
+    Arguments:
+        instance: the id of the database, which names the actor.
+        writer: what this client is called in the Spooler's figures.
+        backlog: tells what the client has not delivered yet; goes along with each call.
+    """
+
+    def __init__(self, instance: str, writer: str, backlog: Callable[[], Backlog]) -> None:
+        self._instance = instance
+        self._client = f"{platform.node()}:{os.getpid()}:{writer}"
+        self._backlog = backlog
+        self._actor: Any = None
+        self._lost_at = float("-inf")
+        self._unreachable_since: float | None = None
+
+    @property
+    def instance(self) -> str:
+        """The id of the database."""
+        return self._instance
+
+    @property
+    def found(self) -> bool:
+        """Whether the actor was there when it was last looked for or called."""
+        return self._actor is not None
+
+    @property
+    def lost_for(self) -> float:
+        """Seconds since an actor that had been there was gone."""
+        return time.monotonic() - self._lost_at
+
+    @property
+    def unreachable_for(self) -> float:
+        """Seconds since the first of the calls in a row that did not reach the actor."""
+        if self._unreachable_since is None:
+            return 0.0
+        return time.monotonic() - self._unreachable_since
+
+    def find(self) -> bool:
+        """Look for the actor; whether it can be called."""
+        found = actor.find(self._instance)
+        if found is None or self._unreachable_since is None:
+            self._actor = found
+        elif actor.answers(found):
+            self._actor, self._unreachable_since = found, None
+        return self._actor is not None and self._unreachable_since is None
+
+    def append(self, batches: Sequence[Batch]) -> None:
+        """Store one delivery; raises as the Spooler at the other end did, or SpoolerAwayError."""
+        fids = list(dict.fromkeys(batch.fid for batch in batches))
+        self._call("append", fids, pack(list(batches)))
+
+    def heartbeat(self, fids: Sequence[str]) -> None:
+        """Say that the process of these executions is alive; raises as ``append``."""
+        self._call("heartbeat", list(fids))
+
+    def prepare(self) -> None:
+        """Nothing: an actor that was found can be called."""
+
+    def close(self) -> None:
+        """Nothing: a handle holds no connection."""
+
+    def close_if_idle(self, seconds: float) -> None:
+        """Nothing: a handle holds no connection."""
+
+    def abandon(self) -> None:
+        """Forget the handle."""
+        self._actor = None
+
+    def _call(self, method: str, *arguments: Any) -> None:
+        if self._actor is None:
+            raise SpoolerAwayError("the cluster's Spooler was not found")
+        sender = (self._client, tuple(self._backlog()))
+        try:
+            answer = actor.ask(self._actor, method, sender, *arguments, timeout=ANSWER_TIMEOUT)
+        except actor.SpoolerGoneError:
+            self._actor, self._unreachable_since = None, None
+            self._lost_at = time.monotonic()
+            raise
+        except actor.SpoolerUnreachableError:
+            if self._unreachable_since is None:
+                self._unreachable_since = time.monotonic()
+            raise
+        self._unreachable_since = None
+        check(answer)

@@ -1,0 +1,186 @@
+"""Which way a process's deliveries take: its own connection, or the Spooler of its Ray cluster."""
+
+import logging
+import os
+import sys
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from kodosumi_prefect.settings import Settings, database_url
+from kodosumi_prefect.spooler.spooler import Spooler
+from kodosumi_prefect.spooler.transport import Backlog, SpoolerAwayError, Transport
+
+if TYPE_CHECKING:
+    from kodosumi_prefect.spooler.actor_transport import ActorTransport
+
+PATIENCE = 5.0  # seconds for a Spooler that was there to be made again
+RESTART_PATIENCE = 30.0  # seconds for one that is there and cannot be reached
+LOOK_AGAIN = 5.0  # seconds between looks for a Spooler while there is none
+
+logger = logging.getLogger(__name__)
+
+_instance: str | None = None
+_forked = False
+
+
+class NoDatabaseError(Exception):
+    """There is no database to deliver to, and none is expected soon."""
+
+
+def learn_instance(instance: str | None) -> None:
+    """Remember the id of the database that this process's runs are recorded in.
+
+    It travels with tasks and tracers, and names the Spooler to look for. The first one counts: a
+    process records to one database.
+    """
+    global _instance
+    if instance is None or instance == _instance:
+        return
+    if _instance is None:
+        _instance = instance
+    else:
+        logger.warning(
+            "this process records to database %s; what came from %s is recorded there too",
+            _instance,
+            instance,
+        )
+
+
+def in_ray_worker() -> bool:
+    """Whether this process is a Ray worker: it runs tasks or an actor."""
+    ray = sys.modules.get("ray")
+    if ray is None or _forked or not ray.is_initialized():
+        return False
+    worker = ray._private.worker
+    return bool(worker.global_worker.mode == worker.WORKER_MODE)
+
+
+class Route:
+    """Finds the transport of each delivery. Used by one thread at a time.
+
+    Ray workers take the cluster's Spooler. One that never had it writes to the database itself, as
+    long as there is no Spooler and the database is known; that costs a connection and loses no
+    time. One that had it waits first, since it comes back.
+
+    Arguments:
+        settings: the database, as far as this process knows it.
+        writer: what the client is called in the Spooler's figures.
+        backlog: tells what the client has not delivered yet.
+    """
+
+    def __init__(self, settings: Settings, writer: str, backlog: Callable[[], Backlog]) -> None:
+        self._settings = settings
+        self._writer = writer
+        self._backlog = backlog
+        self._url: str | None = None
+        self._looked_at = float("-inf")
+        self.direct: Spooler | None = None
+        self.actor: ActorTransport | None = None
+
+    @property
+    def instance(self) -> str | None:
+        """The id of the database, if it is known by now."""
+        if self.direct is not None and self.direct.instance is not None:
+            return self.direct.instance
+        return _instance
+
+    @property
+    def made(self) -> bool:
+        """Whether there is a transport already."""
+        return self.direct is not None or self.actor is not None
+
+    @property
+    def current(self) -> "Transport | None":
+        """The transport of the last delivery."""
+        return self.actor if self.actor is not None and self.actor.found else self.direct
+
+    def transport(self) -> Transport:
+        """What the next delivery goes through.
+
+        Raises:
+            psycopg.Error: the database has to be asked for its id and is away.
+            ProtocolError: this version is too old for the database.
+            SpoolerAwayError: the Spooler is not there now, but expected.
+            NoDatabaseError: neither a database nor its Spooler is known.
+        """
+        url = database_url(self._settings)
+        if not in_ray_worker():
+            return self._connection(url)
+        if _instance is None:
+            connection = self._connection(url)
+            connection.prepare()
+            learn_instance(connection.instance)
+        assert _instance is not None
+        if (actor := self._spooler(_instance)) is not None:
+            if self.direct is not None:
+                self.direct.close()
+            return actor
+        if url is None:
+            raise SpoolerAwayError(
+                f"the Ray cluster has no Spooler for database {_instance} yet; start a worker or "
+                "run `kodosumi-prefect spool start`"
+            )
+        return self._connection(url)
+
+    def close(self) -> None:
+        """Give back what is held."""
+        for transport in (self.direct, self.actor):
+            if transport is not None:
+                transport.close()
+
+    def close_if_idle(self, seconds: float) -> None:
+        """Give back what was not used for ``seconds``."""
+        if self.direct is not None:
+            self.direct.close_if_idle(seconds)
+
+    def abandon(self) -> None:
+        """Forget what is held: after a fork it is the parent's."""
+        for transport in (self.direct, self.actor):
+            if transport is not None:
+                transport.abandon()
+
+    def _connection(self, url: str | None) -> Spooler:
+        if url is None:
+            raise NoDatabaseError(
+                "no Postgres is configured and none runs for "
+                f"{self._settings.data_dir}; set database_url or start `kodosumi-prefect up`"
+            )
+        if self.direct is None or url != self._url:
+            if self.direct is not None:
+                self.direct.close()
+            self.direct = Spooler(url, self._settings.database_schema)
+            self._url = url
+        return self.direct
+
+    def _spooler(self, instance: str) -> "ActorTransport | None":
+        """The Spooler of the cluster, or None if this process shall not wait for one.
+
+        Raises:
+            SpoolerAwayError: it was there a moment ago.
+        """
+        if self.actor is None:
+            # Imported late: nothing else of this package needs Ray.
+            from kodosumi_prefect.spooler.actor_transport import ActorTransport
+
+            self.actor = ActorTransport(instance, self._writer, self._backlog)
+        actor, now = self.actor, time.monotonic()
+        if actor.found and actor.unreachable_for < RESTART_PATIENCE:
+            return actor
+        expected = actor.lost_for < PATIENCE
+        if expected or now - self._looked_at >= LOOK_AGAIN:
+            self._looked_at = now
+            if actor.find():
+                return actor
+        if expected:
+            raise SpoolerAwayError("the cluster's Spooler is gone; it is expected back")
+        return None
+
+
+def _after_fork() -> None:
+    """A child of a Ray worker is none: Ray's threads and sockets are the parent's."""
+    global _forked
+    _forked = True
+
+
+os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,45 @@
+"""Has the Spooler of a stack's Ray, from a process that is over soon.
+
+A process that joins Ray keeps threads and memory for it, which the panel's should not.
+"""
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from asyncio.subprocess import DEVNULL, PIPE
+from collections.abc import Callable
+
+COMMAND = [sys.executable, "-m", "kodosumi_prefect.cli", "spool", "start"]
+
+
+async def start_spooler(
+    environment: dict[str, str], on_progress: Callable[[str, str], None]
+) -> None:
+    """Run ``kodosumi-prefect spool start``; without a Spooler, Ray processes write themselves.
+
+    Arguments:
+        environment: what the command needs to find database and Ray, beside this process's.
+        on_progress: told what came of it.
+    """
+    process = await asyncio.create_subprocess_exec(
+        *COMMAND,
+        env=os.environ | environment,
+        stdin=DEVNULL,
+        stdout=DEVNULL,
+        stderr=PIPE,
+        start_new_session=True,
+    )
+    try:
+        _, errors = await process.communicate()
+    finally:
+        if process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            await process.wait()
+    if process.returncode == 0:
+        on_progress("spooler", "ready")
+        return
+    said = errors.decode(errors="replace").strip().splitlines() or [f"exit {process.returncode}"]
+    on_progress("spooler", f"is not there, Ray processes write to Postgres themselves: {said[-1]}")
