@@ -230,6 +230,7 @@ class KodosumiRayWorker(
 
         def on_placed(identifier: str) -> None:
             nonlocal placed
+            self._start_child(self._registry.report(self._info()))
             if task_status is not None and not placed:
                 task_status.started(identifier)
             elif placed:
@@ -377,6 +378,7 @@ class KodosumiRayWorker(
                     )
                     self._warm.want(cast(KodosumiRayJobConfiguration, configuration).spec())
                     await self._warm.tend()
+                    await self._registry.report(self._info())
                 except (httpx.HTTPError, PrefectException, OSError, ValueError) as exc:
                     self._logger.warning("no Runner can be kept ready now: %s", exc)
             elif self._draining:
