@@ -189,6 +189,11 @@ class KodosumiRayWorker(
         await super()._initialize_after_sync()
         if self._work_pool is None or self._supervisor is not None:
             return
+        if self._work_pool.type != self.type:
+            raise ValueError(
+                f"work pool {self._work_pool_name} is of type {self._work_pool.type}, this worker "
+                f"needs one of type {self.type}; create another, or delete this one and start again"
+            )
         # The pool's id: a pool that was deleted and made anew has nothing to do with the old one.
         self._cluster = Cluster(self._settings, f"kodosumi-{self._work_pool.id}")
         self._warm = WarmPool(self._cluster, self._settings.warm_runners)
@@ -230,6 +235,7 @@ class KodosumiRayWorker(
 
         def on_placed(identifier: str) -> None:
             nonlocal placed
+            self._start_child(self._registry.report(self._info()))
             if task_status is not None and not placed:
                 task_status.started(identifier)
             elif placed:
@@ -377,6 +383,7 @@ class KodosumiRayWorker(
                     )
                     self._warm.want(cast(KodosumiRayJobConfiguration, configuration).spec())
                     await self._warm.tend()
+                    await self._registry.report(self._info())
                 except (httpx.HTTPError, PrefectException, OSError, ValueError) as exc:
                     self._logger.warning("no Runner can be kept ready now: %s", exc)
             elif self._draining:
