@@ -105,6 +105,11 @@ class SpoolerActor:
         gc.freeze()
         threading.Thread(target=self._report, name="kodosumi-spool-report", daemon=True).start()
 
+    async def hello(self, sender: Sender) -> Answer:
+        """A client will call soon."""
+        self._hear(sender)
+        return None
+
     async def append(self, sender: Sender, fids: list[str], packed: bytes) -> Answer:
         """Store one packed delivery about the executions ``fids``."""
         began = time.perf_counter()
