@@ -74,7 +74,7 @@ class ActorTransport:
         self._call("heartbeat", list(fids))
 
     def prepare(self) -> None:
-        """Say hello: the first call to an actor takes Ray several times as long as the next."""
+        """Say hello: the first call takes Ray several times as long as the next."""
         self._call("hello")
 
     def close(self) -> None:
