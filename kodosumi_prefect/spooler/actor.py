@@ -105,6 +105,15 @@ class SpoolerActor:
         gc.freeze()
         threading.Thread(target=self._report, name="kodosumi-spool-report", daemon=True).start()
 
+    async def hello(self, sender: Sender) -> Answer:
+        """A client will call soon: have a connection."""
+        self._hear(sender)
+        try:
+            await asyncio.wrap_future(self._pool.do(lambda spooler: spooler.prepare()))
+        except Exception as exc:
+            return self._answer(exc)
+        return None
+
     async def append(self, sender: Sender, fids: list[str], packed: bytes) -> Answer:
         """Store one packed delivery about the executions ``fids``."""
         began = time.perf_counter()

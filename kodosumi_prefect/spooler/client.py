@@ -21,7 +21,7 @@ from kodosumi_prefect.settings import Settings, get_settings
 from kodosumi_prefect.spooler import spill
 from kodosumi_prefect.spooler.batch import KIND, PAYLOAD, Batch, Fields, Header
 from kodosumi_prefect.spooler.replay import Rebase, replaying
-from kodosumi_prefect.spooler.route import NoDatabaseError, Route
+from kodosumi_prefect.spooler.route import NoDatabaseError, Route, warm
 from kodosumi_prefect.spooler.spooler import ANSWER_TIMEOUT, ProtocolError
 from kodosumi_prefect.spooler.transport import Backlog
 
@@ -33,6 +33,7 @@ INBOX_SOFT = 100_000  # events waiting to be batched from which on emitters are 
 INBOX_HARD = 200_000  # events waiting from which on stdio events are only counted
 LARGE = 10_000  # characters from which on a payload is counted on its own
 OUTAGE_LINGER = 0.05  # seconds
+HURRIED_LINGER = 0.001  # seconds; a few words said at once make one delivery and not two
 RETRY_FIRST = 0.05  # seconds
 RETRY_MOST = 2.0  # seconds
 THREAD_NAME = "kodosumi-spool"
@@ -170,15 +171,16 @@ class SpoolClient:
         self._live.discard(fid)
 
     def hurry(self, timeout: float) -> None:
-        """Have a connection, and send without lingering from now on.
+        """Have a connection, and send almost without lingering from now on.
 
         For code whose end nobody tells us: what it says is stored before its caller goes on.
 
         Arguments:
             timeout: most seconds to wait for the connection.
         """
-        self.settings = self.settings.model_copy(update={"linger": 0.0})
+        self.settings = self.settings.model_copy(update={"linger": HURRIED_LINGER})
         if not self._route.made:
+            warm()
             self._connect(timeout)
 
     def instance(self, timeout: float = 0.0) -> str | None:

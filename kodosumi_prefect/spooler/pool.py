@@ -43,7 +43,10 @@ class _Errand:
 
 
 class Pool:
-    """Appends deliveries with ``connections`` threads, each with a connection of its own.
+    """Appends deliveries over at most ``connections`` connections, each used by one thread.
+
+    The connection used last is used next, so that few suffice where little is said; it is kept,
+    the others are given back when they were idle.
 
     Two deliveries to one execution are never stored at the same time: they would only wait for
     each other with two connections. What arrived meanwhile shares a transaction. Deliveries to an
@@ -61,9 +64,10 @@ class Pool:
         self._changed = threading.Condition()
         self._closed = False
         self._spoolers = [Spooler(url, schema) for _ in range(connections)]
+        self._free = list(self._spoolers)  # the one used last at the end
         self._threads = [
-            threading.Thread(target=self._serve, args=(spooler,), name=THREAD_NAME, daemon=True)
-            for spooler in self._spoolers
+            threading.Thread(target=self._serve, name=THREAD_NAME, daemon=True)
+            for _ in self._spoolers
         ]
         for thread in self._threads:
             thread.start()
@@ -104,27 +108,29 @@ class Pool:
             self._changed.notify_all()
         for thread in self._threads:
             thread.join(max(deadline - time.monotonic(), 0.0))
+        for spooler in self._free:
+            spooler.close()
 
-    def _serve(self, spooler: Spooler) -> None:
-        while True:
-            work = self._next(spooler)
-            if work is None:
-                spooler.close()
-                return
-            if isinstance(work, _Errand):
-                work.settle(spooler)
-                continue
+    def _serve(self) -> None:
+        while (work := self._next()) is not None:
+            with self._changed:
+                spooler = self._free.pop()
             try:
-                _store(spooler, work)
+                if isinstance(work, _Errand):
+                    work.settle(spooler)
+                else:
+                    _store(spooler, work)
             finally:
                 with self._changed:
-                    self._busy.difference_update(*(delivery.fids for delivery in work))
+                    self._free.append(spooler)
+                    if not isinstance(work, _Errand):
+                        self._busy.difference_update(*(delivery.fids for delivery in work))
                     self._changed.notify_all()
 
-    def _next(self, spooler: Spooler) -> "list[_Delivery] | _Errand | None":
+    def _next(self) -> "list[_Delivery] | _Errand | None":
         """What to do next; None when there is nothing more, ever."""
-        while True:
-            with self._changed:
+        with self._changed:
+            while True:
                 if self._errands:
                     return self._errands.popleft()
                 if bundle := self._bundle():
@@ -132,7 +138,8 @@ class Pool:
                 if self._closed and not self._waiting:
                     return None
                 self._changed.wait(IDLE / 2)
-            spooler.close_if_idle(IDLE)
+                for spooler in self._free[:-1]:
+                    spooler.close_if_idle(IDLE)
 
     def _bundle(self) -> list[_Delivery]:
         """Take the oldest deliveries that no other thread is in the way of."""

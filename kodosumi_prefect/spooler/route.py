@@ -56,6 +56,22 @@ def in_ray_worker() -> bool:
     return bool(worker.global_worker.mode == worker.WORKER_MODE)
 
 
+def warm() -> None:
+    """Have Ray load the Spooler's class, from the thread that runs the caller's code.
+
+    While Ray (2.60) unpickles the arguments of a call it holds a lock that loading a class takes
+    too: our thread would wait for it, and whoever waits for our thread, for nothing.
+    """
+    if _instance is None or not in_ray_worker():
+        return
+    from kodosumi_prefect.spooler import actor
+
+    try:
+        actor.find(_instance)
+    except SpoolerAwayError as exc:
+        logger.debug("the Spooler is not looked up ahead of need: %s", exc)
+
+
 class Route:
     """Finds the transport of each delivery. Used by one thread at a time.
 
