@@ -9,9 +9,7 @@ from kodosumi_prefect.events import Event, State, clean
 # The fields of an Event in their order; an Event is one. Many thousand of them wait at times, and
 # plain tuples of plain values are nothing to the garbage collector, unlike named ones.
 Fields = tuple[Any, ...]
-KIND, PAYLOAD, DEDUPE, STATE = (
-    Event._fields.index(name) for name in ("kind", "payload", "dedupe", "state")
-)
+KIND, PAYLOAD, DEDUPE = (Event._fields.index(name) for name in ("kind", "payload", "dedupe"))
 
 PROTOCOL = 1  # of batches; the database names the oldest one it still accepts
 
@@ -93,9 +91,6 @@ def _batch(fields: list[Any]) -> Batch:
     return Batch(fid, writer, number, header, [_event(e) for e in events], alive)
 
 
-def _event(fields: list[Any]) -> Fields:
-    if len(fields) != len(Event._fields):
-        raise ValueError(f"not a delivery: an event of {len(fields)} fields")
-    if fields[STATE] is not None:
-        fields[STATE] = State(*fields[STATE])
-    return tuple(fields)
+def _event(fields: list[Any]) -> Event:
+    ts, kind, payload, attempt, source, dedupe, state, note = fields
+    return Event(ts, kind, payload, attempt, source, dedupe, State(*state) if state else None, note)
