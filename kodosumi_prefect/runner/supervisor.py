@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import logging
 import time
 from collections.abc import Callable, Coroutine
 from typing import Any, NamedTuple
@@ -20,6 +19,7 @@ from prefect.client.schemas.filters import (
 )
 from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.exceptions import Abort, ObjectNotFound, PrefectException
+from prefect.logging import get_logger
 from prefect.states import Cancelled, Crashed, Scheduled
 
 from kodosumi_prefect.runner.cluster import (
@@ -47,7 +47,7 @@ RETRY_MOST = 10.0  # seconds
 UNDER_WAY = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
 PREFECT_AWAY = (httpx.HTTPError, PrefectException, OSError)
 
-logger = logging.getLogger(__name__)
+logger = get_logger("kodosumi-ray")  # shown where Prefect's own are
 
 
 class CannotStartError(Exception):
