@@ -27,6 +27,7 @@ from prefect.states import Cancelled, Crashed
 
 from kodosumi_prefect.events import plain
 from kodosumi_prefect.runner import execution
+from kodosumi_prefect.runner.by_value import pickle_by_value
 from kodosumi_prefect.runner.interruption import Interruption
 from kodosumi_prefect.runner.order import Order, Outcome
 from kodosumi_prefect.settings import PREFIX, Settings, get_settings, reset_settings
@@ -83,8 +84,9 @@ def _place(order: Order) -> Iterator[None]:
 
 def _drive(fid: UUID, interruption: Interruption) -> None:
     flow_run = load_flow_run(fid)
-    if flow_run.state is not None and flow_run.state.is_final():
-        return  # somebody else ended it while it waited for its Runner
+    state = flow_run.state
+    if state is None or not (state.is_pending() or state.is_cancelling()):
+        return  # ended, scheduled anew or begun elsewhere while this Runner was on its way
     run_logger = flow_run_logger(flow_run=flow_run)
     try:
         flow: Flow[..., Any] = load_flow(flow_run)
@@ -92,6 +94,7 @@ def _drive(fid: UUID, interruption: Interruption) -> None:
         run_logger.error("The flow could not be loaded", exc_info=True)
         _tell_not_loaded(flow_run, exc)
         return
+    pickle_by_value(flow.fn)  # its own Ray functions and actors, too
     if interruption.asked:
         message = "Flow run was cancelled before its code began."
         _tell(flow_run, Cancelled(message=message), message)
