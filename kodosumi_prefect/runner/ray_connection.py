@@ -1,5 +1,6 @@
 """This process's one connection to Ray."""
 
+import logging
 import signal
 import threading
 from collections.abc import Generator
@@ -30,6 +31,8 @@ def connect(
         # Inside: two threads that import Ray at once may see half of it.
         import ray
 
+        # The worker connects from a thread on purpose: its handler for SIGTERM is Prefect's.
+        logging.getLogger("ray._private.worker").addFilter(_is_of_interest)
         if ray.is_initialized():
             return
         recorded = read_address(settings, "ray")
@@ -53,6 +56,20 @@ def connect(
         except (ConnectionError, RuntimeError, ValueError) as exc:
             detail = " ".join(str(exc).split())
             raise NoRayError(f"ray_address {address} refuses: {detail}") from exc
+
+
+def keep_sigterm() -> None:
+    """Put Python's handler for SIGTERM back in place; for the main thread, after ``connect``.
+
+    Ray's C++ core sets one of its own that prints its stack as if it had crashed.
+    """
+    handler = signal.getsignal(signal.SIGTERM)
+    if handler is not None:
+        signal.signal(signal.SIGTERM, handler)
+
+
+def _is_of_interest(record: logging.LogRecord) -> bool:
+    return "SIGTERM handler is not set" not in record.getMessage()
 
 
 @contextmanager

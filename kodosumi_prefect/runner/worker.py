@@ -28,7 +28,7 @@ from pydantic import Field
 from kodosumi_prefect.cancelling import cancel_all
 from kodosumi_prefect.runner.cluster import Cluster, LostError, Spec
 from kodosumi_prefect.runner.order import Order
-from kodosumi_prefect.runner.ray_connection import NoRayError
+from kodosumi_prefect.runner.ray_connection import NoRayError, keep_sigterm
 from kodosumi_prefect.runner.registry import Registry
 from kodosumi_prefect.runner.supervisor import Supervisor
 from kodosumi_prefect.runner.warm import WarmPool
@@ -172,6 +172,7 @@ class KodosumiRayWorker(
         self._reasons: dict[UUID, str] = {}
         self._draining = False
         self._ray_away_since: float | None = None
+        self._connected = False
         self._instance: str | None = None
         self._spooler_trouble: str | None = None
         self._began = time.time()
@@ -328,6 +329,9 @@ class KodosumiRayWorker(
                     "no Ray yet, runs wait up to %.0f s for it: %s", RAY_PATIENCE, exc
                 )
             return now - self._ray_away_since > RAY_PATIENCE
+        if not self._connected:
+            self._connected = True
+            keep_sigterm()
         if self._ray_away_since is not None:
             self._logger.info("Ray is there now")
         self._ray_away_since = None
