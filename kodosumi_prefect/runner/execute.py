@@ -61,6 +61,7 @@ def execute(order: Order) -> Outcome:
 @contextmanager
 def _place(order: Order) -> Iterator[None]:
     """The job's environment and settings, and an empty folder to work in."""
+    logging_before = _logging_variables()
     os.environ.update(order.environment)
     # A setting that changed in the environment is not seen by what was imported before it.
     refresh_global_settings_context()
@@ -71,7 +72,8 @@ def _place(order: Order) -> Iterator[None]:
     }
     reset_settings(Settings.model_validate(order.carried | given))
     learn_instance(order.instance)
-    setup_logging()
+    if _logging_variables() != logging_before:
+        setup_logging()  # again: a Runner did so when it was made
     before = Path.cwd()
     folder = tempfile.mkdtemp(prefix="kodosumi-run-")
     os.chdir(folder)
@@ -80,6 +82,10 @@ def _place(order: Order) -> Iterator[None]:
     finally:
         os.chdir(before)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _logging_variables() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if "PREFECT_LOGGING" in name}
 
 
 def _drive(fid: UUID, interruption: Interruption) -> None:

@@ -296,6 +296,10 @@ class KodosumiRayWorker(
         message = self._reasons.pop(flow_run.id, message)
         await super()._propose_crashed_state(flow_run, message, client)
 
+    async def _give_worker_labels_to_flow_run(self, flow_run_id: UUID) -> None:
+        # The run need not wait for that.
+        self._start_child(super()._give_worker_labels_to_flow_run(flow_run_id))
+
     async def _cancel_run(self, flow_run_id: UUID) -> None:
         # The superclass looks after runs only that were not started.
         if self._supervisor is not None and flow_run_id in self._supervisor.watched:
