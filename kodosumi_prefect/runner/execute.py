@@ -60,7 +60,7 @@ def execute(order: Order) -> Outcome:
 
 @contextmanager
 def _place(order: Order) -> Iterator[None]:
-    """The job's environment and settings, and an empty folder to work in."""
+    """The job's environment and settings, and a folder to work in."""
     logging_before = _logging_variables()
     os.environ.update(order.environment)
     # A setting that changed in the environment is not seen by what was imported before it.
@@ -74,6 +74,9 @@ def _place(order: Order) -> Iterator[None]:
     learn_instance(order.instance)
     if _logging_variables() != logging_before:
         setup_logging()  # again: a Runner did so when it was made
+    if order.in_working_dir:
+        yield
+        return
     before = Path.cwd()
     folder = tempfile.mkdtemp(prefix="kodosumi-run-")
     os.chdir(folder)

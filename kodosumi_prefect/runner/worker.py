@@ -131,7 +131,9 @@ class KodosumiRayJobConfiguration(BaseJobConfiguration):
     def order(self, flow_run: FlowRun, instance: str | None) -> Order:
         """What its Runner is told."""
         variables = {name: value for name, value in self.env.items() if value is not None}
-        return Order(str(flow_run.id), variables, get_settings().carried(), instance)
+        carried = get_settings().carried()
+        in_working_dir = bool(self.runtime_env.get("working_dir"))
+        return Order(str(flow_run.id), variables, carried, in_working_dir, instance)
 
 
 class KodosumiRayWorkerResult(BaseWorkerResult):
