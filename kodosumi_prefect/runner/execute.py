@@ -52,7 +52,7 @@ def execute(order: Order) -> Outcome:
         if exc.code not in (None, 0):
             return Outcome(1, f"the run's process was told to exit with {exc.code}")
     except BaseException as exc:
-        return Outcome(1, f"{type(exc).__name__}: {plain(exc)}".splitlines()[0])
+        return Outcome(1, _first_line(exc))
     finally:
         _flush()
     return Outcome(0)
@@ -115,8 +115,14 @@ def _drive(fid: UUID, interruption: Interruption) -> None:
 
 
 def _tell_not_loaded(flow_run: FlowRun, exc: Exception) -> None:
-    why = f"{type(exc).__name__}: {plain(exc)}".splitlines()[0]
+    why = _first_line(exc)
+    if exc.__cause__ is not None:  # a pull step's own error says which step only
+        why += f" ({_first_line(exc.__cause__)})"
     _tell(flow_run, Crashed(message=f"Flow could not be loaded. {why}"), exc)
+
+
+def _first_line(exc: BaseException) -> str:
+    return f"{type(exc).__name__}: {plain(exc)}".splitlines()[0]
 
 
 def _tell(flow_run: FlowRun, state: State[Any], error: "Exception | str") -> None:

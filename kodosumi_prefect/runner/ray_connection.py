@@ -2,6 +2,7 @@
 
 import logging
 import signal
+import socket
 import threading
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from kodosumi_prefect.runner.ray_client import prepare_ray_client
 from kodosumi_prefect.settings import Settings, read_address
 
 NAMESPACE = "prefect"  # of Ray jobs; prefect-ray's default
+DOOR = 5.0  # seconds for a first connection
 
 _connecting = threading.Lock()
 
@@ -47,6 +49,7 @@ def connect(
             )
         if recorded and recorded.get("address") == address:
             prepare_ray_client(settings)
+        _check_door(address)
         options: dict[str, Any] = {"namespace": NAMESPACE, "configure_logging": False}
         if address == "local":
             options["include_dashboard"] = False
@@ -70,6 +73,21 @@ def keep_sigterm() -> None:
 
 def _is_of_interest(record: logging.LogRecord) -> bool:
     return "SIGTERM handler is not set" not in record.getMessage()
+
+
+def _check_door(address: str) -> None:
+    """Refuse an address at which nobody listens at once; Ray would try for minutes.
+
+    Raises:
+        NoRayError: it refuses.
+    """
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdecimal():
+        return  # "auto", "local" and others that name no door
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), DOOR).close()
+    except OSError as exc:
+        raise NoRayError(f"ray_address {address} refuses: {exc}") from exc
 
 
 @contextmanager

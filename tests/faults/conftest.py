@@ -10,7 +10,7 @@ import pytest
 from prefect.settings import temporary_settings
 from psycopg.conninfo import make_conninfo
 
-from kodosumi_prefect.runner.observer import Reconciler
+from kodosumi_prefect.runner.observer import Observer
 from kodosumi_prefect.settings import Settings
 from kodosumi_prefect.spooler.embedded import EmbeddedPostgres
 from tests.faults.cluster import RayNodes
@@ -31,7 +31,7 @@ class Observing:
 
     def _run(self) -> None:
         with temporary_settings(in_force(self._place.api_url)):
-            self._task = self._loop.create_task(Reconciler(self._settings).run())
+            self._task = self._loop.create_task(Observer(self._settings).run())
             with contextlib.suppress(asyncio.CancelledError):
                 self._loop.run_until_complete(self._task)
 

@@ -251,9 +251,20 @@ def outer(notes: str, tracer: Tracer) -> str:
 
 
 @flow(persist_result=True)
-def unpicklable(notes: str) -> Any:
+def not_persisted(notes: str) -> Any:
     begin(notes, "flow")
     return threading.Lock()
+
+
+@task
+def locking() -> Any:
+    return threading.Lock()
+
+
+@flow
+def unpicklable(notes: str) -> Any:
+    begin(notes, "flow")
+    return locking.submit().result()
 
 
 @flow

@@ -13,6 +13,7 @@ import httpx
 import psycopg
 from psycopg.rows import dict_row
 
+from kodosumi_prefect.runner.ray_connection import connect
 from kodosumi_prefect.runner.worker import KodosumiRayWorker
 from kodosumi_prefect.settings import PREFIX
 from kodosumi_prefect.spooler.control import Message, channel
@@ -106,6 +107,11 @@ class Worker:
         end(self._running.record, self._running.popen.poll)
 
 
+def end_of(found: Recorded) -> list[str]:
+    """The kinds of the last two events of a stream; some may be stored after its end."""
+    return [event.kind for event in found.events[: found.row["ended_seq"]][-2:]]
+
+
 class Run:
     """A flow run, as Prefect and our database have it."""
 
@@ -168,7 +174,7 @@ class Run:
         said = found.of("debug")
         ticks = [payload for payload in said if payload.startswith("tick ")]
         assert len(ticks) == len(set(ticks)), "an event is there twice"
-        assert found.events[-1].kind == "status"
+        assert end_of(found)[-1] == "status"
         return found
 
     def kept(self, found: Recorded, fault: float) -> None:
@@ -181,6 +187,11 @@ class Run:
             of_speaker = [tick for tick in said if tick.split()[1] == speaker]
             expected = [tick for tick in early if tick.split()[1] == speaker]
             assert of_speaker[: len(expected)] == expected
+
+    def until_placed(self, seconds: float = 60.0) -> str:
+        """Wait until Prefect knows its Runner; the name of that."""
+        pid = wait_for(lambda: self.prefect["infrastructure_pid"], seconds, "a Runner")
+        return str(pid).rpartition(":")[2]
 
     def noted(self, beginning: str = "") -> list[str]:
         """Lines that the run's code wrote into its file, which no fault can take away."""
@@ -302,6 +313,30 @@ class Pool:
             return connection.execute(
                 "SELECT * FROM kodosumi.runner WHERE fid = %s", (run.fid,)
             ).fetchone()
+
+    def service(self, worker: Worker) -> dict[str, Any]:
+        """What a worker says of itself in table ``service``; nothing is so, before it does."""
+        with psycopg.connect(self.place.database) as connection:
+            query = "SELECT info FROM kodosumi.service WHERE kind = 'worker' AND name = %s"
+            row = connection.execute(query, (worker.name,)).fetchone()
+        return dict(row[0]) if row else {"warm": 0, "draining": False}
+
+    def runners(self) -> set[str]:
+        """The names of its living Runners."""
+        connect(self.place.settings)
+        from ray.util import list_named_actors
+
+        found = list_named_actors(all_namespaces=True)
+        return {one["name"] for one in found if one["namespace"] == self.namespace}
+
+    def until_answered_for(self, run: Run, by: Worker) -> None:
+        """Wait until a worker answers for a run."""
+
+        def answers() -> bool:
+            row = self.runner(run)
+            return row is not None and row["worker"] == by.name
+
+        wait_for(answers, RIGHT_WITHIN, f"{by.name} to answer for {run.fid}")
 
     def _post(self, path: str, **body: Any) -> dict[str, Any]:
         return ask(f"{self.place.api_url}/{path}", body)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.cluster import Node, RayNodes, kill
-from tests.faults.pool import Pool, Run
+from tests.faults.pool import Pool, Run, end_of
 from tests.services import Place
 from tests.waiting import wait_for
 
@@ -49,7 +49,7 @@ def test_a_killed_runner_is_a_crash_that_says_so(runs: dict[str, Run]):
     run.kept(found, fault)
     assert found.row["status"] == "error"
     assert "SIGKILL" in found.of("error")[0]
-    assert [event.kind for event in found.events[-2:]] == ["error", "status"]
+    assert end_of(found) == ["error", "status"]
 
 
 @pytest.mark.parametrize("who", ["task", "native"])

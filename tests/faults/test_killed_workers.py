@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from tests.faults.cluster import RayNodes, kill
-from tests.faults.pool import LEASE, Pool, Run
+from tests.faults.pool import Pool, Run
 from tests.services import Place
 from tests.waiting import wait_for
 
@@ -33,8 +33,8 @@ def orphaned(
         for name in ("kept", "ended", "crashed", "unnamed", "cancelled"):
             runs[name].until_noted("tick flow" if "tick" in name else "began")
         runs["crashed"].until_noted("tick flow 20")
-        for name in runs:
-            wait_for(lambda: runs[name].prefect["infrastructure_pid"], 60)
+        for run in runs.values():
+            run.until_placed()
         # Being handed over: claimed, its Runner's process on its way, no order given.
         runs["handed"] = pool.run("gentle")
         wait_for(lambda: (row := pool.runner(runs["handed"])) and row["actor_name"], 30)
@@ -124,7 +124,7 @@ def test_another_worker_of_the_pool_takes_over(pool: Pool):
     for run in runs:
         run.until_noted("tick flow 5", 60)
     for run in stranded:
-        wait_for(lambda: run.prefect["infrastructure_pid"], 60)
+        run.until_placed()
     owners = {run.fid: pool.runner(run)["worker"] for run in runs}
     doomed = first if first.name in owners.values() else second
     heir = second if doomed is first else first
@@ -134,10 +134,5 @@ def test_another_worker_of_the_pool_takes_over(pool: Pool):
         found = run.ended()
         assert found.row["status"] == "finished"
         assert len(run.noted("began flow")) == 1
-    assert LEASE < 30
     for run in stranded:
-        wait_for(
-            lambda: (row := pool.runner(run)) is None or row["worker"] == heir.name,
-            30,
-            "the other worker to answer for it",
-        )
+        pool.until_answered_for(run, heir)
