@@ -1,12 +1,13 @@
 """Flows that the tests of this folder deploy; run as a script, it deploys them."""
 
+import sys
 import time
 from pathlib import Path
 
 from prefect import flow as prefect_flow
 from prefect import task
 
-from kodosumi_prefect import Tracer, flow
+from kodosumi_prefect import Tracer, flow, tracer
 
 
 @flow
@@ -15,6 +16,43 @@ def ticking(ticks: int, tracer: Tracer) -> int:
         tracer.debug(f"tick {number} {time.time():.6f}")
         time.sleep(0.02)
     return ticks
+
+
+def tick(folder: str, name: str, tracer: Tracer) -> int:
+    """Emit until there is a file ``stop``; what was emitted, and when, is in the file ``name``."""
+    number = 0
+    with (Path(folder) / name).open("w", buffering=1) as witness:
+        while not (Path(folder) / "stop").exists():
+            tracer.debug(f"{name} {number}")
+            witness.write(f"{number} {time.time():.6f}\n")
+            number += 1
+            time.sleep(0.02)
+    return number
+
+
+@flow
+def alone(folder: str, tracer: Tracer) -> int:
+    return tick(folder, "flow", tracer)
+
+
+@prefect_flow
+def plain(folder: str) -> int:
+    return tick(folder, "flow", tracer)
+
+
+@task
+def on_prefect(folder: str, tracer: Tracer) -> int:
+    return tick(folder, "task", tracer)
+
+
+@flow
+def together(folder: str, tracer: Tracer) -> list[int]:
+    """Emit from the flow, a Prefect task on Ray and a native Ray function at once."""
+    import ray
+
+    future = on_prefect.submit(folder, tracer)
+    native = ray.remote(num_cpus=0)(tick).remote(folder, "native", tracer)
+    return [tick(folder, "flow", tracer), future.result(), ray.get(native)]
 
 
 @task
@@ -37,8 +75,17 @@ def failing_once(marker: str, tracer: Tracer) -> str:
     return "this time"
 
 
+ON_RAY = (ticking, waiting_for_ray, failing_once, alone, together)
+IN_PROCESSES = (alone, plain)
+
 if __name__ == "__main__":
     here = Path(__file__)
-    for name in ("ticking", "waiting_for_ray", "failing_once"):
+    in_processes = sys.argv[1:] == ["processes"]
+    for each in IN_PROCESSES if in_processes else ON_RAY:
+        name = each.fn.__name__
         found = prefect_flow.from_source(str(here.parent), f"{here.name}:{name}")
-        found.deploy(name="test", work_pool_name="kodosumi", print_next_steps=False)
+        found.deploy(
+            name="process" if in_processes else "test",
+            work_pool_name="processes" if in_processes else "kodosumi",
+            print_next_steps=False,
+        )

@@ -73,17 +73,16 @@ class Up:
         )
 
     def events(self, fid: str, **query: Any) -> list[dict[str, Any]]:
-        """All stored events, over the JSON pages."""
+        """All events stored by now, over the JSON pages."""
         items: list[dict[str, Any]] = []
-        after = 0
-        while True:
-            page = httpx.get(
-                f"{self.panel}/outputs/events/{fid}", params={"after": after, **query}
-            ).json()
-            items += page["items"]
-            if not page["items"]:
-                return items
-            after = page["items"][-1]["seq"]
+        page: dict[str, Any] = {"next": 0, "more": True}
+        with httpx.Client(base_url=self.panel) as client:
+            while page["more"]:
+                asked = {"after": page["next"], **query}
+                answer = client.get(f"/outputs/events/{fid}", params=asked)
+                page = answer.raise_for_status().json()
+                items += page["items"]
+        return items
 
     def stream(self, fid: str, path: str = "stream") -> list[tuple[str, int, str]]:
         """The whole server-sent stream of an execution: ``(event, id, data)`` up to ``eof``."""
