@@ -137,7 +137,7 @@ def _tell(flow_run: FlowRun, state: State[Any], error: "Exception | str") -> Non
         return
     attempt = max(flow_run.run_count, 1)
     live = execution.open_execution(None, flow_run, attempt, running=False)
-    execution.tell_error(live, error, note=state.message)
+    execution.tell_error(live, error, note=state.message, line=state.message)
     execution.report_state(live, answer.state or state, attempt)
 
 

@@ -116,11 +116,11 @@ def test_a_run_that_waited_for_a_node_runs_once_there_is_one(orphaned, nodes: Ra
 
 
 def test_another_worker_of_the_pool_takes_over(pool: Pool):
-    first, second = pool.worker("first"), pool.worker("second")
+    first, second = (pool.worker(name, ray_autoscaling="true") for name in ("first", "second"))
     first.until_ready()
     second.until_ready()
     runs = [pool.run("ticking", {"seconds": 12.0}) for _ in range(3)]
-    stranded = [pool.run("gentle", **NOWHERE | {"schedule_timeout": 60}) for _ in range(2)]
+    stranded = [pool.run("gentle", resources={"never": 1}) for _ in range(2)]
     for run in runs:
         run.until_noted("tick flow 5", 60)
     for run in stranded:
@@ -136,3 +136,7 @@ def test_another_worker_of_the_pool_takes_over(pool: Pool):
         assert len(run.noted("began flow")) == 1
     for run in stranded:
         pool.until_answered_for(run, heir)
+        run.cancel()
+    for run in stranded:
+        run.until("Cancelled")
+        assert run.noted() == []
