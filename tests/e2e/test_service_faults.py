@@ -4,12 +4,12 @@ import json
 import os
 import signal
 import subprocess
-import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import httpx
 import psutil
@@ -17,8 +17,9 @@ import psycopg
 import pytest
 from psycopg.rows import dict_row
 
+from kodosumi_prefect.spooler.embedded import EmbeddedPostgres
 from tests.e2e.running import BIN, FLOWS, REPOSITORY, Up, gone, pid_of, running_up
-from tests.e2e.ticks import Ticks, now, started
+from tests.e2e.ticks import Listener, Ticks, now
 from tests.waiting import wait_for
 
 OUTAGE = 60.0  # seconds that Prefect hangs
@@ -82,66 +83,94 @@ def command(up: Up, *words: str) -> Iterator[tuple["subprocess.Popen[str]", str]
         process.communicate()
 
 
+Begin = Callable[..., Ticks]
+
+
+@pytest.fixture
+def begin(up: Up, tmp_path: Path) -> Iterator[Begin]:
+    """Start a run of a flow, and wait until all that emits in it does and is recorded."""
+    begun: list[Ticks] = []
+
+    def start(flow: str, *names: str, deployment: str = "test") -> Ticks:
+        folder = tmp_path / f"run-{len(begun)}"
+        folder.mkdir()
+        fid = up.run(f"{flow}/{deployment}", folder=str(folder))
+        begun.append(ticks := Ticks(up, fid, folder, *names))
+        ticks.until_ticking()
+        ticks.until_recorded()
+        return ticks
+
+    yield start
+    for ticks in begun:
+        ticks.stop()
+
+
 def kill(process: "subprocess.Popen[str]") -> None:
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
 
 
-def test_a_killed_spooler_costs_no_event(up: Up, tmp_path: Path):
-    ticks = started(up, tmp_path, "flow", "task", "native", flow="together")
+def test_a_killed_spooler_costs_no_event(up: Up, begin: Begin):
+    going_on, ending = begin("together", "flow", "task", "native"), begin("alone")
     (spooler,) = services(up, "spooler")
     os.kill(spooler["pid"], signal.SIGKILL)
-    ticks.until_ticking()
-    ticks.until_recorded()
-    assert psutil.pid_exists(spooler["pid"]) is False
-    ticks.finishes()
-    sources = {e["source"]["pid"] for e in up.events(ticks.fid, kinds="debug")}
-    assert len(sources) == 3
+    ending.stop()
+    going_on.until_ticking()
+    ending.finishes()
+    going_on.until_recorded()
+    events = going_on.finishes()
+    assert gone(spooler["pid"])
+    pids = {e["source"]["pid"] for e in events if "pid" in (e["source"] or {})}
+    assert len(pids) == 3
     wait_for(
-        lambda: [row["pid"] for row in services(up, "spooler")] not in ([], [spooler["pid"]]),
+        lambda: {row["pid"] for row in services(up, "spooler")} - {spooler["pid"]},
         15,
-        "the next Spooler's report",
+        "the next Spooler to report itself",
     )
 
 
-def test_a_killed_postgres_costs_no_event(up: Up, tmp_path: Path):
-    ticks = started(up, tmp_path, "flow", "task", "native", flow="together")
+def test_a_killed_postgres_costs_no_event(up: Up, begin: Begin):
+    going_on, ending = begin("together", "flow", "task", "native"), begin("alone")
+    listener = Listener(up.panel, going_on.fid)
+    wait_for(lambda: len(listener.ids) > 50, 30, "the stream")
     before = address(up, "postgres")["pid"]
     os.kill(before, signal.SIGKILL)
-    ticks.until_ticking()
+    ending.stop()
+    going_on.until_ticking()
     wait_for(lambda: address(up, "postgres")["pid"] != before, 30, "Postgres to be there again")
-    ticks.until_ticking()
-    ticks.finishes()
+    ending.finishes()
+    going_on.until_ticking()
+    listener.got(going_on.finishes())
 
 
-def test_a_killed_prefect_server_fails_no_run(up: Up, tmp_path: Path):
-    ticks = started(up, tmp_path)
+def test_a_killed_prefect_server_fails_no_run(up: Up, begin: Begin):
+    going_on, ending = begin("alone"), begin("alone")
     before = address(up, "prefect")["pid"]
-    os.kill(before, signal.SIGKILL)
-    ticks.until_ticking()
-    ticks.until_recorded(2)  # nothing waits for Prefect
-    wait_for(
-        lambda: (
-            (up.data_dir / "run" / "prefect.json").exists()
-            and address(up, "prefect")["pid"] != before
-        ),
-        60,
-        "Prefect to be there again",
-    )
-    ticks.finishes()
+    for process in family(before):
+        process.kill()
+    ending.stop()
+    going_on.until_ticking()
+    going_on.until_recorded(5)  # nothing waits for Prefect
+
+    def is_back() -> bool:
+        recorded = up.data_dir / "run" / "prefect.json"
+        return recorded.exists() and address(up, "prefect")["pid"] != before
+
+    wait_for(is_back, 60, "Prefect to be there again")
+    ending.finishes()
+    going_on.finishes()
 
 
 @pytest.mark.timeout(240)
-def test_a_prefect_that_hangs_for_a_minute_delays_no_event(up: Up, tmp_path: Path):
-    going_on, ending_soon, ending_late = (
-        started(up, tmp_path / name) for name in ("on", "soon", "late")
-    )
+@pytest.mark.usefixtures("stopped")  # which takes its time during the outage
+def test_a_prefect_that_hangs_for_a_minute_delays_no_event(up: Up, begin: Begin):
+    going_on, ending_soon, ending_late = (begin("alone") for _ in range(3))
     with hanging(*family(address(up, "prefect")["pid"])):
         ends = time.monotonic() + OUTAGE
         ending_soon.stop()
         while time.monotonic() < ends - 8:
             going_on.until_ticking()
-            going_on.until_recorded(2)
+            going_on.until_recorded(5)
         ending_late.stop()
         time.sleep(max(ends - time.monotonic(), 0))
     going_on.until_ticking()
@@ -150,52 +179,10 @@ def test_a_prefect_that_hangs_for_a_minute_delays_no_event(up: Up, tmp_path: Pat
     going_on.finishes()
 
 
-class Listener(threading.Thread):
-    """A client of a panel's stream that keeps what it got, and goes on where it stopped."""
-
-    def __init__(self, fid: str) -> None:
-        super().__init__(daemon=True)
-        self._fid = fid
-        self.panel = ""
-        self.ids: list[int] = []
-        self.ended = False
-        self.broken = 0
-
-    def run(self) -> None:
-        while not self.ended:
-            panel = self.panel
-            try:
-                self._listen(panel)
-            except httpx.HTTPError:
-                self.broken += 1
-            wait_for(lambda p=panel: self.ended or self.panel != p, 60, "another panel")
-
-    def _listen(self, panel: str) -> None:
-        headers = {"Last-Event-ID": str(self.ids[-1])} if self.ids else {}
-        url = f"{panel}/outputs/stream/{self._fid}"
-        with httpx.stream("GET", url, headers=headers, timeout=30) as response:
-            name, number = "", None
-            for line in response.iter_lines():
-                field, _, value = line.partition(": ")
-                if field == "event":
-                    name = value
-                elif field == "id":
-                    number = int(value)
-                elif not line and name:
-                    if name == "eof":
-                        self.ended = True
-                        return
-                    if number is not None:
-                        self.ids.append(number)
-                    name, number = "", None
-
-
-def test_a_client_resumes_at_the_next_panel_where_the_killed_one_stopped(up: Up, tmp_path: Path):
-    ticks = started(up, tmp_path)
-    listener = Listener(ticks.fid)
+def test_a_client_resumes_at_the_next_panel_where_the_killed_one_stopped(up: Up, begin: Begin):
+    ticks = begin("alone")
     with command(up, "panel", "--port", "0") as (panel, url):
-        listener.panel = url
-        listener.start()
+        listener = Listener(url, ticks.fid)
         wait_for(lambda: len(listener.ids) > 50, 30, "the stream")
         kill(panel)
     wait_for(lambda: listener.broken, 10, "the client to notice")
@@ -204,10 +191,7 @@ def test_a_client_resumes_at_the_next_panel_where_the_killed_one_stopped(up: Up,
     with command(up, "panel", "--port", "0") as (_, url):
         listener.panel = url
         wait_for(lambda: len(listener.ids) > heard + 20, 30, "the stream to go on")
-        events = ticks.finishes()
-        listener.join(30)
-    assert listener.ended
-    assert listener.ids == [event["seq"] for event in events]
+        listener.got(ticks.finishes())
 
 
 def leader(up: Up) -> int | None:
@@ -216,8 +200,8 @@ def leader(up: Up) -> int | None:
     return pids[-1] if len(pids) == 1 else None
 
 
-def test_a_run_that_dies_with_the_leading_observer_is_reported(up: Up, tmp_path: Path):
-    ticks = started(up, tmp_path)
+def test_a_run_that_dies_with_the_leading_observer_is_reported(up: Up, begin: Begin):
+    ticks = begin("alone")
     runner = pid_of(up, ticks.fid)
     with command(up, "observer") as (observer, _):
         with hanging(psutil.Process(up.process.pid)):
@@ -267,59 +251,71 @@ def process_pool(up: Up, tmp_path_factory: pytest.TempPathFactory) -> Iterator[N
 
 
 @pytest.mark.usefixtures("process_pool")
-def test_a_killed_process_of_a_process_pool_is_an_error(up: Up, tmp_path: Path):
-    ours = Ticks(up, up.run("alone/process", folder=str(tmp_path)), tmp_path)
-    other = tmp_path / "plain"
-    other.mkdir()
-    plain = Ticks(up, up.run("plain/process", folder=str(other)), other)
-    for ticks in (ours, plain):
-        ticks.until_ticking()
-        ticks.until_recorded()
+def test_a_killed_process_of_a_process_pool_is_an_error(up: Up, begin: Begin):
+    runs = [begin(flow, deployment="process") for flow in ("alone", "plain")]
     killed_at = now()
-    for ticks in (ours, plain):
+    for ticks in runs:
         os.kill(pid_of(up, ticks.fid), signal.SIGKILL)
-    for ticks in (ours, plain):
-        events = ticks.ends_badly("CRASHED", killed_at)
-        assert "Crashed" in events[-2]["payload"] or "-9" in events[-2]["payload"]
+    for ticks in runs:
+        assert "-9" in ticks.ends_badly("CRASHED", killed_at)[-2]["payload"]
 
 
-def test_cancelling_from_prefect_and_by_http_ends_runners(up: Up, tmp_path: Path):
-    by_prefect = started(up, tmp_path / "prefect")
-    by_http = started(up, tmp_path / "http")
+def test_cancelling_from_prefect_and_by_http_ends_runners(up: Up, begin: Begin):
+    by_prefect, by_http = begin("alone"), begin("alone")
     pids = [pid_of(up, ticks.fid) for ticks in (by_prefect, by_http)]
     cancelled_at = now()
     answer = httpx.post(f"{up.panel}/outputs/{by_http.fid}/cancel")
     assert answer.status_code == 202, answer.text
     up.command("prefect", "flow-run", "cancel", by_prefect.fid)
     for ticks in (by_http, by_prefect):
-        events = ticks.ends_badly("CANCELLED", cancelled_at)
-        assert "Cancelled" in events[-2]["payload"]
+        assert "Cancelled" in ticks.ends_badly("CANCELLED", cancelled_at)[-2]["payload"]
     for pid in pids:
         wait_for(lambda pid=pid: gone(pid), 20, "the Runner's process to end")
 
 
-def test_a_drained_worker_ends_after_its_run_and_up_starts_the_next(up: Up, tmp_path: Path):
-    ticks = started(up, tmp_path / "first")
+def test_a_drained_worker_ends_after_its_run_and_up_starts_the_next(up: Up, begin: Begin):
+    ticks = begin("alone")
     (worker,) = services(up, "worker")
-    said = up.command("kodosumi-prefect", "drain", "--no-wait")
-    assert "1 runs to go" in said
+    assert "1 runs to go" in up.command("kodosumi-prefect", "drain", "--no-wait")
     ticks.until_ticking(50)
     assert not gone(worker["pid"])
     ticks.finishes()
     wait_for(lambda: gone(worker["pid"]), 30, "the worker to end")
-    started(up, tmp_path / "next").finishes()
+    begin("alone").finishes()
+
+
+class Stopped(NamedTuple):
+    """What a stack left that was stopped while a run was under way."""
+
+    data_dir: Path
+    folder: Path
+    fid: str
+    at: float
+
+
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory: pytest.TempPathFactory) -> Iterator["Future[Stopped]"]:
+    """A stack of its own, started, stopped with SIGTERM in mid-run, in a thread."""
+    data_dir, folder = tmp_path_factory.mktemp("stopped"), tmp_path_factory.mktemp("ticks")
+
+    def live() -> Stopped:
+        with running_up(data_dir, keep=True) as up:
+            up.command("python", str(FLOWS))
+            ticks = Ticks(up, up.run("alone/test", folder=str(folder)), folder)
+            ticks.until_ticking()
+            ticks.until_recorded()
+            runner = pid_of(up, ticks.fid)
+            stopped_at = now()
+        assert gone(runner)
+        return Stopped(data_dir, folder, ticks.fid, stopped_at)
+
+    with ThreadPoolExecutor(1) as thread:
+        yield thread.submit(live)
+    EmbeddedPostgres(data_dir).destroy()
 
 
 @pytest.mark.timeout(240)
-def test_a_run_under_way_when_up_is_stopped_has_ended_at_the_next_up(tmp_path: Path):
-    folder = tmp_path / "ticks"
-    with running_up(tmp_path / "up", keep=True) as up:
-        up.command("python", str(FLOWS))
-        ticks = started(up, folder)
-        runner = pid_of(up, ticks.fid)
-        stopped_at = now()
-    assert gone(runner)
-    with running_up(tmp_path / "up") as again:
-        came_back = time.monotonic()
-        Ticks(again, ticks.fid, folder).ends_badly("CRASHED", stopped_at)
-        assert time.monotonic() - came_back < 60
+def test_a_run_under_way_when_up_is_stopped_has_ended_at_the_next_up(stopped: "Future[Stopped]"):
+    left = stopped.result(120)
+    with running_up(left.data_dir, keep=True) as again:
+        Ticks(again, left.fid, left.folder).ends_badly("CRASHED", left.at)
