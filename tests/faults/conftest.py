@@ -1,7 +1,6 @@
 """A cluster of several nodes, one observer, and pools of workers for the tests of this folder."""
 
 import asyncio
-import contextlib
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +9,7 @@ import pytest
 from prefect.settings import temporary_settings
 from psycopg.conninfo import make_conninfo
 
+from kodosumi_prefect.cancelling import cancel_all
 from kodosumi_prefect.runner.observer import Observer
 from kodosumi_prefect.settings import Settings
 from kodosumi_prefect.spooler.embedded import EmbeddedPostgres
@@ -32,11 +32,11 @@ class Observing:
     def _run(self) -> None:
         with temporary_settings(in_force(self._place.api_url)):
             self._task = self._loop.create_task(Observer(self._settings).run())
-            with contextlib.suppress(asyncio.CancelledError):
-                self._loop.run_until_complete(self._task)
+            self._loop.run_forever()
 
     def stop(self) -> None:
-        self._loop.call_soon_threadsafe(self._task.cancel)
+        asyncio.run_coroutine_threadsafe(cancel_all([self._task]), self._loop).result(20)
+        self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(10)
 
 
