@@ -21,14 +21,20 @@ UNWILLING = {"stubborn": [], "awaiting_native": ["native"]}
 @pytest.fixture(scope="module")
 def runs(shared_pool: Pool) -> dict[str, Run]:
     """One run of each kind, all of them cancelled at once when all are under way."""
-    runs = {name: shared_pool.run(name) for name in WILLING | UNWILLING}
-    runs["waiting"] = shared_pool.run("gentle", num_cpus=3, schedule_timeout=100)
+    runs = {name: shared_pool.run(name) for name in WILLING | UNWILLING if name != "sleeping"}
+    # The whole of a node is wanted, of which another run has a part.
+    runs["sleeping"] = shared_pool.run("sleeping", resources={"left": 1})
+    runs["sleeping"].until_noted("pid", 90)
+    runs["waiting"] = shared_pool.run("gentle", resources={"left": 100})
     for name, others in (WILLING | UNWILLING).items():
         for who in ("flow", *others):
             runs[name].until_noted(f"pid {who}", 90)
     runs["waiting"].until_placed()
-    for run in runs.values():
-        run.cancel()
+    # The one that waits for the other goes first.
+    runs["waiting"].cancel()
+    runs["waiting"].until("Cancelled")
+    for name in WILLING | UNWILLING:
+        runs[name].cancel()
     return runs
 
 
