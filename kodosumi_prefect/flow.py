@@ -22,6 +22,7 @@ from prefect.utilities.hashing import file_hash
 
 from kodosumi_prefect.events import Kind, describe
 from kodosumi_prefect.runner import capture, hooks
+from kodosumi_prefect.runner.by_value import was_loaded_from_file
 from kodosumi_prefect.runner.execution import (
     TERMINAL_FLUSH,
     Live,
@@ -32,7 +33,7 @@ from kodosumi_prefect.runner.execution import (
     traceback_of,
 )
 from kodosumi_prefect.runner.roots import enter_flow_run
-from kodosumi_prefect.task_runner import cancel_tasks, default_task_runner, was_loaded_from_file
+from kodosumi_prefect.task_runner import cancel_tasks, default_task_runner
 from kodosumi_prefect.tracer import Scope, Tracer, TracerMock, entered, travelled
 
 R = TypeVar("R")

@@ -110,6 +110,15 @@ class Settings(PrefectBaseSettings):
         ),
         ge=0,
     )
+    worker_lease: float = Field(
+        default=15.0,
+        description=(
+            "Seconds after which a worker on Ray that died no longer answers for its runs; another "
+            "of its pool takes them over then. It itself does so at once when it is started again "
+            "under the same name."
+        ),
+        gt=0,
+    )
     flush_timeout: float = Field(
         default=30.0,
         description=(

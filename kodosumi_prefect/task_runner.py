@@ -2,13 +2,9 @@
 
 import asyncio
 import concurrent.futures
-import sys
 import weakref
-from collections.abc import Callable, Iterable
-from importlib.machinery import PathFinder
+from collections.abc import Iterable
 from importlib.util import find_spec
-from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from uuid import UUID, uuid4
 
@@ -24,10 +20,11 @@ from prefect.utilities.collections import visit_collection
 from prefect.utilities.engine import collect_task_run_inputs_sync
 
 from kodosumi_prefect.runner import capture
+from kodosumi_prefect.runner.by_value import pickle_by_value
 from kodosumi_prefect.runner.ray_connection import NoRayError, connect
 from kodosumi_prefect.settings import Settings, get_settings, reset_settings
 from kodosumi_prefect.spooler.client import get_client
-from kodosumi_prefect.spooler.route import in_ray_worker, learn_instance
+from kodosumi_prefect.spooler.route import learn_instance
 from kodosumi_prefect.tracer import Scope, entered, entered_scope, known_scope, learn_scope
 
 if TYPE_CHECKING:
@@ -254,68 +251,6 @@ def cancel_tasks(flow_run_id: UUID | None = None) -> None:
 
     for future in unfinished:
         ray.cancel(future.wrapped_future, force=True)
-
-
-def pickle_by_value(function: Any) -> None:
-    """Have Ray pickle a function's module by value if workers could not import it.
-
-    That is so for flows that Prefect loaded from a file, and for what they import from beside it:
-    Prefect extends the search path of its own process only.
-    """
-    module = sys.modules.get(getattr(function, "__module__", None) or "")
-    if module is None or module.__name__ in _settled or module.__name__ == "__main__":
-        return
-    _settled.add(module.__name__)
-    if not was_loaded_from_file(module):
-        return
-    from ray import cloudpickle
-
-    by_value: Callable[[ModuleType], None] = cloudpickle.register_pickle_by_value
-    by_value(module)
-    folder = Path(str(module.__file__)).parent
-    for name, other in list(sys.modules.items()):
-        if (
-            isinstance(other, ModuleType)
-            and other is not module
-            and name.partition(".")[0] != __package__
-            and name == other.__name__
-            and _lies_in(other, folder)
-            and not _is_found_by_workers(other)
-        ):
-            by_value(other)
-
-
-_settled: set[str] = set()
-
-
-def was_loaded_from_file(module: ModuleType) -> bool:
-    """Whether Prefect made this module of a script: a plain file with a package's search path."""
-    spec = module.__spec__
-    if spec is None or spec.submodule_search_locations is None or not module.__file__:
-        return False
-    return Path(module.__file__).name != "__init__.py"
-
-
-def _lies_in(module: ModuleType, folder: Path) -> bool:
-    file = getattr(module, "__file__", None)
-    if not isinstance(file, str):
-        return False
-    installed = (Path(sys.prefix), Path(sys.base_prefix))
-    path = Path(file)
-    return path.is_relative_to(folder) and not any(path.is_relative_to(p) for p in installed)
-
-
-def _is_found_by_workers(module: ModuleType) -> bool:
-    """Whether Ray workers import it by the folders they take over: current one and script's.
-
-    They are those of the process that connected to Ray, so from inside a Ray worker, where a
-    Runner is, nothing is said about them.
-    """
-    if in_ray_worker():
-        return False
-    top = module.__name__.partition(".")[0]
-    script = str(Path(sys.argv[0]).resolve().parent) if sys.argv else ""
-    return PathFinder.find_spec(top, [str(Path.cwd()), script]) is not None
 
 
 def _with_refs(value: Any, upstream: list[Any] | None = None) -> tuple[Any, list[Any]]:

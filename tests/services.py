@@ -163,6 +163,12 @@ class Place:
         assert row["last_seq"] == len(events)
         return Recorded(fid, row, events)
 
+    def has(self, fid: str) -> bool:
+        """Whether an execution is recorded by now."""
+        with psycopg.connect(self.database) as connection:
+            query = "SELECT FROM kodosumi.execution WHERE fid = %s"
+            return connection.execute(query, (fid,)).fetchone() is not None
+
     def fids(self, flow_name: str) -> list[str]:
         """The executions of a flow, oldest first."""
         with psycopg.connect(self.database, row_factory=namedtuple_row) as connection:
@@ -182,7 +188,8 @@ class Place:
 
     def environment(self, **more: str) -> dict[str, str]:
         """For processes that run flows here."""
-        kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+        names = ("PATH", "HOME", "LANG", "PYTHONPATH")
+        kept = {name: os.environ[name] for name in names if name in os.environ}
         return {
             **kept,
             "PREFECT_API_URL": self.api_url,

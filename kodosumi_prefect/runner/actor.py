@@ -37,6 +37,9 @@ class Runner:
     def __init__(self, lease: float) -> None:
         for name in AHEAD:
             importlib.import_module(name)
+        from prefect.logging.configuration import setup_logging
+
+        setup_logging()
         self._lock = threading.Lock()
         self._busy = False
         self._until = time.monotonic() + lease

@@ -9,10 +9,11 @@ from uuid import uuid4
 
 from kodosumi_prefect.runner.actor import Runner
 from kodosumi_prefect.runner.order import Facts, Order, Outcome
-from kodosumi_prefect.runner.ray_connection import connect
+from kodosumi_prefect.runner.ray_connection import NoRayError, connect
 from kodosumi_prefect.settings import VERSION, Settings
 
 AUTOSCALING_STATUS = "__autoscaling_status"  # Ray's key for what its autoscaler last said
+ANSWER = 5.0  # seconds that Ray's head has for a question
 OWN_NODE_TYPE = "node_"  # begins the types that Ray gives nodes no autoscaler knows of
 
 logger = logging.getLogger(__name__)
@@ -71,6 +72,10 @@ class RunnerHandle(NamedTuple):
         return cast("Future[Outcome]", self.actor.run.remote(order).future())
 
 
+class LostError(RuntimeError):
+    """The cluster that this process is connected to is no more."""
+
+
 class VersionError(RuntimeError):
     """The cluster has other versions than the worker."""
 
@@ -95,6 +100,26 @@ class Cluster:
                 are refused by Ray itself.
         """
         connect(self._settings, init_kwargs={"log_to_driver": False})
+
+    def check(self) -> None:
+        """Ask the cluster that this process is connected to whether it is there.
+
+        Raises:
+            NoRayError: it does not answer.
+            LostError: its head was started anew, and knows nothing of us any more.
+        """
+        import ray
+        from ray.exceptions import AuthenticationError, RpcError
+
+        gcs: Any = getattr(ray._private.worker.global_worker, "gcs_client", None)
+        if gcs is None:
+            return  # through a Ray client, which ends with its server
+        try:
+            gcs.internal_kv_get(AUTOSCALING_STATUS.encode(), None, timeout=ANSWER)
+        except AuthenticationError as exc:
+            raise LostError(" ".join(str(exc).split())) from exc
+        except RpcError as exc:
+            raise NoRayError(f"Ray does not answer: {' '.join(str(exc).split())}") from exc
 
     def spawn(self, spec: Spec, lease: float) -> RunnerHandle:
         """Ask for a Runner; it starts when the cluster has room."""
@@ -217,6 +242,13 @@ def uploaded(runtime_env: Mapping[str, Any]) -> dict[str, Any]:
     if found.get("py_modules"):
         found = upload_py_modules_if_needed(found, include_gitignore=True, logger=logger)
     return found
+
+
+def may_live(exc: BaseException) -> bool:
+    """Whether an actor that failed a call with this may live on, out of reach for the moment."""
+    from ray.exceptions import ActorUnavailableError
+
+    return isinstance(exc, ActorUnavailableError)
 
 
 def why_it_died(exc: BaseException) -> str:

@@ -27,6 +27,7 @@ from prefect.states import Cancelled, Crashed
 
 from kodosumi_prefect.events import plain
 from kodosumi_prefect.runner import execution
+from kodosumi_prefect.runner.by_value import pickle_by_value
 from kodosumi_prefect.runner.interruption import Interruption
 from kodosumi_prefect.runner.order import Order, Outcome
 from kodosumi_prefect.settings import PREFIX, Settings, get_settings, reset_settings
@@ -51,7 +52,7 @@ def execute(order: Order) -> Outcome:
         if exc.code not in (None, 0):
             return Outcome(1, f"the run's process was told to exit with {exc.code}")
     except BaseException as exc:
-        return Outcome(1, f"{type(exc).__name__}: {plain(exc)}".splitlines()[0])
+        return Outcome(1, _first_line(exc))
     finally:
         _flush()
     return Outcome(0)
@@ -59,7 +60,8 @@ def execute(order: Order) -> Outcome:
 
 @contextmanager
 def _place(order: Order) -> Iterator[None]:
-    """The job's environment and settings, and an empty folder to work in."""
+    """The job's environment and settings, and a folder to work in."""
+    logging_before = _logging_variables()
     os.environ.update(order.environment)
     # A setting that changed in the environment is not seen by what was imported before it.
     refresh_global_settings_context()
@@ -70,7 +72,11 @@ def _place(order: Order) -> Iterator[None]:
     }
     reset_settings(Settings.model_validate(order.carried | given))
     learn_instance(order.instance)
-    setup_logging()
+    if _logging_variables() != logging_before:
+        setup_logging()  # again: a Runner did so when it was made
+    if order.in_working_dir:
+        yield
+        return
     before = Path.cwd()
     folder = tempfile.mkdtemp(prefix="kodosumi-run-")
     os.chdir(folder)
@@ -81,10 +87,15 @@ def _place(order: Order) -> Iterator[None]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def _logging_variables() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if "PREFECT_LOGGING" in name}
+
+
 def _drive(fid: UUID, interruption: Interruption) -> None:
     flow_run = load_flow_run(fid)
-    if flow_run.state is not None and flow_run.state.is_final():
-        return  # somebody else ended it while it waited for its Runner
+    state = flow_run.state
+    if state is None or not (state.is_pending() or state.is_cancelling()):
+        return  # ended, scheduled anew or begun elsewhere while this Runner was on its way
     run_logger = flow_run_logger(flow_run=flow_run)
     try:
         flow: Flow[..., Any] = load_flow(flow_run)
@@ -92,6 +103,7 @@ def _drive(fid: UUID, interruption: Interruption) -> None:
         run_logger.error("The flow could not be loaded", exc_info=True)
         _tell_not_loaded(flow_run, exc)
         return
+    pickle_by_value(flow.fn)  # its own Ray functions and actors, too
     if interruption.asked:
         message = "Flow run was cancelled before its code began."
         _tell(flow_run, Cancelled(message=message), message)
@@ -103,8 +115,14 @@ def _drive(fid: UUID, interruption: Interruption) -> None:
 
 
 def _tell_not_loaded(flow_run: FlowRun, exc: Exception) -> None:
-    why = f"{type(exc).__name__}: {plain(exc)}".splitlines()[0]
+    why = _first_line(exc)
+    if exc.__cause__ is not None:  # a pull step's own error says which step only
+        why += f" ({_first_line(exc.__cause__)})"
     _tell(flow_run, Crashed(message=f"Flow could not be loaded. {why}"), exc)
+
+
+def _first_line(exc: BaseException) -> str:
+    return f"{type(exc).__name__}: {plain(exc)}".splitlines()[0]
 
 
 def _tell(flow_run: FlowRun, state: State[Any], error: "Exception | str") -> None:
@@ -119,7 +137,7 @@ def _tell(flow_run: FlowRun, state: State[Any], error: "Exception | str") -> Non
         return
     attempt = max(flow_run.run_count, 1)
     live = execution.open_execution(None, flow_run, attempt, running=False)
-    execution.tell_error(live, error, note=state.message)
+    execution.tell_error(live, error, note=state.message, line=state.message)
     execution.report_state(live, answer.state or state, attempt)
 
 

@@ -217,15 +217,22 @@ def abandon(fid: str) -> None:
         close(live)
 
 
-def tell_error(live: Live, error: "BaseException | str", note: str | None = None) -> None:
-    """Record the ``error`` event of this attempt: the traceback, and one line for lists."""
+def tell_error(
+    live: Live, error: "BaseException | str", note: str | None = None, line: str | None = None
+) -> None:
+    """Record the ``error`` event of this attempt: the traceback, and one line for lists.
+
+    Arguments:
+        note: the line of an error that is a text.
+        line: the line of an exception, if the last one of its traceback does not say enough.
+    """
     live.error_told = True
     if isinstance(error, str):
         live.put(Kind.ERROR, plain(error), note=note)
         return
     text = traceback_of(error)
     short = plain(error) if isinstance(error, KodosumiError) else last_line(text)
-    live.put(Kind.ERROR, text, note=clean(short))
+    live.put(Kind.ERROR, text, note=clean(line or short))
 
 
 def traceback_of(error: BaseException) -> str:

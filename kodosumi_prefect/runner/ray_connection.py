@@ -1,6 +1,8 @@
 """This process's one connection to Ray."""
 
+import logging
 import signal
+import socket
 import threading
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -10,6 +12,7 @@ from kodosumi_prefect.runner.ray_client import prepare_ray_client
 from kodosumi_prefect.settings import Settings, read_address
 
 NAMESPACE = "prefect"  # of Ray jobs; prefect-ray's default
+DOOR = 5.0  # seconds for a first connection
 
 _connecting = threading.Lock()
 
@@ -30,6 +33,8 @@ def connect(
         # Inside: two threads that import Ray at once may see half of it.
         import ray
 
+        # The worker connects from a thread on purpose: its handler for SIGTERM is Prefect's.
+        logging.getLogger("ray._private.worker").addFilter(_is_of_interest)
         if ray.is_initialized():
             return
         recorded = read_address(settings, "ray")
@@ -44,6 +49,7 @@ def connect(
             )
         if recorded and recorded.get("address") == address:
             prepare_ray_client(settings)
+        _check_door(address)
         options: dict[str, Any] = {"namespace": NAMESPACE, "configure_logging": False}
         if address == "local":
             options["include_dashboard"] = False
@@ -53,6 +59,35 @@ def connect(
         except (ConnectionError, RuntimeError, ValueError) as exc:
             detail = " ".join(str(exc).split())
             raise NoRayError(f"ray_address {address} refuses: {detail}") from exc
+
+
+def keep_sigterm() -> None:
+    """Put Python's handler for SIGTERM back in place; for the main thread, after ``connect``.
+
+    Ray's C++ core sets one of its own that prints its stack as if it had crashed.
+    """
+    handler = signal.getsignal(signal.SIGTERM)
+    if handler is not None:
+        signal.signal(signal.SIGTERM, handler)
+
+
+def _is_of_interest(record: logging.LogRecord) -> bool:
+    return "SIGTERM handler is not set" not in record.getMessage()
+
+
+def _check_door(address: str) -> None:
+    """Refuse an address at which nobody listens at once; Ray would try for minutes.
+
+    Raises:
+        NoRayError: it refuses.
+    """
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdecimal():
+        return  # "auto", "local" and others that name no door
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), DOOR).close()
+    except OSError as exc:
+        raise NoRayError(f"ray_address {address} refuses: {exc}") from exc
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import logging
 import os
 import platform
 from collections.abc import AsyncIterator, Sequence
@@ -11,6 +10,7 @@ from typing import Any
 from uuid import UUID
 
 import psycopg
+from prefect.logging import get_logger
 from psycopg.rows import dict_row
 
 from kodosumi_prefect.settings import VERSION, Settings, database_url, listen_url
@@ -22,7 +22,7 @@ ANSWER = 4.0  # seconds Postgres has for a statement
 RELISTEN_FIRST = 0.5  # seconds
 RELISTEN_MOST = 10.0  # seconds
 
-logger = logging.getLogger(__name__)
+logger = get_logger("kodosumi-ray")  # shown where Prefect's own are
 
 Row = dict[str, Any]
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import logging
 import time
 from collections.abc import Callable, Coroutine
 from typing import Any, NamedTuple
@@ -20,6 +19,7 @@ from prefect.client.schemas.filters import (
 )
 from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.exceptions import Abort, ObjectNotFound, PrefectException
+from prefect.logging import get_logger
 from prefect.states import Cancelled, Crashed, Scheduled
 
 from kodosumi_prefect.runner.cluster import (
@@ -28,6 +28,7 @@ from kodosumi_prefect.runner.cluster import (
     Spec,
     VersionError,
     check_versions,
+    may_live,
     why_it_died,
 )
 from kodosumi_prefect.runner.order import Facts, Order
@@ -38,7 +39,6 @@ from kodosumi_prefect.runner.warm import LEASE, WarmPool
 STARTS = 3  # Runners tried for a run that none of them began
 ROOM_LOOK = 5.0  # seconds between looks whether the cluster can take a Runner
 INFEASIBLE_GRACE = 20.0  # seconds in which a node that is missing may come back
-STRANDED = 30.0  # seconds after which a pending run without a Runner was left by its worker
 PAGE = 200  # flow runs Prefect returns at once
 DEATH = 10.0  # seconds until Ray has told of a kill
 RETRY_FIRST = 0.5  # seconds
@@ -47,7 +47,7 @@ RETRY_MOST = 10.0  # seconds
 UNDER_WAY = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
 PREFECT_AWAY = (httpx.HTTPError, PrefectException, OSError)
 
-logger = logging.getLogger(__name__)
+logger = get_logger("kodosumi-ray")  # shown where Prefect's own are
 
 
 class CannotStartError(Exception):
@@ -72,6 +72,7 @@ class Supervisor:
         client: Prefect's, of the worker.
         start: starts a coroutine that lives as long as the worker.
         grace: seconds a cancelled run has to clean up.
+        lease: seconds after which a pending run that nobody answers for was left by its worker.
     """
 
     def __init__(
@@ -84,6 +85,7 @@ class Supervisor:
         client: PrefectClient,
         start: Callable[[Coroutine[Any, Any, None]], object],
         grace: float,
+        lease: float,
     ) -> None:
         self._cluster = cluster
         self._registry = registry
@@ -92,6 +94,7 @@ class Supervisor:
         self._client = client
         self._start = start
         self._grace = grace
+        self._lease = lease
         self._watched: dict[UUID, Watched] = {}
         self._ending: set[UUID] = set()
 
@@ -153,13 +156,15 @@ class Supervisor:
             try:
                 outcome = await asyncio.wrap_future(runner.run(order))
             except Exception as exc:  # Ray has many ways to say that an actor is gone
-                why = why_it_died(exc)
-                logger.warning("Runner %s of %s died: %s", runner.name, flow_run.id, why)
-                if flow_run.id in self._ending or await self._has_begun(flow_run.id):
-                    return f"The run's Runner died: {why}"
+                why = await self._end_of(runner) if may_live(exc) else why_it_died(exc)
             else:
                 await asyncio.to_thread(self._cluster.kill, runner)
                 return outcome.message if outcome.status else None
+            logger.warning("Runner %s of %s died: %s", runner.name, flow_run.id, why)
+            if flow_run.id in self._ending or await self._has_begun(flow_run.id):
+                return f"The run's Runner died: {why}"
+            if not await self._is_pending(flow_run.id):
+                return None  # scheduled anew by a worker that took us for dead
         return f"No Runner began the run in {STARTS} tries; the last one died: {why}"
 
     async def _place(
@@ -259,9 +264,12 @@ class Supervisor:
         await asyncio.to_thread(self._cluster.kill, runner)
         return True
 
-    async def tend(self) -> None:
-        """Renew leases, and see to cancellations whose event was missed."""
+    async def renew(self) -> None:
+        """Go on answering for what is watched."""
         await self._registry.renew(self.watched)
+
+    async def tend(self) -> None:
+        """See to cancellations whose event was missed."""
         if not self._watched:
             return
         runs = await self._client.read_flow_runs(
@@ -303,11 +311,11 @@ class Supervisor:
 
     async def _adopt(self, run: FlowRun) -> bool:
         """Take one over; returns whether it was scheduled anew."""
-        if run.state is None or (run.state.is_pending() and _age(run.state) < STRANDED):
+        if run.state is None or (run.state.is_pending() and _age(run.state) < self._lease):
             return False
         prefix = f"{self._cluster.namespace}:"
-        known = run.infrastructure_pid or ""
-        if not run.state.is_pending() and not known.startswith(prefix):
+        known = run.infrastructure_pid
+        if not run.state.is_pending() and not (known or prefix).startswith(prefix):
             return False  # executed by other means, or on another cluster
         try:
             row = await self._registry.claim(
@@ -320,9 +328,14 @@ class Supervisor:
             row = {"actor_name": None}
         if row is None:
             return False  # another worker answers for it
-        name = row["actor_name"] or known.removeprefix(prefix)
+        name = row["actor_name"] or (known or "").removeprefix(prefix)
+        if not name and not known and not run.state.is_pending():
+            await self._registry.forget(run.id)
+            return False  # executed by other means
         runner = await self._find(prefix + name) if name else None
         if runner is not None:
+            if not known:  # its worker died before it could tell
+                await self._client.update_flow_run(run.id, infrastructure_pid=prefix + name)
             logger.info("Runner %s of flow run %s is found again", runner.name, run.id)
             self._watched[run.id] = Watched(runner, asyncio.Event())
             self._start(self._follow(run.id, runner))
@@ -334,18 +347,25 @@ class Supervisor:
     async def _follow(self, fid: UUID, runner: RunnerHandle) -> None:
         """See a Runner to its end that another worker, or this one's past life, started."""
         await self._registry.place(fid, runner.name)
-        why = "it was left without its order"
-        try:
-            # Comes back when the actor ends, with an error; at once if it has nothing to do.
-            await asyncio.wrap_future(runner.hello(LEASE))
-        except Exception as exc:
-            why = why_it_died(exc)
-        else:
-            await asyncio.to_thread(self._cluster.kill, runner)
+        why = await self._end_of(runner)
         if fid not in self._ending:
             await self._conclude(fid, why)
         self._let_go(fid)
         await self._registry.forget(fid)
+
+    async def _end_of(self, runner: RunnerHandle) -> str:
+        """Wait for the end of a Runner that may have a run in hand; why it ended."""
+        while True:
+            try:
+                # Answered when the actor ends, by an error; at once if it has nothing to do.
+                await asyncio.wrap_future(runner.hello(LEASE))
+            except Exception as exc:
+                if not may_live(exc):
+                    return why_it_died(exc)
+                await asyncio.sleep(RETRY_FIRST)
+            else:
+                await asyncio.to_thread(self._cluster.kill, runner)
+                return "it was left without its order"
 
     async def _conclude(self, fid: UUID, why: str) -> bool:
         """Tell Prefect of a run whose Runner is gone; returns whether it was scheduled anew."""
@@ -369,6 +389,10 @@ class Supervisor:
         if run.state.is_cancelling():
             return run.start_time is not None
         return not (run.state.is_pending() or run.state.is_scheduled())
+
+    async def _is_pending(self, fid: UUID) -> bool:
+        run = await self._read(fid)
+        return run is not None and run.state is not None and run.state.is_pending()
 
     async def _is_over(self, fid: UUID) -> bool:
         run = await self._read(fid)

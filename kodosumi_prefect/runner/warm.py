@@ -1,8 +1,9 @@
 """Runners made ahead of need."""
 
 import asyncio
-import logging
 from typing import Any, NamedTuple
+
+from prefect.logging import get_logger
 
 from kodosumi_prefect.runner.cluster import (
     Cluster,
@@ -16,7 +17,7 @@ from kodosumi_prefect.runner.order import Facts
 LEASE = 60.0  # seconds that a waiting Runner lives on without its worker
 PATIENCE = 120.0  # seconds for a new Runner's process to start
 
-logger = logging.getLogger(__name__)
+logger = get_logger("kodosumi-ray")  # shown where Prefect's own are
 
 
 class Waiting(NamedTuple):

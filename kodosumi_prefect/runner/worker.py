@@ -2,11 +2,12 @@
 
 import asyncio
 import contextlib
+import logging
 import os
 import signal
 import time
 from collections.abc import Coroutine
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 from uuid import UUID
 
 import anyio.abc
@@ -25,9 +26,9 @@ from prefect.workers.base import (
 from pydantic import Field
 
 from kodosumi_prefect.cancelling import cancel_all
-from kodosumi_prefect.runner.cluster import Cluster, Spec
+from kodosumi_prefect.runner.cluster import Cluster, LostError, Spec
 from kodosumi_prefect.runner.order import Order
-from kodosumi_prefect.runner.ray_connection import NoRayError
+from kodosumi_prefect.runner.ray_connection import NoRayError, keep_sigterm
 from kodosumi_prefect.runner.registry import Registry
 from kodosumi_prefect.runner.supervisor import Supervisor
 from kodosumi_prefect.runner.warm import WarmPool
@@ -38,9 +39,9 @@ from kodosumi_prefect.spooler.transport import SpoolerAwayError
 
 MEBIBYTE = 2**20
 RUNNER_MEMORY = 500  # MiB
-RUNNER_LEASE = 30.0  # seconds after which a worker that is gone no longer answers for its runs
-TEND_INTERVAL = 8.0  # seconds
-ADOPT_INTERVAL = 30.0  # seconds
+TENDS = 4  # times that a lease is renewed before it would lapse
+ADOPTIONS = 2  # looks for runs that nobody answers for, in the time of a lease
+WARM_INTERVAL = 8.0  # seconds
 REFILL_PAUSE = 1.5  # seconds that a new run gets before Runners are made again
 SECOND_LOOK = 0.25  # seconds after a wake-up that found nothing
 RAY_PATIENCE = 60.0  # seconds that runs stay scheduled while Ray does not answer
@@ -130,7 +131,9 @@ class KodosumiRayJobConfiguration(BaseJobConfiguration):
     def order(self, flow_run: FlowRun, instance: str | None) -> Order:
         """What its Runner is told."""
         variables = {name: value for name, value in self.env.items() if value is not None}
-        return Order(str(flow_run.id), variables, get_settings().carried(), instance)
+        carried = get_settings().carried()
+        in_working_dir = bool(self.runtime_env.get("working_dir"))
+        return Order(str(flow_run.id), variables, carried, in_working_dir, instance)
 
 
 class KodosumiRayWorkerResult(BaseWorkerResult):
@@ -161,7 +164,7 @@ class KodosumiRayWorker(
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._settings = get_settings()
-        self._registry = Registry(self._settings, self.name, RUNNER_LEASE)
+        self._registry = Registry(self._settings, self.name, self._settings.worker_lease)
         self._cluster: Cluster | None = None
         self._warm: WarmPool | None = None
         self._supervisor: Supervisor | None = None
@@ -171,6 +174,7 @@ class KodosumiRayWorker(
         self._reasons: dict[UUID, str] = {}
         self._draining = False
         self._ray_away_since: float | None = None
+        self._connected = False
         self._instance: str | None = None
         self._spooler_trouble: str | None = None
         self._began = time.time()
@@ -205,9 +209,20 @@ class KodosumiRayWorker(
             client=self.client,
             start=self._start_child,
             grace=self._settings.cancel_grace,
+            lease=self._settings.worker_lease,
         )
-        loops = (self._tend(), self._keep_warm(), self._be_woken(), self._hear(), self._listen())
-        self._loops = [asyncio.create_task(loop) for loop in loops]
+        loops = (
+            self._answer(),
+            self._tend(),
+            self._keep_warm(),
+            self._be_woken(),
+            self._hear(),
+            self._listen(),
+        )
+        for loop in loops:
+            task = asyncio.create_task(loop)
+            task.add_done_callback(self._loop_ended)
+            self._loops.append(task)
 
     async def teardown(self, *exc_info: Any) -> None:
         await cancel_all([*self._loops, *self._children])
@@ -283,6 +298,10 @@ class KodosumiRayWorker(
         message = self._reasons.pop(flow_run.id, message)
         await super()._propose_crashed_state(flow_run, message, client)
 
+    async def _give_worker_labels_to_flow_run(self, flow_run_id: UUID) -> None:
+        # The run need not wait for that.
+        self._start_child(super()._give_worker_labels_to_flow_run(flow_run_id))
+
     async def _cancel_run(self, flow_run_id: UUID) -> None:
         # The superclass looks after runs only that were not started.
         if self._supervisor is not None and flow_run_id in self._supervisor.watched:
@@ -305,6 +324,9 @@ class KodosumiRayWorker(
             return True  # not set up yet; the superclass knows that
         try:
             await asyncio.to_thread(self._cluster.connect)
+            await asyncio.to_thread(self._cluster.check)
+        except LostError as exc:
+            await self._give_up(f"the Ray cluster was started anew under this worker: {exc}")
         except NoRayError as exc:
             now = time.monotonic()
             if self._ray_away_since is None:
@@ -313,10 +335,30 @@ class KodosumiRayWorker(
                     "no Ray yet, runs wait up to %.0f s for it: %s", RAY_PATIENCE, exc
                 )
             return now - self._ray_away_since > RAY_PATIENCE
+        if not self._connected:
+            self._connected = True
+            keep_sigterm()
         if self._ray_away_since is not None:
             self._logger.info("Ray is there now")
         self._ray_away_since = None
         return True
+
+    async def _give_up(self, why: str) -> NoReturn:
+        """End this process, to be started again: a process connects to one Ray in its life.
+
+        At once, because what is under way on a cluster that is gone would keep it from ending.
+        """
+        self._logger.critical("%s; the worker ends and has to be started again", why)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(FAREWELL):
+                await self._registry.leave()
+        logging.shutdown()
+        os._exit(1)
+
+    def _loop_ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._logger.error("a loop of the worker failed", exc_info=error)
+            self._start_child(self._give_up(f"a loop failed, {type(error).__name__}: {error}"))
 
     def _start_child(self, work: Coroutine[Any, Any, None]) -> None:
         """Run something that lives as long as the worker."""
@@ -329,16 +371,29 @@ class KodosumiRayWorker(
         if not task.cancelled() and (error := task.exception()) is not None:
             self._logger.error("a task of the worker failed", exc_info=error)
 
-    async def _tend(self) -> None:
-        """Renew leases, look after runs that nobody answers for, say that we are there."""
-        adopted_at = -ADOPT_INTERVAL
+    async def _answer(self) -> None:
+        """Renew leases and say that we are there, whatever the other loops wait for."""
+        supervisor = cast(Supervisor, self._supervisor)
+        lease = self._settings.worker_lease
         while True:
-            supervisor = self._supervisor
-            assert supervisor is not None
+            await supervisor.renew()
+            await self._registry.report(self._info())
+            if self._draining and not supervisor.watched and not self._submitting_flow_run_ids:
+                self._logger.info("drained: the worker ends")
+                os.kill(os.getpid(), signal.SIGTERM)
+                return
+            await asyncio.sleep(min(lease / TENDS, 1.0) if self._draining else lease / TENDS)
+
+    async def _tend(self) -> None:
+        """Look after cancellations, and after runs that nobody answers for."""
+        supervisor = cast(Supervisor, self._supervisor)
+        lease = self._settings.worker_lease
+        adopted_at = -lease
+        while True:
             try:
                 if self._ray_away_since is None:
                     await supervisor.tend()
-                    if time.monotonic() - adopted_at >= ADOPT_INTERVAL:
+                    if time.monotonic() - adopted_at >= lease / ADOPTIONS:
                         adopted_at = time.monotonic()
                         await self._have_spooler()
                         if await supervisor.adopt(set(self._submitting_flow_run_ids)):
@@ -347,12 +402,7 @@ class KodosumiRayWorker(
                 pass  # told when runs were looked for
             except (httpx.HTTPError, PrefectException, OSError, RuntimeError) as exc:
                 self._logger.warning("cannot look after runs now: %s", " ".join(str(exc).split()))
-            await self._registry.report(self._info())
-            if self._draining and not supervisor.watched and not self._submitting_flow_run_ids:
-                self._logger.info("drained: the worker ends")
-                os.kill(os.getpid(), signal.SIGTERM)
-                return
-            await asyncio.sleep(1.0 if self._draining else TEND_INTERVAL)
+            await asyncio.sleep(lease / TENDS)
 
     async def _have_spooler(self) -> None:
         """Have the cluster's Spooler; without it Ray's processes keep what they record."""
@@ -389,7 +439,7 @@ class KodosumiRayWorker(
             elif self._draining:
                 await self._warm.close()
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(TEND_INTERVAL):
+                async with asyncio.timeout(WARM_INTERVAL):
                     await self._warm.taken.wait()
             self._warm.taken.clear()
             await asyncio.sleep(REFILL_PAUSE)

@@ -529,6 +529,8 @@ class SpoolClient:
         try:
             self._route.transport().heartbeat(sorted(self._live))
         except _OUTAGES as exc:
+            # Soon again: once Postgres is back, silence counts against a process after 10 s.
+            self._heartbeat_at = now + min(self.settings.heartbeat_interval, RETRY_MOST)
             logger.debug("a heartbeat could not be stored: %s", exc)
 
     def _replay_orphans(self) -> None:

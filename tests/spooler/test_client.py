@@ -683,6 +683,21 @@ def test_followed_executions_get_heartbeats_until_they_are_left(
     assert row(database, fid)["heartbeat_at"] is None
 
 
+def test_a_heartbeat_that_failed_is_sent_again_long_before_the_next_one_is_due(
+    make: Callable[..., SpoolClient], line: Line, database: str, fid: str
+) -> None:
+    client = make(heartbeat_interval=600)
+    client.emit(fid, said("1"))
+    assert client.flush(10)
+    line.cut()
+    client.follow(fid)
+    client._inbox.put(barrier := client_module._Connect())  # wakes the thread, without an event
+    assert barrier.passed.wait(10)
+    assert row(database, fid)["heartbeat_at"] is None
+    line.restore()
+    wait_for(lambda: row(database, fid)["heartbeat_at"], 10)
+
+
 def test_a_flood_of_one_execution_does_not_stop_the_heartbeats_of_another(
     make: Callable[..., SpoolClient], database: str, fid: str
 ) -> None:

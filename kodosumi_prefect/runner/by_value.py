@@ -1,0 +1,74 @@
+"""Code that Ray workers could not import, and therefore get by value."""
+
+import sys
+from collections.abc import Callable
+from importlib.machinery import PathFinder
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from kodosumi_prefect.spooler.route import in_ray_worker
+
+PACKAGE = "kodosumi_prefect"
+
+
+def pickle_by_value(function: Any) -> None:
+    """Have Ray pickle a function's module by value if workers could not import it.
+
+    That is so for flows that Prefect loaded from a file, and for what they import from beside it:
+    Prefect extends the search path of its own process only.
+    """
+    module = sys.modules.get(getattr(function, "__module__", None) or "")
+    if module is None or module.__name__ in _settled or module.__name__ == "__main__":
+        return
+    _settled.add(module.__name__)
+    if not was_loaded_from_file(module):
+        return
+    from ray import cloudpickle
+
+    by_value: Callable[[ModuleType], None] = cloudpickle.register_pickle_by_value
+    by_value(module)
+    folder = Path(str(module.__file__)).parent
+    for name, other in list(sys.modules.items()):
+        if (
+            isinstance(other, ModuleType)
+            and other is not module
+            and name.partition(".")[0] != PACKAGE
+            and name == other.__name__
+            and _lies_in(other, folder)
+            and not _is_found_by_workers(other)
+        ):
+            by_value(other)
+
+
+_settled: set[str] = set()
+
+
+def was_loaded_from_file(module: ModuleType) -> bool:
+    """Whether Prefect made this module of a script: a plain file with a package's search path."""
+    spec = module.__spec__
+    if spec is None or spec.submodule_search_locations is None or not module.__file__:
+        return False
+    return Path(module.__file__).name != "__init__.py"
+
+
+def _lies_in(module: ModuleType, folder: Path) -> bool:
+    file = getattr(module, "__file__", None)
+    if not isinstance(file, str):
+        return False
+    installed = (Path(sys.prefix), Path(sys.base_prefix))
+    path = Path(file)
+    return path.is_relative_to(folder) and not any(path.is_relative_to(p) for p in installed)
+
+
+def _is_found_by_workers(module: ModuleType) -> bool:
+    """Whether Ray workers import it by the folders they take over: current one and script's.
+
+    They are those of the process that connected to Ray, so from inside a Ray worker, where a
+    Runner is, nothing is said about them.
+    """
+    if in_ray_worker():
+        return False
+    top = module.__name__.partition(".")[0]
+    script = str(Path(sys.argv[0]).resolve().parent) if sys.argv else ""
+    return PathFinder.find_spec(top, [str(Path.cwd()), script]) is not None
