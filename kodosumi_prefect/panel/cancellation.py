@@ -1,12 +1,16 @@
 """Asking Prefect to cancel a flow run."""
 
+import asyncio
 from typing import Any
 from uuid import UUID
 
+import httpx
 from prefect.client.orchestration import get_client
 from prefect.client.schemas import OrchestrationResult
 from prefect.exceptions import ObjectNotFound
 from prefect.states import Cancelling
+
+PATIENCE = 10.0  # seconds that Prefect may take to answer; its client alone waits many minutes
 
 
 class NotCancelledError(RuntimeError):
@@ -27,6 +31,16 @@ async def cancel(fid: UUID, message: str) -> str:
         NotCancelledError: it is over, or Prefect's rules forbid it.
         httpx.HTTPError: Prefect does not answer.
     """
+    try:
+        async with asyncio.timeout(PATIENCE):
+            return await _cancel(fid, message)
+    except TimeoutError as exc:
+        raise httpx.ReadTimeout(
+            f"nothing came within {PATIENCE:g} s; it may still take the wish, ask again"
+        ) from exc
+
+
+async def _cancel(fid: UUID, message: str) -> str:
     async with get_client() as client:
         try:
             answer: OrchestrationResult[Any] = await client.set_flow_run_state(

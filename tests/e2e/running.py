@@ -45,14 +45,23 @@ class Up:
         return done.stdout + done.stderr
 
     def run(self, deployment: str, **parameters: Any) -> str:
-        """Run a deployment through Prefect's API, as its UI does; the flow run's id."""
+        """Run a deployment through Prefect's API, as its UI does; the flow run's id.
+
+        Prefect's SQLite is locked at times, and has stored nothing then.
+        """
         api = self.environment["PREFECT_API_URL"]
         flow, _, name = deployment.partition("/")
         found = httpx.get(f"{api}/deployments/name/{flow}/{name}").raise_for_status().json()
-        run = httpx.post(
-            f"{api}/deployments/{found['id']}/create_flow_run",
-            json={"parameters": parameters, "state": {"type": "SCHEDULED"}},
-        )
+
+        def answered() -> httpx.Response | None:
+            answer = httpx.post(
+                f"{api}/deployments/{found['id']}/create_flow_run",
+                json={"parameters": parameters, "state": {"type": "SCHEDULED"}},
+                timeout=30,
+            )
+            return answer if answer.status_code != 503 else None
+
+        run = wait_for(answered, 30, "Prefect to take a run")
         return str(run.raise_for_status().json()["id"])
 
     def prefect_state(self, fid: str) -> dict[str, Any]:

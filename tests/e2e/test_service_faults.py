@@ -10,6 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
+from uuid import uuid4
 
 import httpx
 import psutil
@@ -168,6 +169,11 @@ def test_a_prefect_that_hangs_for_a_minute_delays_no_event(up: Up, begin: Begin)
     with hanging(*family(address(up, "prefect")["pid"])):
         ends = time.monotonic() + OUTAGE
         ending_soon.stop()
+        with httpx.Client(base_url=up.panel, timeout=15) as client:
+            cancelled = client.post(f"/outputs/{uuid4()}/cancel")
+            assert cancelled.status_code == 502, cancelled.text
+            assert client.get(f"/outputs/tasks/{going_on.fid}").json()["complete"] is False
+            assert client.get("/health").json()["prefect"]["status"] != "ok"
         while time.monotonic() < ends - 8:
             going_on.until_ticking()
             going_on.until_recorded(5)
