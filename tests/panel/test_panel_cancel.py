@@ -1,5 +1,6 @@
 """Cancelling over HTTP."""
 
+import socket
 from collections.abc import Iterator
 from uuid import uuid4
 
@@ -8,9 +9,11 @@ import prefect
 import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun
+from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Completed, Running
 from pydantic import SecretStr
 
+from kodosumi_prefect.panel import cancellation
 from kodosumi_prefect.settings import write_address
 from tests.panel.panel_runs import Stand, serving
 from tests.services import Place
@@ -88,3 +91,14 @@ def test_the_panel_itself_can(panel: Stand):
     run = made(Running())
     headers = {"Sec-Fetch-Site": "same-origin", "Origin": panel.url}
     assert httpx.post(f"{panel.url}/outputs/{run.id}/cancel", headers=headers).status_code == 202
+
+
+async def test_a_prefect_that_hangs_is_not_waited_for(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(cancellation, "PATIENCE", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        url = f"http://127.0.0.1:{mute.getsockname()[1]}/api"
+        with (
+            temporary_settings({PREFECT_API_URL: url}),
+            pytest.raises(httpx.ReadTimeout, match="nothing came within"),
+        ):
+            await cancellation.cancel(uuid4(), "why")
