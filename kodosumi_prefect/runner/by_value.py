@@ -19,9 +19,12 @@ def pickle_by_value(function: Any) -> None:
     Prefect extends the search path of its own process only.
     """
     module = sys.modules.get(getattr(function, "__module__", None) or "")
-    if module is None or module.__name__ in _settled or module.__name__ == "__main__":
+    if module is None or module.__name__ == "__main__":
         return
-    _settled.add(module.__name__)
+    if _settled.get(module.__name__) == len(sys.modules):
+        return
+    # Looked through again whenever something was imported, perhaps inside of the flow.
+    _settled[module.__name__] = len(sys.modules)
     if not was_loaded_from_file(module):
         return
     from ray import cloudpickle
@@ -41,7 +44,7 @@ def pickle_by_value(function: Any) -> None:
             by_value(other)
 
 
-_settled: set[str] = set()
+_settled: dict[str, int] = {}  # modules by name, and how many were imported then
 
 
 def was_loaded_from_file(module: ModuleType) -> bool:
