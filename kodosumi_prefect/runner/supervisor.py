@@ -125,6 +125,8 @@ class Supervisor:
             None once the run is over by itself, else why it has to be reported as crashed.
         """
         fid = flow_run.id
+        while (before := self._watched.get(fid)) is not None:
+            await before.over.wait()  # the attempt before, which somebody had run again at once
         self._watched[fid] = Watched(None, asyncio.Event())
         try:
             await self._registry.claim(
@@ -136,10 +138,12 @@ class Supervisor:
             reason = await self._tries(flow_run, spec, order, schedule_timeout, on_placed)
         except CannotStartError as exc:
             reason = str(exc)
+        except Exception:
+            await self._let_go(fid)
+            raise
         if reason is not None and (fid in self._ending or await self._is_over(fid)):
             reason = None
-        self._let_go(fid)
-        await self._registry.forget(fid)
+        await self._let_go(fid)
         return reason
 
     async def _tries(
@@ -350,8 +354,7 @@ class Supervisor:
         why = await self._end_of(runner)
         if fid not in self._ending:
             await self._conclude(fid, why)
-        self._let_go(fid)
-        await self._registry.forget(fid)
+        await self._let_go(fid)
 
     async def _end_of(self, runner: RunnerHandle) -> str:
         """Wait for the end of a Runner that may have a run in hand; why it ended."""
@@ -432,7 +435,8 @@ class Supervisor:
             return None
         return await asyncio.to_thread(self._cluster.find, name)
 
-    def _let_go(self, fid: UUID) -> None:
+    async def _let_go(self, fid: UUID) -> None:
+        await self._registry.forget(fid)
         watched = self._watched.pop(fid, None)
         if watched is not None:
             watched.over.set()
