@@ -37,7 +37,7 @@ from kodosumi_prefect.task_runner import cancel_tasks, default_task_runner
 from kodosumi_prefect.tracer import Scope, Tracer, TracerMock, entered, travelled
 
 R = TypeVar("R")
-SETTLE = 0.1  # seconds native Ray calls get to deliver what they said before they returned
+SETTLE = 0.3  # seconds native Ray calls get to deliver what they said before they returned
 TIMEOUT_MARGIN = 1.0  # seconds of a flow's own timeout that waiting for the recorder leaves over
 
 _HOOKS = ("on_running", "on_completion", "on_failure", "on_crashed", "on_cancellation")

@@ -11,8 +11,10 @@ from psycopg.conninfo import make_conninfo
 
 from kodosumi_prefect.cancelling import cancel_all
 from kodosumi_prefect.runner.observer import Observer
+from kodosumi_prefect.runner.ray_connection import connect
 from kodosumi_prefect.settings import Settings
 from kodosumi_prefect.spooler.embedded import EmbeddedPostgres
+from kodosumi_prefect.spooler.spooler import Spooler
 from tests.faults.cluster import RayNodes
 from tests.faults.pool import Pool
 from tests.services import Place, in_force
@@ -56,6 +58,23 @@ def nodes(shared_place: Place, ray_cluster: str) -> Iterator[RayNodes]:
         yield more
     finally:
         more.stop()
+        _end_spooler(shared_place)
+
+
+def _end_spooler(place: Place) -> None:
+    """End the Spooler that the workers made: databases of other tests have the same id."""
+    import ray
+
+    from kodosumi_prefect.spooler.actor import find
+
+    spooler = Spooler(place.database, "kodosumi")
+    spooler.connect()
+    instance = spooler.instance or ""
+    spooler.close()
+    connect(place.settings)
+    if (actor := find(instance)) is not None:
+        ray.kill(actor, no_restart=True)
+        wait_for(lambda: find(instance) is None, 20, "the end of the Spooler")
 
 
 @pytest.fixture(scope="package")
