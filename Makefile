@@ -7,7 +7,7 @@ READY  := $(VENV)/.ready
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export DO_NOT_TRACK := 1
 
-.PHONY: install demo test lint bench lock clean
+.PHONY: install demo test lint faults bench lock clean
 
 install: $(READY)
 
@@ -30,6 +30,11 @@ lint: install
 
 test: lint
 	$(BIN)/python -m pytest
+
+# Kills of every process around a run, on a Ray cluster of several nodes: some twelve minutes.
+faults: install
+	$(BIN)/python -m pytest -o addopts="-ra --strict-markers --strict-config" \
+		tests/faults tests/e2e/test_service_faults.py
 
 bench: install
 	$(BIN)/python -m tests.benchmarks

@@ -307,7 +307,8 @@ class Supervisor:
                 offset=offset,
             )
             for run in runs:
-                if run.id not in self._watched and run.id not in submitting:
+                ours = run.id in self._watched or run.id in self._ending
+                if not ours and run.id not in submitting:
                     again = await self._adopt(run) or again
             if len(runs) < PAGE:
                 return again

@@ -252,7 +252,7 @@ def process_pool(up: Up, tmp_path_factory: pytest.TempPathFactory) -> Iterator[N
     try:
         yield
     finally:
-        worker.terminate()
+        worker.kill()  # Prefect's own waits long for what was killed under it
         worker.wait(30)
 
 
