@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import psycopg
 import pytest
 from prefect.client.orchestration import get_client
@@ -150,6 +151,14 @@ def test_a_clock_that_is_off_says_by_how_much() -> None:
     assert "61.0 s behind Postgres" in behind.text
 
 
+@pytest.fixture
+def no_pools(place: Place) -> None:
+    """A Prefect without the work pools that other tests left there."""
+    for pool in httpx.post(f"{place.api_url}/work_pools/filter", json={}).json():
+        httpx.delete(f"{place.api_url}/work_pools/{pool['name']}").raise_for_status()
+
+
+@pytest.mark.usefixtures("no_pools")
 async def test_a_prefect_in_order_is_ok_and_a_missing_work_pool_is_told(place: Place) -> None:
     found = await check_prefect(place.settings)
     assert [finding.check for finding in found] == ["prefect", "work pools", "events", "clock"]
@@ -266,6 +275,7 @@ def doctor(**environment: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.usefixtures("no_pools")
 def test_the_command_prints_a_line_each_and_its_exit_code_tells(place: Place, empty: str) -> None:
     good = place.environment(**{f"{PREFIX}DATABASE_URL": place.database, "PYTHONPATH": sys.path[0]})
     write_address(place.settings, "prefect", {"url": place.api_url})
