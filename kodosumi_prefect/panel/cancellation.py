@@ -48,7 +48,9 @@ async def _cancel(fid: UUID, message: str) -> str:
             )
         except ObjectNotFound as exc:
             raise LookupError(f"Prefect has no flow run {fid}") from exc
-        if answer.status.value != "ACCEPT":
+        # What has no infrastructure yet, Prefect cancels at once, and calls that a rejection.
+        at_once = answer.status.value == "REJECT" and answer.state and answer.state.is_cancelled()
+        if answer.status.value != "ACCEPT" and not at_once:
             why = getattr(answer.details, "reason", None) or answer.status.value
             raise NotCancelledError(f"{fid} cannot be cancelled: {why}")
         run = await client.read_flow_run(fid)

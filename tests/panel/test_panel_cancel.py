@@ -10,7 +10,7 @@ import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun
 from prefect.settings import PREFECT_API_URL, temporary_settings
-from prefect.states import Completed, Running
+from prefect.states import Completed, Running, Scheduled
 from pydantic import SecretStr
 
 from kodosumi_prefect.panel import cancellation
@@ -50,6 +50,13 @@ def test_a_run_is_cancelled_though_nobody_recorded_it_yet(panel: Stand):
     assert answer.status_code == 202
     assert answer.json() == {"fid": str(run.id), "state": state_of(run)}
     assert state_of(run) in ("Cancelling", "Cancelled")
+
+
+def test_a_scheduled_run_is_cancelled_at_once(panel: Stand):
+    run = made(Scheduled())
+    answer = httpx.post(f"{panel.url}/outputs/{run.id}/cancel")
+    assert (answer.status_code, answer.json()["state"]) == (202, "Cancelled")
+    assert httpx.post(f"{panel.url}/outputs/{run.id}/cancel").status_code == 409
 
 
 def test_a_run_under_way_is_asked_to_stop(panel: Stand):
