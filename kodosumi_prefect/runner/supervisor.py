@@ -274,17 +274,18 @@ class Supervisor:
 
     async def tend(self) -> None:
         """See to cancellations whose event was missed."""
-        if not self._watched:
-            return
-        runs = await self._client.read_flow_runs(
-            flow_run_filter=FlowRunFilter(
-                id=FlowRunFilterId(any_=self.watched[:PAGE]),
-                state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.CANCELLING])),
+        cancelling = FlowRunFilterStateType(any_=[StateType.CANCELLING])
+        watched = self.watched
+        for start in range(0, len(watched), PAGE):
+            runs = await self._client.read_flow_runs(
+                flow_run_filter=FlowRunFilter(
+                    id=FlowRunFilterId(any_=watched[start : start + PAGE]),
+                    state=FlowRunFilterState(type=cancelling),
+                )
             )
-        )
-        for run in runs:
-            if run.id not in self._ending:
-                self._start(self.cancel(run.id))
+            for run in runs:
+                if run.id not in self._ending:
+                    self._start(self.cancel(run.id))
 
     async def adopt(self, submitting: set[UUID]) -> bool:
         """Look after runs of the pool that nobody answers for, since their worker is gone.

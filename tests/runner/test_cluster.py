@@ -15,8 +15,9 @@ from kodosumi_prefect.runner.cluster import (
     uploaded,
     why_it_died,
 )
+from kodosumi_prefect.runner.job import KodosumiRayJobConfiguration
 from kodosumi_prefect.runner.order import Facts
-from kodosumi_prefect.runner.worker import KodosumiRayJobConfiguration, KodosumiRayWorker
+from kodosumi_prefect.runner.worker import KodosumiRayWorker
 
 REPOSITORY = Path(__file__).parents[2]
 
