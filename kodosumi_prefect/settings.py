@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 from prefect.settings.base import PrefectBaseSettings, build_settings_config
 from pydantic import Field, SecretStr, field_validator
@@ -19,6 +19,7 @@ from pydantic_settings import NoDecode, SettingsConfigDict
 
 VERSION = version("kodosumi-prefect")
 MEBIBYTE = 1024 * 1024
+SHORTEST_SECRET = 32  # characters
 PREFIX = "PREFECT_INTEGRATIONS_KODOSUMI_"
 
 Names = Annotated[list[str], NoDecode]  # also as text, separated by commas
@@ -228,6 +229,114 @@ class Settings(PrefectBaseSettings):
         ),
     )
 
+    secret_key: SecretStr | None = Field(
+        default=None,
+        description=(
+            "Secret of at least 32 characters behind sessions, signed identities and encrypted "
+            "inputs; the same for panel, services and workers. Changing it ends all sessions. "
+            "Unset, the file secret.key in data_dir, which the panel makes."
+        ),
+    )
+    run_key: SecretStr | None = Field(
+        default=None,
+        description=(
+            "Derived from secret_key; what processes that run flows are given in its place. Not "
+            "to be set by hand."
+        ),
+    )
+    auth: Literal["password", "proxy"] = Field(
+        default="password",
+        description=(
+            "How people sign in to the panel: password, or proxy, which trusts the header "
+            "proxy_header from proxy_networks (for oauth2-proxy and the like). API keys work with "
+            "both."
+        ),
+    )
+    admin_password: SecretStr | None = Field(
+        default=None,
+        description=(
+            "Password that the operator `admin` gets when the panel first starts. Unset, a random "
+            "one, printed once."
+        ),
+    )
+    proxy_header: str = Field(
+        default="X-Forwarded-User",
+        description="With auth=proxy, the header that names who is signed in.",
+    )
+    proxy_networks: Names = Field(
+        default=[],
+        description=(
+            "Networks (such as 10.0.0.0/8) that a reverse proxy connects from. Only from there "
+            "proxy_header and X-Forwarded-… count."
+        ),
+    )
+    session_hours: float = Field(
+        default=168.0,
+        description="Hours after which people have to sign in again.",
+        gt=0,
+    )
+    unowned: Literal["operators", "all"] = Field(
+        default="operators",
+        description=(
+            "Who sees executions that nobody launched by hand, such as those of a cron: operators, "
+            "or all who are signed in."
+        ),
+    )
+    cors_origins: Names = Field(
+        default=[],
+        description=(
+            "Origins (such as https://app.example.org) whose pages may call the panel's API with "
+            "an API key. Unset, none."
+        ),
+    )
+    services: Names = Field(
+        default=[],
+        description=(
+            "Agentic services that the panel serves itself, each as module:app; `up --service` "
+            "adds to them."
+        ),
+    )
+    register_work_pools: Names | None = Field(
+        default=None,
+        description=(
+            "Work pools whose Prefect deployments are listed among the services, so that people "
+            'can launch them from a form. `*` for all, "" for none. Unset, the pools of type '
+            "kodosumi-ray."
+        ),
+    )
+    register_tags: Names = Field(
+        default=[],
+        description="Likewise deployments with any of these tags, in whatever work pool.",
+    )
+    register_interval: float = Field(
+        default=30.0,
+        description="Seconds between the panel's looks at its sources of services.",
+        gt=0,
+    )
+    service_timeout: float = Field(
+        default=30.0,
+        description="Seconds that the panel waits for a service's answer.",
+        gt=0,
+    )
+    trusted_networks: Names = Field(
+        default=[],
+        description=(
+            "For a service: networks whose requests it answers without the panel's signature. "
+            "Unset, none; a service in the panel's own process needs none."
+        ),
+    )
+    launch_work_pool: str = Field(
+        default="kodosumi",
+        description="Work pool that launches of services run in.",
+    )
+    auto_deploy: bool = Field(
+        default=True,
+        description=(
+            "Make the Prefect deployment of an endpoint at its first launch. Off, it has to be "
+            "there, and a launch without it is refused."
+        ),
+    )
+
     log_json: bool = Field(
         default=False,
         description=(
@@ -246,7 +355,25 @@ class Settings(PrefectBaseSettings):
             )
         return value
 
-    @field_validator("observe_work_pools", "observe_tags", "observe_deployments", mode="before")
+    @field_validator("secret_key")
+    @classmethod
+    def _long_enough(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and len(value.get_secret_value()) < SHORTEST_SECRET:
+            raise ValueError(f"secret_key is shorter than {SHORTEST_SECRET} characters")
+        return value
+
+    @field_validator(
+        "observe_work_pools",
+        "observe_tags",
+        "observe_deployments",
+        "proxy_networks",
+        "cors_origins",
+        "services",
+        "register_work_pools",
+        "register_tags",
+        "trusted_networks",
+        mode="before",
+    )
     @classmethod
     def _split(cls, value: Any) -> Any:
         if not isinstance(value, str):
@@ -269,15 +396,6 @@ class Settings(PrefectBaseSettings):
     def spool_dir(self) -> Path:
         """Folder of spill files."""
         return self.data_dir / "spool"
-
-    def carried(self) -> dict[str, Any]:
-        """What a task on another node needs of this process's settings, secrets included.
-
-        Travels as a call argument only: Ray's state API shows ``runtime_env`` to everybody.
-        """
-        values = self.model_dump(mode="json", context={"include_secrets": True})
-        values["database_url"] = database_url(self)
-        return values
 
 
 _override: ContextVar[Settings | None] = ContextVar("kodosumi_settings", default=None)

@@ -19,6 +19,7 @@ from prefect.utilities.asyncutils import run_coro_as_sync
 from prefect.utilities.collections import visit_collection
 from prefect.utilities.engine import collect_task_run_inputs_sync
 
+from kodosumi_prefect.carried import carried as carry
 from kodosumi_prefect.runner import capture
 from kodosumi_prefect.runner.by_value import pickle_by_value
 from kodosumi_prefect.runner.ray_connection import NoRayError, connect
@@ -156,7 +157,7 @@ class RayTaskRunner(TaskRunner["RayFuture"]):
                 dependencies=dependencies,
                 # An argument and not the environment: it holds secrets, which Ray would show.
                 carried=_Carried(
-                    settings.carried(),
+                    carry(settings),
                     get_client(settings).instance(),
                     entered_scope(),
                     scope,
@@ -270,7 +271,7 @@ class _Carried(NamedTuple):
     """What a task in a Ray worker is told of the process that submitted it.
 
     Attributes:
-        settings: as ``Settings.carried`` gives them.
+        settings: as ``carried`` gives them.
         instance: the id of the database, if it is known.
         above: the scope that the surrounding code entered.
         scope: the scope of the code that submitted it.

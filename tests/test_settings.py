@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr, ValidationError
 
+from kodosumi_prefect.carried import carried
 from kodosumi_prefect.settings import (
     PREFIX,
     Settings,
@@ -101,7 +102,7 @@ def test_secrets_are_masked_wherever_settings_are_shown(monkeypatch: pytest.Monk
 
 def test_what_is_carried_to_another_node_makes_the_same_settings_there() -> None:
     mine = Settings(database_url=SecretStr("postgresql://app:hunter2@db/app"), linger=0.5)
-    theirs = Settings(**mine.carried())
+    theirs = Settings(**carried(mine))
     assert theirs == mine
     assert database_url(theirs) == "postgresql://app:hunter2@db/app"
 
@@ -109,7 +110,7 @@ def test_what_is_carried_to_another_node_makes_the_same_settings_there() -> None
 def test_the_recorded_embedded_database_is_carried_too(tmp_path: Path) -> None:
     mine = Settings(data_dir=tmp_path)
     write_address(mine, "postgres", {"url": "postgresql://recorded/db"})
-    assert database_url(Settings(**mine.carried())) == "postgresql://recorded/db"
+    assert database_url(Settings(**carried(mine))) == "postgresql://recorded/db"
 
 
 @pytest.mark.parametrize("name", ["a-b", "1a", "a.b", "sch ema", 'a"b', "schéma", "x" * 41, ""])

@@ -6,6 +6,7 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.workers.base import BaseJobConfiguration, BaseVariables
 from pydantic import Field
 
+from kodosumi_prefect.carried import carried
 from kodosumi_prefect.runner.cluster import Spec
 from kodosumi_prefect.runner.order import Order
 from kodosumi_prefect.settings import get_settings
@@ -96,6 +97,5 @@ class KodosumiRayJobConfiguration(BaseJobConfiguration):
     def order(self, flow_run: FlowRun, instance: str | None) -> Order:
         """What its Runner is told."""
         variables = {name: value for name, value in self.env.items() if value is not None}
-        carried = get_settings().carried()
         in_working_dir = bool(self.runtime_env.get("working_dir"))
-        return Order(str(flow_run.id), variables, carried, in_working_dir, instance)
+        return Order(str(flow_run.id), variables, carried(get_settings()), in_working_dir, instance)

@@ -9,7 +9,7 @@ class Order(NamedTuple):
     Attributes:
         flow_run_id: a flow run of a deployment, pending in Prefect.
         environment: variables of the job, Prefect's settings of the worker among them.
-        carried: our settings, as ``Settings.carried`` gives them.
+        carried: our settings, as ``carried`` gives them.
         in_working_dir: ``runtime_env`` brings a ``working_dir``, and the flow's code is there; else
             the run begins in an empty folder.
         instance: id of the database, which names its Spooler; None if that is not known.

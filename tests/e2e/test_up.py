@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from kodosumi_prefect.events import Event, Kind, Status
+from kodosumi_prefect.spooler import migrate
 from kodosumi_prefect.spooler.batch import Batch
 from kodosumi_prefect.spooler.embedded import EmbeddedPostgres
 from kodosumi_prefect.spooler.spooler import Spooler
@@ -123,7 +124,7 @@ def test_config_says_where_a_value_came_from(up: Up):
 
 def test_the_database_commands_speak_of_this_database(up: Up):
     assert "already" in up.command("kodosumi-prefect", "db", "upgrade")
-    assert up.command("kodosumi-prefect", "db", "current").strip() == "0003"
+    assert up.command("kodosumi-prefect", "db", "current").strip() == migrate.newest()
     assert "new enough" in up.command("kodosumi-prefect", "db", "check")
     assert "kodosumi_writer" in up.command("kodosumi-prefect", "db", "grants")
     assert "nothing waits" in up.command("kodosumi-prefect", "spool", "replay")

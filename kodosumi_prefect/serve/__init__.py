@@ -1,0 +1,1 @@
+"""Agentic services: endpoints in front, entrypoints behind."""
