@@ -22,6 +22,7 @@ from prefect.exceptions import Abort, ObjectNotFound, PrefectException
 from prefect.logging import get_logger
 from prefect.states import Cancelled, Crashed, Scheduled
 
+from kodosumi_prefect.runner.aside import aside
 from kodosumi_prefect.runner.cluster import (
     Cluster,
     RunnerHandle,
@@ -162,7 +163,7 @@ class Supervisor:
             except Exception as exc:  # Ray has many ways to say that an actor is gone
                 why = await self._end_of(runner) if may_live(exc) else why_it_died(exc)
             else:
-                await asyncio.to_thread(self._cluster.kill, runner)
+                await aside(self._cluster.kill, runner)
                 return outcome.message if outcome.status else None
             logger.warning("Runner %s of %s died: %s", runner.name, flow_run.id, why)
             if flow_run.id in self._ending or await self._has_begun(flow_run.id):
@@ -184,7 +185,7 @@ class Supervisor:
             runner, facts = ready.handle, ready.facts
         else:
             try:
-                runner = await asyncio.to_thread(self._cluster.spawn, spec, LEASE)
+                runner = await aside(self._cluster.spawn, spec, LEASE)
             except (NoRayError, ValueError, TypeError, RuntimeError, OSError) as exc:
                 raise CannotStartError(f"No Runner can be started: {_line(exc)}") from exc
             facts = None
@@ -197,7 +198,7 @@ class Supervisor:
                 facts = await self._arrival(runner, spec, schedule_timeout)
                 check_versions(facts)
             except (CannotStartError, VersionError) as exc:
-                await asyncio.to_thread(self._cluster.kill, runner)
+                await aside(self._cluster.kill, runner)
                 raise CannotStartError(f"No Runner can be started: {exc}") from exc
         await self._registry.place(fid, runner.name, facts.node, facts.pid)
         return runner
@@ -217,8 +218,8 @@ class Supervisor:
                     return arriving.result()
                 except Exception as exc:
                     raise CannotStartError(why_it_died(exc)) from exc
-            lacks = await asyncio.to_thread(self._cluster.lacks, spec)
-            grows = lacks is not None and await asyncio.to_thread(self._cluster.grows)
+            lacks = await aside(self._cluster.lacks, spec)
+            grows = lacks is not None and await aside(self._cluster.grows)
             waited = time.monotonic() - began
             if lacks is not None and not grows and waited > INFEASIBLE_GRACE:
                 raise CannotStartError(f"the Ray cluster cannot run it: {lacks}")
@@ -250,7 +251,7 @@ class Supervisor:
                     return
             watched = self._watched.get(fid, watched)
             if watched.runner is not None:
-                await asyncio.to_thread(self._cluster.kill, watched.runner)
+                await aside(self._cluster.kill, watched.runner)
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(DEATH):
                         await watched.over.wait()
@@ -265,7 +266,7 @@ class Supervisor:
         runner = await self._find(identifier)
         if runner is None:
             return False
-        await asyncio.to_thread(self._cluster.kill, runner)
+        await aside(self._cluster.kill, runner)
         return True
 
     async def renew(self) -> None:
@@ -369,7 +370,7 @@ class Supervisor:
                     return why_it_died(exc)
                 await asyncio.sleep(RETRY_FIRST)
             else:
-                await asyncio.to_thread(self._cluster.kill, runner)
+                await aside(self._cluster.kill, runner)
                 return "it was left without its order"
 
     async def _conclude(self, fid: UUID, why: str) -> bool:
@@ -435,7 +436,7 @@ class Supervisor:
         namespace, _, name = identifier.partition(":")
         if namespace != self._cluster.namespace or not name:
             return None
-        return await asyncio.to_thread(self._cluster.find, name)
+        return await aside(self._cluster.find, name)
 
     async def _let_go(self, fid: UUID) -> None:
         await self._registry.forget(fid)

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 from prefect.logging import get_logger
 
+from kodosumi_prefect.runner.aside import aside
 from kodosumi_prefect.runner.cluster import (
     Cluster,
     RunnerHandle,
@@ -66,7 +67,7 @@ class WarmPool:
         key = spec.key if spec is not None and spec.may_wait else None
         for one in [one for one in self._waiting if one.key != key]:
             self._waiting.remove(one)
-            await asyncio.to_thread(self._cluster.kill, one.handle)
+            await aside(self._cluster.kill, one.handle)
         while spec is not None and key is not None and len(self._waiting) < self._size:
             if (made := await self._make(spec)) is None:
                 return
@@ -76,7 +77,7 @@ class WarmPool:
         """End all of them."""
         waiting, self._waiting = self._waiting, []
         for one in waiting:
-            await asyncio.to_thread(self._cluster.kill, one.handle)
+            await aside(self._cluster.kill, one.handle)
 
     async def _renew(self) -> None:
         for one in list(self._waiting):
@@ -91,13 +92,13 @@ class WarmPool:
                 continue
             if one in self._waiting:
                 self._waiting.remove(one)
-                await asyncio.to_thread(self._cluster.kill, one.handle)
+                await aside(self._cluster.kill, one.handle)
 
     async def _make(self, spec: Spec) -> Waiting | None:
         """Start one; None, told once, if that does not work now."""
         handle: Any = None
         try:
-            handle = await asyncio.to_thread(self._cluster.spawn, spec, LEASE)
+            handle = await aside(self._cluster.spawn, spec, LEASE)
             async with asyncio.timeout(PATIENCE):
                 facts = await asyncio.wrap_future(handle.hello(LEASE))
             check_versions(facts)
@@ -108,7 +109,7 @@ class WarmPool:
                 logger.warning("no Runner can be kept ready: %s", why)
             self._trouble = why
             if handle is not None:
-                await asyncio.to_thread(self._cluster.kill, handle)
+                await aside(self._cluster.kill, handle)
             return None
         self._trouble = None
         return Waiting(handle, facts, spec.key)

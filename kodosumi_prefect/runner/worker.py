@@ -23,6 +23,7 @@ from prefect.workers.base import (
 )
 
 from kodosumi_prefect.cancelling import cancel_all
+from kodosumi_prefect.runner.aside import aside
 from kodosumi_prefect.runner.cluster import Cluster, LostError
 from kodosumi_prefect.runner.job import KodosumiRayJobConfiguration, KodosumiRayVariables
 from kodosumi_prefect.runner.ray_connection import NoRayError, keep_sigterm
@@ -231,8 +232,8 @@ class KodosumiRayWorker(
         if self._cluster is None:
             return True  # not set up yet; the superclass knows that
         try:
-            await asyncio.to_thread(self._cluster.connect)
-            await asyncio.to_thread(self._cluster.check)
+            await aside(self._cluster.connect)
+            await aside(self._cluster.check)
         except LostError as exc:
             await self._give_up(f"the Ray cluster was started anew under this worker: {exc}")
         except NoRayError as exc:
@@ -314,12 +315,12 @@ class KodosumiRayWorker(
 
     async def _have_spooler(self) -> None:
         """Have the cluster's Spooler; without it Ray's processes keep what they record."""
-        await asyncio.to_thread(cast(Cluster, self._cluster).connect)
+        await aside(cast(Cluster, self._cluster).connect)
         # Imports Ray.
         from kodosumi_prefect.spooler.actor import ensure_spooler
 
         try:
-            address = await asyncio.to_thread(ensure_spooler, self._settings)
+            address = await aside(ensure_spooler, self._settings)
         except (psycopg.Error, NoDatabaseError, ProtocolError, SpoolerAwayError) as exc:
             trouble = " ".join(str(exc).split())
             if trouble != self._spooler_trouble:
