@@ -484,9 +484,9 @@ def test_a_base_install_is_told_what_serving_needs(monkeypatch):
     for name in [each for each in sys.modules if each.startswith("kodosumi_prefect.serve")]:
         monkeypatch.delitem(sys.modules, name)
     with pytest.raises(ImportError, match=r"install kodosumi-prefect\[serve\]"):
-        kodosumi_prefect.ServeAPI  # noqa: B018
+        kodosumi_prefect.ServeAPI
     with pytest.raises(AttributeError):
-        kodosumi_prefect.nothing_like_it  # noqa: B018
+        kodosumi_prefect.nothing_like_it
 
 
 def test_older_import_paths_still_work():
