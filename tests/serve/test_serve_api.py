@@ -160,11 +160,12 @@ async def test_a_handler_may_use_fastapis_dependencies(app):
 
 async def test_a_sync_handler_does_not_hold_up_others(app):
     arrived, go = threading.Event(), threading.Event()
+    released = []
 
     @app.enter("/slow", FORM)
     def slow(request):
         arrived.set()
-        go.wait(10)
+        released.append(go.wait(5))
         return FakeLaunch(request)
 
     @app.enter("/quick", FORM)
@@ -177,6 +178,7 @@ async def test_a_sync_handler_does_not_hold_up_others(app):
         assert (await http.post("/quick", json={"name": "Ada"})).status_code == 200
         go.set()
         assert (await waiting).status_code == 200
+    assert released == [True]
 
 
 async def test_what_a_launch_needs_to_know_of_its_endpoint_reaches_it(app):
