@@ -160,6 +160,7 @@ class _Server(uvicorn.Server):
                 ws="none",
                 timeout_graceful_shutdown=STOP_TIMEOUT,
                 server_header=False,
+                proxy_headers=False,  # uvicorn would believe every program on this machine
             )
         )
         self.ready = asyncio.Event()
