@@ -96,18 +96,18 @@ def test_agents_and_tasks_are_told_with_their_inputs_filled_in() -> None:
     tracer = Recorder()
     run_crew(crew_of(final("It spans."), final("Bridges span.")), INPUTS, tracer)
     told = {"name": "measure", "description": measure.description}
-    assert tracer.of("agent") == [
+    assert [payload["dict"] for payload in tracer.of("agent")] == [
         {
-            "dict": {
+            "agent": {
                 "role": "Keeper of bridges",
                 "goal": "Know about bridges",
                 "backstory": "Reads about bridges.",
                 "tools": [told],
             }
         },
-        {"dict": {"role": "Writer", "goal": "Write", "backstory": "Writes.", "tools": []}},
+        {"agent": {"role": "Writer", "goal": "Write", "backstory": "Writes.", "tools": []}},
         {
-            "dict": {
+            "task": {
                 "name": "find",
                 "description": "Find out about bridges by 2026-03-01",
                 "expected_output": "A fact on bridges",
@@ -116,7 +116,7 @@ def test_agents_and_tasks_are_told_with_their_inputs_filled_in() -> None:
             }
         },
         {
-            "dict": {
+            "task": {
                 "name": None,
                 "description": "Write it down",
                 "expected_output": "A sentence",
@@ -192,7 +192,7 @@ def test_a_crew_runs_again_with_other_inputs_and_tells_each_task_once() -> None:
     assert output.raw == "d"
     assert [result["TaskOutput"]["raw"] for result in tracer.of("result")] == ["c", "d"]
     assert len(tracer.of("action")) == 2
-    assert tracer.of("agent")[0]["dict"]["role"] == "Keeper of tunnels"
+    assert tracer.of("agent")[0]["dict"]["agent"]["role"] == "Keeper of tunnels"
 
 
 def test_a_crew_that_fails_raises_what_crewai_raised_and_is_left_as_it_came() -> None:
@@ -256,7 +256,7 @@ def test_a_class_marked_as_crew_base_is_made_and_run() -> None:
     tracer = Recorder()
     output = run_crew(Team, INPUTS, tracer)
     assert output.raw == "About BRIDGES."
-    assert [agent["dict"].get("role") for agent in tracer.of("agent")] == ["Author", None]
+    assert [set(payload["dict"]) for payload in tracer.of("agent")] == [{"agent"}, {"task"}]
 
 
 def test_an_object_of_a_crew_base_runs_too() -> None:
