@@ -34,6 +34,7 @@ INBOX_HARD = 200_000  # events waiting from which on stdio events are only count
 LARGE = 10_000  # characters from which on a payload is counted on its own
 OUTAGE_LINGER = 0.05  # seconds
 HURRIED_LINGER = 0.001  # seconds; a few words said at once make one delivery and not two
+KNOWN_EXECUTIONS = 10_000  # whose batch numbers a client remembers before it starts over
 RETRY_FIRST = 0.05  # seconds
 RETRY_MOST = 2.0  # seconds
 THREAD_NAME = "kodosumi-spool"
@@ -100,6 +101,7 @@ class SpoolClient:
         self._writer = str(uuid4())
         self._numbers: dict[str, int] = {}
         self._headers: dict[str, Header] = {}
+        self._earlier_headers: dict[str, Header] = {}
         self._live: set[str] = set()
         self._missing: dict[str, int] = {}
         self._large_lock = threading.Lock()
@@ -323,8 +325,21 @@ class SpoolClient:
         if self._outage_since is None:
             self._beat()
         if not self._queue and not self._spill and self._outage_since is None:
+            self._forget()
             self._replay_orphans()
             self._route.close_if_idle(self.settings.idle_connection)
+
+    def _forget(self) -> None:
+        """With everything delivered, go on as a new writer that knows nothing of what is over."""
+        if len(self._numbers) < KNOWN_EXECUTIONS and len(self._headers) < KNOWN_EXECUTIONS:
+            return
+        self._writer = str(uuid4())
+        self._numbers.clear()
+        # Headers live on once more: an event that was described may be on its way just now.
+        headers, self._headers = self._headers, {}
+        lasting = self._earlier_headers | headers
+        self._headers.update({fid: lasting[fid] for fid in self._live.copy() if fid in lasting})
+        self._earlier_headers = headers
 
     def _patience(self) -> float:
         """Seconds to wait for the next event at most."""
@@ -424,7 +439,7 @@ class SpoolClient:
         batches = []
         for fid, events in by_fid.items():
             number = self._numbers[fid] = self._numbers.get(fid, 0) + 1
-            header = self._headers.get(fid, Header())
+            header = self._headers.get(fid) or self._earlier_headers.get(fid) or Header()
             lives = alive[fid]
             if lives is None and fid in self._live:
                 lives = True

@@ -918,3 +918,22 @@ def test_only_output_may_be_dropped() -> None:
         *(kind for kind in Kind if kind not in DROPPABLE_KINDS),
         Kind.STDERR,
     ]
+
+
+def test_a_process_that_saw_many_executions_forgets_them_and_loses_nothing(
+    make: Callable[..., SpoolClient], database: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(client_module, "KNOWN_EXECUTIONS", 3)
+    client = make()
+    fids = [fresh() for _ in range(8)]
+    client.describe(fids[0], Header(summary="the first"))
+    client.follow(fids[0])
+    for turn in range(3):
+        for fid in fids:
+            client.emit(fid, said(f"turn {turn}"))
+            assert client.flush(10)
+    for fid in fids:
+        assert payloads(database, fid) == ["turn 0", "turn 1", "turn 2"]
+    assert row(database, fids[0])["summary"] == "the first"
+    wait_for(lambda: len(client._numbers) <= 3, 5, "the client to forget")
+    assert set(client._headers) == {fids[0]}
