@@ -167,7 +167,7 @@ def test_every_command_exists_with_its_options(where: str, command: list[str]) -
 @pytest.mark.parametrize("wrong", ["kodosumi-prefect panel --hots x", "prefect worker begin"])
 def test_a_command_that_does_not_exist_would_be_noticed(wrong: str) -> None:
     program, *arguments = wrong.split()
-    with pytest.raises(Exception, match="hots|begin"):
+    with pytest.raises(Exception, match=r"hots|begin"):
         PARSERS[program](arguments)
 
 
