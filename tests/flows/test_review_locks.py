@@ -11,7 +11,7 @@ from tests.services import Place
 answering = pytest.importorskip("tests.answering")
 
 
-def test_a_draft_waits_is_revised_and_finishes_when_it_is_approved(place: Place) -> None:
+async def test_a_draft_waits_is_revised_and_finishes_when_it_is_approved(place: Place) -> None:
     @flow
     async def reviewed(inputs: dict[str, Any], tracer: Tracer) -> Any:
         return await reviewer.review(inputs, tracer)
@@ -24,7 +24,7 @@ def test_a_draft_waits_is_revised_and_finishes_when_it_is_approved(place: Place)
 
     inputs = {"title": "Maintenance", "points": "power is off", "rounds": 3, "hours": 1}
     with answering.Answerer(place.database, reply):
-        recorded = place.run(reviewed, inputs)
+        recorded = await place.run_async(reviewed, inputs)
     assert recorded.row["error"] is None
     assert "- Water runs." in recorded.final["Markdown"]["body"]
     assert recorded.of("status") == [
