@@ -3,6 +3,7 @@
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
 import psycopg
 import sqlalchemy.exc
@@ -30,6 +31,7 @@ from kodosumi_prefect.panel.routes import (
     outputs,
     pages,
     roles,
+    schedules,
     tasks,
     timeline,
 )
@@ -41,6 +43,19 @@ from kodosumi_prefect.spooler import migrate
 from kodosumi_prefect.spooler.feed import Feed
 from kodosumi_prefect.spooler.reader import Reader
 
+# In the order of the panel's OpenAPI document.
+AREAS: tuple[Any, ...] = (
+    outputs,
+    cancel,
+    tasks,
+    timeline,
+    schedules,
+    accounts,
+    roles,
+    health,
+    metrics,
+    pages,
+)
 CONNECTIONS = 8  # to Postgres, for all requests; the feed's LISTEN is one more
 
 
@@ -106,7 +121,7 @@ def create_app(
             allow_credentials=False,
         )
     app.add_middleware(Forwarded, settings=used)
-    for area in (outputs, cancel, tasks, timeline, accounts, roles, health, metrics, pages):
+    for area in AREAS:
         app.include_router(area.router)
     app.mount("/static", StaticFiles(directory=FOLDER / "static"), name="static")
 
