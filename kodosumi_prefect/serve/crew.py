@@ -32,12 +32,13 @@ _PLACEHOLDER = re.compile(r"\{([A-Za-z_]\w*)\}")
 
 
 def quieten() -> None:
-    """Turn CrewAI's reports and questions off in this process, if its environment is silent.
-
-    Works best before CrewAI is imported.
-    """
+    """Turn CrewAI's reports and questions off in this process, if its environment is silent."""
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
+
+
+# Now, since CrewAI takes the signals over when it is imported, which services do after us.
+quieten()
 
 
 def is_crew(target: Any) -> bool:

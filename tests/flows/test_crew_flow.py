@@ -5,11 +5,9 @@ from typing import Any
 import pytest
 
 from kodosumi_prefect.core import InputsError, KodosumiError, TracerMock
-from kodosumi_prefect.serve.crew import quieten
 from kodosumi_prefect.serve.entrypoint import run_entrypoint
 from tests.services import Place
 
-quieten()
 crewai = pytest.importorskip("crewai", reason="CrewAI has no release for this Python")
 from flows import crew as briefing  # noqa: E402
 
