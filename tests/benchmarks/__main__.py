@@ -6,7 +6,15 @@ import sys
 # The console would be measured along with the logger.
 os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "ERROR")
 
-from tests.benchmarks import emit_cost, latency, spooler_actor, sse_clients, starts, throughput
+from tests.benchmarks import (
+    emit_cost,
+    latency,
+    launches,
+    spooler_actor,
+    sse_clients,
+    starts,
+    throughput,
+)
 from tests.benchmarks.harness import machine, services
 
 
@@ -22,6 +30,8 @@ def main() -> None:
             latency.run(settings, url)
         if not chosen or "spooler_actor" in chosen:
             spooler_actor.run(settings, url)
+        if not chosen or "launches" in chosen:
+            launches.run(settings, url)
     if not chosen or "starts" in chosen:
         starts.run()
     if not chosen or "sse_clients" in chosen:
