@@ -9,8 +9,9 @@ SELECT fid::text, id FROM {schema}.execution WHERE fid = ANY(%(fids)s::uuid[]) O
 -- name: lock_execution
 -- Lock an execution and read what the next event depends on; the lock makes seq gap-free.
 SELECT e.id, e.last_seq, e.status, extract(epoch FROM e.state_ts)::float8 AS state_ts, e.attempt,
-    e.ended_seq, coalesce(w.last_batch, 0) AS last_batch,
-    e.ended_seq IS NULL AND (e.final_attempt >= e.attempt OR e.error IS NOT NULL) IS TRUE AS closing
+    e.ended_seq, e.state_type, coalesce(w.last_batch, 0) AS last_batch,
+    e.ended_seq IS NULL AND (e.final_attempt >= e.attempt OR e.error IS NOT NULL) IS TRUE AS closing,
+    e.open_locks
 FROM {schema}.execution e
 LEFT JOIN {schema}.writer w ON w.execution_id = e.id AND w.writer_id = %(writer)s
 WHERE e.fid = %(fid)s
@@ -87,6 +88,7 @@ UPDATE {schema}.execution SET
         CASE WHEN %(reopened)s::boolean THEN NULL ELSE final_attempt END),
     error = coalesce(%(error)s, CASE WHEN %(reopened)s::boolean THEN NULL ELSE error END),
     progress = coalesce(%(progress)s, progress),
+    open_locks = %(open_locks)s,
     started_at = coalesce(started_at, to_timestamp(%(started_at)s)),
     ended_at = coalesce(to_timestamp(%(ended_at)s),
         CASE WHEN %(reopened)s::boolean THEN NULL ELSE ended_at END),
@@ -307,6 +309,8 @@ WITH needed (kind, name, privilege, to_clean) AS (
         ('table', 'seen', 'SELECT', false), ('table', 'seen', 'INSERT', false),
         ('table', 'runner', 'SELECT', false), ('table', 'runner', 'INSERT', false),
         ('table', 'runner', 'UPDATE', false), ('table', 'runner', 'DELETE', true),
+        ('table', 'lock', 'SELECT', false), ('table', 'lock', 'INSERT', false),
+        ('table', 'lock', 'UPDATE', false),
         ('table', 'deleted', 'SELECT', false), ('table', 'deleted', 'INSERT', true),
         ('table', 'deleted', 'UPDATE', true), ('table', 'deleted', 'DELETE', true),
         ('function', 'ensure_partition(bigint)', 'EXECUTE', false)
@@ -438,3 +442,76 @@ DELETE FROM {schema}.runner WHERE fid = %(fid)s AND worker = %(worker)s;
 -- name: prune_runners
 -- Rows of workers that never came back, whose runs are over or were deleted.
 DELETE FROM {schema}.runner WHERE lease_until < now() - interval '1 day';
+
+-- name: open_locks
+-- The open locks of an execution, which is locked, and the attempts that wait for them.
+SELECT lid, attempt FROM {schema}.lock WHERE execution_id = %(id)s AND state = 'open';
+
+-- name: open_lock
+-- A run asks a human something.
+INSERT INTO {schema}.lock (execution_id, lid, name, attempt, data, elements, state, opened_at,
+    expires_at)
+VALUES (%(id)s, %(lid)s, %(name)s, %(attempt)s, %(data)s, %(elements)s, %(state)s,
+    to_timestamp(%(opened)s), to_timestamp(%(expires)s))
+ON CONFLICT (execution_id, lid) DO NOTHING;
+
+-- name: end_locks
+-- Nobody waits for these locks any more.
+UPDATE {schema}.lock l SET state = ended.state
+FROM unnest(%(lids)s::text[], %(states)s::text[]) AS ended (lid, state)
+WHERE l.execution_id = %(id)s AND l.lid = ended.lid AND l.state = 'open';
+
+-- name: settled_locks
+-- Which of these locks are no longer open, and what was answered.
+SELECT l.lid, l.state, l.result FROM {schema}.lock l
+JOIN {schema}.execution e ON e.id = l.execution_id
+WHERE e.fid = ANY(%(fids)s::uuid[]) AND l.lid = ANY(%(lids)s::text[]) AND l.state <> 'open';
+
+-- name: lock
+-- One lock with what its readers have to know of its execution.
+SELECT l.*, e.fid::text AS fid, e.owner, e.summary, e.flow_name, e.app_url, e.inputs, e.status,
+    l.attempt < e.attempt AS superseded, l.expires_at <= now() AS over,
+    extract(epoch FROM l.opened_at)::float8 AS opened,
+    extract(epoch FROM l.expires_at)::float8 AS expires
+FROM {schema}.lock l JOIN {schema}.execution e ON e.id = l.execution_id
+WHERE e.fid = %(fid)s AND l.lid = %(lid)s;
+
+-- name: answerable_locks
+-- Open locks, newest first, behind a cursor: those of one owner's executions, or all.
+SELECT l.lid, l.name, l.elements, e.fid::text AS fid, e.owner, e.summary, e.flow_name,
+    extract(epoch FROM l.opened_at)::float8 AS opened,
+    extract(epoch FROM l.expires_at)::float8 AS expires
+FROM {schema}.lock l JOIN {schema}.execution e ON e.id = l.execution_id
+WHERE l.state = 'open' AND l.expires_at > now()
+    AND (%(owner)s::text IS NULL OR e.owner = %(owner)s)
+    AND (%(before)s::text IS NULL OR (l.opened_at, l.lid) < (
+        SELECT b.opened_at, b.lid FROM {schema}.lock b WHERE b.lid = %(before)s
+        ORDER BY b.execution_id DESC LIMIT 1))
+ORDER BY l.opened_at DESC, l.lid DESC LIMIT %(limit)s;
+
+-- name: open_lock_ids
+-- The ids of these executions' open locks, oldest first.
+SELECT e.fid::text AS fid, array_agg(l.lid ORDER BY l.opened_at, l.lid) AS lids
+FROM {schema}.lock l JOIN {schema}.execution e ON e.id = l.execution_id
+WHERE e.fid = ANY(%(fids)s::uuid[]) AND l.state = 'open' GROUP BY e.fid;
+
+-- name: lease_lock
+-- A human has answered.
+UPDATE {schema}.lock SET state = 'leased', result = %(result)s, answered_by = %(by)s,
+    answered_at = now()
+WHERE execution_id = %(id)s AND lid = %(lid)s AND state = 'open';
+
+-- name: add_event
+-- Store one event of an execution that is locked.
+INSERT INTO {schema}.event (execution_id, seq, ts, kind, payload, attempt, source)
+VALUES (%(id)s, %(seq)s, to_timestamp(%(ts)s), %(kind)s, %(payload)s, %(attempt)s,
+    %(source)s::jsonb);
+
+-- name: advance
+-- Move last_seq behind events that were stored one by one.
+UPDATE {schema}.execution SET last_seq = %(last_seq)s, updated_at = now() WHERE id = %(id)s;
+
+-- name: forget_answers
+-- Sealed answers of an execution that is over: nobody needs them any more.
+UPDATE {schema}.lock SET result = NULL
+WHERE execution_id = %(id)s AND result LIKE 'sealed:%%';
