@@ -2,7 +2,6 @@
 
 import json
 import time
-from collections.abc import Collection, Sequence
 from typing import Any
 
 from kodosumi_prefect.events import Event, Kind, serialize
@@ -56,13 +55,6 @@ class Locks:
             before: the last ``lid`` of the page before.
         """
         return await self._reader.rows("answerable_locks", owner=owner, before=before, limit=limit)
-
-    async def of(self, fids: Sequence[str]) -> dict[str, list[str]]:
-        """The ids of open locks by execution; those without are left out."""
-        if not fids:
-            return {}
-        found = await self._reader.rows("open_lock_ids", fids=list(fids))
-        return {row["fid"]: row["lids"] for row in found}
 
     async def answer(
         self,
@@ -164,10 +156,3 @@ def closed(lock: Row) -> str | None:
     if lock["state"] == "void" or lock["superseded"]:
         return f"{name} is void; the run no longer waits for it"
     return None
-
-
-def secrets_masked(result: Any, names: Collection[str]) -> Any:
-    """``result`` with the values of these names, as everybody may see it."""
-    if not isinstance(result, dict):
-        return result
-    return {key: "********" if key in names else value for key, value in result.items()}

@@ -97,9 +97,7 @@ class Projection:
         if self.ended_seq is not None or awaiting == (self.shown == Status.AWAITING):
             return None
         self._said = self.shown
-        return Event(
-            event.ts, Kind.STATUS, self._said, event.attempt, _OF_LOCKS, dedupe=OWN_WORDS
-        )
+        return Event(event.ts, Kind.STATUS, self._said, event.attempt, _OF_LOCKS, dedupe=OWN_WORDS)
 
     def parameters(self) -> dict[str, object]:
         """Values for the query ``project``; None leaves a column as it is."""

@@ -108,7 +108,10 @@ SELECT pg_notify(%(channel)s, fid) FROM unnest(%(fids)s::text[]) AS fid;
 -- name: status
 -- One execution as its row stands, if it may be seen.
 SELECT *, fid::text AS fid, deployment_id::text AS deployment_id,
-    coalesce((SELECT r.name FROM {schema}.role r WHERE r.id::text = e.owner), e.owner) AS username
+    coalesce((SELECT r.name FROM {schema}.role r WHERE r.id::text = e.owner), e.owner) AS username,
+    CASE WHEN e.open_locks > 0 THEN ARRAY(SELECT l.lid FROM {schema}.lock l
+        WHERE l.execution_id = e.id AND l.state = 'open' ORDER BY l.opened_at, l.lid)
+    ELSE '{}' END AS locks
 FROM {schema}.execution e
 WHERE fid = %(fid)s
     AND (%(owner)s::text IS NULL OR e.owner = %(owner)s
@@ -146,7 +149,10 @@ FROM weighed WHERE before < 8000000 ORDER BY seq;
 -- name: timeline
 -- Executions that may be seen, newest first, behind a cursor, holding every word of a query.
 SELECT *, fid::text AS fid, deployment_id::text AS deployment_id,
-    coalesce((SELECT r.name FROM {schema}.role r WHERE r.id::text = e.owner), e.owner) AS username
+    coalesce((SELECT r.name FROM {schema}.role r WHERE r.id::text = e.owner), e.owner) AS username,
+    CASE WHEN e.open_locks > 0 THEN ARRAY(SELECT l.lid FROM {schema}.lock l
+        WHERE l.execution_id = e.id AND l.state = 'open' ORDER BY l.opened_at, l.lid)
+    ELSE '{}' END AS locks
 FROM {schema}.execution e
 WHERE archived_at IS NULL
     AND (%(owner)s::text IS NULL OR e.owner = %(owner)s
@@ -170,7 +176,10 @@ SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS xmin,
 -- Executions that may be seen and changed since a counter, oldest change first, never cutting
 -- through one transaction.
 SELECT *, fid::text AS fid, deployment_id::text AS deployment_id,
-    coalesce((SELECT r.name FROM {schema}.role r WHERE r.id::text = e.owner), e.owner) AS username
+    coalesce((SELECT r.name FROM {schema}.role r WHERE r.id::text = e.owner), e.owner) AS username,
+    CASE WHEN e.open_locks > 0 THEN ARRAY(SELECT l.lid FROM {schema}.lock l
+        WHERE l.execution_id = e.id AND l.state = 'open' ORDER BY l.opened_at, l.lid)
+    ELSE '{}' END AS locks
 FROM {schema}.execution e
 WHERE changed >= %(since)s
     AND (%(owner)s::text IS NULL OR e.owner = %(owner)s
@@ -617,12 +626,6 @@ WHERE l.state = 'open' AND l.expires_at > now()
         SELECT b.opened_at, b.lid FROM {schema}.lock b WHERE b.lid = %(before)s
         ORDER BY b.execution_id DESC LIMIT 1))
 ORDER BY l.opened_at DESC, l.lid DESC LIMIT %(limit)s;
-
--- name: open_lock_ids
--- The ids of these executions' open locks, oldest first.
-SELECT e.fid::text AS fid, array_agg(l.lid ORDER BY l.opened_at, l.lid) AS lids
-FROM {schema}.lock l JOIN {schema}.execution e ON e.id = l.execution_id
-WHERE e.fid = ANY(%(fids)s::uuid[]) AND l.state = 'open' GROUP BY e.fid;
 
 -- name: lease_lock
 -- A human has answered.

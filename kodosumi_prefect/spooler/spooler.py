@@ -221,7 +221,8 @@ class Spooler:
             created = made is not None
             row = cursor.execute(self._queries["lock_execution"], names).fetchone()
             assert row is not None
-        execution, last_seq, *stand, last_batch, closing, open_locks = row
+        execution, last_seq, *_, last_batch, closing, open_locks = row
+        status, state_ts, attempt, ended_seq, state_type = row[2:7]
         run = [batch for batch in run if batch.number > last_batch]
         if not run:
             return []
@@ -236,12 +237,17 @@ class Spooler:
         locks: dict[str, int] = {}
         if open_locks and any(event[KIND] in PROJECTED for event in events):
             locks = dict(cursor.execute(self._queries["open_locks"], {"id": execution}).fetchall())
-        projection = Projection(*stand, locks=OpenLocks(locks))
+
+        def beginning() -> Projection:
+            held = OpenLocks(locks)
+            return Projection(status, state_ts, attempt, ended_seq, state_type, held)
+
+        projection = beginning()
         rows = _numbered(events, last_seq, projection)
         if one_by_one:
             rows = self._copy_bisecting(cursor, execution, rows)
             # Again, with the placeholders: what Postgres refused once it refuses in the row too.
-            projection = Projection(*stand, locks=OpenLocks(locks))
+            projection = beginning()
             for seq, event, _ in rows:
                 if event[KIND] in PROJECTED:
                     projection.take(Event._make(event), seq)
@@ -265,6 +271,8 @@ class Spooler:
                 self._open_locks(cursor, execution, projection.locks)
             if projection.locks.ended:
                 self._end_locks(cursor, execution, projection.locks)
+            if projection.ended_seq is not None:
+                cursor.execute(self._queries["forget_answers"], {"id": execution})
             cursor.execute(self._queries["project"], projection.parameters() | {"id": execution})
         return list(projection.locks.ended)
 
