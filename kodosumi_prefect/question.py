@@ -19,7 +19,7 @@ from kodosumi_prefect.events import Kind, describe, serialize
 from kodosumi_prefect.forms import Field, InputsError, Model, from_pydantic, instance
 from kodosumi_prefect.forms.errors import GENERAL
 from kodosumi_prefect.keys import NoKeyError
-from kodosumi_prefect.settings import Settings
+from kodosumi_prefect.settings import Settings, get_settings
 from kodosumi_prefect.spooler.leases import Settled
 from kodosumi_prefect.spooler.sealing import unsealed
 from kodosumi_prefect.spooler.waiter import get_waiter
@@ -92,7 +92,7 @@ class Question:
         settings: Settings,
         put: Callable[[Kind, str], object],
     ) -> None:
-        if not settings.enabled:
+        if not (settings.enabled and get_settings().enabled):
             raise KodosumiError(
                 f"tracer.lock({wording.name!r}): nothing is recorded here (the setting `enabled` "
                 "is off), so nobody could answer"
