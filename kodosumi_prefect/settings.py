@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from importlib.metadata import version
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
@@ -69,7 +70,10 @@ class Settings(PrefectBaseSettings):
     )
     host: str = Field(
         default="127.0.0.1",
-        description="Address the panel listens on. Only loopback addresses are accepted so far.",
+        description=(
+            "Address the panel listens on; 0.0.0.0 for all. Where others can reach it, put a "
+            "reverse proxy with https before it."
+        ),
     )
     port: int = Field(default=3370, description="Port the panel listens on.", ge=0, le=65535)
     panel_url: str | None = Field(
@@ -381,6 +385,16 @@ class Settings(PrefectBaseSettings):
         if value.lstrip().startswith("["):
             return json.loads(value)
         return [name.strip() for name in value.split(",") if name.strip()]
+
+    @field_validator("proxy_networks", "trusted_networks")
+    @classmethod
+    def _are_networks(cls, value: list[str]) -> list[str]:
+        for name in value:
+            try:
+                ip_network(name, strict=False)
+            except ValueError as exc:
+                raise ValueError(f"{name!r} is no network; name such as 10.0.0.0/8") from exc
+        return value
 
     @field_validator("data_dir")
     @classmethod

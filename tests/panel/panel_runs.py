@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 from uuid import uuid4
 
 import httpx
+import psycopg
+from psycopg.rows import dict_row
 
 from kodosumi_prefect.events import Event, State, serialize
 from kodosumi_prefect.panel.app import create_app
@@ -180,10 +182,12 @@ class Stand:
 
 
 @contextmanager
-def serving(settings: Settings, quiet: float = QUIET) -> Iterator[Stand]:
+def serving(
+    settings: Settings, quiet: float = QUIET, say: Callable[[str], None] = lambda _: None
+) -> Iterator[Stand]:
     """The panel of ``settings`` on a free port."""
     free = settings.model_copy(update={"port": 0})
-    app = create_app(free, quiet=quiet, say=lambda _: None)
+    app = create_app(free, quiet=quiet, say=say)
     ready = threading.Event()
     addresses: list[str] = []
     problems: list[BaseException] = []
@@ -277,3 +281,9 @@ def until(condition: Callable[[], Any], deadline: float = DEADLINE) -> Any:
 
 def markdown(text: str) -> str:
     return json.dumps({"Markdown": {"body": text}})
+
+
+def fetch(url: str, query: str) -> list[dict[str, Any]]:
+    """The rows of a query."""
+    with psycopg.connect(url, row_factory=dict_row) as connection:
+        return connection.execute(query).fetchall()
