@@ -438,3 +438,158 @@ DELETE FROM {schema}.runner WHERE fid = %(fid)s AND worker = %(worker)s;
 -- name: prune_runners
 -- Rows of workers that never came back, whose runs are over or were deleted.
 DELETE FROM {schema}.runner WHERE lease_until < now() - interval '1 day';
+
+
+-- name: add_source
+-- Remember where endpoints are found; a row only if it was not known.
+INSERT INTO {schema}.source (url, kind) VALUES (%(url)s, %(kind)s)
+ON CONFLICT (url) DO NOTHING RETURNING id;
+
+-- name: sources
+-- All sources, how they were the last time, and how many endpoints they have.
+SELECT s.id, s.url, s.kind, s.trouble,
+    extract(epoch FROM s.checked_at)::float8 AS checked_at,
+    extract(epoch FROM s.reached_at)::float8 AS reached_at,
+    (SELECT count(*) FROM {schema}.endpoint e
+        WHERE e.source_id = s.id AND e.gone_at IS NULL) AS endpoints
+FROM {schema}.source s ORDER BY s.url;
+
+-- name: claim_sources
+-- Sources that nobody looked at for a while, for one of several panels; mounted ones only for a
+-- panel that runs them.
+UPDATE {schema}.source SET checked_at = now() WHERE id IN (
+    SELECT id FROM {schema}.source
+    WHERE (checked_at IS NULL OR checked_at < now() - make_interval(secs => %(interval)s))
+        AND (kind <> 'mounted' OR url = ANY(%(mounted)s::text[]))
+    ORDER BY checked_at NULLS FIRST FOR UPDATE SKIP LOCKED
+)
+RETURNING id, url, kind;
+
+-- name: touch_sources
+-- Sources to be looked at now: those with these addresses, or all that this panel can look at.
+UPDATE {schema}.source SET checked_at = now()
+WHERE (%(urls)s::text[] IS NULL OR url = ANY(%(urls)s::text[]))
+    AND (kind <> 'mounted' OR url = ANY(%(mounted)s::text[]))
+RETURNING id, url, kind;
+
+-- name: lapse_mounted
+-- No panel that runs these services was heard of for a while.
+WITH lapsed AS (
+    UPDATE {schema}.source SET trouble = %(trouble)s
+    WHERE kind = 'mounted' AND trouble IS NULL
+        AND checked_at < now() - make_interval(secs => %(silence)s)
+    RETURNING id
+)
+UPDATE {schema}.endpoint SET reachable = false
+WHERE source_id IN (SELECT id FROM lapsed) AND reachable RETURNING uid;
+
+-- name: store_source
+-- What a source said just now. An endpoint that it no longer names is gone, but for those below a
+-- base of which nothing can be told. One that another source names as well stays that one's as long
+-- as it is reached there. Answers which are gone by this, and which are back.
+WITH named AS (
+    SELECT * FROM jsonb_to_recordset(%(endpoints)s::jsonb) AS x (
+        uid text, method text, url text, target text, base_url text, deployment_id uuid,
+        summary text, description text, deprecated boolean, author text, organization text,
+        version text, tags jsonb)
+),
+source AS (
+    UPDATE {schema}.source SET reached_at = now(), trouble = %(trouble)s
+    WHERE id = %(id)s RETURNING id
+),
+gone AS (
+    UPDATE {schema}.endpoint SET gone_at = now()
+    WHERE source_id = %(id)s AND gone_at IS NULL AND uid NOT IN (SELECT uid FROM named)
+        AND NOT base_url = ANY(%(failed)s::text[])
+    RETURNING uid
+),
+silent AS (
+    UPDATE {schema}.endpoint SET reachable = false
+    WHERE source_id = %(id)s AND reachable AND uid NOT IN (SELECT uid FROM named)
+        AND base_url = ANY(%(failed)s::text[])
+),
+back AS (
+    SELECT uid FROM {schema}.endpoint
+    WHERE gone_at IS NOT NULL AND uid IN (SELECT uid FROM named)
+),
+stored AS (
+    INSERT INTO {schema}.endpoint AS e (uid, source_id, method, url, target, base_url,
+        deployment_id, summary, description, deprecated, author, organization, version, tags)
+    SELECT n.uid, source.id, n.method, n.url, n.target, n.base_url, n.deployment_id, n.summary,
+        n.description, n.deprecated, n.author, n.organization, n.version,
+        ARRAY(SELECT jsonb_array_elements_text(n.tags))
+    FROM named n, source
+    ON CONFLICT (uid) DO UPDATE SET source_id = excluded.source_id, method = excluded.method,
+        url = excluded.url, target = excluded.target, base_url = excluded.base_url,
+        deployment_id = excluded.deployment_id, summary = excluded.summary,
+        description = excluded.description, deprecated = excluded.deprecated,
+        author = excluded.author, organization = excluded.organization,
+        version = excluded.version, tags = excluded.tags, reachable = true, gone_at = NULL
+    WHERE (e.source_id = excluded.source_id OR e.gone_at IS NOT NULL OR NOT e.reachable)
+        AND (e.source_id, e.method, e.url, e.target, e.base_url, e.deployment_id, e.summary,
+            e.description, e.deprecated, e.author, e.organization, e.version, e.tags, e.reachable,
+            e.gone_at)
+        IS DISTINCT FROM (excluded.source_id, excluded.method, excluded.url, excluded.target,
+            excluded.base_url, excluded.deployment_id, excluded.summary, excluded.description,
+            excluded.deprecated, excluded.author, excluded.organization, excluded.version,
+            excluded.tags, true, NULL::timestamptz)
+)
+SELECT uid, false AS back FROM gone UNION ALL SELECT uid, true FROM back;
+
+-- name: fail_source
+-- A source cannot be read now; its endpoints stay and are marked.
+WITH source AS (
+    UPDATE {schema}.source SET trouble = %(trouble)s WHERE id = %(id)s RETURNING id
+)
+UPDATE {schema}.endpoint SET reachable = false
+WHERE source_id IN (SELECT id FROM source) AND reachable RETURNING uid;
+
+-- name: source_endpoints
+-- Ids of the endpoints of sources, also of those that are gone.
+SELECT e.uid FROM {schema}.endpoint e JOIN {schema}.source s ON s.id = e.source_id
+WHERE s.url = ANY(%(urls)s::text[]);
+
+-- name: forget_sources
+-- Sources that are not looked at any more, with their endpoints.
+DELETE FROM {schema}.source WHERE url = ANY(%(urls)s::text[]) RETURNING url;
+
+-- name: gone_with_schedules
+-- Endpoints that are gone, of which something is still scheduled.
+SELECT e.uid, s.url AS source FROM {schema}.endpoint e
+JOIN {schema}.source s ON s.id = e.source_id
+WHERE e.gone_at IS NOT NULL AND EXISTS (
+    SELECT FROM {schema}.schedule c WHERE c.endpoint_uid = e.uid AND c.paused_because IS NULL);
+
+-- name: endpoints
+-- Endpoints by summary behind a cursor, optionally holding every word of a query and every tag, or
+-- of some sources only.
+SELECT e.uid, e.method, e.url, s.url AS source, s.kind, e.summary, e.description, e.deprecated,
+    e.author, e.organization, e.version, e.tags, e.base_url, e.reachable
+FROM {schema}.endpoint e JOIN {schema}.source s ON s.id = e.source_id
+WHERE e.gone_at IS NULL
+    AND (%(after)s::text IS NULL OR (lower(coalesce(e.summary, '')), e.uid) > (
+        SELECT lower(coalesce(summary, '')), uid FROM {schema}.endpoint WHERE uid = %(after)s))
+    AND (%(words)s::text[] IS NULL OR NOT EXISTS (
+        SELECT FROM unnest(%(words)s::text[]) AS word
+        WHERE position(lower(word) IN lower(concat_ws(' ', e.summary, e.description, e.author,
+            e.organization, array_to_string(e.tags, ' '), e.url))) = 0))
+    AND (%(tags)s::text[] IS NULL OR e.tags @> %(tags)s::text[])
+    AND (%(sources)s::text[] IS NULL OR s.url = ANY(%(sources)s::text[]))
+ORDER BY lower(coalesce(e.summary, '')), e.uid LIMIT %(limit)s;
+
+-- name: endpoint_tags
+-- How many endpoints have which tag.
+SELECT tag, count(*) AS endpoints FROM {schema}.endpoint, unnest(tags) AS tag
+WHERE gone_at IS NULL GROUP BY tag ORDER BY count(*) DESC, tag;
+
+-- name: endpoint
+-- The endpoint of one of these ids, also if it is gone.
+SELECT e.uid, e.method, e.url, e.target, e.base_url, e.deployment_id::text, s.kind, e.summary,
+    e.description, e.deprecated, e.author, e.organization, e.version, e.tags, e.reachable,
+    e.gone_at IS NOT NULL AS gone
+FROM {schema}.endpoint e JOIN {schema}.source s ON s.id = e.source_id
+WHERE e.uid = ANY(%(uids)s::text[]) ORDER BY gone, e.uid LIMIT 1;
+
+-- name: is_base
+-- Whether a registered endpoint's service lives there.
+SELECT EXISTS (SELECT FROM {schema}.endpoint WHERE base_url = %(base)s AND gone_at IS NULL) AS known;
