@@ -14,7 +14,16 @@ from starlette.concurrency import run_in_threadpool
 from kodosumi_prefect.panel import errors
 from kodosumi_prefect.panel.jinja import FOLDER, package_version, page
 from kodosumi_prefect.panel.metrics import Metrics
-from kodosumi_prefect.panel.routes import cancel, health, metrics, outputs, pages, tasks, timeline
+from kodosumi_prefect.panel.routes import (
+    cancel,
+    health,
+    metrics,
+    outputs,
+    pages,
+    schedules,
+    tasks,
+    timeline,
+)
 from kodosumi_prefect.panel.shield import Shield
 from kodosumi_prefect.panel.state import State
 from kodosumi_prefect.panel.streams import QUIET, Streams
@@ -68,7 +77,7 @@ def create_app(settings: Settings | None = None, *, quiet: float = QUIET) -> Fas
     )
     errors.install(app)
     app.add_middleware(Shield)
-    for area in (outputs, cancel, tasks, timeline, health, metrics, pages):
+    for area in (outputs, cancel, tasks, timeline, schedules, health, metrics, pages):
         app.include_router(area.router)
     app.mount("/static", StaticFiles(directory=FOLDER / "static"), name="static")
 

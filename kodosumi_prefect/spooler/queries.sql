@@ -306,7 +306,7 @@ WITH needed (kind, name, privilege, to_clean) AS (
         ('table', 'writer', 'UPDATE', false),
         ('table', 'seen', 'SELECT', false), ('table', 'seen', 'INSERT', false),
         ('table', 'runner', 'SELECT', false), ('table', 'runner', 'INSERT', false),
-        ('table', 'runner', 'UPDATE', false), ('table', 'runner', 'DELETE', true),
+        ('table', 'runner', 'UPDATE', false), ('table', 'runner', 'DELETE', true), ('table', 'payload', 'DELETE', true),
         ('table', 'deleted', 'SELECT', false), ('table', 'deleted', 'INSERT', true),
         ('table', 'deleted', 'UPDATE', true), ('table', 'deleted', 'DELETE', true),
         ('function', 'ensure_partition(bigint)', 'EXECUTE', false)
@@ -345,6 +345,9 @@ events AS (
 ),
 runners AS (
     DELETE FROM {schema}.runner WHERE fid IN (SELECT fid FROM chosen)
+),
+payloads AS (
+    DELETE FROM {schema}.payload WHERE fid IN (SELECT fid FROM chosen) AND NOT kept
 ),
 gone AS (
     DELETE FROM {schema}.execution WHERE id IN (SELECT id FROM chosen) RETURNING 1
@@ -593,3 +596,86 @@ WHERE e.uid = ANY(%(uids)s::text[]) ORDER BY gone, e.uid LIMIT 1;
 -- name: is_base
 -- Whether a registered endpoint's service lives there.
 SELECT EXISTS (SELECT FROM {schema}.endpoint WHERE base_url = %(base)s AND gone_at IS NULL) AS known;
+
+-- name: own_scheduled
+-- Which schedule a run is of; it belongs to whoever made that, which is never overwritten.
+UPDATE {schema}.execution SET
+    schedule_id = %(schedule)s::uuid,
+    owner = coalesce(owner,
+        (SELECT s.owner FROM {schema}.schedule s WHERE s.id = %(schedule)s::uuid))
+WHERE id = %(id)s;
+
+-- name: store_payload
+-- Keep inputs that must not, or do not, fit into Prefect's parameters.
+INSERT INTO {schema}.payload (inputs, secrets, kept) VALUES (%(inputs)s, %(secrets)s, %(kept)s)
+RETURNING id::text;
+
+-- name: take_payload
+-- The inputs of a run; the first run that asks is the one they are for, unless they are kept.
+UPDATE {schema}.payload SET fid = CASE WHEN kept THEN fid ELSE coalesce(fid, %(fid)s::uuid) END
+WHERE id = %(id)s::uuid AND (kept OR fid IS NULL OR fid = %(fid)s::uuid)
+RETURNING inputs, secrets;
+
+-- name: show_payload
+-- The part of inputs that people may see.
+SELECT inputs FROM {schema}.payload WHERE id = %(id)s::uuid;
+
+-- name: purge_secrets
+-- A run is over: nobody needs its secrets any more.
+UPDATE {schema}.payload SET secrets = NULL
+WHERE fid = %(fid)s::uuid AND NOT kept AND secrets IS NOT NULL;
+
+-- name: forget_payload
+-- Nothing refers to these inputs any more.
+DELETE FROM {schema}.payload WHERE id = %(id)s::uuid;
+
+-- name: prune_payloads
+-- Inputs of launches that came to nothing.
+DELETE FROM {schema}.payload
+WHERE fid IS NULL AND NOT kept AND created_at < now() - interval '1 day';
+
+-- name: wake_workers
+-- Tell the workers of a work pool that there is a run for them.
+SELECT pg_notify(%(channel)s, %(message)s);
+
+-- name: lock_deployment
+-- Only one process at a time makes the deployment of an endpoint; until the transaction ends.
+SELECT pg_advisory_xact_lock(hashtextextended(%(name)s, 0));
+
+-- name: note_schedule
+-- Who made a schedule, and what its runs need beside their parameters.
+INSERT INTO {schema}.schedule (id, deployment_id, endpoint_uid, owner, summary, payload_id)
+VALUES (%(id)s::uuid, %(deployment_id)s::uuid, %(endpoint_uid)s, %(owner)s, %(summary)s,
+    %(payload_id)s::uuid)
+RETURNING id::text;
+
+-- name: noted_schedules
+-- Schedules with the name of who made them; those of one owner, or all.
+SELECT s.id::text, s.deployment_id::text, s.endpoint_uid, s.owner, s.summary, s.paused_because,
+    extract(epoch FROM s.created_at)::float8 AS created_at, coalesce(r.name, s.owner) AS username
+FROM {schema}.schedule s LEFT JOIN {schema}.role r ON r.id::text = s.owner
+WHERE (%(owner)s::text IS NULL OR s.owner = %(owner)s)
+    AND (%(id)s::uuid IS NULL OR s.id = %(id)s::uuid)
+    AND (%(uids)s::text[] IS NULL OR s.endpoint_uid = ANY(%(uids)s::text[]))
+ORDER BY s.created_at DESC, s.id;
+
+-- name: last_of_schedules
+-- The newest execution of each of these schedules.
+SELECT s.id::text AS schedule_id, e.fid::text, e.status,
+    extract(epoch FROM coalesce(e.started_at, e.created_at))::float8 AS started_at
+FROM unnest(%(ids)s::uuid[]) AS s (id)
+CROSS JOIN LATERAL (
+    SELECT fid, status, started_at, created_at FROM {schema}.execution
+    WHERE schedule_id = s.id ORDER BY id DESC LIMIT 1
+) AS e;
+
+-- name: explain_schedule
+-- Why a schedule is paused; nothing, once it goes on.
+UPDATE {schema}.schedule SET paused_because = %(why)s WHERE id = %(id)s::uuid RETURNING id::text;
+
+-- name: forget_schedules
+-- Schedules that are no longer in Prefect, with the inputs that were kept for them.
+WITH gone AS (
+    DELETE FROM {schema}.schedule WHERE id = ANY(%(ids)s::uuid[]) RETURNING payload_id
+)
+DELETE FROM {schema}.payload WHERE id IN (SELECT payload_id FROM gone) RETURNING id::text;

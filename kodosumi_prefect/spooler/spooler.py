@@ -1,5 +1,6 @@
 """The Spooler: makes batches of events durable and ordered, one transaction a delivery."""
 
+import logging
 import time
 from collections.abc import Generator, Sequence
 from typing import Any
@@ -27,6 +28,8 @@ PLACEHOLDER = "[an event of {size:,} characters that Postgres refused: {reason}]
 ANSWER_TIMEOUT = 10.0  # seconds that a statement may go without an answer
 
 COPY_ROWS = 250  # rows sent at once
+
+logger = logging.getLogger(__name__)
 
 _Row = tuple[int, Fields, bool]  # seq, event, whether it came after the end
 
@@ -127,6 +130,19 @@ class Spooler:
             raise
         finally:
             self._used = used
+
+    def query(self, query: str, parameters: dict[str, Any]) -> list[tuple[Any, ...]]:
+        """The rows of a query of ``queries.sql``, in a transaction of its own.
+
+        Raises:
+            psycopg.Error: the database is away or refuses it.
+            ProtocolError: this version is too old for the database.
+        """
+        try:
+            return self.connect().execute(self._queries[query], parameters).fetchall()
+        except psycopg.OperationalError:
+            self.close()
+            raise
 
     def prepare(self) -> None:
         """Have a connection; raises as ``connect``."""
@@ -250,6 +266,8 @@ class Spooler:
             raise _BookedMeanwhileError
         if projection.changed:
             cursor.execute(self._queries["project"], projection.parameters() | {"id": execution})
+        if projection.ended_seq is not None and projection.ended_seq > last_seq:
+            self._beside(cursor, "purge_secrets", {"fid": batch.fid})
 
     def _describe(self, cursor: psycopg.Cursor[Any], execution: int, batch: Batch) -> None:
         cursor.execute(
@@ -261,6 +279,18 @@ class Spooler:
                 self._queries["remember_process"],
                 {"id": execution, "process": orjson.dumps(process).decode()},
             )
+        if schedule := batch.header.get("schedule"):
+            self._beside(cursor, "own_scheduled", {"id": execution, "schedule": schedule})
+
+    def _beside(self, cursor: psycopg.Cursor[Any], query: str, parameters: dict[str, Any]) -> None:
+        """Execute what an older schema, or a role with few rights, may lack; events go on."""
+        try:
+            with cursor.connection.transaction():
+                cursor.execute(self._queries[query], parameters)
+        except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn) as exc:
+            logger.debug("%s: %s", query, exc)
+        except psycopg.errors.InsufficientPrivilege as exc:
+            logger.warning("%s: %s", query, " ".join(str(exc).split()))
 
     def _new_ones(
         self, cursor: psycopg.Cursor[Any], execution: int, events: list[Fields], closing: bool
@@ -318,7 +348,7 @@ class Spooler:
             ]
 
 
-_DESCRIBED = tuple(name for name in Header.__annotations__ if name != "process")
+_DESCRIBED = tuple(name for name in Header.__annotations__ if name not in ("process", "schedule"))
 
 
 _MAY_BE_DATA = (

@@ -1,0 +1,154 @@
+"""A form: its JSON, and the checked values of what was posted."""
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any, Self
+
+from kodosumi_prefect.forms.choice import Checkbox, InputOption, Select
+from kodosumi_prefect.forms.display import (
+    HR,
+    HTML,
+    Action,
+    Break,
+    Cancel,
+    Errors,
+    Markdown,
+    Submit,
+)
+from kodosumi_prefect.forms.element import Element, Field, RefusedError
+from kodosumi_prefect.forms.errors import InputsError
+from kodosumi_prefect.forms.files import InputFiles
+from kodosumi_prefect.forms.moment import InputDate, InputDateTime, InputTime
+from kodosumi_prefect.forms.number import InputNumber
+from kodosumi_prefect.forms.text import InputArea, InputPassword, InputText
+
+ELEMENTS: tuple[type[Element], ...] = (
+    HTML,
+    Break,
+    HR,
+    Markdown,
+    Errors,
+    InputText,
+    InputPassword,
+    InputNumber,
+    InputArea,
+    InputDate,
+    InputTime,
+    InputDateTime,
+    Checkbox,
+    Select,
+    InputOption,
+    Submit,
+    Cancel,
+    Action,
+    InputFiles,
+)
+_BY_TYPE = {element.type: element for element in ELEMENTS}
+
+
+class Model:
+    """A form, made of elements in the order people see them.
+
+    Example:
+        ```python
+        form = Model(
+            Markdown("# Say hello"),
+            InputText("name", "Name", required=True),
+            Submit("Go"),
+        )
+        form.read({"name": "Ada"})  # {"name": "Ada"}
+        ```
+
+    Raises:
+        TypeError: something that is no element.
+    """
+
+    def __init__(self, *children: Element) -> None:
+        for child in children:
+            if not isinstance(child, Element):
+                raise TypeError(f"a form is made of elements, not of {child!r}")
+        self.children = list(children)
+
+    @classmethod
+    def from_elements(cls, elements: Iterable[Mapping[str, Any]]) -> Self:
+        """The form that ``get_model`` gave, perhaps in another process.
+
+        Raises:
+            ValueError: something in it is no element's JSON.
+        """
+        return cls(*(element_of(given) for given in elements))
+
+    @property
+    def fields(self) -> list[Field]:
+        """The elements that people fill in."""
+        return [child for child in self.children if isinstance(child, Field) and child.name]
+
+    @property
+    def secrets(self) -> frozenset[str]:
+        """The names of its password fields."""
+        passwords = (field for field in self.fields if isinstance(field, InputPassword))
+        return frozenset(str(field.name) for field in passwords)
+
+    def secret_values(self, data: Mapping[str, Any]) -> list[str]:
+        """What was typed into its password fields, of posted data as ``read`` takes it."""
+        found = (self.given(data, name) for name in self.secrets)
+        return [value for value in found if isinstance(value, str) and value]
+
+    def given(self, data: Mapping[str, Any], name: str) -> Any:
+        """What was posted for the field ``name``; None for nothing."""
+        return data.get(name)
+
+    def get_model(self) -> list[dict[str, Any]]:
+        """Its elements as JSON can hold them."""
+        return [child.to_dict() for child in self.children]
+
+    def get_model_json(self) -> str:
+        """Its elements as JSON."""
+        return json.dumps(self.get_model())
+
+    def read(self, data: Mapping[str, Any]) -> dict[str, Any]:
+        """The value of each field in what was posted, None where nothing was.
+
+        Numbers are ``int`` or ``float``, checkboxes ``bool``, dates and times ISO 8601 text, all
+        others text; what the form does not have is left out.
+
+        Arguments:
+            data: as JSON or a form body holds it.
+
+        Raises:
+            InputsError: with a message for each field that was not filled in as it asks to be.
+        """
+        errors = InputsError()
+        values: dict[str, Any] = {}
+        for field in self.fields:
+            name = str(field.name)
+            if isinstance(field, Action) and values.get(name) is not None:
+                continue  # another button of that name was the one
+            try:
+                values[name] = field.read(data.get(name))
+            except RefusedError as refused:
+                errors.add(**{name: str(refused)})
+        if errors:
+            raise errors
+        return values
+
+
+def element_of(given: Mapping[str, Any]) -> Element:
+    """The element that some JSON describes; keys that it does not know are left out.
+
+    Raises:
+        ValueError: it describes none.
+    """
+    made = _BY_TYPE.get(given.get("type", "")) if isinstance(given, Mapping) else None
+    if made is None:
+        raise ValueError(f"{str(given)[:100]!r} is no element of a form")
+    known = {name: given[name] for name in made.shown if name in given}
+    if made in (Break, HR):
+        return made()
+    if made is Select:
+        options = given.get("option")
+        known["option"] = [element_of(entry) for entry in options or ()]
+    try:
+        return made(**known)
+    except TypeError as exc:
+        raise ValueError(f"{str(given)[:100]!r} is no element of a form: {exc}") from None

@@ -1,0 +1,153 @@
+"""Fields for text."""
+
+from typing import Any, ClassVar
+
+from kodosumi_prefect.forms.element import Field, RefusedError, Value, text
+from kodosumi_prefect.forms.pattern import fits
+
+
+class InputText(Field):
+    """A line of text.
+
+    Arguments:
+        size: characters wide.
+        pattern: regular expression that all of the text must match, as in HTML.
+    """
+
+    type: ClassVar[str] = "text"
+    shown: ClassVar[tuple[str, ...]] = (
+        "name",
+        "label",
+        "value",
+        "required",
+        "placeholder",
+        "size",
+        "pattern",
+    )
+
+    def __init__(
+        self,
+        name: str,
+        label: str | None = None,
+        value: str | None = None,
+        required: bool = False,
+        placeholder: str | None = None,
+        size: int | None = None,
+        pattern: str | None = None,
+        error: list[str] | None = None,
+    ) -> None:
+        self.name = name
+        self.label = label
+        self.value = value
+        self.required = required
+        self.placeholder = placeholder
+        self.size = size
+        self.pattern = pattern
+        self.error = error
+
+    def nothing(self, given: Value) -> Any:
+        return given  # "" stays "", as Kodosumi has it
+
+    def parse(self, given: Value) -> Any:
+        given = text(given)
+        if self.pattern and not fits(self.pattern, given):
+            raise RefusedError(f"does not match the pattern {self.pattern}")
+        return given
+
+
+class InputPassword(InputText):
+    """A secret: kept encrypted, shown nowhere.
+
+    Arguments:
+        min_length, max_length: in characters.
+    """
+
+    type: ClassVar[str] = "password"
+    shown: ClassVar[tuple[str, ...]] = (*InputText.shown, "min_length", "max_length")
+
+    def __init__(
+        self,
+        name: str,
+        label: str | None = None,
+        value: str | None = None,
+        required: bool = False,
+        placeholder: str | None = None,
+        size: int | None = None,
+        pattern: str | None = None,
+        min_length: int | None = None,
+        max_length: int | None = None,
+        error: list[str] | None = None,
+    ) -> None:
+        super().__init__(name, label, value, required, placeholder, size, pattern, error)
+        self.min_length = min_length
+        self.max_length = max_length
+
+    def parse(self, given: Value) -> Any:
+        given = text(given)
+        check_length(given, self.min_length, self.max_length)
+        if self.pattern and not fits(self.pattern, given):
+            raise RefusedError("does not match the pattern asked for")  # nor say what was tried
+        return given
+
+
+class InputArea(Field):
+    """Several lines of text.
+
+    Arguments:
+        rows, cols: its size in characters.
+        max_length: in characters.
+    """
+
+    type: ClassVar[str] = "textarea"
+    shown: ClassVar[tuple[str, ...]] = (
+        "name",
+        "label",
+        "value",
+        "required",
+        "placeholder",
+        "rows",
+        "cols",
+        "max_length",
+    )
+
+    def __init__(
+        self,
+        name: str,
+        label: str | None = None,
+        value: str | None = None,
+        required: bool = False,
+        placeholder: str | None = None,
+        rows: int | None = None,
+        cols: int | None = None,
+        max_length: int | None = None,
+        error: list[str] | None = None,
+    ) -> None:
+        self.name = name
+        self.label = label
+        self.value = value
+        self.required = required
+        self.placeholder = placeholder
+        self.rows = rows
+        self.cols = cols
+        self.max_length = max_length
+        self.error = error
+
+    def nothing(self, given: Value) -> Any:
+        return given
+
+    def parse(self, given: Value) -> Any:
+        given = text(given)
+        check_length(given, None, self.max_length)
+        return given
+
+
+def check_length(given: str, shortest: int | None, longest: int | None) -> None:
+    """Refuse text that a browser would refuse for its length.
+
+    Browsers count UTF-16 units and a line break as one.
+    """
+    length = len(given.replace("\r\n", "\n").encode("utf-16-le")) // 2
+    if shortest is not None and length < shortest:
+        raise RefusedError(f"has {length} characters; at least {shortest} are needed")
+    if longest is not None and length > longest:
+        raise RefusedError(f"has {length} characters; at most {longest} are allowed")
