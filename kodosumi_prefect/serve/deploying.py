@@ -154,20 +154,23 @@ async def _made(client: PrefectClient, wanted: Plan) -> DeploymentResponse:
             f"there is no work pool {wanted.pool}; run `prefect work-pool create --type "
             f"kodosumi-ray {wanted.pool}` or set launch_work_pool",
         ) from None
-    await client._create_deployment_from_schema(
-        DeploymentCreate(
-            name=wanted.name,
-            flow_id=flow_id,
-            version=wanted.version,
-            description=wanted.description,
-            parameters=wanted.parameters,
-            parameter_openapi_schema=parameter_schema(run_entrypoint).model_dump_for_openapi(),
-            enforce_parameter_schema=True,
-            entrypoint=ENTRYPOINT,
-            work_pool_name=wanted.pool,
-            job_variables=wanted.job_variables,
-            labels={LABEL: wanted.uid},
-        )
+    schema = parameter_schema(run_entrypoint).model_dump_for_openapi()
+    body = DeploymentCreate(
+        name=wanted.name,
+        flow_id=flow_id,
+        version=wanted.version,
+        description=wanted.description,
+        parameters=wanted.parameters,
+        parameter_openapi_schema=schema,
+        enforce_parameter_schema=True,
+        entrypoint=ENTRYPOINT,
+        work_pool_name=wanted.pool,
+        job_variables=wanted.job_variables,
+        labels={LABEL: wanted.uid},
+    )
+    # The client's own method for this takes no labels.
+    await client.request(
+        "POST", "/deployments/", json=body.model_dump(mode="json", exclude_unset=True)
     )
     made = await _read(client, wanted)
     assert made is not None

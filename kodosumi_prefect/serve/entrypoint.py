@@ -15,6 +15,7 @@ from prefect.flows import Flow
 from kodosumi_prefect.flow import flow
 from kodosumi_prefect.runner.by_value import pickle_folder_by_value
 from kodosumi_prefect.runner.launched import Launch
+from kodosumi_prefect.serve.crew import is_crew, run_crew
 from kodosumi_prefect.serve.payload import unpack
 from kodosumi_prefect.serve.target import TargetError, load
 from kodosumi_prefect.tracer import Tracer
@@ -51,22 +52,12 @@ def run(target: Any, inputs: dict[str, Any], tracer: Tracer) -> Any:
 
     A generator's items become ``result`` events, what it returns is the result.
     """
-    if _is_crew(target):
-        # CrewAI is imported only where there is a crew.
-        from kodosumi_prefect.serve.crew import run_crew
-
+    if is_crew(target):
         return _resolved(run_crew(target, inputs, tracer), tracer)
     if isinstance(target, Flow):
         with _within(target):
             return _resolved(_call_flow(target, inputs, tracer), tracer)
     return _resolved(_call(target, inputs, tracer), tracer)
-
-
-def _is_crew(target: Any) -> bool:
-    """Whether this is a CrewAI crew, or a class marked as crew base, which makes one."""
-    if callable(getattr(target, "kickoff", None)):
-        return True
-    return inspect.isclass(target) and bool(getattr(target, "is_crew_class", False))
 
 
 def _call(function: Callable[..., Any], inputs: dict[str, Any], tracer: Tracer) -> Any:
@@ -157,15 +148,18 @@ def _run_coroutine(work: Coroutine[Any, Any, Any]) -> Any:
         except Exception as exc:
             return None, exc
 
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        value, error = asyncio.run(outcome())
-    else:
-        value, error = _in_a_thread(outcome)
+    value, error = _in_a_thread(outcome) if _is_in_a_loop() else asyncio.run(outcome())
     if error is not None:
         raise error
     return value
+
+
+def _is_in_a_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 def _in_a_thread(outcome: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
