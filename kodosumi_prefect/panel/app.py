@@ -1,6 +1,7 @@
 """The panel's FastAPI app."""
 
-from collections.abc import AsyncIterator
+import sys
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import psycopg
@@ -12,18 +13,27 @@ from psycopg.conninfo import conninfo_to_dict
 from starlette.concurrency import run_in_threadpool
 
 from kodosumi_prefect.panel import errors
+from kodosumi_prefect.panel.auth.first import first_operator
+from kodosumi_prefect.panel.auth.gate import Gate
+from kodosumi_prefect.panel.auth.identification import Identification
+from kodosumi_prefect.panel.auth.passwords import WeakPasswordError
 from kodosumi_prefect.panel.jinja import FOLDER, package_version, page
 from kodosumi_prefect.panel.metrics import Metrics
+from kodosumi_prefect.panel.register.register import Register
 from kodosumi_prefect.panel.routes import (
     cancel,
+    flow,
     health,
     metrics,
     outputs,
     pages,
+    proxy,
+    roles,
     schedules,
     tasks,
     timeline,
 )
+from kodosumi_prefect.panel.services.services import Services
 from kodosumi_prefect.panel.shield import Shield
 from kodosumi_prefect.panel.state import State
 from kodosumi_prefect.panel.streams import QUIET, Streams
@@ -39,15 +49,23 @@ class PanelError(RuntimeError):
     """Why the panel does not start, in one line."""
 
 
-def create_app(settings: Settings | None = None, *, quiet: float = QUIET) -> FastAPI:
+def create_app(
+    settings: Settings | None = None,
+    *,
+    quiet: float = QUIET,
+    say: Callable[[str], None] | None = None,
+) -> FastAPI:
     """The panel: an ASGI app that opens its connections when it is started.
 
     Arguments:
         settings: where Postgres is; default the settings in force.
         quiet: seconds of silence before a stream says `alive`.
+        say: told what whoever starts the panel has to know, such as the first operator's
+            password; default stderr.
 
     Raises (at start):
-        PanelError: no database is known, it does not answer, or its schema is too old.
+        PanelError: no database is known, it does not answer, or its schema is too old; or the
+            secret key or ``admin_password`` is of no use.
     """
     used = settings or get_settings()
 
@@ -60,12 +78,16 @@ def create_app(settings: Settings | None = None, *, quiet: float = QUIET) -> Fas
         ):
             streams = Streams(feed, quiet)
             numbers = Metrics(reader, feed, streams)
-            app.state.panel = State(used, reader, feed, streams, numbers)
-            try:
-                yield
-            finally:
-                streams.close()
-                await numbers.close()
+            identification = await _identification(used, reader, say or _to_stderr)
+            async with Services(used) as services, Register(reader, used, services) as register:
+                app.state.panel = State(
+                    used, reader, feed, streams, numbers, identification, services, register
+                )
+                try:
+                    yield
+                finally:
+                    streams.close()
+                    await numbers.close()
 
     app = FastAPI(
         title="Kodosumi on Prefect",
@@ -76,8 +98,22 @@ def create_app(settings: Settings | None = None, *, quiet: float = QUIET) -> Fas
         redoc_url=None,
     )
     errors.install(app)
+    app.add_middleware(Gate)
     app.add_middleware(Shield)
-    for area in (outputs, cancel, tasks, timeline, schedules, health, metrics, pages):
+    areas = (
+        outputs,
+        cancel,
+        tasks,
+        timeline,
+        flow,
+        proxy,
+        schedules,
+        roles,
+        health,
+        metrics,
+        pages,
+    )
+    for area in areas:
         app.include_router(area.router)
     app.mount("/static", StaticFiles(directory=FOLDER / "static"), name="static")
 
@@ -86,6 +122,28 @@ def create_app(settings: Settings | None = None, *, quiet: float = QUIET) -> Fas
         return page(request, "docs.html", {})
 
     return app
+
+
+async def _identification(
+    settings: Settings, reader: Reader, say: Callable[[str], None]
+) -> Identification:
+    try:
+        made = Identification(settings, reader)
+        told = await first_operator(made)
+    except OSError as exc:
+        raise PanelError(
+            f"the secret behind sessions cannot be kept in {settings.data_dir} ({exc.strerror}); "
+            "make it writable or set secret_key"
+        ) from exc
+    except WeakPasswordError as exc:
+        raise PanelError(f"admin_password: {exc}") from exc
+    if told is not None:
+        say(told)
+    return made
+
+
+def _to_stderr(text: str) -> None:
+    sys.stderr.write(f"{text}\n")
 
 
 def _checked_database(settings: Settings) -> str:

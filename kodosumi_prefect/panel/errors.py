@@ -58,13 +58,18 @@ def _short(value: object) -> str:
     return text if len(text) <= 80 else text[:80] + "…"
 
 
-async def _no_database(request: Request, exc: Exception) -> Response:
+def database_response(request: Request, exc: Exception) -> Response:
+    """A 503 that says that Postgres is away."""
     said = str(exc).strip()
     logger.warning("no answer from Postgres for %s: %s", request.url.path, said, extra=_of(request))
     detail = "Postgres does not answer; nothing is lost, try again when it is back"
     response = error_response(request, 503, detail)
     response.headers["Retry-After"] = "2"
     return response
+
+
+async def _no_database(request: Request, exc: Exception) -> Response:
+    return database_response(request, exc)
 
 
 def unforeseen_response(request: Request, exc: Exception) -> Response:

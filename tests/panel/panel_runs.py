@@ -14,6 +14,8 @@ import httpx
 
 from kodosumi_prefect.events import Event, State, serialize
 from kodosumi_prefect.panel.app import create_app
+from kodosumi_prefect.panel.auth.local import local_token
+from kodosumi_prefect.panel.auth.user import HEADER
 from kodosumi_prefect.panel.server import serve
 from kodosumi_prefect.settings import Settings
 from kodosumi_prefect.spooler.batch import Batch
@@ -108,15 +110,45 @@ def frames(response: httpx.Response) -> Iterator[Frame]:
                 event, data = "", []
 
 
-class Stand:
-    """A running panel: its address, its app, and the database behind it."""
+class Person(NamedTuple):
+    """Somebody with an account who is signed in."""
 
-    def __init__(self, url: str, app: Any, database: str) -> None:
+    id: str
+    name: str
+    token: str
+    client: httpx.Client
+
+
+class Stand:
+    """A running panel: its address, its app, and the database behind it.
+
+    Attributes:
+        client: signed in as an operator.
+        token: what it is signed in with.
+    """
+
+    def __init__(self, url: str, app: Any, settings: Settings) -> None:
         self.url = url
         self.app = app
-        self.database = database
-        self.client = httpx.Client(base_url=url, timeout=DEADLINE, trust_env=False)
+        assert settings.database_url is not None
+        self.database = settings.database_url.get_secret_value()
+        self.settings = settings
+        self.token = local_token(settings)
+        self.client = self.connect(self.token)
         self.runs: list[Run] = []
+
+    def connect(self, token: str | None = None) -> httpx.Client:
+        """A further client; without a token it is signed in as nobody."""
+        headers = {HEADER: token} if token else {}
+        return httpx.Client(base_url=self.url, headers=headers, timeout=DEADLINE, trust_env=False)
+
+    def person(self, name: str, *, operator: bool = False) -> "Person":
+        """A client that is signed in to a new account of this name."""
+        made = self.client.post("/role", json={"name": name, "operator": operator})
+        assert made.status_code == 201, made.text
+        sessions = self.app.state.panel.identification.sessions
+        token = sessions.begin(made.json()["id"], 0)
+        return Person(made.json()["id"], name, token, self.connect(token))
 
     def run(self, **header: Any) -> Run:
         self.runs.append(Run(self.database, **header))
@@ -151,7 +183,7 @@ class Stand:
 def serving(settings: Settings, quiet: float = QUIET) -> Iterator[Stand]:
     """The panel of ``settings`` on a free port."""
     free = settings.model_copy(update={"port": 0})
-    app = create_app(free, quiet=quiet)
+    app = create_app(free, quiet=quiet, say=lambda _: None)
     ready = threading.Event()
     addresses: list[str] = []
     problems: list[BaseException] = []
@@ -174,12 +206,13 @@ def serving(settings: Settings, quiet: float = QUIET) -> Iterator[Stand]:
     assert ready.wait(DEADLINE)
     if problems:
         raise problems[0]
-    assert free.database_url is not None
-    stand = Stand(addresses[0], app, free.database_url.get_secret_value())
     try:
-        yield stand
+        stand = Stand(addresses[0], app, free)
+        try:
+            yield stand
+        finally:
+            stand.close()
     finally:
-        stand.close()
         loop, stop = loops[0]
         loop.call_soon_threadsafe(stop.set)
         thread.join(DEADLINE)

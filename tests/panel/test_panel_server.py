@@ -16,6 +16,8 @@ from pydantic import SecretStr
 
 import kodosumi_prefect.panel
 from kodosumi_prefect.panel.app import PanelError
+from kodosumi_prefect.panel.auth.local import local_token
+from kodosumi_prefect.panel.auth.user import HEADER
 from kodosumi_prefect.panel.server import serve
 from kodosumi_prefect.settings import Settings
 from tests.panel.panel_runs import Run, Stand, serving, until
@@ -25,7 +27,7 @@ import sys
 from pydantic import SecretStr
 from kodosumi_prefect.panel.server import run
 from kodosumi_prefect.settings import Settings
-settings = Settings(database_url=SecretStr(sys.argv[1]), port=0)
+settings = Settings(database_url=SecretStr(sys.argv[1]), port=0, data_dir=sys.argv[2])
 run(settings, on_ready=lambda url: print(url, flush=True))
 print("stopped", "ray" in sys.modules)
 """
@@ -84,15 +86,21 @@ def test_a_request_in_another_sites_name_is_refused(panel: Stand) -> None:
     assert panel.get("/livez", headers={"Host": "[::1"}).status_code == 421
 
 
-def test_sigterm_ends_the_process_promptly_with_streams_open(database: str) -> None:
+def test_sigterm_ends_the_process_promptly_with_streams_open(
+    settings: Settings, database: str
+) -> None:
     run = Run(database).begin()
     child = subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, database], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", PROGRAM, database, str(settings.data_dir)],
+        stdout=subprocess.PIPE,
+        text=True,
     )
     try:
         assert child.stdout is not None
         url = child.stdout.readline().strip()
-        with httpx.stream("GET", f"{url}/outputs/stream/{run.fid}", trust_env=False) as response:
+        headers = {HEADER: local_token(settings)}
+        address = f"{url}/outputs/stream/{run.fid}"
+        with httpx.stream("GET", address, headers=headers, trust_env=False) as response:
             next(response.iter_bytes())
             child.send_signal(signal.SIGTERM)
             assert child.wait(4) == 0

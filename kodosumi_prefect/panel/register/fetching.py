@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import httpx
 
 from kodosumi_prefect.panel.register.found import SourceError
+from kodosumi_prefect.panel.services.harmless import no_cookies
 
 PATIENCE = 10.0  # seconds for all of it, redirects included
 CONNECT = 5.0  # seconds for a connection
@@ -25,6 +26,7 @@ class Fetched(NamedTuple):
 def client() -> httpx.AsyncClient:
     """A client for ``fetch``; it follows nothing by itself and asks for no compression."""
     return httpx.AsyncClient(
+        cookies=no_cookies(),
         follow_redirects=False,
         trust_env=False,
         timeout=httpx.Timeout(PATIENCE, connect=CONNECT),
@@ -78,7 +80,8 @@ def _redirect(url: str, answer: httpx.Response) -> str:
 async def _json(url: str, answer: httpx.Response) -> Any:
     if answer.status_code != 200:
         away = answer.status_code >= 500 or answer.status_code == 429
-        raise SourceError(f"{url} answered {answer.status_code}", away=away)
+        missing = answer.status_code == 404
+        raise SourceError(f"{url} answered {answer.status_code}", away=away, missing=missing)
     kind = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind in ("text/html", "application/xhtml+xml"):
         raise SourceError(

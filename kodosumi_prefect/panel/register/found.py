@@ -55,8 +55,10 @@ class SourceError(Exception):
     Arguments:
         why: names the source and, if there is one, the way out.
         away: it may be there again later; else it has to be corrected.
+        missing: there is nothing at that address.
     """
 
-    def __init__(self, why: str, *, away: bool = False) -> None:
+    def __init__(self, why: str, *, away: bool = False, missing: bool = False) -> None:
         super().__init__(" ".join(why.split())[:500])
         self.away = away
+        self.missing = missing

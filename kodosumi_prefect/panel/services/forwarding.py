@@ -114,9 +114,7 @@ class _Answer:
         await self._send(message)
 
 
-def over_http(
-    http: httpx.AsyncClient, method: str, url: httpx.URL, headers: Headers
-) -> Way:
+def over_http(http: httpx.AsyncClient, method: str, url: httpx.URL, headers: Headers) -> Way:
     """The way to a service that listens somewhere."""
 
     async def way(incoming: Incoming, send: Send) -> None:

@@ -128,7 +128,9 @@ class Services:
             service = self._bases.get(base)
             if service is None:
                 name = base.removeprefix(f"{MOUNTED}/")
-                raise ServiceError(502, f"service {name} is not run by this panel; start it with it")
+                raise ServiceError(
+                    502, f"service {name} is not run by this panel; start it with it"
+                )
             scope = {
                 "type": "http",
                 "asgi": {"version": "3.0", "spec_version": "2.3"},
