@@ -223,6 +223,12 @@ class Tracer:
             self._put(Kind.ACTION, serialize(value))
         return DONE
 
+    def agent(self, *message: Any) -> _Done:
+        """Record an ``agent`` event for each argument: who, or what task, takes part in the run."""
+        for value in message:
+            self._put(Kind.AGENT, serialize(value))
+        return DONE
+
     def markdown(self, *message: str) -> _Done:
         """Record markdown as a ``result``; several arguments are joined with a blank line."""
         return self._put(Kind.RESULT, serialize(Markdown(_joined("\n\n", message))))

@@ -127,7 +127,7 @@ async def test_nobody_answers_in_time(place: Place) -> None:
     @flow
     async def asks_in_vain(tracer: Tracer) -> float:
         began = time.monotonic()
-        with pytest.raises(TimeoutError, match="'approve' was not answered within 0.5 seconds"):
+        with pytest.raises(TimeoutError, match=r"'approve' was not answered within 0\.5 seconds"):
             await tracer.lock("approve", timeout=0.5)
         return time.monotonic() - began
 
@@ -241,7 +241,7 @@ def test_a_retried_attempt_asks_anew_and_its_first_question_is_void(place: Place
                 except KodosumiError as exc:
                     left.append(exc)
 
-            thread = threading.Thread(target=forgotten)
+            thread = threading.Thread(target=forgotten, daemon=True)
             thread.start()
             left.append(RuntimeError())
             until_open(place.database)
@@ -269,7 +269,7 @@ def test_a_run_that_ends_leaves_its_locks_void(place: Place) -> None:
             with pytest.raises(VoidLockError):
                 tracer.lock_sync("never answered")
 
-        thread = threading.Thread(target=asks)
+        thread = threading.Thread(target=asks, daemon=True)
         threads.append(thread)
         thread.start()
         until_open(place.database)

@@ -89,6 +89,15 @@ class Model:
         passwords = (field for field in self.fields if isinstance(field, InputPassword))
         return frozenset(str(field.name) for field in passwords)
 
+    def secret_values(self, data: Mapping[str, Any]) -> list[str]:
+        """What was typed into its password fields, of posted data as ``read`` takes it."""
+        found = (self.given(data, name) for name in self.secrets)
+        return [value for value in found if isinstance(value, str) and value]
+
+    def given(self, data: Mapping[str, Any], name: str) -> Any:
+        """What was posted for the field ``name``; None for nothing."""
+        return data.get(name)
+
     def get_model(self) -> list[dict[str, Any]]:
         """Its elements as JSON can hold them."""
         return [child.to_dict() for child in self.children]

@@ -110,13 +110,13 @@ class _Reading:
                 seen.add(ref)
                 schema = {**self._definition(ref), **schema}
                 continue
-            if len(parts := schema.get("allOf") or ()) == 1:
+            if len(parts := _branches(schema, "allOf")) == 1:
                 del schema["allOf"]
                 schema = {**parts[0], **schema}
                 continue
             found = False
             for word in ("anyOf", "oneOf"):
-                branches = schema.get(word) or []
+                branches = _branches(schema, word)
                 kept = [branch for branch in branches if branch.get("type") != "null"]
                 nullable |= len(kept) < len(branches)
                 if branches and len(kept) == 1:
@@ -163,7 +163,7 @@ class _Reading:
 
     def _common_type(self, schema: Schema) -> str | None:
         """The type that holds all of some scalar alternatives, if there is one."""
-        branches = schema.get("anyOf") or schema.get("oneOf") or []
+        branches = _branches(schema, "anyOf") or _branches(schema, "oneOf")
         kinds = {self._resolved(branch)[0].get("type") for branch in branches}
         plain = {"string", "integer", "number"}
         if not kinds or not kinds <= plain:
@@ -187,6 +187,14 @@ def _position(entry: tuple[str, Any]) -> int:
     """Prefect says where a parameter stands; other properties keep their order."""
     position = entry[1].get("position") if isinstance(entry[1], Mapping) else None
     return position if isinstance(position, int) else 0
+
+
+def _branches(schema: Schema, word: str) -> list[dict[str, Any]]:
+    """The alternatives that a schema names under ``anyOf`` and the like."""
+    found = schema.get(word)
+    if not isinstance(found, list):
+        return []
+    return [dict(branch) for branch in found if isinstance(branch, Mapping)]
 
 
 def _choices(schema: Schema) -> list[tuple[str, Any]] | None:

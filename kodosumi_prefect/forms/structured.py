@@ -97,6 +97,10 @@ class StructuredModel(Model):
         super().__init__(*children)
         self.places = dict(places)
 
+    def given(self, data: Mapping[str, Any], name: str) -> Any:
+        found = _found(data, name, self.places[name].path)
+        return None if found is _NOT_GIVEN else found
+
     def read(self, data: Mapping[str, Any]) -> dict[str, Any]:
         flat = {name: _found(data, name, place.path) for name, place in self.places.items()}
         given = {name: value for name, value in flat.items() if value is not _NOT_GIVEN}

@@ -22,17 +22,23 @@ from kodosumi_prefect.panel.auth.user import HEADER
 from kodosumi_prefect.panel.forwarded import Forwarded
 from kodosumi_prefect.panel.jinja import FOLDER, package_version, page
 from kodosumi_prefect.panel.metrics import Metrics
+from kodosumi_prefect.panel.register.register import Register
 from kodosumi_prefect.panel.routes import (
     accounts,
     cancel,
+    flow,
     health,
+    locks,
     metrics,
     outputs,
     pages,
+    proxy,
     roles,
+    schedules,
     tasks,
     timeline,
 )
+from kodosumi_prefect.panel.services.services import Services
 from kodosumi_prefect.panel.shield import Shield
 from kodosumi_prefect.panel.state import State
 from kodosumi_prefect.panel.streams import QUIET, Streams
@@ -78,12 +84,15 @@ def create_app(
             streams = Streams(feed, quiet)
             numbers = Metrics(reader, feed, streams)
             identification = await _identification(used, reader, say or _to_stderr)
-            app.state.panel = State(used, reader, feed, streams, numbers, identification)
-            try:
-                yield
-            finally:
-                streams.close()
-                await numbers.close()
+            async with Services(used) as services, Register(reader, used, services) as register:
+                app.state.panel = State(
+                    used, reader, feed, streams, numbers, identification, services, register
+                )
+                try:
+                    yield
+                finally:
+                    streams.close()
+                    await numbers.close()
 
     app = FastAPI(
         title="Kodosumi on Prefect",
@@ -106,7 +115,22 @@ def create_app(
             allow_credentials=False,
         )
     app.add_middleware(Forwarded, settings=used)
-    for area in (outputs, cancel, tasks, timeline, accounts, roles, health, metrics, pages):
+    areas = (
+        outputs,
+        cancel,
+        tasks,
+        timeline,
+        locks,
+        accounts,
+        flow,
+        proxy,
+        schedules,
+        roles,
+        health,
+        metrics,
+        pages,
+    )
+    for area in areas:
         app.include_router(area.router)
     app.mount("/static", StaticFiles(directory=FOLDER / "static"), name="static")
 

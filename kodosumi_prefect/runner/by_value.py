@@ -44,6 +44,23 @@ def pickle_by_value(function: Any) -> None:
             by_value(other)
 
 
+def pickle_folder_by_value(folder: str) -> None:
+    """Have Ray pickle what was imported from a folder that only this process looks into."""
+    if "ray" not in sys.modules:
+        return
+    from ray import cloudpickle
+
+    by_value: Callable[[ModuleType], None] = cloudpickle.register_pickle_by_value
+    for name, module in list(sys.modules.items()):
+        if (
+            isinstance(module, ModuleType)
+            and name.partition(".")[0] != PACKAGE
+            and name == module.__name__
+            and _lies_in(module, Path(folder))
+        ):
+            by_value(module)
+
+
 _settled: dict[str, int] = {}  # modules by name, and how many were imported then
 
 

@@ -29,6 +29,7 @@ from kodosumi_prefect.events import plain
 from kodosumi_prefect.runner import execution
 from kodosumi_prefect.runner.by_value import pickle_by_value
 from kodosumi_prefect.runner.interruption import Interruption
+from kodosumi_prefect.runner.launched import launched
 from kodosumi_prefect.runner.order import Order, Outcome
 from kodosumi_prefect.settings import PREFIX, Settings, get_settings, reset_settings
 from kodosumi_prefect.spooler.client import get_client as get_spool_client
@@ -98,7 +99,7 @@ def _drive(fid: UUID, interruption: Interruption) -> None:
         return  # ended, scheduled anew or begun elsewhere while this Runner was on its way
     run_logger = flow_run_logger(flow_run=flow_run)
     try:
-        flow: Flow[..., Any] = load_flow(flow_run)
+        flow: Flow[..., Any] = _as_launched(load_flow(flow_run), flow_run)
     except Exception as exc:
         run_logger.error("The flow could not be loaded", exc_info=True)
         _tell_not_loaded(flow_run, exc)
@@ -112,6 +113,19 @@ def _drive(fid: UUID, interruption: Interruption) -> None:
         error_logger = cast(logging.Logger, run_logger)
         result: object = run_flow(flow, flow_run=flow_run, error_logger=error_logger)
         _drive_run_flow_result(flow, result)
+
+
+def _as_launched(flow: "Flow[..., Any]", flow_run: FlowRun) -> "Flow[..., Any]":
+    """The flow with the options its launch asked for; scheduled runs have none of their own."""
+    made = launched(flow_run.parameters)
+    if made is None:
+        return flow
+    launch = made.launch
+    return flow.with_options(
+        timeout_seconds=launch.timeout,
+        retries=launch.retries,
+        retry_delay_seconds=launch.retry_delay,
+    )
 
 
 def _tell_not_loaded(flow_run: FlowRun, exc: Exception) -> None:

@@ -17,9 +17,12 @@ from prefect.flows import Flow
 
 from kodosumi_prefect.error import KodosumiError
 from kodosumi_prefect.events import TERMINAL, Event, Kind, Status, clean, plain, serialize
+from kodosumi_prefect.owner import owner_of, schedule_of
 from kodosumi_prefect.runner import capture
+from kodosumi_prefect.runner.launched import launched
 from kodosumi_prefect.runner.states import reason, recorded, status_of
 from kodosumi_prefect.settings import VERSION, get_settings, panel_url
+from kodosumi_prefect.spooler import payloads
 from kodosumi_prefect.spooler.batch import Header
 from kodosumi_prefect.spooler.client import SpoolClient, get_client
 from kodosumi_prefect.spooler.projection import last_line
@@ -113,7 +116,7 @@ def open_execution(
         header["process"] = {"host": platform.node(), "pid": os.getpid(), "started": _STARTED}
         live.client.follow(fid)
     live.client.describe(fid, header)
-    opening(live.client, fid, header, parameters or flow_run.parameters, attempt)
+    live.client.emit_together(fid, opening(flow_run, header, attempt, parameters))
     if not running:
         return live
     _live[fid] = live
@@ -124,16 +127,37 @@ def open_execution(
 
 
 def opening(
-    client: SpoolClient, fid: str, header: Header, parameters: dict[str, Any], attempt: int
-) -> None:
-    """Put the events that every stream begins with, once, whoever calls it."""
+    flow_run: FlowRun,
+    header: Header,
+    attempt: int,
+    parameters: dict[str, Any] | None = None,
+    shown: dict[str, Any] | None = None,
+) -> tuple[Event, ...]:
+    """The events that every stream begins with; each is stored once, whoever tells it.
+
+    Arguments:
+        parameters: the run's parameters as the flow gets them, if they are at hand.
+        shown: the inputs that people see, if that is known already.
+    """
     now = time.time()
-    inputs = parameters.get("inputs", parameters) if parameters.keys() <= {"inputs"} else parameters
+    launch = launched(flow_run.parameters)
+    given = parameters or flow_run.parameters
+    inputs: Any = given.get("inputs", given) if given.keys() <= {"inputs"} else given
+    url, username = panel_url(get_settings()), header.get("owner")
+    if launch is not None:
+        inputs, url = launch.inputs, launch.launch.panel_url or url
+        username = launch.launch.username or username
+        if shown is None and launch.launch.large and launch.launch.payload is not None:
+            inputs = payloads.shown(get_settings(), launch.launch.payload) or inputs
+    if (owner := owner_of(flow_run)) is not None:
+        username = owner.name
+    if shown is not None:
+        inputs = shown
     meta = {
-        "fid": fid,
-        "username": header.get("owner"),
+        "fid": str(flow_run.id),
+        "username": username,
         "app_url": header.get("app_url"),
-        "panel_url": panel_url(get_settings()),
+        "panel_url": url,
         "entry_point": header.get("entry_point"),
         "tags": header.get("tags") or [],
         "summary": header.get("summary"),
@@ -144,31 +168,47 @@ def opening(
         "version": header.get("version"),
         "kodosumi": VERSION,
     }
-    client.emit_together(
-        fid,
-        (
-            Event(now, Kind.STATUS, Status.STARTING, attempt, dedupe="open:status"),
-            Event(now, Kind.INPUTS, serialize(inputs), attempt, dedupe="open:inputs"),
-            Event(now, Kind.META, serialize(meta), attempt, dedupe="open:meta"),
-        ),
+    return (
+        Event(now, Kind.STATUS, Status.STARTING, attempt, dedupe="open:status"),
+        Event(now, Kind.INPUTS, serialize(inputs), attempt, dedupe="open:inputs"),
+        Event(now, Kind.META, serialize(meta), attempt, dedupe="open:meta"),
     )
 
 
 def header_of(flow: "Flow[..., Any] | None", flow_run: FlowRun, meta: Meta) -> Header:
-    """What a flow and its run say about an execution."""
+    """What a flow and its run say about an execution; of a launched one, what its endpoint says."""
     name = flow.name if flow is not None else None
     description = meta.description or (flow.description if flow is not None else None)
+    version = meta.version or getattr(flow, "version", None)
+    entry_point = meta.entry_point or getattr(flow, "_entrypoint", None)
+    app_url = None
+    if (made := launched(flow_run.parameters)) is not None:
+        launch = made.launch
+        name, description, version = launch.flow, launch.description, launch.version
+        entry_point, app_url = made.entry_point, launch.app_url
+        meta = Meta(
+            launch.summary,
+            None,
+            tuple(launch.tags),
+            launch.author,
+            launch.organization,
+            deprecated=launch.deprecated,
+        )
+    owner = owner_of(flow_run)
     tags = sorted({*meta.tags, *(flow_run.tags or [])})
     return Header(
+        owner=owner.user if owner is not None else None,
+        schedule=schedule_of(flow_run),
         flow_name=_text(name),
         deployment_id=str(flow_run.deployment_id) if flow_run.deployment_id else None,
-        entry_point=_text(meta.entry_point or getattr(flow, "_entrypoint", None)),
+        entry_point=_text(entry_point),
+        app_url=_text(app_url),
         summary=_text(meta.summary or name),
         description=_text(description),
         tags=[clean(tag) for tag in tags],
         author=_text(meta.author),
         organization=_text(meta.organization),
-        version=_text(meta.version or getattr(flow, "version", None)),
+        version=_text(version),
         deprecated=meta.deprecated,
     )
 

@@ -17,7 +17,8 @@ PROTOCOL = 1  # of batches; the database names the oldest one it still accepts
 class Header(TypedDict, total=False):
     """What a writer knows of an execution: fills its row, and makes it if nobody did before.
 
-    ``process`` is ``{"host", "pid", "started"}`` of the process that runs the flow.
+    ``process`` is ``{"host", "pid", "started"}`` of the process that runs the flow; ``schedule``
+    the id of the deployment schedule that made the run, whose owner is that of the schedule.
     """
 
     owner: str | None
@@ -33,6 +34,7 @@ class Header(TypedDict, total=False):
     version: str | None
     deprecated: bool | None
     process: dict[str, Any] | None
+    schedule: str | None
 
 
 class Batch(NamedTuple):

@@ -196,7 +196,7 @@ ORDER BY changed FETCH FIRST %(limit)s ROWS WITH TIES;
 -- Executions that are not over, for the reconciler; stale tells whether the process fell silent.
 SELECT e.id, e.fid::text, e.status, e.state_type,
     extract(epoch FROM e.state_ts)::float8 AS state_ts, e.attempt, e.process,
-    e.inputs IS NOT NULL AS opened, e.error IS NOT NULL AS has_error,
+    e.inputs IS NOT NULL AS opened, e.error IS NOT NULL AS has_error, e.open_locks,
     extract(epoch FROM e.created_at)::float8 AS created_at,
     e.heartbeat_at IS NULL OR e.heartbeat_at < now() - make_interval(secs => %(timeout)s) AS stale,
     extract(epoch FROM now() - e.heartbeat_at)::float8 AS silent,
@@ -339,7 +339,7 @@ WITH needed (kind, name, privilege, to_clean) AS (
         ('table', 'writer', 'UPDATE', false),
         ('table', 'seen', 'SELECT', false), ('table', 'seen', 'INSERT', false),
         ('table', 'runner', 'SELECT', false), ('table', 'runner', 'INSERT', false),
-        ('table', 'runner', 'UPDATE', false), ('table', 'runner', 'DELETE', true),
+        ('table', 'runner', 'UPDATE', false), ('table', 'runner', 'DELETE', true), ('table', 'payload', 'DELETE', true),
         ('table', 'lock', 'SELECT', false), ('table', 'lock', 'INSERT', false),
         ('table', 'lock', 'UPDATE', false),
         ('table', 'deleted', 'SELECT', false), ('table', 'deleted', 'INSERT', true),
@@ -380,6 +380,9 @@ events AS (
 ),
 runners AS (
     DELETE FROM {schema}.runner WHERE fid IN (SELECT fid FROM chosen)
+),
+payloads AS (
+    DELETE FROM {schema}.payload WHERE fid IN (SELECT fid FROM chosen) AND NOT kept
 ),
 gone AS (
     DELETE FROM {schema}.execution WHERE id IN (SELECT id FROM chosen) RETURNING 1
@@ -474,6 +477,246 @@ DELETE FROM {schema}.runner WHERE fid = %(fid)s AND worker = %(worker)s;
 -- name: prune_runners
 -- Rows of workers that never came back, whose runs are over or were deleted.
 DELETE FROM {schema}.runner WHERE lease_until < now() - interval '1 day';
+
+
+-- name: add_source
+-- Remember where endpoints are found; a row only if it was not known.
+INSERT INTO {schema}.source (url, kind) VALUES (%(url)s, %(kind)s)
+ON CONFLICT (url) DO NOTHING RETURNING id;
+
+-- name: sources
+-- All sources, how they were the last time, and how many endpoints they have.
+SELECT s.id, s.url, s.kind, s.trouble,
+    extract(epoch FROM s.checked_at)::float8 AS checked_at,
+    extract(epoch FROM s.reached_at)::float8 AS reached_at,
+    (SELECT count(*) FROM {schema}.endpoint e
+        WHERE e.source_id = s.id AND e.gone_at IS NULL) AS endpoints
+FROM {schema}.source s ORDER BY s.url;
+
+-- name: claim_sources
+-- Sources that nobody looked at for a while, for one of several panels; mounted ones only for a
+-- panel that runs them.
+UPDATE {schema}.source SET checked_at = now() WHERE id IN (
+    SELECT id FROM {schema}.source
+    WHERE (checked_at IS NULL OR checked_at < now() - make_interval(secs => %(interval)s))
+        AND (kind <> 'mounted' OR url = ANY(%(mounted)s::text[]))
+    ORDER BY checked_at NULLS FIRST FOR UPDATE SKIP LOCKED
+)
+RETURNING id, url, kind;
+
+-- name: touch_sources
+-- Sources to be looked at now: those with these addresses, or all that this panel can look at.
+UPDATE {schema}.source SET checked_at = now()
+WHERE (%(urls)s::text[] IS NULL OR url = ANY(%(urls)s::text[]))
+    AND (kind <> 'mounted' OR url = ANY(%(mounted)s::text[]))
+RETURNING id, url, kind;
+
+-- name: lapse_mounted
+-- No panel that runs these services was heard of for a while.
+WITH lapsed AS (
+    UPDATE {schema}.source SET trouble = %(trouble)s
+    WHERE kind = 'mounted' AND trouble IS NULL
+        AND checked_at < now() - make_interval(secs => %(silence)s)
+    RETURNING id
+)
+UPDATE {schema}.endpoint SET reachable = false
+WHERE source_id IN (SELECT id FROM lapsed) AND reachable RETURNING uid;
+
+-- name: store_source
+-- What a source said just now. An endpoint that it no longer names is gone, but for those below a
+-- base of which nothing can be told. One that another source names as well stays that one's as long
+-- as it is reached there. Answers which are gone by this.
+WITH named AS (
+    SELECT * FROM jsonb_to_recordset(%(endpoints)s::jsonb) AS x (
+        uid text, method text, url text, target text, base_url text, deployment_id uuid,
+        summary text, description text, deprecated boolean, author text, organization text,
+        version text, tags jsonb)
+),
+source AS (
+    UPDATE {schema}.source SET reached_at = now(), trouble = %(trouble)s
+    WHERE id = %(id)s RETURNING id
+),
+gone AS (
+    UPDATE {schema}.endpoint SET gone_at = now()
+    WHERE source_id = %(id)s AND gone_at IS NULL AND uid NOT IN (SELECT uid FROM named)
+        AND NOT base_url = ANY(%(failed)s::text[])
+    RETURNING url
+),
+silent AS (
+    UPDATE {schema}.endpoint SET reachable = false
+    WHERE source_id = %(id)s AND reachable AND uid NOT IN (SELECT uid FROM named)
+        AND base_url = ANY(%(failed)s::text[])
+),
+stored AS (
+    INSERT INTO {schema}.endpoint AS e (uid, source_id, method, url, target, base_url,
+        deployment_id, summary, description, deprecated, author, organization, version, tags)
+    SELECT n.uid, source.id, n.method, n.url, n.target, n.base_url, n.deployment_id, n.summary,
+        n.description, n.deprecated, n.author, n.organization, n.version,
+        ARRAY(SELECT jsonb_array_elements_text(n.tags))
+    FROM named n, source
+    ON CONFLICT (uid) DO UPDATE SET source_id = excluded.source_id, method = excluded.method,
+        url = excluded.url, target = excluded.target, base_url = excluded.base_url,
+        deployment_id = excluded.deployment_id, summary = excluded.summary,
+        description = excluded.description, deprecated = excluded.deprecated,
+        author = excluded.author, organization = excluded.organization,
+        version = excluded.version, tags = excluded.tags, reachable = true, gone_at = NULL
+    WHERE (e.source_id = excluded.source_id OR e.gone_at IS NOT NULL OR NOT e.reachable)
+        AND (e.source_id, e.method, e.url, e.target, e.base_url, e.deployment_id, e.summary,
+            e.description, e.deprecated, e.author, e.organization, e.version, e.tags, e.reachable,
+            e.gone_at)
+        IS DISTINCT FROM (excluded.source_id, excluded.method, excluded.url, excluded.target,
+            excluded.base_url, excluded.deployment_id, excluded.summary, excluded.description,
+            excluded.deprecated, excluded.author, excluded.organization, excluded.version,
+            excluded.tags, true, NULL::timestamptz)
+)
+SELECT url FROM gone;
+
+-- name: fail_source
+-- A source cannot be read now; its endpoints stay and are marked.
+WITH source AS (
+    UPDATE {schema}.source SET trouble = %(trouble)s WHERE id = %(id)s RETURNING id
+)
+UPDATE {schema}.endpoint SET reachable = false
+WHERE source_id IN (SELECT id FROM source) AND reachable RETURNING uid;
+
+-- name: source_endpoints
+-- Ids of the endpoints of sources, also of those that are gone.
+SELECT e.uid FROM {schema}.endpoint e JOIN {schema}.source s ON s.id = e.source_id
+WHERE s.url = ANY(%(urls)s::text[]);
+
+-- name: forget_sources
+-- Sources that are not looked at any more, with their endpoints.
+DELETE FROM {schema}.source WHERE url = ANY(%(urls)s::text[]) RETURNING url;
+
+-- name: schedules_of_gone
+-- Endpoints that are gone, of which something is still scheduled.
+SELECT e.uid, s.url AS source FROM {schema}.endpoint e
+JOIN {schema}.source s ON s.id = e.source_id
+WHERE e.gone_at IS NOT NULL AND EXISTS (
+    SELECT FROM {schema}.schedule c WHERE c.endpoint_uid = e.uid AND c.paused_because IS NULL);
+
+-- name: schedules_of_returned
+-- Endpoints that are back, of which schedules are paused because they were gone.
+SELECT e.uid FROM {schema}.endpoint e
+WHERE e.gone_at IS NULL AND EXISTS (
+    SELECT FROM {schema}.schedule c WHERE c.endpoint_uid = e.uid AND c.paused_because IS NOT NULL);
+
+-- name: endpoints
+-- Endpoints by summary behind a cursor, optionally holding every word of a query and every tag, or
+-- some of them by id.
+SELECT e.uid, e.method, e.url, s.url AS source, s.kind, e.summary, e.description, e.deprecated,
+    e.author, e.organization, e.version, e.tags, e.base_url, e.reachable
+FROM {schema}.endpoint e JOIN {schema}.source s ON s.id = e.source_id
+WHERE e.gone_at IS NULL
+    AND (%(after)s::text IS NULL OR (lower(coalesce(e.summary, '')), e.uid) > (
+        SELECT lower(coalesce(summary, '')), uid FROM {schema}.endpoint WHERE uid = %(after)s))
+    AND (%(words)s::text[] IS NULL OR NOT EXISTS (
+        SELECT FROM unnest(%(words)s::text[]) AS word
+        WHERE position(lower(word) IN lower(concat_ws(' ', e.summary, e.description, e.author,
+            e.organization, array_to_string(e.tags, ' '), e.url))) = 0))
+    AND (%(tags)s::text[] IS NULL OR e.tags @> %(tags)s::text[])
+    AND (%(uids)s::text[] IS NULL OR e.uid = ANY(%(uids)s::text[]))
+ORDER BY lower(coalesce(e.summary, '')), e.uid LIMIT %(limit)s;
+
+-- name: endpoint_tags
+-- How many endpoints have which tag.
+SELECT tag, count(*) AS endpoints FROM {schema}.endpoint, unnest(tags) AS tag
+WHERE gone_at IS NULL GROUP BY tag ORDER BY count(*) DESC, tag;
+
+-- name: endpoint
+-- The endpoint of one of these ids, also if it is gone.
+SELECT e.uid, e.method, e.url, e.target, e.base_url, e.deployment_id::text, s.kind, e.summary,
+    e.description, e.deprecated, e.author, e.organization, e.version, e.tags, e.reachable,
+    e.gone_at IS NOT NULL AS gone
+FROM {schema}.endpoint e JOIN {schema}.source s ON s.id = e.source_id
+WHERE e.uid = ANY(%(uids)s::text[]) ORDER BY gone, e.uid LIMIT 1;
+
+-- name: is_base
+-- Whether a registered endpoint's service lives there.
+SELECT EXISTS (SELECT FROM {schema}.endpoint WHERE base_url = %(base)s AND gone_at IS NULL) AS known;
+
+-- name: own_scheduled
+-- Which schedule a run is of; it belongs to whoever made that, which is never overwritten.
+UPDATE {schema}.execution SET
+    schedule_id = %(schedule)s::uuid,
+    owner = coalesce(owner,
+        (SELECT s.owner FROM {schema}.schedule s WHERE s.id = %(schedule)s::uuid))
+WHERE id = %(id)s;
+
+-- name: store_payload
+-- Keep inputs that must not, or do not, fit into Prefect's parameters.
+INSERT INTO {schema}.payload (inputs, secrets, kept) VALUES (%(inputs)s, %(secrets)s, %(kept)s)
+RETURNING id::text;
+
+-- name: take_payload
+-- The inputs of a run; the first run that asks is the one they are for, unless they are kept.
+UPDATE {schema}.payload SET fid = CASE WHEN kept THEN fid ELSE coalesce(fid, %(fid)s::uuid) END
+WHERE id = %(id)s::uuid AND (kept OR fid IS NULL OR fid = %(fid)s::uuid)
+RETURNING inputs, secrets;
+
+-- name: show_payload
+-- The part of inputs that people may see.
+SELECT inputs FROM {schema}.payload WHERE id = %(id)s::uuid;
+
+-- name: purge_secrets
+-- A run is over: nobody needs its secrets any more.
+UPDATE {schema}.payload SET secrets = NULL
+WHERE fid = %(fid)s::uuid AND NOT kept AND secrets IS NOT NULL;
+
+-- name: forget_payload
+-- Nothing refers to these inputs any more.
+DELETE FROM {schema}.payload WHERE id = %(id)s::uuid;
+
+-- name: prune_payloads
+-- Inputs of launches that came to nothing.
+DELETE FROM {schema}.payload
+WHERE fid IS NULL AND NOT kept AND created_at < now() - interval '1 day';
+
+-- name: wake_workers
+-- Tell the workers of a work pool that there is a run for them.
+SELECT pg_notify(%(channel)s, %(message)s);
+
+-- name: lock_deployment
+-- Only one process at a time makes the deployment of an endpoint; until the transaction ends.
+SELECT pg_advisory_xact_lock(hashtextextended(%(name)s, 0));
+
+-- name: note_schedule
+-- Who made a schedule, and what its runs need beside their parameters.
+INSERT INTO {schema}.schedule (id, deployment_id, endpoint_uid, owner, summary, payload_id)
+VALUES (%(id)s::uuid, %(deployment_id)s::uuid, %(endpoint_uid)s, %(owner)s, %(summary)s,
+    %(payload_id)s::uuid)
+RETURNING id::text;
+
+-- name: noted_schedules
+-- Schedules with the name of who made them; those of one owner, or all.
+SELECT s.id::text, s.deployment_id::text, s.endpoint_uid, s.owner, s.summary, s.paused_because,
+    extract(epoch FROM s.created_at)::float8 AS created_at, coalesce(r.name, s.owner) AS username
+FROM {schema}.schedule s LEFT JOIN {schema}.role r ON r.id::text = s.owner
+WHERE (%(owner)s::text IS NULL OR s.owner = %(owner)s)
+    AND (%(id)s::uuid IS NULL OR s.id = %(id)s::uuid)
+    AND (%(uids)s::text[] IS NULL OR s.endpoint_uid = ANY(%(uids)s::text[]))
+ORDER BY s.created_at DESC, s.id;
+
+-- name: last_of_schedules
+-- The newest execution of each of these schedules.
+SELECT s.id::text AS schedule_id, e.fid::text, e.status,
+    extract(epoch FROM coalesce(e.started_at, e.created_at))::float8 AS started_at
+FROM unnest(%(ids)s::uuid[]) AS s (id)
+CROSS JOIN LATERAL (
+    SELECT fid, status, started_at, created_at FROM {schema}.execution
+    WHERE schedule_id = s.id ORDER BY id DESC LIMIT 1
+) AS e;
+
+-- name: explain_schedule
+-- Why a schedule is paused; nothing, once it goes on.
+UPDATE {schema}.schedule SET paused_because = %(why)s WHERE id = %(id)s::uuid RETURNING id::text;
+
+-- name: forget_schedules
+-- Schedules that are no longer in Prefect, with the inputs that were kept for them.
+WITH gone AS (
+    DELETE FROM {schema}.schedule WHERE id = ANY(%(ids)s::uuid[]) RETURNING payload_id
+)
+DELETE FROM {schema}.payload WHERE id IN (SELECT payload_id FROM gone) RETURNING id::text;
 
 -- name: roles
 -- All accounts by name.

@@ -1,5 +1,6 @@
 """The Spooler: makes batches of events durable and ordered, one transaction a delivery."""
 
+import logging
 import time
 from collections.abc import Generator, Sequence
 from typing import Any
@@ -28,6 +29,8 @@ PLACEHOLDER = "[an event of {size:,} characters that Postgres refused: {reason}]
 ANSWER_TIMEOUT = 10.0  # seconds that a statement may go without an answer
 
 COPY_ROWS = 250  # rows sent at once
+
+logger = logging.getLogger(__name__)
 
 _Row = tuple[int, Fields, bool]  # seq, event, whether it came after the end
 
@@ -128,6 +131,19 @@ class Spooler:
             raise
         finally:
             self._used = used
+
+    def query(self, query: str, parameters: dict[str, Any]) -> list[tuple[Any, ...]]:
+        """The rows of a query of ``queries.sql``, in a transaction of its own.
+
+        Raises:
+            psycopg.Error: the database is away or refuses it.
+            ProtocolError: this version is too old for the database.
+        """
+        try:
+            return self.connect().execute(self._queries[query], parameters).fetchall()
+        except psycopg.OperationalError:
+            self.close()
+            raise
 
     def prepare(self) -> None:
         """Have a connection; raises as ``connect``."""
@@ -267,18 +283,15 @@ class Spooler:
         if booked is None or booked[0] != 1:
             raise _BookedMeanwhileError
         if projection.changed:
-            if projection.locks.opened:
-                self._open_locks(cursor, execution, projection.locks)
+            for lock in projection.locks.opened.values():
+                self._beside(cursor, "open_lock", lock._asdict() | {"id": execution})
             if projection.locks.ended:
                 self._end_locks(cursor, execution, projection.locks)
-            if projection.ended_seq is not None:
-                cursor.execute(self._queries["forget_answers"], {"id": execution})
             cursor.execute(self._queries["project"], projection.parameters() | {"id": execution})
+        if projection.ended_seq is not None and projection.ended_seq > last_seq:
+            self._beside(cursor, "purge_secrets", {"fid": batch.fid})
+            self._beside(cursor, "forget_answers", {"id": execution})
         return list(projection.locks.ended)
-
-    def _open_locks(self, cursor: psycopg.Cursor[Any], execution: int, locks: OpenLocks) -> None:
-        rows = [lock._asdict() | {"id": execution} for lock in locks.opened.values()]
-        cursor.executemany(self._queries["open_lock"], rows)
 
     def _end_locks(self, cursor: psycopg.Cursor[Any], execution: int, locks: OpenLocks) -> None:
         names, states = list(locks.ended), list(locks.ended.values())
@@ -295,6 +308,18 @@ class Spooler:
                 self._queries["remember_process"],
                 {"id": execution, "process": orjson.dumps(process).decode()},
             )
+        if schedule := batch.header.get("schedule"):
+            self._beside(cursor, "own_scheduled", {"id": execution, "schedule": schedule})
+
+    def _beside(self, cursor: psycopg.Cursor[Any], query: str, parameters: dict[str, Any]) -> None:
+        """Execute what an older schema, or a role with few rights, may lack; events go on."""
+        try:
+            with cursor.connection.transaction():
+                cursor.execute(self._queries[query], parameters)
+        except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn) as exc:
+            logger.debug("%s: %s", query, exc)
+        except psycopg.errors.InsufficientPrivilege as exc:
+            logger.warning("%s: %s", query, " ".join(str(exc).split()))
 
     def _new_ones(
         self, cursor: psycopg.Cursor[Any], execution: int, events: list[Fields], closing: bool
@@ -352,7 +377,7 @@ class Spooler:
             ]
 
 
-_DESCRIBED = tuple(name for name in Header.__annotations__ if name != "process")
+_DESCRIBED = tuple(name for name in Header.__annotations__ if name not in ("process", "schedule"))
 
 
 _MAY_BE_DATA = (

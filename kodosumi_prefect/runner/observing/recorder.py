@@ -36,7 +36,7 @@ class Recorder:
         header = self._describe(run, flow_name)
         fid = str(run.id)
         self._client.describe(fid, header)
-        opening(self._client, fid, header, run.parameters, max(run.run_count, 1))
+        self._client.emit_together(fid, opening(run, header, max(run.run_count, 1)))
 
     def state(self, row: Row, change: RunChange, traceback: str | None = None) -> None:
         """A state of a run, with an ``error`` event if it failed without saying why.
@@ -103,5 +103,6 @@ class Recorder:
 
     def _describe(self, run: FlowRun, flow_name: str | None) -> Header:
         header = header_of(None, run, Meta())
-        header["flow_name"] = header["summary"] = clean(flow_name) if flow_name else None
+        if header["flow_name"] is None:  # a launched run names what it is itself
+            header["flow_name"] = header["summary"] = clean(flow_name) if flow_name else None
         return header

@@ -74,22 +74,29 @@ CREATE TABLE {schema}.endpoint (
     organization text,
     version text,
     tags text[] NOT NULL DEFAULT '{{}}',
+    reachable boolean NOT NULL DEFAULT true,
     found_at timestamptz NOT NULL DEFAULT now(),
     gone_at timestamptz
 );
 CREATE INDEX endpoint_source ON {schema}.endpoint (source_id);
+CREATE INDEX endpoint_base ON {schema}.endpoint (base_url);
 CREATE INDEX endpoint_order ON {schema}.endpoint (lower(coalesce(summary, '')), uid);
 COMMENT ON COLUMN {schema}.endpoint.url IS 'where the panel serves it';
-COMMENT ON COLUMN {schema}.endpoint.target IS 'where its service serves it; none if it is mounted';
+COMMENT ON COLUMN {schema}.endpoint.target IS
+    'where its service serves it; a path if it is mounted, none if it is a Prefect deployment';
+COMMENT ON COLUMN {schema}.endpoint.reachable IS 'whether its source could be read the last time';
 COMMENT ON COLUMN {schema}.endpoint.gone_at IS 'when its source no longer named it';
 
 CREATE TABLE {schema}.payload (
     id uuid PRIMARY KEY DEFAULT gen_random_uuid(),
+    fid uuid,
     inputs text,
     secrets bytea,
     kept boolean NOT NULL DEFAULT false,
     created_at timestamptz NOT NULL DEFAULT now()
 );
+CREATE INDEX payload_fid ON {schema}.payload (fid);
+COMMENT ON COLUMN {schema}.payload.fid IS 'the run it is for; none yet, or none at all if kept';
 COMMENT ON TABLE {schema}.payload IS
     'inputs too large for Prefect, and secret ones, encrypted; kept: for a schedule, not one run';
 
@@ -105,6 +112,11 @@ CREATE TABLE {schema}.schedule (
 );
 COMMENT ON TABLE {schema}.schedule IS
     'who made which schedule of a Prefect deployment; the schedule itself is in Prefect';
+
+ALTER TABLE {schema}.execution ADD COLUMN schedule_id uuid;
+CREATE INDEX execution_schedule ON {schema}.execution (schedule_id, id)
+    WHERE schedule_id IS NOT NULL;
+COMMENT ON COLUMN {schema}.execution.schedule_id IS 'the deployment schedule in Prefect it is of';
 
 CREATE TABLE {schema}.lock (
     execution_id bigint NOT NULL REFERENCES {schema}.execution ON DELETE CASCADE,
@@ -139,5 +151,6 @@ def downgrade() -> None:
     schema = f'"{context.config.attributes["schema"]}"'
     tables = ", ".join(f"{schema}.{name}" for name in TABLES)
     op.get_bind().exec_driver_sql(
-        f"DROP TABLE {tables}; ALTER TABLE {schema}.deleted DROP COLUMN owner"
+        f"DROP TABLE {tables}; ALTER TABLE {schema}.deleted DROP COLUMN owner; "
+        f"ALTER TABLE {schema}.execution DROP COLUMN schedule_id"
     )

@@ -1,0 +1,85 @@
+"""Whose run it is: a signed label that Prefect keeps with the flow run."""
+
+import base64
+import hmac
+import json
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from prefect.client.schemas.objects import FlowRun
+
+from kodosumi_prefect.keys import NoKeyError, run_keys
+from kodosumi_prefect.settings import Settings, get_settings
+
+LABEL = "kodosumi.owner"
+DIGEST = "sha256"
+BY_SCHEDULE = "SCHEDULE"  # what Prefect's server says made a run that is due
+
+
+class Owner(NamedTuple):
+    """Who launched a run.
+
+    Attributes:
+        user: id of the account, a row of ``role``.
+        name: what it signs in with.
+    """
+
+    user: str
+    name: str
+
+
+def signed(owner: Owner, launch: str, settings: Settings) -> str:
+    """The label's value: who launched what, so that nobody can write it without our key.
+
+    Arguments:
+        launch: the launch's random id, which is also the run's idempotency key: a label that is
+            copied to another run says nothing there.
+
+    Raises:
+        NoKeyError: there is no secret to sign with.
+    """
+    said = _encoded(json.dumps([owner.user, owner.name, launch]).encode())
+    return f"{said}.{_encoded(_mac(said, run_keys(settings).label))}"
+
+
+def verified(labels: Mapping[str, Any], launch: str | None, settings: Settings) -> Owner | None:
+    """The owner that a run's labels name; None without a label, or with one that is not genuine.
+
+    Arguments:
+        launch: the run's idempotency key.
+    """
+    said, _, mac = str(labels.get(LABEL) or "").partition(".")
+    if not said or launch is None:
+        return None
+    try:
+        expected = _encoded(_mac(said, run_keys(settings).label))
+        if not hmac.compare_digest(expected.encode(), mac.encode()):
+            return None
+        user, name, bound = json.loads(base64.urlsafe_b64decode(said + "=" * (-len(said) % 4)))
+    except (NoKeyError, ValueError):
+        return None
+    return Owner(user, name) if bound == launch else None
+
+
+def owner_of(flow_run: FlowRun) -> Owner | None:
+    """The owner of a flow run, if its label is genuine."""
+    return verified(flow_run.labels or {}, flow_run.idempotency_key, get_settings())
+
+
+def schedule_of(flow_run: FlowRun) -> str | None:
+    """The id of the deployment schedule that a run comes from; its server says so, not its maker.
+
+    Who made the schedule is in table ``schedule``.
+    """
+    made = flow_run.created_by
+    if made is None or made.type != BY_SCHEDULE or made.id is None:
+        return None
+    return str(made.id)
+
+
+def _mac(said: str, key: bytes) -> bytes:
+    return hmac.digest(key, said.encode(), DIGEST)
+
+
+def _encoded(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()

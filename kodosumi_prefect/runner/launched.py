@@ -1,0 +1,64 @@
+"""Runs that were launched from an endpoint, as their Prefect parameters describe them."""
+
+from typing import Any, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+NAMES = {"entry_point", "inputs", "launch"}  # of the parameters of every launched run
+
+
+class Launch(BaseModel):
+    """What the endpoint said about its run; the parameter ``launch``.
+
+    Attributes:
+        flow: the endpoint in one word; what lists show as the flow's name.
+        app_url: where the service lives.
+        username: the name of who launched it, for people; who owns the run says its label.
+        payload: id of the row with inputs that are not among the parameters.
+        large: that row holds all inputs, not secret ones only.
+        timeout: seconds the run may take.
+        retries, retry_delay: how often it is tried again, and seconds in between.
+        path: folders that the launching process imported the entrypoint from.
+    """
+
+    model_config = ConfigDict(extra="ignore")
+
+    flow: str
+    summary: str | None = None
+    description: str | None = None
+    tags: list[str] = []
+    author: str | None = None
+    organization: str | None = None
+    version: str | None = None
+    deprecated: bool = False
+    app_url: str | None = None
+    panel_url: str | None = None
+    username: str | None = None
+    payload: str | None = None
+    large: bool = False
+    timeout: float | None = None
+    retries: int | None = None
+    retry_delay: float | None = None
+    path: list[str] = []
+
+
+class Launched(NamedTuple):
+    """The parameters of a launched run."""
+
+    entry_point: str
+    inputs: dict[str, Any]
+    launch: Launch
+
+
+def launched(parameters: dict[str, Any]) -> Launched | None:
+    """The launch that parameters of a flow run describe; None if it was begun otherwise."""
+    if parameters.keys() != NAMES:
+        return None
+    entry_point, inputs = parameters["entry_point"], parameters["inputs"]
+    if not isinstance(entry_point, str) or not isinstance(inputs, dict):
+        return None
+    try:
+        launch = Launch.model_validate(parameters["launch"])
+    except ValidationError:
+        return None
+    return Launched(entry_point, inputs, launch)

@@ -1,0 +1,354 @@
+"""``ServeAPI``: the web application of an agentic service."""
+
+import inspect
+import sys
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from fastapi import Depends, FastAPI, HTTPException
+from prefect.flows import Flow
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+
+from kodosumi_prefect.forms import InputsError, Model
+from kodosumi_prefect.serve.body import read_body
+from kodosumi_prefect.serve.endpoint import Endpoint
+from kodosumi_prefect.serve.entry import Entry, EntryRoute, Launching
+from kodosumi_prefect.serve.errors import SECRETS, told
+from kodosumi_prefect.serve.flow_form import flow_form
+from kodosumi_prefect.serve.handler import Handler
+from kodosumi_prefect.serve.launch import Launch
+from kodosumi_prefect.serve.locks import PATH as LOCK_PATH
+from kodosumi_prefect.serve.locks import Locks
+
+F = TypeVar("F", bound=Callable[..., Any])
+HEADER = "kodosumi_launch"  # of an answer: the fid
+SCHEDULE = "x-kodosumi-schedule"  # of a request: save as a schedule instead of launching
+UNTITLED = "FastAPI"  # FastAPI's own title
+_ROUTE_OPTIONS = frozenset(inspect.signature(FastAPI.add_api_route).parameters) - {"self"}
+
+
+class ServeAPI(FastAPI):
+    """A FastAPI application with endpoints that launch something.
+
+    Example:
+        ```python
+        from kodosumi_prefect.core import Launch, ServeAPI, forms as F
+
+        app = ServeAPI(title="Greeter")
+        form = F.Model(F.InputText("name", "Name", required=True), F.Submit("Greet"))
+
+        @app.enter("/", model=form, summary="Say hello", tags=["demo"])
+        async def greet(inputs: dict, request: Request) -> Launch:
+            return Launch(request, "greeter.work:greet", inputs=inputs)
+        ```
+
+    Serve it with uvicorn or Ray Serve, or in the panel: ``kodosumi-prefect up --service
+    greeter.app:app``. Endpoints answer the panel only, whose signature they check; see the setting
+    ``trusted_networks``.
+
+    Arguments:
+        args, kwargs: what ``FastAPI`` takes. The title, and the module for lack of one, is a part
+            of each endpoint's identity: under another one, schedules are not found again.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        module = str(sys._getframe(1).f_globals.get("__name__", "service"))
+        self.service_name = module if self.title == UNTITLED else self.title
+        self._locks = Locks()
+        described: dict[str, Any] = {
+            "include_in_schema": False,
+            "dependencies": [Depends(Entry(None))],
+            "route_class_override": EntryRoute,
+            "response_model": None,
+        }
+        self.router.add_api_route(LOCK_PATH, self._locks.get, methods=["GET"], **described)
+        self.router.add_api_route(LOCK_PATH, self._locks.post, methods=["POST"], **described)
+
+    def enter(
+        self,
+        path: str,
+        model: Model,
+        *,
+        summary: str | None = None,
+        description: str | None = None,
+        tags: list[str] | None = None,
+        version: str | None = None,
+        author: str | None = None,
+        organization: str | None = None,
+        deprecated: bool | None = None,
+        openapi_extra: dict[str, Any] | None = None,
+        **options: Any,
+    ) -> Callable[[F], F]:
+        """Make a function an endpoint: ``GET`` answers its form, ``POST`` calls the function.
+
+        The function takes ``inputs`` (the checked values of the form) and ``request``, both or
+        neither, in any order, and whatever else FastAPI can inject. It is sync or async, and
+        returns a ``Launch`` or raises ``InputsError``.
+
+        Arguments:
+            model: the form.
+            summary, description: the function's name and docstring if not given.
+            tags: words to find it by.
+            version, author, organization: who is responsible, and for which edition.
+            deprecated: people should use another endpoint.
+            openapi_extra: further keys for its place in the OpenAPI document.
+            options: of each launch, such as ``retries`` and ``timeout``; or what FastAPI's own
+                decorators take.
+
+        Raises:
+            TypeError: ``model`` is no form.
+        """
+        if not isinstance(model, Model):
+            raise TypeError(f"enter({path!r}) takes a form Model, not {model!r}")
+
+        def decorate(function: F) -> F:
+            handler = Handler(function, ("inputs", "request"))
+            extra = _extra(openapi_extra, version, author, organization)
+            route = {name: options[name] for name in options.keys() & _ROUTE_OPTIONS}
+            endpoint = Endpoint(
+                app_name=self.service_name,
+                path=path,
+                summary=summary or handler.name.replace("_", " ").title(),
+                description=description or inspect.getdoc(function) or None,
+                tags=tuple(tags or ()),
+                author=author,
+                organization=organization,
+                version=version,
+                deprecated=bool(deprecated),
+                secrets=model.secrets,
+                options={name: value for name, value in options.items() if name not in route},
+            )
+            self._add(endpoint, model, handler, extra, route)
+            return function
+
+        return decorate
+
+    def _add(
+        self,
+        endpoint: Endpoint,
+        model: Model,
+        handler: Handler,
+        extra: dict[str, Any],
+        route: dict[str, Any],
+    ) -> None:
+        async def form() -> dict[str, Any]:
+            return _described(endpoint, extra) | {"elements": model.get_model()}
+
+        async def post(request: Request, **injected: Any) -> JSONResponse:
+            return await _answer(endpoint, model, handler, request, injected)
+
+        post.__signature__ = _signature(handler)  # type: ignore[attr-defined]
+        described: dict[str, Any] = {
+            "summary": endpoint.summary,
+            "description": endpoint.description,
+            "tags": list(endpoint.tags) or None,
+            "deprecated": endpoint.deprecated or None,
+            "response_model": None,
+            "route_class_override": EntryRoute,
+        }
+        described |= route
+        described["dependencies"] = [Depends(Entry(endpoint)), *(route.get("dependencies") or ())]
+        name = described.pop("name", handler.name)
+        for function, method, shown in ((form, "GET", True), (post, "POST", False)):
+            self.router.add_api_route(
+                endpoint.path,
+                function,
+                methods=[method],
+                name=name if shown else f"{name}_launch",
+                openapi_extra=extra | {"x-kodosumi": shown},
+                **described,
+            )
+
+    def add_flow(
+        self,
+        flow: "Flow[..., Any]",
+        path: str = "/",
+        *,
+        summary: str | None = None,
+        description: str | None = None,
+        tags: list[str] | None = None,
+        **options: Any,
+    ) -> None:
+        """Make a flow an endpoint, its form made from its typed parameters.
+
+        Example:
+            ```python
+            @kodosumi_prefect.flow(summary="Greet")
+            def greet(name: str, times: int = 1, tracer: Tracer = None) -> str: ...
+
+            app.add_flow(greet, "/greet")
+            ```
+
+        Arguments:
+            flow: made by ``@kodosumi_prefect.flow``, importable under its own name.
+            summary, description, tags: the flow's own if not given.
+            options: what ``enter`` takes beside them.
+
+        Raises:
+            TypeError: it is no flow, or no form can be made of its parameters.
+        """
+        if not isinstance(flow, Flow):
+            raise TypeError(f"add_flow takes a flow, not {flow!r}")
+        model = flow_form(flow)
+        said = getattr(flow.fn, "__kodosumi__", None)
+        own = "inputs" in model.places
+
+        def launch(inputs: dict[str, Any], request: Request) -> Launch:
+            return Launch(request, flow, inputs=inputs.get("inputs") if own else inputs)
+
+        for name in ("author", "organization", "version", "deprecated"):
+            options.setdefault(name, getattr(said, name, None))
+        self.enter(
+            path,
+            model,
+            summary=summary or getattr(said, "summary", None) or flow.name,
+            description=description or flow.description,
+            tags=tags or list(getattr(said, "tags", ())),
+            name=flow.name,
+            **options,
+        )(launch)
+
+    def lock(self, name: str) -> Callable[[F], F]:
+        """Make a function the one that makes the form of the locks of a name.
+
+        It takes any of ``data`` (what the run gave to ``tracer.lock``), ``request`` and ``inputs``
+        (what was posted, raw), and returns a form ``Model``.
+        """
+        return self._locks.lock(name)
+
+    def lease(self, name: str) -> Callable[[F], F]:
+        """Make a function the one that makes the result of the locks of a name.
+
+        It takes any of ``inputs`` (the checked values of the form), ``data`` and ``request``, and
+        returns a JSON value, which ``tracer.lock`` answers, or raises ``InputsError``, which keeps
+        the lock open. Without it, the values of the form are the result.
+        """
+        return self._locks.lease(name)
+
+    def get(self, path: str, *args: Any, **kwargs: Any) -> Callable[[F], F]:
+        """As FastAPI's; with ``entry=True`` an endpoint, as ``version, author, organization``."""
+        return self._entering("get", path, *args, **kwargs)
+
+    def post(self, path: str, *args: Any, **kwargs: Any) -> Callable[[F], F]:
+        """As ``get``."""
+        return self._entering("post", path, *args, **kwargs)
+
+    def put(self, path: str, *args: Any, **kwargs: Any) -> Callable[[F], F]:
+        """As ``get``."""
+        return self._entering("put", path, *args, **kwargs)
+
+    def delete(self, path: str, *args: Any, **kwargs: Any) -> Callable[[F], F]:
+        """As ``get``."""
+        return self._entering("delete", path, *args, **kwargs)
+
+    def patch(self, path: str, *args: Any, **kwargs: Any) -> Callable[[F], F]:
+        """As ``get``."""
+        return self._entering("patch", path, *args, **kwargs)
+
+    def options(self, path: str, *args: Any, **kwargs: Any) -> Callable[[F], F]:
+        """As ``get``."""
+        return self._entering("options", path, *args, **kwargs)
+
+    def head(self, path: str, *args: Any, **kwargs: Any) -> Callable[[F], F]:
+        """As ``get``."""
+        return self._entering("head", path, *args, **kwargs)
+
+    def _entering(
+        self,
+        method: str,
+        path: str,
+        *args: Any,
+        entry: bool = False,
+        version: str | None = None,
+        author: str | None = None,
+        organization: str | None = None,
+        openapi_extra: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> Callable[[F], F]:
+        if not entry:
+            plain = getattr(super(), method)
+            return plain(path, *args, openapi_extra=openapi_extra, **kwargs)  # type: ignore[no-any-return]
+
+        def decorate(function: F) -> F:
+            extra = _extra(openapi_extra, version, author, organization) | {"x-kodosumi": True}
+            name = str(getattr(function, "__name__", "endpoint"))
+            endpoint = Endpoint(
+                app_name=self.service_name,
+                path=path,
+                method=method.upper(),
+                summary=kwargs.get("summary") or name.replace("_", " ").title(),
+                description=kwargs.get("description") or inspect.getdoc(function) or None,
+                tags=tuple(kwargs.get("tags") or ()),
+                author=author,
+                organization=organization,
+                version=version,
+                deprecated=bool(kwargs.get("deprecated")),
+                options={key: kwargs.pop(key) for key in kwargs.keys() - _ROUTE_OPTIONS},
+            )
+            before = [Depends(Entry(endpoint)), *(kwargs.pop("dependencies", None) or ())]
+            self.router.add_api_route(
+                path,
+                function,
+                methods=[method.upper()],
+                openapi_extra=extra,
+                dependencies=before,
+                route_class_override=EntryRoute,
+                **kwargs,
+            )
+            return function
+
+        return decorate
+
+
+async def _answer(
+    endpoint: Endpoint, model: Model, handler: Handler, request: Request, injected: dict[str, Any]
+) -> JSONResponse:
+    """Read the form, call the handler, launch."""
+    posted = await read_body(request)
+    request.scope[SECRETS] = model.secret_values(posted)
+    try:
+        inputs = await run_in_threadpool(model.read, posted)
+        answer = await handler(inputs=inputs, request=request, **injected)
+    except InputsError as error:
+        return JSONResponse({"errors": told(error), "elements": model.get_model()})
+    if not isinstance(answer, Launching):
+        raise HTTPException(
+            500,
+            f"{handler.name}, the handler of {endpoint.path}, returned {type(answer).__name__}; "
+            "it has to return a Launch or raise InputsError",
+        )
+    elements = {"elements": model.get_model()}
+    wanted = request.headers.get(SCHEDULE)
+    if wanted is not None:
+        return JSONResponse({"schedule": await answer.schedule(endpoint, wanted)} | elements)
+    fid = await answer.go(endpoint)
+    return JSONResponse({"result": fid} | elements, headers={HEADER: fid})
+
+
+def _signature(handler: Handler) -> inspect.Signature:
+    """What FastAPI has to inject: the request, and what else the handler asks for."""
+    request = inspect.Parameter("request", inspect.Parameter.KEYWORD_ONLY, annotation=Request)
+    others = [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in handler.others]
+    return inspect.Signature([request, *others])
+
+
+def _extra(
+    own: dict[str, Any] | None, version: str | None, author: str | None, organization: str | None
+) -> dict[str, Any]:
+    """What an endpoint's place in the OpenAPI document holds beside FastAPI's keys."""
+    said = {"x-author": author, "x-organization": organization, "x-version": version}
+    told = {name: value for name, value in said.items() if value is not None}
+    return {"x-kodosumi": True} | told | (own or {})
+
+
+def _described(endpoint: Endpoint, extra: dict[str, Any]) -> dict[str, Any]:
+    described: dict[str, Any] = {
+        "summary": endpoint.summary,
+        "description": endpoint.description,
+        "tags": list(endpoint.tags),
+        "openapi_extra": extra,
+    }
+    return described | ({"deprecated": True} if endpoint.deprecated else {})

@@ -1,0 +1,89 @@
+"""What was posted: a JSON object or a form, up to a size."""
+
+import json
+from typing import Any, NoReturn
+
+from fastapi import HTTPException
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import UploadFile
+from starlette.requests import ClientDisconnect, Request
+from starlette.types import Message, Receive
+
+LARGEST = 8 * 1024 * 1024  # bytes of a body
+ASIDE = 256 * 1024  # bytes from which on a body is parsed in a thread
+MOST_FIELDS = 10_000  # of a form
+_FORMS = ("application/x-www-form-urlencoded", "multipart/form-data")
+
+
+class TooLargeError(HTTPException):
+    """A body that is larger than a service reads."""
+
+    def __init__(self) -> None:
+        super().__init__(413, f"the body is larger than {LARGEST // 1024 // 1024} MiB")
+
+
+def limited(receive: Receive) -> Receive:
+    """``receive`` that gives up on bodies which are too large, however they are sent."""
+    received = 0
+
+    async def counted() -> Message:
+        nonlocal received
+        message = await receive()
+        received += len(message.get("body", b""))
+        if received > LARGEST:
+            raise TooLargeError
+        return message
+
+    return counted
+
+
+async def read_body(request: Request) -> dict[str, Any]:
+    """The fields that were posted, as JSON or as a form without files.
+
+    Raises:
+        HTTPException: 413 for too much, 400 for what is neither.
+    """
+    length = request.headers.get("content-length", "")
+    if length.isdecimal() and (len(length) > 18 or int(length) > LARGEST):
+        raise TooLargeError
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    try:
+        if kind in _FORMS:
+            return await _form(request)
+        body = await request.body()
+    except ClientDisconnect as exc:
+        raise HTTPException(400, "the body broke off") from exc
+    if len(body) > ASIDE:
+        return await run_in_threadpool(_object, body)
+    return _object(body)
+
+
+async def _form(request: Request) -> dict[str, Any]:
+    form = await request.form(max_files=0, max_fields=MOST_FIELDS, max_part_size=LARGEST)
+    fields: dict[str, Any] = {}
+    for name, value in form.multi_items():
+        if isinstance(value, UploadFile):
+            raise HTTPException(400, f"{name} is a file; upload files before, see /files")
+        fields[name] = value
+    return fields
+
+
+def _object(body: bytes) -> dict[str, Any]:
+    if not body.strip():
+        return {}
+    try:
+        data = json.loads(body, parse_constant=_no_number)
+    except UnicodeDecodeError as exc:
+        raise HTTPException(400, "the body is not UTF-8") from exc
+    except json.JSONDecodeError as exc:
+        where = f"line {exc.lineno}, column {exc.colno}"
+        raise HTTPException(400, f"the body is not JSON: {exc.msg} at {where}") from exc
+    except (ValueError, RecursionError) as exc:  # endless numbers, endless nesting
+        raise HTTPException(400, "the body is JSON that nobody means: too long or deep") from exc
+    if not isinstance(data, dict):
+        raise HTTPException(400, f"the body is a JSON {type(data).__name__}, not an object")
+    return data
+
+
+def _no_number(word: str) -> NoReturn:
+    raise json.JSONDecodeError(f"{word} is no JSON number", word, 0)

@@ -1,0 +1,57 @@
+"""Our Postgres for launches; a service works without, as far as that goes."""
+
+import asyncio
+import threading
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import psycopg
+
+from kodosumi_prefect.serve.refusal import LaunchError
+from kodosumi_prefect.settings import Settings, database_url
+from kodosumi_prefect.spooler.pool import Pool
+from kodosumi_prefect.spooler.spooler import ProtocolError, Spooler
+
+T = TypeVar("T")
+CONNECTIONS = 2  # one for the wait for another process's lock
+
+_pools: dict[tuple[str, str], Pool] = {}
+_making = threading.Lock()
+
+
+def known(settings: Settings) -> bool:
+    """Whether this process knows a database."""
+    return database_url(settings) is not None
+
+
+async def ask(settings: Settings, what: Callable[[Spooler], T]) -> T:
+    """Have ``what`` called with a connection, in a thread.
+
+    Raises:
+        LaunchError: the database is not known or away.
+    """
+    url = database_url(settings)
+    if url is None:
+        raise LaunchError(
+            503,
+            "this service's process knows no database, where such inputs and schedules are kept; "
+            "set database_url for it",
+        )
+    try:
+        found: T = await asyncio.wrap_future(_pool(url, settings.database_schema).do(what))
+    except (psycopg.Error, ProtocolError) as exc:
+        said = " ".join(str(exc).split()) or type(exc).__name__
+        raise LaunchError(503, f"Postgres did not answer: {said[:200]}") from exc
+    return found
+
+
+async def rows(settings: Settings, query: str, **parameters: Any) -> list[tuple[Any, ...]]:
+    """The rows of a query of ``queries.sql``; raises as ``ask``."""
+    return await ask(settings, lambda spooler: spooler.query(query, parameters))
+
+
+def _pool(url: str, schema: str) -> Pool:
+    with _making:
+        if (url, schema) not in _pools:
+            _pools[url, schema] = Pool(url, schema, CONNECTIONS)
+        return _pools[url, schema]

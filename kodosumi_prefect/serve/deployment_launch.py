@@ -1,0 +1,39 @@
+"""Launching a Prefect deployment that is no endpoint's: of a flow that never heard of us."""
+
+from typing import Any
+from uuid import UUID
+
+from prefect.exceptions import ObjectNotFound
+
+from kodosumi_prefect.owner import Owner
+from kodosumi_prefect.serve.refusal import LaunchError
+from kodosumi_prefect.serve.starting import Wish, new_id, start
+from kodosumi_prefect.settings import Settings, get_settings
+
+
+async def launch_deployment(
+    deployment: UUID | str,
+    parameters: dict[str, Any],
+    owner: Owner | None,
+    *,
+    flow_name: str | None = None,
+    launch_id: str | None = None,
+    settings: Settings | None = None,
+) -> str:
+    """Run a Prefect deployment for somebody; the run's fid.
+
+    Arguments:
+        deployment: its id.
+        parameters: for its flow; what is missing comes from the deployment.
+        owner: who launches it.
+        flow_name: as lists show the execution until its own process says more.
+        launch_id: a random id; asked again with the same one, Prefect answers the same run.
+
+    Raises:
+        LaunchError: it is gone (404), or Prefect is away or does not take the parameters.
+    """
+    wish = Wish(parameters, launch_id or new_id(), owner, flow_name=flow_name)
+    try:
+        return await start(UUID(str(deployment)), wish, settings or get_settings())
+    except ObjectNotFound:
+        raise LaunchError(404, f"deployment {deployment} is no longer in Prefect") from None

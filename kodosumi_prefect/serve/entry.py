@@ -1,0 +1,86 @@
+"""What happens before and after the handler of an endpoint."""
+
+from collections.abc import Callable, Coroutine
+from typing import Any, Protocol, runtime_checkable
+
+from fastapi import HTTPException
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from kodosumi_prefect.error import KodosumiError
+from kodosumi_prefect.forms import InputsError
+from kodosumi_prefect.serve import identity
+from kodosumi_prefect.serve.body import limited
+from kodosumi_prefect.serve.endpoint import Endpoint
+from kodosumi_prefect.serve.errors import error_response, told, unforeseen_response
+from kodosumi_prefect.settings import get_settings
+
+ENDPOINT = "kodosumi.endpoint"  # in the ASGI scope: the Endpoint that is being served
+
+
+@runtime_checkable
+class Launching(Protocol):
+    """What a handler answers to have something executed: a ``Launch``."""
+
+    async def go(self, endpoint: Endpoint) -> str:
+        """Launch; the fid."""
+
+    async def schedule(self, endpoint: Endpoint, wanted: Any) -> str:
+        """Save as a schedule; its id."""
+
+
+class Entry:
+    """A dependency: lets in what the panel signed, and says which endpoint is being served.
+
+    The handler finds who calls in ``request.state.caller``.
+    """
+
+    def __init__(self, endpoint: Endpoint | None) -> None:
+        self._endpoint = endpoint
+
+    async def __call__(self, request: Request) -> None:
+        try:
+            request.state.caller = await identity.verify(request, get_settings())
+        except identity.NoPanelKeyError as exc:
+            raise HTTPException(503, str(exc)) from exc
+        except identity.UnsignedError as exc:
+            raise HTTPException(401, str(exc)) from exc
+        request.scope[ENDPOINT] = self._endpoint
+
+
+class EntryRoute(APIRoute):
+    """A route whose errors are JSON of one shape, and whose bodies have a limit."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+
+        async def guarded(request: Request) -> Response:
+            request = Request(request.scope, limited(request.receive))
+            try:
+                response = await handle(request)
+                if isinstance(response, Launching):
+                    # Launched here, where what goes wrong can still be answered.
+                    await response.go(request.scope[ENDPOINT])
+                return response
+            except InputsError as error:
+                return JSONResponse({"errors": told(error), "elements": []})
+            except HTTPException as exc:
+                return error_response(request, exc.status_code, exc.detail, exc.headers)
+            except RequestValidationError:
+                raise
+            except KodosumiError as exc:
+                return error_response(request, 500, str(exc))
+            except Exception as exc:
+                if _is_foreseen(request, exc):
+                    raise
+                return unforeseen_response(request, exc)
+
+        return guarded
+
+
+def _is_foreseen(request: Request, exc: Exception) -> bool:
+    """Whether the service's author wrote a handler for this kind of exception."""
+    handlers = request.app.exception_handlers
+    return any(kind in handlers for kind in type(exc).__mro__)

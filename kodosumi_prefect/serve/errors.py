@@ -1,0 +1,49 @@
+"""Errors of a service as JSON of one shape, without tracebacks."""
+
+import logging
+import traceback
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+from uuid import uuid4
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+
+from kodosumi_prefect.forms import InputsError
+from kodosumi_prefect.forms.errors import GENERAL
+
+logger = logging.getLogger(__name__)
+
+SECRETS = "kodosumi.secrets"  # in the ASGI scope: what was typed into password fields
+MASK = "********"
+
+
+def error_response(
+    request: Request, status_code: int, detail: Any, headers: Mapping[str, str] | None = None
+) -> JSONResponse:
+    """``{"error","path","detail","status_code"}``, as the panel answers."""
+    body = {
+        "error": HTTPStatus(status_code).phrase,
+        "path": request.url.path,
+        "detail": detail,
+        "status_code": status_code,
+    }
+    return JSONResponse(body, status_code, headers)
+
+
+def unforeseen_response(request: Request, exc: Exception) -> JSONResponse:
+    """A 500 whose id finds the traceback in the service's log, secrets masked."""
+    number = uuid4().hex[:12]
+    said = "".join(traceback.format_exception(exc)).rstrip()
+    for secret in sorted(request.scope.get(SECRETS) or (), key=len, reverse=True):
+        said = said.replace(secret, MASK)
+    logger.error("error %s at %s\n%s", number, request.url.path, said)
+    detail = f"unexpected error {number}, described in the service's log"
+    return error_response(request, 500, detail)
+
+
+def told(error: InputsError) -> dict[str, list[str]]:
+    """An ``InputsError`` as it is sent: messages by field, and those of none."""
+    errors = {name: [str(one) for one in messages] for name, messages in error.errors.items()}
+    return errors | {GENERAL: errors.get(GENERAL, [])}

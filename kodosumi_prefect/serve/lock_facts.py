@@ -1,0 +1,71 @@
+"""What a service needs to know of a lock to make its form: asked of the panel."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+from fastapi import HTTPException
+from starlette.requests import Request
+
+from kodosumi_prefect.serve.identity import SIGNATURE
+from kodosumi_prefect.settings import get_settings, panel_url
+
+INPROCESS = "kodosumi.lock_facts"  # in the ASGI scope: the panel's own answer, in its process
+TIMEOUT = 10.0  # seconds
+
+
+@dataclass(frozen=True, slots=True)
+class LockFacts:
+    """An open lock.
+
+    Attributes:
+        name: says which function makes its form.
+        data: what the run gave to ``tracer.lock``.
+        expires: when it does, in seconds since 1970.
+    """
+
+    name: str
+    data: Any = None
+    expires: float | None = None
+
+
+Ask = Callable[[str, str], Awaitable[LockFacts]]
+
+
+async def facts(request: Request, fid: str, lid: str) -> LockFacts:
+    """The lock that a request is about.
+
+    In the panel's own process the scope brings the answer; elsewhere the panel that is configured
+    here is asked, with the signature of the request, which speaks for this lock only.
+
+    Raises:
+        HTTPException: 404 there is none, 409 and 410 it is closed, 502 and 503 the panel does not
+            answer.
+    """
+    ask: Ask | None = request.scope.get(INPROCESS)
+    if ask is not None:
+        return await ask(fid, lid)
+    url = f"{panel_url(get_settings())}/lock/{quote(fid, safe='')}/{quote(lid, safe='')}/facts"
+    signature = request.headers.get(SIGNATURE)
+    headers = {SIGNATURE: signature} if signature else {}
+    try:
+        async with httpx.AsyncClient(timeout=TIMEOUT, trust_env=False) as client:
+            answer = await client.get(url, headers=headers)
+    except (httpx.HTTPError, httpx.InvalidURL) as exc:
+        said = str(exc) or type(exc).__name__
+        raise HTTPException(503, f"the panel does not answer at {url}: {said}") from exc
+    return _read(answer, url)
+
+
+def _read(answer: httpx.Response, url: str) -> LockFacts:
+    try:
+        found = answer.json()
+        if answer.status_code in (401, 403, 404, 409, 410):
+            raise HTTPException(answer.status_code, str(found["detail"]))
+        answer.raise_for_status()
+        return LockFacts(str(found["name"]), found.get("data"), found.get("expires"))
+    except (httpx.HTTPStatusError, ValueError, KeyError, TypeError, AttributeError) as exc:
+        status = answer.status_code
+        raise HTTPException(502, f"the panel answered {status} at {url}, and no lock") from exc

@@ -1,0 +1,287 @@
+"""Schedules: ordinary ones of Prefect deployments, and who made them."""
+
+import contextlib
+from collections.abc import Sequence
+from datetime import UTC
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from prefect.client.orchestration import PrefectClient
+from prefect.client.schemas.actions import DeploymentScheduleCreate
+from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterId
+from prefect.client.schemas.objects import DeploymentSchedule
+from prefect.client.schemas.responses import DeploymentResponse
+from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule
+from prefect.exceptions import ObjectNotFound
+
+from kodosumi_prefect.owner import Owner
+from kodosumi_prefect.serve import database
+from kodosumi_prefect.serve.prefect_api import prefect_api
+from kodosumi_prefect.serve.refusal import LaunchError
+from kodosumi_prefect.serve.starting import new_id
+from kodosumi_prefect.serve.when import When, upcoming
+from kodosumi_prefect.settings import Settings, get_settings
+
+SHOWN_TIMES = 5
+PAGE = 200  # deployments Prefect returns at most
+PAUSED_DEPLOYMENT = "its deployment is paused in Prefect"
+
+Row = dict[str, Any]
+
+
+class _Noted(NamedTuple):
+    """A row of table ``schedule``, in the order of the query ``noted_schedules``."""
+
+    id: str
+    deployment_id: str
+    endpoint_uid: str | None
+    owner: str | None
+    summary: str | None
+    paused_because: str | None
+    created_at: float
+    username: str | None
+
+
+async def create(
+    deployment: UUID | str,
+    when: When,
+    parameters: dict[str, Any],
+    owner: Owner | None,
+    *,
+    endpoint_uid: str | None = None,
+    summary: str | None = None,
+    payload: str | None = None,
+    settings: Settings | None = None,
+) -> str:
+    """Have Prefect run a deployment again and again; the schedule's id.
+
+    Its runs belong to ``owner``: Prefect's server notes on each which schedule it is of.
+
+    Arguments:
+        deployment: id of any Prefect deployment.
+        parameters: of each run, beside the deployment's own.
+        endpoint_uid: the endpoint it was made from; it is paused when that vanishes.
+        summary: one line that lists show.
+        payload: row of inputs that are kept for it.
+
+    Raises:
+        LaunchError: the deployment is gone, or Prefect or Postgres are away or refuse it.
+    """
+    used = settings or get_settings()
+    wanted = DeploymentScheduleCreate(
+        schedule=when.schedule(),
+        # Begun once it is known whose it is.
+        active=False,
+        parameters=parameters,
+        slug=f"kodosumi-{new_id()}",
+    )
+    async with prefect_api(used) as client:
+        try:
+            [made] = await client.create_deployment_schedules(UUID(str(deployment)), [wanted])
+        except ObjectNotFound:
+            raise LaunchError(404, f"deployment {deployment} is no longer in Prefect") from None
+        try:
+            await database.rows(
+                used,
+                "note_schedule",
+                id=str(made.id),
+                deployment_id=str(deployment),
+                endpoint_uid=endpoint_uid,
+                owner=owner.user if owner is not None else None,
+                summary=summary,
+                payload_id=payload,
+            )
+            await client.update_deployment_schedule(UUID(str(deployment)), made.id, active=True)
+        except BaseException:
+            await client.delete_deployment_schedule(UUID(str(deployment)), made.id)
+            raise
+    return str(made.id)
+
+
+async def found(owner: str | None, settings: Settings) -> list[Row]:
+    """Schedules as Prefect has them, newest first; rows of those it lost are cleaned away.
+
+    Arguments:
+        owner: id of the account they belong to; None for all.
+
+    Raises:
+        LaunchError: Prefect or Postgres are away.
+    """
+    noted = await _noted(settings, owner=owner)
+    if not noted:
+        return []
+    async with prefect_api(settings) as client:
+        deployments = await _deployments(client, sorted({row.deployment_id for row in noted}))
+    known = {
+        str(schedule.id): (deployment, schedule)
+        for deployment in deployments
+        for schedule in deployment.schedules
+    }
+    await _forget([row.id for row in noted if row.id not in known], settings)
+    last = await database.rows(settings, "last_of_schedules", ids=[row.id for row in noted])
+    runs = {
+        id_: {"fid": fid, "status": status, "started_at": started_at}
+        for id_, fid, status, started_at in last
+    }
+    return [await _shown(row, *known[row.id], runs.get(row.id)) for row in noted if row.id in known]
+
+
+async def pause(id_: str, owner: str | None, settings: Settings) -> Row:
+    """Have a schedule make no more runs until it is resumed; those it made ahead are deleted.
+
+    Arguments:
+        owner: id of the account it has to belong to; None for whomever.
+
+    Raises:
+        LaunchError: 404, there is none (any more); or Prefect or Postgres are away.
+    """
+    return await _set_active(id_, owner, False, settings)
+
+
+async def resume(id_: str, owner: str | None, settings: Settings) -> Row:
+    """Have a paused schedule go on; raises as ``pause``."""
+    return await _set_active(id_, owner, True, settings)
+
+
+async def delete(id_: str, owner: str | None, settings: Settings) -> None:
+    """Delete a schedule, with the inputs that were kept for it; raises as ``pause``."""
+    row = await _one(id_, owner, settings)
+    async with prefect_api(settings) as client:
+        with contextlib.suppress(ObjectNotFound):  # somebody deleted it in Prefect
+            await client.delete_deployment_schedule(UUID(row.deployment_id), UUID(row.id))
+    await _forget([row.id], settings)
+
+
+async def pause_endpoints(uids: Sequence[str], why: str, settings: Settings) -> list[str]:
+    """Pause the schedules of endpoints that vanished; the ids of those that were active.
+
+    Arguments:
+        why: one line that lists show.
+
+    Raises:
+        LaunchError: Prefect or Postgres are away.
+    """
+    changed = []
+    for row in await _noted(settings, uids=uids):
+        if row.paused_because is None and await _switch(row, False, settings):
+            await database.rows(settings, "explain_schedule", id=row.id, why=why)
+            changed.append(row.id)
+    return changed
+
+
+async def resume_endpoints(uids: Sequence[str], settings: Settings) -> list[str]:
+    """Let schedules go on whose endpoints are back, if ``pause_endpoints`` paused them."""
+    changed = []
+    for row in await _noted(settings, uids=uids):
+        if row.paused_because is not None:
+            await _switch(row, True, settings)
+            await database.rows(settings, "explain_schedule", id=row.id, why=None)
+            changed.append(row.id)
+    return changed
+
+
+async def _set_active(id_: str, owner: str | None, active: bool, settings: Settings) -> Row:
+    row = await _one(id_, owner, settings)
+    async with prefect_api(settings) as client:
+        try:
+            await client.update_deployment_schedule(
+                UUID(row.deployment_id), UUID(row.id), active=active
+            )
+            deployment = await client.read_deployment(UUID(row.deployment_id))
+        except ObjectNotFound:
+            deployment = None
+    schedule = _of(deployment, row.id)
+    if deployment is None or schedule is None:
+        await _forget([row.id], settings)
+        raise LaunchError(404, f"schedule {id_} was deleted in Prefect")
+    await database.rows(settings, "explain_schedule", id=row.id, why=None)
+    return await _shown(row._replace(paused_because=None), deployment, schedule, None)
+
+
+async def _switch(row: _Noted, active: bool, settings: Settings) -> bool:
+    """Set a schedule active or not; whether that changed anything."""
+    async with prefect_api(settings) as client:
+        try:
+            schedule = _of(await client.read_deployment(UUID(row.deployment_id)), row.id)
+            if schedule is None or schedule.active == active:
+                return False
+            await client.update_deployment_schedule(
+                UUID(row.deployment_id), UUID(row.id), active=active
+            )
+        except ObjectNotFound:
+            return False
+    return True
+
+
+async def _noted(
+    settings: Settings,
+    *,
+    owner: str | None = None,
+    id_: str | None = None,
+    uids: Sequence[str] | None = None,
+) -> list[_Noted]:
+    found = await database.rows(
+        settings,
+        "noted_schedules",
+        owner=owner,
+        id=id_,
+        uids=list(uids) if uids is not None else None,
+    )
+    return [_Noted(*row) for row in found]
+
+
+async def _one(id_: str, owner: str | None, settings: Settings) -> _Noted:
+    noted = await _noted(settings, owner=owner, id_=id_)
+    if not noted:
+        raise LaunchError(404, f"there is no schedule {id_}")
+    return noted[0]
+
+
+async def _forget(ids: list[str], settings: Settings) -> None:
+    if ids:
+        await database.rows(settings, "forget_schedules", ids=ids)
+
+
+async def _deployments(client: PrefectClient, ids: list[str]) -> list[DeploymentResponse]:
+    deployments: list[DeploymentResponse] = []
+    for start in range(0, len(ids), PAGE):
+        some = [UUID(id_) for id_ in ids[start : start + PAGE]]
+        deployments += await client.read_deployments(
+            deployment_filter=DeploymentFilter(id=DeploymentFilterId(any_=some)), limit=PAGE
+        )
+    return deployments
+
+
+def _of(deployment: DeploymentResponse | None, id_: str) -> DeploymentSchedule | None:
+    schedules = deployment.schedules if deployment is not None else []
+    return next((one for one in schedules if str(one.id) == id_), None)
+
+
+async def _shown(
+    row: _Noted,
+    deployment: DeploymentResponse,
+    schedule: DeploymentSchedule,
+    last_run: Row | None,
+) -> Row:
+    """A schedule as the panel answers it: what Prefect says, and who made it."""
+    rule = schedule.schedule
+    active = schedule.active and not deployment.paused
+    times = await upcoming(rule, SHOWN_TIMES) if active else []
+    because = PAUSED_DEPLOYMENT if deployment.paused else row.paused_because
+    return {
+        "id": row.id,
+        "summary": row.summary,
+        "deployment": {"id": row.deployment_id, "name": deployment.name},
+        "endpoint": row.endpoint_uid,
+        "cron": rule.cron if isinstance(rule, CronSchedule) else None,
+        "interval": (rule.interval.total_seconds() if isinstance(rule, IntervalSchedule) else None),
+        "rrule": getattr(rule, "rrule", None),
+        "timezone": getattr(rule, "timezone", None) or "UTC",
+        "active": active,
+        "paused_because": None if active else because,
+        "next": [moment.astimezone(UTC).timestamp() for moment in times],
+        "last_run": last_run,
+        "owner": row.owner,
+        "username": row.username,
+        "created_at": row.created_at,
+    }

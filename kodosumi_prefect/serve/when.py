@@ -1,0 +1,130 @@
+"""When a schedule fires: a cron with its time zone, or an interval."""
+
+import json
+import re
+from datetime import UTC, datetime
+from typing import Any, NamedTuple, Self
+from zoneinfo import available_timezones
+
+from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule
+from prefect.server.schemas import schedules as prefect_server
+from pydantic import ValidationError
+
+from kodosumi_prefect.serve.refusal import LaunchError
+
+SHORTEST = 60.0  # seconds between two runs of a schedule
+LONGEST = 366 * 86_400.0  # seconds
+LONGEST_NAME = 200  # characters
+
+KEYS = {"cron", "timezone", "interval", "name"}
+_SPACE = re.compile(r"\s+")
+
+
+class When(NamedTuple):
+    """When runs are due.
+
+    Attributes:
+        cron: five fields, minutes first; None with an interval.
+        interval: seconds; None with a cron.
+        timezone: an IANA name, in which a cron's hours are meant.
+        name: what people call the schedule.
+    """
+
+    cron: str | None
+    interval: float | None
+    timezone: str
+    name: str | None = None
+
+    @classmethod
+    async def of(cls, wanted: Any) -> Self:
+        """What somebody asked for.
+
+        Raises:
+            LaunchError: 422; it never fires, fires too often, or is no schedule.
+        """
+        asked = _mapping(wanted)
+        zone = asked.get("timezone") or "UTC"
+        name = asked.get("name")
+        if not isinstance(zone, str) or zone not in available_timezones():
+            raise LaunchError(
+                422, f"timezone {_short(zone)} is not known; use a name such as Europe/Berlin"
+            )
+        if name is not None and (not isinstance(name, str) or len(name) > LONGEST_NAME):
+            raise LaunchError(422, f"a schedule's name has at most {LONGEST_NAME} characters")
+        cron, interval = asked.get("cron"), asked.get("interval")
+        if (cron is None) == (interval is None):
+            raise LaunchError(422, "a schedule has either a cron or an interval in seconds")
+        name = name.strip() or None if name else None
+        if cron is not None:
+            return cls(await _cron(cron, zone), None, zone, name)
+        return cls(None, _interval(interval), zone, name)
+
+    def schedule(self) -> CronSchedule | IntervalSchedule:
+        """As Prefect takes it; intervals are counted from now."""
+        if self.cron is not None:
+            return CronSchedule(cron=self.cron, timezone=self.timezone)
+        return IntervalSchedule(
+            interval=self.interval,  # type: ignore[arg-type]
+            anchor_date=datetime.now(UTC),
+            timezone=self.timezone,
+        )
+
+
+def _mapping(wanted: Any) -> dict[str, Any]:
+    if isinstance(wanted, str):
+        try:
+            wanted = json.loads(wanted)
+        except ValueError as exc:
+            raise LaunchError(422, f"a schedule is JSON, {_short(wanted)} is none: {exc}") from None
+    if not isinstance(wanted, dict) or (unknown := wanted.keys() - KEYS):
+        what = f"has no {', '.join(sorted(map(str, unknown)))}" if isinstance(wanted, dict) else ""
+        raise LaunchError(
+            422,
+            f"a schedule {what or 'is an object'}: give "
+            '{"cron": …, "timezone": …} or {"interval": seconds}',
+        )
+    return wanted
+
+
+async def _cron(cron: Any, zone: str) -> str:
+    if not isinstance(cron, str):
+        raise LaunchError(422, f"cron is {_short(cron)}; give five fields such as 0 6 * * *")
+    text = _SPACE.sub(" ", cron).strip()
+    if len(text.split(" ")) != 5:
+        raise LaunchError(
+            422, f"cron {_short(text)} has not five fields: minute, hour, day, month, weekday"
+        )
+    try:
+        schedule = CronSchedule(cron=text, timezone=zone)
+    except ValidationError:
+        raise LaunchError(422, f"cron {_short(text)} is not valid") from None
+    if not await upcoming(schedule, 1):
+        raise LaunchError(422, f"cron {_short(text)} never fires; check its day and month")
+    return text
+
+
+async def upcoming(schedule: Any, times: int) -> list[datetime]:
+    """When a schedule fires next, as Prefect's server reckons; fewer times if there are no more."""
+    kind = type(schedule).__name__
+    mirrored = getattr(prefect_server, kind).model_validate(schedule.model_dump())
+    try:
+        found: list[datetime] = await mirrored.get_dates(times, start=datetime.now(UTC))
+    except ValueError:  # croniter's word for never
+        return []
+    return found
+
+
+def _interval(interval: Any) -> float:
+    if isinstance(interval, bool) or not isinstance(interval, int | float):
+        raise LaunchError(422, f"interval is {_short(interval)}; give seconds")
+    if not SHORTEST <= interval <= LONGEST:
+        raise LaunchError(
+            422,
+            f"interval is {interval:g} s; give at least {SHORTEST:.0f} and at most {LONGEST:.0f} s",
+        )
+    return float(interval)
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:60]}…"

@@ -1,0 +1,3 @@
+"""Form elements, where older Kodosumi services look for them."""
+
+from kodosumi_prefect.forms import *  # noqa: F403

@@ -1,0 +1,74 @@
+"""Inputs that are kept in our Postgres instead of Prefect's parameters, and how a run gets them."""
+
+import json
+import logging
+from typing import Any, NamedTuple
+
+import psycopg
+
+from kodosumi_prefect.error import KodosumiError
+from kodosumi_prefect.settings import Settings, database_url
+from kodosumi_prefect.spooler.spooler import Spooler
+
+logger = logging.getLogger(__name__)
+
+
+class Payload(NamedTuple):
+    """A row of table ``payload``.
+
+    Attributes:
+        inputs: as JSON, secret values masked; None if they are among the parameters.
+        secrets: encrypted; None if there are none, or they were purged.
+    """
+
+    inputs: str | None
+    secrets: bytes | None
+
+
+class PayloadError(KodosumiError):
+    """A run cannot get its inputs, in one line."""
+
+
+def take(settings: Settings, payload: str, fid: str | None) -> Payload:
+    """The inputs of a run, which are its own from then on.
+
+    Arguments:
+        payload: id of the row.
+        fid: the run; None for code that is run by hand.
+
+    Raises:
+        PayloadError: they are gone or another run's, or the database is not there.
+    """
+    url = database_url(settings)
+    if url is None:
+        raise PayloadError(
+            "this run's inputs are kept in Postgres, which its process does not know; set "
+            "database_url for the worker"
+        )
+    spooler = Spooler(url, settings.database_schema)
+    try:
+        row = spooler.query("take_payload", {"id": payload, "fid": fid})
+    except psycopg.Error as exc:
+        raise PayloadError(f"this run's inputs cannot be read from Postgres: {exc}") from exc
+    finally:
+        spooler.close()
+    if not row:
+        raise PayloadError(f"this run's inputs, payload {payload}, are no longer kept")
+    return Payload(*row[0])
+
+
+def shown(settings: Settings, payload: str) -> dict[str, Any] | None:
+    """What people may see of inputs; None if it cannot be had now."""
+    url = database_url(settings)
+    if url is None:
+        return None
+    spooler = Spooler(url, settings.database_schema)
+    try:
+        row = spooler.query("show_payload", {"id": payload})
+    except psycopg.Error as exc:
+        logger.warning("the inputs %s cannot be shown: %s", payload, exc)
+        return None
+    finally:
+        spooler.close()
+    found: dict[str, Any] | None = json.loads(row[0][0]) if row and row[0][0] else None
+    return found

@@ -1,0 +1,107 @@
+"""Launching endpoints against the session's Prefect and Postgres, and executing the runs here."""
+
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from types import SimpleNamespace
+from typing import Any, TypeVar
+from uuid import UUID
+
+import anyio.from_thread
+import httpx
+import psycopg
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import FlowRun
+from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.states import Pending
+from psycopg.rows import dict_row
+from starlette.requests import Request
+
+from kodosumi_prefect.runner import execute
+from kodosumi_prefect.runner.worker import KodosumiRayWorker
+from kodosumi_prefect.serve.endpoint import Endpoint
+from kodosumi_prefect.serve.launch import Launch
+from tests.services import Place, Recorded
+
+T = TypeVar("T")
+USER = "5a0c6e5e-0000-4000-8000-000000000001"
+
+
+def request(headers: dict[str, str] | None = None, user: str = USER, **scope: Any) -> Request:
+    """As the panel calls a service in its own process."""
+    given = {"x-kodosumi_user": user, "x-kodosumi_username": "ada", **(headers or {})}
+    raw = [(name.encode(), value.encode()) for name, value in given.items() if value]
+    return Request(
+        {
+            "type": "http",
+            "method": "POST",
+            "scheme": "http",
+            "server": ("service", 80),
+            "path": "/",
+            "root_path": "",
+            "query_string": b"",
+            "headers": raw,
+            "kodosumi.inprocess": True,
+            **scope,
+        }
+    )
+
+
+class Launcher:
+    """A service's process, in a thread with an event loop of its own."""
+
+    def __init__(self, place: Place, portal: "anyio.from_thread.BlockingPortal") -> None:
+        self.place = place
+        self._portal = portal
+
+    def do(self, work: Callable[..., Awaitable[T]], *args: Any) -> T:
+        """Run something in the service's event loop."""
+        with temporary_settings({PREFECT_API_URL: self.place.api_url}):
+            return self._portal.call(work, *args)
+
+    def launch(self, entry_point: Any, inputs: Any = None, **more: Any) -> str:
+        """Launch from an endpoint; its fid. ``endpoint`` may be given, and Launch's options."""
+        endpoint = more.pop("endpoint", None) or self.endpoint()
+        made = Launch(more.pop("request", None) or request(), entry_point, inputs, **more)
+        return self.do(made.go, endpoint)
+
+    def endpoint(self, name: str = "tests", **more: Any) -> Endpoint:
+        return Endpoint(app_name=name, path="/", **{"summary": "An endpoint", **more})
+
+    def run(self, entry_point: Any, inputs: Any = None, **more: Any) -> Recorded:
+        """Launch, execute as a Runner does, and return what was recorded."""
+        return self.execute(self.launch(entry_point, inputs, **more))
+
+    def execute(self, fid: str) -> Recorded:
+        """Do what worker and Runner do with a scheduled run, in this process."""
+        with get_client(sync_client=True) as client:
+            client.set_flow_run_state(UUID(fid), Pending(), force=True)
+        with suppress(Exception):  # what the entrypoint raised; the record tells
+            execute._drive(UUID(fid), SimpleNamespace(asked=False))  # type: ignore[arg-type]
+        return self.place.until_ended(fid)
+
+    def flow_run(self, fid: str) -> FlowRun:
+        with get_client(sync_client=True) as client:
+            return client.read_flow_run(UUID(fid))
+
+    def prefect(self, method: str, path: str, **body: Any) -> Any:
+        """Ask Prefect as its UI does."""
+        answer = httpx.request(
+            method, f"{self.place.api_url}/{path}", json=body or None, timeout=30
+        )
+        assert answer.is_success, answer.text
+        return answer.json() if answer.content else None
+
+    def rows(self, query: str, *values: Any) -> list[dict[str, Any]]:
+        with psycopg.connect(self.place.database, row_factory=dict_row) as connection:
+            return connection.execute(query, values).fetchall()
+
+    def pool(self) -> str:
+        """The work pool that launches run in."""
+        name = self.place.settings.launch_work_pool
+        answer = httpx.get(f"{self.place.api_url}/work_pools/{name}", timeout=30)
+        if answer.status_code == 404:
+            template = KodosumiRayWorker.get_default_base_job_template()
+            self.prefect(
+                "POST", "work_pools/", name=name, type="kodosumi-ray", base_job_template=template
+            )
+        return name
