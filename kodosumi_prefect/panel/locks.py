@@ -16,6 +16,7 @@ from kodosumi_prefect.panel.services.forwarding import ServiceError
 from kodosumi_prefect.panel.services.services import Answered, own_url
 from kodosumi_prefect.panel.state import State
 from kodosumi_prefect.serve import lock_facts
+from kodosumi_prefect.serve.errors import told
 from kodosumi_prefect.serve.identity import LEEWAY, SIGNATURE
 from kodosumi_prefect.spooler.locks import AnsweredError, Locks, Row, UnknownLockError, closed
 from kodosumi_prefect.spooler.sealing import masked, sealed
@@ -118,7 +119,7 @@ class Desk:
             try:
                 return Filled(Model.from_elements(elements).read(posted), None, elements)
             except InputsError as wrong:
-                return Filled(None, wrong.errors, elements)
+                return Filled(None, told(wrong), elements)
         if lock["app_url"] is None:
             return Filled(posted)
         found = await self._ask(lock, "POST", posted)
