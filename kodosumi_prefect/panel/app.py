@@ -23,18 +23,23 @@ from kodosumi_prefect.panel.auth.user import HEADER
 from kodosumi_prefect.panel.forwarded import Forwarded
 from kodosumi_prefect.panel.jinja import FOLDER, package_version, page
 from kodosumi_prefect.panel.metrics import Metrics
+from kodosumi_prefect.panel.register.register import Register
 from kodosumi_prefect.panel.routes import (
     accounts,
     cancel,
+    flow,
     health,
+    locks,
     metrics,
     outputs,
     pages,
+    proxy,
     roles,
     schedules,
     tasks,
     timeline,
 )
+from kodosumi_prefect.panel.services.services import Services
 from kodosumi_prefect.panel.shield import Shield
 from kodosumi_prefect.panel.state import State
 from kodosumi_prefect.panel.streams import QUIET, Streams
@@ -49,6 +54,9 @@ AREAS: tuple[Any, ...] = (
     cancel,
     tasks,
     timeline,
+    locks,
+    flow,
+    proxy,
     schedules,
     accounts,
     roles,
@@ -93,12 +101,15 @@ def create_app(
             streams = Streams(feed, quiet)
             numbers = Metrics(reader, feed, streams)
             identification = await _identification(used, reader, say or _to_stderr)
-            app.state.panel = State(used, reader, feed, streams, numbers, identification)
-            try:
-                yield
-            finally:
-                streams.close()
-                await numbers.close()
+            async with Services(used) as services, Register(reader, used, services) as register:
+                app.state.panel = State(
+                    used, reader, feed, streams, numbers, identification, services, register
+                )
+                try:
+                    yield
+                finally:
+                    streams.close()
+                    await numbers.close()
 
     app = FastAPI(
         title="Kodosumi on Prefect",

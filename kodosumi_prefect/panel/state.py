@@ -11,6 +11,8 @@ from kodosumi_prefect.panel.auth.identification import Identification
 from kodosumi_prefect.panel.auth.user import CurrentUser
 from kodosumi_prefect.panel.executions import Row
 from kodosumi_prefect.panel.metrics import Metrics
+from kodosumi_prefect.panel.register.register import Register
+from kodosumi_prefect.panel.services.services import Services
 from kodosumi_prefect.panel.streams import Streams
 from kodosumi_prefect.settings import Settings
 from kodosumi_prefect.spooler.feed import Feed
@@ -31,6 +33,8 @@ class State:
     streams: Streams
     metrics: Metrics
     identification: Identification
+    services: Services
+    register: Register
 
 
 def _state(request: Request) -> State:

@@ -9,8 +9,9 @@ SELECT fid::text, id FROM {schema}.execution WHERE fid = ANY(%(fids)s::uuid[]) O
 -- name: lock_execution
 -- Lock an execution and read what the next event depends on; the lock makes seq gap-free.
 SELECT e.id, e.last_seq, e.status, extract(epoch FROM e.state_ts)::float8 AS state_ts, e.attempt,
-    e.ended_seq, coalesce(w.last_batch, 0) AS last_batch,
-    e.ended_seq IS NULL AND (e.final_attempt >= e.attempt OR e.error IS NOT NULL) IS TRUE AS closing
+    e.ended_seq, e.state_type, coalesce(w.last_batch, 0) AS last_batch,
+    e.ended_seq IS NULL AND (e.final_attempt >= e.attempt OR e.error IS NOT NULL) IS TRUE AS closing,
+    e.open_locks
 FROM {schema}.execution e
 LEFT JOIN {schema}.writer w ON w.execution_id = e.id AND w.writer_id = %(writer)s
 WHERE e.fid = %(fid)s
@@ -87,6 +88,7 @@ UPDATE {schema}.execution SET
         CASE WHEN %(reopened)s::boolean THEN NULL ELSE final_attempt END),
     error = coalesce(%(error)s, CASE WHEN %(reopened)s::boolean THEN NULL ELSE error END),
     progress = coalesce(%(progress)s, progress),
+    open_locks = %(open_locks)s,
     started_at = coalesce(started_at, to_timestamp(%(started_at)s)),
     ended_at = coalesce(to_timestamp(%(ended_at)s),
         CASE WHEN %(reopened)s::boolean THEN NULL ELSE ended_at END),
@@ -106,7 +108,10 @@ SELECT pg_notify(%(channel)s, fid) FROM unnest(%(fids)s::text[]) AS fid;
 -- name: status
 -- One execution as its row stands, if it may be seen.
 SELECT *, fid::text AS fid, deployment_id::text AS deployment_id,
-    coalesce((SELECT r.name FROM {schema}.role r WHERE r.id::text = e.owner), e.owner) AS username
+    coalesce((SELECT r.name FROM {schema}.role r WHERE r.id::text = e.owner), e.owner) AS username,
+    CASE WHEN e.open_locks > 0 THEN ARRAY(SELECT l.lid FROM {schema}.lock l
+        WHERE l.execution_id = e.id AND l.state = 'open' ORDER BY l.opened_at, l.lid)
+    ELSE '{}' END AS locks
 FROM {schema}.execution e
 WHERE fid = %(fid)s
     AND (%(owner)s::text IS NULL OR e.owner = %(owner)s
@@ -144,7 +149,10 @@ FROM weighed WHERE before < 8000000 ORDER BY seq;
 -- name: timeline
 -- Executions that may be seen, newest first, behind a cursor, holding every word of a query.
 SELECT *, fid::text AS fid, deployment_id::text AS deployment_id,
-    coalesce((SELECT r.name FROM {schema}.role r WHERE r.id::text = e.owner), e.owner) AS username
+    coalesce((SELECT r.name FROM {schema}.role r WHERE r.id::text = e.owner), e.owner) AS username,
+    CASE WHEN e.open_locks > 0 THEN ARRAY(SELECT l.lid FROM {schema}.lock l
+        WHERE l.execution_id = e.id AND l.state = 'open' ORDER BY l.opened_at, l.lid)
+    ELSE '{}' END AS locks
 FROM {schema}.execution e
 WHERE archived_at IS NULL
     AND (%(owner)s::text IS NULL OR e.owner = %(owner)s
@@ -168,7 +176,10 @@ SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS xmin,
 -- Executions that may be seen and changed since a counter, oldest change first, never cutting
 -- through one transaction.
 SELECT *, fid::text AS fid, deployment_id::text AS deployment_id,
-    coalesce((SELECT r.name FROM {schema}.role r WHERE r.id::text = e.owner), e.owner) AS username
+    coalesce((SELECT r.name FROM {schema}.role r WHERE r.id::text = e.owner), e.owner) AS username,
+    CASE WHEN e.open_locks > 0 THEN ARRAY(SELECT l.lid FROM {schema}.lock l
+        WHERE l.execution_id = e.id AND l.state = 'open' ORDER BY l.opened_at, l.lid)
+    ELSE '{}' END AS locks
 FROM {schema}.execution e
 WHERE changed >= %(since)s
     AND (%(owner)s::text IS NULL OR e.owner = %(owner)s
@@ -185,7 +196,7 @@ ORDER BY changed FETCH FIRST %(limit)s ROWS WITH TIES;
 -- Executions that are not over, for the reconciler; stale tells whether the process fell silent.
 SELECT e.id, e.fid::text, e.status, e.state_type,
     extract(epoch FROM e.state_ts)::float8 AS state_ts, e.attempt, e.process,
-    e.inputs IS NOT NULL AS opened, e.error IS NOT NULL AS has_error,
+    e.inputs IS NOT NULL AS opened, e.error IS NOT NULL AS has_error, e.open_locks,
     extract(epoch FROM e.created_at)::float8 AS created_at,
     e.heartbeat_at IS NULL OR e.heartbeat_at < now() - make_interval(secs => %(timeout)s) AS stale,
     extract(epoch FROM now() - e.heartbeat_at)::float8 AS silent,
@@ -328,7 +339,10 @@ WITH needed (kind, name, privilege, to_clean) AS (
         ('table', 'writer', 'UPDATE', false),
         ('table', 'seen', 'SELECT', false), ('table', 'seen', 'INSERT', false),
         ('table', 'runner', 'SELECT', false), ('table', 'runner', 'INSERT', false),
-        ('table', 'runner', 'UPDATE', false), ('table', 'runner', 'DELETE', true), ('table', 'payload', 'DELETE', true),
+        ('table', 'runner', 'UPDATE', false), ('table', 'runner', 'DELETE', true),
+        ('table', 'payload', 'DELETE', true),
+        ('table', 'lock', 'SELECT', false), ('table', 'lock', 'INSERT', false),
+        ('table', 'lock', 'UPDATE', false),
         ('table', 'deleted', 'SELECT', false), ('table', 'deleted', 'INSERT', true),
         ('table', 'deleted', 'UPDATE', true), ('table', 'deleted', 'DELETE', true),
         ('function', 'ensure_partition(bigint)', 'EXECUTE', false)
@@ -605,7 +619,6 @@ DELETE FROM {schema}.login_failure WHERE key = %(key)s RETURNING failures;
 DELETE FROM {schema}.login_failure WHERE failed_at < now() - make_interval(secs => %(window)s)
 RETURNING key;
 
-
 -- name: own_scheduled
 -- Which schedule a run is of; it belongs to whoever made that, which is never overwritten.
 UPDATE {schema}.execution SET
@@ -694,3 +707,226 @@ WITH gone AS (
     DELETE FROM {schema}.schedule WHERE id = ANY(%(ids)s::uuid[]) RETURNING payload_id
 )
 DELETE FROM {schema}.payload WHERE id IN (SELECT payload_id FROM gone) RETURNING id::text;
+
+-- name: add_source
+-- Remember where endpoints are found; a row only if it was not known.
+INSERT INTO {schema}.source (url, kind) VALUES (%(url)s, %(kind)s)
+ON CONFLICT (url) DO NOTHING RETURNING id;
+
+-- name: sources
+-- All sources, how they were the last time, and how many endpoints they have.
+SELECT s.id, s.url, s.kind, s.trouble,
+    extract(epoch FROM s.checked_at)::float8 AS checked_at,
+    extract(epoch FROM s.reached_at)::float8 AS reached_at,
+    (SELECT count(*) FROM {schema}.endpoint e
+        WHERE e.source_id = s.id AND e.gone_at IS NULL) AS endpoints
+FROM {schema}.source s ORDER BY s.url;
+
+-- name: claim_sources
+-- Sources that nobody looked at for a while, for one of several panels; mounted ones only for a
+-- panel that runs them.
+UPDATE {schema}.source SET checked_at = now() WHERE id IN (
+    SELECT id FROM {schema}.source
+    WHERE (checked_at IS NULL OR checked_at < now() - make_interval(secs => %(interval)s))
+        AND (kind <> 'mounted' OR url = ANY(%(mounted)s::text[]))
+    ORDER BY checked_at NULLS FIRST FOR UPDATE SKIP LOCKED
+)
+RETURNING id, url, kind;
+
+-- name: touch_sources
+-- Sources to be looked at now: those with these addresses, or all that this panel can look at.
+UPDATE {schema}.source SET checked_at = now()
+WHERE (%(urls)s::text[] IS NULL OR url = ANY(%(urls)s::text[]))
+    AND (kind <> 'mounted' OR url = ANY(%(mounted)s::text[]))
+RETURNING id, url, kind;
+
+-- name: lapse_mounted
+-- No panel that runs these services was heard of for a while.
+WITH lapsed AS (
+    UPDATE {schema}.source SET trouble = %(trouble)s
+    WHERE kind = 'mounted' AND trouble IS NULL
+        AND checked_at < now() - make_interval(secs => %(silence)s)
+    RETURNING id
+)
+UPDATE {schema}.endpoint SET reachable = false
+WHERE source_id IN (SELECT id FROM lapsed) AND reachable RETURNING uid;
+
+-- name: store_source
+-- What a source said just now. An endpoint that it no longer names is gone, but for those below a
+-- base of which nothing can be told. One that another source names as well stays that one's as long
+-- as it is reached there. Answers which are gone by this.
+WITH named AS (
+    SELECT * FROM jsonb_to_recordset(%(endpoints)s::jsonb) AS x (
+        uid text, method text, url text, target text, base_url text, deployment_id uuid,
+        summary text, description text, deprecated boolean, author text, organization text,
+        version text, tags jsonb)
+),
+source AS (
+    UPDATE {schema}.source SET reached_at = now(), trouble = %(trouble)s
+    WHERE id = %(id)s RETURNING id
+),
+gone AS (
+    UPDATE {schema}.endpoint SET gone_at = now()
+    WHERE source_id = %(id)s AND gone_at IS NULL AND uid NOT IN (SELECT uid FROM named)
+        AND NOT base_url = ANY(%(failed)s::text[])
+    RETURNING url
+),
+silent AS (
+    UPDATE {schema}.endpoint SET reachable = false
+    WHERE source_id = %(id)s AND reachable AND uid NOT IN (SELECT uid FROM named)
+        AND base_url = ANY(%(failed)s::text[])
+),
+stored AS (
+    INSERT INTO {schema}.endpoint AS e (uid, source_id, method, url, target, base_url,
+        deployment_id, summary, description, deprecated, author, organization, version, tags)
+    SELECT n.uid, source.id, n.method, n.url, n.target, n.base_url, n.deployment_id, n.summary,
+        n.description, n.deprecated, n.author, n.organization, n.version,
+        ARRAY(SELECT jsonb_array_elements_text(n.tags))
+    FROM named n, source
+    ON CONFLICT (uid) DO UPDATE SET source_id = excluded.source_id, method = excluded.method,
+        url = excluded.url, target = excluded.target, base_url = excluded.base_url,
+        deployment_id = excluded.deployment_id, summary = excluded.summary,
+        description = excluded.description, deprecated = excluded.deprecated,
+        author = excluded.author, organization = excluded.organization,
+        version = excluded.version, tags = excluded.tags, reachable = true, gone_at = NULL
+    WHERE (e.source_id = excluded.source_id OR e.gone_at IS NOT NULL OR NOT e.reachable)
+        AND (e.source_id, e.method, e.url, e.target, e.base_url, e.deployment_id, e.summary,
+            e.description, e.deprecated, e.author, e.organization, e.version, e.tags, e.reachable,
+            e.gone_at)
+        IS DISTINCT FROM (excluded.source_id, excluded.method, excluded.url, excluded.target,
+            excluded.base_url, excluded.deployment_id, excluded.summary, excluded.description,
+            excluded.deprecated, excluded.author, excluded.organization, excluded.version,
+            excluded.tags, true, NULL::timestamptz)
+)
+SELECT url FROM gone;
+
+-- name: fail_source
+-- A source cannot be read now; its endpoints stay and are marked.
+WITH source AS (
+    UPDATE {schema}.source SET trouble = %(trouble)s WHERE id = %(id)s RETURNING id
+)
+UPDATE {schema}.endpoint SET reachable = false
+WHERE source_id IN (SELECT id FROM source) AND reachable RETURNING uid;
+
+-- name: source_endpoints
+-- Ids of the endpoints of sources, also of those that are gone.
+SELECT e.uid FROM {schema}.endpoint e JOIN {schema}.source s ON s.id = e.source_id
+WHERE s.url = ANY(%(urls)s::text[]);
+
+-- name: forget_sources
+-- Sources that are not looked at any more, with their endpoints.
+DELETE FROM {schema}.source WHERE url = ANY(%(urls)s::text[]) RETURNING url;
+
+-- name: schedules_of_gone
+-- Endpoints that are gone, of which something is still scheduled.
+SELECT e.uid, s.url AS source FROM {schema}.endpoint e
+JOIN {schema}.source s ON s.id = e.source_id
+WHERE e.gone_at IS NOT NULL AND EXISTS (
+    SELECT FROM {schema}.schedule c WHERE c.endpoint_uid = e.uid AND c.paused_because IS NULL);
+
+-- name: schedules_of_returned
+-- Endpoints that are back, of which schedules are paused because they were gone.
+SELECT e.uid FROM {schema}.endpoint e
+WHERE e.gone_at IS NULL AND EXISTS (
+    SELECT FROM {schema}.schedule c WHERE c.endpoint_uid = e.uid AND c.paused_because IS NOT NULL);
+
+-- name: endpoints
+-- Endpoints by summary behind a cursor, optionally holding every word of a query and every tag, or
+-- some of them by id.
+SELECT e.uid, e.method, e.url, s.url AS source, s.kind, e.summary, e.description, e.deprecated,
+    e.author, e.organization, e.version, e.tags, e.base_url, e.reachable
+FROM {schema}.endpoint e JOIN {schema}.source s ON s.id = e.source_id
+WHERE e.gone_at IS NULL
+    AND (%(after)s::text IS NULL OR (lower(coalesce(e.summary, '')), e.uid) > (
+        SELECT lower(coalesce(summary, '')), uid FROM {schema}.endpoint WHERE uid = %(after)s))
+    AND (%(words)s::text[] IS NULL OR NOT EXISTS (
+        SELECT FROM unnest(%(words)s::text[]) AS word
+        WHERE position(lower(word) IN lower(concat_ws(' ', e.summary, e.description, e.author,
+            e.organization, array_to_string(e.tags, ' '), e.url))) = 0))
+    AND (%(tags)s::text[] IS NULL OR e.tags @> %(tags)s::text[])
+    AND (%(uids)s::text[] IS NULL OR e.uid = ANY(%(uids)s::text[]))
+ORDER BY lower(coalesce(e.summary, '')), e.uid LIMIT %(limit)s;
+
+-- name: endpoint_tags
+-- How many endpoints have which tag.
+SELECT tag, count(*) AS endpoints FROM {schema}.endpoint, unnest(tags) AS tag
+WHERE gone_at IS NULL GROUP BY tag ORDER BY count(*) DESC, tag;
+
+-- name: endpoint
+-- The endpoint of one of these ids, also if it is gone.
+SELECT e.uid, e.method, e.url, e.target, e.base_url, e.deployment_id::text, s.kind, e.summary,
+    e.description, e.deprecated, e.author, e.organization, e.version, e.tags, e.reachable,
+    e.gone_at IS NOT NULL AS gone
+FROM {schema}.endpoint e JOIN {schema}.source s ON s.id = e.source_id
+WHERE e.uid = ANY(%(uids)s::text[]) ORDER BY gone, e.uid LIMIT 1;
+
+-- name: is_base
+-- Whether a registered endpoint's service lives there.
+SELECT EXISTS (SELECT FROM {schema}.endpoint WHERE base_url = %(base)s AND gone_at IS NULL) AS known;
+
+-- name: open_locks
+-- The open locks of an execution, which is locked, and the attempts that wait for them.
+SELECT lid, attempt FROM {schema}.lock WHERE execution_id = %(id)s AND state = 'open';
+
+-- name: open_lock
+-- A run asks a human something.
+INSERT INTO {schema}.lock (execution_id, lid, name, attempt, data, elements, state, opened_at,
+    expires_at)
+VALUES (%(id)s, %(lid)s, %(name)s, %(attempt)s, %(data)s, %(elements)s, %(state)s,
+    to_timestamp(%(opened)s), to_timestamp(%(expires)s))
+ON CONFLICT (execution_id, lid) DO NOTHING;
+
+-- name: end_locks
+-- Nobody waits for these locks any more.
+UPDATE {schema}.lock l SET state = ended.state
+FROM unnest(%(lids)s::text[], %(states)s::text[]) AS ended (lid, state)
+WHERE l.execution_id = %(id)s AND l.lid = ended.lid AND l.state = 'open';
+
+-- name: settled_locks
+-- Which of these locks are no longer open, and what was answered.
+SELECT l.lid, l.state, l.result FROM {schema}.lock l
+JOIN {schema}.execution e ON e.id = l.execution_id
+WHERE e.fid = ANY(%(fids)s::uuid[]) AND l.lid = ANY(%(lids)s::text[]) AND l.state <> 'open';
+
+-- name: lock
+-- One lock with what its readers have to know of its execution.
+SELECT l.*, e.fid::text AS fid, e.owner, e.summary, e.flow_name, e.app_url, e.inputs, e.status,
+    l.attempt < e.attempt AS superseded, l.expires_at <= now() AS over,
+    extract(epoch FROM l.opened_at)::float8 AS opened,
+    extract(epoch FROM l.expires_at)::float8 AS expires
+FROM {schema}.lock l JOIN {schema}.execution e ON e.id = l.execution_id
+WHERE e.fid = %(fid)s AND l.lid = %(lid)s;
+
+-- name: answerable_locks
+-- Open locks, newest first, behind a cursor: those of one owner's executions, or all.
+SELECT l.lid, l.name, l.elements, e.fid::text AS fid, e.owner, e.summary, e.flow_name,
+    extract(epoch FROM l.opened_at)::float8 AS opened,
+    extract(epoch FROM l.expires_at)::float8 AS expires
+FROM {schema}.lock l JOIN {schema}.execution e ON e.id = l.execution_id
+WHERE l.state = 'open' AND l.expires_at > now()
+    AND (%(owner)s::text IS NULL OR e.owner = %(owner)s)
+    AND (%(before)s::text IS NULL OR (l.opened_at, l.lid) < (
+        SELECT b.opened_at, b.lid FROM {schema}.lock b WHERE b.lid = %(before)s
+        ORDER BY b.execution_id DESC LIMIT 1))
+ORDER BY l.opened_at DESC, l.lid DESC LIMIT %(limit)s;
+
+-- name: lease_lock
+-- A human has answered.
+UPDATE {schema}.lock SET state = 'leased', result = %(result)s, answered_by = %(by)s,
+    answered_at = now()
+WHERE execution_id = %(id)s AND lid = %(lid)s AND state = 'open';
+
+-- name: add_event
+-- Store one event of an execution that is locked.
+INSERT INTO {schema}.event (execution_id, seq, ts, kind, payload, attempt, source)
+VALUES (%(id)s, %(seq)s, to_timestamp(%(ts)s), %(kind)s, %(payload)s, %(attempt)s,
+    %(source)s::jsonb);
+
+-- name: advance
+-- Move last_seq behind events that were stored one by one.
+UPDATE {schema}.execution SET last_seq = %(last_seq)s, updated_at = now() WHERE id = %(id)s;
+
+-- name: forget_answers
+-- Sealed answers of an execution that is over: nobody needs them any more.
+UPDATE {schema}.lock SET result = NULL
+WHERE execution_id = %(id)s AND result LIKE 'sealed:%%';

@@ -10,6 +10,7 @@ from tests.benchmarks import (
     emit_cost,
     latency,
     launches,
+    leases,
     spooler_actor,
     sse_clients,
     starts,
@@ -28,6 +29,8 @@ def main() -> None:
             throughput.run(url)
         if not chosen or "latency" in chosen:
             latency.run(settings, url)
+        if not chosen or "leases" in chosen:
+            leases.run(settings, url)
         if not chosen or "spooler_actor" in chosen:
             spooler_actor.run(settings, url)
         if not chosen or "launches" in chosen:

@@ -74,13 +74,17 @@ CREATE TABLE {schema}.endpoint (
     organization text,
     version text,
     tags text[] NOT NULL DEFAULT '{{}}',
+    reachable boolean NOT NULL DEFAULT true,
     found_at timestamptz NOT NULL DEFAULT now(),
     gone_at timestamptz
 );
 CREATE INDEX endpoint_source ON {schema}.endpoint (source_id);
+CREATE INDEX endpoint_base ON {schema}.endpoint (base_url);
 CREATE INDEX endpoint_order ON {schema}.endpoint (lower(coalesce(summary, '')), uid);
 COMMENT ON COLUMN {schema}.endpoint.url IS 'where the panel serves it';
-COMMENT ON COLUMN {schema}.endpoint.target IS 'where its service serves it; none if it is mounted';
+COMMENT ON COLUMN {schema}.endpoint.target IS
+    'where its service serves it; a path if it is mounted, none if it is a Prefect deployment';
+COMMENT ON COLUMN {schema}.endpoint.reachable IS 'whether its source could be read the last time';
 COMMENT ON COLUMN {schema}.endpoint.gone_at IS 'when its source no longer named it';
 
 CREATE TABLE {schema}.payload (

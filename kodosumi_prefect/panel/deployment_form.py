@@ -1,0 +1,88 @@
+"""A Prefect deployment as an endpoint: its form, and launching it."""
+
+from typing import Any
+from uuid import UUID
+
+from fastapi import HTTPException, Request
+from fastapi.responses import JSONResponse, Response
+from prefect.client.schemas.responses import DeploymentResponse
+from prefect.exceptions import ObjectNotFound
+from starlette.concurrency import run_in_threadpool
+
+from kodosumi_prefect.forms import InputsError, Model, from_schema
+from kodosumi_prefect.owner import Owner
+from kodosumi_prefect.panel.auth.user import User
+from kodosumi_prefect.serve import schedules
+from kodosumi_prefect.serve.api import HEADER, SCHEDULE
+from kodosumi_prefect.serve.body import read_body
+from kodosumi_prefect.serve.deployment_launch import launch_deployment
+from kodosumi_prefect.serve.errors import told
+from kodosumi_prefect.serve.prefect_api import prefect_api
+from kodosumi_prefect.serve.when import When
+from kodosumi_prefect.settings import Settings
+
+Row = dict[str, Any]
+
+
+async def describe(endpoint: Row, settings: Settings) -> Response:
+    """The answer to GET: what the deployment is, and its form.
+
+    Raises:
+        HTTPException: 404, it is gone; 502 or 503, Prefect is away.
+    """
+    model = _form(await _deployment(endpoint, settings))
+    return JSONResponse(
+        {
+            "summary": endpoint["summary"],
+            "description": endpoint["description"],
+            "tags": endpoint["tags"],
+            "openapi_extra": {"x-kodosumi": True, "x-version": endpoint["version"]},
+            "elements": model.get_model(),
+        }
+    )
+
+
+async def launch(endpoint: Row, request: Request, user: User, settings: Settings) -> Response:
+    """The answer to POST: a run, or a schedule if the request asks for one, or what is wrong.
+
+    Raises:
+        HTTPException: as ``describe``; or the body is no form, or Prefect refuses it.
+    """
+    deployment = await _deployment(endpoint, settings)
+    model = _form(deployment)
+    elements = {"elements": model.get_model()}
+    posted = await read_body(request)
+    try:
+        parameters = await run_in_threadpool(model.read, posted)
+    except InputsError as error:
+        return JSONResponse({"errors": told(error)} | elements)
+    owner = Owner(user.id, user.name)
+    if (wanted := request.headers.get(SCHEDULE)) is not None:
+        when = await When.of(wanted)
+        made = await schedules.create(
+            deployment.id,
+            when,
+            parameters,
+            owner,
+            endpoint_uid=endpoint["uid"],
+            summary=when.name or endpoint["summary"],
+            settings=settings,
+        )
+        return JSONResponse({"schedule": made} | elements)
+    flow = str(endpoint["summary"]).partition("/")[0]
+    fid = await launch_deployment(
+        deployment.id, parameters, owner, flow_name=flow, settings=settings
+    )
+    return JSONResponse({"result": fid} | elements, headers={HEADER: fid})
+
+
+def _form(deployment: DeploymentResponse) -> Model:
+    return from_schema(deployment.parameter_openapi_schema or {}, deployment.parameters)
+
+
+async def _deployment(endpoint: Row, settings: Settings) -> DeploymentResponse:
+    async with prefect_api(settings) as client:
+        try:
+            return await client.read_deployment(UUID(endpoint["deployment_id"]))
+        except ObjectNotFound:
+            raise HTTPException(404, f"{endpoint['summary']} is no longer in Prefect") from None

@@ -1,0 +1,108 @@
+"""The endpoints that an OpenAPI document names."""
+
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urljoin, urlsplit
+
+from kodosumi_prefect.events import clean
+from kodosumi_prefect.panel.register.address import DEFAULT_PORTS, canonical, of_service
+from kodosumi_prefect.panel.register.found import Found, SourceError
+
+MARK = "x-kodosumi"
+METHODS = ("get", "post", "put", "patch", "delete")  # the first that is marked counts
+MOST = 5000  # endpoints of one document
+LONGEST_LINE, LONGEST_TEXT = 500, 20_000  # characters
+
+
+def endpoints_of(url: str, document: Any) -> list[Found]:
+    """The marked operations of a document that was read at ``url``.
+
+    The app lives where the document does, unless ``servers`` names another path of the same
+    host, as FastAPI does for its ``root_path``. Other hosts named there are not believed: they
+    would be sent who calls. Operations with parameters in their path cannot be called by form.
+
+    Raises:
+        SourceError: it is no OpenAPI document, or names too many.
+    """
+    base = _base(url, _mapping(document).get("servers"))
+    return [
+        _found(method, operation, path=path, url=of_service(base, path), base=base, target=base)
+        for path, method, operation in _marked(url, document)
+    ]
+
+
+def endpoints_of_mounted(name: str, base: str, document: Any) -> list[Found]:
+    """Likewise of an app that the panel serves itself, below the path ``base``."""
+    return [
+        _found(method, operation, path=path, url=canonical(f"{base}/-{path}"), base=base, target="")
+        for path, method, operation in _marked(name, document)
+    ]
+
+
+def _marked(name: str, document: Any) -> list[tuple[str, str, Mapping[str, Any]]]:
+    known = _mapping(document)
+    paths = known.get("paths")
+    if not isinstance(known.get("openapi"), str) or not isinstance(paths, dict):
+        raise SourceError(f"{name} is not an OpenAPI document: it has no `openapi` and `paths`")
+    marked = []
+    for path, item in paths.items():
+        operations = {
+            method: operation
+            for method in METHODS
+            if _mapping(operation := _mapping(item).get(method)).get(MARK) is True
+        }
+        if operations and path.startswith("/") and "{" not in path:
+            method, operation = next(iter(operations.items()))
+            marked.append((path, method, _mapping(operation)))
+    if len(marked) > MOST:
+        raise SourceError(f"{name} names {len(marked)} endpoints; at most {MOST} are taken")
+    return marked
+
+
+def _found(
+    method: str, operation: Mapping[str, Any], *, path: str, url: str, base: str, target: str
+) -> Found:
+    tags = operation.get("tags")
+    return Found(
+        method=method.upper(),
+        url=url,
+        base_url=base,
+        target=target + path,
+        summary=_text(operation.get("summary"), LONGEST_LINE),
+        description=_text(operation.get("description"), LONGEST_TEXT),
+        deprecated=operation.get("deprecated") is True,
+        author=_text(operation.get("x-author"), LONGEST_LINE),
+        organization=_text(operation.get("x-organization"), LONGEST_LINE),
+        version=_text(operation.get("x-version"), LONGEST_LINE),
+        tags=[clean(tag)[:LONGEST_LINE] for tag in tags if isinstance(tag, str)]
+        if isinstance(tags, list)
+        else [],
+    )
+
+
+def _base(url: str, servers: Any) -> str:
+    """Where the app lives, without a slash at the end."""
+    for server in servers if isinstance(servers, list) else []:
+        named = _mapping(server).get("url")
+        if isinstance(named, str) and "{" not in named:
+            joined = urljoin(url, named)
+            if _origin(joined) == _origin(url):
+                return joined.partition("?")[0].partition("#")[0].rstrip("/")
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}{parts.path.rpartition('/')[0]}"
+
+
+def _origin(url: str) -> tuple[str, str | None, int | None]:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme, parts.hostname, parts.port or DEFAULT_PORTS.get(parts.scheme)
+    except ValueError:
+        return "", None, None
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _text(value: Any, longest: int) -> str | None:
+    return clean(str(value))[:longest] if isinstance(value, str | int | float) else None

@@ -1,0 +1,123 @@
+"""Reading one source of endpoints, of each kind."""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+
+from kodosumi_prefect.panel.register import deployments
+from kodosumi_prefect.panel.register.address import of_mounted
+from kodosumi_prefect.panel.register.fetching import fetch
+from kodosumi_prefect.panel.register.found import Found, Reading, SourceError
+from kodosumi_prefect.panel.register.openapi import endpoints_of, endpoints_of_mounted
+from kodosumi_prefect.panel.services.mounted import Mounted, MountError
+from kodosumi_prefect.settings import Settings
+
+ROUTES = "/-/routes"  # where Ray Serve lists its applications
+MOST_ROUTES = 500
+AT_ONCE = 8  # documents fetched at the same time
+LONGEST_URL = 2000  # characters
+PREFECT = "prefect"  # the address of the source of Prefect deployments
+
+
+def kind_of(url: str) -> str:
+    """Whether a URL is that of an OpenAPI document or of Ray Serve's routes."""
+    return "routes" if urlsplit(url).path.rstrip("/").endswith(ROUTES) else "openapi"
+
+
+def checked(url: str) -> str:
+    """A URL that can be registered, as it is written there.
+
+    Raises:
+        SourceError: it cannot.
+    """
+    url = url.strip()
+    try:
+        parsed = httpx.URL(url).copy_with(fragment=None)
+        port = urlsplit(str(parsed)).port
+    except (httpx.InvalidURL, ValueError) as exc:
+        raise SourceError(f"{url[:200]!r} is no URL: {exc}") from exc
+    if parsed.scheme not in ("http", "https") or not parsed.host or port == 0:
+        raise SourceError(
+            f"{url[:200]!r} is no http URL of an OpenAPI document or of Ray Serve's {ROUTES}; "
+            "module:app is mounted by the setting services, or `up --service`"
+        )
+    if parsed.userinfo:
+        raise SourceError("a source's URL must hold no user and password; people can read it")
+    if len(url) > LONGEST_URL:
+        raise SourceError(f"a source's URL has at most {LONGEST_URL} characters")
+    return str(parsed)
+
+
+async def read(
+    source: Mapping[str, Any],
+    http: httpx.AsyncClient,
+    mounted: Mapping[str, Mounted],
+    settings: Settings,
+) -> Reading:
+    """What a source says now.
+
+    Arguments:
+        source: row of the register, with ``url`` and ``kind``.
+        mounted: the services of this process by name.
+
+    Raises:
+        SourceError: it cannot be read.
+    """
+    url = str(source["url"])
+    match source["kind"]:
+        case "openapi":
+            return Reading(await _document(http, url))
+        case "routes":
+            return await _routes(http, url)
+        case "mounted":
+            return await _mounted(url, mounted)
+        case "prefect":
+            return Reading(await deployments.find(settings))
+        case kind:
+            raise SourceError(f"{url} is of kind {kind}, which this version does not know")
+
+
+async def _document(http: httpx.AsyncClient, url: str) -> list[Found]:
+    fetched = await fetch(http, url)
+    return await asyncio.to_thread(endpoints_of, fetched.url, fetched.document)
+
+
+async def _routes(http: httpx.AsyncClient, url: str) -> Reading:
+    fetched = await fetch(http, url)
+    routes = fetched.document
+    if not isinstance(routes, dict) or not all(route.startswith("/") for route in routes):
+        raise SourceError(f"{url} does not list routes as Ray Serve does")
+    if len(routes) > MOST_ROUTES:
+        raise SourceError(f"{url} lists {len(routes)} routes; at most {MOST_ROUTES} are taken")
+    origin = fetched.url.partition("?")[0].rstrip("/").removesuffix(ROUTES)
+    bases = [origin + route.rstrip("/") for route in sorted(routes)]
+    turns = asyncio.Semaphore(AT_ONCE)
+
+    async def one(base: str) -> list[Found] | SourceError:
+        try:
+            async with turns:
+                return await _document(http, f"{base}/openapi.json")
+        except SourceError as exc:
+            # An application without OpenAPI is none of ours.
+            return [] if exc.missing else exc
+
+    answers = await asyncio.gather(*(one(base) for base in bases))
+    troubles = [answer for answer in answers if isinstance(answer, SourceError)]
+    return Reading(
+        [found for answer in answers if isinstance(answer, list) for found in answer],
+        failed=[b for b, answer in zip(bases, answers, strict=True) if answer in troubles],
+        trouble="; ".join(str(trouble) for trouble in troubles[:3]) or None,
+    )
+
+
+async def _mounted(name: str, mounted: Mapping[str, Mounted]) -> Reading:
+    if name not in mounted:
+        raise SourceError(f"{name} is not mounted in this panel", away=True)
+    try:
+        document = await mounted[name].openapi()
+    except MountError as exc:
+        raise SourceError(str(exc), away=True) from exc
+    return Reading(endpoints_of_mounted(name, of_mounted(name), document))

@@ -1,0 +1,79 @@
+"""Endpoints of services, served by the panel in the name of who is signed in."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, HTTPException, Path, Request
+from fastapi.responses import Response
+
+from kodosumi_prefect.panel import deployment_form
+from kodosumi_prefect.panel.auth.user import CurrentUser
+from kodosumi_prefect.panel.state import Panel
+from kodosumi_prefect.serve import identity
+
+METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
+
+router = APIRouter(tags=["Services"])
+
+
+@router.get(identity.KEY_PATH, summary="The key that tells services who calls")
+async def key(panel: Panel) -> dict[str, Any]:
+    """The public half of the panel's Ed25519 key as a JSON Web Key; for everybody."""
+    return identity.public_jwk(panel.services.key)
+
+
+@router.api_route(
+    "/-/{address:path}",
+    methods=["GET"],
+    summary="An endpoint's form",
+    operation_id="endpoint_form",
+    responses={404: {"description": "Not registered."}, 502: {"description": "It fails."}},
+)
+async def form(
+    panel: Panel,
+    user: CurrentUser,
+    request: Request,
+    address: Annotated[str, Path(description="`url` of an endpoint in `GET /flow`, behind `/-/`.")],
+) -> Response:
+    """`{summary, description, tags, openapi_extra, elements}`, as its service answers it.
+
+    Only registered endpoints are called, with a signature that tells who asks. 502 and 504 name
+    the service that does not answer. Answers that a browser would run are given as files.
+    """
+    endpoint = await _endpoint(panel, request, address)
+    if endpoint["kind"] == "prefect":
+        return await deployment_form.describe(endpoint, panel.settings)
+    return panel.services.forward(request, user, endpoint)
+
+
+@router.api_route(
+    "/-/{address:path}",
+    methods=["POST"],
+    summary="Launch an endpoint",
+    operation_id="endpoint_launch",
+    responses={404: {"description": "Not registered."}, 502: {"description": "It fails."}},
+)
+async def launch(panel: Panel, user: CurrentUser, request: Request, address: str) -> Response:
+    """`{"result": fid, "elements"}`, or `{"errors", "elements"}` if the inputs do not fit."""
+    endpoint = await _endpoint(panel, request, address)
+    if endpoint["kind"] == "prefect":
+        return await deployment_form.launch(endpoint, request, user, panel.settings)
+    return panel.services.forward(request, user, endpoint)
+
+
+@router.api_route("/-/{address:path}", methods=["PUT", "PATCH", "DELETE"], include_in_schema=False)
+async def other(panel: Panel, user: CurrentUser, request: Request, address: str) -> Response:
+    """For endpoints of other methods."""
+    endpoint = await _endpoint(panel, request, address)
+    if endpoint["method"] != request.method or endpoint["kind"] == "prefect":
+        allowed = {"GET", "POST", endpoint["method"]}
+        raise HTTPException(405, "not of this endpoint", {"Allow": ", ".join(sorted(allowed))})
+    return panel.services.forward(request, user, endpoint)
+
+
+async def _endpoint(panel: Panel, request: Request, address: str) -> dict[str, Any]:
+    found = await panel.register.endpoint(f"/-/{address}")
+    if found is None:
+        raise HTTPException(404, f"/-/{address[:200]} is no registered endpoint; see GET /flow")
+    if found["gone"]:
+        raise HTTPException(404, f"/-/{address[:200]} is gone: its source no longer names it")
+    return found

@@ -1,0 +1,1 @@
+"""Calling services: those over HTTP, and those that the panel runs itself."""

@@ -1,0 +1,165 @@
+"""Answering a request by what a service answers, streaming both ways."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from uuid import uuid4
+
+import httpx
+from fastapi import Request, Response
+from starlette.exceptions import HTTPException
+from starlette.types import Message, Receive, Scope, Send
+
+from kodosumi_prefect.cancelling import cancel_all
+from kodosumi_prefect.panel.errors import error_response
+from kodosumi_prefect.panel.services.harmless import Headers, response_headers
+from kodosumi_prefect.panel.services.incoming import LARGEST, Incoming
+from kodosumi_prefect.panel.services.mounted import Mounted, MountError
+from kodosumi_prefect.serve.identity import INPROCESS
+
+logger = logging.getLogger(__name__)
+
+# Sends a request to a service and hands on what it answers.
+Way = Callable[[Incoming, Send], Awaitable[None]]
+
+
+class ServiceError(HTTPException):
+    """A service that does not answer as it should: 502, or 504 if it takes too long."""
+
+
+class Forwarded(Response):
+    """What a service answers.
+
+    Arguments:
+        service: names it where something is wrong.
+        way: to it.
+    """
+
+    def __init__(self, service: str, way: Way) -> None:
+        super().__init__()
+        self._service = service
+        self._way = way
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await self.relay(Incoming(scope, receive), send)
+        except HTTPException as exc:
+            response = error_response(Request(scope), exc.status_code, exc.detail)
+            await response(scope, receive, send)
+
+    async def relay(self, incoming: Incoming, send: Send) -> None:
+        """Hand on what the service answers; nothing if nobody waits for it any more.
+
+        Raises:
+            HTTPException: 413, the body is too large; or a ServiceError. Nothing was sent then.
+        """
+        answer = _Answer(self._service, send)
+        work = asyncio.create_task(self._call(incoming, answer))
+        gone = asyncio.create_task(incoming.until_gone())
+        too_large = asyncio.create_task(incoming.until_too_large())
+        tasks: list[asyncio.Task[None]] = [work, gone, too_large]
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            if too_large.done():
+                limit = f"{LARGEST // 1024**2} MB"
+                raise HTTPException(413, f"the body is larger than {limit}; send files as files")
+            if work.done():
+                work.result()
+        except HTTPException as exc:
+            if not answer.started:
+                raise
+            # What breaks off must not look whole: left like this, the server hangs up.
+            logger.warning("an answer broke off: %s", exc.detail)
+        finally:
+            await cancel_all(tasks)
+
+    async def _call(self, incoming: Incoming, answer: "_Answer") -> None:
+        try:
+            await self._way(incoming, answer.send)
+        except HTTPException:
+            raise
+        except MountError as exc:
+            raise ServiceError(502, str(exc)) from exc
+        except httpx.PoolTimeout as exc:
+            raise ServiceError(503, "too many requests to services are under way") from exc
+        except (httpx.TimeoutException, TimeoutError) as exc:
+            raise ServiceError(504, f"service {self._service} does not answer in time") from exc
+        except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as exc:
+            said = str(exc) or type(exc).__name__
+            raise ServiceError(502, f"service {self._service} does not answer: {said}") from exc
+        except Exception as exc:
+            number = uuid4().hex[:12]
+            logger.exception("error %s in service %s", number, self._service)
+            raise ServiceError(
+                502, f"service {self._service} failed; error {number} in the panel's log"
+            ) from exc
+
+
+class _Answer:
+    """Hands on what a service sends, made harmless."""
+
+    def __init__(self, service: str, send: Send) -> None:
+        self._service = service
+        self._send = send
+        self.started = False
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            status = message["status"]
+            if 300 <= status < 400 and status != 304:
+                # It may lead to anywhere, and who calls must not be told there.
+                raise ServiceError(502, f"service {self._service} answered {status}, a redirect")
+            message = {**message, "headers": response_headers(message.get("headers", ()))}
+            self.started = True
+        await self._send(message)
+
+
+def over_http(http: httpx.AsyncClient, method: str, url: httpx.URL, headers: Headers) -> Way:
+    """The way to a service that listens somewhere."""
+
+    async def way(incoming: Incoming, send: Send) -> None:
+        content = incoming.body() if incoming.has_body else None
+        request = http.build_request(method, url, headers=headers, content=content)
+        answer = await http.send(request, stream=True)
+        try:
+            start = {"status": answer.status_code, "headers": answer.headers.raw}
+            await send({"type": "http.response.start", **start})
+            async for piece in answer.aiter_raw():
+                await send({"type": "http.response.body", "body": piece, "more_body": True})
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+        finally:
+            await answer.aclose()
+
+    return way
+
+
+def in_process(service: Mounted, scope: Scope, patience: float) -> Way:
+    """The way to a service of the panel's own.
+
+    Arguments:
+        scope: of the request that the service shall see.
+        patience: seconds it may do nothing.
+    """
+
+    async def way(incoming: Incoming, send: Send) -> None:
+        loop = asyncio.get_running_loop()
+        async with asyncio.timeout(patience) as limit:
+
+            async def receiving() -> Message:
+                # Only the service's own time counts.
+                limit.reschedule(None)
+                try:
+                    return await incoming.receive()
+                finally:
+                    limit.reschedule(loop.time() + patience)
+
+            async def sending(message: Message) -> None:
+                limit.reschedule(None)
+                try:
+                    await send(message)
+                finally:
+                    limit.reschedule(loop.time() + patience)
+
+            await service({**scope, INPROCESS: True}, receiving, sending)
+
+    return way

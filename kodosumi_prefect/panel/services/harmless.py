@@ -1,0 +1,101 @@
+"""Which headers pass between people and services.
+
+A service is not trusted with who somebody is to the panel, and what it answers is shown under the
+panel's own origin: it must not set cookies, run scripts or lead browsers astray there.
+"""
+
+from collections.abc import Iterable
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+
+Headers = list[tuple[bytes, bytes]]
+
+# Meant for the next hop only; RFC 9110, 7.6.1.
+HOP_BY_HOP = frozenset(
+    {
+        *(b"connection", b"keep-alive", b"proxy-connection", b"proxy-authenticate"),
+        *(b"proxy-authorization", b"te", b"trailer", b"trailers", b"transfer-encoding"),
+        *(b"upgrade", b"expect"),
+    }
+)
+# Who somebody is to the panel, where a request came from, and what we set ourselves.
+PRIVATE = frozenset(
+    {
+        *(b"host", b"cookie", b"authorization", b"kodosumi_api_key", b"kodosumi-api-key"),
+        *(b"forwarded", b"via", b"x-real-ip", b"origin", b"referer"),
+    }
+)
+PRIVATE_BEGINNINGS = (b"x-forwarded-", b"sec-", b"x-kodosumi", b"x-auth-request-")
+SCHEDULE = b"x-kodosumi-schedule"  # of ours, the only one that people send
+
+# What passes of an answer, beside headers that begin with kodosumi or x-kodosumi.
+ANSWERED = frozenset(
+    {
+        *(b"content-type", b"content-length", b"content-encoding", b"content-language"),
+        *(b"content-disposition", b"content-range", b"accept-ranges", b"cache-control"),
+        *(b"etag", b"last-modified", b"expires", b"vary", b"retry-after", b"allow"),
+        *(b"x-request-id", b"x-process-time"),
+    }
+)
+# Types that no browser runs; anything else is given as a file to save.
+SHOWN = frozenset(
+    {
+        *("application/json", "application/problem+json", "application/x-ndjson"),
+        *("text/plain", "text/csv", "text/markdown", "text/event-stream"),
+        *("image/png", "image/jpeg", "image/gif", "image/webp"),
+    }
+)
+SANDBOX = b"sandbox; default-src 'none'; frame-ancestors 'none'"
+
+
+def request_headers(headers: Iterable[tuple[bytes, bytes]], private: Iterable[str]) -> Headers:
+    """What a service gets to see of a request's headers.
+
+    Arguments:
+        private: further names that are the panel's alone, such as ``proxy_header``.
+    """
+    known = [(name.lower(), value) for name, value in headers]
+    dropped = HOP_BY_HOP | PRIVATE | _named_in_connection(known)
+    dropped |= {name.lower().encode() for name in private}
+    return [
+        (name, value)
+        for name, value in known
+        # With _ for - some servers take them for the same header.
+        if name == SCHEDULE
+        or (name not in dropped and not name.replace(b"_", b"-").startswith(PRIVATE_BEGINNINGS))
+    ]
+
+
+def response_headers(headers: Iterable[tuple[bytes, bytes]]) -> Headers:
+    """What people get to see of an answer's headers."""
+    known = [(name.lower(), value) for name, value in headers]
+    dropped = HOP_BY_HOP | _named_in_connection(known)
+    kept = [
+        (name, value)
+        for name, value in known
+        if name not in dropped
+        and (name in ANSWERED or name.startswith((b"kodosumi", b"x-kodosumi")))
+    ]
+    media = dict(kept).get(b"content-type", b"").decode("latin-1")
+    if media.partition(";")[0].strip().lower() not in SHOWN:
+        unsafe = (b"content-type", b"content-disposition")
+        saved = [value for name, value in kept if name == b"content-disposition"]
+        kept = [pair for pair in kept if pair[0] not in unsafe]
+        kept.append((b"content-type", b"application/octet-stream"))
+        whole = saved and saved[0].lower().startswith(b"attachment")
+        kept.append((b"content-disposition", saved[0] if whole else b"attachment"))
+    kept.append((b"content-security-policy", SANDBOX))
+    return kept
+
+
+def no_cookies() -> CookieJar:
+    """A jar that stays empty, so that no answer's cookies go along with another's request."""
+    return CookieJar(DefaultCookiePolicy(allowed_domains=()))
+
+
+def _named_in_connection(headers: Headers) -> frozenset[bytes]:
+    return frozenset(
+        part.strip().lower()
+        for name, value in headers
+        if name == b"connection"
+        for part in value.split(b",")
+    )
