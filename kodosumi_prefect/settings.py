@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from importlib.metadata import version
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
@@ -69,7 +70,10 @@ class Settings(PrefectBaseSettings):
     )
     host: str = Field(
         default="127.0.0.1",
-        description="Address the panel listens on. Only loopback addresses are accepted so far.",
+        description=(
+            "Address the panel listens on; 0.0.0.0 for all. Where others can reach it, put a "
+            "reverse proxy with https before it."
+        ),
     )
     port: int = Field(default=3370, description="Port the panel listens on.", ge=0, le=65535)
     panel_url: str | None = Field(
@@ -382,6 +386,16 @@ class Settings(PrefectBaseSettings):
             return json.loads(value)
         return [name.strip() for name in value.split(",") if name.strip()]
 
+    @field_validator("proxy_networks", "trusted_networks")
+    @classmethod
+    def _are_networks(cls, value: list[str]) -> list[str]:
+        for name in value:
+            try:
+                ip_network(name, strict=False)
+            except ValueError as exc:
+                raise ValueError(f"{name!r} is no network; name such as 10.0.0.0/8") from exc
+        return value
+
     @field_validator("data_dir")
     @classmethod
     def _absolute(cls, value: Path) -> Path:
@@ -485,7 +499,13 @@ def panel_url(settings: Settings) -> str:
     if settings.panel_url:
         return settings.panel_url.rstrip("/")
     recorded = read_address(settings, "panel")
-    return str(recorded["url"]) if recorded else f"http://{settings.host}:{settings.port}"
+    return str(recorded["url"]) if recorded else http_url(settings.host, settings.port)
+
+
+def http_url(host: str, port: int) -> str:
+    """Where a server that listens on ``host`` is found; one that does on all addresses, here."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 class Origin(NamedTuple):

@@ -1,25 +1,36 @@
 """The panel's FastAPI app."""
 
-from collections.abc import AsyncIterator
+import sys
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
 import psycopg
 import sqlalchemy.exc
 from fastapi import FastAPI, Request
+from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import HTMLResponse
 from fastapi.staticfiles import StaticFiles
 from psycopg.conninfo import conninfo_to_dict
 from starlette.concurrency import run_in_threadpool
 
 from kodosumi_prefect.panel import errors
+from kodosumi_prefect.panel.auth.first import first_operator
+from kodosumi_prefect.panel.auth.gate import Gate
+from kodosumi_prefect.panel.auth.identification import Identification
+from kodosumi_prefect.panel.auth.passwords import WeakPasswordError
+from kodosumi_prefect.panel.auth.user import HEADER
+from kodosumi_prefect.panel.forwarded import Forwarded
 from kodosumi_prefect.panel.jinja import FOLDER, package_version, page
 from kodosumi_prefect.panel.metrics import Metrics
 from kodosumi_prefect.panel.routes import (
+    accounts,
     cancel,
     health,
     metrics,
     outputs,
     pages,
+    roles,
     schedules,
     tasks,
     timeline,
@@ -32,6 +43,19 @@ from kodosumi_prefect.spooler import migrate
 from kodosumi_prefect.spooler.feed import Feed
 from kodosumi_prefect.spooler.reader import Reader
 
+# In the order of the panel's OpenAPI document.
+AREAS: tuple[Any, ...] = (
+    outputs,
+    cancel,
+    tasks,
+    timeline,
+    schedules,
+    accounts,
+    roles,
+    health,
+    metrics,
+    pages,
+)
 CONNECTIONS = 8  # to Postgres, for all requests; the feed's LISTEN is one more
 
 
@@ -39,15 +63,23 @@ class PanelError(RuntimeError):
     """Why the panel does not start, in one line."""
 
 
-def create_app(settings: Settings | None = None, *, quiet: float = QUIET) -> FastAPI:
+def create_app(
+    settings: Settings | None = None,
+    *,
+    quiet: float = QUIET,
+    say: Callable[[str], None] | None = None,
+) -> FastAPI:
     """The panel: an ASGI app that opens its connections when it is started.
 
     Arguments:
         settings: where Postgres is; default the settings in force.
         quiet: seconds of silence before a stream says `alive`.
+        say: told what whoever starts the panel has to know, such as the first operator's
+            password; default stderr.
 
     Raises (at start):
-        PanelError: no database is known, it does not answer, or its schema is too old.
+        PanelError: no database is known, it does not answer, or its schema is too old; or the
+            secret key or ``admin_password`` is of no use.
     """
     used = settings or get_settings()
 
@@ -60,7 +92,8 @@ def create_app(settings: Settings | None = None, *, quiet: float = QUIET) -> Fas
         ):
             streams = Streams(feed, quiet)
             numbers = Metrics(reader, feed, streams)
-            app.state.panel = State(used, reader, feed, streams, numbers)
+            identification = await _identification(used, reader, say or _to_stderr)
+            app.state.panel = State(used, reader, feed, streams, numbers, identification)
             try:
                 yield
             finally:
@@ -76,8 +109,19 @@ def create_app(settings: Settings | None = None, *, quiet: float = QUIET) -> Fas
         redoc_url=None,
     )
     errors.install(app)
-    app.add_middleware(Shield)
-    for area in (outputs, cancel, tasks, timeline, schedules, health, metrics, pages):
+    app.add_middleware(Gate)
+    app.add_middleware(Shield, cors_origins=used.cors_origins, panel_url=used.panel_url or "")
+    if used.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=used.cors_origins,
+            allow_methods=["GET", "POST", "PUT", "DELETE"],
+            allow_headers=[HEADER, "Content-Type", "Last-Event-ID"],
+            expose_headers=["kodosumi_launch", "Retry-After"],
+            allow_credentials=False,
+        )
+    app.add_middleware(Forwarded, settings=used)
+    for area in AREAS:
         app.include_router(area.router)
     app.mount("/static", StaticFiles(directory=FOLDER / "static"), name="static")
 
@@ -86,6 +130,28 @@ def create_app(settings: Settings | None = None, *, quiet: float = QUIET) -> Fas
         return page(request, "docs.html", {})
 
     return app
+
+
+async def _identification(
+    settings: Settings, reader: Reader, say: Callable[[str], None]
+) -> Identification:
+    try:
+        made = Identification(settings, reader)
+        told = await first_operator(made)
+    except OSError as exc:
+        raise PanelError(
+            f"the secret behind sessions cannot be kept in {settings.data_dir} ({exc.strerror}); "
+            "make it writable or set secret_key"
+        ) from exc
+    except WeakPasswordError as exc:
+        raise PanelError(f"admin_password: {exc}") from exc
+    if told is not None:
+        say(told)
+    return made
+
+
+def _to_stderr(text: str) -> None:
+    sys.stderr.write(f"{text}\n")
 
 
 def _checked_database(settings: Settings) -> str:

@@ -46,7 +46,7 @@ def status_of(row: Row) -> dict[str, Any]:
         "kodosumi_version": package_version(),
         "app_url": row["app_url"],
         "entry_point": row["entry_point"],
-        "username": row["owner"],
+        "username": row["username"],
         "locks": [],
     }
 

@@ -7,12 +7,14 @@ from uuid import UUID
 
 from fastapi import Depends, HTTPException, Query, Request
 
+from kodosumi_prefect.panel.auth.identification import Identification
+from kodosumi_prefect.panel.auth.user import CurrentUser
 from kodosumi_prefect.panel.executions import Row
 from kodosumi_prefect.panel.metrics import Metrics
 from kodosumi_prefect.panel.streams import Streams
 from kodosumi_prefect.settings import Settings
 from kodosumi_prefect.spooler.feed import Feed
-from kodosumi_prefect.spooler.reader import Reader
+from kodosumi_prefect.spooler.reader import EVERYTHING, Reader, Visible
 
 EXTENDED_WAIT = 30.0  # seconds that `extended` waits for an execution
 EXTENDED_POLL = 0.2  # seconds
@@ -28,6 +30,7 @@ class State:
     feed: Feed
     streams: Streams
     metrics: Metrics
+    identification: Identification
 
 
 def _state(request: Request) -> State:
@@ -42,22 +45,26 @@ Cursor = Annotated[int, Query(ge=0, le=MAX_CURSOR)]
 
 async def _execution(
     panel: Panel,
+    user: CurrentUser,
     fid: UUID,
     extended: Annotated[
         bool, Query(description="Wait, up to 30 seconds, for an execution not there yet.")
     ] = False,
 ) -> Row:
-    return await wait_for_execution(panel, str(fid), EXTENDED_WAIT if extended else 0.0)
+    patience = EXTENDED_WAIT if extended else 0.0
+    return await wait_for_execution(panel, fid, patience, user.sees(panel.settings))
 
 
-async def wait_for_execution(panel: State, fid: str, patience: float) -> Row:
+async def wait_for_execution(
+    panel: State, fid: UUID, patience: float, visible: Visible = EVERYTHING
+) -> Row:
     """The row of an execution, waiting up to ``patience`` seconds for it.
 
     Raises:
-        HTTPException: 404, there is none.
+        HTTPException: 404, there is none, or none that may be seen.
     """
     deadline = asyncio.get_running_loop().time() + patience
-    while (row := await panel.reader.status(fid)) is None:
+    while (row := await panel.reader.status(str(fid), visible)) is None:
         if asyncio.get_running_loop().time() >= deadline or panel.streams.closing.is_set():
             raise HTTPException(404, f"there is no execution {fid}")
         await asyncio.sleep(EXTENDED_POLL)

@@ -104,9 +104,13 @@ WHERE fid = ANY(%(fids)s::uuid[]) AND status NOT IN ('finished', 'error');
 SELECT pg_notify(%(channel)s, fid) FROM unnest(%(fids)s::text[]) AS fid;
 
 -- name: status
--- One execution as its row stands.
-SELECT *, fid::text AS fid, deployment_id::text AS deployment_id FROM {schema}.execution
-WHERE fid = %(fid)s;
+-- One execution as its row stands, if it may be seen.
+SELECT *, fid::text AS fid, deployment_id::text AS deployment_id,
+    coalesce((SELECT r.name FROM {schema}.role r WHERE r.id::text = e.owner), e.owner) AS username
+FROM {schema}.execution e
+WHERE fid = %(fid)s
+    AND (%(owner)s::text IS NULL OR e.owner = %(owner)s
+        OR (e.owner IS NULL AND %(unowned)s::boolean));
 
 -- name: tail
 -- Where the streams of these executions stand.
@@ -138,15 +142,21 @@ SELECT seq, extract(epoch FROM ts)::float8 AS ts, kind, payload, attempt, source
 FROM weighed WHERE before < 8000000 ORDER BY seq;
 
 -- name: timeline
--- Executions newest first, behind a cursor, optionally holding every word of a query.
-SELECT *, fid::text AS fid, deployment_id::text AS deployment_id FROM {schema}.execution e
+-- Executions that may be seen, newest first, behind a cursor, holding every word of a query.
+SELECT *, fid::text AS fid, deployment_id::text AS deployment_id,
+    coalesce((SELECT r.name FROM {schema}.role r WHERE r.id::text = e.owner), e.owner) AS username
+FROM {schema}.execution e
 WHERE archived_at IS NULL
+    AND (%(owner)s::text IS NULL OR e.owner = %(owner)s
+        OR (e.owner IS NULL AND %(unowned)s::boolean))
     AND (%(before)s::uuid IS NULL
         OR id < (SELECT id FROM {schema}.execution WHERE fid = %(before)s::uuid))
     AND (%(words)s::text[] IS NULL OR NOT EXISTS (
         SELECT FROM unnest(%(words)s::text[]) AS word
         WHERE position(lower(word) IN lower(concat_ws(' ', e.fid::text, e.flow_name, e.summary,
-            e.status, e.owner, array_to_string(e.tags, ' '), e.inputs))) = 0))
+            e.status,
+            coalesce((SELECT r.name FROM {schema}.role r WHERE r.id::text = e.owner), e.owner),
+            array_to_string(e.tags, ' '), e.inputs))) = 0))
 ORDER BY id DESC LIMIT %(limit)s;
 
 -- name: change_counter
@@ -155,13 +165,20 @@ SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS xmin,
     pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS xmax;
 
 -- name: changes
--- Executions changed since a counter, oldest change first, never cutting through one transaction.
-SELECT *, fid::text AS fid, deployment_id::text AS deployment_id FROM {schema}.execution e
+-- Executions that may be seen and changed since a counter, oldest change first, never cutting
+-- through one transaction.
+SELECT *, fid::text AS fid, deployment_id::text AS deployment_id,
+    coalesce((SELECT r.name FROM {schema}.role r WHERE r.id::text = e.owner), e.owner) AS username
+FROM {schema}.execution e
 WHERE changed >= %(since)s
+    AND (%(owner)s::text IS NULL OR e.owner = %(owner)s
+        OR (e.owner IS NULL AND %(unowned)s::boolean))
     AND (archived_at IS NOT NULL OR %(words)s::text[] IS NULL OR NOT EXISTS (
         SELECT FROM unnest(%(words)s::text[]) AS word
         WHERE position(lower(word) IN lower(concat_ws(' ', e.fid::text, e.flow_name, e.summary,
-            e.status, e.owner, array_to_string(e.tags, ' '), e.inputs))) = 0))
+            e.status,
+            coalesce((SELECT r.name FROM {schema}.role r WHERE r.id::text = e.owner), e.owner),
+            array_to_string(e.tags, ' '), e.inputs))) = 0))
 ORDER BY changed FETCH FIRST %(limit)s ROWS WITH TIES;
 
 -- name: live_executions
@@ -214,9 +231,12 @@ SELECT CASE WHEN lease_until < now() THEN 'lapsed' ELSE state END AS state, coun
 FROM {schema}.runner GROUP BY 1;
 
 -- name: deleted
--- Executions that retention deleted since a counter, and that no late event brought back.
+-- Executions that could be seen, that retention deleted since a counter, and that no late event
+-- brought back.
 SELECT fid::text FROM {schema}.deleted d
 WHERE changed >= %(since)s
+    AND (%(owner)s::text IS NULL OR d.owner = %(owner)s
+        OR (d.owner IS NULL AND %(unowned)s::boolean))
     AND NOT EXISTS (SELECT FROM {schema}.execution e WHERE e.fid = d.fid)
 ORDER BY changed;
 
@@ -259,7 +279,9 @@ WHERE fid = ANY(%(fids)s::uuid[]) AND archived_at IS NULL
     AND NOT EXISTS (
         SELECT FROM unnest(%(words)s::text[]) AS word
         WHERE position(lower(word) IN lower(concat_ws(' ', e.fid::text, e.flow_name, e.summary,
-            e.status, e.owner, array_to_string(e.tags, ' '), e.inputs))) = 0);
+            e.status,
+            coalesce((SELECT r.name FROM {schema}.role r WHERE r.id::text = e.owner), e.owner),
+            array_to_string(e.tags, ' '), e.inputs))) = 0);
 
 -- name: latest
 -- The newest events of one execution before a seq, at most `limit` and about 8 MB, the last whole.
@@ -335,7 +357,7 @@ SELECT id, last_seq AS events FROM over WHERE before < %(events)s ORDER BY id;
 -- name: delete_executions
 -- Forget executions that are still over and not being written, with their events and ledgers.
 WITH chosen AS (
-    SELECT id, fid FROM {schema}.execution
+    SELECT id, fid, owner FROM {schema}.execution
     WHERE id = ANY(%(ids)s::bigint[]) AND status IN ('finished', 'error')
         AND ended_at < now() - make_interval(secs => %(age)s)
     ORDER BY id FOR UPDATE SKIP LOCKED
@@ -353,8 +375,9 @@ gone AS (
     DELETE FROM {schema}.execution WHERE id IN (SELECT id FROM chosen) RETURNING 1
 ),
 told AS (
-    INSERT INTO {schema}.deleted (fid) SELECT fid FROM chosen
-    ON CONFLICT (fid) DO UPDATE SET changed = excluded.changed, deleted_at = now()
+    INSERT INTO {schema}.deleted (fid, owner) SELECT fid, owner FROM chosen
+    ON CONFLICT (fid) DO UPDATE SET
+        owner = excluded.owner, changed = excluded.changed, deleted_at = now()
 )
 SELECT (SELECT count(*) FROM gone) AS executions, (SELECT count(*) FROM events) AS events;
 
@@ -441,6 +464,146 @@ DELETE FROM {schema}.runner WHERE fid = %(fid)s AND worker = %(worker)s;
 -- name: prune_runners
 -- Rows of workers that never came back, whose runs are over or were deleted.
 DELETE FROM {schema}.runner WHERE lease_until < now() - interval '1 day';
+
+-- name: roles
+-- All accounts by name.
+SELECT id::text, name, email, active, operator, password, epoch FROM {schema}.role
+ORDER BY lower(name);
+
+-- name: role_by_id
+-- One account.
+SELECT id::text, name, email, active, operator, password, epoch FROM {schema}.role
+WHERE id = %(id)s::uuid;
+
+-- name: role_by_name
+-- One account by its name, upper and lower case alike.
+SELECT id::text, name, email, active, operator, password, epoch FROM {schema}.role
+WHERE lower(name) = lower(%(name)s);
+
+-- name: count_operators
+-- How many can look after accounts.
+SELECT count(*)::bigint AS operators FROM {schema}.role WHERE operator AND active;
+
+-- name: add_role
+-- Make an account; no row if its name is taken.
+INSERT INTO {schema}.role (name, email, password, operator, active)
+VALUES (%(name)s, %(email)s, %(password)s, %(operator)s, %(active)s)
+ON CONFLICT ((lower(name))) DO NOTHING
+RETURNING id::text, name, email, active, operator, password, epoch;
+
+-- name: add_first_operator
+-- Make an operator if there is none; the name is unique, so of several panels only one makes it.
+INSERT INTO {schema}.role (name, password, operator)
+SELECT %(name)s, %(password)s, true
+WHERE NOT EXISTS (SELECT FROM {schema}.role WHERE operator AND active)
+ON CONFLICT ((lower(name))) DO NOTHING
+RETURNING id::text, name, email, active, operator, password, epoch;
+
+-- name: change_role
+-- Change an account unless no active operator were left. All operators are locked first, in one
+-- order, so that of two who take each other's rights away at once one is left.
+WITH operators AS (
+    SELECT id FROM {schema}.role WHERE operator AND active ORDER BY id FOR UPDATE
+)
+UPDATE {schema}.role SET
+    name = coalesce(%(name)s, name),
+    email = CASE WHEN %(clear_email)s::boolean THEN NULL ELSE coalesce(%(email)s, email) END,
+    password = coalesce(%(password)s, password),
+    operator = coalesce(%(operator)s::boolean, operator),
+    active = coalesce(%(active)s::boolean, active),
+    epoch = epoch + CASE WHEN %(password)s::text IS NOT NULL OR NOT %(active)s::boolean
+        THEN 1 ELSE 0 END,
+    updated_at = now()
+WHERE id = %(id)s::uuid
+    AND ((coalesce(%(operator)s::boolean, operator) AND coalesce(%(active)s::boolean, active))
+        OR NOT (operator AND active)
+        OR EXISTS (SELECT FROM operators WHERE operators.id <> %(id)s::uuid))
+RETURNING id::text, name, email, active, operator, password, epoch;
+
+-- name: remove_role
+-- Delete an account unless it is the last active operator; locks as change_role does.
+WITH operators AS (
+    SELECT id FROM {schema}.role WHERE operator AND active ORDER BY id FOR UPDATE
+)
+DELETE FROM {schema}.role
+WHERE id = %(id)s::uuid
+    AND (NOT (operator AND active)
+        OR EXISTS (SELECT FROM operators WHERE operators.id <> %(id)s::uuid))
+RETURNING id::text, name, email, active, operator, password, epoch;
+
+-- name: end_sessions
+-- Have everybody who is signed in to an account sign in again.
+UPDATE {schema}.role SET epoch = epoch + 1, updated_at = now() WHERE id = %(id)s::uuid
+RETURNING id::text;
+
+-- name: an_operator
+-- The eldest active operator.
+SELECT id::text, epoch FROM {schema}.role WHERE operator AND active ORDER BY created_at LIMIT 1;
+
+-- name: add_api_key
+-- Store a new API key, of which only the hash is kept.
+INSERT INTO {schema}.api_key (role_id, name, prefix, hash, expires_at)
+VALUES (%(role)s::uuid, %(name)s, %(prefix)s, %(hash)s, %(expires_at)s)
+RETURNING id::text, name, prefix, created_at, expires_at, used_at;
+
+-- name: api_keys
+-- The API keys of an account that were not revoked, newest first.
+SELECT id::text, name, prefix, created_at, expires_at, used_at FROM {schema}.api_key
+WHERE role_id = %(role)s::uuid AND revoked_at IS NULL ORDER BY created_at DESC, id;
+
+-- name: revoke_api_key
+-- Have an API key count no longer.
+UPDATE {schema}.api_key SET revoked_at = now()
+WHERE id = %(id)s::uuid AND revoked_at IS NULL
+    AND (%(role)s::uuid IS NULL OR role_id = %(role)s::uuid)
+RETURNING id::text;
+
+-- name: api_key_by_hash
+-- Whose API key this is if it counts, and whether its use is to be noted: once a minute at most.
+SELECT id::text, role_id::text,
+    coalesce(used_at < now() - interval '1 minute', true) AS unnoted
+FROM {schema}.api_key
+WHERE hash = %(hash)s AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now());
+
+-- name: note_api_key
+-- Note that an API key is in use.
+UPDATE {schema}.api_key SET used_at = now()
+WHERE id = %(id)s::uuid AND coalesce(used_at < now() - interval '1 minute', true)
+RETURNING id::text;
+
+-- name: count_login
+-- Count a login as failed until it succeeded; no row if its source has to wait. Past `free`
+-- failures the wait after each doubles; failures older than `window` are forgotten.
+INSERT INTO {schema}.login_failure AS f (key, failures) VALUES (%(key)s, 1)
+ON CONFLICT (key) DO UPDATE SET
+    failures = CASE WHEN f.failed_at < now() - make_interval(secs => %(window)s)
+        THEN 1 ELSE f.failures + 1 END,
+    failed_at = now()
+WHERE f.failures < %(free)s
+    OR f.failed_at <= now() - make_interval(secs =>
+        least(%(longest)s, %(first)s * power(2.0::float8, least(f.failures - %(free)s, 30))))
+RETURNING failures;
+
+-- name: login_wait
+-- For how many seconds a source still has to wait.
+SELECT extract(epoch FROM f.failed_at - now())::float8
+    + least(%(longest)s, %(first)s * power(2.0::float8, least(f.failures - %(free)s, 30)))
+    AS seconds
+FROM {schema}.login_failure f WHERE key = %(key)s;
+
+-- name: discount_login
+-- A login that was counted succeeded.
+UPDATE {schema}.login_failure SET failures = greatest(failures - 1, 0) WHERE key = %(key)s
+RETURNING failures;
+
+-- name: forget_login
+-- Failures of a name whose owner signed in, or got a new password.
+DELETE FROM {schema}.login_failure WHERE key = %(key)s RETURNING failures;
+
+-- name: clean_logins
+-- Failures that are forgotten.
+DELETE FROM {schema}.login_failure WHERE failed_at < now() - make_interval(secs => %(window)s)
+RETURNING key;
 
 
 -- name: own_scheduled

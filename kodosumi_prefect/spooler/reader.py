@@ -52,6 +52,21 @@ class Origin(NamedTuple):
 ANYWHERE = Origin()
 
 
+class Visible(NamedTuple):
+    """Which executions may be seen.
+
+    Attributes:
+        owner: whose; None for everybody's.
+        unowned: also those that nobody owns.
+    """
+
+    owner: str | None = None
+    unowned: bool = True
+
+
+EVERYTHING = Visible()
+
+
 class Page(NamedTuple):
     """Events behind a cursor; ``more`` tells whether reading on may bring further ones."""
 
@@ -113,9 +128,9 @@ class Reader:
             await self._pool.check()
         raise AssertionError("unreachable")
 
-    async def status(self, fid: str) -> dict[str, Any] | None:
-        """The row of an execution, or None if there is no such execution."""
-        found = await self.rows("status", fid=fid)
+    async def status(self, fid: str, visible: Visible = EVERYTHING) -> dict[str, Any] | None:
+        """The row of an execution, or None if there is no such execution to be seen."""
+        found = await self.rows("status", fid=fid, **visible._asdict())
         return found[0] if found else None
 
     async def tails(self, fids: Sequence[str]) -> dict[str, Tail]:
@@ -157,19 +172,32 @@ class Reader:
         return Page(events, count == limit or count > len(events))
 
     async def timeline(
-        self, *, query: str = "", before: str | None = None, limit: int = 10
+        self,
+        *,
+        query: str = "",
+        before: str | None = None,
+        limit: int = 10,
+        visible: Visible = EVERYTHING,
     ) -> list[dict[str, Any]]:
         """Rows of executions that are not archived, newest first.
 
         Arguments:
-            query: words that must all occur in fid, flow name, summary, status, owner, tags or
-                inputs, upper and lower case alike.
+            query: words that must all occur in fid, flow name, summary, status, owner's name, tags
+                or inputs, upper and lower case alike.
             before: the last ``fid`` of the page before.
         """
-        return await self.rows("timeline", words=query.split() or None, before=before, limit=limit)
+        words = query.split() or None
+        return await self.rows(
+            "timeline", words=words, before=before, limit=limit, **visible._asdict()
+        )
 
     async def changes(
-        self, since: int | None, *, query: str = "", limit: int = PAGE
+        self,
+        since: int | None,
+        *,
+        query: str = "",
+        limit: int = PAGE,
+        visible: Visible = EVERYTHING,
     ) -> tuple[list[dict[str, Any]], int]:
         """Rows changed since a counter, and the counter to ask with the next time.
 
@@ -180,24 +208,25 @@ class Reader:
         counter = (await self.rows("change_counter"))[0]
         if since is None or since > counter["xmax"]:
             return [], counter["xmin"]
-        rows = await self.rows("changes", since=since, words=query.split() or None, limit=limit)
+        asked = {"since": since, "words": query.split() or None, **visible._asdict()}
+        rows = await self.rows("changes", **asked, limit=limit)
         if len(rows) < limit:
             return rows, counter["xmin"]
         following = min(counter["xmin"], rows[-1]["changed"] + 1)
         if following <= since:
             # A long transaction holds the horizon back, so the next page would be this one again.
-            words = query.split() or None
-            return await self.rows("changes", since=since, words=words, limit=ALL), following
+            return await self.rows("changes", **asked, limit=ALL), following
         return rows, following
 
-    async def deleted(self, since: int | None) -> list[str]:
+    async def deleted(self, since: int | None, visible: Visible = EVERYTHING) -> list[str]:
         """Executions that retention deleted since a counter of ``changes``; kept for 7 days.
 
         Ask after ``changes``: what is deleted in between is then in both answers or in this one.
         """
         if since is None:
             return []
-        return [row["fid"] for row in await self.rows("deleted", since=since)]
+        found = await self.rows("deleted", since=since, **visible._asdict())
+        return [row["fid"] for row in found]
 
     async def matching(self, fids: Sequence[str], query: str) -> set[str]:
         """Which of these executions hold every word of ``query`` and are not archived."""

@@ -11,9 +11,13 @@ from typing import Any, NamedTuple
 from uuid import uuid4
 
 import httpx
+import psycopg
+from psycopg.rows import dict_row
 
 from kodosumi_prefect.events import Event, State, serialize
 from kodosumi_prefect.panel.app import create_app
+from kodosumi_prefect.panel.auth.local import local_token
+from kodosumi_prefect.panel.auth.user import HEADER
 from kodosumi_prefect.panel.server import serve
 from kodosumi_prefect.settings import Settings
 from kodosumi_prefect.spooler.batch import Batch
@@ -108,15 +112,45 @@ def frames(response: httpx.Response) -> Iterator[Frame]:
                 event, data = "", []
 
 
-class Stand:
-    """A running panel: its address, its app, and the database behind it."""
+class Person(NamedTuple):
+    """Somebody with an account who is signed in."""
 
-    def __init__(self, url: str, app: Any, database: str) -> None:
+    id: str
+    name: str
+    token: str
+    client: httpx.Client
+
+
+class Stand:
+    """A running panel: its address, its app, and the database behind it.
+
+    Attributes:
+        client: signed in as an operator.
+        token: what it is signed in with.
+    """
+
+    def __init__(self, url: str, app: Any, settings: Settings, token: str) -> None:
         self.url = url
         self.app = app
-        self.database = database
-        self.client = httpx.Client(base_url=url, timeout=DEADLINE, trust_env=False)
+        assert settings.database_url is not None
+        self.database = settings.database_url.get_secret_value()
+        self.settings = settings
+        self.token = token
+        self.client = self.connect(self.token)
         self.runs: list[Run] = []
+
+    def connect(self, token: str | None = None) -> httpx.Client:
+        """A further client; without a token it is signed in as nobody."""
+        headers = {HEADER: token} if token else {}
+        return httpx.Client(base_url=self.url, headers=headers, timeout=DEADLINE, trust_env=False)
+
+    def person(self, name: str, *, operator: bool = False) -> "Person":
+        """A client that is signed in to a new account of this name."""
+        made = self.client.post("/role", json={"name": name, "operator": operator})
+        assert made.status_code == 201, made.text
+        sessions = self.app.state.panel.identification.sessions
+        token = sessions.begin(made.json()["id"], 0)
+        return Person(made.json()["id"], name, token, self.connect(token))
 
     def run(self, **header: Any) -> Run:
         self.runs.append(Run(self.database, **header))
@@ -148,10 +182,16 @@ class Stand:
 
 
 @contextmanager
-def serving(settings: Settings, quiet: float = QUIET) -> Iterator[Stand]:
-    """The panel of ``settings`` on a free port."""
+def serving(
+    settings: Settings,
+    quiet: float = QUIET,
+    say: Callable[[str], None] = lambda _: None,
+    *,
+    signed_in: bool = True,
+) -> Iterator[Stand]:
+    """The panel of ``settings`` on a free port; its client is an operator's if ``signed_in``."""
     free = settings.model_copy(update={"port": 0})
-    app = create_app(free, quiet=quiet)
+    app = create_app(free, quiet=quiet, say=say)
     ready = threading.Event()
     addresses: list[str] = []
     problems: list[BaseException] = []
@@ -174,12 +214,14 @@ def serving(settings: Settings, quiet: float = QUIET) -> Iterator[Stand]:
     assert ready.wait(DEADLINE)
     if problems:
         raise problems[0]
-    assert free.database_url is not None
-    stand = Stand(addresses[0], app, free.database_url.get_secret_value())
     try:
-        yield stand
+        token = local_token(settings) if signed_in else ""
+        stand = Stand(addresses[0], app, free, token)
+        try:
+            yield stand
+        finally:
+            stand.close()
     finally:
-        stand.close()
         loop, stop = loops[0]
         loop.call_soon_threadsafe(stop.set)
         thread.join(DEADLINE)
@@ -244,3 +286,9 @@ def until(condition: Callable[[], Any], deadline: float = DEADLINE) -> Any:
 
 def markdown(text: str) -> str:
     return json.dumps({"Markdown": {"body": text}})
+
+
+def fetch(url: str, query: str) -> list[dict[str, Any]]:
+    """The rows of a query."""
+    with psycopg.connect(url, row_factory=dict_row) as connection:
+        return connection.execute(query).fetchall()

@@ -46,7 +46,7 @@ def state_of(run: FlowRun) -> str | None:
 
 def test_a_run_is_cancelled_though_nobody_recorded_it_yet(panel: Stand):
     run = made()
-    answer = httpx.post(f"{panel.url}/outputs/{run.id}/cancel")
+    answer = panel.client.post(f"/outputs/{run.id}/cancel")
     assert answer.status_code == 202
     assert answer.json() == {"fid": str(run.id), "state": state_of(run)}
     assert state_of(run) in ("Cancelling", "Cancelled")
@@ -54,28 +54,28 @@ def test_a_run_is_cancelled_though_nobody_recorded_it_yet(panel: Stand):
 
 def test_a_scheduled_run_is_cancelled_at_once(panel: Stand):
     run = made(Scheduled())
-    answer = httpx.post(f"{panel.url}/outputs/{run.id}/cancel")
+    answer = panel.client.post(f"/outputs/{run.id}/cancel")
     assert (answer.status_code, answer.json()["state"]) == (202, "Cancelled")
-    assert httpx.post(f"{panel.url}/outputs/{run.id}/cancel").status_code == 409
+    assert panel.client.post(f"/outputs/{run.id}/cancel").status_code == 409
 
 
 def test_a_run_under_way_is_asked_to_stop(panel: Stand):
     run = made(Running())
-    assert httpx.post(f"{panel.url}/outputs/{run.id}/cancel").json()["state"] == "Cancelling"
+    assert panel.client.post(f"/outputs/{run.id}/cancel").json()["state"] == "Cancelling"
 
 
 def test_a_run_that_is_over_stays_as_it_is(panel: Stand):
     run = made(Completed())
-    answer = httpx.post(f"{panel.url}/outputs/{run.id}/cancel")
+    answer = panel.client.post(f"/outputs/{run.id}/cancel")
     assert answer.status_code == 409
     assert str(run.id) in answer.json()["detail"]
     assert state_of(run) == "Completed"
 
 
 def test_unknown_runs_and_malformed_ids_are_told_apart(panel: Stand):
-    answer = httpx.post(f"{panel.url}/outputs/{uuid4()}/cancel")
+    answer = panel.client.post(f"/outputs/{uuid4()}/cancel")
     assert answer.status_code == 404
-    assert httpx.post(f"{panel.url}/outputs/nonsense/cancel").status_code == 422
+    assert panel.client.post("/outputs/nonsense/cancel").status_code == 422
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def test_unknown_runs_and_malformed_ids_are_told_apart(panel: Stand):
 )
 def test_a_page_of_another_site_cannot_cancel(panel: Stand, headers: dict[str, str]):
     run = made(Running())
-    answer = httpx.post(f"{panel.url}/outputs/{run.id}/cancel", headers=headers)
+    answer = panel.client.post(f"/outputs/{run.id}/cancel", headers=headers)
     assert answer.status_code == 403
     assert state_of(run) == "Running"
 
@@ -97,7 +97,7 @@ def test_a_page_of_another_site_cannot_cancel(panel: Stand, headers: dict[str, s
 def test_the_panel_itself_can(panel: Stand):
     run = made(Running())
     headers = {"Sec-Fetch-Site": "same-origin", "Origin": panel.url}
-    assert httpx.post(f"{panel.url}/outputs/{run.id}/cancel", headers=headers).status_code == 202
+    assert panel.client.post(f"/outputs/{run.id}/cancel", headers=headers).status_code == 202
 
 
 async def test_a_prefect_that_hangs_is_not_waited_for(monkeypatch: pytest.MonkeyPatch):

@@ -147,7 +147,7 @@ def test_an_unforeseen_error_has_an_id_and_no_traceback(
 ) -> None:
     run = panel.run().begin()
 
-    async def broken(fid: str) -> None:
+    async def broken(*_) -> None:
         raise ZeroDivisionError("secret detail")
 
     monkeypatch.setattr(panel.app.state.panel.reader, "status", broken)

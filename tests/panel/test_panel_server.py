@@ -16,6 +16,8 @@ from pydantic import SecretStr
 
 import kodosumi_prefect.panel
 from kodosumi_prefect.panel.app import PanelError
+from kodosumi_prefect.panel.auth.local import local_token
+from kodosumi_prefect.panel.auth.user import HEADER
 from kodosumi_prefect.panel.server import serve
 from kodosumi_prefect.settings import Settings
 from tests.panel.panel_runs import Run, Stand, serving, until
@@ -25,7 +27,7 @@ import sys
 from pydantic import SecretStr
 from kodosumi_prefect.panel.server import run
 from kodosumi_prefect.settings import Settings
-settings = Settings(database_url=SecretStr(sys.argv[1]), port=0)
+settings = Settings(database_url=SecretStr(sys.argv[1]), port=0, data_dir=sys.argv[2])
 run(settings, on_ready=lambda url: print(url, flush=True))
 print("stopped", "ray" in sys.modules)
 """
@@ -40,11 +42,11 @@ async def _refusal(settings: Settings, **changes: object) -> str:
     return line
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "8.8.8.8", "", "no such name"])
-async def test_anything_but_loopback_is_refused(settings: Settings, host: str) -> None:
+@pytest.mark.parametrize("host", ["192.0.2.1", "", "no such name"])
+async def test_an_address_of_others_is_refused(settings: Settings, host: str) -> None:
     line = await _refusal(settings, host=host)
-    assert repr(host) in line
-    assert "127.0.0.1" in line
+    assert host in line
+    assert "--host" in line or "127.0.0.1" in line
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "127.0.0.5"])
@@ -84,15 +86,21 @@ def test_a_request_in_another_sites_name_is_refused(panel: Stand) -> None:
     assert panel.get("/livez", headers={"Host": "[::1"}).status_code == 421
 
 
-def test_sigterm_ends_the_process_promptly_with_streams_open(database: str) -> None:
+def test_sigterm_ends_the_process_promptly_with_streams_open(
+    settings: Settings, database: str
+) -> None:
     run = Run(database).begin()
     child = subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, database], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", PROGRAM, database, str(settings.data_dir)],
+        stdout=subprocess.PIPE,
+        text=True,
     )
     try:
         assert child.stdout is not None
         url = child.stdout.readline().strip()
-        with httpx.stream("GET", f"{url}/outputs/stream/{run.fid}", trust_env=False) as response:
+        headers = {HEADER: local_token(settings)}
+        address = f"{url}/outputs/stream/{run.fid}"
+        with httpx.stream("GET", address, headers=headers, trust_env=False) as response:
             next(response.iter_bytes())
             child.send_signal(signal.SIGTERM)
             assert child.wait(4) == 0

@@ -3,7 +3,20 @@
 from dataclasses import dataclass
 from typing import Annotated
 
-from fastapi import Depends, HTTPException, Request
+from fastapi import Depends, HTTPException, Request, Security
+from fastapi.security import APIKeyCookie, APIKeyHeader
+
+from kodosumi_prefect.settings import Settings
+from kodosumi_prefect.spooler.reader import EVERYTHING, Visible
+
+HEADER = "KODOSUMI_API_KEY"
+COOKIE = "kodosumi_jwt"
+
+# The gate has looked at both before any handler runs; these put them into the OpenAPI document.
+_header = APIKeyHeader(
+    name=HEADER, auto_error=False, description="A named API key, or the token that a login answers."
+)
+_cookie = APIKeyCookie(name=COOKIE, auto_error=False, description="What a login sets.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,11 +33,31 @@ class User:
     name: str
     operator: bool = False
 
+    def sees(self, settings: Settings) -> Visible:
+        """Which executions this account may see; hand it to ``Reader``."""
+        if self.operator:
+            return EVERYTHING
+        return Visible(self.id, settings.unowned == "all")
 
-def current_user(request: Request) -> User:
-    """Who sent this request."""
+    def owns(self, owner: str | None) -> bool:
+        """Whether this account may change what belongs to ``owner``; only operators if nobody."""
+        return self.operator or owner == self.id
+
+
+def current_user(
+    request: Request,
+    _key: Annotated[str | None, Security(_header)] = None,
+    _session: Annotated[str | None, Security(_cookie)] = None,
+) -> User:
+    """Who sent this request.
+
+    Raises:
+        HTTPException: 401, nobody who is signed in.
+    """
     user = getattr(request.state, "user", None)
-    return user or User("00000000-0000-0000-0000-000000000000", "admin", operator=True)
+    if not isinstance(user, User):
+        raise HTTPException(401, "sign in first")
+    return user
 
 
 def operator(user: "CurrentUser") -> User:

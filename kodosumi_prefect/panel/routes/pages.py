@@ -10,6 +10,7 @@ from fastapi.responses import RedirectResponse, Response
 from markupsafe import Markup
 
 from kodosumi_prefect.events import MAIN_KINDS, STDIO_KINDS, TERMINAL, Kind, Status, clean
+from kodosumi_prefect.panel.auth.user import CurrentUser
 from kodosumi_prefect.panel.executions import Row, final_envelope, runtime, title
 from kodosumi_prefect.panel.jinja import page
 from kodosumi_prefect.panel.prefect_api import links
@@ -41,6 +42,7 @@ async def home() -> Response:
 async def executions(
     request: Request,
     panel: Panel,
+    user: CurrentUser,
     q: Words = None,
     before: UUID | None = None,
     fragment: Fragment = False,
@@ -48,7 +50,10 @@ async def executions(
     """The list, newest first; as ``fragment`` only its rows."""
     _, counter = await panel.reader.changes(None)
     rows = await panel.reader.timeline(
-        query=clean(q or ""), before=str(before) if before else None, limit=ROWS + 1
+        query=clean(q or ""),
+        before=str(before) if before else None,
+        limit=ROWS + 1,
+        visible=user.sees(panel.settings),
     )
     shown = rows[:ROWS]
     context = {
@@ -151,7 +156,7 @@ def _head(panel: State, row: Row) -> dict[str, Any]:
                 ("Description", "description"),
                 ("Entry point", "entry_point"),
                 ("App", "app_url"),
-                ("Owner", "owner"),
+                ("Owner", "username"),
                 ("Author", "author"),
                 ("Organization", "organization"),
                 ("Version", "version"),

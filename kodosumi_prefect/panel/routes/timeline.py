@@ -6,6 +6,7 @@ from uuid import UUID
 from fastapi import APIRouter, Query
 
 from kodosumi_prefect.events import clean
+from kodosumi_prefect.panel.auth.user import CurrentUser
 from kodosumi_prefect.panel.executions import timeline_item
 from kodosumi_prefect.panel.state import MAX_CURSOR, Panel
 
@@ -25,6 +26,7 @@ Words = Annotated[
 @router.get("/list", summary="Executions, newest first")
 async def executions(
     panel: Panel,
+    user: CurrentUser,
     pp: Annotated[int, Query(ge=1, le=MOST, description="Executions per page.")] = 10,
     q: Words = None,
     offset: Annotated[
@@ -33,7 +35,10 @@ async def executions(
 ) -> dict[str, Any]:
     """`offset` of the answer leads to the next page; null on the last one."""
     rows = await panel.reader.timeline(
-        query=clean(q or ""), before=str(offset) if offset else None, limit=pp + 1
+        query=clean(q or ""),
+        before=str(offset) if offset else None,
+        limit=pp + 1,
+        visible=user.sees(panel.settings),
     )
     shown = rows[:pp]
     return {
@@ -46,6 +51,7 @@ async def executions(
 @router.get("/changes", summary="What changed since a counter")
 async def changes(
     panel: Panel,
+    user: CurrentUser,
     since: Annotated[
         int | None,
         Query(ge=0, le=MAX_CURSOR, description="The `timestamp` of the answer before."),
@@ -59,8 +65,9 @@ async def changes(
     `timestamp` is a counter of the database, not a clock: with it nothing is missed, also of
     transactions that commit late; an item can come twice. Without `since` it comes alone.
     """
-    rows, counter = await panel.reader.changes(since)
-    deleted = await panel.reader.deleted(since)
+    visible = user.sees(panel.settings)
+    rows, counter = await panel.reader.changes(since, visible=visible)
+    deleted = await panel.reader.deleted(since, visible)
     fids = [row["fid"] for row in rows if row["archived_at"] is None]
     words = clean(q or "")
     matching = await panel.reader.matching(fids, words) if words.split() else set(fids)

@@ -22,6 +22,7 @@ CREATE TABLE {schema}.role (
     updated_at timestamptz NOT NULL DEFAULT now()
 );
 CREATE UNIQUE INDEX role_name ON {schema}.role (lower(name));
+CREATE INDEX role_of_owner ON {schema}.role ((id::text));
 COMMENT ON TABLE {schema}.role IS 'accounts of the panel; Kodosumi calls them roles';
 COMMENT ON COLUMN {schema}.role.password IS 'argon2 hash; none: signs in through a proxy only';
 COMMENT ON COLUMN {schema}.role.epoch IS 'sessions that were begun under an earlier one are void';
@@ -135,16 +136,30 @@ CREATE INDEX lock_open ON {schema}.lock (execution_id) WHERE state = 'open';
 COMMENT ON TABLE {schema}.lock IS 'questions to humans; a run waits until it is leased or expires';
 COMMENT ON COLUMN {schema}.lock.elements IS
     'the form as JSON, if the run brought it; else its service has it';
+
+ALTER TABLE {schema}.deleted ADD COLUMN owner text;
+
+-- Who looks at everything (`db grants`) needs none of what signs people in.
+DO $$ BEGIN
+    IF EXISTS (SELECT FROM pg_roles WHERE rolname = '{name}_reader') THEN
+        REVOKE ALL ON {schema}.role, {schema}.api_key, {schema}.login_failure, {schema}.payload
+            FROM {name}_reader;
+        GRANT SELECT (id, name) ON {schema}.role TO {name}_reader;
+    END IF;
+END $$;
 """
 
 
 def upgrade() -> None:
-    schema = f'"{context.config.attributes["schema"]}"'
-    op.get_bind().exec_driver_sql(STATEMENTS.format(schema=schema).replace("%", "%%"))
+    name = context.config.attributes["schema"]
+    statements = STATEMENTS.format(schema=f'"{name}"', name=name)
+    op.get_bind().exec_driver_sql(statements.replace("%", "%%"))
 
 
 def downgrade() -> None:
     schema = f'"{context.config.attributes["schema"]}"'
     tables = ", ".join(f"{schema}.{name}" for name in TABLES)
-    op.get_bind().exec_driver_sql(f"DROP TABLE {tables}")
-    op.get_bind().exec_driver_sql(f"ALTER TABLE {schema}.execution DROP COLUMN schedule_id")
+    op.get_bind().exec_driver_sql(
+        f"DROP TABLE {tables}; ALTER TABLE {schema}.deleted DROP COLUMN owner; "
+        f"ALTER TABLE {schema}.execution DROP COLUMN schedule_id"
+    )

@@ -1,0 +1,41 @@
+"""The first operator."""
+
+from kodosumi_prefect.panel.auth.identification import Identification
+from kodosumi_prefect.panel.auth.passwords import checked_password, random_password
+
+NAME = "admin"
+
+
+async def first_operator(identification: Identification) -> str | None:
+    """Make the operator ``admin`` if nobody is one, with the configured password or a random one.
+
+    Returns:
+        What to tell whoever started the panel, once; None if there is nothing to tell.
+
+    Raises:
+        WeakPasswordError: the setting ``admin_password`` is too short.
+    """
+    accounts, settings = identification.accounts, identification.settings
+    configured = settings.admin_password
+    if await accounts.has_operator():
+        return None
+    if settings.auth == "proxy":
+        return (
+            "nobody may look after accounts yet; make an operator of the name that the proxy "
+            "sends with `kodosumi-prefect user add NAME --operator`"
+        )
+    password = random_password()
+    if configured is not None:
+        password = checked_password(configured.get_secret_value())
+    hashed = await identification.passwords.hash(password)
+    made = await accounts.add_first_operator(NAME, hashed)
+    if made is None:
+        if await accounts.has_operator():
+            return None  # another panel was quicker, and told it
+        return (
+            f"the account {NAME} is no operator and nobody else is one; make one with "
+            "`kodosumi-prefect user add NAME --operator`"
+        )
+    if configured is not None:
+        return f"made the operator {NAME} with the password of the setting admin_password"
+    return f"sign in as {NAME} with the password {password}  (it is not shown again)"

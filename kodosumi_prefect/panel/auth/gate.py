@@ -1,0 +1,79 @@
+"""Who may come in: every address is closed but the few that say otherwise here."""
+
+from urllib.parse import quote
+
+import psycopg
+from fastapi import Request
+from fastapi.responses import RedirectResponse, Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from kodosumi_prefect.panel.auth.identification import Identification
+from kodosumi_prefect.panel.errors import database_response, error_response
+from kodosumi_prefect.panel.forwarded import is_local, own_path
+
+OPEN = frozenset(
+    {
+        "/livez",
+        "/readyz",
+        "/login",
+        "/api/login",
+        "/logout",
+        "/docs",
+        "/openapi.json",
+        "/.well-known/kodosumi/key",
+    }
+)
+OPEN_FOLDERS = ("/static/",)
+OPEN_HERE = frozenset({"/health", "/metrics"})  # to programs on the panel's own machine
+
+
+class Gate:
+    """ASGI middleware: no handler of a closed address runs for somebody who is not signed in.
+
+    It leaves a ``User`` in ``request.state.user``, and how it is known in ``request.state.means``.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and not _is_open(scope):
+            request = Request(scope)
+            identification = scope["app"].state.panel.identification
+            assert isinstance(identification, Identification)
+            try:
+                caller = await identification.caller(request)
+            except psycopg.OperationalError as exc:
+                await database_response(request, exc)(scope, receive, send)
+                return
+            if caller is None:
+                to_login = identification.settings.auth == "password" and _wants_page(request)
+                response = _to_login(request) if to_login else _refused(request)
+                await response(scope, receive, send)
+                return
+            request.state.user = caller.user
+            request.state.means = caller.means
+        await self._app(scope, receive, send)
+
+
+def _is_open(scope: Scope) -> bool:
+    path = own_path(scope)
+    return path in OPEN or path.startswith(OPEN_FOLDERS) or (path in OPEN_HERE and is_local(scope))
+
+
+def _wants_page(request: Request) -> bool:
+    return "text/html" in request.headers.get("accept", "")
+
+
+def _refused(request: Request) -> Response:
+    response = error_response(request, 401, "sign in, or send the header KODOSUMI_API_KEY")
+    response.headers["WWW-Authenticate"] = "APIKey"
+    return response
+
+
+def _to_login(request: Request) -> Response:
+    target = f"{request.scope.get('root_path', '')}/login"
+    if request.method in ("GET", "HEAD"):
+        asked = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+        target += f"?redirect={quote(asked, safe='/')}"
+    return RedirectResponse(target, 303)

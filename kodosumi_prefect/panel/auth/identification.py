@@ -1,0 +1,91 @@
+"""Who sent a request: a header or a cookie, and the account behind it."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from fastapi import Request
+
+from kodosumi_prefect.keys import panel_keys
+from kodosumi_prefect.panel.auth.accounts import Account, Accounts, NameTakenError
+from kodosumi_prefect.panel.auth.api_keys import ApiKeys
+from kodosumi_prefect.panel.auth.attempts import Attempts
+from kodosumi_prefect.panel.auth.passwords import Passwords
+from kodosumi_prefect.panel.auth.sessions import Sessions
+from kodosumi_prefect.panel.auth.user import COOKIE, HEADER, User
+from kodosumi_prefect.panel.forwarded import proxy_user
+from kodosumi_prefect.panel.shield import is_foreign
+from kodosumi_prefect.settings import Settings
+from kodosumi_prefect.spooler.reader import Reader
+
+Means = Literal["session", "key", "proxy"]
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who sent a request, and by what that is known."""
+
+    user: User
+    means: Means
+
+
+class Identification:
+    """Finds out who sent a request.
+
+    Arguments:
+        settings: how people sign in.
+        reader: of the accounts.
+
+    Raises:
+        OSError: the secret behind sessions cannot be written to the data dir.
+    """
+
+    def __init__(self, settings: Settings, reader: Reader) -> None:
+        self.settings = settings
+        self.accounts = Accounts(reader)
+        self.keys = ApiKeys(reader)
+        self.attempts = Attempts(reader)
+        self.passwords = Passwords()
+        self.sessions = Sessions(panel_keys(settings).session, settings.session_hours * 3600)
+
+    async def caller(self, request: Request) -> Caller | None:
+        """Who sent the request; None if nobody who may."""
+        if (secret := request.headers.get(HEADER)) is not None:
+            return await self._by_header(secret)
+        if is_foreign(request):
+            return None  # its page may use keys that it knows, not what the browser has of ours
+        if self.settings.auth == "proxy":
+            return await self._by_proxy(proxy_user(request.scope))
+        if (token := request.cookies.get(COOKIE)) is not None:
+            return _caller(await self._by_session(token), "session")
+        return None
+
+    async def _by_header(self, secret: str) -> Caller | None:
+        if (role_id := await self.keys.owner(secret)) is not None:
+            return _caller(await self.accounts.recent(role_id), "key")
+        return _caller(await self._by_session(secret), "session")
+
+    async def _by_proxy(self, name: str | None) -> Caller | None:
+        """The account of this name; one that is seen first gets one."""
+        if not name:
+            return None
+        account = await self.accounts.by_name(name)
+        if account is None:
+            try:
+                account = await self.accounts.add(name)
+            except NameTakenError:  # by another request of the same person
+                account = await self.accounts.by_name(name)
+            except ValueError:
+                return None
+        return _caller(account, "proxy")
+
+    async def _by_session(self, token: str) -> Account | None:
+        if (session := self.sessions.read(token)) is None:
+            return None
+        account = await self.accounts.recent(session.role_id)
+        return account if account is not None and account.epoch == session.epoch else None
+
+
+def _caller(account: Account | None, means: Means) -> Caller | None:
+    if account is None or not account.active:
+        return None
+    return Caller(User(account.id, account.name, account.operator), means)

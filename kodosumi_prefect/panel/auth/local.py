@@ -1,0 +1,30 @@
+"""Signing in without a password, for programs of this package on the panel's own machine."""
+
+import psycopg
+
+from kodosumi_prefect.keys import panel_keys
+from kodosumi_prefect.panel.auth.sessions import Sessions
+from kodosumi_prefect.settings import Settings, database_url
+from kodosumi_prefect.spooler.spooler import conninfo
+from kodosumi_prefect.spooler.sql import Queries
+
+SECONDS = 3600.0
+
+
+def local_token(settings: Settings, seconds: float = SECONDS) -> str:
+    """A session of an operator, for the header ``KODOSUMI_API_KEY``.
+
+    Who can read the secret key and the database needs no password. Blocks; not for event loops.
+
+    Raises:
+        LookupError: there is no database, or no operator in it: the panel never started.
+        psycopg.OperationalError: the database is away.
+    """
+    url = database_url(settings)
+    if url is None:
+        raise LookupError("there is no database, so nobody can be signed in")
+    with psycopg.connect(conninfo(url)) as connection:
+        row = connection.execute(Queries(settings.database_schema)["an_operator"]).fetchone()
+    if row is None:
+        raise LookupError("there is no active operator; the panel makes one when it starts")
+    return Sessions(panel_keys(settings).session, seconds).begin(row[0], row[1])

@@ -1,0 +1,24 @@
+"""Names of accounts."""
+
+import unicodedata
+from uuid import UUID
+
+LONGEST = 200  # characters, so that mail addresses fit
+
+
+def clean_name(text: str) -> str:
+    """A name as it is stored.
+
+    Raises:
+        ValueError: it is empty or too long, or would be taken for something else in an address.
+    """
+    name = unicodedata.normalize("NFKC", text).strip()
+    if not name or len(name) > LONGEST:
+        raise ValueError(f"a name has 1 to {LONGEST} characters")
+    if not name.isprintable() or "/" in name:
+        raise ValueError("a name has no slash and only characters that can be seen")
+    try:
+        UUID(name)
+    except ValueError:
+        return name
+    raise ValueError("a name is no UUID, which would be taken for an account's id")
