@@ -14,7 +14,7 @@ from prefect.settings import PREFECT_API_URL, get_current_settings, temporary_se
 from kodosumi_prefect.serve.refusal import LaunchError
 from kodosumi_prefect.settings import Settings, read_address
 
-AT_ONCE = 3  # requests under way; Prefect's SQLite takes writes one by one
+AT_ONCE = 2  # requests under way; Prefect's SQLite takes writes one by one
 PATIENCE = 60.0  # seconds that a launch waits for its turn and Prefect's answer
 
 
