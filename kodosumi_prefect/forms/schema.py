@@ -13,6 +13,7 @@ from kodosumi_prefect.forms.structured import JsonArea, Place, StructuredModel, 
 from kodosumi_prefect.forms.text import InputArea, InputPassword, InputText, check_length
 
 LONG = 255  # characters from which on a text gets an area
+MOST = 200  # fields; objects beyond them are JSON
 DEEPEST = 5  # objects within objects that get fields; what is deeper is JSON
 _MISSING = object()
 
@@ -39,7 +40,7 @@ def from_schema(
         submit: what the button says; None for no button.
     """
     reading = _Reading(schema)
-    elements = list(reading.object(schema, (), defaults or {}, frozenset()))
+    elements = list(reading.all(defaults or {}))
     button = [Submit(submit)] if submit is not None else []
     return StructuredModel([Errors(), *elements, *button], reading.places)
 
@@ -51,7 +52,12 @@ class _Reading:
         self._root = root
         self.places: dict[str, Place] = {}
 
-    def object(
+    def all(self, defaults: Mapping[str, Any]) -> Iterator[Element]:
+        """The elements of the whole schema."""
+        schema, _, seen = self._resolved(self._root)
+        return self._object(schema, (), defaults, seen)
+
+    def _object(
         self, schema: Schema, path: tuple[str, ...], defaults: Any, within: frozenset[str]
     ) -> Iterator[Element]:
         """The elements of an object's properties."""
@@ -83,9 +89,10 @@ class _Reading:
         hint = schema.get("description")
         inner = schema.get("properties")
         recursive = bool(seen & within)
-        if inner and not nullable and not recursive and len(path) < DEEPEST:
+        small = len(path) < DEEPEST and len(self.places) < MOST
+        if inner and small and not nullable and not recursive:
             yield Markdown(f"### {title}" + (f"\n\n{hint}" if hint else ""))
-            yield from self.object(schema, path, default, within | seen)
+            yield from self._object(schema, path, default, within | seen)
             return
         name = ".".join(path)
         self.places[name] = Place(path, nullable, needed)

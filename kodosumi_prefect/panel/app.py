@@ -3,6 +3,7 @@
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
 import psycopg
 import sqlalchemy.exc
@@ -47,6 +48,22 @@ from kodosumi_prefect.spooler import migrate
 from kodosumi_prefect.spooler.feed import Feed
 from kodosumi_prefect.spooler.reader import Reader
 
+# In the order of the panel's OpenAPI document.
+AREAS: tuple[Any, ...] = (
+    outputs,
+    cancel,
+    tasks,
+    timeline,
+    locks,
+    flow,
+    proxy,
+    schedules,
+    accounts,
+    roles,
+    health,
+    metrics,
+    pages,
+)
 CONNECTIONS = 8  # to Postgres, for all requests; the feed's LISTEN is one more
 
 
@@ -115,22 +132,7 @@ def create_app(
             allow_credentials=False,
         )
     app.add_middleware(Forwarded, settings=used)
-    areas = (
-        outputs,
-        cancel,
-        tasks,
-        timeline,
-        locks,
-        accounts,
-        flow,
-        proxy,
-        schedules,
-        roles,
-        health,
-        metrics,
-        pages,
-    )
-    for area in areas:
+    for area in AREAS:
         app.include_router(area.router)
     app.mount("/static", StaticFiles(directory=FOLDER / "static"), name="static")
 

@@ -72,6 +72,8 @@ class Shield:
             await self._app(scope, receive, send)
             return
         started = False
+        # Read now: what is mounted changes the scope.
+        caching = "no-cache" if own_path(scope).startswith("/static/") else "no-store"
 
         async def shielded(message: Message) -> None:
             nonlocal started
@@ -80,7 +82,6 @@ class Shield:
                 headers = MutableHeaders(scope=message)
                 for name, value in HEADERS.items():
                     headers.setdefault(name, value)
-                caching = "no-cache" if own_path(scope).startswith("/static/") else "no-store"
                 headers.setdefault("Cache-Control", caching)
             await send(message)
 

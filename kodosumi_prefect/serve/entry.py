@@ -3,9 +3,9 @@
 from collections.abc import Callable, Coroutine
 from typing import Any, Protocol, runtime_checkable
 
-from fastapi import HTTPException
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
@@ -68,8 +68,8 @@ class EntryRoute(APIRoute):
                 return JSONResponse({"errors": told(error), "elements": []})
             except HTTPException as exc:
                 return error_response(request, exc.status_code, exc.detail, exc.headers)
-            except RequestValidationError:
-                raise
+            except RequestValidationError as exc:
+                return error_response(request, 422, _wrong(exc))
             except KodosumiError as exc:
                 return error_response(request, 500, str(exc))
             except Exception as exc:
@@ -78,6 +78,13 @@ class EntryRoute(APIRoute):
                 return unforeseen_response(request, exc)
 
         return guarded
+
+
+def _wrong(exc: RequestValidationError) -> str:
+    """What is wrong with the parameters beside the form, in one line."""
+    return "; ".join(
+        f"{'.'.join(str(part) for part in error['loc'])}: {error['msg']}" for error in exc.errors()
+    )
 
 
 def _is_foreseen(request: Request, exc: Exception) -> bool:

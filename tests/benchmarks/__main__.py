@@ -9,6 +9,7 @@ os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "ERROR")
 from tests.benchmarks import (
     emit_cost,
     latency,
+    launches,
     leases,
     spooler_actor,
     sse_clients,
@@ -32,6 +33,8 @@ def main() -> None:
             leases.run(settings, url)
         if not chosen or "spooler_actor" in chosen:
             spooler_actor.run(settings, url)
+        if not chosen or "launches" in chosen:
+            launches.run(settings, url)
     if not chosen or "starts" in chosen:
         starts.run()
     if not chosen or "sse_clients" in chosen:

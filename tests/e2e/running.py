@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -169,7 +169,7 @@ def running_up(data_dir: Path, *options: str, keep: bool = False) -> Iterator[Up
         api = next(line.split()[2] for line in said if "Prefect API" in line)
         environment["PREFECT_API_URL"] = api
         address = said[-1].split()[1]
-        with signed_in(address) as client:
+        with closing(signed_in(address)) as client:
             yield Up(address, client, environment, process, data_dir)
         family = psutil.Process(process.pid).children(recursive=True)
         process.send_signal(signal.SIGTERM)

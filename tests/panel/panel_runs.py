@@ -129,13 +129,13 @@ class Stand:
         token: what it is signed in with.
     """
 
-    def __init__(self, url: str, app: Any, settings: Settings) -> None:
+    def __init__(self, url: str, app: Any, settings: Settings, token: str) -> None:
         self.url = url
         self.app = app
         assert settings.database_url is not None
         self.database = settings.database_url.get_secret_value()
         self.settings = settings
-        self.token = local_token(settings)
+        self.token = token
         self.client = self.connect(self.token)
         self.runs: list[Run] = []
 
@@ -183,9 +183,13 @@ class Stand:
 
 @contextmanager
 def serving(
-    settings: Settings, quiet: float = QUIET, say: Callable[[str], None] = lambda _: None
+    settings: Settings,
+    quiet: float = QUIET,
+    say: Callable[[str], None] = lambda _: None,
+    *,
+    signed_in: bool = True,
 ) -> Iterator[Stand]:
-    """The panel of ``settings`` on a free port."""
+    """The panel of ``settings`` on a free port; its client is an operator's if ``signed_in``."""
     free = settings.model_copy(update={"port": 0})
     app = create_app(free, quiet=quiet, say=say)
     ready = threading.Event()
@@ -211,7 +215,8 @@ def serving(
     if problems:
         raise problems[0]
     try:
-        stand = Stand(addresses[0], app, free)
+        token = local_token(settings) if signed_in else ""
+        stand = Stand(addresses[0], app, free, token)
         try:
             yield stand
         finally:

@@ -106,10 +106,13 @@ CREATE TABLE {schema}.schedule (
     endpoint_uid text,
     owner text,
     summary text,
+    parameters text,
     payload_id uuid REFERENCES {schema}.payload ON DELETE SET NULL,
     paused_because text,
     created_at timestamptz NOT NULL DEFAULT now()
 );
+COMMENT ON COLUMN {schema}.schedule.parameters IS
+    'as JSON, since Prefect 3 forgets them when a schedule is switched on or off';
 COMMENT ON TABLE {schema}.schedule IS
     'who made which schedule of a Prefect deployment; the schedule itself is in Prefect';
 
@@ -139,12 +142,22 @@ COMMENT ON COLUMN {schema}.lock.elements IS
     'the form as JSON, if the run brought it; else its service has it';
 
 ALTER TABLE {schema}.deleted ADD COLUMN owner text;
+
+-- Who looks at everything (`db grants`) needs none of what signs people in.
+DO $$ BEGIN
+    IF EXISTS (SELECT FROM pg_roles WHERE rolname = '{name}_reader') THEN
+        REVOKE ALL ON {schema}.role, {schema}.api_key, {schema}.login_failure, {schema}.payload
+            FROM {name}_reader;
+        GRANT SELECT (id, name) ON {schema}.role TO {name}_reader;
+    END IF;
+END $$;
 """
 
 
 def upgrade() -> None:
-    schema = f'"{context.config.attributes["schema"]}"'
-    op.get_bind().exec_driver_sql(STATEMENTS.format(schema=schema).replace("%", "%%"))
+    name = context.config.attributes["schema"]
+    statements = STATEMENTS.format(schema=f'"{name}"', name=name)
+    op.get_bind().exec_driver_sql(statements.replace("%", "%%"))
 
 
 def downgrade() -> None:
