@@ -3,13 +3,13 @@
 import asyncio
 import io
 import json
+import signal
 import threading
 import time
 from pathlib import Path
 from typing import Any
 
 import prefect
-import psycopg
 import pytest
 from prefect import task
 from prefect.task_runners import ThreadPoolTaskRunner
@@ -286,32 +286,20 @@ def test_a_run_that_ends_leaves_its_locks_void(place: Place) -> None:
     assert not threads[0].is_alive()
 
 
-async def test_the_connection_that_listens_is_given_back(place: Place) -> None:
-    channel = "LISTEN"
-
-    def listening() -> int:
-        with psycopg.connect(place.database) as connection:
-            (count,) = connection.execute(
-                "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
-                " AND (query LIKE %s OR query LIKE '%%pg_notify%%' OR query LIKE '%%l.state%%')"
-                " AND pid <> pg_backend_pid() AND state = 'idle'",
-                (f"{channel}%",),
-            ).fetchone()
-        return int(count)
-
-    @flow
-    async def asks_many(tracer: Tracer) -> int:
-        asked = [asyncio.create_task(tracer.lock(f"{n}")) for n in range(5)]
-        await asyncio.to_thread(until_open, place.database, 5)
-        most = await asyncio.to_thread(wait_for, listening)
-        for lock in locks(place.database, tracer.fid):
-            answer(place.database, lock["fid"], lock["lid"], 1)
-        await asyncio.gather(*asked)
-        return most
-
-    recorded = await place.run_async(asks_many)
-    assert recorded.final == {"int": 1}
-    wait_for(lambda: listening() == 0, 10)
+@pytest.mark.parametrize("kind", ["sync", "async"])
+def test_a_run_that_is_interrupted_while_it_waits_ends_and_its_lock_is_void(
+    place: Place, kind: str
+) -> None:
+    before = {lock["lid"] for lock in locks(place.database)}
+    with place.start("script_asks.py", kind) as process:
+        (lock,) = wait_for(
+            lambda: [lock for lock in locks(place.database) if lock["lid"] not in before], 60
+        )
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=30)
+    recorded = place.until_ended(lock["fid"])
+    assert (recorded.row["status"], recorded.row["open_locks"]) == ("error", 0)
+    assert [row["state"] for row in locks(place.database, lock["fid"], None)] == ["void"]
 
 
 async def test_the_mock_asks_at_the_terminal(

@@ -73,6 +73,11 @@ class OpenLocks:
         self.ended[lid] = state
         return True
 
+    def forget(self, lid: str) -> None:
+        """A lock could not be stored, so that nobody can answer it."""
+        self._open.pop(lid, None)
+        self.ended.pop(lid, None)
+
     def void(self, before: int | None = None) -> bool:
         """End all locks, or those of attempts before one; whether there were any."""
         over = [lid for lid, at in self._open.items() if before is None or at < before]

@@ -285,7 +285,8 @@ class Spooler:
             raise _BookedMeanwhileError
         if projection.changed:
             for lock in projection.locks.opened.values():
-                self._beside(cursor, "open_lock", lock._asdict() | {"id": execution})
+                if not self._beside(cursor, "open_lock", lock._asdict() | {"id": execution}):
+                    projection.locks.forget(lock.lid)
             if projection.locks.ended:
                 self._end_locks(cursor, execution, projection.locks)
             cursor.execute(self._queries["project"], projection.parameters() | {"id": execution})
@@ -312,15 +313,21 @@ class Spooler:
         if schedule := batch.header.get("schedule"):
             self._beside(cursor, "own_scheduled", {"id": execution, "schedule": schedule})
 
-    def _beside(self, cursor: psycopg.Cursor[Any], query: str, parameters: dict[str, Any]) -> None:
-        """Execute what an older schema, or a role with few rights, may lack; events go on."""
+    def _beside(self, cursor: psycopg.Cursor[Any], query: str, parameters: dict[str, Any]) -> bool:
+        """Execute what an older schema, or a role with few rights, may lack; events go on.
+
+        Returns:
+            Whether it was executed.
+        """
         try:
             with cursor.connection.transaction():
                 cursor.execute(self._queries[query], parameters)
+            return True
         except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn) as exc:
             logger.debug("%s: %s", query, exc)
         except psycopg.errors.InsufficientPrivilege as exc:
             logger.warning("%s: %s", query, " ".join(str(exc).split()))
+        return False
 
     def _new_ones(
         self, cursor: psycopg.Cursor[Any], execution: int, events: list[Fields], closing: bool

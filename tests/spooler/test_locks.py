@@ -21,7 +21,7 @@ from kodosumi_prefect.spooler.reader import Reader
 from kodosumi_prefect.spooler.spooler import Spooler
 from kodosumi_prefect.spooler.waiter import Waiter
 from tests.answering import answer, locks
-from tests.spooler.recording import batch, entered, fresh, line_to, row, said, stored
+from tests.spooler.recording import batch, entered, execute, fresh, line_to, row, said, stored
 from tests.waiting import wait_for
 
 Append = Callable[..., dict[str, Any]]
@@ -177,6 +177,16 @@ def test_text_that_postgres_refuses_elsewhere_spoils_no_lock(
     assert (found["status"], found["open_locks"], found["last_seq"]) == ("awaiting", 1, 6)
     assert [e["seq"] for e in stored(database, fid)] == [1, 2, 3, 4, 5, 6]
     assert states(database, fid) == {"a": "open", "b": "expired"}
+
+
+def test_a_schema_without_locks_still_takes_events(append: Append, database: str, fid: str) -> None:
+    execute(database, "DROP TABLE kodosumi.lock")
+    found = append(running(1.0), lock("a"), said("on"), completed(2.0))
+    assert (found["status"], found["open_locks"], found["ended_seq"]) == (
+        "finished",
+        0,
+        found["last_seq"],
+    )
 
 
 async def test_an_answer_is_stored_with_who_gave_it(
