@@ -4,6 +4,7 @@ Values are read as Prefect reads its own: environment (``PREFECT_INTEGRATIONS_KO
 ``.env`` file, ``prefect.toml`` or ``pyproject.toml``, the active profile, in that order.
 """
 
+import ipaddress
 import json
 import os
 from collections.abc import Iterator
@@ -381,6 +382,13 @@ class Settings(PrefectBaseSettings):
         if value.lstrip().startswith("["):
             return json.loads(value)
         return [name.strip() for name in value.split(",") if name.strip()]
+
+    @field_validator("proxy_networks", "trusted_networks")
+    @classmethod
+    def _networks(cls, value: list[str]) -> list[str]:
+        for network in value:
+            ipaddress.ip_network(network, strict=False)
+        return value
 
     @field_validator("data_dir")
     @classmethod
