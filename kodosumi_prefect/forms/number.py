@@ -2,12 +2,12 @@
 
 import math
 import re
-from decimal import Decimal
+from fractions import Fraction
 from typing import Any, ClassVar
 
 from kodosumi_prefect.forms.element import Field, RefusedError, Value, kind_of
 
-LONGEST = 400  # characters of a number that somebody could mean
+LONGEST = 300  # characters of a number that somebody could mean
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,4})?", re.ASCII)
 
 
@@ -90,7 +90,7 @@ def read_number(given: Value) -> int | float:
         raise RefusedError(f"must be a number, not {kind_of(given)}")
     if isinstance(given, float) and not math.isfinite(given):
         raise RefusedError("is not a finite number")
-    if isinstance(given, int) and given.bit_length() > LONGEST * 4:
+    if isinstance(given, int) and given.bit_length() > 1000:
         raise RefusedError("has too many digits")
     return given
 
@@ -100,5 +100,5 @@ def on_step(number: float, step: float, base: float) -> bool:
     if step <= 0:
         return True
     # Through their decimal notation: 0.3 is three steps of 0.1, other than in binary.
-    distance = Decimal(repr(number)) - Decimal(repr(base))
-    return (distance / Decimal(repr(step))) % 1 == 0
+    distance = Fraction(repr(number)) - Fraction(repr(base))
+    return (distance / Fraction(repr(step))).denominator == 1

@@ -39,7 +39,7 @@ def from_schema(
         submit: what the button says; None for no button.
     """
     reading = _Reading(schema)
-    elements = list(reading.object(schema, (), defaults or {}, frozenset()))
+    elements = list(reading.all(defaults or {}))
     button = [Submit(submit)] if submit is not None else []
     return StructuredModel([Errors(), *elements, *button], reading.places)
 
@@ -51,7 +51,12 @@ class _Reading:
         self._root = root
         self.places: dict[str, Place] = {}
 
-    def object(
+    def all(self, defaults: Mapping[str, Any]) -> Iterator[Element]:
+        """The elements of the whole schema."""
+        schema, _, seen = self._resolved(self._root)
+        return self._object(schema, (), defaults, seen)
+
+    def _object(
         self, schema: Schema, path: tuple[str, ...], defaults: Any, within: frozenset[str]
     ) -> Iterator[Element]:
         """The elements of an object's properties."""
@@ -85,7 +90,7 @@ class _Reading:
         recursive = bool(seen & within)
         if inner and not nullable and not recursive and len(path) < DEEPEST:
             yield Markdown(f"### {title}" + (f"\n\n{hint}" if hint else ""))
-            yield from self.object(schema, path, default, within | seen)
+            yield from self._object(schema, path, default, within | seen)
             return
         name = ".".join(path)
         self.places[name] = Place(path, nullable, needed)

@@ -3,9 +3,9 @@
 from collections.abc import Callable, Coroutine
 from typing import Any, Protocol, runtime_checkable
 
-from fastapi import HTTPException
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 

@@ -7,9 +7,7 @@ from typing import Any
 
 from fastapi.templating import Jinja2Templates
 
-import kodosumi_prefect
-
-FOLDER = Path(kodosumi_prefect.__file__).parent / "panel" / "templates"
+FOLDER = Path(__file__).parents[1] / "panel" / "templates"  # by path: serve is below panel
 
 
 class Templates(Jinja2Templates):

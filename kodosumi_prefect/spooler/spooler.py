@@ -132,14 +132,15 @@ class Spooler:
             self._used = used
 
     def query(self, query: str, parameters: dict[str, Any]) -> list[tuple[Any, ...]]:
-        """The rows of a query of ``queries.sql``, in a transaction of its own.
+        """The rows of a query of ``queries.sql``, in a transaction of its own if none is open.
 
         Raises:
             psycopg.Error: the database is away or refuses it.
             ProtocolError: this version is too old for the database.
         """
         try:
-            return self.connect().execute(self._queries[query], parameters).fetchall()
+            cursor = self.connect().execute(self._queries[query], parameters)
+            return cursor.fetchall() if cursor.description is not None else []
         except psycopg.OperationalError:
             self.close()
             raise
