@@ -26,12 +26,14 @@ from prefect.logging.loggers import flow_run_logger
 from prefect.states import Cancelled, Crashed
 
 from kodosumi_prefect.events import plain
+from kodosumi_prefect.owner import schedule_of
 from kodosumi_prefect.runner import execution
 from kodosumi_prefect.runner.by_value import pickle_by_value
 from kodosumi_prefect.runner.interruption import Interruption
 from kodosumi_prefect.runner.launched import launched
 from kodosumi_prefect.runner.order import Order, Outcome
 from kodosumi_prefect.settings import PREFIX, Settings, get_settings, reset_settings
+from kodosumi_prefect.spooler import payloads
 from kodosumi_prefect.spooler.client import get_client as get_spool_client
 from kodosumi_prefect.spooler.route import learn_instance
 
@@ -93,7 +95,7 @@ def _logging_variables() -> dict[str, str]:
 
 
 def _drive(fid: UUID, interruption: Interruption) -> None:
-    flow_run = load_flow_run(fid)
+    flow_run = _with_lost_parameters(load_flow_run(fid))
     state = flow_run.state
     if state is None or not (state.is_pending() or state.is_cancelling()):
         return  # ended, scheduled anew or begun elsewhere while this Runner was on its way
@@ -113,6 +115,23 @@ def _drive(fid: UUID, interruption: Interruption) -> None:
         error_logger = cast(logging.Logger, run_logger)
         result: object = run_flow(flow, flow_run=flow_run, error_logger=error_logger)
         _drive_run_flow_result(flow, result)
+
+
+def _with_lost_parameters(flow_run: FlowRun) -> FlowRun:
+    """A scheduled run with the parameters of its schedule.
+
+    Prefect 3.8's server empties a schedule's parameters when it is switched off or on, as its
+    pages do; the run would begin with those of the deployment.
+    """
+    schedule, made = schedule_of(flow_run), launched(flow_run.parameters)
+    if schedule is None or made is None or made.launch.scheduled:
+        return flow_run
+    parameters = payloads.of_schedule(get_settings(), schedule)
+    if parameters is None:
+        return flow_run  # a schedule that somebody made in Prefect
+    with get_client(sync_client=True) as client:
+        client.update_flow_run(flow_run.id, parameters=parameters)
+    return flow_run.model_copy(update={"parameters": parameters})
 
 
 def _as_launched(flow: "Flow[..., Any]", flow_run: FlowRun) -> "Flow[..., Any]":

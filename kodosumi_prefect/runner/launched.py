@@ -18,6 +18,7 @@ class Launch(BaseModel):
         large: that row holds all inputs, not secret ones only.
         timeout: seconds the run may take.
         retries, retry_delay: how often it is tried again, and seconds in between.
+        scheduled: these are the parameters of a schedule, not the deployment's own.
         path: folders that the launching process imported the entrypoint from.
     """
 
@@ -39,6 +40,7 @@ class Launch(BaseModel):
     timeout: float | None = None
     retries: int | None = None
     retry_delay: float | None = None
+    scheduled: bool = False
     path: list[str] = []
 
 

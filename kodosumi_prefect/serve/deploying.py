@@ -18,6 +18,7 @@ from prefect.utilities.callables import parameter_schema
 from kodosumi_prefect.serve import database
 from kodosumi_prefect.serve.endpoint import Endpoint
 from kodosumi_prefect.serve.entrypoint import ENTRYPOINT, FLOW, run_entrypoint
+from kodosumi_prefect.serve.options import Options
 from kodosumi_prefect.serve.prefect_api import prefect_api
 from kodosumi_prefect.serve.refusal import LaunchError
 from kodosumi_prefect.settings import Settings
@@ -63,8 +64,8 @@ def slug_of(endpoint: Endpoint) -> str:
 def plan(endpoint: Endpoint, entry_point: str, folders: list[str], settings: Settings) -> Plan:
     """The deployment that this process would make."""
     uid = uid_of(endpoint)
-    job: dict[str, Any] = {}
-    if runtime_env := runtime_env_here():
+    job = Options.of(endpoint.options).job_variables()
+    if runtime_env := runtime_env_here() | job.get("runtime_env", {}):
         job["runtime_env"] = runtime_env
     launch = {"flow": slug_of(endpoint), "summary": endpoint.summary, "path": folders}
     given: dict[str, Any] = {

@@ -15,7 +15,7 @@ from starlette.types import Receive, Scope, Send
 from kodosumi_prefect.owner import Owner
 from kodosumi_prefect.runner import launched
 from kodosumi_prefect.serve import database, identity, schedules
-from kodosumi_prefect.serve.deploying import deployment_of, plan, slug_of, uid_of
+from kodosumi_prefect.serve.deploying import deployment_of, plan, runtime_env_here, slug_of, uid_of
 from kodosumi_prefect.serve.endpoint import Endpoint
 from kodosumi_prefect.serve.options import Options
 from kodosumi_prefect.serve.payload import Packed, pack
@@ -109,7 +109,7 @@ class Launch(Response):
             return await schedules.create(
                 await self._deployment(ready, endpoint),
                 when,
-                ready.parameters(payload),
+                ready.parameters(payload, scheduled=True),
                 ready.owner,
                 endpoint_uid=self.request.headers.get(UID) or uid_of(endpoint),
                 summary=when.name or self.summary or endpoint.summary or slug_of(endpoint),
@@ -128,14 +128,16 @@ class Launch(Response):
         ready = await self._ready(endpoint)
         deployment = await self._deployment(ready, endpoint)
         payload = await _stored(ready.packed, ready.settings)
-        own = ready.options.differing(Options.of(endpoint.options))
+        job = ready.options.differing(Options.of(endpoint.options)).job_variables()
+        if "runtime_env" in job:
+            job["runtime_env"] = runtime_env_here() | job["runtime_env"]
         wish = Wish(
             parameters=ready.parameters(payload),
             id=new_id(),
             owner=ready.owner,
             retries=ready.options.retries,
             retry_delay=ready.options.retry_delay,
-            job_variables=own.job_variables(),
+            job_variables=job,
             shown=ready.packed.shown,
             payload=payload,
         )
@@ -219,9 +221,10 @@ class _Ready(NamedTuple):
     launch: launched.Launch
     settings: Settings
 
-    def parameters(self, payload: str | None) -> dict[str, Any]:
-        """What Prefect keeps of it, as it is."""
-        launch = self.launch.model_copy(update={"payload": payload, "large": self.packed.large})
+    def parameters(self, payload: str | None, *, scheduled: bool = False) -> dict[str, Any]:
+        """What Prefect keeps of it."""
+        more = {"payload": payload, "large": self.packed.large, "scheduled": scheduled}
+        launch = self.launch.model_copy(update=more)
         return {
             "entry_point": self.entry_point,
             "inputs": self.packed.parameters,

@@ -1,11 +1,13 @@
 """Schedules: ordinary ones of Prefect deployments, and who made them."""
 
 import contextlib
+import json
 from collections.abc import Sequence
 from datetime import UTC
 from typing import Any, NamedTuple
 from uuid import UUID
 
+import httpx
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.actions import DeploymentScheduleCreate
 from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterId
@@ -40,6 +42,7 @@ class _Noted(NamedTuple):
     paused_because: str | None
     created_at: float
     username: str | None
+    parameters: str | None
 
 
 async def create(
@@ -78,7 +81,9 @@ async def create(
     async with prefect_api(used) as client:
         try:
             [made] = await client.create_deployment_schedules(UUID(str(deployment)), [wanted])
-        except ObjectNotFound:
+        except httpx.HTTPStatusError as exc:
+            if exc.response.status_code != 404:
+                raise
             raise LaunchError(404, f"deployment {deployment} is no longer in Prefect") from None
         try:
             await database.rows(
@@ -89,9 +94,10 @@ async def create(
                 endpoint_uid=endpoint_uid,
                 owner=owner.user if owner is not None else None,
                 summary=summary,
+                parameters=json.dumps(parameters),
                 payload_id=payload,
             )
-            await client.update_deployment_schedule(UUID(str(deployment)), made.id, active=True)
+            await _patch(client, str(deployment), made, True, parameters)
         except BaseException:
             await client.delete_deployment_schedule(UUID(str(deployment)), made.id)
             raise
@@ -112,11 +118,15 @@ async def found(owner: str | None, settings: Settings) -> list[Row]:
         return []
     async with prefect_api(settings) as client:
         deployments = await _deployments(client, sorted({row.deployment_id for row in noted}))
-    known = {
-        str(schedule.id): (deployment, schedule)
-        for deployment in deployments
-        for schedule in deployment.schedules
-    }
+        known = {
+            str(schedule.id): (deployment, schedule)
+            for deployment in deployments
+            for schedule in deployment.schedules
+        }
+        for row in noted:
+            if row.id in known and not known[row.id][1].parameters:
+                schedule = known[row.id][1]
+                await _patch(client, row.deployment_id, schedule, schedule.active, _given(row))
     await _forget([row.id for row in noted if row.id not in known], settings)
     last = await database.rows(settings, "last_of_schedules", ids=[row.id for row in noted])
     runs = {
@@ -184,18 +194,21 @@ async def _set_active(id_: str, owner: str | None, active: bool, settings: Setti
     row = await _one(id_, owner, settings)
     async with prefect_api(settings) as client:
         try:
-            await client.update_deployment_schedule(
-                UUID(row.deployment_id), UUID(row.id), active=active
-            )
             deployment = await client.read_deployment(UUID(row.deployment_id))
+            schedule = _of(deployment, row.id)
+            if schedule is not None:
+                await _patch(client, row.deployment_id, schedule, active, _given(row))
         except ObjectNotFound:
-            deployment = None
-    schedule = _of(deployment, row.id)
-    if deployment is None or schedule is None:
+            schedule = None
+    if schedule is None:
         await _forget([row.id], settings)
         raise LaunchError(404, f"schedule {id_} was deleted in Prefect")
     await database.rows(settings, "explain_schedule", id=row.id, why=None)
-    return await _shown(row._replace(paused_because=None), deployment, schedule, None)
+    row, schedule = (
+        row._replace(paused_because=None),
+        schedule.model_copy(update={"active": active}),
+    )
+    return await _shown(row, deployment, schedule, None)
 
 
 async def _switch(row: _Noted, active: bool, settings: Settings) -> bool:
@@ -205,12 +218,35 @@ async def _switch(row: _Noted, active: bool, settings: Settings) -> bool:
             schedule = _of(await client.read_deployment(UUID(row.deployment_id)), row.id)
             if schedule is None or schedule.active == active:
                 return False
-            await client.update_deployment_schedule(
-                UUID(row.deployment_id), UUID(row.id), active=active
-            )
+            await _patch(client, row.deployment_id, schedule, active, _given(row))
         except ObjectNotFound:
             return False
     return True
+
+
+async def _patch(
+    client: PrefectClient,
+    deployment: str,
+    schedule: DeploymentSchedule,
+    active: bool,
+    parameters: dict[str, Any],
+) -> None:
+    """Switch a schedule on or off.
+
+    Its parameters have to be said each time: Prefect 3.8's server empties them otherwise. It does
+    so, too, when people use the switch in its pages; then those that it was made with come back.
+    """
+    await client.update_deployment_schedule(
+        UUID(deployment),
+        schedule.id,
+        active=active,
+        parameters=schedule.parameters or parameters,
+    )
+
+
+def _given(row: _Noted) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(row.parameters) if row.parameters else {}
+    return found
 
 
 async def _noted(

@@ -59,16 +59,25 @@ def take(settings: Settings, payload: str, fid: str | None) -> Payload:
 
 def shown(settings: Settings, payload: str) -> dict[str, Any] | None:
     """What people may see of inputs; None if it cannot be had now."""
+    return _json_of("show_payload", payload, settings)
+
+
+def of_schedule(settings: Settings, schedule: str) -> dict[str, Any] | None:
+    """The parameters that a schedule was made with; None if they cannot be had now."""
+    return _json_of("scheduled_parameters", schedule, settings)
+
+
+def _json_of(query: str, id_: str, settings: Settings) -> dict[str, Any] | None:
     url = database_url(settings)
     if url is None:
         return None
     spooler = Spooler(url, settings.database_schema)
     try:
-        row = spooler.query("show_payload", {"id": payload})
+        rows = spooler.query(query, {"id": id_})
     except psycopg.Error as exc:
-        logger.warning("the inputs %s cannot be shown: %s", payload, exc)
+        logger.warning("%s of %s is not known now: %s", query, id_, exc)
         return None
     finally:
         spooler.close()
-    found: dict[str, Any] | None = json.loads(row[0][0]) if row and row[0][0] else None
+    found: dict[str, Any] | None = json.loads(rows[0][0]) if rows and rows[0][0] else None
     return found

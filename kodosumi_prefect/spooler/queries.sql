@@ -669,15 +669,21 @@ SELECT pg_advisory_xact_lock(hashtextextended(%(name)s, 0));
 
 -- name: note_schedule
 -- Who made a schedule, and what its runs need beside their parameters.
-INSERT INTO {schema}.schedule (id, deployment_id, endpoint_uid, owner, summary, payload_id)
+INSERT INTO {schema}.schedule
+    (id, deployment_id, endpoint_uid, owner, summary, parameters, payload_id)
 VALUES (%(id)s::uuid, %(deployment_id)s::uuid, %(endpoint_uid)s, %(owner)s, %(summary)s,
-    %(payload_id)s::uuid)
+    %(parameters)s, %(payload_id)s::uuid)
 RETURNING id::text;
+
+-- name: scheduled_parameters
+-- The parameters that a schedule was made with.
+SELECT parameters FROM {schema}.schedule WHERE id = %(id)s::uuid;
 
 -- name: noted_schedules
 -- Schedules with the name of who made them; those of one owner, or all.
 SELECT s.id::text, s.deployment_id::text, s.endpoint_uid, s.owner, s.summary, s.paused_because,
-    extract(epoch FROM s.created_at)::float8 AS created_at, coalesce(r.name, s.owner) AS username
+    extract(epoch FROM s.created_at)::float8 AS created_at, coalesce(r.name, s.owner) AS username,
+    s.parameters
 FROM {schema}.schedule s LEFT JOIN {schema}.role r ON r.id::text = s.owner
 WHERE (%(owner)s::text IS NULL OR s.owner = %(owner)s)
     AND (%(id)s::uuid IS NULL OR s.id = %(id)s::uuid)

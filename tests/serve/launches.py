@@ -21,6 +21,7 @@ from kodosumi_prefect.runner.worker import KodosumiRayWorker
 from kodosumi_prefect.serve.endpoint import Endpoint
 from kodosumi_prefect.serve.launch import Launch
 from tests.services import Place, Recorded
+from tests.waiting import wait_for
 
 T = TypeVar("T")
 USER = "5a0c6e5e-0000-4000-8000-000000000001"
@@ -51,12 +52,12 @@ class Launcher:
 
     def __init__(self, place: Place, portal: "anyio.from_thread.BlockingPortal") -> None:
         self.place = place
-        self._portal = portal
+        self.portal = portal
 
     def do(self, work: Callable[..., Awaitable[T]], *args: Any) -> T:
         """Run something in the service's event loop."""
         with temporary_settings({PREFECT_API_URL: self.place.api_url}):
-            return self._portal.call(work, *args)
+            return self.portal.call(work, *args)
 
     def launch(self, entry_point: Any, inputs: Any = None, **more: Any) -> str:
         """Launch from an endpoint; its fid. ``endpoint`` may be given, and Launch's options."""
@@ -85,9 +86,13 @@ class Launcher:
 
     def prefect(self, method: str, path: str, **body: Any) -> Any:
         """Ask Prefect as its UI does."""
-        answer = httpx.request(
-            method, f"{self.place.api_url}/{path}", json=body or None, timeout=30
-        )
+
+        def asked() -> httpx.Response | None:
+            url = f"{self.place.api_url}/{path}"
+            found = httpx.request(method, url, json=body or None, timeout=30)
+            return None if found.status_code == 503 else found  # SQLite is busy
+
+        answer = wait_for(asked, 30, f"an answer to {method} {path}")
         assert answer.is_success, answer.text
         return answer.json() if answer.content else None
 

@@ -106,10 +106,13 @@ CREATE TABLE {schema}.schedule (
     endpoint_uid text,
     owner text,
     summary text,
+    parameters text,
     payload_id uuid REFERENCES {schema}.payload ON DELETE SET NULL,
     paused_because text,
     created_at timestamptz NOT NULL DEFAULT now()
 );
+COMMENT ON COLUMN {schema}.schedule.parameters IS
+    'as JSON, since Prefect 3 forgets them when a schedule is switched on or off';
 COMMENT ON TABLE {schema}.schedule IS
     'who made which schedule of a Prefect deployment; the schedule itself is in Prefect';
 
