@@ -4,13 +4,13 @@ Values are read as Prefect reads its own: environment (``PREFECT_INTEGRATIONS_KO
 ``.env`` file, ``prefect.toml`` or ``pyproject.toml``, the active profile, in that order.
 """
 
-import ipaddress
 import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from importlib.metadata import version
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
@@ -70,7 +70,10 @@ class Settings(PrefectBaseSettings):
     )
     host: str = Field(
         default="127.0.0.1",
-        description="Address the panel listens on. Only loopback addresses are accepted so far.",
+        description=(
+            "Address the panel listens on; 0.0.0.0 for all. Where others can reach it, put a "
+            "reverse proxy with https before it."
+        ),
     )
     port: int = Field(default=3370, description="Port the panel listens on.", ge=0, le=65535)
     panel_url: str | None = Field(
@@ -385,9 +388,12 @@ class Settings(PrefectBaseSettings):
 
     @field_validator("proxy_networks", "trusted_networks")
     @classmethod
-    def _networks(cls, value: list[str]) -> list[str]:
-        for network in value:
-            ipaddress.ip_network(network, strict=False)
+    def _are_networks(cls, value: list[str]) -> list[str]:
+        for name in value:
+            try:
+                ip_network(name, strict=False)
+            except ValueError as exc:
+                raise ValueError(f"{name!r} is no network; name such as 10.0.0.0/8") from exc
         return value
 
     @field_validator("data_dir")

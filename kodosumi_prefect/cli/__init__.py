@@ -9,7 +9,7 @@ import psycopg
 from pydantic import ValidationError
 from sqlalchemy.exc import DBAPIError
 
-from kodosumi_prefect.cli import clean, config, db, demo, drain, runs, spool, up
+from kodosumi_prefect.cli import clean, config, db, demo, drain, runs, spool, up, user
 from kodosumi_prefect.cli.doctor import doctor
 from kodosumi_prefect.cli.output import CommandError, errors
 from kodosumi_prefect.settings import VERSION
@@ -36,6 +36,7 @@ app.command(clean.clean)
 app.command(config.app)
 app.command(db.app)
 app.command(spool.app)
+app.command(user.app)
 
 
 def main() -> None:

@@ -40,6 +40,8 @@ def demo(*, data_dir: Path = Path(".kodosumi/demo")) -> int:
 
 
 async def _demo(settings: Settings) -> int:
+    from kodosumi_prefect.panel.auth.local import local_token
+
     me = asyncio.current_task()
     assert me is not None
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -55,7 +57,8 @@ async def _demo(settings: Settings) -> int:
                     deployment.id, parameters={"limit": LIMIT}
                 )
             console.print(f"run {run.id}: its events, as the panel streams them", markup=False)
-            final = await _follow(panel, str(run.id))
+            token = await asyncio.to_thread(local_token, settings)
+            final = await _follow(panel, str(run.id), token)
             console.print(f"page was {panel}/executions/{run.id}", markup=False)
     except asyncio.CancelledError:
         console.print("stopped")
@@ -83,10 +86,14 @@ async def _deploy(environment: dict[str, str]) -> None:
         raise CommandError(f"prefect deploy failed: {output.decode(errors='replace')}")
 
 
-async def _follow(panel: str, fid: str) -> Any:
+async def _follow(panel: str, fid: str, token: str) -> Any:
     """Print the stream as it arrives over HTTP; the final result, or None."""
+    from kodosumi_prefect.panel.auth.user import HEADER
+
     final = None
-    async with httpx.AsyncClient(base_url=panel, timeout=httpx.Timeout(FIRST_WAIT)) as client:
+    headers = {HEADER: token}
+    patience = httpx.Timeout(FIRST_WAIT)
+    async with httpx.AsyncClient(base_url=panel, headers=headers, timeout=patience) as client:
         async with asyncio.timeout(FIRST_WAIT):
             # The panel holds each of these back until the execution begins, for a while.
             while (await client.get(f"/outputs/status/{fid}?extended=true")).status_code == 404:

@@ -42,7 +42,7 @@ def up(
     data_dir
         Folder for data, logs and addresses.
     host
-        Loopback address of the panel.
+        Address of the panel; 0.0.0.0 for all of this machine's.
     port
         Port of the panel; 0 takes a free one.
     prefect_port
@@ -65,7 +65,7 @@ def panel(
     Parameters
     ----------
     host
-        Loopback address.
+        Address; 0.0.0.0 for all of this machine's.
     port
         Port; 0 takes a free one.
     """
@@ -79,7 +79,7 @@ def panel(
     except CommandError:
         url = None  # /health says that Prefect is missing; streams do not need it
     with temporary_settings({PREFECT_API_URL: url} if url else {}):
-        run(settings, lambda address: console.print(f"ready {address}"))
+        run(settings, lambda address: console.print(f"ready {address}"), tell)
 
 
 def observer() -> None:
@@ -116,6 +116,11 @@ async def _until_signalled(work: Coroutine[Any, Any, None]) -> None:
             task.result()
     finally:
         await cancel_all(tasks)
+
+
+def tell(text: str) -> None:
+    """Say what whoever started the panel has to know."""
+    console.print(text, markup=False, soft_wrap=True)
 
 
 def with_options(**options: Any) -> Settings:
@@ -177,7 +182,7 @@ async def running_stack(
         ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         with temporary_settings({PREFECT_API_URL: stack.prefect_api_url}):
             serving = asyncio.create_task(
-                serve(settings, stop=stop_panel, on_ready=ready.set_result)
+                serve(settings, stop=stop_panel, on_ready=ready.set_result, say=tell)
             )
             tasks.append(serving)
             waiting: set[asyncio.Future[Any]] = {serving, ready}

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 import psycopg
 import sqlalchemy.exc
 from fastapi import FastAPI, Request
+from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import HTMLResponse
 from fastapi.staticfiles import StaticFiles
 from psycopg.conninfo import conninfo_to_dict
@@ -17,10 +18,13 @@ from kodosumi_prefect.panel.auth.first import first_operator
 from kodosumi_prefect.panel.auth.gate import Gate
 from kodosumi_prefect.panel.auth.identification import Identification
 from kodosumi_prefect.panel.auth.passwords import WeakPasswordError
+from kodosumi_prefect.panel.auth.user import HEADER
+from kodosumi_prefect.panel.forwarded import Forwarded
 from kodosumi_prefect.panel.jinja import FOLDER, package_version, page
 from kodosumi_prefect.panel.metrics import Metrics
 from kodosumi_prefect.panel.register.register import Register
 from kodosumi_prefect.panel.routes import (
+    accounts,
     cancel,
     flow,
     health,
@@ -99,7 +103,17 @@ def create_app(
     )
     errors.install(app)
     app.add_middleware(Gate)
-    app.add_middleware(Shield)
+    app.add_middleware(Shield, cors_origins=used.cors_origins, panel_url=used.panel_url or "")
+    if used.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=used.cors_origins,
+            allow_methods=["GET", "POST", "PUT", "DELETE"],
+            allow_headers=[HEADER, "Content-Type", "Last-Event-ID"],
+            expose_headers=["kodosumi_launch", "Retry-After"],
+            allow_credentials=False,
+        )
+    app.add_middleware(Forwarded, settings=used)
     areas = (
         outputs,
         cancel,
@@ -108,6 +122,7 @@ def create_app(
         flow,
         proxy,
         schedules,
+        accounts,
         roles,
         health,
         metrics,

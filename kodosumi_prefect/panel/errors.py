@@ -11,6 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
+from kodosumi_prefect.panel.forwarded import own_path
 from kodosumi_prefect.panel.jinja import page
 
 logger = logging.getLogger(__name__)
@@ -31,7 +32,7 @@ def error_response(request: Request, status_code: int, detail: str) -> Response:
 
 
 def _wants_page(request: Request) -> bool:
-    path = request.url.path
+    path = own_path(request.scope)
     of_pages = path == "/" or path.startswith(("/executions", "/outputs/html/"))
     return of_pages and "text/html" in request.headers.get("accept", "")
 
@@ -45,12 +46,17 @@ async def _http(request: Request, exc: Exception) -> Response:
 
 async def _invalid(request: Request, exc: Exception) -> Response:
     assert isinstance(exc, RequestValidationError)
-    found = [
-        f"{'.'.join(str(part) for part in error['loc'][1:])} is {_short(error.get('input'))}: "
-        f"{error['msg'][:1].lower()}{error['msg'][1:]}"
-        for error in exc.errors()
-    ]
+    found = [_complaint(error) for error in exc.errors()]
     return error_response(request, 422, "; ".join(found))
+
+
+def _complaint(error: dict[str, Any]) -> str:
+    name = ".".join(str(part) for part in error["loc"][1:])
+    said = f"{error['msg'][:1].lower()}{error['msg'][1:]}"
+    # Of a field that is missing the "input" is all that came, passwords included.
+    if error["type"] == "missing" or "password" in name or not name:
+        return f"{name or 'body'}: {said}"
+    return f"{name} is {_short(error.get('input'))}: {said}"
 
 
 def _short(value: object) -> str:

@@ -23,7 +23,8 @@ def page(
 ) -> HTMLResponse:
     """The template ``name`` filled with ``context``."""
     root = request.scope.get("root_path", "").rstrip("/") + "/"
-    html = templates().get_template(name).render(root=root, **context)
+    user = getattr(request.state, "user", None)
+    html = templates().get_template(name).render(root=root, user=user, **context)
     return HTMLResponse(html, status_code)
 
 

@@ -2,24 +2,29 @@
 
 import asyncio
 import contextlib
-import ipaddress
+import logging
 import signal
 import socket
 from collections.abc import Callable, Iterator
-from urllib.parse import urlsplit
 
 import uvicorn
 from fastapi import FastAPI
-from starlette.requests import Request
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp
 
 from kodosumi_prefect.panel.app import PanelError, create_app
-from kodosumi_prefect.panel.errors import error_response
+from kodosumi_prefect.panel.host_check import OwnNamesOnly
+from kodosumi_prefect.panel.networks import address_of
 from kodosumi_prefect.panel.state import State
 from kodosumi_prefect.settings import Settings
 
 STOP_TIMEOUT = 5  # seconds for answers under way when the panel stops
 BACKLOG = 512  # connections waiting to be accepted
+PLAIN = (
+    "the panel listens on %s with plain http: passwords and keys can be read on the way; put a "
+    "reverse proxy with https before it and set panel_url to its address"
+)
+
+logger = logging.getLogger(__name__)
 
 __all__ = ["PanelError", "run", "serve"]
 
@@ -30,6 +35,7 @@ async def serve(
     stop: asyncio.Event,
     on_ready: Callable[[str], None] | None = None,
     app: FastAPI | None = None,
+    say: Callable[[str], None] | None = None,
 ) -> None:
     """Serve the panel in the running event loop until ``stop`` is set.
 
@@ -47,18 +53,22 @@ async def serve(
         stop: set it to stop; cancelling does the same.
         on_ready: called with the panel's URL once it accepts requests.
         app: default ``create_app(settings)``.
+        say: told the first operator's password and the like, once; default stderr.
 
     Raises:
-        PanelError: in one line, why it does not start: the address is not loopback or taken,
-            the database is away or its schema too old.
+        PanelError: in one line, why it does not start: the address is none of this machine's or
+            taken, the database is away or its schema too old.
     """
     listener = listen(settings.host, settings.port)
     try:
-        app = app or create_app(settings)
+        app = app or create_app(settings, say=say)
+        served = app if _others_reach(listener) else OwnNamesOnly(app, settings)
+        if served is app and not (settings.panel_url or "").startswith("https://"):
+            logger.warning(PLAIN, settings.host)
         async with app.router.lifespan_context(app):
             state = app.state.panel
             assert isinstance(state, State)
-            server = _Server(_LoopbackOnly(app, settings), state)
+            server = _Server(served, state)
             serving = asyncio.create_task(server.serve(sockets=[listener]), name="panel")
             stopping = asyncio.create_task(stop.wait(), name="panel-stop")
             try:
@@ -74,7 +84,11 @@ async def serve(
         listener.close()
 
 
-def run(settings: Settings, on_ready: Callable[[str], None] | None = None) -> None:
+def run(
+    settings: Settings,
+    on_ready: Callable[[str], None] | None = None,
+    say: Callable[[str], None] | None = None,
+) -> None:
     """Serve the panel in this process until Ctrl-C or SIGTERM; blocks, for the main thread.
 
     Raises:
@@ -85,18 +99,18 @@ def run(settings: Settings, on_ready: Callable[[str], None] | None = None) -> No
         stop = asyncio.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
-        await serve(settings, stop=stop, on_ready=on_ready)
+        await serve(settings, stop=stop, on_ready=on_ready, say=say)
 
     asyncio.run(until_signalled())
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A listening socket on a loopback address.
+    """A listening socket.
 
     Raises:
-        PanelError: ``host`` is anything else, or the port is taken.
+        PanelError: ``host`` is no address of this machine, or the port is taken.
     """
-    family, address = _loopback(host)
+    family, address = _resolved(host)
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -106,25 +120,26 @@ def listen(host: str, port: int) -> socket.socket:
         listener.close()
         raise PanelError(
             f"port {port} on {host} cannot be listened on ({exc.strerror}); choose another with "
-            "--port, or stop what uses it"
+            "--port or --host, or stop what uses it"
         ) from exc
     listener.setblocking(False)
     return listener
 
 
-def _loopback(host: str) -> tuple[socket.AddressFamily, str]:
-    """The address to bind for ``host``, which must mean this machine only."""
+def _resolved(host: str) -> tuple[socket.AddressFamily, str]:
+    """The address to bind for ``host``."""
     try:
-        found = socket.getaddrinfo(host or "0.0.0.0", None, type=socket.SOCK_STREAM)
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM) if host else []
     except (OSError, UnicodeError) as exc:
         raise PanelError(f"host is {host!r}, which cannot be resolved; use 127.0.0.1") from exc
-    addresses = [(family, str(address[0])) for family, _, _, _, address in found]
-    if not all(ipaddress.ip_address(a.partition("%")[0]).is_loopback for _, a in addresses):
-        raise PanelError(
-            f"host is {host!r}, which other machines can reach, and the panel has no accounts "
-            "yet; use 127.0.0.1, and an SSH tunnel from elsewhere"
-        )
-    return min(addresses)
+    if not found:
+        raise PanelError("host is ''; use 127.0.0.1, or 0.0.0.0 for all addresses")
+    return min((family, str(address[0])) for family, _, _, _, address in found)
+
+
+def _others_reach(listener: socket.socket) -> bool:
+    address = address_of(listener.getsockname()[0])
+    return address is None or not address.is_loopback
 
 
 def _url(host: str, listener: socket.socket) -> str:
@@ -145,6 +160,7 @@ class _Server(uvicorn.Server):
                 ws="none",
                 timeout_graceful_shutdown=STOP_TIMEOUT,
                 server_header=False,
+                proxy_headers=False,  # uvicorn would believe every program on this machine
             )
         )
         self.ready = asyncio.Event()
@@ -161,34 +177,3 @@ class _Server(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
-
-
-class _LoopbackOnly:
-    """ASGI middleware: only requests that name this machine.
-
-    A web page elsewhere can let its own name resolve to 127.0.0.1 and so read what a server
-    without accounts tells to anybody (DNS rebinding); the Host header gives it away.
-    """
-
-    def __init__(self, app: ASGIApp, settings: Settings) -> None:
-        self._app = app
-        self._extra = urlsplit(settings.panel_url or "").hostname
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
-            request = Request(scope)
-            host = request.headers.get("host", "")
-            if not self._is_ours(host):
-                detail = f"the Host header is {host[:80]!r}; open localhost, or set panel_url"
-                await error_response(request, 421, detail)(scope, receive, send)
-                return
-        await self._app(scope, receive, send)
-
-    def _is_ours(self, host: str) -> bool:
-        try:
-            name = urlsplit(f"//{host}").hostname or ""
-            if name == "localhost" or name.endswith(".localhost") or name == self._extra:
-                return True
-            return ipaddress.ip_address(name).is_loopback
-        except ValueError:
-            return False

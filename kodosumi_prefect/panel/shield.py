@@ -1,5 +1,6 @@
 """What every response carries, and what happens when a handler raises what nobody foresaw."""
 
+from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 from starlette.datastructures import MutableHeaders
@@ -7,6 +8,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from kodosumi_prefect.panel.errors import error_response, unforeseen_response
+from kodosumi_prefect.panel.forwarded import own_path
 
 # Pages hold texts that agents wrote. Nothing of them may run, load or send anything.
 POLICY = (
@@ -22,30 +24,56 @@ HEADERS = {
 }
 
 
+FOREIGN = "kodosumi.foreign"
+
+
 def is_foreign(request: Request) -> bool:
+    """Whether a browser sends this for a page of another site, one of ``cors_origins`` then."""
+    return bool(request.scope.get(FOREIGN))
+
+
+def _from_elsewhere(request: Request, own: str) -> bool:
     """Whether a browser sends this for a page of somebody else.
 
-    Nothing but browsers sends these headers, so command lines and services pass.
+    Nothing but browsers sends these headers, so command lines and services pass. Where a browser
+    says itself whose page it is (``Sec-Fetch-Site``), that counts: a reverse proxy may have changed
+    the name that the page's origin would be compared with.
     """
-    if request.method in ("GET", "HEAD", "OPTIONS"):
+    if (site := request.headers.get("sec-fetch-site")) is not None:
+        return site not in ("same-origin", "none")
+    if (origin := request.headers.get("origin")) is None:
         return False
-    if request.headers.get("sec-fetch-site", "none") not in ("same-origin", "none"):
+    try:
+        name = urlsplit(origin).netloc
+    except ValueError:
         return True
-    origin = request.headers.get("origin")
-    return origin is not None and urlsplit(origin).netloc != request.headers.get("host")
+    return not name or name not in (request.headers.get("host"), own)
+
+
+def _changes(request: Request) -> bool:
+    return request.method not in ("GET", "HEAD", "OPTIONS") or own_path(request.scope) == "/logout"
 
 
 class Shield:
-    """ASGI middleware: security headers, no changes from other sites, unforeseen errors as JSON."""
+    """ASGI middleware: security headers, no changes from other sites, unforeseen errors as JSON.
 
-    def __init__(self, app: ASGIApp) -> None:
+    Arguments:
+        cors_origins: of whose pages requests are let in, marked as foreign.
+        panel_url: where people reach the panel.
+    """
+
+    def __init__(self, app: ASGIApp, cors_origins: Sequence[str] = (), panel_url: str = "") -> None:
         self._app = app
+        self._allowed = frozenset(cors_origins)
+        self._own = urlsplit(panel_url).netloc
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         started = False
+        # Read now: what is mounted changes the scope.
+        caching = "no-cache" if own_path(scope).startswith("/static/") else "no-store"
 
         async def shielded(message: Message) -> None:
             nonlocal started
@@ -54,14 +82,16 @@ class Shield:
                 headers = MutableHeaders(scope=message)
                 for name, value in HEADERS.items():
                     headers.setdefault(name, value)
-                caching = "no-cache" if scope["path"].startswith("/static/") else "no-store"
                 headers.setdefault("Cache-Control", caching)
             await send(message)
 
-        if is_foreign(Request(scope)):
-            detail = "a page of another site sent this; open the panel itself"
-            await error_response(Request(scope), 403, detail)(scope, receive, shielded)
-            return
+        request = Request(scope)
+        if _from_elsewhere(request, self._own):
+            scope[FOREIGN] = request.headers.get("origin") in self._allowed or "*" in self._allowed
+            if not scope[FOREIGN] and _changes(request):
+                detail = "a page of another site sent this; open the panel itself"
+                await error_response(request, 403, detail)(scope, receive, shielded)
+                return
         try:
             await self._app(scope, receive, shielded)
         except Exception as exc:

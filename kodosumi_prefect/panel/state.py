@@ -56,11 +56,11 @@ async def _execution(
     ] = False,
 ) -> Row:
     patience = EXTENDED_WAIT if extended else 0.0
-    return await wait_for_execution(panel, str(fid), patience, user.sees(panel.settings))
+    return await wait_for_execution(panel, fid, patience, user.sees(panel.settings))
 
 
 async def wait_for_execution(
-    panel: State, fid: str, patience: float, visible: Visible = EVERYTHING
+    panel: State, fid: UUID, patience: float, visible: Visible = EVERYTHING
 ) -> Row:
     """The row of an execution, waiting up to ``patience`` seconds for it.
 
@@ -68,7 +68,7 @@ async def wait_for_execution(
         HTTPException: 404, there is none, or none that may be seen.
     """
     deadline = asyncio.get_running_loop().time() + patience
-    while (row := await panel.reader.status(fid, visible)) is None:
+    while (row := await panel.reader.status(str(fid), visible)) is None:
         if asyncio.get_running_loop().time() >= deadline or panel.streams.closing.is_set():
             raise HTTPException(404, f"there is no execution {fid}")
         await asyncio.sleep(EXTENDED_POLL)

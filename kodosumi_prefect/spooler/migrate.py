@@ -93,10 +93,17 @@ CREATE ROLE {writer} LOGIN;
 GRANT USAGE ON SCHEMA {schema} TO {writer};
 GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {schema} TO {writer};
 GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA {schema} TO {writer};
--- {reader} may look at everything.
+-- {reader} may look at everything but what signs people in.
 CREATE ROLE {reader} LOGIN;
 GRANT USAGE ON SCHEMA {schema} TO {reader};
 GRANT SELECT ON ALL TABLES IN SCHEMA {schema} TO {reader};
+DO $$ BEGIN
+    IF to_regclass('{schema}.role') IS NOT NULL THEN
+        REVOKE ALL ON {schema}.role, {schema}.api_key, {schema}.login_failure, {schema}.payload
+            FROM {reader};
+        GRANT SELECT (id, name) ON {schema}.role TO {reader};
+    END IF;
+END $$;
 -- What {owner} makes later (partitions, new tables) is granted likewise.
 ALTER DEFAULT PRIVILEGES FOR ROLE {owner} IN SCHEMA {schema}
     GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO {writer};

@@ -816,3 +816,37 @@ WHERE hash = %(hash)s AND revoked_at IS NULL AND (expires_at IS NULL OR expires_
 UPDATE {schema}.api_key SET used_at = now()
 WHERE id = %(id)s::uuid AND coalesce(used_at < now() - interval '1 minute', true)
 RETURNING id::text;
+
+-- name: count_login
+-- Count a login as failed until it succeeded; no row if its source has to wait. Past `free`
+-- failures the wait after each doubles; failures older than `window` are forgotten.
+INSERT INTO {schema}.login_failure AS f (key, failures) VALUES (%(key)s, 1)
+ON CONFLICT (key) DO UPDATE SET
+    failures = CASE WHEN f.failed_at < now() - make_interval(secs => %(window)s)
+        THEN 1 ELSE f.failures + 1 END,
+    failed_at = now()
+WHERE f.failures < %(free)s
+    OR f.failed_at <= now() - make_interval(secs =>
+        least(%(longest)s, %(first)s * power(2.0::float8, least(f.failures - %(free)s, 30))))
+RETURNING failures;
+
+-- name: login_wait
+-- For how many seconds a source still has to wait.
+SELECT extract(epoch FROM f.failed_at - now())::float8
+    + least(%(longest)s, %(first)s * power(2.0::float8, least(f.failures - %(free)s, 30)))
+    AS seconds
+FROM {schema}.login_failure f WHERE key = %(key)s;
+
+-- name: discount_login
+-- A login that was counted succeeded.
+UPDATE {schema}.login_failure SET failures = greatest(failures - 1, 0) WHERE key = %(key)s
+RETURNING failures;
+
+-- name: forget_login
+-- Failures of a name whose owner signed in, or got a new password.
+DELETE FROM {schema}.login_failure WHERE key = %(key)s RETURNING failures;
+
+-- name: clean_logins
+-- Failures that are forgotten.
+DELETE FROM {schema}.login_failure WHERE failed_at < now() - make_interval(secs => %(window)s)
+RETURNING key;

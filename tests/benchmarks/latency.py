@@ -9,6 +9,8 @@ import psycopg
 from prefect.runtime import flow_run
 
 from kodosumi_prefect import Tracer, flow
+from kodosumi_prefect.panel.auth.local import local_token
+from kodosumi_prefect.panel.auth.user import HEADER
 from kodosumi_prefect.settings import Settings
 from tests.benchmarks.harness import connect, panel, quantile, report
 
@@ -18,13 +20,13 @@ TEXT = "x" * 100
 
 
 @flow
-def steady(address: str, tracer: Tracer) -> list[float]:
+def steady(address: str, token: str, tracer: Tracer) -> list[float]:
     """Emit at a steady rate while a client in another thread follows; seconds from emit to it."""
     tracer.flush_sync()
     fid = str(flow_run.get_id())
     found: list[float] = []
     ready = threading.Event()
-    follower = threading.Thread(target=follow, args=(address, fid, found, ready))
+    follower = threading.Thread(target=follow, args=(address, token, fid, found, ready))
     follower.start()
     ready.wait(10)
     for number in range(RATE * SECONDS):
@@ -34,8 +36,9 @@ def steady(address: str, tracer: Tracer) -> list[float]:
     return found
 
 
-def follow(address: str, fid: str, found: list[float], ready: threading.Event) -> None:
-    with httpx.stream("GET", f"{address}/outputs/stream/{fid}", timeout=30) as response:
+def follow(address: str, token: str, fid: str, found: list[float], ready: threading.Event) -> None:
+    url = f"{address}/outputs/stream/{fid}"
+    with httpx.stream("GET", url, headers={HEADER: token}, timeout=30) as response:
         for line in response.iter_lines():
             ready.set()
             if not line.startswith("data: ") or TEXT not in line:
@@ -68,7 +71,7 @@ async def bare(url: str) -> list[float]:
 def run(settings: Settings, url: str) -> None:
     alone = asyncio.run(bare(url))
     with panel(settings, url) as (address, _):
-        ours = steady(address)
+        ours = steady(address, local_token(settings))
     assert len(ours) == RATE * SECONDS, f"{len(ours)} events arrived"
 
     def both(share: float) -> str:

@@ -16,8 +16,12 @@ from pathlib import Path
 from uuid import uuid4
 
 import psutil
+from pydantic import SecretStr
 
 from kodosumi_prefect.events import Event, serialize
+from kodosumi_prefect.panel.auth.local import local_token
+from kodosumi_prefect.panel.auth.user import HEADER
+from kodosumi_prefect.settings import Settings
 from kodosumi_prefect.spooler import migrate
 from kodosumi_prefect.spooler.batch import Batch
 from kodosumi_prefect.spooler.embedded import EmbeddedPostgres
@@ -53,8 +57,11 @@ def main(words: list[str] | None = None) -> int:
                 assert panel.stdout is not None
                 url = panel.stdout.readline().strip()
                 process = psutil.Process(panel.pid)
+                token = local_token(
+                    Settings(database_url=SecretStr(postgres.url), data_dir=Path(folder))
+                )
                 share, heard = asyncio.run(
-                    _measure(process, url, fid, chosen.clients, chosen.seconds)
+                    _measure(process, url, token, fid, chosen.clients, chosen.seconds)
                 )
                 memory = process.memory_info().rss / 2**20
             finally:
@@ -79,7 +86,7 @@ def _quiet_run(spooler: Spooler) -> str:
 
 
 async def _measure(
-    process: psutil.Process, url: str, fid: str, clients: int, seconds: float
+    process: psutil.Process, url: str, token: str, fid: str, clients: int, seconds: float
 ) -> tuple[float, int]:
     heard = 0
     connected = asyncio.Semaphore(0)
@@ -88,7 +95,8 @@ async def _measure(
     async def read() -> None:
         nonlocal heard
         reader, writer = await asyncio.open_connection(host, int(port))
-        writer.write(f"GET /outputs/main/{fid} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+        head = f"Host: localhost\r\n{HEADER}: {token}"
+        writer.write(f"GET /outputs/main/{fid} HTTP/1.1\r\n{head}\r\n\r\n".encode())
         await reader.readuntil(b"id: 2\n")
         connected.release()
         while line := await reader.readline():

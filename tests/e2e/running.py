@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,13 +19,19 @@ from tests.waiting import wait_for
 REPOSITORY = Path(__file__).parents[2]
 FLOWS = Path(__file__).with_name("flows_under_test.py")
 BIN = Path(sys.executable).parent
+PASSWORD = "of the first operator"
 
 
 @dataclass
 class Up:
-    """A running stack: where its panel is, and what other programs need to find it."""
+    """A running stack: where its panel is, and what other programs need to find it.
+
+    Attributes:
+        client: of the panel, signed in as its first operator.
+    """
 
     panel: str
+    client: httpx.Client
     environment: dict[str, str]
     process: "subprocess.Popen[str]"
     data_dir: Path
@@ -70,7 +76,7 @@ class Up:
         return state["state"]
 
     def status(self, fid: str) -> dict[str, Any]:
-        found = httpx.get(f"{self.panel}/outputs/status/{fid}")
+        found = self.client.get(f"/outputs/status/{fid}")
         return dict(found.json()) if found.status_code == 200 else {"status": None}
 
     def until(self, fid: str, status: str, seconds: float = 60) -> dict[str, Any]:
@@ -85,18 +91,17 @@ class Up:
         """All events stored by now, over the JSON pages."""
         items: list[dict[str, Any]] = []
         page: dict[str, Any] = {"next": 0, "more": True}
-        with httpx.Client(base_url=self.panel) as client:
-            while page["more"]:
-                asked = {"after": page["next"], **query}
-                answer = client.get(f"/outputs/events/{fid}", params=asked)
-                page = answer.raise_for_status().json()
-                items += page["items"]
+        while page["more"]:
+            asked = {"after": page["next"], **query}
+            answer = self.client.get(f"/outputs/events/{fid}", params=asked)
+            page = answer.raise_for_status().json()
+            items += page["items"]
         return items
 
     def stream(self, fid: str, path: str = "stream") -> list[tuple[str, int, str]]:
         """The whole server-sent stream of an execution: ``(event, id, data)`` up to ``eof``."""
         found = []
-        with httpx.stream("GET", f"{self.panel}/outputs/{path}/{fid}", timeout=60) as response:
+        with self.client.stream("GET", f"/outputs/{path}/{fid}", timeout=60) as response:
             name, number, data = "", 0, []
             for line in response.iter_lines():
                 field, _, value = line.partition(": ")
@@ -123,6 +128,14 @@ def clean_environment() -> dict[str, str]:
     }
 
 
+def signed_in(panel: str) -> httpx.Client:
+    """A client of a panel that has signed in as its first operator."""
+    client = httpx.Client(base_url=panel, timeout=15, trust_env=False)
+    answer = client.post("/login", data={"name": "admin", "password": PASSWORD})
+    assert answer.status_code == 200, answer.text
+    return client
+
+
 @contextmanager
 def running_up(data_dir: Path, *options: str, keep: bool = False) -> Iterator[Up]:
     """`kodosumi-prefect up` in a process of its own; all it started is gone afterwards.
@@ -132,6 +145,7 @@ def running_up(data_dir: Path, *options: str, keep: bool = False) -> Iterator[Up
     environment = clean_environment() | {
         "PREFECT_HOME": str(data_dir / "client"),
         "PREFECT_INTEGRATIONS_KODOSUMI_DATA_DIR": str(data_dir),
+        "PREFECT_INTEGRATIONS_KODOSUMI_ADMIN_PASSWORD": PASSWORD,
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PYTHONFAULTHANDLER": "1",
     }
@@ -154,7 +168,9 @@ def running_up(data_dir: Path, *options: str, keep: bool = False) -> Iterator[Up
             raise AssertionError("".join(said))
         api = next(line.split()[2] for line in said if "Prefect API" in line)
         environment["PREFECT_API_URL"] = api
-        yield Up(said[-1].split()[1], environment, process, data_dir)
+        address = said[-1].split()[1]
+        with closing(signed_in(address)) as client:
+            yield Up(address, client, environment, process, data_dir)
         family = psutil.Process(process.pid).children(recursive=True)
         process.send_signal(signal.SIGTERM)
         try:

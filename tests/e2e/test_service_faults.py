@@ -12,14 +12,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from uuid import uuid4
 
-import httpx
 import psutil
 import psycopg
 import pytest
 from psycopg.rows import dict_row
 
 from kodosumi_prefect.spooler.embedded import EmbeddedPostgres
-from tests.e2e.running import BIN, FLOWS, REPOSITORY, Up, gone, pid_of, running_up
+from tests.e2e.running import BIN, FLOWS, REPOSITORY, Up, gone, pid_of, running_up, signed_in
 from tests.e2e.ticks import Listener, Ticks, now
 from tests.waiting import wait_for
 
@@ -132,7 +131,7 @@ def test_a_killed_spooler_costs_no_event(up: Up, begin: Begin):
 
 def test_a_killed_postgres_costs_no_event(up: Up, begin: Begin):
     going_on, ending = begin("together", "flow", "task", "native"), begin("alone")
-    listener = Listener(up.panel, going_on.fid)
+    listener = Listener(up.client, going_on.fid)
     wait_for(lambda: len(listener.ids) > 50, 30, "the stream")
     before = address(up, "postgres")["pid"]
     os.kill(before, signal.SIGKILL)
@@ -169,11 +168,10 @@ def test_a_prefect_that_hangs_for_a_minute_delays_no_event(up: Up, begin: Begin)
     with hanging(*family(address(up, "prefect")["pid"])):
         ends = time.monotonic() + OUTAGE
         ending_soon.stop()
-        with httpx.Client(base_url=up.panel, timeout=15) as client:
-            cancelled = client.post(f"/outputs/{uuid4()}/cancel")
-            assert cancelled.status_code == 502, cancelled.text
-            assert client.get(f"/outputs/tasks/{going_on.fid}").json()["complete"] is False
-            assert client.get("/health").json()["prefect"]["status"] != "ok"
+        cancelled = up.client.post(f"/outputs/{uuid4()}/cancel")
+        assert cancelled.status_code == 502, cancelled.text
+        assert up.client.get(f"/outputs/tasks/{going_on.fid}").json()["complete"] is False
+        assert up.client.get("/health").json()["prefect"]["status"] != "ok"
         while time.monotonic() < ends - 8:
             going_on.until_ticking()
             going_on.until_recorded(5)
@@ -188,14 +186,14 @@ def test_a_prefect_that_hangs_for_a_minute_delays_no_event(up: Up, begin: Begin)
 def test_a_client_resumes_at_the_next_panel_where_the_killed_one_stopped(up: Up, begin: Begin):
     ticks = begin("alone")
     with command(up, "panel", "--port", "0") as (panel, url):
-        listener = Listener(url, ticks.fid)
+        listener = Listener(signed_in(url), ticks.fid)
         wait_for(lambda: len(listener.ids) > 50, 30, "the stream")
         kill(panel)
     wait_for(lambda: listener.broken, 10, "the client to notice")
     heard = len(listener.ids)
     ticks.until_ticking()
     with command(up, "panel", "--port", "0") as (_, url):
-        listener.panel = url
+        listener.client = signed_in(url)
         wait_for(lambda: len(listener.ids) > heard + 20, 30, "the stream to go on")
         listener.got(ticks.finishes())
 
@@ -270,7 +268,7 @@ def test_cancelling_from_prefect_and_by_http_ends_runners(up: Up, begin: Begin):
     by_prefect, by_http = begin("alone"), begin("alone")
     pids = [pid_of(up, ticks.fid) for ticks in (by_prefect, by_http)]
     cancelled_at = now()
-    answer = httpx.post(f"{up.panel}/outputs/{by_http.fid}/cancel")
+    answer = up.client.post(f"/outputs/{by_http.fid}/cancel")
     assert answer.status_code == 202, answer.text
     up.command("prefect", "flow-run", "cancel", by_prefect.fid)
     for ticks in (by_http, by_prefect):

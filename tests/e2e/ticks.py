@@ -118,16 +118,16 @@ class Listener(threading.Thread):
     """A client of a panel's stream that reconnects, as browsers do, behind what it got.
 
     Attributes:
-        panel: where it connects the next time.
+        client: of the panel that it asks the next time, signed in.
         ids: of all events it got.
         broken: how often its connection broke, or could not be made.
         ended: whether it got ``eof``.
     """
 
-    def __init__(self, panel: str, fid: str) -> None:
+    def __init__(self, client: httpx.Client, fid: str) -> None:
         super().__init__(daemon=True)
         self._fid = fid
-        self.panel = panel
+        self.client = client
         self.ids: list[int] = []
         self.broken = 0
         self.ended = False
@@ -142,8 +142,8 @@ class Listener(threading.Thread):
 
     def _listen(self) -> None:
         headers = {"Last-Event-ID": str(self.ids[-1])} if self.ids else {}
-        url = f"{self.panel}/outputs/stream/{self._fid}"
-        with httpx.stream("GET", url, headers=headers, timeout=30) as response:
+        url = f"/outputs/stream/{self._fid}"
+        with self.client.stream("GET", url, headers=headers, timeout=30) as response:
             name, number = "", None
             for line in response.raise_for_status().iter_lines():
                 field, _, value = line.partition(": ")

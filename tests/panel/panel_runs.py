@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 from uuid import uuid4
 
 import httpx
+import psycopg
+from psycopg.rows import dict_row
 
 from kodosumi_prefect.events import Event, State, serialize
 from kodosumi_prefect.panel.app import create_app
@@ -127,13 +129,13 @@ class Stand:
         token: what it is signed in with.
     """
 
-    def __init__(self, url: str, app: Any, settings: Settings) -> None:
+    def __init__(self, url: str, app: Any, settings: Settings, token: str) -> None:
         self.url = url
         self.app = app
         assert settings.database_url is not None
         self.database = settings.database_url.get_secret_value()
         self.settings = settings
-        self.token = local_token(settings)
+        self.token = token
         self.client = self.connect(self.token)
         self.runs: list[Run] = []
 
@@ -180,10 +182,16 @@ class Stand:
 
 
 @contextmanager
-def serving(settings: Settings, quiet: float = QUIET) -> Iterator[Stand]:
-    """The panel of ``settings`` on a free port."""
+def serving(
+    settings: Settings,
+    quiet: float = QUIET,
+    say: Callable[[str], None] = lambda _: None,
+    *,
+    signed_in: bool = True,
+) -> Iterator[Stand]:
+    """The panel of ``settings`` on a free port; its client is an operator's if ``signed_in``."""
     free = settings.model_copy(update={"port": 0})
-    app = create_app(free, quiet=quiet, say=lambda _: None)
+    app = create_app(free, quiet=quiet, say=say)
     ready = threading.Event()
     addresses: list[str] = []
     problems: list[BaseException] = []
@@ -207,7 +215,8 @@ def serving(settings: Settings, quiet: float = QUIET) -> Iterator[Stand]:
     if problems:
         raise problems[0]
     try:
-        stand = Stand(addresses[0], app, free)
+        token = local_token(settings) if signed_in else ""
+        stand = Stand(addresses[0], app, free, token)
         try:
             yield stand
         finally:
@@ -277,3 +286,9 @@ def until(condition: Callable[[], Any], deadline: float = DEADLINE) -> Any:
 
 def markdown(text: str) -> str:
     return json.dumps({"Markdown": {"body": text}})
+
+
+def fetch(url: str, query: str) -> list[dict[str, Any]]:
+    """The rows of a query."""
+    with psycopg.connect(url, row_factory=dict_row) as connection:
+        return connection.execute(query).fetchall()

@@ -191,6 +191,20 @@ def test_a_reader_may_look_and_not_touch(granted: tuple[str, dict[str, str]], em
             execute(urls["reader"], query)
 
 
+def test_a_reader_sees_who_there_is_but_no_hashes(granted: tuple[str, dict[str, str]]) -> None:
+    schema, urls = granted
+    execute(urls["reader"], f"SELECT id, name FROM {schema}.role")
+    execute(urls["writer"], f"SELECT password FROM {schema}.role")
+    for query in (
+        f"SELECT password FROM {schema}.role",
+        f"SELECT hash FROM {schema}.api_key",
+        f"SELECT key FROM {schema}.login_failure",
+        f"SELECT secrets FROM {schema}.payload",
+    ):
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            execute(urls["reader"], query)
+
+
 def test_a_writer_may_not_create_tables(granted: tuple[str, dict[str, str]]) -> None:
     schema, urls = granted
     migrate.require(urls["writer"], schema)

@@ -47,7 +47,9 @@ class Gate:
                 await database_response(request, exc)(scope, receive, send)
                 return
             if caller is None:
-                await _turned_away(request)(scope, receive, send)
+                to_login = identification.settings.auth == "password" and _wants_page(request)
+                response = _to_login(request) if to_login else _refused(request)
+                await response(scope, receive, send)
                 return
             request.state.user = caller.user
             request.state.means = caller.means
@@ -59,11 +61,17 @@ def _is_open(scope: Scope) -> bool:
     return path in OPEN or path.startswith(OPEN_FOLDERS) or (path in OPEN_HERE and is_local(scope))
 
 
-def _turned_away(request: Request) -> Response:
-    if "text/html" not in request.headers.get("accept", ""):
-        response = error_response(request, 401, "sign in, or send the header KODOSUMI_API_KEY")
-        response.headers["WWW-Authenticate"] = "APIKey"
-        return response
+def _wants_page(request: Request) -> bool:
+    return "text/html" in request.headers.get("accept", "")
+
+
+def _refused(request: Request) -> Response:
+    response = error_response(request, 401, "sign in, or send the header KODOSUMI_API_KEY")
+    response.headers["WWW-Authenticate"] = "APIKey"
+    return response
+
+
+def _to_login(request: Request) -> Response:
     target = f"{request.scope.get('root_path', '')}/login"
     if request.method in ("GET", "HEAD"):
         asked = request.url.path + (f"?{request.url.query}" if request.url.query else "")

@@ -6,11 +6,14 @@ from typing import Literal
 from fastapi import Request
 
 from kodosumi_prefect.keys import panel_keys
-from kodosumi_prefect.panel.auth.accounts import Account, Accounts
+from kodosumi_prefect.panel.auth.accounts import Account, Accounts, NameTakenError
 from kodosumi_prefect.panel.auth.api_keys import ApiKeys
+from kodosumi_prefect.panel.auth.attempts import Attempts
 from kodosumi_prefect.panel.auth.passwords import Passwords
 from kodosumi_prefect.panel.auth.sessions import Sessions
 from kodosumi_prefect.panel.auth.user import COOKIE, HEADER, User
+from kodosumi_prefect.panel.forwarded import proxy_user
+from kodosumi_prefect.panel.shield import is_foreign
 from kodosumi_prefect.settings import Settings
 from kodosumi_prefect.spooler.reader import Reader
 
@@ -40,6 +43,7 @@ class Identification:
         self.settings = settings
         self.accounts = Accounts(reader)
         self.keys = ApiKeys(reader)
+        self.attempts = Attempts(reader)
         self.passwords = Passwords()
         self.sessions = Sessions(panel_keys(settings).session, settings.session_hours * 3600)
 
@@ -47,6 +51,10 @@ class Identification:
         """Who sent the request; None if nobody who may."""
         if (secret := request.headers.get(HEADER)) is not None:
             return await self._by_header(secret)
+        if is_foreign(request):
+            return None  # its page may use keys that it knows, not what the browser has of ours
+        if self.settings.auth == "proxy":
+            return await self._by_proxy(proxy_user(request.scope))
         if (token := request.cookies.get(COOKIE)) is not None:
             return _caller(await self._by_session(token), "session")
         return None
@@ -55,6 +63,20 @@ class Identification:
         if (role_id := await self.keys.owner(secret)) is not None:
             return _caller(await self.accounts.recent(role_id), "key")
         return _caller(await self._by_session(secret), "session")
+
+    async def _by_proxy(self, name: str | None) -> Caller | None:
+        """The account of this name; one that is seen first gets one."""
+        if not name:
+            return None
+        account = await self.accounts.by_name(name)
+        if account is None:
+            try:
+                account = await self.accounts.add(name)
+            except NameTakenError:  # by another request of the same person
+                account = await self.accounts.by_name(name)
+            except ValueError:
+                return None
+        return _caller(account, "proxy")
 
     async def _by_session(self, token: str) -> Account | None:
         if (session := self.sessions.read(token)) is None:

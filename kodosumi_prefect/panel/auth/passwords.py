@@ -66,5 +66,6 @@ class Passwords:
 def _fits(password: str, stored: str | None) -> bool:
     # Encoded here: a lone surrogate would be an error where a wrong password is none.
     given = password.encode(errors="replace")
-    fits = _hasher().verify(given, stored or _nobodys())
+    nobodys = _nobodys()  # made now, also where it is not needed: it takes time
+    fits = _hasher().verify(given, stored or nobodys)
     return fits and stored is not None

@@ -2,6 +2,7 @@
 
 import time
 from typing import NamedTuple
+from uuid import UUID
 
 import jwt
 
@@ -70,6 +71,7 @@ class Sessions:
                 audience=purpose,
                 options={"require": ["exp", "sub", "aud", *needed]},
             )
+            UUID(str(claims["sub"]))
         except (jwt.InvalidTokenError, ValueError):
             return None
-        return claims if isinstance(claims["sub"], str) else None
+        return claims

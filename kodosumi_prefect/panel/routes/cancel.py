@@ -1,38 +1,119 @@
-"""Cancelling an execution."""
+"""Cancelling executions, and putting them away."""
 
-from typing import Any
+import asyncio
+from typing import Annotated, Any
 from uuid import UUID
 
 import httpx
 from fastapi import APIRouter, HTTPException
 from prefect.exceptions import PrefectException
 from prefect.settings import PREFECT_API_URL, temporary_settings
+from pydantic import BaseModel, Field
 
+from kodosumi_prefect.events import TERMINAL
+from kodosumi_prefect.panel.auth.user import CurrentUser, User
 from kodosumi_prefect.panel.cancellation import NotCancelledError, cancel
+from kodosumi_prefect.panel.executions import Row
 from kodosumi_prefect.panel.prefect_api import api_url
-from kodosumi_prefect.panel.state import Panel
+from kodosumi_prefect.panel.state import Execution, Panel, State, wait_for_execution
+
+MOST = 500  # executions of one request
+AT_ONCE = 8  # questions to Prefect
 
 router = APIRouter(prefix="/outputs", tags=["Executions"])
 
 
+class Chosen(BaseModel):
+    """Executions to put away."""
+
+    fid: Annotated[list[UUID], Field(min_length=1, max_length=MOST)]
+
+
+class PutAway(BaseModel):
+    """What became of each."""
+
+    deletes: list[UUID]
+    failed: dict[str, str] = Field(description="fid to why it is still there")
+
+
 @router.post("/{fid}/cancel", summary="Cancel an execution, keep its record", status_code=202)
-async def cancel_execution(panel: Panel, fid: UUID) -> dict[str, Any]:
+async def cancel_execution(panel: Panel, user: CurrentUser, fid: UUID) -> dict[str, Any]:
     """Ask Prefect to cancel the flow run; its hooks get their chance, then it is killed.
 
     Answers at once with the state that Prefect gave the run; the stream tells the rest. 409 if
     the run is over, 404 if nobody knows it, 502 if Prefect does not answer.
     """
+    if not user.operator:
+        # Operators also cancel runs that nobody recorded yet, and that so have no owner.
+        _require_own(user, await wait_for_execution(panel, fid, 0.0, user.sees(panel.settings)))
+    try:
+        state = await _cancelled(panel, fid)
+    except LookupError as exc:
+        raise HTTPException(404, str(exc)) from exc
+    except NotCancelledError as exc:
+        raise HTTPException(409, str(exc)) from exc
+    return {"fid": str(fid), "state": state}
+
+
+@router.delete("/{fid}", summary="Put an execution away", status_code=204)
+async def put_away(panel: Panel, user: CurrentUser, execution: Execution) -> None:
+    """Cancels it if it runs, then takes it out of all lists; its record stays.
+
+    502 if it runs and Prefect does not answer.
+    """
+    _require_own(user, execution)
+    await _end(panel, execution)
+    await panel.reader.rows("set_archived", fids=[execution["fid"]], archived=True)
+
+
+@router.delete("", summary="Put several executions away")
+async def put_all_away(panel: Panel, user: CurrentUser, chosen: Chosen) -> PutAway:
+    """As for one; what cannot be put away is told and holds up nothing."""
+    visible = user.sees(panel.settings)
+    few = asyncio.Semaphore(AT_ONCE)
+
+    async def one(fid: UUID) -> str | None:
+        async with few:
+            try:
+                row = await wait_for_execution(panel, fid, 0.0, visible)
+                _require_own(user, row)
+                await _end(panel, row)
+            except HTTPException as exc:
+                return str(exc.detail)
+        return None
+
+    fids = list(dict.fromkeys(chosen.fid))
+    troubles = dict(zip(fids, await asyncio.gather(*map(one, fids)), strict=True))
+    ended = [str(fid) for fid, trouble in troubles.items() if trouble is None]
+    done = await panel.reader.rows("set_archived", fids=ended, archived=True) if ended else []
+    return PutAway(
+        deletes=[UUID(row["fid"]) for row in done],
+        failed={str(fid): trouble for fid, trouble in troubles.items() if trouble is not None},
+    )
+
+
+async def _end(panel: State, execution: Row) -> None:
+    """Cancel an execution that is not over; one that Prefect says is over, or forgot, is."""
+    if execution["status"] in TERMINAL:
+        return
+    try:
+        await _cancelled(panel, UUID(execution["fid"]))
+    except (LookupError, NotCancelledError):
+        return
+
+
+async def _cancelled(panel: State, fid: UUID) -> str:
     url = api_url(panel.settings)
     if url is None:
         raise HTTPException(502, "no Prefect is configured; set PREFECT_API_URL")
     try:
         with temporary_settings({PREFECT_API_URL: url}):
-            state = await cancel(fid, "Cancelled in the panel.")
-    except LookupError as exc:
-        raise HTTPException(404, str(exc)) from exc
-    except NotCancelledError as exc:
-        raise HTTPException(409, str(exc)) from exc
+            return await cancel(fid, "Cancelled in the panel.")
     except (httpx.HTTPError, PrefectException) as exc:
         said = " ".join(str(exc).split()) or type(exc).__name__
         raise HTTPException(502, f"Prefect at {url} did not answer: {said[:200]}") from exc
-    return {"fid": str(fid), "state": state}
+
+
+def _require_own(user: User, execution: Row) -> None:
+    if not user.owns(execution["owner"]):
+        raise HTTPException(403, "only its owner and operators may do this to an execution")

@@ -12,8 +12,10 @@ from kodosumi_prefect.panel.auth.accounts import (
     NameTakenError,
     UnknownAccountError,
 )
+from kodosumi_prefect.panel.auth.attempts import TooManyAttemptsError
+from kodosumi_prefect.panel.auth.login import remember, signed_in
 from kodosumi_prefect.panel.auth.passwords import WeakPasswordError, checked_password
-from kodosumi_prefect.panel.auth.user import CurrentUser, Operator, User
+from kodosumi_prefect.panel.auth.user import COOKIE, CurrentUser, Operator, User
 from kodosumi_prefect.panel.state import Panel, State
 
 router = APIRouter(prefix="/role", tags=["Accounts"])
@@ -93,9 +95,10 @@ async def change_role(
     id: UUID,
     changes: RoleChanges,
 ) -> Role:
-    """Operators change all accounts; others their own email and, naming the old one, password.
+    """Operators change all accounts; others their own email and password.
 
-    A new password, and `active: false`, end all sessions of the account. 409 if the name is
+    To change one's own password, `old_password` is needed. A new password, and `active: false`,
+    end all sessions of the account but the browser's that asked for it. 409 if the name is
     taken, or nobody would be left who is an active operator.
     """
     given = changes.model_dump(exclude_unset=True)
@@ -104,6 +107,8 @@ async def change_role(
         raise HTTPException(403, f"only operators may change {', '.join(beyond)}")
     hashed = None
     if changes.password is not None:
+        if account.id == user.id:
+            await _require_old(panel, request, account, changes.old_password or "")
         hashed = await _hashed(panel, changes.password)
     try:
         changed = await panel.identification.accounts.change(
@@ -121,6 +126,9 @@ async def change_role(
         raise HTTPException(409, str(exc)) from exc
     except ValueError as exc:
         raise HTTPException(422, f"name is {(changes.name or '')[:80]!r}: {exc}") from exc
+    if hashed is not None and account.id == user.id and COOKIE in request.cookies:
+        token = panel.identification.sessions.begin(changed.id, changed.epoch)
+        remember(panel.identification, request, response, changed, token)
     return _role(changed)
 
 
@@ -150,6 +158,17 @@ async def _known(panel: State, user: User, name: str) -> Account:
     if found is None:
         raise HTTPException(404, f"there is no account {name[:80]!r}")
     return found
+
+
+async def _require_old(panel: State, request: Request, account: Account, password: str) -> None:
+    """Whoever finds somebody's browser open must not be able to take the account over."""
+    try:
+        known = await signed_in(panel.identification, request, account.name, password)
+    except TooManyAttemptsError as exc:
+        headers = {"Retry-After": str(round(exc.seconds))}
+        raise HTTPException(429, str(exc), headers) from exc
+    if known is None:
+        raise HTTPException(403, "old_password is wrong")
 
 
 async def _hashed(panel: State, password: str) -> str:

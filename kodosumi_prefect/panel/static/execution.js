@@ -113,6 +113,7 @@ async function drawHead() {
   let answer;
   try {
     answer = await fetch(`${root}executions/${fid}/head`);
+    if (answer.status === 401) return location.reload(); // to the sign-in page
     if (!answer.ok) throw new Error(answer.statusText);
   } catch {
     headTimer = setTimeout(drawHead, 2000);
@@ -190,6 +191,7 @@ async function lookAgain() {
   if (!document.hidden) {
     try {
       const answer = await fetch(`${root}outputs/status/${fid}`);
+      if (answer.status === 401) return location.reload();
       const { status } = await answer.json();
       if (answer.ok && status !== "finished" && status !== "error") {
         streams.forEach((stream) => stream.resume());

@@ -29,6 +29,7 @@ async function rows() {
 async function ask() {
   if (document.hidden) return;
   const answer = await fetch(`timeline/changes?since=${counter}&q=${encodeURIComponent(table.dataset.query)}`);
+  if (answer.status === 401) return location.reload(); // to the sign-in page
   if (!answer.ok) throw new Error(answer.statusText);
   const found = await answer.json();
   if (found.update.length || found.delete.length) await rows();

@@ -142,12 +142,22 @@ COMMENT ON COLUMN {schema}.lock.elements IS
     'the form as JSON, if the run brought it; else its service has it';
 
 ALTER TABLE {schema}.deleted ADD COLUMN owner text;
+
+-- Who looks at everything (`db grants`) needs none of what signs people in.
+DO $$ BEGIN
+    IF EXISTS (SELECT FROM pg_roles WHERE rolname = '{name}_reader') THEN
+        REVOKE ALL ON {schema}.role, {schema}.api_key, {schema}.login_failure, {schema}.payload
+            FROM {name}_reader;
+        GRANT SELECT (id, name) ON {schema}.role TO {name}_reader;
+    END IF;
+END $$;
 """
 
 
 def upgrade() -> None:
-    schema = f'"{context.config.attributes["schema"]}"'
-    op.get_bind().exec_driver_sql(STATEMENTS.format(schema=schema).replace("%", "%%"))
+    name = context.config.attributes["schema"]
+    statements = STATEMENTS.format(schema=f'"{name}"', name=name)
+    op.get_bind().exec_driver_sql(statements.replace("%", "%%"))
 
 
 def downgrade() -> None:

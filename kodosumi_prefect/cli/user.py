@@ -1,0 +1,174 @@
+"""``user``: the accounts of the panel."""
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable
+from getpass import getpass
+from typing import TypeVar
+
+import cyclopts
+from rich.table import Table
+
+from kodosumi_prefect.cli.output import CommandError, console, require_database
+from kodosumi_prefect.panel.auth.accounts import (
+    Account,
+    Accounts,
+    LastOperatorError,
+    NameTakenError,
+    UnknownAccountError,
+)
+from kodosumi_prefect.settings import get_settings
+from kodosumi_prefect.spooler import migrate
+from kodosumi_prefect.spooler.reader import Reader
+
+app = cyclopts.App(name="user", help="Make, list and change the panel's accounts.")
+
+T = TypeVar("T")
+
+
+@app.command
+def add(name: str, *, email: str | None = None, operator: bool = False) -> None:
+    """Make an account. Its password is asked for, or read from stdin.
+
+    Parameters
+    ----------
+    name
+        What it signs in with.
+    email
+        Its mail address.
+    operator
+        May see and do everything.
+    """
+    hashed = None if get_settings().auth == "proxy" else _new_password()
+
+    async def make(accounts: Accounts) -> Account:
+        return await accounts.add(name, email=email, password=hashed, operator=operator)
+
+    made = _do(make)
+    console.print(f"made {made.name}" + (", an operator" if operator else ""), markup=False)
+
+
+@app.command(name="list")
+def list_() -> None:
+    """List all accounts."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in ("name", "email", "operator", "active", "id"):
+        table.add_column(column, no_wrap=column == "id")
+    for account in _do(lambda accounts: accounts.all()):
+        table.add_row(
+            account.name,
+            account.email or "",
+            "yes" if account.operator else "",
+            "yes" if account.active else "no",
+            account.id,
+            style=None if account.active else "dim",
+        )
+    console.print(table)
+
+
+@app.command
+def passwd(name: str) -> None:
+    """Set an account's password, which is asked for or read from stdin; ends its sessions.
+
+    Parameters
+    ----------
+    name
+        The account.
+    """
+    hashed = _new_password()
+    _change(name, password=hashed)
+    console.print(f"{name} has a new password, and has to sign in again", markup=False)
+
+
+@app.command
+def disable(name: str) -> None:
+    """Have an account count no longer: its sessions and API keys end, its executions stay.
+
+    Parameters
+    ----------
+    name
+        The account.
+    """
+    _change(name, active=False)
+    console.print(f"{name} is disabled", markup=False)
+
+
+@app.command
+def enable(name: str) -> None:
+    """Have a disabled account count again.
+
+    Parameters
+    ----------
+    name
+        The account.
+    """
+    _change(name, active=True)
+    console.print(f"{name} is enabled", markup=False)
+
+
+@app.command
+def operator(name: str, *, off: bool = False) -> None:
+    """Make an account an operator, who may see and do everything.
+
+    Parameters
+    ----------
+    name
+        The account.
+    off
+        Make it none instead.
+    """
+    _change(name, operator=not off)
+    console.print(f"{name} is {'no operator' if off else 'an operator'}", markup=False)
+
+
+def _change(
+    name: str,
+    *,
+    password: str | None = None,
+    active: bool | None = None,
+    operator: bool | None = None,
+) -> None:
+    async def change(accounts: Accounts) -> Account:
+        found = await accounts.by_name(name)
+        if found is None:
+            raise UnknownAccountError(
+                f"there is no account {name!r}; `kodosumi-prefect user list` shows them"
+            )
+        return await accounts.change(found.id, password=password, active=active, operator=operator)
+
+    _do(change)
+
+
+def _do(work: Callable[[Accounts], Awaitable[T]]) -> T:
+    settings = get_settings()
+    url = require_database(settings)
+
+    async def main() -> T:
+        async with Reader(url, settings.database_schema, 1) as reader:
+            return await work(Accounts(reader))
+
+    try:
+        migrate.require(url, settings.database_schema)
+        return asyncio.run(main())
+    except (
+        NameTakenError,
+        UnknownAccountError,
+        LastOperatorError,
+        migrate.SchemaTooOldError,
+    ) as exc:
+        raise CommandError(str(exc)) from exc
+
+
+def _new_password() -> str:
+    """The hash of a password that is typed twice, or comes in one line."""
+    try:
+        from kodosumi_prefect.panel.auth.passwords import checked_password, hash_password
+    except ModuleNotFoundError as exc:
+        raise CommandError(f"{exc.name} is missing; install kodosumi-prefect[panel]") from exc
+    if sys.stdin.isatty():
+        given = getpass("password: ")
+        if getpass("once more: ") != given:
+            raise CommandError("the two differ")
+    else:
+        given = sys.stdin.readline().rstrip("\r\n")
+    return hash_password(checked_password(given))

@@ -1,0 +1,91 @@
+"""Signing in with a password, and the cookies that come of it."""
+
+import secrets
+from urllib.parse import urlsplit
+
+from fastapi import Request, Response
+
+from kodosumi_prefect.panel.auth.accounts import Account
+from kodosumi_prefect.panel.auth.attempts import wait
+from kodosumi_prefect.panel.auth.identification import Identification
+from kodosumi_prefect.panel.auth.sessions import DEVICE_DAYS
+from kodosumi_prefect.panel.auth.user import COOKIE
+
+DEVICE_COOKIE = "kodosumi_device"
+
+
+async def signed_in(
+    identification: Identification, request: Request, name: str, password: str
+) -> Account | None:
+    """The account of this name if the password is right; takes as long if there is none.
+
+    Raises:
+        TooManyAttemptsError: too many went wrong from here.
+    """
+    account = await identification.accounts.by_name(name)
+    device = None
+    if account is not None and (token := request.cookies.get(DEVICE_COOKIE)) is not None:
+        device = identification.sessions.device(token, account.id)
+    address = request.client.host if request.client else ""
+    attempt = await identification.attempts.begin(name, address, device)
+    await wait(attempt)
+    fits = await identification.passwords.fits(password, account.password if account else None)
+    if account is None or not account.active or not fits:
+        return None
+    await identification.attempts.succeeded(attempt)
+    return account
+
+
+def remember(
+    identification: Identification,
+    request: Request,
+    response: Response,
+    account: Account,
+    token: str,
+) -> None:
+    """Have the browser keep a new session's token, and know it again after that."""
+    sessions = identification.sessions
+    _set(request, response, COOKIE, token, int(sessions.seconds))
+    known = request.cookies.get(DEVICE_COOKIE)
+    if known is None or sessions.device(known, account.id) is None:
+        device = sessions.know_device(account.id, secrets.token_hex(16))
+        _set(request, response, DEVICE_COOKIE, device, DEVICE_DAYS * 86_400)
+
+
+def end_session(request: Request, response: Response) -> None:
+    """Have the browser forget its session."""
+    response.delete_cookie(
+        COOKIE,
+        path=_path(request),
+        secure=request.url.scheme == "https",
+        httponly=True,
+        samesite="lax",
+    )
+
+
+def local_path(target: str) -> str | None:
+    """Where to go after signing in, if it is a path of this server and nothing else."""
+    try:
+        parts = urlsplit(target)
+    except ValueError:
+        return None
+    plain = target.isprintable() and target.isascii() and "\\" not in target
+    if not plain or parts.scheme or parts.netloc or not target.startswith("/"):
+        return None
+    return None if target.startswith("//") else target
+
+
+def _set(request: Request, response: Response, name: str, value: str, seconds: int) -> None:
+    response.set_cookie(
+        name,
+        value,
+        max_age=seconds,
+        path=_path(request),
+        secure=request.url.scheme == "https",
+        httponly=True,
+        samesite="lax",
+    )
+
+
+def _path(request: Request) -> str:
+    return str(request.scope.get("root_path", "")) or "/"

@@ -1,0 +1,200 @@
+"""Signing in and out, and API keys."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Form, HTTPException, Query, Request
+from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+from pydantic import BaseModel, Field, StringConstraints
+
+from kodosumi_prefect.panel.auth.attempts import TooManyAttemptsError
+from kodosumi_prefect.panel.auth.login import end_session, local_path, remember, signed_in
+from kodosumi_prefect.panel.auth.user import HEADER, CurrentUser
+from kodosumi_prefect.panel.errors import error_response
+from kodosumi_prefect.panel.jinja import page
+from kodosumi_prefect.panel.state import Panel, State
+
+WRONG = "name or password is wrong"
+LONGEST_KEY_LIFE = 3650  # days
+
+router = APIRouter(tags=["Accounts"])
+
+Text = Annotated[str, StringConstraints(max_length=10_000)]
+
+
+class Credentials(BaseModel):
+    """Who signs in."""
+
+    name: Text = ""
+    password: Text = ""
+
+
+class LoginForm(Credentials):
+    """As the sign-in page sends it."""
+
+    redirect: Text | None = Field(None, description="a path of the panel to go to then")
+
+
+class SignedIn(BaseModel):
+    """Who signed in, and what to send as header `KODOSUMI_API_KEY` for `session_hours`."""
+
+    name: str
+    id: UUID
+    KODOSUMI_API_KEY: str
+
+
+class NewApiKey(BaseModel):
+    """An API key to be made."""
+
+    name: Annotated[str, StringConstraints(min_length=1, max_length=200, strip_whitespace=True)]
+    expires_days: float | None = Field(
+        None, gt=0, le=LONGEST_KEY_LIFE, description="days for which it counts; null: for ever"
+    )
+
+
+class ApiKey(BaseModel):
+    """An API key as lists show it; `prefix` is what it begins with."""
+
+    id: UUID
+    name: str
+    prefix: str
+    created_at: datetime
+    expires_at: datetime | None
+    used_at: datetime | None = Field(description="to the minute")
+
+
+class MadeApiKey(ApiKey):
+    """An API key that was just made; `key` is never shown again."""
+
+    key: str
+
+
+@router.get("/login", include_in_schema=False)
+async def login_page(request: Request, panel: Panel, redirect: str = "") -> Response:
+    """The page to sign in at."""
+    _require_passwords(panel)
+    return _login_page(request, redirect)
+
+
+@router.post("/login", response_model=SignedIn, summary="Sign in with a form")
+async def login_by_form(
+    request: Request, panel: Panel, form: Annotated[LoginForm, Form()]
+) -> Response:
+    """Sets the cookie `kodosumi_jwt`; with `redirect` it leads there instead of answering JSON.
+
+    401 if name or password is wrong, 429 with `Retry-After` if that was so too often.
+    """
+    response = await _login(request, panel, form)
+    failed = response.status_code != 200
+    if failed and "text/html" in request.headers.get("accept", ""):
+        said = WRONG if response.status_code == 401 else "Too many failed logins; try again later"
+        shown = _login_page(request, form.redirect or "", f"{said[:1].upper()}{said[1:]}.")
+        shown.status_code = response.status_code
+        if (after := response.headers.get("Retry-After")) is not None:
+            shown.headers["Retry-After"] = after
+        return shown
+    if failed or form.redirect is None:
+        return response
+    root = f"{request.scope.get('root_path', '')}/"
+    onwards = RedirectResponse(local_path(form.redirect) or root, 303)
+    onwards.raw_headers += [pair for pair in response.raw_headers if pair[0] == b"set-cookie"]
+    return onwards
+
+
+@router.post("/api/login", response_model=SignedIn, summary="Sign in with JSON")
+async def login_by_json(request: Request, panel: Panel, credentials: Credentials) -> Response:
+    """As `POST /login`."""
+    return await _login(request, panel, credentials)
+
+
+@router.get("/logout", include_in_schema=False)
+async def logout_by_link(request: Request) -> Response:
+    return _logout(request)
+
+
+@router.post("/logout", summary="Sign out")
+async def logout(
+    request: Request,
+    panel: Panel,
+    everywhere: Annotated[
+        bool, Query(description="End all sessions of the account, not only this browser's.")
+    ] = False,
+) -> Response:
+    """Has the browser forget its session. API keys go on to count."""
+    if everywhere and (caller := await panel.identification.caller(request)) is not None:
+        await panel.identification.accounts.end_sessions(caller.user.id)
+    return _logout(request)
+
+
+@router.get("/keys", summary="My API keys")
+async def keys(
+    panel: Panel,
+    user: CurrentUser,
+    role: Annotated[UUID | None, Query(description="Somebody else's; operators only.")] = None,
+) -> list[ApiKey]:
+    """Newest first, without those that were revoked."""
+    whose = str(role or user.id)
+    if not user.operator and whose != user.id:
+        raise HTTPException(403, "only operators see other people's API keys")
+    return [ApiKey(**row) for row in await panel.identification.keys.of(whose)]
+
+
+@router.post("/keys", status_code=201, summary="Make an API key")
+async def make_key(request: Request, panel: Panel, user: CurrentUser, new: NewApiKey) -> MadeApiKey:
+    """For the header `KODOSUMI_API_KEY`. `key` of the answer is shown this once.
+
+    An API key cannot make another: whoever finds one would have one of their own then.
+    """
+    if getattr(request.state, "means", None) == "key":
+        raise HTTPException(403, "an API key makes no others; sign in")
+    if not new.name.isprintable():
+        raise HTTPException(422, f"name is {new.name[:80]!r}: use characters that can be seen")
+    expires = None
+    if new.expires_days is not None:
+        expires = datetime.now(UTC) + timedelta(days=new.expires_days)
+    made = await panel.identification.keys.make(user.id, new.name, expires)
+    return MadeApiKey(**made.row, key=made.secret)
+
+
+@router.delete("/keys/{id}", status_code=204, summary="Revoke an API key")
+async def revoke_key(panel: Panel, user: CurrentUser, id: UUID) -> None:
+    """One's own; operators anybody's."""
+    whose = None if user.operator else user.id
+    if not await panel.identification.keys.revoke(str(id), whose):
+        raise HTTPException(404, f"there is no API key {id}")
+
+
+async def _login(request: Request, panel: State, given: Credentials) -> Response:
+    _require_passwords(panel)
+    identification = panel.identification
+    try:
+        account = await signed_in(identification, request, given.name, given.password)
+    except TooManyAttemptsError as exc:
+        response = error_response(request, 429, str(exc))
+        response.headers["Retry-After"] = str(round(exc.seconds))
+        return response
+    if account is None:
+        return error_response(request, 401, WRONG)
+    token = identification.sessions.begin(account.id, account.epoch)
+    response = JSONResponse({"name": account.name, "id": account.id, HEADER: token})
+    remember(identification, request, response, account, token)
+    return response
+
+
+def _logout(request: Request) -> Response:
+    response: Response = JSONResponse({"status": "signed out"})
+    if "text/html" in request.headers.get("accept", ""):
+        response = RedirectResponse(f"{request.scope.get('root_path', '')}/login", 303)
+    end_session(request, response)
+    return response
+
+
+def _require_passwords(panel: State) -> None:
+    if panel.settings.auth != "password":
+        raise HTTPException(403, "the proxy in front of the panel signs people in, not the panel")
+
+
+def _login_page(request: Request, redirect: str, problem: str = "") -> HTMLResponse:
+    target = local_path(redirect) or f"{request.scope.get('root_path', '')}/"
+    return page(request, "login.html", {"redirect": target, "problem": problem})

@@ -1,0 +1,92 @@
+"""`kodosumi-prefect user`: accounts from the command line."""
+
+import io
+import sys
+from typing import NamedTuple
+
+import pytest
+
+from kodosumi_prefect.cli import main
+from kodosumi_prefect.settings import Settings, use_settings
+from tests.panel.panel_runs import fetch, serving
+
+# It thinks that it was given no words; they are in sys.argv, as in a terminal.
+pytestmark = pytest.mark.filterwarnings("ignore:Cyclopts application invoked")
+
+PASSWORD = "long enough to guess"
+
+
+class Done(NamedTuple):
+    """How a command ended, and what it said."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def user(settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    """Run `kodosumi-prefect user WORDS`, with a password on stdin."""
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def run(*words: str, password: str = "") -> Done:
+        monkeypatch.setattr(sys, "argv", ["kodosumi-prefect", "user", *words])
+        monkeypatch.setattr(sys, "stdin", io.StringIO(f"{password}\n"))
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return Done(int(ended.value.code or 0), *capsys.readouterr())
+
+    return run
+
+
+def refused(done: Done) -> str:
+    """The one line that says why."""
+    assert done.code == 1, done.out
+    line = done.err.strip()
+    assert "\n" not in line and "Traceback" not in line
+    return line
+
+
+def test_an_account_is_made_used_listed_and_disabled(user, settings: Settings) -> None:
+    with serving(settings) as stand:
+        assert user("add", "Mira", "--email", "m@example.org", password=PASSWORD).code == 0
+        client = stand.connect()
+        login = {"name": "Mira", "password": PASSWORD}
+        assert client.post("/login", data=login).status_code == 200
+        shown = user("list").out
+        assert "Mira" in shown and "m@example.org" in shown and "admin" in shown
+        assert "argon2" not in shown and PASSWORD not in shown
+        assert user("passwd", "mira", password="another long one").code == 0
+        assert stand.connect().post("/login", data=login).status_code == 401
+        login["password"] = "another long one"
+        assert stand.connect().post("/login", data=login).status_code == 200
+        assert user("disable", "mira").code == 0
+        assert stand.connect().post("/login", data=login).status_code == 401
+        assert user("enable", "mira").code == 0
+        assert stand.connect().post("/login", data=login).status_code == 200
+
+
+def test_what_cannot_be_is_one_line(user, settings: Settings) -> None:
+    assert user("add", "Only", "--operator", password=PASSWORD).code == 0
+    assert "last" in refused(user("disable", "Only"))
+    assert "last" in refused(user("operator", "Only", "--off"))
+    assert "taken" in refused(user("add", "ONLY", password=PASSWORD))
+    assert "nobody" in refused(user("passwd", "nobody", password=PASSWORD))
+    assert "8" in refused(user("add", "Weak", password="short"))
+    assert "8" in refused(user("add", "Weak"))
+    assert user("add", "Weak", PASSWORD).code != 0  # never an argument
+    assert "slash" in refused(user("add", "a/b", password=PASSWORD))
+    names = [
+        row["name"]
+        for row in fetch(settings.database_url.get_secret_value(), "TABLE kodosumi.role")
+    ]
+    assert names == ["Only"]
+
+
+def test_with_a_proxy_no_password_is_asked_for(user, settings: Settings) -> None:
+    with use_settings(settings.model_copy(update={"auth": "proxy"})):
+        done = user("add", "mira@example.org", "--operator")
+    assert done.code == 0, done.err
+    (row,) = fetch(settings.database_url.get_secret_value(), "TABLE kodosumi.role")
+    assert (row["name"], row["operator"], row["password"]) == ("mira@example.org", True, None)
