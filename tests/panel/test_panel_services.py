@@ -571,9 +571,7 @@ def test_a_mounted_service_gets_bodies(mounted: Stand):
 
 
 @pytest.mark.parametrize(("path", "times"), [("blocks", 3), ("sync", 50)])
-def test_a_mounted_service_that_blocks_holds_up_itself_only(
-    mounted: Stand, path: str, times: int
-):
+def test_a_mounted_service_that_blocks_holds_up_itself_only(mounted: Stand, path: str, times: int):
     async def ask() -> tuple[httpx.Response, float]:
         headers = {"KODOSUMI_API_KEY": mounted.token}
         async with httpx.AsyncClient(
