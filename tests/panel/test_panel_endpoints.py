@@ -51,8 +51,9 @@ def stand(place: Place, request: pytest.FixtureRequest) -> Iterator[tuple[Stand,
         settings = settings.model_copy(update={"services": [f"{__name__}:app"]})
     with ExitStack() as stack:
         panel = stack.enter_context(serving(settings))
-        write_address(place.settings, "panel", {"url": panel.url})
-        stack.callback(write_address, place.settings, "panel", None)
+        for service, url in (("panel", panel.url), ("prefect", place.api_url)):
+            write_address(place.settings, service, {"url": url})
+            stack.callback(write_address, place.settings, service, None)
         source = f"{__name__}:app"
         if not mounted:
             source = f"{stack.enter_context(served_app(app))}/openapi.json"
@@ -76,7 +77,8 @@ def test_a_service_is_found_filled_in_and_launched(stand: tuple[Stand, str], pla
     assert wrong.status_code == 200
     assert wrong.json()["errors"]["name"] == ["is nobody's name"]
     assert panel.client.post(path, json={}).json()["errors"]["name"]
-    person = panel.person(f"launcher of {path}")
+    kind = found["kind"]
+    person = panel.person(f"launcher by {kind}")
     answer = person.client.post(path, json={"name": "Ann", "token": "s3cret-of-ann"})
     assert answer.status_code == 200, answer.text
     fid = answer.json()["result"]
@@ -84,7 +86,7 @@ def test_a_service_is_found_filled_in_and_launched(stand: tuple[Stand, str], pla
     status = person.client.get(f"/outputs/status/{fid}").json()
     assert (status["username"], status["status"]) == (person.name, "starting")
     assert status["app_url"] == found["base_url"]
-    other = panel.person(f"another at {path}")
+    other = panel.person(f"another by {kind}")
     assert other.client.get(f"/outputs/status/{fid}").status_code == 404
     with get_client(sync_client=True) as client:
         run = client.read_flow_run(fid)
