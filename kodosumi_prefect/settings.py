@@ -499,7 +499,13 @@ def panel_url(settings: Settings) -> str:
     if settings.panel_url:
         return settings.panel_url.rstrip("/")
     recorded = read_address(settings, "panel")
-    return str(recorded["url"]) if recorded else f"http://{settings.host}:{settings.port}"
+    return str(recorded["url"]) if recorded else http_url(settings.host, settings.port)
+
+
+def http_url(host: str, port: int) -> str:
+    """Where a server that listens on ``host`` is found; one that does on all addresses, here."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 class Origin(NamedTuple):

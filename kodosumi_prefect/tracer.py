@@ -17,6 +17,7 @@ from prefect.context import FlowRunContext, TaskRunContext
 
 from kodosumi_prefect.error import KodosumiError
 from kodosumi_prefect.events import Event, Kind, plain, serialize
+from kodosumi_prefect.question import Question, Wording, ask_here
 from kodosumi_prefect.response import HTML, Markdown, Text
 from kodosumi_prefect.spooler.client import SpoolClient, get_client
 from kodosumi_prefect.spooler.route import learn_instance
@@ -282,17 +283,44 @@ class Tracer:
         """As ``flush``, for sync code."""
         return self._sink().flush(timeout)
 
-    async def lock(self, name: str, data: Any = None, timeout: float | None = None) -> Any:
-        """Wait for a human's answer.
+    async def lock(
+        self, name: str, data: Any = None, timeout: float | None = None, form: Any = None
+    ) -> Any:
+        """Ask a human, and wait for the answer; the execution is ``awaiting`` meanwhile.
+
+        Example:
+            ```python
+            class Approval(BaseModel):
+                approved: bool = False
+                comment: str = ""
+
+            approval = await tracer.lock("approve", data={"draft": draft}, form=Approval)
+            ```
+
+        Arguments:
+            name: of the service's ``@app.lock`` and ``@app.lease`` functions; with ``form``, what
+                people call the question.
+            data: given to these functions, and shown to whoever answers; JSON types.
+            timeout: seconds; None means 3 hours.
+            form: a ``forms.Model``, whose values are the answer, or a class of pydantic models,
+                an instance of which is. A form needs no service.
 
         Raises:
-            KodosumiError: this version does not have locks yet.
+            TimeoutError: nobody answered in time; the stream has a ``lease`` event that says so.
+            VoidLockError: the run is over or began again, so that nobody can answer.
         """
-        return self.lock_sync(name, data, timeout)
+        return await self._question(name, data, timeout, form).ask()
 
-    def lock_sync(self, name: str, data: Any = None, timeout: float | None = None) -> Any:
+    def lock_sync(
+        self, name: str, data: Any = None, timeout: float | None = None, form: Any = None
+    ) -> Any:
         """As ``lock``, for sync code."""
-        raise KodosumiError(f"tracer.lock({name!r}): this version does not have locks yet")
+        return self._question(name, data, timeout, form).ask_sync()
+
+    def _question(self, name: str, data: Any, timeout: float | None, form: Any) -> Question:
+        return Question(
+            Wording(name, data, form), timeout, self.fid, self._sink().settings, self._put
+        )
 
     async def fs(self) -> Any:
         """The files of the run.
@@ -355,6 +383,18 @@ class TracerMock(Tracer):
 
     def flush_sync(self, timeout: float | None = None) -> bool:
         return True
+
+    async def lock(
+        self, name: str, data: Any = None, timeout: float | None = None, form: Any = None
+    ) -> Any:
+        """Ask whoever sits at the terminal."""
+        return ask_here(Wording(name, data, form))
+
+    def lock_sync(
+        self, name: str, data: Any = None, timeout: float | None = None, form: Any = None
+    ) -> Any:
+        """As ``lock``, for sync code."""
+        return ask_here(Wording(name, data, form))
 
 
 class CurrentTracer(Tracer):

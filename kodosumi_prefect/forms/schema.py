@@ -13,6 +13,7 @@ from kodosumi_prefect.forms.structured import JsonArea, Place, StructuredModel, 
 from kodosumi_prefect.forms.text import InputArea, InputPassword, InputText, check_length
 
 LONG = 255  # characters from which on a text gets an area
+MOST = 200  # fields; objects beyond them are JSON
 DEEPEST = 5  # objects within objects that get fields; what is deeper is JSON
 _MISSING = object()
 
@@ -88,7 +89,8 @@ class _Reading:
         hint = schema.get("description")
         inner = schema.get("properties")
         recursive = bool(seen & within)
-        if inner and not nullable and not recursive and len(path) < DEEPEST:
+        small = len(path) < DEEPEST and len(self.places) < MOST
+        if inner and small and not nullable and not recursive:
             yield Markdown(f"### {title}" + (f"\n\n{hint}" if hint else ""))
             yield from self._object(schema, path, default, within | seen)
             return

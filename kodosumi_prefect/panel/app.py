@@ -3,6 +3,7 @@
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
 import psycopg
 import sqlalchemy.exc
@@ -28,6 +29,7 @@ from kodosumi_prefect.panel.routes import (
     cancel,
     flow,
     health,
+    locks,
     metrics,
     outputs,
     pages,
@@ -47,6 +49,22 @@ from kodosumi_prefect.spooler import migrate
 from kodosumi_prefect.spooler.feed import Feed
 from kodosumi_prefect.spooler.reader import Reader
 
+# In the order of the panel's OpenAPI document.
+AREAS: tuple[Any, ...] = (
+    outputs,
+    cancel,
+    tasks,
+    timeline,
+    locks,
+    flow,
+    proxy,
+    schedules,
+    accounts,
+    roles,
+    health,
+    metrics,
+    pages,
+)
 CONNECTIONS = 8  # to Postgres, for all requests; the feed's LISTEN is one more
 
 
@@ -115,21 +133,7 @@ def create_app(
             allow_credentials=False,
         )
     app.add_middleware(Forwarded, settings=used)
-    areas = (
-        outputs,
-        cancel,
-        tasks,
-        timeline,
-        flow,
-        proxy,
-        schedules,
-        accounts,
-        roles,
-        health,
-        metrics,
-        pages,
-    )
-    for area in areas:
+    for area in AREAS:
         app.include_router(area.router)
     app.mount("/static", StaticFiles(directory=FOLDER / "static"), name="static")
 

@@ -47,7 +47,7 @@ def status_of(row: Row) -> dict[str, Any]:
         "app_url": row["app_url"],
         "entry_point": row["entry_point"],
         "username": row["username"],
-        "locks": [],
+        "locks": row["locks"],
     }
 
 
@@ -62,7 +62,7 @@ def timeline_item(row: Row) -> dict[str, Any]:
         "startup": _iso(row["started_at"] or row["created_at"]),
         "finish": _iso(row["ended_at"]),
         "runtime": runtime(row),
-        "locks": [],
+        "locks": row["locks"],
     }
 
 

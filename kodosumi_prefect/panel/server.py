@@ -15,7 +15,7 @@ from kodosumi_prefect.panel.app import PanelError, create_app
 from kodosumi_prefect.panel.host_check import OwnNamesOnly
 from kodosumi_prefect.panel.networks import address_of
 from kodosumi_prefect.panel.state import State
-from kodosumi_prefect.settings import Settings
+from kodosumi_prefect.settings import Settings, http_url
 
 STOP_TIMEOUT = 5  # seconds for answers under way when the panel stops
 BACKLOG = 512  # connections waiting to be accepted
@@ -74,7 +74,7 @@ async def serve(
             try:
                 await server.ready.wait()
                 if on_ready is not None:
-                    on_ready(_url(settings.host, listener))
+                    on_ready(http_url(settings.host, listener.getsockname()[1]))
                 await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
             finally:
                 stopping.cancel()
@@ -142,11 +142,6 @@ def _resolved(host: str) -> tuple[socket.AddressFamily, str]:
 def _others_reach(listener: socket.socket) -> bool:
     address = address_of(listener.getsockname()[0])
     return address is None or not address.is_loopback
-
-
-def _url(host: str, listener: socket.socket) -> str:
-    port = listener.getsockname()[1]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 class _Server(uvicorn.Server):

@@ -21,6 +21,7 @@ from kodosumi_prefect.serve.handler import Handler
 from kodosumi_prefect.serve.launch import Launch
 from kodosumi_prefect.serve.locks import PATH as LOCK_PATH
 from kodosumi_prefect.serve.locks import Locks
+from kodosumi_prefect.serve.options import Options
 
 F = TypeVar("F", bound=Callable[..., Any])
 HEADER = "kodosumi_launch"  # of an answer: the fid
@@ -99,15 +100,19 @@ class ServeAPI(FastAPI):
                 decorators take.
 
         Raises:
-            TypeError: ``model`` is no form.
+            TypeError: ``model`` is no form, or an option is not known.
+            ValueError: an option cannot have its value.
         """
         if not isinstance(model, Model):
             raise TypeError(f"enter({path!r}) takes a form Model, not {model!r}")
 
+        route = {name: options[name] for name in options.keys() & _ROUTE_OPTIONS}
+        of_launch = {name: value for name, value in options.items() if name not in route}
+        Options.of(of_launch)  # where the mistake is, not at the first launch
+
         def decorate(function: F) -> F:
             handler = Handler(function, ("inputs", "request"))
             extra = _extra(openapi_extra, version, author, organization)
-            route = {name: options[name] for name in options.keys() & _ROUTE_OPTIONS}
             endpoint = Endpoint(
                 app_name=self.service_name,
                 path=path,
@@ -119,7 +124,7 @@ class ServeAPI(FastAPI):
                 version=version,
                 deprecated=bool(deprecated),
                 secrets=model.secrets,
-                options={name: value for name, value in options.items() if name not in route},
+                options=of_launch,
             )
             self._add(endpoint, model, handler, extra, route)
             return function
@@ -272,6 +277,9 @@ class ServeAPI(FastAPI):
             plain = getattr(super(), method)
             return plain(path, *args, openapi_extra=openapi_extra, **kwargs)  # type: ignore[no-any-return]
 
+        of_launch = {name: kwargs.pop(name) for name in kwargs.keys() - _ROUTE_OPTIONS}
+        Options.of(of_launch)
+
         def decorate(function: F) -> F:
             extra = _extra(openapi_extra, version, author, organization) | {"x-kodosumi": True}
             name = str(getattr(function, "__name__", "endpoint"))
@@ -286,7 +294,7 @@ class ServeAPI(FastAPI):
                 organization=organization,
                 version=version,
                 deprecated=bool(kwargs.get("deprecated")),
-                options={key: kwargs.pop(key) for key in kwargs.keys() - _ROUTE_OPTIONS},
+                options=of_launch,
             )
             before = [Depends(Entry(endpoint)), *(kwargs.pop("dependencies", None) or ())]
             self.router.add_api_route(

@@ -32,12 +32,13 @@ _PLACEHOLDER = re.compile(r"\{([A-Za-z_]\w*)\}")
 
 
 def quieten() -> None:
-    """Turn CrewAI's reports and questions off in this process, if its environment is silent.
-
-    Works best before CrewAI is imported.
-    """
+    """Turn CrewAI's reports and questions off in this process, if its environment is silent."""
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
+
+
+# Now, since CrewAI takes the signals over when it is imported, which services do after us.
+quieten()
 
 
 def is_crew(target: Any) -> bool:
@@ -138,7 +139,10 @@ def _plain(value: Any) -> Any:
 
 
 def _introduce(crew: Any, inputs: dict[str, Any], tracer: Tracer) -> None:
-    """One ``agent`` event for each agent and each task, with the inputs filled in."""
+    """One ``agent`` event for each agent and each task, with the inputs filled in.
+
+    Their envelopes are Kodosumi's: ``{"dict": {"agent": {…}}}`` and ``{"dict": {"task": {…}}}``.
+    """
 
     def filled(of: Any, *names: str) -> dict[str, str | None]:
         return {name: fill(_template(of, name)) for name in names}
@@ -149,15 +153,15 @@ def _introduce(crew: Any, inputs: dict[str, Any], tracer: Tracer) -> None:
         return _PLACEHOLDER.sub(lambda found: str(inputs.get(found[1], found[0])), text)
 
     for agent in _agents(crew):
-        tracer.agent({**filled(agent, "role", "goal", "backstory"), "tools": _tools(agent)})
+        told = {**filled(agent, "role", "goal", "backstory"), "tools": _tools(agent)}
+        tracer.agent({"agent": told})
     for task in getattr(crew, "tasks", None) or ():
-        tracer.agent(
-            {
-                **filled(task, "name", "description", "expected_output"),
-                "agent": fill(_template(getattr(task, "agent", None), "role")),
-                "tools": _tools(task),
-            }
-        )
+        told = {
+            **filled(task, "name", "description", "expected_output"),
+            "agent": fill(_template(getattr(task, "agent", None), "role")),
+            "tools": _tools(task),
+        }
+        tracer.agent({"task": told})
 
 
 def _template(of: Any, name: str) -> str | None:

@@ -68,8 +68,8 @@ class EntryRoute(APIRoute):
                 return JSONResponse({"errors": told(error), "elements": []})
             except HTTPException as exc:
                 return error_response(request, exc.status_code, exc.detail, exc.headers)
-            except RequestValidationError:
-                raise
+            except RequestValidationError as exc:
+                return error_response(request, 422, _wrong(exc))
             except KodosumiError as exc:
                 return error_response(request, 500, str(exc))
             except Exception as exc:
@@ -78,6 +78,13 @@ class EntryRoute(APIRoute):
                 return unforeseen_response(request, exc)
 
         return guarded
+
+
+def _wrong(exc: RequestValidationError) -> str:
+    """What is wrong with the parameters beside the form, in one line."""
+    return "; ".join(
+        f"{'.'.join(str(part) for part in error['loc'])}: {error['msg']}" for error in exc.errors()
+    )
 
 
 def _is_foreseen(request: Request, exc: Exception) -> bool:

@@ -17,6 +17,7 @@ from kodosumi_prefect.runner import launched
 from kodosumi_prefect.serve import database, identity, schedules
 from kodosumi_prefect.serve.deploying import deployment_of, plan, runtime_env_here, slug_of, uid_of
 from kodosumi_prefect.serve.endpoint import Endpoint
+from kodosumi_prefect.serve.errors import SECRETS
 from kodosumi_prefect.serve.options import Options
 from kodosumi_prefect.serve.payload import Packed, pack
 from kodosumi_prefect.serve.refusal import LaunchError
@@ -28,7 +29,6 @@ from kodosumi_prefect.settings import Settings, get_settings, panel_url
 HEADER = "kodosumi_launch"
 UID = "x-kodosumi-endpoint"  # header: the register's id of the endpoint, if the panel asks
 ENDPOINT = "kodosumi.endpoint"  # in the ASGI scope: the Endpoint that is being served
-SECRETS = "kodosumi.secrets"  # likewise: what was typed into its password fields
 
 
 class Launch(Response):

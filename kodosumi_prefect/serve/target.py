@@ -12,6 +12,7 @@ from typing import Any
 from prefect.flows import Flow
 
 from kodosumi_prefect.error import KodosumiError
+from kodosumi_prefect.serve.crew import is_crew
 
 
 class TargetError(KodosumiError):
@@ -66,7 +67,7 @@ def name_of(target: Any, namespace: Mapping[str, Any]) -> str:
 
 def runnable(target: Any) -> bool:
     """Whether an entrypoint can be made of an object: a callable, or something to kick off."""
-    return callable(target) or callable(getattr(target, "kickoff", None))
+    return callable(target) or is_crew(target)
 
 
 def folders_of(name: str) -> list[str]:

@@ -13,7 +13,8 @@ import platform
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import orjson
@@ -21,11 +22,12 @@ import psycopg
 import ray
 import ray.exceptions
 
-from kodosumi_prefect.settings import VERSION, Settings, database_url
+from kodosumi_prefect.settings import VERSION, Settings, database_url, listen_url
 from kodosumi_prefect.spooler.answer import Answer, of_error
 from kodosumi_prefect.spooler.batch import PROTOCOL
 from kodosumi_prefect.spooler.figures import Figures
-from kodosumi_prefect.spooler.pool import Pool
+from kodosumi_prefect.spooler.leases import Leases, Settled
+from kodosumi_prefect.spooler.pool import CONNECTIONS, Pool
 from kodosumi_prefect.spooler.route import NoDatabaseError
 from kodosumi_prefect.spooler.spooler import ProtocolError, Spooler
 from kodosumi_prefect.spooler.transport import Backlog, SpoolerAwayError
@@ -91,13 +93,18 @@ class SpoolerActor:
         url: libpq URL. An argument and not the environment, which Ray shows to everybody.
         schema: where our tables are.
         target: what ``ensure_spooler`` compares.
+        direct_url: for LISTEN, if it is another one.
     """
 
-    def __init__(self, url: str, schema: str, target: Target) -> None:
+    def __init__(
+        self, url: str, schema: str, target: Target, direct_url: str | None = None
+    ) -> None:
         self._url = url
         self._schema = schema
         self._target = target
-        self._pool = Pool(url, schema)
+        self._pool = Pool(url, schema, CONNECTIONS - 1)
+        self._leases = Leases(direct_url or url, schema)  # the last one of the connections
+        self._waits: dict[str, asyncio.Future[list[Settled]]] = {}
         self._figures = Figures()
         self._name = f"{NAME}@{_head_host()}"
         # What was imported stays; looking through it at each collection would be for nothing.
@@ -134,6 +141,24 @@ class SpoolerActor:
         except Exception as exc:
             return self._answer(exc)
         return None
+
+    async def leases(
+        self, waiter: str, locks: Mapping[str, str], hold: float
+    ) -> list[tuple[Any, ...]]:
+        """Which of a process's locks are settled, as soon as any is, at most ``hold`` seconds.
+
+        A process waits with one call: the next one, about other locks, ends the one before.
+        """
+        if (earlier := self._waits.get(waiter)) is not None:
+            earlier.cancel()
+        wait = self._waits[waiter] = asyncio.ensure_future(self._leases.settled(locks, hold))
+        try:
+            await asyncio.wait([wait])
+            return [] if wait.cancelled() else [tuple(settled) for settled in wait.result()]
+        finally:
+            wait.cancel()
+            if self._waits.get(waiter) is wait:
+                del self._waits[waiter]
 
     async def about(self) -> dict[str, Any]:
         """Who this is, and its figures."""
@@ -173,7 +198,8 @@ class SpoolerActor:
         return answer
 
     def _info(self) -> dict[str, Any]:
-        return self._figures.told() | {"connections": self._pool.connections}
+        connections = self._pool.connections + self._leases.connected
+        return self._figures.told() | {"connections": connections}
 
     def _report(self) -> None:
         """Say every 10 seconds in the database that this Spooler is there, and how it is."""
@@ -233,9 +259,16 @@ def ask(actor: Any, method: str, *arguments: Any, timeout: float) -> Any:
         SpoolerUnreachableError: the call did not get there, or got lost there.
         SpoolerAwayError: no answer came in time.
     """
-    try:
+    with reaching(timeout):
         # Not ray.get: that would tell Ray that the task in this process waits, and lend its CPUs.
         return getattr(actor, method).remote(*arguments).future().result(timeout)
+
+
+@contextmanager
+def reaching(timeout: float) -> Iterator[None]:
+    """Ray's errors about a call of the actor, as ``ask`` raises them."""
+    try:
+        yield
     except TimeoutError as exc:
         raise SpoolerAwayError(f"the Spooler did not answer within {timeout:g} s") from exc
     except ray.exceptions.ActorDiedError as exc:
@@ -270,14 +303,16 @@ def ensure_spooler(settings: Settings) -> SpoolerAddress:
         )
     schema = settings.database_schema
     instance = _instance_of(url, schema)
-    digest = hashlib.sha256(f"{url} {schema}".encode()).hexdigest()
+    direct = listen_url(settings)
+    direct = direct if direct != url else None
+    digest = hashlib.sha256(f"{url} {schema} {direct or ''}".encode()).hexdigest()
     target = Target(digest, f"{platform.node()}:{settings.data_dir}")
     deadline = time.monotonic() + ENSURE_TIMEOUT
     made = False
     while True:
         actor = find(instance)
         if actor is None:
-            actor = _make(instance, url, schema, target)
+            actor = _make(instance, url, schema, target, direct)
             made = True
         try:
             about = ask(actor, "about", timeout=max(deadline - time.monotonic(), 1.0))
@@ -300,7 +335,7 @@ def _serves(actor: Any, target: Target, wanted: Target) -> bool:
     return bool(ask(actor, "reaches_database", timeout=ENSURE_TIMEOUT))
 
 
-def _make(instance: str, url: str, schema: str, target: Target) -> Any:
+def _make(instance: str, url: str, schema: str, target: Target, direct: str | None) -> Any:
     # An empty runtime_env among the options does not keep Ray (2.60) from handing down this one's.
     inherited = dict(ray.get_runtime_context().runtime_env)
     inherited.pop("config", None)
@@ -320,7 +355,7 @@ def _make(instance: str, url: str, schema: str, target: Target) -> Any:
         max_task_retries=0,
         max_concurrency=CALLS,
         runtime_env={},
-    ).remote(url, schema, target)
+    ).remote(url, schema, target, direct)
 
 
 _instances: dict[tuple[str, str], str] = {}

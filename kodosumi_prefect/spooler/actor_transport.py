@@ -1,10 +1,12 @@
 """The way of a Ray worker's deliveries: through the Spooler actor of its cluster."""
 
+import asyncio
 import logging
 import os
 import platform
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from kodosumi_prefect.spooler import actor
@@ -73,6 +75,21 @@ class ActorTransport:
         """Say that the process of these executions is alive; raises as ``append``."""
         self._call("heartbeat", list(fids))
 
+    async def leases(self, waiter: str, locks: Mapping[str, str], hold: float) -> list[Any]:
+        """Which of some locks are settled, as ``SpoolerActor.leases``; raises SpoolerAwayError.
+
+        Arguments:
+            waiter: names who waits; its next call ends this one.
+        """
+        if self._actor is None:
+            raise SpoolerAwayError("the cluster's Spooler was not found")
+        timeout = hold + ANSWER_TIMEOUT
+        with self._marking(), actor.reaching(timeout):
+            async with asyncio.timeout(timeout):
+                call = self._actor.leases.remote(waiter, dict(locks), hold)
+                told: list[Any] = await asyncio.wrap_future(call.future())
+                return told
+
     def prepare(self) -> None:
         """Say hello: the first call takes Ray several times as long as the next."""
         self._call("hello")
@@ -91,8 +108,15 @@ class ActorTransport:
         if self._actor is None:
             raise SpoolerAwayError("the cluster's Spooler was not found")
         sender = (self._client, tuple(self._backlog()))
-        try:
+        with self._marking():
             answer = actor.ask(self._actor, method, sender, *arguments, timeout=ANSWER_TIMEOUT)
+        check(answer)
+
+    @contextmanager
+    def _marking(self) -> Iterator[None]:
+        """Note whether a call reached the actor."""
+        try:
+            yield
         except actor.SpoolerGoneError:
             self._actor, self._unreachable_since = None, None
             self._lost_at = time.monotonic()
@@ -102,4 +126,3 @@ class ActorTransport:
                 self._unreachable_since = time.monotonic()
             raise
         self._unreachable_since = None
-        check(answer)

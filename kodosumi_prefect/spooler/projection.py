@@ -1,15 +1,20 @@
-"""What events mean for their execution's row: status, attempt, result, error, progress."""
+"""What events mean for their execution's row: status, attempt, result, error, progress, locks."""
 
 from kodosumi_prefect.events import TERMINAL, Event, Kind, State, Status
+from kodosumi_prefect.spooler.open_locks import OpenLocks, new_lock, told
 
 CLOCK_GRAIN = 1e-6  # seconds; Postgres keeps microseconds
 
 COLUMNS = (
-    *("status", "state_type", "state_name", "state_ts", "inputs", "final", "final_attempt"),
+    *("state_type", "state_name", "state_ts", "inputs", "final", "final_attempt"),
     *("error", "progress", "started_at", "ended_at", "ended_seq"),
 )
 _WORDS = frozenset(Status)
-PROJECTED = frozenset({Kind.STATUS, Kind.INPUTS, Kind.FINAL, Kind.ERROR, Kind.PROGRESS})
+_PAUSED = "PAUSED"  # the type of the states in which Prefect itself waits for somebody
+# Stands in the place of a dedupe key in what a Spooler says by itself of a status.
+OWN_WORDS = "locks:status"
+LOCKING = frozenset({Kind.STATUS, Kind.LOCK, Kind.LEASE})  # what may open or end locks
+PROJECTED = LOCKING | {Kind.INPUTS, Kind.FINAL, Kind.ERROR, Kind.PROGRESS}
 
 
 class Projection:
@@ -20,14 +25,28 @@ class Projection:
     reopens the execution and clears result and error; results and errors of an earlier attempt
     change nothing.
 
+    While a lock is open, an execution that would be running is ``awaiting``. The end voids its
+    locks, and so does a new attempt with those of earlier ones.
+
     Arguments:
-        status, state_ts, attempt, ended_seq: as the row has them; ``state_ts`` in epoch seconds.
+        status, state_ts, attempt, ended_seq, state_type: as the row has them; ``state_ts`` in
+            epoch seconds.
+        locks: those that are open.
     """
 
     def __init__(
-        self, status: str, state_ts: float | None, attempt: int, ended_seq: int | None
+        self,
+        status: str,
+        state_ts: float | None,
+        attempt: int,
+        ended_seq: int | None,
+        state_type: str | None = None,
+        locks: OpenLocks | None = None,
     ) -> None:
-        self.status = status
+        self._said = status
+        by_lock = status == Status.AWAITING and state_type != _PAUSED
+        self.status: str = Status.RUNNING if by_lock else status  # but for locks
+        self.locks = locks if locks is not None else OpenLocks()
         self.state_ts = state_ts
         self.attempt = attempt
         self.ended_seq = ended_seq
@@ -39,8 +58,14 @@ class Projection:
     def take(self, event: Event, seq: int) -> bool:
         """Follow ``event``, which would get ``seq``; False if it is superseded and not stored."""
         match event.kind:
+            case Kind.STATUS if event.dedupe == OWN_WORDS:
+                self._said = event.payload
             case Kind.STATUS:
                 return self._status(event, seq)
+            case Kind.LOCK:
+                self._lock(event)
+            case Kind.LEASE:
+                return self._lease(event)
             case Kind.PROGRESS:
                 self._put(progress=event.payload)
             case Kind.INPUTS if "inputs" not in self._set:
@@ -54,9 +79,31 @@ class Projection:
                 self.visible = True
         return True
 
+    def lease(self, lid: str) -> None:
+        """Follow a human's answer, which comes in a transaction of its own."""
+        self.locks.end(lid, "leased")
+        self._put()
+        self.visible = True
+
+    @property
+    def shown(self) -> str:
+        """The status that people see: a run with an open lock awaits somebody."""
+        waits = len(self.locks) and self.status in (Status.STARTING, Status.RUNNING)
+        return Status.AWAITING if waits else self.status
+
+    def unsaid(self, event: Event) -> Event | None:
+        """The status event that has to follow ``event``, for who reads only the stream."""
+        awaiting = self._said == Status.AWAITING
+        if self.ended_seq is not None or awaiting == (self.shown == Status.AWAITING):
+            return None
+        self._said = self.shown
+        return Event(event.ts, Kind.STATUS, self._said, event.attempt, _OF_LOCKS, dedupe=OWN_WORDS)
+
     def parameters(self) -> dict[str, object]:
         """Values for the query ``project``; None leaves a column as it is."""
         return {name: self._set.get(name) for name in COLUMNS} | {
+            "status": self.shown,
+            "open_locks": len(self.locks),
             "attempt": self.attempt,
             "reopened": self.reopened,
             "visible": self.visible,
@@ -71,19 +118,23 @@ class Projection:
         if event.payload not in _WORDS:
             return True
         if state is None:
+            self._said = event.payload
             # Only the opening of an execution says a status without a state.
             if self.state_ts is None and self.status == Status.STARTING:
-                self._put(status=event.payload)
+                self._put()
+                self.status = event.payload
                 self.visible = True
             return True
         if self.state_ts is not None and state.ts < self.state_ts - CLOCK_GRAIN:
             return False
+        self._said = event.payload
         was_over = self.ended_seq is not None
         is_over = event.payload in TERMINAL
         if was_over and not is_over:
             self._reopen()
         self.attempt = max(self.attempt, event.attempt)
         self._follow(event.payload, state)
+        self.locks.void(None if is_over else self.attempt)
         if is_over:
             self.ended_seq = seq
             self._put(ended_seq=seq, ended_at=state.ts)
@@ -91,10 +142,32 @@ class Projection:
             self._put(started_at=state.ts)
         return True
 
+    def _lock(self, event: Event) -> None:
+        lock = new_lock(event.payload, event.ts, event.attempt)
+        if lock is None:
+            return
+        if self.ended_seq is not None or event.attempt < self.attempt:
+            lock = lock._replace(state="void")
+        self.locks.open(lock)
+        self._put()
+        self.visible = True
+
+    def _lease(self, event: Event) -> bool:
+        """Follow what the run itself says: that it waits no longer. False if it is too late."""
+        said = told(event.payload)
+        state = said.get("state")
+        if state != "expired" and state != "void":
+            return True
+        if not self.locks.end(said["lid"], state):
+            return False
+        self._put()
+        self.visible = True
+        return True
+
     def _follow(self, status: str, state: State) -> None:
         self.status = status
         self.state_ts = state.ts
-        self._put(status=status, state_type=state.type, state_name=state.name, state_ts=state.ts)
+        self._put(state_type=state.type, state_name=state.name, state_ts=state.ts)
         self.visible = True
 
     def _reopen(self) -> None:
@@ -102,6 +175,9 @@ class Projection:
         self.ended_seq = None
         for name in ("final", "final_attempt", "error", "ended_at", "ended_seq"):
             self._set.pop(name, None)
+
+
+_OF_LOCKS = '{"by":"locks"}'  # the source of such a status
 
 
 def last_line(text: str) -> str:

@@ -9,8 +9,9 @@ SELECT fid::text, id FROM {schema}.execution WHERE fid = ANY(%(fids)s::uuid[]) O
 -- name: lock_execution
 -- Lock an execution and read what the next event depends on; the lock makes seq gap-free.
 SELECT e.id, e.last_seq, e.status, extract(epoch FROM e.state_ts)::float8 AS state_ts, e.attempt,
-    e.ended_seq, coalesce(w.last_batch, 0) AS last_batch,
-    e.ended_seq IS NULL AND (e.final_attempt >= e.attempt OR e.error IS NOT NULL) IS TRUE AS closing
+    e.ended_seq, e.state_type, coalesce(w.last_batch, 0) AS last_batch,
+    e.ended_seq IS NULL AND (e.final_attempt >= e.attempt OR e.error IS NOT NULL) IS TRUE AS closing,
+    e.open_locks
 FROM {schema}.execution e
 LEFT JOIN {schema}.writer w ON w.execution_id = e.id AND w.writer_id = %(writer)s
 WHERE e.fid = %(fid)s
@@ -87,6 +88,7 @@ UPDATE {schema}.execution SET
         CASE WHEN %(reopened)s::boolean THEN NULL ELSE final_attempt END),
     error = coalesce(%(error)s, CASE WHEN %(reopened)s::boolean THEN NULL ELSE error END),
     progress = coalesce(%(progress)s, progress),
+    open_locks = %(open_locks)s,
     started_at = coalesce(started_at, to_timestamp(%(started_at)s)),
     ended_at = coalesce(to_timestamp(%(ended_at)s),
         CASE WHEN %(reopened)s::boolean THEN NULL ELSE ended_at END),
@@ -106,7 +108,10 @@ SELECT pg_notify(%(channel)s, fid) FROM unnest(%(fids)s::text[]) AS fid;
 -- name: status
 -- One execution as its row stands, if it may be seen.
 SELECT *, fid::text AS fid, deployment_id::text AS deployment_id,
-    coalesce((SELECT r.name FROM {schema}.role r WHERE r.id::text = e.owner), e.owner) AS username
+    coalesce((SELECT r.name FROM {schema}.role r WHERE r.id::text = e.owner), e.owner) AS username,
+    CASE WHEN e.open_locks > 0 THEN ARRAY(SELECT l.lid FROM {schema}.lock l
+        WHERE l.execution_id = e.id AND l.state = 'open' ORDER BY l.opened_at, l.lid)
+    ELSE '{}' END AS locks
 FROM {schema}.execution e
 WHERE fid = %(fid)s
     AND (%(owner)s::text IS NULL OR e.owner = %(owner)s
@@ -144,7 +149,10 @@ FROM weighed WHERE before < 8000000 ORDER BY seq;
 -- name: timeline
 -- Executions that may be seen, newest first, behind a cursor, holding every word of a query.
 SELECT *, fid::text AS fid, deployment_id::text AS deployment_id,
-    coalesce((SELECT r.name FROM {schema}.role r WHERE r.id::text = e.owner), e.owner) AS username
+    coalesce((SELECT r.name FROM {schema}.role r WHERE r.id::text = e.owner), e.owner) AS username,
+    CASE WHEN e.open_locks > 0 THEN ARRAY(SELECT l.lid FROM {schema}.lock l
+        WHERE l.execution_id = e.id AND l.state = 'open' ORDER BY l.opened_at, l.lid)
+    ELSE '{}' END AS locks
 FROM {schema}.execution e
 WHERE archived_at IS NULL
     AND (%(owner)s::text IS NULL OR e.owner = %(owner)s
@@ -168,7 +176,10 @@ SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS xmin,
 -- Executions that may be seen and changed since a counter, oldest change first, never cutting
 -- through one transaction.
 SELECT *, fid::text AS fid, deployment_id::text AS deployment_id,
-    coalesce((SELECT r.name FROM {schema}.role r WHERE r.id::text = e.owner), e.owner) AS username
+    coalesce((SELECT r.name FROM {schema}.role r WHERE r.id::text = e.owner), e.owner) AS username,
+    CASE WHEN e.open_locks > 0 THEN ARRAY(SELECT l.lid FROM {schema}.lock l
+        WHERE l.execution_id = e.id AND l.state = 'open' ORDER BY l.opened_at, l.lid)
+    ELSE '{}' END AS locks
 FROM {schema}.execution e
 WHERE changed >= %(since)s
     AND (%(owner)s::text IS NULL OR e.owner = %(owner)s
@@ -185,7 +196,7 @@ ORDER BY changed FETCH FIRST %(limit)s ROWS WITH TIES;
 -- Executions that are not over, for the reconciler; stale tells whether the process fell silent.
 SELECT e.id, e.fid::text, e.status, e.state_type,
     extract(epoch FROM e.state_ts)::float8 AS state_ts, e.attempt, e.process,
-    e.inputs IS NOT NULL AS opened, e.error IS NOT NULL AS has_error,
+    e.inputs IS NOT NULL AS opened, e.error IS NOT NULL AS has_error, e.open_locks,
     extract(epoch FROM e.created_at)::float8 AS created_at,
     e.heartbeat_at IS NULL OR e.heartbeat_at < now() - make_interval(secs => %(timeout)s) AS stale,
     extract(epoch FROM now() - e.heartbeat_at)::float8 AS silent,
@@ -328,7 +339,10 @@ WITH needed (kind, name, privilege, to_clean) AS (
         ('table', 'writer', 'UPDATE', false),
         ('table', 'seen', 'SELECT', false), ('table', 'seen', 'INSERT', false),
         ('table', 'runner', 'SELECT', false), ('table', 'runner', 'INSERT', false),
-        ('table', 'runner', 'UPDATE', false), ('table', 'runner', 'DELETE', true), ('table', 'payload', 'DELETE', true),
+        ('table', 'runner', 'UPDATE', false), ('table', 'runner', 'DELETE', true),
+        ('table', 'payload', 'DELETE', true),
+        ('table', 'lock', 'SELECT', false), ('table', 'lock', 'INSERT', false),
+        ('table', 'lock', 'UPDATE', false),
         ('table', 'deleted', 'SELECT', false), ('table', 'deleted', 'INSERT', true),
         ('table', 'deleted', 'UPDATE', true), ('table', 'deleted', 'DELETE', true),
         ('function', 'ensure_partition(bigint)', 'EXECUTE', false)
@@ -465,6 +479,234 @@ DELETE FROM {schema}.runner WHERE fid = %(fid)s AND worker = %(worker)s;
 -- Rows of workers that never came back, whose runs are over or were deleted.
 DELETE FROM {schema}.runner WHERE lease_until < now() - interval '1 day';
 
+-- name: roles
+-- All accounts by name.
+SELECT id::text, name, email, active, operator, password, epoch FROM {schema}.role
+ORDER BY lower(name);
+
+-- name: role_by_id
+-- One account.
+SELECT id::text, name, email, active, operator, password, epoch FROM {schema}.role
+WHERE id = %(id)s::uuid;
+
+-- name: role_by_name
+-- One account by its name, upper and lower case alike.
+SELECT id::text, name, email, active, operator, password, epoch FROM {schema}.role
+WHERE lower(name) = lower(%(name)s);
+
+-- name: count_operators
+-- How many can look after accounts.
+SELECT count(*)::bigint AS operators FROM {schema}.role WHERE operator AND active;
+
+-- name: add_role
+-- Make an account; no row if its name is taken.
+INSERT INTO {schema}.role (name, email, password, operator, active)
+VALUES (%(name)s, %(email)s, %(password)s, %(operator)s, %(active)s)
+ON CONFLICT ((lower(name))) DO NOTHING
+RETURNING id::text, name, email, active, operator, password, epoch;
+
+-- name: add_first_operator
+-- Make an operator if there is none; the name is unique, so of several panels only one makes it.
+INSERT INTO {schema}.role (name, password, operator)
+SELECT %(name)s, %(password)s, true
+WHERE NOT EXISTS (SELECT FROM {schema}.role WHERE operator AND active)
+ON CONFLICT ((lower(name))) DO NOTHING
+RETURNING id::text, name, email, active, operator, password, epoch;
+
+-- name: change_role
+-- Change an account unless no active operator were left. All operators are locked first, in one
+-- order, so that of two who take each other's rights away at once one is left.
+WITH operators AS (
+    SELECT id FROM {schema}.role WHERE operator AND active ORDER BY id FOR UPDATE
+)
+UPDATE {schema}.role SET
+    name = coalesce(%(name)s, name),
+    email = CASE WHEN %(clear_email)s::boolean THEN NULL ELSE coalesce(%(email)s, email) END,
+    password = coalesce(%(password)s, password),
+    operator = coalesce(%(operator)s::boolean, operator),
+    active = coalesce(%(active)s::boolean, active),
+    epoch = epoch + CASE WHEN %(password)s::text IS NOT NULL OR NOT %(active)s::boolean
+        THEN 1 ELSE 0 END,
+    updated_at = now()
+WHERE id = %(id)s::uuid
+    AND ((coalesce(%(operator)s::boolean, operator) AND coalesce(%(active)s::boolean, active))
+        OR NOT (operator AND active)
+        OR EXISTS (SELECT FROM operators WHERE operators.id <> %(id)s::uuid))
+RETURNING id::text, name, email, active, operator, password, epoch;
+
+-- name: remove_role
+-- Delete an account unless it is the last active operator; locks as change_role does.
+WITH operators AS (
+    SELECT id FROM {schema}.role WHERE operator AND active ORDER BY id FOR UPDATE
+)
+DELETE FROM {schema}.role
+WHERE id = %(id)s::uuid
+    AND (NOT (operator AND active)
+        OR EXISTS (SELECT FROM operators WHERE operators.id <> %(id)s::uuid))
+RETURNING id::text, name, email, active, operator, password, epoch;
+
+-- name: end_sessions
+-- Have everybody who is signed in to an account sign in again.
+UPDATE {schema}.role SET epoch = epoch + 1, updated_at = now() WHERE id = %(id)s::uuid
+RETURNING id::text;
+
+-- name: an_operator
+-- The eldest active operator.
+SELECT id::text, epoch FROM {schema}.role WHERE operator AND active ORDER BY created_at LIMIT 1;
+
+-- name: add_api_key
+-- Store a new API key, of which only the hash is kept.
+INSERT INTO {schema}.api_key (role_id, name, prefix, hash, expires_at)
+VALUES (%(role)s::uuid, %(name)s, %(prefix)s, %(hash)s, %(expires_at)s)
+RETURNING id::text, name, prefix, created_at, expires_at, used_at;
+
+-- name: api_keys
+-- The API keys of an account that were not revoked, newest first.
+SELECT id::text, name, prefix, created_at, expires_at, used_at FROM {schema}.api_key
+WHERE role_id = %(role)s::uuid AND revoked_at IS NULL ORDER BY created_at DESC, id;
+
+-- name: revoke_api_key
+-- Have an API key count no longer.
+UPDATE {schema}.api_key SET revoked_at = now()
+WHERE id = %(id)s::uuid AND revoked_at IS NULL
+    AND (%(role)s::uuid IS NULL OR role_id = %(role)s::uuid)
+RETURNING id::text;
+
+-- name: api_key_by_hash
+-- Whose API key this is if it counts, and whether its use is to be noted: once a minute at most.
+SELECT id::text, role_id::text,
+    coalesce(used_at < now() - interval '1 minute', true) AS unnoted
+FROM {schema}.api_key
+WHERE hash = %(hash)s AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now());
+
+-- name: note_api_key
+-- Note that an API key is in use.
+UPDATE {schema}.api_key SET used_at = now()
+WHERE id = %(id)s::uuid AND coalesce(used_at < now() - interval '1 minute', true)
+RETURNING id::text;
+
+-- name: count_login
+-- Count a login as failed until it succeeded; no row if its source has to wait. Past `free`
+-- failures the wait after each doubles; failures older than `window` are forgotten.
+INSERT INTO {schema}.login_failure AS f (key, failures) VALUES (%(key)s, 1)
+ON CONFLICT (key) DO UPDATE SET
+    failures = CASE WHEN f.failed_at < now() - make_interval(secs => %(window)s)
+        THEN 1 ELSE f.failures + 1 END,
+    failed_at = now()
+WHERE f.failures < %(free)s
+    OR f.failed_at <= now() - make_interval(secs =>
+        least(%(longest)s, %(first)s * power(2.0::float8, least(f.failures - %(free)s, 30))))
+RETURNING failures;
+
+-- name: login_wait
+-- For how many seconds a source still has to wait.
+SELECT extract(epoch FROM f.failed_at - now())::float8
+    + least(%(longest)s, %(first)s * power(2.0::float8, least(f.failures - %(free)s, 30)))
+    AS seconds
+FROM {schema}.login_failure f WHERE key = %(key)s;
+
+-- name: discount_login
+-- A login that was counted succeeded.
+UPDATE {schema}.login_failure SET failures = greatest(failures - 1, 0) WHERE key = %(key)s
+RETURNING failures;
+
+-- name: forget_login
+-- Failures of a name whose owner signed in, or got a new password.
+DELETE FROM {schema}.login_failure WHERE key = %(key)s RETURNING failures;
+
+-- name: clean_logins
+-- Failures that are forgotten.
+DELETE FROM {schema}.login_failure WHERE failed_at < now() - make_interval(secs => %(window)s)
+RETURNING key;
+
+-- name: own_scheduled
+-- Which schedule a run is of; it belongs to whoever made that, which is never overwritten.
+UPDATE {schema}.execution SET
+    schedule_id = %(schedule)s::uuid,
+    owner = coalesce(owner,
+        (SELECT s.owner FROM {schema}.schedule s WHERE s.id = %(schedule)s::uuid))
+WHERE id = %(id)s;
+
+-- name: store_payload
+-- Keep inputs that must not, or do not, fit into Prefect's parameters.
+INSERT INTO {schema}.payload (inputs, secrets, kept) VALUES (%(inputs)s, %(secrets)s, %(kept)s)
+RETURNING id::text;
+
+-- name: take_payload
+-- The inputs of a run; the first run that asks is the one they are for, unless they are kept.
+UPDATE {schema}.payload SET fid = CASE WHEN kept THEN fid ELSE coalesce(fid, %(fid)s::uuid) END
+WHERE id = %(id)s::uuid AND (kept OR fid IS NULL OR fid = %(fid)s::uuid)
+RETURNING inputs, secrets;
+
+-- name: show_payload
+-- The part of inputs that people may see.
+SELECT inputs FROM {schema}.payload WHERE id = %(id)s::uuid;
+
+-- name: purge_secrets
+-- A run is over: nobody needs its secrets any more.
+UPDATE {schema}.payload SET secrets = NULL
+WHERE fid = %(fid)s::uuid AND NOT kept AND secrets IS NOT NULL;
+
+-- name: forget_payload
+-- Nothing refers to these inputs any more.
+DELETE FROM {schema}.payload WHERE id = %(id)s::uuid;
+
+-- name: prune_payloads
+-- Inputs of launches that came to nothing.
+DELETE FROM {schema}.payload
+WHERE fid IS NULL AND NOT kept AND created_at < now() - interval '1 day';
+
+-- name: wake_workers
+-- Tell the workers of a work pool that there is a run for them.
+SELECT pg_notify(%(channel)s, %(message)s);
+
+-- name: lock_deployment
+-- Only one process at a time makes the deployment of an endpoint; until the transaction ends.
+SELECT pg_advisory_xact_lock(hashtextextended(%(name)s, 0));
+
+-- name: note_schedule
+-- Who made a schedule, and what its runs need beside their parameters.
+INSERT INTO {schema}.schedule
+    (id, deployment_id, endpoint_uid, owner, summary, parameters, payload_id)
+VALUES (%(id)s::uuid, %(deployment_id)s::uuid, %(endpoint_uid)s, %(owner)s, %(summary)s,
+    %(parameters)s, %(payload_id)s::uuid)
+RETURNING id::text;
+
+-- name: scheduled_parameters
+-- The parameters that a schedule was made with.
+SELECT parameters FROM {schema}.schedule WHERE id = %(id)s::uuid;
+
+-- name: noted_schedules
+-- Schedules with the name of who made them; those of one owner, or all.
+SELECT s.id::text, s.deployment_id::text, s.endpoint_uid, s.owner, s.summary, s.paused_because,
+    extract(epoch FROM s.created_at)::float8 AS created_at, coalesce(r.name, s.owner) AS username,
+    s.parameters
+FROM {schema}.schedule s LEFT JOIN {schema}.role r ON r.id::text = s.owner
+WHERE (%(owner)s::text IS NULL OR s.owner = %(owner)s)
+    AND (%(id)s::uuid IS NULL OR s.id = %(id)s::uuid)
+    AND (%(uids)s::text[] IS NULL OR s.endpoint_uid = ANY(%(uids)s::text[]))
+ORDER BY s.created_at DESC, s.id;
+
+-- name: last_of_schedules
+-- The newest execution of each of these schedules.
+SELECT s.id::text AS schedule_id, e.fid::text, e.status,
+    extract(epoch FROM coalesce(e.started_at, e.created_at))::float8 AS started_at
+FROM unnest(%(ids)s::uuid[]) AS s (id)
+CROSS JOIN LATERAL (
+    SELECT fid, status, started_at, created_at FROM {schema}.execution
+    WHERE schedule_id = s.id ORDER BY id DESC LIMIT 1
+) AS e;
+
+-- name: explain_schedule
+-- Why a schedule is paused; nothing, once it goes on.
+UPDATE {schema}.schedule SET paused_because = %(why)s WHERE id = %(id)s::uuid RETURNING id::text;
+
+-- name: forget_schedules
+-- Schedules that are no longer in Prefect, with the inputs that were kept for them.
+WITH gone AS (
+    DELETE FROM {schema}.schedule WHERE id = ANY(%(ids)s::uuid[]) RETURNING payload_id
+)
+DELETE FROM {schema}.payload WHERE id IN (SELECT payload_id FROM gone) RETURNING id::text;
 
 -- name: add_source
 -- Remember where endpoints are found; a row only if it was not known.
@@ -622,231 +864,69 @@ WHERE e.uid = ANY(%(uids)s::text[]) ORDER BY gone, e.uid LIMIT 1;
 -- Whether a registered endpoint's service lives there.
 SELECT EXISTS (SELECT FROM {schema}.endpoint WHERE base_url = %(base)s AND gone_at IS NULL) AS known;
 
--- name: own_scheduled
--- Which schedule a run is of; it belongs to whoever made that, which is never overwritten.
-UPDATE {schema}.execution SET
-    schedule_id = %(schedule)s::uuid,
-    owner = coalesce(owner,
-        (SELECT s.owner FROM {schema}.schedule s WHERE s.id = %(schedule)s::uuid))
-WHERE id = %(id)s;
+-- name: open_locks
+-- The open locks of an execution, which is locked, and the attempts that wait for them.
+SELECT lid, attempt FROM {schema}.lock WHERE execution_id = %(id)s AND state = 'open';
 
--- name: store_payload
--- Keep inputs that must not, or do not, fit into Prefect's parameters.
-INSERT INTO {schema}.payload (inputs, secrets, kept) VALUES (%(inputs)s, %(secrets)s, %(kept)s)
-RETURNING id::text;
+-- name: open_lock
+-- A run asks a human something.
+INSERT INTO {schema}.lock (execution_id, lid, name, attempt, data, elements, state, opened_at,
+    expires_at)
+VALUES (%(id)s, %(lid)s, %(name)s, %(attempt)s, %(data)s, %(elements)s, %(state)s,
+    to_timestamp(%(opened)s), to_timestamp(%(expires)s))
+ON CONFLICT (execution_id, lid) DO NOTHING;
 
--- name: take_payload
--- The inputs of a run; the first run that asks is the one they are for, unless they are kept.
-UPDATE {schema}.payload SET fid = CASE WHEN kept THEN fid ELSE coalesce(fid, %(fid)s::uuid) END
-WHERE id = %(id)s::uuid AND (kept OR fid IS NULL OR fid = %(fid)s::uuid)
-RETURNING inputs, secrets;
+-- name: end_locks
+-- Nobody waits for these locks any more.
+UPDATE {schema}.lock l SET state = ended.state
+FROM unnest(%(lids)s::text[], %(states)s::text[]) AS ended (lid, state)
+WHERE l.execution_id = %(id)s AND l.lid = ended.lid AND l.state = 'open';
 
--- name: show_payload
--- The part of inputs that people may see.
-SELECT inputs FROM {schema}.payload WHERE id = %(id)s::uuid;
+-- name: settled_locks
+-- Which of these locks are no longer open, and what was answered.
+SELECT l.lid, l.state, l.result FROM {schema}.lock l
+JOIN {schema}.execution e ON e.id = l.execution_id
+WHERE e.fid = ANY(%(fids)s::uuid[]) AND l.lid = ANY(%(lids)s::text[]) AND l.state <> 'open';
 
--- name: purge_secrets
--- A run is over: nobody needs its secrets any more.
-UPDATE {schema}.payload SET secrets = NULL
-WHERE fid = %(fid)s::uuid AND NOT kept AND secrets IS NOT NULL;
+-- name: lock
+-- One lock with what its readers have to know of its execution.
+SELECT l.*, e.fid::text AS fid, e.owner, e.summary, e.flow_name, e.app_url, e.inputs, e.status,
+    l.attempt < e.attempt AS superseded, l.expires_at <= now() AS over,
+    extract(epoch FROM l.opened_at)::float8 AS opened,
+    extract(epoch FROM l.expires_at)::float8 AS expires
+FROM {schema}.lock l JOIN {schema}.execution e ON e.id = l.execution_id
+WHERE e.fid = %(fid)s AND l.lid = %(lid)s;
 
--- name: forget_payload
--- Nothing refers to these inputs any more.
-DELETE FROM {schema}.payload WHERE id = %(id)s::uuid;
+-- name: answerable_locks
+-- Open locks, newest first, behind a cursor: those of one owner's executions, or all.
+SELECT l.lid, l.name, l.elements, e.fid::text AS fid, e.owner, e.summary, e.flow_name,
+    extract(epoch FROM l.opened_at)::float8 AS opened,
+    extract(epoch FROM l.expires_at)::float8 AS expires
+FROM {schema}.lock l JOIN {schema}.execution e ON e.id = l.execution_id
+WHERE l.state = 'open' AND l.expires_at > now()
+    AND (%(owner)s::text IS NULL OR e.owner = %(owner)s)
+    AND (%(before)s::text IS NULL OR (l.opened_at, l.lid) < (
+        SELECT b.opened_at, b.lid FROM {schema}.lock b WHERE b.lid = %(before)s
+        ORDER BY b.execution_id DESC LIMIT 1))
+ORDER BY l.opened_at DESC, l.lid DESC LIMIT %(limit)s;
 
--- name: prune_payloads
--- Inputs of launches that came to nothing.
-DELETE FROM {schema}.payload
-WHERE fid IS NULL AND NOT kept AND created_at < now() - interval '1 day';
+-- name: lease_lock
+-- A human has answered.
+UPDATE {schema}.lock SET state = 'leased', result = %(result)s, answered_by = %(by)s,
+    answered_at = now()
+WHERE execution_id = %(id)s AND lid = %(lid)s AND state = 'open';
 
--- name: wake_workers
--- Tell the workers of a work pool that there is a run for them.
-SELECT pg_notify(%(channel)s, %(message)s);
+-- name: add_event
+-- Store one event of an execution that is locked.
+INSERT INTO {schema}.event (execution_id, seq, ts, kind, payload, attempt, source)
+VALUES (%(id)s, %(seq)s, to_timestamp(%(ts)s), %(kind)s, %(payload)s, %(attempt)s,
+    %(source)s::jsonb);
 
--- name: lock_deployment
--- Only one process at a time makes the deployment of an endpoint; until the transaction ends.
-SELECT pg_advisory_xact_lock(hashtextextended(%(name)s, 0));
+-- name: advance
+-- Move last_seq behind events that were stored one by one.
+UPDATE {schema}.execution SET last_seq = %(last_seq)s, updated_at = now() WHERE id = %(id)s;
 
--- name: note_schedule
--- Who made a schedule, and what its runs need beside their parameters.
-INSERT INTO {schema}.schedule
-    (id, deployment_id, endpoint_uid, owner, summary, parameters, payload_id)
-VALUES (%(id)s::uuid, %(deployment_id)s::uuid, %(endpoint_uid)s, %(owner)s, %(summary)s,
-    %(parameters)s, %(payload_id)s::uuid)
-RETURNING id::text;
-
--- name: scheduled_parameters
--- The parameters that a schedule was made with.
-SELECT parameters FROM {schema}.schedule WHERE id = %(id)s::uuid;
-
--- name: noted_schedules
--- Schedules with the name of who made them; those of one owner, or all.
-SELECT s.id::text, s.deployment_id::text, s.endpoint_uid, s.owner, s.summary, s.paused_because,
-    extract(epoch FROM s.created_at)::float8 AS created_at, coalesce(r.name, s.owner) AS username,
-    s.parameters
-FROM {schema}.schedule s LEFT JOIN {schema}.role r ON r.id::text = s.owner
-WHERE (%(owner)s::text IS NULL OR s.owner = %(owner)s)
-    AND (%(id)s::uuid IS NULL OR s.id = %(id)s::uuid)
-    AND (%(uids)s::text[] IS NULL OR s.endpoint_uid = ANY(%(uids)s::text[]))
-ORDER BY s.created_at DESC, s.id;
-
--- name: last_of_schedules
--- The newest execution of each of these schedules.
-SELECT s.id::text AS schedule_id, e.fid::text, e.status,
-    extract(epoch FROM coalesce(e.started_at, e.created_at))::float8 AS started_at
-FROM unnest(%(ids)s::uuid[]) AS s (id)
-CROSS JOIN LATERAL (
-    SELECT fid, status, started_at, created_at FROM {schema}.execution
-    WHERE schedule_id = s.id ORDER BY id DESC LIMIT 1
-) AS e;
-
--- name: explain_schedule
--- Why a schedule is paused; nothing, once it goes on.
-UPDATE {schema}.schedule SET paused_because = %(why)s WHERE id = %(id)s::uuid RETURNING id::text;
-
--- name: forget_schedules
--- Schedules that are no longer in Prefect, with the inputs that were kept for them.
-WITH gone AS (
-    DELETE FROM {schema}.schedule WHERE id = ANY(%(ids)s::uuid[]) RETURNING payload_id
-)
-DELETE FROM {schema}.payload WHERE id IN (SELECT payload_id FROM gone) RETURNING id::text;
-
--- name: roles
--- All accounts by name.
-SELECT id::text, name, email, active, operator, password, epoch FROM {schema}.role
-ORDER BY lower(name);
-
--- name: role_by_id
--- One account.
-SELECT id::text, name, email, active, operator, password, epoch FROM {schema}.role
-WHERE id = %(id)s::uuid;
-
--- name: role_by_name
--- One account by its name, upper and lower case alike.
-SELECT id::text, name, email, active, operator, password, epoch FROM {schema}.role
-WHERE lower(name) = lower(%(name)s);
-
--- name: count_operators
--- How many can look after accounts.
-SELECT count(*)::bigint AS operators FROM {schema}.role WHERE operator AND active;
-
--- name: add_role
--- Make an account; no row if its name is taken.
-INSERT INTO {schema}.role (name, email, password, operator, active)
-VALUES (%(name)s, %(email)s, %(password)s, %(operator)s, %(active)s)
-ON CONFLICT ((lower(name))) DO NOTHING
-RETURNING id::text, name, email, active, operator, password, epoch;
-
--- name: add_first_operator
--- Make an operator if there is none; the name is unique, so of several panels only one makes it.
-INSERT INTO {schema}.role (name, password, operator)
-SELECT %(name)s, %(password)s, true
-WHERE NOT EXISTS (SELECT FROM {schema}.role WHERE operator AND active)
-ON CONFLICT ((lower(name))) DO NOTHING
-RETURNING id::text, name, email, active, operator, password, epoch;
-
--- name: change_role
--- Change an account unless no active operator were left. All operators are locked first, in one
--- order, so that of two who take each other's rights away at once one is left.
-WITH operators AS (
-    SELECT id FROM {schema}.role WHERE operator AND active ORDER BY id FOR UPDATE
-)
-UPDATE {schema}.role SET
-    name = coalesce(%(name)s, name),
-    email = CASE WHEN %(clear_email)s::boolean THEN NULL ELSE coalesce(%(email)s, email) END,
-    password = coalesce(%(password)s, password),
-    operator = coalesce(%(operator)s::boolean, operator),
-    active = coalesce(%(active)s::boolean, active),
-    epoch = epoch + CASE WHEN %(password)s::text IS NOT NULL OR NOT %(active)s::boolean
-        THEN 1 ELSE 0 END,
-    updated_at = now()
-WHERE id = %(id)s::uuid
-    AND ((coalesce(%(operator)s::boolean, operator) AND coalesce(%(active)s::boolean, active))
-        OR NOT (operator AND active)
-        OR EXISTS (SELECT FROM operators WHERE operators.id <> %(id)s::uuid))
-RETURNING id::text, name, email, active, operator, password, epoch;
-
--- name: remove_role
--- Delete an account unless it is the last active operator; locks as change_role does.
-WITH operators AS (
-    SELECT id FROM {schema}.role WHERE operator AND active ORDER BY id FOR UPDATE
-)
-DELETE FROM {schema}.role
-WHERE id = %(id)s::uuid
-    AND (NOT (operator AND active)
-        OR EXISTS (SELECT FROM operators WHERE operators.id <> %(id)s::uuid))
-RETURNING id::text, name, email, active, operator, password, epoch;
-
--- name: end_sessions
--- Have everybody who is signed in to an account sign in again.
-UPDATE {schema}.role SET epoch = epoch + 1, updated_at = now() WHERE id = %(id)s::uuid
-RETURNING id::text;
-
--- name: an_operator
--- The eldest active operator.
-SELECT id::text, epoch FROM {schema}.role WHERE operator AND active ORDER BY created_at LIMIT 1;
-
--- name: add_api_key
--- Store a new API key, of which only the hash is kept.
-INSERT INTO {schema}.api_key (role_id, name, prefix, hash, expires_at)
-VALUES (%(role)s::uuid, %(name)s, %(prefix)s, %(hash)s, %(expires_at)s)
-RETURNING id::text, name, prefix, created_at, expires_at, used_at;
-
--- name: api_keys
--- The API keys of an account that were not revoked, newest first.
-SELECT id::text, name, prefix, created_at, expires_at, used_at FROM {schema}.api_key
-WHERE role_id = %(role)s::uuid AND revoked_at IS NULL ORDER BY created_at DESC, id;
-
--- name: revoke_api_key
--- Have an API key count no longer.
-UPDATE {schema}.api_key SET revoked_at = now()
-WHERE id = %(id)s::uuid AND revoked_at IS NULL
-    AND (%(role)s::uuid IS NULL OR role_id = %(role)s::uuid)
-RETURNING id::text;
-
--- name: api_key_by_hash
--- Whose API key this is if it counts, and whether its use is to be noted: once a minute at most.
-SELECT id::text, role_id::text,
-    coalesce(used_at < now() - interval '1 minute', true) AS unnoted
-FROM {schema}.api_key
-WHERE hash = %(hash)s AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now());
-
--- name: note_api_key
--- Note that an API key is in use.
-UPDATE {schema}.api_key SET used_at = now()
-WHERE id = %(id)s::uuid AND coalesce(used_at < now() - interval '1 minute', true)
-RETURNING id::text;
-
--- name: count_login
--- Count a login as failed until it succeeded; no row if its source has to wait. Past `free`
--- failures the wait after each doubles; failures older than `window` are forgotten.
-INSERT INTO {schema}.login_failure AS f (key, failures) VALUES (%(key)s, 1)
-ON CONFLICT (key) DO UPDATE SET
-    failures = CASE WHEN f.failed_at < now() - make_interval(secs => %(window)s)
-        THEN 1 ELSE f.failures + 1 END,
-    failed_at = now()
-WHERE f.failures < %(free)s
-    OR f.failed_at <= now() - make_interval(secs =>
-        least(%(longest)s, %(first)s * power(2.0::float8, least(f.failures - %(free)s, 30))))
-RETURNING failures;
-
--- name: login_wait
--- For how many seconds a source still has to wait.
-SELECT extract(epoch FROM f.failed_at - now())::float8
-    + least(%(longest)s, %(first)s * power(2.0::float8, least(f.failures - %(free)s, 30)))
-    AS seconds
-FROM {schema}.login_failure f WHERE key = %(key)s;
-
--- name: discount_login
--- A login that was counted succeeded.
-UPDATE {schema}.login_failure SET failures = greatest(failures - 1, 0) WHERE key = %(key)s
-RETURNING failures;
-
--- name: forget_login
--- Failures of a name whose owner signed in, or got a new password.
-DELETE FROM {schema}.login_failure WHERE key = %(key)s RETURNING failures;
-
--- name: clean_logins
--- Failures that are forgotten.
-DELETE FROM {schema}.login_failure WHERE failed_at < now() - make_interval(secs => %(window)s)
-RETURNING key;
+-- name: forget_answers
+-- Sealed answers of an execution that is over: nobody needs them any more.
+UPDATE {schema}.lock SET result = NULL
+WHERE execution_id = %(id)s AND result LIKE 'sealed:%%';

@@ -1,6 +1,7 @@
 """Reading executions and their events back."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from typing import Any, NamedTuple, Self
 
 import psycopg
@@ -127,6 +128,12 @@ class Reader:
                         raise
             await self._pool.check()
         raise AssertionError("unreachable")
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[psycopg.AsyncConnection[dict[str, Any]]]:
+        """A connection in a transaction, which is committed unless the block raises."""
+        async with self._pool.connection() as connection, connection.transaction():
+            yield connection
 
     async def status(self, fid: str, visible: Visible = EVERYTHING) -> dict[str, Any] | None:
         """The row of an execution, or None if there is no such execution to be seen."""

@@ -11,7 +11,8 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from kodosumi_prefect.events import ASIDE, Event, Kind, Status, clean
 from kodosumi_prefect.spooler.batch import DEDUPE, KIND, PROTOCOL, Batch, Fields, Header
-from kodosumi_prefect.spooler.projection import PROJECTED, Projection
+from kodosumi_prefect.spooler.open_locks import OpenLocks, channel
+from kodosumi_prefect.spooler.projection import LOCKING, PROJECTED, Projection
 from kodosumi_prefect.spooler.rows import LATEST_TS, escape, line
 from kodosumi_prefect.spooler.sql import Queries
 
@@ -91,17 +92,17 @@ class Spooler:
         connection = self.connect()
         try:
             try:
-                self._transact(connection, batches, one_by_one=False)
+                ended = self._transact(connection, batches, one_by_one=False)
             except _MAY_BE_DATA as exc:
                 if isinstance(exc, psycopg.Error) and not _is_about_data(exc):
                     raise
                 tidied = [_tidied(batch) for batch in batches]
-                self._transact(connection, tidied, one_by_one=True)
+                ended = self._transact(connection, tidied, one_by_one=True)
             fids = list(dict.fromkeys(batch.fid for batch in batches if batch.events))
-            if fids:
-                connection.execute(
-                    self._queries["notify"], {"channel": self._queries.schema, "fids": fids}
-                )
+            schema = self._queries.schema
+            for name, about in ((schema, fids), (channel(schema), ended)):
+                if about:
+                    connection.execute(self._queries["notify"], {"channel": name, "fids": about})
         except BaseException as exc:
             if not isinstance(exc, GapError):
                 self.close()
@@ -194,13 +195,15 @@ class Spooler:
 
     def _transact(
         self, connection: psycopg.Connection[Any], batches: Sequence[Batch], one_by_one: bool
-    ) -> None:
+    ) -> list[str]:
+        """Store a delivery; the ids of locks that are no longer open by it."""
         while True:
+            ended: list[str] = []
             try:
                 with connection.transaction(), connection.cursor() as cursor:
                     for run in _runs(self._in_lock_order(cursor, batches)):
-                        self._append(cursor, run, one_by_one)
-                return
+                        ended += self._append(cursor, run, one_by_one)
+                return ended
             except _BookedMeanwhileError:
                 continue
 
@@ -220,8 +223,12 @@ class Spooler:
 
         return sorted(batches, key=place)
 
-    def _append(self, cursor: psycopg.Cursor[Any], run: list[Batch], one_by_one: bool) -> None:
-        """Store batches of one writer and execution whose numbers follow each other."""
+    def _append(self, cursor: psycopg.Cursor[Any], run: list[Batch], one_by_one: bool) -> list[str]:
+        """Store batches of one writer and execution whose numbers follow each other.
+
+        Returns:
+            The ids of locks that are no longer open by them.
+        """
         batch = run[0]
         names = {"fid": batch.fid, "writer": batch.writer}
         row = cursor.execute(self._queries["lock_execution"], names).fetchone()
@@ -231,10 +238,11 @@ class Spooler:
             created = made is not None
             row = cursor.execute(self._queries["lock_execution"], names).fetchone()
             assert row is not None
-        execution, last_seq, status, state_ts, attempt, ended_seq, last_batch, closing = row
+        execution, last_seq, *_, last_batch, closing, open_locks = row
+        status, state_ts, attempt, ended_seq, state_type = row[2:7]
         run = [batch for batch in run if batch.number > last_batch]
         if not run:
-            return
+            return []
         if run[0].number > last_batch + 1:
             raise GapError(run[0], last_batch)
         batch = _joined(run)
@@ -243,13 +251,23 @@ class Spooler:
         if created or any(event[KIND] == Kind.META for event in batch.events):
             self._describe(cursor, execution, batch)
         events = self._new_ones(cursor, execution, batch.events, closing)
-        projection = Projection(status, state_ts, attempt, ended_seq)
+        locks: dict[str, int] = {}
+        if open_locks and any(event[KIND] in PROJECTED for event in events):
+            locks = dict(cursor.execute(self._queries["open_locks"], {"id": execution}).fetchall())
+
+        def beginning() -> Projection:
+            held = OpenLocks(locks)
+            return Projection(status, state_ts, attempt, ended_seq, state_type, held)
+
+        projection = beginning()
         rows = _numbered(events, last_seq, projection)
         if one_by_one:
-            stored = self._copy_bisecting(cursor, execution, rows)
+            rows = self._copy_bisecting(cursor, execution, rows)
             # Again, with the placeholders: what Postgres refused once it refuses in the row too.
-            projection = Projection(status, state_ts, attempt, ended_seq)
-            rows = _numbered([event for _, event, _ in stored], last_seq, projection)
+            projection = beginning()
+            for seq, event, _ in rows:
+                if event[KIND] in PROJECTED:
+                    projection.take(Event._make(event), seq)
         elif rows:
             self._copy(cursor, execution, rows)
         booked = cursor.execute(
@@ -266,9 +284,20 @@ class Spooler:
         if booked is None or booked[0] != 1:
             raise _BookedMeanwhileError
         if projection.changed:
+            for lock in projection.locks.opened.values():
+                self._beside(cursor, "open_lock", lock._asdict() | {"id": execution})
+            if projection.locks.ended:
+                self._end_locks(cursor, execution, projection.locks)
             cursor.execute(self._queries["project"], projection.parameters() | {"id": execution})
         if projection.ended_seq is not None and projection.ended_seq > last_seq:
             self._beside(cursor, "purge_secrets", {"fid": batch.fid})
+            self._beside(cursor, "forget_answers", {"id": execution})
+        return list(projection.locks.ended)
+
+    def _end_locks(self, cursor: psycopg.Cursor[Any], execution: int, locks: OpenLocks) -> None:
+        names, states = list(locks.ended), list(locks.ended.values())
+        values = {"id": execution, "lids": names, "states": states}
+        cursor.execute(self._queries["end_locks"], values)
 
     def _describe(self, cursor: psycopg.Cursor[Any], execution: int, batch: Batch) -> None:
         cursor.execute(
@@ -375,6 +404,9 @@ def _numbered(events: list[Fields], last_seq: int, projection: Projection) -> li
             late = late and projection.ended_seq != seq + 1
         seq += 1
         rows.append((seq, event, late))
+        if event[KIND] in LOCKING and (said := projection.unsaid(Event._make(event))) is not None:
+            seq += 1
+            rows.append((seq, said, False))
     return rows
 
 

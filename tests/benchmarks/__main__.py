@@ -6,7 +6,16 @@ import sys
 # The console would be measured along with the logger.
 os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "ERROR")
 
-from tests.benchmarks import emit_cost, latency, spooler_actor, sse_clients, starts, throughput
+from tests.benchmarks import (
+    emit_cost,
+    latency,
+    launches,
+    leases,
+    spooler_actor,
+    sse_clients,
+    starts,
+    throughput,
+)
 from tests.benchmarks.harness import machine, services
 
 
@@ -20,8 +29,12 @@ def main() -> None:
             throughput.run(url)
         if not chosen or "latency" in chosen:
             latency.run(settings, url)
+        if not chosen or "leases" in chosen:
+            leases.run(settings, url)
         if not chosen or "spooler_actor" in chosen:
             spooler_actor.run(settings, url)
+        if not chosen or "launches" in chosen:
+            launches.run(settings, url)
     if not chosen or "starts" in chosen:
         starts.run()
     if not chosen or "sse_clients" in chosen:

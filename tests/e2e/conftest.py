@@ -12,7 +12,8 @@ from tests.waiting import wait_for
 @pytest.fixture(scope="session")
 def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
     """A stack with the flows of this folder deployed on it."""
-    with running_up(tmp_path_factory.mktemp("up")) as running:
+    services = ("--service", "flows.review:app", "--service", "flows.document_digest:app")
+    with running_up(tmp_path_factory.mktemp("up"), *services) as running:
         running.command("prefect", "--no-prompt", "deploy", "--all")
         running.command("python", str(FLOWS))
         yield running

@@ -2,6 +2,7 @@
 
 import datetime
 import enum
+import itertools
 from typing import Annotated, Any, Literal, Optional
 
 import pytest
@@ -252,3 +253,16 @@ def test_an_odd_schema_still_makes_a_form(schema):
     form = F.from_schema(schema)
     assert form.get_model()
     form.read({})
+
+
+def test_a_schema_that_unfolds_without_end_makes_a_form_soon():
+    names = "abcdef"
+    wide = {
+        name: {
+            "type": "object",
+            "properties": {f"p{number}": {"$ref": f"#/$defs/{after}"} for number in range(100)},
+        }
+        for name, after in itertools.pairwise(names)
+    }
+    root = {"properties": {"a": {"$ref": "#/$defs/a"}}, "$defs": wide}
+    assert len(F.from_schema(root).fields) < 1000

@@ -42,11 +42,11 @@ async def _refusal(settings: Settings, **changes: object) -> str:
     return line
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "8.8.8.8", "", "no such name"])
-async def test_anything_but_loopback_is_refused(settings: Settings, host: str) -> None:
+@pytest.mark.parametrize("host", ["192.0.2.1", "", "no such name"])
+async def test_an_address_of_others_is_refused(settings: Settings, host: str) -> None:
     line = await _refusal(settings, host=host)
-    assert repr(host) in line
-    assert "127.0.0.1" in line
+    assert host in line
+    assert "--host" in line or "127.0.0.1" in line
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "127.0.0.5"])

@@ -9,10 +9,11 @@ from typing import Any
 import ray
 from pydantic import SecretStr
 
-from kodosumi_prefect.events import Event, Kind
+from kodosumi_prefect.events import Event, Kind, serialize
 from kodosumi_prefect.settings import Settings
 from kodosumi_prefect.spooler.client import SpoolClient
 from kodosumi_prefect.spooler.route import learn_instance
+from kodosumi_prefect.spooler.waiter import Waiter
 
 
 @ray.remote(num_cpus=0)
@@ -33,6 +34,16 @@ class Emitter:
             self.client.emit(fid, Event(time.time(), Kind.STDOUT, text))
             if pause:
                 time.sleep(pause)
+
+    def open_locks(self, fid: str, lids: Sequence[str]) -> None:
+        self.waiter = Waiter(self.client.settings)
+        self.waits = {lid: self.waiter.wait(fid, lid) for lid in lids}
+        for lid in lids:
+            told = {"name": lid, "lid": lid, "data": None, "expires": time.time() + 600}
+            self.client.emit(fid, Event(time.time(), Kind.LOCK, serialize(told), 1))
+
+    def settled(self, lid: str, timeout: float = 60.0) -> tuple[Any, ...]:
+        return tuple(self.waits[lid].result(timeout))
 
     def flush(self, timeout: float = 30.0) -> bool:
         return self.client.flush(timeout)

@@ -16,10 +16,10 @@ from kodosumi_prefect import flow
 from kodosumi_prefect.error import KodosumiError
 from kodosumi_prefect.events import Kind
 from kodosumi_prefect.serve.crew import QUIET, is_crew, quieten, run_crew, run_crew_async
+from kodosumi_prefect.serve.target import runnable
 from kodosumi_prefect.tracer import Tracer, TracerMock
 from tests.services import Place
 
-quieten()
 crewai = pytest.importorskip("crewai", reason="CrewAI has no release for this Python")
 crewai_project = pytest.importorskip("crewai.project")
 crewai_tools = pytest.importorskip("crewai.tools")
@@ -96,18 +96,18 @@ def test_agents_and_tasks_are_told_with_their_inputs_filled_in() -> None:
     tracer = Recorder()
     run_crew(crew_of(final("It spans."), final("Bridges span.")), INPUTS, tracer)
     told = {"name": "measure", "description": measure.description}
-    assert tracer.of("agent") == [
+    assert [payload["dict"] for payload in tracer.of("agent")] == [
         {
-            "dict": {
+            "agent": {
                 "role": "Keeper of bridges",
                 "goal": "Know about bridges",
                 "backstory": "Reads about bridges.",
                 "tools": [told],
             }
         },
-        {"dict": {"role": "Writer", "goal": "Write", "backstory": "Writes.", "tools": []}},
+        {"agent": {"role": "Writer", "goal": "Write", "backstory": "Writes.", "tools": []}},
         {
-            "dict": {
+            "task": {
                 "name": "find",
                 "description": "Find out about bridges by 2026-03-01",
                 "expected_output": "A fact on bridges",
@@ -116,7 +116,7 @@ def test_agents_and_tasks_are_told_with_their_inputs_filled_in() -> None:
             }
         },
         {
-            "dict": {
+            "task": {
                 "name": None,
                 "description": "Write it down",
                 "expected_output": "A sentence",
@@ -192,7 +192,7 @@ def test_a_crew_runs_again_with_other_inputs_and_tells_each_task_once() -> None:
     assert output.raw == "d"
     assert [result["TaskOutput"]["raw"] for result in tracer.of("result")] == ["c", "d"]
     assert len(tracer.of("action")) == 2
-    assert tracer.of("agent")[0]["dict"]["role"] == "Keeper of tunnels"
+    assert tracer.of("agent")[0]["dict"]["agent"]["role"] == "Keeper of tunnels"
 
 
 def test_a_crew_that_fails_raises_what_crewai_raised_and_is_left_as_it_came() -> None:
@@ -256,12 +256,12 @@ def test_a_class_marked_as_crew_base_is_made_and_run() -> None:
     tracer = Recorder()
     output = run_crew(Team, INPUTS, tracer)
     assert output.raw == "About BRIDGES."
-    assert [agent["dict"].get("role") for agent in tracer.of("agent")] == ["Author", None]
+    assert [set(payload["dict"]) for payload in tracer.of("agent")] == [{"agent"}, {"task"}]
 
 
 def test_an_object_of_a_crew_base_runs_too() -> None:
     team = Team()
-    assert is_crew(team)
+    assert is_crew(team) and runnable(team)
     assert run_crew(team, INPUTS, TracerMock()).raw == "About BRIDGES."
 
 
@@ -300,8 +300,7 @@ def test_a_run_keeps_the_crews_events_and_its_output(place: Place) -> None:
 def test_crewai_reports_nothing_asks_nothing_and_takes_no_signals() -> None:
     script = """
 import signal
-from kodosumi_prefect.serve.crew import quieten
-quieten()
+import kodosumi_prefect.core
 import crewai
 from crewai.telemetry import Telemetry
 assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
@@ -321,5 +320,5 @@ def test_who_wants_crewais_tracing_still_gets_it(monkeypatch: pytest.MonkeyPatch
 
 
 def test_without_crews_crewai_is_not_imported() -> None:
-    script = "import sys, kodosumi_prefect.serve.crew; assert 'crewai' not in sys.modules"
+    script = "import sys, kodosumi_prefect.core; assert 'crewai' not in sys.modules"
     subprocess.run([sys.executable, "-c", script], check=True, timeout=120)

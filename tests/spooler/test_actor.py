@@ -24,6 +24,7 @@ from kodosumi_prefect.spooler.actor_transport import ActorTransport
 from kodosumi_prefect.spooler.batch import PROTOCOL
 from kodosumi_prefect.spooler.spooler import GapError, ProtocolError
 from kodosumi_prefect.spooler.transport import Backlog, SpoolerAwayError
+from tests.answering import answer, until_open
 from tests.services import Place
 from tests.spooler.recording import (
     Line,
@@ -427,3 +428,26 @@ def test_it_reports_itself_with_its_figures(
     assert told["clients"] == 1
     assert told["protocol"] == PROTOCOL
     assert row(database, fid)["last_seq"] == 3
+
+
+def test_locks_are_heard_of_through_the_actor_though_it_is_killed(
+    ensured: Callable[..., Any], emitters: Callable[..., Any], database: str
+) -> None:
+    instance, fid = ensured().instance, fresh()
+    processes = [emitters(instance) for _ in range(2)]
+    names = [[f"{name}-{n}" for n in range(3)] for name in range(2)]
+    for one, lids in zip(processes, names, strict=True):
+        got(one.open_locks.remote(fid, lids))
+    until_open(database, 6, fid)
+    wait_for(lambda: connections(database) >= 1)
+    answer(database, fid, "0-0", "first")
+    assert got(processes[0].settled.remote("0-0")) == ("0-0", "leased", '"first"')
+    before = about(instance)["pid"]
+    os.kill(before, signal.SIGKILL)
+    answer(database, fid, "0-1", "while it was killed")
+    assert got(processes[0].settled.remote("0-1"))[2] == '"while it was killed"'
+    wait_for(lambda: pid_of(instance) not in (None, before))
+    answer(database, fid, "1-2", "afterwards")
+    assert got(processes[1].settled.remote("1-2"))[2] == '"afterwards"'
+    assert connections(database) <= 4
+    assert not any(way["direct"] for way in got([one.way.remote() for one in processes]))

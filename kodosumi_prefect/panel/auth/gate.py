@@ -10,6 +10,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from kodosumi_prefect.panel.auth.identification import Identification
 from kodosumi_prefect.panel.errors import database_response, error_response
 from kodosumi_prefect.panel.forwarded import is_local, own_path
+from kodosumi_prefect.serve.identity import SIGNATURE
 
 OPEN = frozenset(
     {
@@ -37,7 +38,7 @@ class Gate:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and not _is_open(scope):
+        if scope["type"] == "http" and not (_is_open(scope) or _is_handed_back(scope)):
             request = Request(scope)
             identification = scope["app"].state.panel.identification
             assert isinstance(identification, Identification)
@@ -59,6 +60,13 @@ class Gate:
 def _is_open(scope: Scope) -> bool:
     path = own_path(scope)
     return path in OPEN or path.startswith(OPEN_FOLDERS) or (path in OPEN_HERE and is_local(scope))
+
+
+def _is_handed_back(scope: Scope) -> bool:
+    """Whether a service asks about a lock with our own signature, which the handler looks at."""
+    path = own_path(scope)
+    about_lock = path.startswith("/lock/") and path.endswith("/facts")
+    return about_lock and SIGNATURE in Request(scope).headers
 
 
 def _wants_page(request: Request) -> bool:

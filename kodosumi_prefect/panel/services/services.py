@@ -89,7 +89,14 @@ class Services:
         return Forwarded(endpoint["base_url"], way)
 
     async def ask(
-        self, base: str, method: str, path: str, body: Any, user: User, panel_url: str
+        self,
+        base: str,
+        method: str,
+        path: str,
+        body: Any,
+        user: User,
+        panel_url: str,
+        beside: dict[str, Any] | None = None,
     ) -> "Answered":
         """Call a service for somebody, outside its endpoints; for its locks.
 
@@ -97,6 +104,7 @@ class Services:
             base: where it lives; the caller has made sure that a registered endpoint does.
             path: below it, with a slash before.
             body: sent as JSON, unless it is None.
+            beside: what a service in this process finds in its ASGI scope.
 
         Raises:
             ServiceError: 502 or 504, naming the service.
@@ -110,7 +118,7 @@ class Services:
                 (b"content-length", str(len(sent)).encode()),
             ]
         caller = Caller(user.id, user.name, base, panel_url)
-        way = self._way(method, base, target, b"", headers, caller, user.operator)
+        way = self._way(method, base, target, b"", headers, caller, user.operator, beside or {})
         scope = {"type": "http", "headers": headers}
         return await _collected(Forwarded(base, way), scope, sent)
 
@@ -123,6 +131,7 @@ class Services:
         headers: Headers,
         caller: Caller,
         operator: bool,
+        beside: dict[str, Any] | None = None,
     ) -> Way:
         if base.startswith(f"{MOUNTED}/"):
             service = self._bases.get(base)
@@ -144,6 +153,7 @@ class Services:
                 "headers": [*headers, (b"host", b"panel"), *_raw(identity.plain(caller))],
                 "server": None,
                 "client": None,
+                **(beside or {}),
             }
             return in_process(service, scope, self.settings.service_timeout)
         url = httpx.URL(target)

@@ -110,7 +110,9 @@ class Reconciler:
             return True
         if fid in self._runs.ending or not self._subscription.healthy:
             return True
-        silent = row["stale"] and row["process"] is not None and row["status"] != Status.AWAITING
+        # Where a lock is open a process waits; where Prefect paused the run there need be none.
+        paused = row["status"] == Status.AWAITING and not row["open_locks"]
+        silent = row["stale"] and row["process"] is not None and not paused
         if not silent:
             pace.pause = self._interval
             if now < pace.due:

@@ -1,0 +1,111 @@
+"""The open locks of one execution, and what its events do to them."""
+
+import json
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple
+
+from kodosumi_prefect.events import clean
+from kodosumi_prefect.spooler.rows import LATEST_TS
+
+LONGEST_ID = 100  # characters of a lock's id; ours have 36
+
+Ended = Literal["leased", "expired", "void"]
+
+
+def channel(schema: str) -> str:
+    """The NOTIFY channel that names the ids of locks which are no longer open."""
+    return f"{schema}_lease"
+
+
+class NewLock(NamedTuple):
+    """A lock as its ``lock`` event tells it.
+
+    Attributes:
+        lid: its id.
+        attempt: of the execution, that waits for it.
+        data: JSON text of what the author gave along; None for nothing.
+        elements: JSON text of the form, if it came along.
+        opened: seconds since the epoch.
+        expires: likewise.
+        state: ``void`` if nobody waits for it any more, such as after the end.
+    """
+
+    lid: str
+    name: str
+    attempt: int
+    data: str | None
+    elements: str | None
+    opened: float
+    expires: float
+    state: Literal["open", "void"] = "open"
+
+
+class OpenLocks:
+    """Follows the locks of one execution through the events of a batch.
+
+    Arguments:
+        open_locks: attempt by id of those that are open.
+    """
+
+    def __init__(self, open_locks: Mapping[str, int] | None = None) -> None:
+        self._open = dict(open_locks or {})
+        self.opened: dict[str, NewLock] = {}
+        self.ended: dict[str, Ended] = {}
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def __contains__(self, lid: object) -> bool:
+        return lid in self._open
+
+    def open(self, lock: NewLock) -> None:
+        """A lock was opened."""
+        if lock.lid in self._open or lock.lid in self.opened:
+            return
+        self.opened[lock.lid] = lock
+        if lock.state == "open":
+            self._open[lock.lid] = lock.attempt
+
+    def end(self, lid: str, state: Ended) -> bool:
+        """A lock is no longer open; False if it was not."""
+        if self._open.pop(lid, None) is None:
+            return False
+        self.ended[lid] = state
+        return True
+
+    def void(self, before: int | None = None) -> bool:
+        """End all locks, or those of attempts before one; whether there were any."""
+        over = [lid for lid, at in self._open.items() if before is None or at < before]
+        for lid in over:
+            self.end(lid, "void")
+        return bool(over)
+
+
+def told(payload: str) -> dict[str, Any]:
+    """What a ``lock`` or ``lease`` event says; nothing if it is not written as ours are."""
+    try:
+        said = json.loads(payload)["dict"]
+    except (ValueError, TypeError, KeyError):
+        return {}
+    lid = said.get("lid") if isinstance(said, dict) else None
+    return said if isinstance(lid, str) and 0 < len(lid) <= LONGEST_ID else {}
+
+
+def new_lock(payload: str, ts: float, attempt: int) -> NewLock | None:
+    """The lock that a ``lock`` event opens; None if the event does not tell it."""
+    said = told(payload)
+    expires = said.get("expires")
+    if isinstance(expires, bool) or not isinstance(expires, int | float):
+        return None
+    if not (0 <= expires < LATEST_TS and 0 <= ts < LATEST_TS):
+        return None
+    data, elements = said.get("data"), said.get("elements")
+    return NewLock(
+        clean(said["lid"]),
+        clean(str(said.get("name") or "")),
+        attempt,
+        None if data is None else json.dumps(data),
+        None if elements is None else json.dumps(elements),
+        ts,
+        expires,
+    )

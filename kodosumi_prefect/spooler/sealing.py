@@ -1,0 +1,41 @@
+"""Answers that hold secrets: encrypted in the database, masked wherever people look."""
+
+import json
+from collections.abc import Collection
+from typing import Any
+
+from kodosumi_prefect.keys import run_keys
+from kodosumi_prefect.settings import Settings
+
+SEALED = "sealed:"  # begins what is stored of such an answer; JSON begins otherwise
+MASK = "********"
+
+
+def sealed(result: Any, settings: Settings) -> str:
+    """The text that is stored of an answer, which only runs and the panel can read.
+
+    Raises:
+        NoKeyError: there is no secret key.
+    """
+    return SEALED + run_keys(settings).box.encrypt(json.dumps(result).encode()).decode()
+
+
+def unsealed(stored: str | None, settings: Settings) -> Any:
+    """The answer that a stored text, sealed or not, holds.
+
+    Raises:
+        NoKeyError: it is sealed, and there is no secret key.
+        cryptography.fernet.InvalidToken: it was sealed with another secret key.
+    """
+    if stored is None:
+        return None
+    if stored.startswith(SEALED):
+        stored = run_keys(settings).box.decrypt(stored.removeprefix(SEALED)).decode()
+    return json.loads(stored)
+
+
+def masked(result: Any, names: Collection[str]) -> Any:
+    """``result`` with the values of these names, as everybody may see it."""
+    if not isinstance(result, dict):
+        return result
+    return {key: MASK if key in names and value else value for key, value in result.items()}

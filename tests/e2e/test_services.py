@@ -1,0 +1,210 @@
+"""A service in its three ways of being served, and its client, over real HTTP."""
+
+import json
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.e2e.running import BIN, PASSWORD, REPOSITORY, Up
+from tests.waiting import wait_for
+
+POINTS = {"title": "Maintenance", "audience": "all", "points": "on Sunday\nfrom 6 to 8"}
+UNDER_RAY_SERVE = """
+import os, sys
+import ray
+from ray import serve
+from flows.document_digest import app
+
+own = {
+    "working_dir": sys.argv[3],
+    "excludes": [".git", ".venv", "tests"],
+    "env_vars": {name: value for name, value in os.environ.items() if "PREFECT_" in name},
+}
+ray.init(address=sys.argv[1], namespace="serve", log_to_driver=False, runtime_env=own)
+serve.start(http_options={"host": "127.0.0.1", "port": int(sys.argv[2])})
+
+@serve.deployment(ray_actor_options={"num_cpus": 0})
+@serve.ingress(app)
+class Digest:
+    pass
+
+serve.run(Digest.bind(), name="digest", route_prefix="/digest")
+print("ready", flush=True)
+sys.stdin.read()
+serve.shutdown()
+"""
+
+
+def endpoint(up: Up, summary: str) -> dict[str, Any]:
+    """The registered endpoint of that summary."""
+    items = up.client.get("/flow", params={"pp": 100}).raise_for_status().json()["items"]
+    found = [item for item in items if item["summary"] == summary]
+    assert found, items
+    return dict(found[-1])
+
+
+def test_login_flow_post_stream_and_an_answered_lock_work_by_curl_alone(up: Up):
+    if shutil.which("curl") is None:
+        pytest.skip("there is no curl")
+
+    def curl(*words: str, key: str | None = None) -> str:
+        head = ["-H", f"KODOSUMI_API_KEY: {key}"] if key else []
+        done = subprocess.run(
+            ["curl", "-sS", "--noproxy", "*", "--max-time", "60", *head, *words],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return done.stdout
+
+    body = json.dumps({"name": "admin", "password": PASSWORD})
+    signed_in = curl(f"{up.panel}/api/login", "-H", "Content-Type: application/json", "-d", body)
+    key = json.loads(signed_in)["KODOSUMI_API_KEY"]
+    items = json.loads(curl(f"{up.panel}/flow?pp=100", key=key))["items"]
+    url = next(item["url"] for item in items if item["summary"] == "Draft and review")
+    form = json.loads(curl(f"{up.panel}{url}", key=key))
+    assert "points" in [element.get("name") for element in form["elements"]]
+    wrong = json.loads(curl(f"{up.panel}{url}", "-d", "title=x", key=key))
+    assert "points" in wrong["errors"]
+    fields = [
+        word for name, value in POINTS.items() for word in ("--data-urlencode", f"{name}={value}")
+    ]
+    fid = json.loads(curl(f"{up.panel}{url}", *fields, key=key))["result"]
+
+    def open_locks() -> list[dict[str, Any]]:
+        status = json.loads(curl(f"{up.panel}/outputs/status/{fid}?extended=true", key=key))
+        assert status["status"] != "error", status
+        return list(status["locks"])
+
+    wait_for(open_locks, 90, "the review to ask")
+    status = json.loads(curl(f"{up.panel}/outputs/status/{fid}", key=key))
+    assert status["status"] == "awaiting"
+    mine = json.loads(curl(f"{up.panel}/locks", key=key))
+    [lid] = [lock["lid"] for lock in mine["items"] if lock["fid"] == fid]
+    lock = f"{up.panel}/lock/{fid}/{lid}"
+    assert "decision" in curl(lock, key=key)
+    refused = json.loads(curl(lock, "-d", "decision=revise", key=key))
+    assert "comments" in refused["errors"]
+    answered = json.loads(curl(lock, "-d", "decision=approve", "-d", "comments=fine", key=key))
+    assert answered["result"] == {"approved": True, "comments": "fine"}
+    up.until(fid, "finished", 60)
+    stream = curl("-N", f"{up.panel}/outputs/stream/{fid}", key=key)
+    kinds = [line.removeprefix("event: ") for line in stream.splitlines() if line[:6] == "event:"]
+    assert kinds[-1] == "eof"
+    assert kinds.index("lock") < kinds.index("lease") < kinds.index("final")
+    assert "Approved as draft 1" in curl(f"{up.panel}/outputs/raw/{fid}", key=key)
+    assert curl("-o", "/dev/null", "-w", "%{http_code}", f"{up.panel}/flow") == "401"
+
+
+def test_a_mounted_service_runs_on_ray(up: Up):
+    url = endpoint(up, "Digest a document")["url"]
+    digested(up, url)
+
+
+def test_a_service_under_uvicorn_is_registered_and_launched(up: Up):
+    with under_uvicorn(up) as address:
+        registered(up, f"{address}/openapi.json")
+        found = [item for item in services(up) if item["source"].startswith(address)]
+        assert len(found) == 1
+        digested(up, found[0]["url"])
+        unsigned = httpx.post(f"{address}/", data={"sample": "gettysburg"})
+        assert unsigned.status_code == 401
+
+
+def test_a_service_under_ray_serve_brings_its_own_runtime_env(up: Up):
+    with under_ray_serve(up) as address:
+        registered(up, f"{address}/-/routes")
+        found = [item for item in services(up) if item["source"].startswith(address)]
+        assert len(found) == 1
+        digested(up, found[0]["url"])
+
+
+def services(up: Up) -> list[dict[str, Any]]:
+    return list(up.client.get("/flow", params={"pp": 100}).raise_for_status().json()["items"])
+
+
+def registered(up: Up, url: str) -> None:
+    answer = up.client.post("/flow/register", json={"url": url}, timeout=60)
+    assert answer.is_success, answer.text
+
+
+def digested(up: Up, url: str) -> None:
+    """Launch the digest of a sample, and see it to its end."""
+    inputs = {"sample": "gettysburg", "language": "en", "parts": "2", "sentences": "1"}
+    answer = up.client.post(url, data=inputs, timeout=60)
+    assert answer.is_success, answer.text
+    fid = answer.json()["result"]
+    status = up.until(fid, "finished", 120)
+    assert "Gettysburg" in status["final"]
+    events = up.events(fid)
+    assert [event["seq"] for event in events] == list(range(1, len(events) + 1))
+    assert status["username"] == "admin"
+
+
+@contextmanager
+def under_uvicorn(up: Up) -> Iterator[str]:
+    """The digest served by uvicorn; where."""
+    port = free_port()
+    with process(
+        up,
+        [sys.executable, "-m", "uvicorn", "flows.document_digest:app", "--port", str(port)],
+    ):
+        address = f"http://127.0.0.1:{port}"
+        wait_for(lambda: is_there(f"{address}/openapi.json"), 60, "uvicorn")
+        yield address
+
+
+@contextmanager
+def under_ray_serve(up: Up) -> Iterator[str]:
+    """The digest served by Ray Serve on the stack's cluster; where."""
+    port = free_port()
+    ray = json.loads((up.data_dir / "run" / "ray.json").read_text())
+    script = [sys.executable, "-c", UNDER_RAY_SERVE, ray["address"], str(port), str(REPOSITORY)]
+    with process(up, script):
+        address = f"http://127.0.0.1:{port}"
+        wait_for(lambda: is_there(f"{address}/digest/openapi.json"), 120, "Ray Serve")
+        yield address
+
+
+@contextmanager
+def process(up: Up, command: list[str]) -> Iterator[None]:
+    """Run a service as somebody else would start it; its stdin closes to end it."""
+    environment = up.environment | {
+        "PREFECT_INTEGRATIONS_KODOSUMI_PANEL_URL": up.panel,
+        "PATH": f"{BIN}:{up.environment['PATH']}",
+    }
+    running = subprocess.Popen(
+        command, env=environment, cwd=REPOSITORY, stdin=subprocess.PIPE, text=True
+    )
+    try:
+        yield
+    finally:
+        assert running.stdin is not None
+        running.stdin.close()
+        if "uvicorn" in command:
+            running.terminate()
+        try:
+            running.wait(30)
+        finally:
+            if running.poll() is None:
+                running.kill()
+                running.wait()
+
+
+def is_there(url: str) -> bool:
+    try:
+        return httpx.get(url, timeout=5, trust_env=False).is_success
+    except httpx.HTTPError:
+        return False
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        return int(taken.getsockname()[1])

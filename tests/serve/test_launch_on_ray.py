@@ -1,0 +1,77 @@
+"""A launch from end to end: a worker's Runner on Ray finds the service's code and its secrets."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from kodosumi_prefect.runner.ray_connection import connect
+from kodosumi_prefect.spooler.spooler import Spooler
+from tests.faults.pool import Worker
+from tests.serve.launches import USER, Launcher
+from tests.services import Place
+from tests.waiting import wait_for
+
+MODULE = """
+import ray
+
+@ray.remote
+def part(number, tracer):
+    tracer.debug(f"part {number}")
+    return number
+
+async def run(inputs, tracer):
+    found = ray.get([part.remote(number, tracer) for number in range(2)])
+    return {"parts": found, "length": len(inputs["password"])}
+"""
+
+
+def end_spooler(place: Place) -> None:
+    """End the Spooler that the worker made: databases of other tests have the same id."""
+    import ray
+
+    from kodosumi_prefect.spooler.actor import find
+
+    spooler = Spooler(place.database, "kodosumi")
+    spooler.connect()
+    instance = spooler.instance or ""
+    spooler.close()
+    connect(place.settings)
+    if (actor := find(instance)) is not None:
+        ray.kill(actor, no_restart=True)
+        wait_for(lambda: find(instance) is None, 20, "the end of the Spooler")
+
+
+@pytest.fixture
+def service_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A service's module in a folder that only the launching process looks into."""
+    name = f"service_{uuid4().hex[:8]}"
+    (tmp_path / f"{name}.py").write_text(MODULE)
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    return name
+
+
+@pytest.fixture
+def worker(ray_place: Place, launcher: Launcher, tmp_path: Path) -> Iterator[Worker]:
+    folder = tmp_path / "worker"
+    made = Worker(f"launches-{uuid4().hex[:6]}", launcher.pool(), ray_place, folder)
+    try:
+        yield made.until_ready()
+    finally:
+        made.stop()
+        end_spooler(ray_place)
+
+
+def test_a_launch_is_executed_by_a_runner(
+    worker: Worker, launcher: Launcher, service_module: str
+) -> None:
+    endpoint = launcher.endpoint("on ray", secrets=frozenset({"password"}))
+    fid = launcher.launch(f"{service_module}:run", {"password": "1234567"}, endpoint=endpoint)
+    recorded = launcher.place.until_ended(fid, 90)
+    assert recorded.final == {"dict": {"parts": [0, 1], "length": 7}}, recorded.row["error"]
+    assert sorted(recorded.of("debug")) == ["part 0", "part 1"]
+    assert recorded.of("status") == ["starting", "running", "finished"]
+    assert recorded.row["owner"] == USER
+    assert "1234567" not in worker.log
