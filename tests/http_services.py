@@ -18,7 +18,10 @@ def served_app(app: Any, port: int = 0, **options: Any) -> Iterator[str]:
     Arguments:
         port: 0 takes a free one.
     """
-    listener = socket.create_server(("127.0.0.1", port))
+    # With its protocol named, answers are sent at once; see the panel's own listener.
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind(("127.0.0.1", port))
     server = uvicorn.Server(
         uvicorn.Config(
             app, log_config=None, access_log=False, timeout_graceful_shutdown=1, **options

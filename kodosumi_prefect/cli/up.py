@@ -22,6 +22,8 @@ from kodosumi_prefect.settings import (
 )
 from kodosumi_prefect.spooler import migrate
 
+Services = Annotated[tuple[str, ...], Parameter(name="--service", negative=())]
+
 
 def up(
     *,
@@ -30,6 +32,7 @@ def up(
     port: int | None = None,
     prefect_port: int | None = None,
     worker: bool = True,
+    service: Services = (),
 ) -> None:
     """Run everything that is not configured, and the panel, until Ctrl-C.
 
@@ -49,8 +52,12 @@ def up(
         Port of the Prefect server, if one is started.
     worker
         Run a worker for the work pool "kodosumi".
+    service
+        An agentic service, as module:app, that the panel serves itself; repeatable.
     """
-    settings = with_options(data_dir=data_dir, host=host, port=port)
+    settings = with_options(
+        data_dir=data_dir, host=host, port=port, services=_with_configured(service)
+    )
     asyncio.run(_up(settings, prefect_port, worker))
 
 
@@ -58,6 +65,7 @@ def panel(
     *,
     host: str | None = None,
     port: int | None = None,
+    service: Services = (),
     data_dir: Annotated[Path | None, Parameter(show=False)] = None,
 ) -> None:
     """Serve the panel alone, on the configured Postgres and Prefect.
@@ -68,10 +76,14 @@ def panel(
         Address; 0.0.0.0 for all of this machine's.
     port
         Port; 0 takes a free one.
+    service
+        An agentic service, as module:app, that the panel serves itself; repeatable.
     """
     from kodosumi_prefect.panel.server import run
 
-    settings = with_options(data_dir=data_dir, host=host, port=port)
+    settings = with_options(
+        data_dir=data_dir, host=host, port=port, services=_with_configured(service)
+    )
     require_database(settings)
     install_logging(settings)
     try:
@@ -121,6 +133,11 @@ async def _until_signalled(work: Coroutine[Any, Any, None]) -> None:
 def tell(text: str) -> None:
     """Say what whoever started the panel has to know."""
     console.print(text, markup=False, soft_wrap=True)
+
+
+def _with_configured(services: tuple[str, ...]) -> list[str] | None:
+    """The services of the settings and those given here; None for no more than the former."""
+    return [*get_settings().services, *services] if services else None
 
 
 def with_options(**options: Any) -> Settings:

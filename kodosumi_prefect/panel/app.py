@@ -43,6 +43,7 @@ from kodosumi_prefect.panel.services.services import Services
 from kodosumi_prefect.panel.shield import Shield
 from kodosumi_prefect.panel.state import State
 from kodosumi_prefect.panel.streams import QUIET, Streams
+from kodosumi_prefect.serve.api import SCHEDULE
 from kodosumi_prefect.settings import Settings, database_url, get_settings, listen_url
 from kodosumi_prefect.spooler import migrate
 from kodosumi_prefect.spooler.feed import Feed
@@ -127,7 +128,7 @@ def create_app(
             CORSMiddleware,
             allow_origins=used.cors_origins,
             allow_methods=["GET", "POST", "PUT", "DELETE"],
-            allow_headers=[HEADER, "Content-Type", "Last-Event-ID"],
+            allow_headers=[HEADER, "Content-Type", "Last-Event-ID", SCHEDULE],
             expose_headers=["kodosumi_launch", "Retry-After"],
             allow_credentials=False,
         )

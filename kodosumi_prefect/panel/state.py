@@ -37,7 +37,7 @@ class State:
     register: Register
 
 
-def _state(request: Request) -> State:
+async def _state(request: Request) -> State:
     state = request.app.state.panel
     assert isinstance(state, State)
     return state

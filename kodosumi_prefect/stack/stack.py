@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import signal
 import time
 from collections.abc import Awaitable, Callable
@@ -104,7 +105,10 @@ class Stack:
             exclude_none=True,
             context={"include_secrets": True},
         )
-        found = {f"{PREFIX}{name.upper()}": str(value) for name, value in known.items()}
+        found = {
+            f"{PREFIX}{name.upper()}": json.dumps(value) if isinstance(value, list) else str(value)
+            for name, value in known.items()
+        }
         return found | self._service_environment()
 
     async def start(self) -> None:

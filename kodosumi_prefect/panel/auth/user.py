@@ -44,7 +44,8 @@ class User:
         return self.operator or owner == self.id
 
 
-def current_user(
+# Async, since FastAPI calls other dependencies in a thread, which costs more than they do.
+async def current_user(
     request: Request,
     _key: Annotated[str | None, Security(_header)] = None,
     _session: Annotated[str | None, Security(_cookie)] = None,
@@ -60,7 +61,7 @@ def current_user(
     return user
 
 
-def operator(user: "CurrentUser") -> User:
+async def operator(user: "CurrentUser") -> User:
     """As ``current_user``, operators only.
 
     Raises:

@@ -85,11 +85,18 @@ def _base(url: str, servers: Any) -> str:
     for server in servers if isinstance(servers, list) else []:
         named = _mapping(server).get("url")
         if isinstance(named, str) and "{" not in named:
-            joined = urljoin(url, named)
+            joined = _joined(url, named)
             if _origin(joined) == _origin(url):
                 return joined.partition("?")[0].partition("#")[0].rstrip("/")
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc}{parts.path.rpartition('/')[0]}"
+
+
+def _joined(url: str, other: str) -> str:
+    try:
+        return urljoin(url, other)
+    except ValueError:
+        return ""
 
 
 def _origin(url: str) -> tuple[str, str | None, int | None]:

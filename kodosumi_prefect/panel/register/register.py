@@ -274,7 +274,7 @@ class Register:
         """Log what is new about a source's trouble."""
         if trouble is not None and self._troubles.get(url) != trouble:
             self._troubles[url] = trouble
-            logger.warning("source %s: %s", url, trouble)
+            logger.warning("a source of services: %s", trouble)
         elif trouble is None and self._troubles.pop(url, None) is not None:
             logger.info("source %s is well again", url)
 

@@ -39,16 +39,18 @@ def checked(url: str) -> str:
         port = urlsplit(str(parsed)).port
     except (httpx.InvalidURL, ValueError) as exc:
         raise SourceError(f"{url[:200]!r} is no URL: {exc}") from exc
-    if parsed.scheme not in ("http", "https") or not parsed.host or port == 0:
+    known = parsed.scheme in ("http", "https") and port != 0
+    if not known or not parsed.host or "%" in parsed.host:
         raise SourceError(
             f"{url[:200]!r} is no http URL of an OpenAPI document or of Ray Serve's {ROUTES}; "
             "module:app is mounted by the setting services, or `up --service`"
         )
     if parsed.userinfo:
         raise SourceError("a source's URL must hold no user and password; people can read it")
-    if len(url) > LONGEST_URL:
+    written = str(parsed)
+    if len(written) > LONGEST_URL:
         raise SourceError(f"a source's URL has at most {LONGEST_URL} characters")
-    return str(parsed)
+    return written
 
 
 async def read(

@@ -60,6 +60,8 @@ class Forwarded(Response):
         tasks: list[asyncio.Task[None]] = [work, gone, too_large]
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            if answer.complete:
+                await asyncio.wait([work])  # a service may do something after its answer
             if too_large.done():
                 limit = f"{LARGEST // 1024**2} MB"
                 raise HTTPException(413, f"the body is larger than {limit}; send files as files")
@@ -102,6 +104,7 @@ class _Answer:
         self._service = service
         self._send = send
         self.started = False
+        self.complete = False
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -111,6 +114,8 @@ class _Answer:
                 raise ServiceError(502, f"service {self._service} answered {status}, a redirect")
             message = {**message, "headers": response_headers(message.get("headers", ()))}
             self.started = True
+        elif message["type"] == "http.response.body" and not message.get("more_body", False):
+            self.complete = True
         await self._send(message)
 
 
@@ -155,10 +160,12 @@ def in_process(service: Mounted, scope: Scope, patience: float) -> Way:
 
             async def sending(message: Message) -> None:
                 limit.reschedule(None)
+                more = message["type"] != "http.response.body" or message.get("more_body", False)
                 try:
                     await send(message)
                 finally:
-                    limit.reschedule(loop.time() + patience)
+                    # After its answer it may take its time.
+                    limit.reschedule(loop.time() + patience if more else None)
 
             await service({**scope, INPROCESS: True}, receiving, sending)
 

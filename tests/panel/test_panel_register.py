@@ -1,0 +1,635 @@
+"""Where endpoints are found, and what becomes of them when their sources change or fail."""
+
+import hashlib
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import Any
+
+import prefect
+import psycopg
+import pytest
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import DeploymentScheduleCreate, WorkPoolCreate
+from prefect.client.schemas.schedules import IntervalSchedule
+from prefect.exceptions import ObjectAlreadyExists
+
+from kodosumi_prefect.panel.register import fetching
+from kodosumi_prefect.panel.register.address import of_service
+from kodosumi_prefect.panel.register.openapi import endpoints_of
+from kodosumi_prefect.settings import Settings, write_address
+from tests.http_services import served_app
+from tests.panel import faulty_services as faults
+from tests.panel.faulty_services import Faulty, document, operation
+from tests.panel.panel_runs import Stand, serving, until
+from tests.services import Place
+
+Start = Callable[..., tuple[Faulty, str]]
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """Start a service; it and its address."""
+    with ExitStack() as stack:
+
+        def begin(port: int = 0, **answers: Any) -> tuple[Faulty, str]:
+            service = Faulty(**answers)
+            return service, stack.enter_context(served_app(service.app, port))
+
+        yield begin
+
+
+@pytest.fixture
+def panel(settings: Settings) -> Iterator[Stand]:
+    """A panel that looks at its sources all the time."""
+    with serving(settings.model_copy(update={"register_interval": 0.2})) as stand:
+        yield stand
+
+
+def register(panel: Stand, *urls: str) -> list[dict[str, Any]]:
+    answer = panel.client.post("/flow/register", json={"url": list(urls)})
+    assert answer.status_code == 200, answer.text
+    found: list[dict[str, Any]] = answer.json()
+    return found
+
+
+def refused(panel: Stand, url: str) -> str:
+    answer = panel.client.post("/flow/register", json={"url": url})
+    assert answer.status_code == 422, answer.text
+    line = str(answer.json()["detail"])
+    assert "\n" not in line and len(line) < 1000
+    return line
+
+
+def listed(panel: Stand, **query: Any) -> list[dict[str, Any]]:
+    items: list[dict[str, Any]] = panel.json("/flow", params={"pp": 500, **query})["items"]
+    return items
+
+
+def trouble(panel: Stand, url: str) -> str | None:
+    sources = panel.json("/flow/register")["sources"]
+    return next(source["trouble"] for source in sources if source["url"] == url)
+
+
+def where(url: str) -> str:
+    """Host and port as they stand in the panel's paths."""
+    host, _, port = url.removeprefix("http://").partition(":")
+    return f"/-/{host}/{port}"
+
+
+def test_the_marked_operations_of_a_document_become_endpoints(panel: Stand, start: Start):
+    said = operation("Say hello", description="To all", tags=["demo"], deprecated=True)
+    said |= {"x-author": "me@example.org", "x-organization": "Us", "x-version": "1.2"}
+    paths = {
+        "/": {"get": said, "post": {"x-kodosumi": False}},
+        "/plain": {"get": {"summary": "Not marked"}, "post": operation("Marked here")},
+        "/of/{somebody}": {"get": operation("Not of a fixed address")},
+        "/unmarked": {"get": {}},
+    }
+    _, url = start(**{"openapi.json": document(paths)})
+    hello, other = sorted(register(panel, f"{url}/openapi.json"), key=lambda e: -len(e["tags"]))
+    path = f"{where(url)}/-/"
+    assert hello == {
+        "uid": hashlib.md5(path.encode()).hexdigest(),
+        "method": "GET",
+        "url": path,
+        "source": f"{url}/openapi.json",
+        "summary": "Say hello",
+        "description": "To all",
+        "deprecated": True,
+        "author": "me@example.org",
+        "organization": "Us",
+        "version": "1.2",
+        "tags": ["demo"],
+        "base_url": url,
+        "reachable": True,
+        "kind": "openapi",
+    }
+    assert (other["method"], other["url"]) == ("POST", f"{where(url)}/-/plain")
+    assert listed(panel) == sorted([hello, other], key=lambda e: e["summary"].lower())
+
+
+@pytest.mark.parametrize(
+    ("base", "path", "expected"),
+    [
+        ("http://localhost:8000", "/go", "/-/localhost/8000/-/go"),
+        ("http://localhost:8000/", "/", "/-/localhost/8000/-/"),
+        ("http://Host.example/a/b", "/c/d", "/-/host.example/80/a/b/-/c/d"),
+        ("https://host.example/a", "/", "/-/host.example/443/a/-/"),
+        ("http://[::1]:8000/a", "/go", "/-/::1/8000/a/-/go"),
+        ("http://h:1", "/caf%C3%A9", "/-/h/1/-/caf%C3%A9"),
+        ("http://h:1", "/café", "/-/h/1/-/caf%C3%A9"),
+    ],
+)
+def test_an_endpoint_has_one_address(base: str, path: str, expected: str):
+    assert of_service(base, path) == expected
+
+
+@pytest.mark.parametrize(
+    ("url", "servers", "base"),
+    [
+        ("http://h:1/openapi.json", None, "http://h:1"),
+        ("http://h:1/a/openapi.json?x=/y", None, "http://h:1/a"),
+        ("http://h:1/openapi.json", [{"url": "/a"}], "http://h:1/a"),
+        ("http://h:1/a/openapi.json", [{"url": "/a"}], "http://h:1/a"),
+        ("http://h:1/a/openapi.json", [{"url": "."}], "http://h:1/a"),
+        ("http://h:1/openapi.json", [{"url": "http://h:1/b/"}], "http://h:1/b"),
+        ("http://h/openapi.json", [{"url": "http://h:80/b"}], "http://h:80/b"),
+        # Who calls is not sent to a host that only the document names.
+        ("http://h:1/openapi.json", [{"url": "https://elsewhere.example/b"}], "http://h:1"),
+        ("http://h:1/openapi.json", [{"url": "/{tenant}"}, {"url": 7}, None], "http://h:1"),
+        ("http://h:1/openapi.json", [{"url": "http://[bad"}], "http://h:1"),
+    ],
+)
+def test_an_app_lives_where_its_document_does_or_says(url: str, servers: Any, base: str):
+    [found] = endpoints_of(url, document(servers=servers))
+    assert (found.base_url, found.target) == (base, f"{base}/go")
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"/go": {"get": operation(summary=None, tags="x", description=["y"], deprecated="yes")}},
+        {"/go": {"get": operation("a\x00b\ud800", tags=[1, None, "ok"])}},
+        {"/go": {"get": operation("s" * 10_000, description="d" * 100_000)}, "/no": 7, "": {}},
+        {"/go": {"get": operation(7)}, "/other": {"get": "x"}, "/third": None},
+    ],
+)
+def test_odd_documents_do_no_harm(panel: Stand, start: Start, odd: dict[str, Any]):
+    _, url = start(**{"openapi.json": document(odd)})
+    [found] = register(panel, f"{url}/openapi.json")
+    assert found["url"] == f"{where(url)}/-/go"
+    assert len(found["summary"] or "") <= 500 and len(found["description"] or "") <= 20_000
+
+
+def test_ray_serves_routes_are_read_with_their_prefixes(panel: Stand, start: Start):
+    service, url = start(
+        **{
+            "-/routes": {"/": "root", "/one": "first", "/two": "second", "/plain": "third"},
+            "openapi.json": document({"/r": {"get": operation("Root")}}),
+            "one/openapi.json": document(servers=[{"url": "/one"}]),
+            "two/openapi.json": document(),
+        }
+    )
+    found = register(panel, f"{url}/-/routes")
+    assert sorted(each["url"] for each in found) == [
+        f"{where(url)}/-/r",
+        f"{where(url)}/one/-/go",
+        f"{where(url)}/two/-/go",
+    ]
+    assert {each["kind"] for each in found} == {"routes"}
+    # One application that fails leaves the others as they are, and its own endpoint is kept.
+    service.answers["/two/openapi.json"] = faults.PlainTextResponse("no", 500)
+    until(lambda: [e["reachable"] for e in listed(panel) if "/two/" in e["url"]] == [False])
+    assert [e["reachable"] for e in listed(panel) if "/two/" not in e["url"]] == [True, True]
+    assert "/two/openapi.json answered 500" in str(trouble(panel, f"{url}/-/routes"))
+    # One that is undeployed is gone.
+    service.answers["/-/routes"] = {"/": "root"}
+    until(lambda: [e["summary"] for e in listed(panel)] == ["Root"])
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (faults.page(), "web page"),
+        (faults.PlainTextResponse("hello"), "not JSON"),
+        (faults.PlainTextResponse("gone", 404), "404"),
+        ([1, 2], "not an OpenAPI document"),
+        ({"openapi": "3.1.0"}, "not an OpenAPI document"),
+        ({"swagger": "2.0", "paths": {}}, "not an OpenAPI document"),
+        (faults.large, "larger than 10 MB"),
+        (faults.large_and_honest, "larger than 10 MB"),
+        (faults.compressed(document()), "compressed"),
+        (faults.redirect("/openapi.json"), "circle"),
+        (faults.redirect("ftp://elsewhere.example/"), "not http"),
+        (faults.redirect("file:///etc/passwd"), "not http"),
+        (faults.PlainTextResponse("[" * 100_000), "not JSON"),
+    ],
+)
+def test_what_is_no_document_is_refused_and_not_kept(
+    panel: Stand, start: Start, answer: Any, said: str
+):
+    _, url = start(**{"openapi.json": answer})
+    assert said in (line := refused(panel, f"{url}/openapi.json"))
+    assert url in line
+    assert url not in str(panel.json("/flow/register"))
+
+
+def test_too_many_redirects_are_too_many(panel: Stand, start: Start):
+    hops = {f"{n}": faults.redirect(f"/{n + 1}") for n in range(1, 9)}
+    _, url = start(**hops, **{"9": document()})
+    assert "redirects more than 5 times" in refused(panel, f"{url}/1")
+    [found] = register(panel, f"{url}/4")
+    assert found["source"] == f"{url}/4"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("", " ", "nonsense", "ftp://h/openapi.json", "file:///etc/passwd", "http://", "//h/x"),
+        *("http://h:99999/openapi.json", "http://[bad/openapi.json", "flows.review:app"),
+        *("http://user:secret@h/openapi.json", "http://h:0/", "javascript:alert(1)"),
+        "http://h/" + "x" * 1990 + "\N{SNOWMAN}",
+    ],
+)
+def test_what_is_no_address_is_refused(panel: Stand, url: str):
+    answer = panel.client.post("/flow/register", json={"url": url})
+    assert answer.status_code == 422, answer.text
+    assert "secret" not in answer.text
+    kinds = [source["kind"] for source in panel.json("/flow/register")["sources"]]
+    assert kinds == ["prefect"]
+
+
+def test_of_several_sources_the_good_ones_are_kept(panel: Stand, start: Start):
+    _, url = start(**{"openapi.json": document(), "page": faults.page()})
+    urls = [f"{url}/openapi.json", f"{url}/page", "nonsense"]
+    answer = panel.client.post("/flow/register", json={"url": urls})
+    assert answer.status_code == 422
+    assert "/page" in answer.text and "nonsense" in answer.text
+    assert [found["source"] for found in listed(panel)] == [urls[0]]
+
+
+def test_a_source_that_is_away_is_kept_and_found_later(panel: Stand, start: Start):
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    source = f"http://127.0.0.1:{port}/openapi.json"
+    assert register(panel, source) == []
+    assert "cannot be reached" in str(trouble(panel, source))
+    start(port, **{"openapi.json": document()})
+    until(lambda: listed(panel))
+    assert trouble(panel, source) is None
+
+
+def test_sources_that_fail_keep_their_endpoints_which_come_back(
+    panel: Stand, start: Start, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(fetching, "PATIENCE", 0.5)
+    service, url = start(**{"openapi.json": document()})
+    source = f"{url}/openapi.json"
+    register(panel, source)
+    for answer in (
+        *(faults.page(), faults.hanging, faults.dripping, faults.large, {"openapi": 3}),
+        *(faults.redirect("/openapi.json"), faults.PlainTextResponse("down", 503)),
+    ):
+        service.answers["/openapi.json"] = answer
+        until(lambda: [each["reachable"] for each in listed(panel)] == [False])
+        assert trouble(panel, source)
+        answer = panel.json("/flow/register")
+        assert answer["routes"] == [f"{where(url)}/-/go"]
+        service.answers["/openapi.json"] = document()
+        until(lambda: [each["reachable"] for each in listed(panel)] == [True])
+        assert trouble(panel, source) is None
+
+
+def test_an_endpoint_that_its_source_no_longer_names_is_gone(panel: Stand, start: Start):
+    two = document({"/go": {"get": operation("Go")}, "/stay": {"get": operation("Stay")}})
+    service, url = start(**{"openapi.json": two})
+    register(panel, f"{url}/openapi.json")
+    service.answers["/openapi.json"] = document({"/stay": {"get": operation("Stayed")}})
+    until(lambda: [each["summary"] for each in listed(panel)] == ["Stayed"])
+    assert panel.get(f"{where(url)}/-/go").status_code == 404
+    service.answers["/openapi.json"] = two
+    until(lambda: [each["summary"] for each in listed(panel)] == ["Go", "Stay"])
+
+
+def test_all_sources_can_be_read_now(settings: Settings, start: Start):
+    with serving(settings) as panel:  # which looks every 30 seconds by itself
+        service, url = start(**{"openapi.json": document()})
+        _, other = start(**{"openapi.json": document({"/x": {"get": operation("Other")}})})
+        register(panel, f"{url}/openapi.json", f"{other}/openapi.json")
+        service.answers["/openapi.json"] = document({"/new": {"get": operation("New")}})
+        answer = panel.client.put("/flow/register").json()
+    assert answer["deletes"] == [f"{where(url)}/-/go"]
+    assert sorted(answer["summaries"]) == ["New", "Other"]
+    assert sorted(answer["urls"]) == sorted([f"{where(url)}/-/new", f"{where(other)}/-/x"])
+    mine = {f"{url}/openapi.json", f"{other}/openapi.json"}
+    assert set(answer["sources"]) == {*mine, "prefect"}
+    assert set(answer["connected"]) == mine
+
+
+def test_one_service_under_two_addresses_is_one_endpoint(panel: Stand, start: Start):
+    service, url = start(**{"openapi.json": document(), "again": document()})
+    [first] = register(panel, f"{url}/openapi.json")
+    [second] = register(panel, f"{url}/again")
+    assert first == second
+    assert len(listed(panel)) == 1
+    # It stays while either names it, whatever becomes of the other.
+    service.answers["/openapi.json"] = faults.page()
+    until(lambda: [each["source"] for each in listed(panel)] == [f"{url}/again"])
+    assert listed(panel)[0]["reachable"]
+    answer = panel.client.post("/flow/unregister", json={"url": f"{url}/again"})
+    assert answer.json() == {"deletes": [f"{url}/again"]}
+    service.answers["/openapi.json"] = document()
+    until(lambda: [each["source"] for each in listed(panel)] == [f"{url}/openapi.json"])
+
+
+def test_services_with_one_summary_stand_side_by_side(panel: Stand, start: Start):
+    urls = [start(**{"openapi.json": document()})[1] for _ in range(2)]
+    found = register(panel, *(f"{url}/openapi.json" for url in urls))
+    assert {each["summary"] for each in found} == {"Go"}
+    assert len({each["uid"] for each in listed(panel)}) == 2
+
+
+def test_the_list_is_searched_and_paged(panel: Stand, start: Start):
+    paths = {
+        f"/{n}": {"get": operation(f"{'bB'[n % 2]}ook {n % 10}", tags=[f"t{n % 3}", "all"])}
+        for n in range(25)
+    }
+    paths["/odd"] = {"get": operation(None, description="100% ODD_thing", **{"x-author": "Zoë"})}
+    _, url = start(**{"openapi.json": document(paths)})
+    register(panel, f"{url}/openapi.json")
+    seen, offset = [], None
+    while True:
+        query = {"pp": 7, **({"offset": offset} if offset else {})}
+        page = panel.json("/flow", params=query)
+        seen += page["items"]
+        if (offset := page["offset"]) is None:
+            break
+        assert offset == seen[-1]["uid"] and len(page["items"]) == 7
+    assert len({each["uid"] for each in seen}) == len(seen) == 26
+    names = [(each["summary"] or "").lower() for each in seen]
+    assert names == sorted(names)
+    assert len(panel.json("/flow")["items"]) == 10
+    assert [e["summary"] for e in listed(panel, q="odd_THING 100%")] == [None]
+    assert len(listed(panel, q="zoë")) == 1
+    assert len(listed(panel, q="BOOK t2")) == 8
+    assert len(listed(panel, q="book nothing")) == 0
+    assert len(listed(panel, q="\x00 ' \\ %")) == 0
+    assert len(listed(panel, tag=["t2", "all"])) == 8
+    assert panel.json("/flow/tags") == {"all": 25, "t0": 9, "t1": 8, "t2": 8}
+    unknown = panel.json("/flow", params={"offset": "0" * 32})
+    assert unknown == {"items": [], "offset": None}
+
+
+@pytest.mark.parametrize("query", ["pp=0", "pp=501", "pp=x", "offset=no", "q=" + "x" * 1001])
+def test_questions_that_make_no_sense_are_refused(panel: Stand, query: str):
+    assert panel.get(f"/flow?{query}").status_code == 422
+
+
+@pytest.mark.parametrize("body", ["", "{", "[]", "{}", '{"url": 7}', '{"url": [[]]}'])
+def test_bodies_that_make_no_sense_are_refused(panel: Stand, body: str):
+    for path in ("/flow/register", "/flow/unregister"):
+        assert panel.client.post(path, content=body).status_code == 422
+
+
+def test_everybody_may_look_and_operators_may_change(panel: Stand, start: Start):
+    _, url = start(**{"openapi.json": document()})
+    source = {"url": f"{url}/openapi.json"}
+    somebody, nobody = panel.person("somebody").client, panel.connect()
+    for client, looks, changes in (
+        (nobody, 401, 401),
+        (somebody, 200, 403),
+        (panel.client, 200, 200),
+    ):
+        assert client.post("/flow/register", json=source).status_code == changes
+        assert client.put("/flow/register").status_code == changes
+        for path in ("/flow", "/flow/tags", "/flow/register"):
+            assert client.get(path).status_code == looks
+        if client is not panel.client:
+            assert client.post("/flow/unregister", json=source).status_code == changes
+    assert len(listed(panel)) == 1
+
+
+def test_unregistered_sources_are_forgotten(panel: Stand, start: Start):
+    _, url = start(**{"openapi.json": document()})
+    register(panel, f"{url}/openapi.json")
+    urls = [f" {url}/openapi.json#x", "http://unknown.example/openapi.json"]
+    answer = panel.client.post("/flow/unregister", json={"url": urls})
+    assert answer.json() == {"deletes": [f"{url}/openapi.json"]}
+    assert listed(panel) == []
+    assert panel.client.post("/flow/unregister", json={"url": "prefect"}).status_code == 409
+
+
+def test_several_panels_share_the_work(settings: Settings, start: Start):
+    service, url = start(**{"openapi.json": document()})
+    often = settings.model_copy(update={"register_interval": 1.0})
+    with serving(often) as one, serving(often):
+        register(one, f"{url}/openapi.json")
+        until(lambda: len(service.asked) > 2)  # those that panels ask at their start
+        before = checks(settings)
+        asked = len(service.asked)
+        until(lambda: checks(settings) > before)
+        until(lambda: len(service.asked) >= asked + 4)
+        [(elapsed,)] = rows(
+            settings,
+            "SELECT extract(epoch FROM checked_at) FROM kodosumi.source WHERE kind = 'openapi'",
+        )
+    # Four readings take two panels together at least three intervals, as they would take one.
+    assert float(elapsed) - before >= 2.5
+
+
+def checks(settings: Settings) -> float:
+    query = "SELECT extract(epoch FROM checked_at) FROM kodosumi.source WHERE kind = 'openapi'"
+    return float(rows(settings, query)[0][0])
+
+
+def rows(settings: Settings, query: str, *values: Any) -> list[tuple[Any, ...]]:
+    assert settings.database_url is not None
+    url = settings.database_url.get_secret_value()
+    with psycopg.connect(url, autocommit=True) as connection:
+        cursor = connection.execute(query, values or None)  # type: ignore[call-overload]
+        return cursor.fetchall() if cursor.description else []
+
+
+# Services that the panel runs itself.
+
+MODULE = """
+import contextlib
+from kodosumi_prefect.core import Launch, ServeAPI, forms as F
+
+log = []
+
+@contextlib.asynccontextmanager
+async def lifespan(app):
+    log.append("started")
+    yield
+    log.append("ended")
+
+app = ServeAPI(title="Mounted", lifespan=lifespan)
+
+@app.enter("/", model=F.Model(F.InputText("name", "Name")), summary="Mounted", tags=["near"])
+def enter(inputs):
+    log.append(inputs)
+"""
+
+
+@pytest.fixture
+def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, str], str]]:
+    """Write a module into the current folder; its name."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    written: list[str] = []
+
+    def write(name: str, text: str) -> str:
+        (tmp_path / f"{name}.py").write_text(text)
+        written.append(name)
+        return name
+
+    yield write
+    for name in written:
+        sys.modules.pop(name, None)
+
+
+def test_a_mounted_service_is_there_from_the_start(
+    settings: Settings, module: Callable[[str, str], str]
+):
+    module("mounted_one", MODULE)
+    name = "mounted_one:app"
+    with serving(settings.model_copy(update={"services": [name, name]})) as panel:
+        [found] = listed(panel)
+        assert found["url"] == "/-/panel/0/mounted_one:app/-/"
+        assert (found["kind"], found["source"], found["tags"]) == ("mounted", name, ["near"])
+        assert found["base_url"] == "/-/panel/0/mounted_one:app"
+        assert sys.modules["mounted_one"].log == ["started"]
+        answer = panel.client.post("/flow/unregister", json={"url": name})
+        assert answer.status_code == 409 and "services" in answer.text
+    assert sys.modules["mounted_one"].log == ["started", "ended"]
+    # A panel without it keeps the endpoint, and says what is missing.
+    with serving(settings.model_copy(update={"register_interval": 0.1})) as panel:
+        until(lambda: [each["reachable"] for each in listed(panel)] == [False])
+        assert "no panel runs this service" in str(trouble(panel, name))
+        assert panel.get(found["url"]).status_code == 502
+        assert panel.client.post("/flow/unregister", json={"url": name}).status_code == 200
+        assert listed(panel) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("import no_such_module_here", "no_such_module_here"),
+        ("1 / 0", "ZeroDivisionError"),
+        ("raise SystemExit('no key')", "no key"),
+        ("def broken(", "SyntaxError"),
+        ("other = 1", "app"),
+        ("app = 7", "int"),
+        (
+            "from fastapi import FastAPI\n"
+            "async def fails(app):\n    raise ValueError('no model here')\n    yield\n"
+            "app = FastAPI(lifespan=fails)",
+            "no model here",
+        ),
+    ],
+)
+def test_a_service_that_cannot_be_mounted_is_told_and_left_out(
+    settings: Settings,
+    module: Callable[[str, str], str],
+    caplog: pytest.LogCaptureFixture,
+    text: str,
+    said: str,
+):
+    module("mounted_bad", text)
+    module("mounted_good", MODULE)
+    names = ["mounted_bad:app", "mounted_good:app"]
+    with serving(settings.model_copy(update={"services": names})) as panel:
+        assert [found["source"] for found in listed(panel)] == ["mounted_good:app"]
+        assert said in str(trouble(panel, "mounted_bad:app"))
+    told = [r.getMessage() for r in caplog.records if "mounted_bad" in r.getMessage()]
+    assert any(said in line for line in told)
+    assert all("\n" not in line for line in told)
+
+
+def test_a_service_must_be_named_as_module_and_app(settings: Settings):
+    with serving(settings.model_copy(update={"services": ["nonsense"]})) as panel:
+        assert "module:app" in str(trouble(panel, "nonsense"))
+
+
+# Prefect deployments.
+
+
+@prefect.flow
+def greets(name: str, times: int = 1) -> None: ...
+
+
+@pytest.fixture
+def prefect_panel(place: Place, settings: Settings) -> Iterator[Stand]:
+    """A panel with a Prefect, and a work pool of each of two kinds."""
+    write_address(settings, "prefect", {"url": place.api_url})
+    with get_client(sync_client=True) as client:
+        for name, kind in (("ours", "kodosumi-ray"), ("others", "process")):
+            with suppress(ObjectAlreadyExists):
+                client.create_work_pool(WorkPoolCreate(name=name, type=kind))
+    changes = {"register_interval": 0.2, "register_tags": ["people"]}
+    with serving(settings.model_copy(update=changes)) as stand:
+        yield stand
+
+
+def deploy(name: str, pool: str, **more: Any) -> str:
+    deployment = greets.to_deployment(name=name, work_pool_name=pool, **more)
+    deployment.entrypoint = "x.py:greets"
+    made = deployment.apply()
+    return str(made)
+
+
+def test_prefect_deployments_are_found_by_pool_and_tag(prefect_panel: Stand):
+    panel = prefect_panel
+    deploy("of-our-pool", "ours", description="Greets", tags=["x"], version="3")
+    deploy("tagged", "others", tags=["people", "y"])
+    deploy("neither", "others", tags=["y"])
+    until(lambda: len(listed(panel)) >= 2)
+    found = {each["summary"]: each for each in listed(panel)}
+    assert set(found) == {"greets/of-our-pool", "greets/tagged"}
+    ours = found["greets/of-our-pool"]
+    assert ours["url"] == "/-/prefect/0/-/greets/of-our-pool"
+    assert (ours["kind"], ours["source"], ours["version"]) == ("prefect", "prefect", "3")
+    assert (ours["description"], ours["tags"]) == ("Greets", ["x"])
+    with get_client(sync_client=True) as client:
+        for name in ("of-our-pool", "tagged", "neither"):
+            client.delete_deployment(client.read_deployment_by_name(f"greets/{name}").id)
+    until(lambda: listed(panel) == [])
+
+
+def test_schedules_of_what_is_gone_are_paused_and_go_on_when_it_is_back(
+    prefect_panel: Stand, start: Start
+):
+    panel = prefect_panel
+    service, url = start(**{"openapi.json": document()})
+    [endpoint] = register(panel, f"{url}/openapi.json")
+    deployment = deploy("scheduled", "others")
+    with get_client(sync_client=True) as client:
+        wanted = DeploymentScheduleCreate(schedule=IntervalSchedule(interval=3600))  # type: ignore[arg-type]
+        [made] = client.create_deployment_schedules(deployment, [wanted])  # type: ignore[arg-type]
+
+        def active() -> bool:
+            [schedule] = client.read_deployment(deployment).schedules  # type: ignore[arg-type]
+            return bool(schedule.active)
+
+        rows(
+            panel.settings,
+            "INSERT INTO kodosumi.schedule (id, deployment_id, endpoint_uid) VALUES (%s, %s, %s)",
+            made.id,
+            deployment,
+            endpoint["uid"],
+        )
+        # Unreachable is not gone.
+        service.answers["/openapi.json"] = faults.page()
+        until(lambda: [each["reachable"] for each in listed(panel)] == [False])
+        assert active()
+        service.answers["/openapi.json"] = document({})
+        until(lambda: not active())
+        why = "SELECT paused_because FROM kodosumi.schedule"
+        until(lambda: rows(panel.settings, why)[0][0] is not None)
+        assert f"{url}/openapi.json no longer names" in rows(panel.settings, why)[0][0]
+        service.answers["/openapi.json"] = document()
+        until(active)
+        until(lambda: rows(panel.settings, why) == [(None,)])
+        # Unregistering pauses as well.
+        answer = panel.client.post("/flow/unregister", json={"url": f"{url}/openapi.json"})
+        assert answer.status_code == 200, answer.text
+        assert not active()
+        client.delete_deployment(deployment)  # type: ignore[arg-type]
+
+
+def test_without_prefect_its_deployments_stay_and_are_marked(prefect_panel: Stand, place: Place):
+    panel = prefect_panel
+    deployment = deploy("stays", "ours")
+    until(lambda: [each["reachable"] for each in listed(panel)] == [True])
+    write_address(panel.settings, "prefect", {"url": "http://127.0.0.1:9/api"})
+    until(lambda: [each["reachable"] for each in listed(panel)] == [False])
+    assert "127.0.0.1:9" in str(trouble(panel, "prefect"))
+    write_address(panel.settings, "prefect", {"url": place.api_url})
+    until(lambda: [each["reachable"] for each in listed(panel)] == [True])
+    with get_client(sync_client=True) as client:
+        client.delete_deployment(deployment)  # type: ignore[arg-type]
+    until(lambda: listed(panel) == [])
