@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
+from kodosumi_prefect.runner.ray_client import token_environment
 from tests.e2e.running import BIN, PASSWORD, REPOSITORY, Up
 from tests.waiting import wait_for
 
@@ -167,19 +168,18 @@ def under_ray_serve(up: Up) -> Iterator[str]:
     port = free_port()
     ray = json.loads((up.data_dir / "run" / "ray.json").read_text())
     script = [sys.executable, "-c", UNDER_RAY_SERVE, ray["address"], str(port), str(REPOSITORY)]
-    with process(up, script):
+    with process(up, script, token_environment(ray["token_path"])):
         address = f"http://127.0.0.1:{port}"
         wait_for(lambda: is_there(f"{address}/digest/openapi.json"), 120, "Ray Serve")
         yield address
 
 
 @contextmanager
-def process(up: Up, command: list[str]) -> Iterator[None]:
+def process(up: Up, command: list[str], more: dict[str, str] | None = None) -> Iterator[None]:
     """Run a service as somebody else would start it; its stdin closes to end it."""
-    environment = up.environment | {
-        "PREFECT_INTEGRATIONS_KODOSUMI_PANEL_URL": up.panel,
-        "PATH": f"{BIN}:{up.environment['PATH']}",
-    }
+    environment = up.environment | (more or {})
+    environment["PREFECT_INTEGRATIONS_KODOSUMI_PANEL_URL"] = up.panel
+    environment["PATH"] = f"{BIN}:{environment['PATH']}"
     running = subprocess.Popen(
         command, env=environment, cwd=REPOSITORY, stdin=subprocess.PIPE, text=True
     )
@@ -191,11 +191,11 @@ def process(up: Up, command: list[str]) -> Iterator[None]:
         if "uvicorn" in command:
             running.terminate()
         try:
-            running.wait(30)
-        finally:
-            if running.poll() is None:
-                running.kill()
-                running.wait()
+            running.wait(60)
+        except subprocess.TimeoutExpired:
+            running.kill()
+            running.wait()
+            raise
 
 
 def is_there(url: str) -> bool:
