@@ -15,6 +15,8 @@ from kodosumi_prefect.spooler import migrate
 from kodosumi_prefect.spooler.embedded import EmbeddedPostgres
 
 pytest_plugins = ["tests.services"]
+# Their assertions say what they compared, too.
+pytest.register_assert_rewrite("tests.e2e.ticks", "tests.faults.pool")
 
 _numbers = count(1)
 

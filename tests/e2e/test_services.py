@@ -25,7 +25,7 @@ from flows.document_digest import app
 
 own = {
     "working_dir": sys.argv[3],
-    "excludes": [".git", ".venv", "tests"],
+    "excludes": [".*", "tests"],
     "env_vars": {name: value for name, value in os.environ.items() if "PREFECT_" in name},
 }
 ray.init(address=sys.argv[1], namespace="serve", log_to_driver=False, runtime_env=own)
