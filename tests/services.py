@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import httpx
 import orjson
 import psycopg
 import pytest
@@ -248,3 +249,11 @@ def place(site: Settings, postgres: EmbeddedPostgres, prefect_server: str) -> It
 def ray_place(place: Place, ray_cluster: str) -> Place:
     """``place`` with a Ray cluster."""
     return place
+
+
+@pytest.fixture
+def no_pools(place: Place) -> None:
+    """A Prefect without the work pools that other tests left there."""
+    for pool in httpx.post(f"{place.api_url}/work_pools/filter", json={}).json():
+        url = f"{place.api_url}/work_pools/{pool['name']}"
+        wait_for(lambda url=url: httpx.delete(url).status_code in (204, 404), 30, f"no {url}")

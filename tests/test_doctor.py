@@ -7,7 +7,6 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import psycopg
 import pytest
 from prefect.client.orchestration import get_client
@@ -149,13 +148,6 @@ def test_a_clock_that_is_off_says_by_how_much() -> None:
     assert (ahead.verdict, behind.verdict) == (Verdict.WARN, Verdict.WARN)
     assert "61.0 s ahead of Postgres" in ahead.text
     assert "61.0 s behind Postgres" in behind.text
-
-
-@pytest.fixture
-def no_pools(place: Place) -> None:
-    """A Prefect without the work pools that other tests left there."""
-    for pool in httpx.post(f"{place.api_url}/work_pools/filter", json={}).json():
-        httpx.delete(f"{place.api_url}/work_pools/{pool['name']}").raise_for_status()
 
 
 @pytest.mark.usefixtures("no_pools")

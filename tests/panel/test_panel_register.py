@@ -543,7 +543,7 @@ def greets(name: str, times: int = 1) -> None: ...
 
 
 @pytest.fixture
-def prefect_panel(place: Place, settings: Settings) -> Iterator[Stand]:
+def prefect_panel(place: Place, no_pools: None, settings: Settings) -> Iterator[Stand]:
     """A panel with a Prefect, and a work pool of each of two kinds."""
     write_address(settings, "prefect", {"url": place.api_url})
     with get_client(sync_client=True) as client:

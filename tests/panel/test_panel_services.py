@@ -640,7 +640,7 @@ def greets(name: str, times: int = 1) -> None: ...
 
 
 @pytest.fixture
-def deployed(place: Place, settings: Settings) -> Iterator[Stand]:
+def deployed(place: Place, no_pools: None, settings: Settings) -> Iterator[Stand]:
     """A panel with a Prefect and a deployment, ``greets/by-form``."""
     write_address(settings, "prefect", {"url": place.api_url})
     with get_client(sync_client=True) as client:

@@ -176,7 +176,8 @@ def test_a_slow_reader_costs_no_memory_and_holds_up_nobody(panel: Stand) -> None
 def test_a_reader_that_goes_away_is_forgotten(panel: Stand) -> None:
     run = panel.run().begin()
     with panel.stream(f"/outputs/stream/{run.fid}") as response:
-        next(frames(response))
+        reader = frames(response)  # kept: what is thrown away closes the connection
+        next(reader)
         assert len(panel.app.state.panel.streams) == 1
     until(lambda: len(panel.app.state.panel.streams) == 0)
     until(lambda: panel.app.state.panel.feed.subscribers == 0)

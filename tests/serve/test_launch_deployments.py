@@ -20,6 +20,7 @@ from kodosumi_prefect.serve.refusal import LaunchError
 from kodosumi_prefect.settings import Settings, use_settings
 from kodosumi_prefect.spooler.control import channel
 from tests.serve.launches import USER, Launcher, request
+from tests.waiting import wait_for
 
 HERE = "tests.samples.entrypoints"
 
@@ -77,8 +78,12 @@ def test_a_change_keeps_schedules_that_people_made_in_prefect(launcher: Launcher
     run = launcher.flow_run(launcher.launch(f"{HERE}:nothing", endpoint=launcher.endpoint(app)))
     path = f"deployments/{run.deployment_id}/schedules"
     rule = {"cron": "0 6 * * *", "timezone": "UTC"}
-    answer = httpx.post(f"{launcher.place.api_url}/{path}", json=[{"schedule": rule}], timeout=30)
-    assert answer.status_code == 201
+    url = f"{launcher.place.api_url}/{path}"
+
+    def made() -> bool:  # Prefect's SQLite is locked at times, and has stored nothing then
+        return httpx.post(url, json=[{"schedule": rule}], timeout=30).status_code == 201
+
+    wait_for(made, 60, "Prefect to take a schedule")
     changed = launcher.endpoint(app, description="new")
     launcher.launch(f"{HERE}:nothing", endpoint=changed)
     found = launcher.prefect("GET", f"deployments/{run.deployment_id}")
