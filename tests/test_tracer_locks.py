@@ -296,7 +296,10 @@ def test_a_run_that_is_interrupted_while_it_waits_ends_and_its_lock_is_void(
             lambda: [lock for lock in locks(place.database) if lock["lid"] not in before], 60
         )
         process.send_signal(signal.SIGINT)
-        process.communicate(timeout=30)
+        try:
+            process.communicate(timeout=60)
+        finally:
+            process.kill()
     recorded = place.until_ended(lock["fid"])
     assert (recorded.row["status"], recorded.row["open_locks"]) == ("error", 0)
     assert [row["state"] for row in locks(place.database, lock["fid"], None)] == ["void"]

@@ -17,6 +17,7 @@ from kodosumi_prefect.serve.api import HEADER, SCHEDULE
 from kodosumi_prefect.serve.body import read_body
 from kodosumi_prefect.serve.deployment_launch import launch_deployment
 from kodosumi_prefect.serve.errors import told
+from kodosumi_prefect.serve.masking import masked
 from kodosumi_prefect.serve.prefect_api import prefect_api
 from kodosumi_prefect.serve.when import When
 from kodosumi_prefect.settings import Settings
@@ -70,8 +71,13 @@ async def launch(endpoint: Row, request: Request, user: User, settings: Settings
         )
         return JSONResponse({"schedule": made} | elements)
     flow = str(endpoint["summary"]).partition("/")[0]
+    shown = None
+    if model.secrets:
+        shown = masked(parameters, model.secrets, model.secret_values(posted)).inputs
+        if shown.keys() == {"inputs"} and isinstance(shown["inputs"], dict):
+            shown = shown["inputs"]  # as the record has it of other runs
     fid = await launch_deployment(
-        deployment.id, parameters, owner, flow_name=flow, settings=settings
+        deployment.id, parameters, owner, flow_name=flow, shown=shown, settings=settings
     )
     return JSONResponse({"result": fid} | elements, headers={HEADER: fid})
 

@@ -91,8 +91,11 @@ class Desk:
         if filled.errors is not None:
             return filled
         stored, shown = None, None
-        if filled.secrets and isinstance(filled.result, dict):
-            shown = masked(filled.result, filled.secrets)
+        if filled.secrets:
+            given = [posted.get(name) for name in filled.secrets]
+            typed = [value for value in given if isinstance(value, str) and value]
+            # What a lease function makes of the form may hold a password anywhere.
+            shown = masked(filled.result, filled.secrets, typed)
             try:
                 stored = sealed(filled.result, self._panel.settings)
             except NoKeyError as exc:

@@ -147,6 +147,8 @@ class Launch(Response):
             except ObjectNotFound:  # somebody deleted it since this process looked
                 deployment = await self._deployment(ready, endpoint, anew=True)
                 return await start(deployment, wish, ready.settings)
+        except asyncio.CancelledError:
+            raise  # who asked hung up; the run may be there by now, and needs its inputs
         except BaseException:
             await _forget(payload, ready.settings)
             raise

@@ -1,6 +1,7 @@
 """Hearing that locks are settled: one LISTEN for all who wait, and no looking while nothing is."""
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
@@ -100,7 +101,9 @@ class Leases:
         """Have these locks read soon."""
         self._unread.update(lids)
         if self._patience is not None:
-            self._patience.reschedule(asyncio.get_running_loop().time())
+            # One that is just running out cannot be moved any more, nor need it be.
+            with contextlib.suppress(RuntimeError):
+                self._patience.reschedule(asyncio.get_running_loop().time())
 
     def _watched(self) -> dict[str, str]:
         return {lid: fid for watch in self._watches for lid, fid in watch.locks.items()}

@@ -34,8 +34,21 @@ def unsealed(stored: str | None, settings: Settings) -> Any:
     return json.loads(stored)
 
 
-def masked(result: Any, names: Collection[str]) -> Any:
-    """``result`` with the values of these names, as everybody may see it."""
-    if not isinstance(result, dict):
-        return result
-    return {key: MASK if key in names and value else value for key, value in result.items()}
+def masked(result: Any, names: Collection[str], typed: Collection[str] = ()) -> Any:
+    """``result`` as everybody may see it.
+
+    Arguments:
+        names: of password fields; what stands under them is masked, at any depth.
+        typed: what was typed into them; masked wherever it stands.
+    """
+    if isinstance(result, dict):
+        return {
+            key: MASK if key in names and value else masked(value, names, typed)
+            for key, value in result.items()
+        }
+    if isinstance(result, list):
+        return [masked(item, names, typed) for item in result]
+    if isinstance(result, str):
+        for secret in sorted(typed, key=len, reverse=True):
+            result = result.replace(secret, MASK)
+    return result

@@ -93,6 +93,9 @@ class Waiter:
                         logger.warning("answers to locks are not heard now: %s", said)
                     await asyncio.sleep(delay)
                     delay = min(delay * 2, RETRY_MOST)
+                except Exception:  # whatever it is, runs wait for this thread
+                    logger.exception("answers to locks are not heard now")
+                    await asyncio.sleep(RETRY_MOST)
         except BaseException:
             logger.exception("waiting for answers to locks ended unexpectedly")
             with self._lock:

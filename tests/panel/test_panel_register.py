@@ -1,6 +1,7 @@
 """Where endpoints are found, and what becomes of them when their sources change or fail."""
 
 import hashlib
+import json
 import socket
 import sys
 from collections.abc import Callable, Iterator
@@ -215,6 +216,20 @@ def test_what_is_no_document_is_refused_and_not_kept(
     assert said in (line := refused(panel, f"{url}/openapi.json"))
     assert url in line
     assert url not in str(panel.json("/flow/register"))
+
+
+@pytest.mark.parametrize("odd", ["\\u0000", "\\ud800"])
+def test_a_document_with_text_that_cannot_be_kept_spoils_no_other_source(
+    panel: Stand, start: Start, odd: str
+):
+    text = json.dumps(document({"/odd": {"get": operation()}})).replace("/odd", f"/o{odd}d")
+    answer = faults.PlainTextResponse(text, media_type="application/json")
+    _, url = start(**{"bad.json": answer, "openapi.json": document()})
+    before = panel.client.post("/flow/register", json={"url": f"{url}/bad.json"})
+    assert before.status_code < 500, before.text
+    register(panel, f"{url}/openapi.json")
+    assert panel.client.put("/flow/register").status_code == 200
+    assert f"{url}/openapi.json" in [found["source"] for found in listed(panel)]
 
 
 def test_too_many_redirects_are_too_many(panel: Stand, start: Start):

@@ -1,6 +1,7 @@
 """Asks a human whatever comes; interrupted by signals."""
 
 import asyncio
+import signal
 import sys
 
 from kodosumi_prefect import Tracer, flow
@@ -17,6 +18,8 @@ async def asks_and_awaits(tracer: Tracer) -> None:
 
 
 if __name__ == "__main__":
+    # Whoever started the tests in the background had their children ignore it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     if sys.argv[1] == "sync":
         asks_and_waits()
     else:

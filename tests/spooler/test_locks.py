@@ -18,6 +18,7 @@ from kodosumi_prefect.spooler.embedded import EmbeddedPostgres
 from kodosumi_prefect.spooler.leases import Leases, Settled
 from kodosumi_prefect.spooler.locks import AnsweredError, Locks, UnknownLockError
 from kodosumi_prefect.spooler.reader import Reader
+from kodosumi_prefect.spooler.sealing import MASK, masked
 from kodosumi_prefect.spooler.spooler import Spooler
 from kodosumi_prefect.spooler.waiter import Waiter
 from tests.answering import answer, locks
@@ -356,3 +357,23 @@ def test_five_hundred_open_locks_cost_one_connection_and_no_processor(
     for lid in lids:
         waiter.forget(lid)
     wait_for(lambda: listening(database) == held, 15)
+
+
+async def test_several_who_ask_in_the_same_moment_are_all_heard(database: str, fid: str) -> None:
+    leases = Leases(database, "kodosumi")
+    try:
+        for turn in range(30):
+            asked = []
+            for number in range(4):
+                asked.append(asyncio.create_task(leases.settled({f"{turn}-{number}": fid}, 0.05)))
+                await asyncio.sleep(0)
+            assert await asyncio.gather(*asked) == [[]] * 4
+    finally:
+        await leases.close()
+
+
+def test_what_was_typed_as_a_password_is_masked_wherever_an_answer_has_it() -> None:
+    result = {"token": "x", "auth": {"token": "hush"}, "bearer": ["Bearer hush", 3], "name": "ann"}
+    shown = {"token": MASK, "auth": {"token": MASK}, "bearer": [f"Bearer {MASK}", 3], "name": "ann"}
+    assert masked(result, {"token"}, ["hush"]) == shown
+    assert masked("hush", {"token"}, ["hush"]) == MASK

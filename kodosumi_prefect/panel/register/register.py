@@ -239,12 +239,16 @@ class Register:
         try:
             async with self._turns:
                 reading = await sources.read(source, self._http, self._mounted, self._settings)
-        except SourceError as exc:
-            self._tell(url, str(exc))
-            await self._reader.rows("fail_source", id=source["id"], trouble=str(exc))
-            return Refreshed([], [], {url: exc})
+            deletes = await self._store(source["id"], reading)
+        except (SourceError, UnicodeError, psycopg.DataError) as exc:
+            wrong = exc
+            if not isinstance(wrong, SourceError):
+                wrong = SourceError(f"{url} holds text that cannot be kept: {exc}")
+            self._tell(url, str(wrong))
+            await self._reader.rows("fail_source", id=source["id"], trouble=str(wrong))
+            return Refreshed([], [], {url: wrong})
         self._tell(url, reading.trouble)
-        return Refreshed(reading.endpoints, await self._store(source["id"], reading), {})
+        return Refreshed(reading.endpoints, deletes, {})
 
     async def _store(self, source_id: int, reading: Reading) -> list[str]:
         by_uid = {row["uid"]: row for row in (found.row() for found in reading.endpoints)}

@@ -9,7 +9,7 @@ import httpx
 
 from kodosumi_prefect.panel.register import deployments
 from kodosumi_prefect.panel.register.address import of_mounted
-from kodosumi_prefect.panel.register.fetching import fetch
+from kodosumi_prefect.panel.register.fetching import PATIENCE, fetch
 from kodosumi_prefect.panel.register.found import Found, Reading, SourceError
 from kodosumi_prefect.panel.register.openapi import endpoints_of, endpoints_of_mounted
 from kodosumi_prefect.panel.services.mounted import Mounted, MountError
@@ -119,7 +119,11 @@ async def _mounted(name: str, mounted: Mapping[str, Mounted]) -> Reading:
     if name not in mounted:
         raise SourceError(f"{name} is not mounted in this panel", away=True)
     try:
-        document = await mounted[name].openapi()
+        async with asyncio.timeout(PATIENCE):
+            document = await mounted[name].openapi()
+    except TimeoutError:
+        why = f"{name} did not answer within {PATIENCE:g} s; does a handler block its event loop?"
+        raise SourceError(why, away=True) from None
     except MountError as exc:
         raise SourceError(str(exc), away=True) from exc
     return Reading(endpoints_of_mounted(name, of_mounted(name), document))
