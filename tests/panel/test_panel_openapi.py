@@ -7,6 +7,7 @@ import hypothesis
 import pytest
 import schemathesis
 
+from kodosumi_prefect.panel import state
 from kodosumi_prefect.panel.auth.user import HEADER
 from tests.panel.panel_runs import Stand
 
@@ -52,7 +53,10 @@ def test_what_the_contract_names_is_in_the_document(document: dict[str, Any]):
 
 
 @pytest.mark.timeout(900)
-def test_nothing_that_is_sent_makes_a_server_error(fresh_panel: Stand, document: dict[str, Any]):
+def test_nothing_that_is_sent_makes_a_server_error(
+    fresh_panel: Stand, document: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(state, "EXTENDED_WAIT", 0.3)  # for executions that never come
     run = fresh_panel.run().begin(word="x").finish()
     schema = schemathesis.openapi.from_dict(document)
     schema.config.update(base_url=fresh_panel.url)
