@@ -1,5 +1,6 @@
 """Executing one flow run in this process's main thread, as Prefect's process worker would."""
 
+import asyncio
 import logging
 import os
 import shutil
@@ -48,6 +49,7 @@ def execute(order: Order) -> Outcome:
     Never raises: an exit or error outside of the flow's own states becomes the outcome.
     """
     fid = UUID(order.flow_run_id)
+    let_signals_interrupt()
     try:
         with _place(order), Interruption(fid) as interruption, handle_engine_signals(fid):
             _drive(fid, interruption)
@@ -59,6 +61,16 @@ def execute(order: Order) -> Outcome:
     finally:
         _flush()
     return Outcome(0)
+
+
+def let_signals_interrupt() -> None:
+    """Give async flows asyncio's own event loops, as in Prefect's process worker.
+
+    Ray's processes use uvloop where it is installed, and uvloop swallows what a handler of a signal
+    raises: a cancelled flow would not notice.
+    """
+    if type(asyncio.get_event_loop_policy()).__module__.startswith("uvloop"):
+        asyncio.set_event_loop_policy(asyncio.DefaultEventLoopPolicy())
 
 
 @contextmanager
