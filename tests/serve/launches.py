@@ -1,7 +1,7 @@
 """Launching endpoints against the session's Prefect and Postgres, and executing the runs here."""
 
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
 from types import SimpleNamespace
 from typing import Any, TypeVar
 from uuid import UUID
@@ -16,10 +16,12 @@ from prefect.states import Pending
 from psycopg.rows import dict_row
 from starlette.requests import Request
 
+from kodosumi_prefect import settings as settings_module
 from kodosumi_prefect.runner import execute
 from kodosumi_prefect.runner.worker import KodosumiRayWorker
 from kodosumi_prefect.serve.endpoint import Endpoint
 from kodosumi_prefect.serve.launch import Launch
+from kodosumi_prefect.settings import Settings, use_settings
 from tests.services import Place, Recorded
 from tests.waiting import wait_for
 
@@ -100,9 +102,9 @@ class Launcher:
         with psycopg.connect(self.place.database, row_factory=dict_row) as connection:
             return connection.execute(query, values).fetchall()
 
-    def pool(self) -> str:
-        """The work pool that launches run in."""
-        name = self.place.settings.launch_work_pool
+    def pool(self, name: str | None = None) -> str:
+        """The work pool that launches run in, or another one."""
+        name = name or self.place.settings.launch_work_pool
         answer = httpx.get(f"{self.place.api_url}/work_pools/{name}", timeout=30)
         if answer.status_code == 404:
             template = KodosumiRayWorker.get_default_base_job_template()
@@ -110,3 +112,15 @@ class Launcher:
                 "POST", "work_pools/", name=name, type="kodosumi-ray", base_job_template=template
             )
         return name
+
+
+@contextmanager
+def changed(launcher: "Launcher", **values: Any) -> Iterator[Settings]:
+    """Other settings in force."""
+    made = launcher.place.settings.model_copy(update=values)
+    settings_module.reset_settings(made)
+    try:
+        with use_settings(made):
+            yield made
+    finally:
+        settings_module.reset_settings(launcher.place.settings)

@@ -1,8 +1,6 @@
 """The deployment of an endpoint: made once, changed with care, others never touched."""
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -13,13 +11,11 @@ import pytest
 from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 from pydantic import SecretStr
 
-from kodosumi_prefect import settings as settings_module
 from kodosumi_prefect.serve.deploying import FLOW, LABEL, deployment_of, plan, slug_of, uid_of
 from kodosumi_prefect.serve.launch import Launch
 from kodosumi_prefect.serve.refusal import LaunchError
-from kodosumi_prefect.settings import Settings, use_settings
 from kodosumi_prefect.spooler.control import channel
-from tests.serve.launches import USER, Launcher, request
+from tests.serve.launches import USER, Launcher, changed, request
 from tests.waiting import wait_for
 
 HERE = "tests.samples.entrypoints"
@@ -27,18 +23,6 @@ HERE = "tests.samples.entrypoints"
 
 def fresh() -> str:
     return f"app {uuid4().hex[:8]}"
-
-
-@contextmanager
-def changed(launcher: Launcher, **values: Any) -> Iterator[Settings]:
-    """Other settings in force."""
-    made = launcher.place.settings.model_copy(update=values)
-    settings_module.reset_settings(made)
-    try:
-        with use_settings(made):
-            yield made
-    finally:
-        settings_module.reset_settings(launcher.place.settings)
 
 
 def deployments(launcher: Launcher, name: str) -> list[dict[str, Any]]:

@@ -10,7 +10,7 @@ import pytest
 from kodosumi_prefect.runner.ray_connection import connect
 from kodosumi_prefect.spooler.spooler import Spooler
 from tests.faults.pool import Worker
-from tests.serve.launches import USER, Launcher
+from tests.serve.launches import USER, Launcher, changed
 from tests.services import Place
 from tests.waiting import wait_for
 
@@ -56,9 +56,12 @@ def service_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 @pytest.fixture
 def worker(ray_place: Place, launcher: Launcher, tmp_path: Path) -> Iterator[Worker]:
     folder = tmp_path / "worker"
-    made = Worker(f"launches-{uuid4().hex[:6]}", launcher.pool(), ray_place, folder)
+    # A pool of its own: in the common one other tests leave runs that nobody executes.
+    pool = launcher.pool(f"launches-{uuid4().hex[:6]}")
+    made = Worker(f"worker-of-{pool}", pool, ray_place, folder)
     try:
-        yield made.until_ready()
+        with changed(launcher, launch_work_pool=pool):
+            yield made.until_ready()
     finally:
         made.stop()
         end_spooler(ray_place)
