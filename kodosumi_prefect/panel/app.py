@@ -23,6 +23,15 @@ from kodosumi_prefect.panel.auth.user import HEADER
 from kodosumi_prefect.panel.forwarded import Forwarded
 from kodosumi_prefect.panel.jinja import FOLDER, package_version, page
 from kodosumi_prefect.panel.metrics import Metrics
+from kodosumi_prefect.panel.pages import (
+    account,
+    execution,
+    executions,
+    services,
+    system,
+    users,
+    waiting,
+)
 from kodosumi_prefect.panel.register.register import Register
 from kodosumi_prefect.panel.routes import (
     accounts,
@@ -32,7 +41,6 @@ from kodosumi_prefect.panel.routes import (
     locks,
     metrics,
     outputs,
-    pages,
     proxy,
     roles,
     schedules,
@@ -63,7 +71,13 @@ AREAS: tuple[Any, ...] = (
     roles,
     health,
     metrics,
-    pages,
+    executions,
+    execution,
+    services,
+    waiting,
+    account,
+    users,
+    system,
 )
 CONNECTIONS = 8  # to Postgres, for all requests; the feed's LISTEN is one more
 

@@ -14,6 +14,18 @@ from starlette.exceptions import HTTPException
 from kodosumi_prefect.panel.forwarded import own_path
 from kodosumi_prefect.panel.jinja import page
 
+# What begins so is for people, and errors there are pages.
+PAGES = (
+    "/executions",
+    "/outputs/html/",
+    "/services",
+    "/waiting",
+    "/schedules",
+    "/account",
+    "/users",
+    "/system",
+)
+
 logger = logging.getLogger(__name__)
 
 
@@ -33,7 +45,7 @@ def error_response(request: Request, status_code: int, detail: str) -> Response:
 
 def _wants_page(request: Request) -> bool:
     path = own_path(request.scope)
-    of_pages = path == "/" or path.startswith(("/executions", "/outputs/html/"))
+    of_pages = path == "/" or path.startswith(PAGES)
     return of_pages and "text/html" in request.headers.get("accept", "")
 
 

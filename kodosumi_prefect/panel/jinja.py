@@ -12,6 +12,9 @@ from fastapi.templating import Jinja2Templates
 
 FOLDER = Path(__file__).parent
 
+THEME = "kodosumi_theme"  # the cookie with the look somebody chose; without it the system's
+THEMES = ("light", "dark")
+
 
 def package_version() -> str:
     """The version of this package."""
@@ -24,7 +27,12 @@ def page(
     """The template ``name`` filled with ``context``."""
     root = request.scope.get("root_path", "").rstrip("/") + "/"
     user = getattr(request.state, "user", None)
-    html = templates().get_template(name).render(root=root, user=user, **context)
+    theme = request.cookies.get(THEME)
+    html = (
+        templates()
+        .get_template(name)
+        .render({"root": root, "user": user, "theme": theme if theme in THEMES else None} | context)
+    )
     return HTMLResponse(html, status_code)
 
 

@@ -1,25 +1,22 @@
-"""Pages for people: the list of executions, and one live page for each."""
+"""One live page for each execution."""
 
 import asyncio
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal
-from uuid import UUID
 
 from fastapi import APIRouter, Query, Request
-from fastapi.responses import RedirectResponse, Response
+from fastapi.responses import Response
 from markupsafe import Markup
 
-from kodosumi_prefect.events import MAIN_KINDS, STDIO_KINDS, TERMINAL, Kind, Status, clean
-from kodosumi_prefect.panel.auth.user import CurrentUser
-from kodosumi_prefect.panel.executions import Row, final_envelope, runtime, title
+from kodosumi_prefect.events import MAIN_KINDS, STDIO_KINDS, Kind, Status
+from kodosumi_prefect.panel.executions import Row, final_envelope, title
 from kodosumi_prefect.panel.jinja import page
+from kodosumi_prefect.panel.pages.listed import listed
 from kodosumi_prefect.panel.prefect_api import links
 from kodosumi_prefect.panel.render import render
-from kodosumi_prefect.panel.routes.timeline import Words
 from kodosumi_prefect.panel.state import MAX_CURSOR, Execution, Panel, State
 from kodosumi_prefect.spooler.reader import StoredEvent
 
-ROWS = 25  # executions on a page of the list
 LINES = 500  # log events that a page begins with, and that "earlier" adds
 CARDS = 100  # results and the like, likewise
 
@@ -31,39 +28,6 @@ router = APIRouter(include_in_schema=False)
 
 Pane = Literal["log", "output"]
 Fragment = Annotated[bool, Query()]
-
-
-@router.get("/")
-async def home() -> Response:
-    return RedirectResponse("executions")
-
-
-@router.get("/executions")
-async def executions(
-    request: Request,
-    panel: Panel,
-    user: CurrentUser,
-    q: Words = None,
-    before: UUID | None = None,
-    fragment: Fragment = False,
-) -> Response:
-    """The list, newest first; as ``fragment`` only its rows."""
-    _, counter = await panel.reader.changes(None)
-    rows = await panel.reader.timeline(
-        query=clean(q or ""),
-        before=str(before) if before else None,
-        limit=ROWS + 1,
-        visible=user.sees(panel.settings),
-    )
-    shown = rows[:ROWS]
-    context = {
-        "rows": [_listed(row) for row in shown],
-        "query": q or "",
-        "before": before,
-        "older": shown[-1]["fid"] if len(rows) > ROWS else None,
-        "counter": counter,
-    }
-    return page(request, "_rows.html" if fragment else "executions.html", context)
 
 
 @router.get("/executions/{fid}")
@@ -126,25 +90,9 @@ def _items(events: Iterable[StoredEvent]) -> Iterable[dict[str, Any]]:
         }
 
 
-def _listed(row: Row) -> dict[str, Any]:
-    return {
-        "fid": row["fid"],
-        "title": title(row),
-        "flow_name": row["flow_name"] if row["flow_name"] != title(row) else None,
-        "status": row["status"],
-        "state": _state_word(row),
-        "began": row["started_at"] or row["created_at"],
-        "runtime": runtime(row),
-        "live": row["status"] not in TERMINAL and row["started_at"] is not None,
-        "tags": row["tags"] or [],
-        "error": row["error"] if row["status"] == Status.ERROR else None,
-        "progress": _progress(row),
-    }
-
-
 def _head(panel: State, row: Row) -> dict[str, Any]:
     envelope = final_envelope(row) if row["status"] == Status.FINISHED else None
-    return _listed(row) | {
+    return listed(row) | {
         "result": Markup(render(Kind.FINAL, envelope)) if envelope else None,
         "inputs": Markup(render(Kind.INPUTS, row["inputs"])) if row["inputs"] else None,
         "attempt": row["attempt"],
@@ -166,16 +114,3 @@ def _head(panel: State, row: Row) -> dict[str, Any]:
             if row[column]
         },
     }
-
-
-def _progress(row: Row) -> Markup | None:
-    if not row["progress"] or row["status"] in TERMINAL:
-        return None
-    return Markup(render(Kind.PROGRESS, row["progress"]))
-
-
-def _state_word(row: Row) -> str | None:
-    """Prefect's own word if it says more than ours."""
-    name: str | None = row["state_name"]
-    said = {"Completed", "Failed", "Running", "Pending", None}
-    return None if name in said else name
