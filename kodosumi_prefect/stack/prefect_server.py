@@ -70,7 +70,7 @@ def server_child(settings: Settings, port: int) -> Child:
     """``prefect server start`` on loopback, with its files in the data dir."""
     home = settings.data_dir / "prefect"
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
-    argv = [sys.executable, "-m", "prefect", "server", "start"]
+    argv = [sys.executable, "-m", "kodosumi_prefect.stack.prefect_process", "server", "start"]
     argv += ["--host", "127.0.0.1", "--port", str(port), "--analytics-off"]
     database = f"sqlite+aiosqlite:///{home / 'prefect.db'}"
     return Child(
