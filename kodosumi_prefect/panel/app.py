@@ -14,7 +14,7 @@ from fastapi.staticfiles import StaticFiles
 from psycopg.conninfo import conninfo_to_dict
 from starlette.concurrency import run_in_threadpool
 
-from kodosumi_prefect.panel import errors
+from kodosumi_prefect.panel import errors, problems
 from kodosumi_prefect.panel.auth.first import first_operator
 from kodosumi_prefect.panel.auth.gate import Gate
 from kodosumi_prefect.panel.auth.identification import Identification
@@ -149,6 +149,7 @@ def create_app(
     app.add_middleware(Forwarded, settings=used)
     for area in AREAS:
         app.include_router(area.router)
+    problems.install(app, (area.router for area in AREAS))
     app.mount("/static", StaticFiles(directory=FOLDER / "static"), name="static")
 
     @app.get("/docs", include_in_schema=False)

@@ -5,14 +5,16 @@ from uuid import UUID
 
 from fastapi import APIRouter, Response
 
+from kodosumi_prefect.panel.answers import Schedule, Schedules
 from kodosumi_prefect.panel.auth.user import CurrentUser, User
+from kodosumi_prefect.panel.problems import answers, problems
 from kodosumi_prefect.panel.state import Panel
 from kodosumi_prefect.serve import schedules
 
 router = APIRouter(prefix="/schedules", tags=["Schedules"])
 
 
-@router.get("", summary="Schedules, newest first")
+@router.get("", summary="Schedules, newest first", responses=answers(Schedules) | problems(502))
 async def listed(panel: Panel, user: CurrentUser) -> dict[str, Any]:
     """Those of whoever asks; operators get all. What was changed in Prefect shows here.
 
@@ -22,19 +24,29 @@ async def listed(panel: Panel, user: CurrentUser) -> dict[str, Any]:
     return {"items": await schedules.found(_whose(user), panel.settings)}
 
 
-@router.post("/{schedule_id}/pause", summary="Pause a schedule")
+@router.post(
+    "/{schedule_id}/pause",
+    summary="Pause a schedule",
+    responses=answers(Schedule) | problems(404, 409, 502),
+)
 async def pause(panel: Panel, user: CurrentUser, schedule_id: UUID) -> dict[str, Any]:
     """It makes no runs until it is resumed. 404 if it is not there, or was deleted in Prefect."""
     return await schedules.pause(str(schedule_id), _whose(user), panel.settings)
 
 
-@router.post("/{schedule_id}/resume", summary="Resume a paused schedule")
+@router.post(
+    "/{schedule_id}/resume",
+    summary="Resume a paused schedule",
+    responses=answers(Schedule) | problems(404, 409, 502),
+)
 async def resume(panel: Panel, user: CurrentUser, schedule_id: UUID) -> dict[str, Any]:
     """404 if it is not there, or was deleted in Prefect."""
     return await schedules.resume(str(schedule_id), _whose(user), panel.settings)
 
 
-@router.delete("/{schedule_id}", summary="Delete a schedule", status_code=204)
+@router.delete(
+    "/{schedule_id}", summary="Delete a schedule", status_code=204, responses=problems(404, 502)
+)
 async def delete(panel: Panel, user: CurrentUser, schedule_id: UUID) -> Response:
     """With the inputs that were kept for it; executions it made stay."""
     await schedules.delete(str(schedule_id), _whose(user), panel.settings)
