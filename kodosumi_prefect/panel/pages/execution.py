@@ -21,7 +21,7 @@ from kodosumi_prefect.panel.routes.cancel import cancel_execution, put_away
 from kodosumi_prefect.panel.state import Cursor, Execution, Panel, State
 from kodosumi_prefect.panel.streams import EventStream, View
 
-EXPORTED = 500  # events read at once for a download
+EXPORTED = 2000  # events read at once for a download
 LIVE = View(None, html=True)
 
 TABS = {

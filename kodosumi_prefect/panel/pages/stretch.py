@@ -183,7 +183,7 @@ def _raw(event: StoredEvent) -> dict[str, Any]:
         "payload": event.payload[:MAX_PAYLOAD],
         "cut": len(event.payload) > MAX_PAYLOAD,
         "size": len(event.payload),
-        "short": " ".join(event.payload[:200].split()),
+        "short": " ".join(event.payload[:200].replace("\x1b", "␛").split()),
         "where": " · ".join(words),
         "source": json.dumps(source, ensure_ascii=False, indent=2) if source else "",
         "attempt": event.attempt,

@@ -40,6 +40,7 @@ function remember(form, pane, name, here, more = {}) {
   const address = new URLSearchParams({ tab: name, ...more });
   for (const [key, value] of pane.filter) address.append(key, value);
   history.replaceState(null, "", `${here}?${address}`);
+  document.getElementById(`tab-${name}`).search = address; // coming back to the tab finds it as it was
 }
 
 /** The seq of the first event that is in sight. */
