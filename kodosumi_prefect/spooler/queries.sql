@@ -302,6 +302,8 @@ WITH found AS (
     FROM {schema}.event
     WHERE execution_id = (SELECT id FROM {schema}.execution WHERE fid = %(fid)s)
         AND seq < %(before)s AND kind = ANY(%(kinds)s::text[])
+        AND (%(task_run)s::text IS NULL
+            OR %(task_run)s IN (source->'task_run'->>'id', source->'task_run'->>'name'))
     ORDER BY seq DESC LIMIT %(limit)s
 )
 SELECT seq, extract(epoch FROM ts)::float8 AS ts, kind, payload, attempt, source
@@ -930,3 +932,29 @@ UPDATE {schema}.execution SET last_seq = %(last_seq)s, updated_at = now() WHERE 
 -- Sealed answers of an execution that is over: nobody needs them any more.
 UPDATE {schema}.lock SET result = NULL
 WHERE execution_id = %(id)s AND result LIKE 'sealed:%%';
+
+-- name: find_text
+-- Of the events of some kinds that hold a text, upper and lower case alike: how many there are, the
+-- next one in a direction from a seq, round the end if need be, and the how-manieth that is.
+WITH hit AS (
+    SELECT seq FROM {schema}.event
+    WHERE execution_id = (SELECT id FROM {schema}.execution WHERE fid = %(fid)s)
+        AND kind = ANY(%(kinds)s::text[])
+        AND position(lower(%(text)s) IN lower(payload)) > 0
+),
+chosen AS (
+    SELECT CASE WHEN %(forwards)s::boolean
+        THEN coalesce(min(seq) FILTER (WHERE seq > %(start)s), min(seq))
+        ELSE coalesce(max(seq) FILTER (WHERE seq < %(start)s), max(seq)) END AS seq
+    FROM hit
+)
+SELECT chosen.seq, (SELECT count(*) FROM hit) AS total,
+    (SELECT count(*) FROM hit WHERE hit.seq <= chosen.seq) AS number
+FROM chosen;
+
+-- name: seq_at
+-- The first event of some kinds at a point in time or behind it, else the last before it.
+SELECT coalesce(min(seq) FILTER (WHERE ts >= to_timestamp(%(ts)s)), max(seq)) AS seq
+FROM {schema}.event
+WHERE execution_id = (SELECT id FROM {schema}.execution WHERE fid = %(fid)s)
+    AND kind = ANY(%(kinds)s::text[]);
