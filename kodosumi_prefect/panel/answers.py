@@ -186,6 +186,7 @@ class Schedule(BaseModel):
     id: str
     summary: str | None
     deployment: Deployment
+    tags: list[str]
     endpoint: str | None
     cron: str | None
     interval: float | None

@@ -32,6 +32,7 @@ from kodosumi_prefect.panel.pages import (
     users,
     waiting,
 )
+from kodosumi_prefect.panel.pages import schedules as schedule_pages
 from kodosumi_prefect.panel.register.register import Register
 from kodosumi_prefect.panel.routes import (
     accounts,
@@ -75,6 +76,7 @@ AREAS: tuple[Any, ...] = (
     execution,
     services,
     waiting,
+    schedule_pages,
     account,
     users,
     system,

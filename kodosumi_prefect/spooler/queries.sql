@@ -901,7 +901,8 @@ WHERE e.fid = %(fid)s AND l.lid = %(lid)s;
 
 -- name: answerable_locks
 -- Open locks, newest first, behind a cursor: those of one owner's executions, or all.
-SELECT l.lid, l.name, l.elements, e.fid::text AS fid, e.owner, e.summary, e.flow_name,
+SELECT l.lid, l.name, l.elements, l.data, e.fid::text AS fid, e.owner, e.summary, e.flow_name,
+    e.app_url,
     extract(epoch FROM l.opened_at)::float8 AS opened,
     extract(epoch FROM l.expires_at)::float8 AS expires
 FROM {schema}.lock l JOIN {schema}.execution e ON e.id = l.execution_id
@@ -958,3 +959,18 @@ SELECT coalesce(min(seq) FILTER (WHERE ts >= to_timestamp(%(ts)s)), max(seq)) AS
 FROM {schema}.event
 WHERE execution_id = (SELECT id FROM {schema}.execution WHERE fid = %(fid)s)
     AND kind = ANY(%(kinds)s::text[]);
+
+-- name: count_answerable_locks
+-- How many open locks there are of one owner's executions, or of all.
+SELECT count(*) AS locks
+FROM {schema}.lock l JOIN {schema}.execution e ON e.id = l.execution_id
+WHERE l.state = 'open' AND l.expires_at > now()
+    AND (%(owner)s::text IS NULL OR e.owner = %(owner)s);
+
+-- name: answerable_lock_ids
+-- Which locks are open, newest first: those of one owner's executions, or all.
+SELECT l.lid, e.fid::text AS fid
+FROM {schema}.lock l JOIN {schema}.execution e ON e.id = l.execution_id
+WHERE l.state = 'open' AND l.expires_at > now()
+    AND (%(owner)s::text IS NULL OR e.owner = %(owner)s)
+ORDER BY l.opened_at DESC, l.lid DESC LIMIT %(limit)s;
