@@ -930,3 +930,20 @@ UPDATE {schema}.execution SET last_seq = %(last_seq)s, updated_at = now() WHERE 
 -- Sealed answers of an execution that is over: nobody needs them any more.
 UPDATE {schema}.lock SET result = NULL
 WHERE execution_id = %(id)s AND result LIKE 'sealed:%%';
+
+-- name: roles_seen
+-- When each account was heard of last, as far as that is kept: by an API key or a run of its own.
+SELECT r.id::text, greatest(
+    (SELECT max(k.used_at) FROM {schema}.api_key k WHERE k.role_id = r.id),
+    (SELECT e.created_at FROM {schema}.execution e WHERE e.owner = r.id::text
+        ORDER BY e.id DESC LIMIT 1)) AS seen_at
+FROM {schema}.role r;
+
+-- name: database_facts
+-- How large the database is, at which revision our schema stands, and who is connected.
+SELECT current_setting('server_version') AS version,
+    pg_database_size(current_database())::bigint AS bytes,
+    (SELECT version_num FROM {schema}.schema_version) AS revision,
+    (SELECT count(*)::bigint FROM pg_stat_activity WHERE datname = current_database())
+        AS connections,
+    current_setting('max_connections')::int AS most_connections;
