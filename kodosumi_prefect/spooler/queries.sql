@@ -932,12 +932,13 @@ UPDATE {schema}.lock SET result = NULL
 WHERE execution_id = %(id)s AND result LIKE 'sealed:%%';
 
 -- name: roles_seen
--- When each account was heard of last, as far as that is kept: by an API key or a run of its own.
-SELECT r.id::text, greatest(
-    (SELECT max(k.used_at) FROM {schema}.api_key k WHERE k.role_id = r.id),
-    (SELECT e.created_at FROM {schema}.execution e WHERE e.owner = r.id::text
-        ORDER BY e.id DESC LIMIT 1)) AS seen_at
-FROM {schema}.role r;
+-- When accounts were heard of last, as far as that is kept: by an API key, or by one of the newest
+-- runs.
+SELECT id, max(seen_at) AS seen_at FROM (
+    SELECT role_id::text AS id, used_at AS seen_at FROM {schema}.api_key WHERE used_at IS NOT NULL
+    UNION ALL
+    (SELECT owner, created_at FROM {schema}.execution ORDER BY id DESC LIMIT 5000)
+) AS found WHERE id IS NOT NULL GROUP BY id;
 
 -- name: database_facts
 -- How large the database is, at which revision our schema stands, and who is connected.

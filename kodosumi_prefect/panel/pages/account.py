@@ -39,7 +39,7 @@ async def change_password(
     wrong: dict[str, str] = {}
     cookies = Response()
     try:
-        changes = roles.RoleChanges(password=new, old_password=old)
+        changes = roles.RoleChanges.model_validate({"password": new, "old_password": old})
         await roles.change_role(request, cookies, panel, user, UUID(user.id), changes)
     except ValidationError as exc:
         too_long = "A password has at most 1024 characters."

@@ -103,7 +103,7 @@ async def set_password(
         raise HTTPException(403, "change your own password at your account page")
     secret = random_password() if generate else password
     try:
-        changes = roles.RoleChanges(password=secret)
+        changes = roles.RoleChanges.model_validate({"password": secret})
         await roles.change_role(request, Response(), panel, user, id, changes)
     except ValidationError as exc:
         return await _one(request, panel, id, complaints(exc, WORDS))
