@@ -974,3 +974,21 @@ FROM {schema}.lock l JOIN {schema}.execution e ON e.id = l.execution_id
 WHERE l.state = 'open' AND l.expires_at > now()
     AND (%(owner)s::text IS NULL OR e.owner = %(owner)s)
 ORDER BY l.opened_at DESC, l.lid DESC LIMIT %(limit)s;
+
+-- name: roles_seen
+-- When accounts were heard of last, as far as that is kept: by an API key, or by one of the newest
+-- runs.
+SELECT id, max(seen_at) AS seen_at FROM (
+    SELECT role_id::text AS id, used_at AS seen_at FROM {schema}.api_key WHERE used_at IS NOT NULL
+    UNION ALL
+    (SELECT owner, created_at FROM {schema}.execution ORDER BY id DESC LIMIT 5000)
+) AS found WHERE id IS NOT NULL GROUP BY id;
+
+-- name: database_facts
+-- How large the database is, at which revision our schema stands, and who is connected.
+SELECT current_setting('server_version') AS version,
+    pg_database_size(current_database())::bigint AS bytes,
+    (SELECT version_num FROM {schema}.schema_version) AS revision,
+    (SELECT count(*)::bigint FROM pg_stat_activity WHERE datname = current_database())
+        AS connections,
+    current_setting('max_connections')::int AS most_connections;

@@ -95,7 +95,9 @@ async def login_by_form(
     failed = response.status_code != 200
     if failed and "text/html" in request.headers.get("accept", ""):
         said = WRONG if response.status_code == 401 else "Too many failed logins; try again later"
-        shown = _login_page(request, form.redirect or "", f"{said[:1].upper()}{said[1:]}.")
+        shown = _login_page(
+            request, form.redirect or "", f"{said[:1].upper()}{said[1:]}.", form.name
+        )
         shown.status_code = response.status_code
         if (after := response.headers.get("Retry-After")) is not None:
             shown.headers["Retry-After"] = after
@@ -206,6 +208,6 @@ def _require_passwords(panel: State) -> None:
         raise HTTPException(403, "the proxy in front of the panel signs people in, not the panel")
 
 
-def _login_page(request: Request, redirect: str, problem: str = "") -> HTMLResponse:
+def _login_page(request: Request, redirect: str, problem: str = "", name: str = "") -> HTMLResponse:
     target = local_path(redirect) or f"{request.scope.get('root_path', '')}/"
-    return page(request, "login.html", {"redirect": target, "problem": problem})
+    return page(request, "login.html", {"redirect": target, "problem": problem, "name": name})
