@@ -3,13 +3,15 @@
 from typing import Annotated, Any
 
 from fastapi import APIRouter, HTTPException, Path, Request
-from fastapi.responses import Response
+from fastapi.responses import JSONResponse, Response
 
 from kodosumi_prefect.panel import deployment_form
 from kodosumi_prefect.panel.auth.user import CurrentUser
 from kodosumi_prefect.panel.problems import problems
 from kodosumi_prefect.panel.state import Panel
 from kodosumi_prefect.serve import identity
+from kodosumi_prefect.serve.api import HEADER, SCHEDULE
+from kodosumi_prefect.serve.body import read_body
 
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
@@ -42,7 +44,7 @@ async def form(
     """
     endpoint = await _endpoint(panel, request, address)
     if endpoint["kind"] == "prefect":
-        return await deployment_form.describe(endpoint, panel.settings)
+        return JSONResponse(await deployment_form.describe(endpoint, panel.settings))
     return panel.services.forward(request, user, endpoint)
 
 
@@ -57,7 +59,10 @@ async def launch(panel: Panel, user: CurrentUser, request: Request, address: str
     """`{"result": fid, "elements"}`, or `{"errors", "elements"}` if the inputs do not fit."""
     endpoint = await _endpoint(panel, request, address)
     if endpoint["kind"] == "prefect":
-        return await deployment_form.launch(endpoint, request, user, panel.settings)
+        wanted = request.headers.get(SCHEDULE)
+        posted = await read_body(request)
+        told = await deployment_form.launch(endpoint, posted, wanted, user, panel.settings)
+        return JSONResponse(told, headers={HEADER: told["result"]} if "result" in told else None)
     return panel.services.forward(request, user, endpoint)
 
 
