@@ -4,7 +4,6 @@ import asyncio
 import json
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
-
 from uuid import UUID
 
 from fastapi import HTTPException

@@ -21,7 +21,6 @@ Words = Annotated[
     ),
 ]
 Named = Annotated[str | None, Query(max_length=1000)]
-Moment = Annotated[str | None, Query(max_length=64)]
 
 
 class Asked(NamedTuple):
@@ -71,7 +70,7 @@ async def _asked(
 ) -> Asked:
     given = [("q", q), *(("status", one) for one in status), ("flow", flow), ("owner", owner)]
     given += [("tag", tag), ("last", last), ("from", since), ("to", until)]
-    pairs = [(name, clean(value)) for name, value in given if value and value.strip()]
+    pairs = [(name, clean(value).strip()) for name, value in given if value and value.strip()]
     said = dict(pairs)
     for one in (value for name, value in pairs if name == "status"):
         if one not in STATUSES:

@@ -219,9 +219,7 @@ class Reader:
         return [row["flow_name"] for row in found]
 
     async def _asked(self, wanted: Filter, visible: Visible) -> dict[str, Any]:
-        words = (
-            await self.rows("asked_words", query=wanted.query) if wanted.query.strip() else []
-        )
+        words = await self.rows("asked_words", query=wanted.query) if wanted.query.strip() else []
         said = [(row["word"], row["owners"]) for row in words]
         return wanted.parameters(said) | visible._asdict()
 

@@ -110,7 +110,10 @@ async def test_the_timeline_is_newest_first_and_can_be_searched(
     assert [row["fid"] for row in found] == [fids[4], fids[3]]
     found = await reader.timeline(limit=2, before=fids[3])
     assert [row["fid"] for row in found] == [fids[2], fids[1]]
-    assert [row["fid"] for row in await reader.timeline(wanted=Filter("TAG1 flow"))] == [fids[3], fids[1]]
+    assert [row["fid"] for row in await reader.timeline(wanted=Filter("TAG1 flow"))] == [
+        fids[3],
+        fids[1],
+    ]
     assert await reader.timeline(wanted=Filter("tag1 nothing")) == []
     for literal in ("%", "_", "\\", "'"):
         assert await reader.timeline(wanted=Filter(literal)) == []

@@ -18,8 +18,9 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $b
     SELECT coalesce(array_agg(DISTINCT left(word, 100)), '{{}}') FROM unnest(string_to_array(
         translate(lower(said),
             E'\x01\x02\x03\x04\x05\x06\x07\x08\x09\x0a\x0b\x0c\x0d\x0e\x0f\x10\x11\x12\x13\x14\x15'
-            E'\x16\x17\x18\x19\x1a\x1b\x1c\x1d\x1e\x1f\x7f!"#$%&\'()*+,-./:;<=>?@[\\]^_`{{|}}~'
-            U&'\00A0\00AB\00BB\2013\2014\2018\2019\201A\201C\201D\201E\2026\2400\3000\3001\3002',
+            '\x16\x17\x18\x19\x1a\x1b\x1c\x1d\x1e\x1f\x7f!"#$%&\'()*+,-./:;<=>?@[\\]^_`{{|}}~'
+            '\u00a0\u00ab\u00bb\u2013\u2014\u2018\u2019\u201a\u201c\u201d\u201e\u2026\u2400'
+            '\u3000\u3001\u3002',
             repeat(' ', 100)), ' ')) AS word
     WHERE word <> ''
 $body$;
