@@ -261,7 +261,10 @@ def test_a_run_is_started_again_with_its_inputs_and_linked(with_prefect: Stand) 
 def test_waiting_runs_are_cancelled_together(with_prefect: Stand) -> None:
     panel = with_prefect
     with get_client(sync_client=True) as client:
-        runs = [client.create_flow_run(adding, {"a": 1, "b": {}}, state=Scheduled()) for _ in "ab"]
+        runs = [
+            client.create_flow_run(adding, parameters={"a": 1, "b": {}}, state=Scheduled())
+            for _ in "ab"
+        ]
     flow = f"together-{uuid4()}"
     for run in runs:
         made = panel.run(flow_name=flow)
