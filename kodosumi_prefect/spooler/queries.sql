@@ -302,6 +302,8 @@ WITH found AS (
     FROM {schema}.event
     WHERE execution_id = (SELECT id FROM {schema}.execution WHERE fid = %(fid)s)
         AND seq < %(before)s AND kind = ANY(%(kinds)s::text[])
+        AND (%(task_run)s::text IS NULL
+            OR %(task_run)s IN (source->'task_run'->>'id', source->'task_run'->>'name'))
     ORDER BY seq DESC LIMIT %(limit)s
 )
 SELECT seq, extract(epoch FROM ts)::float8 AS ts, kind, payload, attempt, source
@@ -901,7 +903,8 @@ WHERE e.fid = %(fid)s AND l.lid = %(lid)s;
 
 -- name: answerable_locks
 -- Open locks, newest first, behind a cursor: those of one owner's executions, or all.
-SELECT l.lid, l.name, l.elements, e.fid::text AS fid, e.owner, e.summary, e.flow_name,
+SELECT l.lid, l.name, l.elements, l.data, e.fid::text AS fid, e.owner, e.summary, e.flow_name,
+    e.app_url,
     extract(epoch FROM l.opened_at)::float8 AS opened,
     extract(epoch FROM l.expires_at)::float8 AS expires
 FROM {schema}.lock l JOIN {schema}.execution e ON e.id = l.execution_id
@@ -932,6 +935,65 @@ UPDATE {schema}.execution SET last_seq = %(last_seq)s, updated_at = now() WHERE 
 -- Sealed answers of an execution that is over: nobody needs them any more.
 UPDATE {schema}.lock SET result = NULL
 WHERE execution_id = %(id)s AND result LIKE 'sealed:%%';
+
+-- name: find_text
+-- Of the events of some kinds that hold a text, upper and lower case alike: how many there are, the
+-- next one in a direction from a seq, round the end if need be, and the how-manieth that is.
+WITH hit AS (
+    SELECT seq FROM {schema}.event
+    WHERE execution_id = (SELECT id FROM {schema}.execution WHERE fid = %(fid)s)
+        AND kind = ANY(%(kinds)s::text[])
+        AND position(lower(%(text)s) IN lower(payload)) > 0
+),
+chosen AS (
+    SELECT CASE WHEN %(forwards)s::boolean
+        THEN coalesce(min(seq) FILTER (WHERE seq > %(start)s), min(seq))
+        ELSE coalesce(max(seq) FILTER (WHERE seq < %(start)s), max(seq)) END AS seq
+    FROM hit
+)
+SELECT chosen.seq, (SELECT count(*) FROM hit) AS total,
+    (SELECT count(*) FROM hit WHERE hit.seq <= chosen.seq) AS number
+FROM chosen;
+
+-- name: seq_at
+-- The first event of some kinds at a point in time or behind it, else the last before it.
+SELECT coalesce(min(seq) FILTER (WHERE ts >= to_timestamp(%(ts)s)), max(seq)) AS seq
+FROM {schema}.event
+WHERE execution_id = (SELECT id FROM {schema}.execution WHERE fid = %(fid)s)
+    AND kind = ANY(%(kinds)s::text[]);
+
+-- name: count_answerable_locks
+-- How many open locks there are of one owner's executions, or of all.
+SELECT count(*) AS locks
+FROM {schema}.lock l JOIN {schema}.execution e ON e.id = l.execution_id
+WHERE l.state = 'open' AND l.expires_at > now()
+    AND (%(owner)s::text IS NULL OR e.owner = %(owner)s);
+
+-- name: answerable_lock_ids
+-- Which locks are open, newest first: those of one owner's executions, or all.
+SELECT l.lid, e.fid::text AS fid
+FROM {schema}.lock l JOIN {schema}.execution e ON e.id = l.execution_id
+WHERE l.state = 'open' AND l.expires_at > now()
+    AND (%(owner)s::text IS NULL OR e.owner = %(owner)s)
+ORDER BY l.opened_at DESC, l.lid DESC LIMIT %(limit)s;
+
+-- name: roles_seen
+-- When accounts were heard of last, as far as that is kept: by an API key, or by one of the newest
+-- runs.
+SELECT id, max(seen_at) AS seen_at FROM (
+    SELECT role_id::text AS id, used_at AS seen_at FROM {schema}.api_key WHERE used_at IS NOT NULL
+    UNION ALL
+    (SELECT owner, created_at FROM {schema}.execution ORDER BY id DESC LIMIT 5000)
+) AS found WHERE id IS NOT NULL GROUP BY id;
+
+-- name: database_facts
+-- How large the database is, at which revision our schema stands, and who is connected.
+SELECT current_setting('server_version') AS version,
+    pg_database_size(current_database())::bigint AS bytes,
+    (SELECT version_num FROM {schema}.schema_version) AS revision,
+    (SELECT count(*)::bigint FROM pg_stat_activity WHERE datname = current_database())
+        AS connections,
+    current_setting('max_connections')::int AS most_connections;
 
 -- name: endpoints_of_executions
 -- Which registered endpoint each of these executions was launched from, as far as its row tells:

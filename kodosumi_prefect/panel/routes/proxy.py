@@ -7,6 +7,7 @@ from fastapi.responses import JSONResponse, Response
 
 from kodosumi_prefect.panel import deployment_form
 from kodosumi_prefect.panel.auth.user import CurrentUser
+from kodosumi_prefect.panel.problems import problems
 from kodosumi_prefect.panel.state import Panel
 from kodosumi_prefect.serve import identity
 from kodosumi_prefect.serve.api import HEADER, SCHEDULE
@@ -28,7 +29,7 @@ async def key(panel: Panel) -> dict[str, Any]:
     methods=["GET"],
     summary="An endpoint's form",
     operation_id="endpoint_form",
-    responses={404: {"description": "Not registered."}, 502: {"description": "It fails."}},
+    responses=problems(400, 404, 405, 413, 415, 502, 504),
 )
 async def form(
     panel: Panel,
@@ -52,7 +53,7 @@ async def form(
     methods=["POST"],
     summary="Launch an endpoint",
     operation_id="endpoint_launch",
-    responses={404: {"description": "Not registered."}, 502: {"description": "It fails."}},
+    responses=problems(400, 404, 405, 413, 415, 502, 504),
 )
 async def launch(panel: Panel, user: CurrentUser, request: Request, address: str) -> Response:
     """`{"result": fid, "elements"}`, or `{"errors", "elements"}` if the inputs do not fit."""
