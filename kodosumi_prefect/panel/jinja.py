@@ -65,8 +65,10 @@ def clock(value: float) -> str:
     return datetime.fromtimestamp(value, UTC).strftime("%H:%M:%S")
 
 
-def moment(value: datetime | None) -> str:
+def moment(value: datetime | float | None) -> str:
     """Date and time for people, UTC."""
+    if isinstance(value, int | float):
+        value = datetime.fromtimestamp(value, UTC)
     return "" if value is None else value.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 

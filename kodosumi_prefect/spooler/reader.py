@@ -241,10 +241,18 @@ class Reader:
         return {row["fid"] for row in found}
 
     async def latest(
-        self, fid: str, before: int, *, kinds: Sequence[str], limit: int
+        self,
+        fid: str,
+        before: int,
+        *,
+        kinds: Sequence[str],
+        limit: int,
+        task_run: str | None = None,
     ) -> list[StoredEvent]:
         """The newest events with ``seq < before``, at most ``limit`` and about 8 MB, in order."""
-        found = await self.rows("latest", fid=fid, before=before, kinds=list(kinds), limit=limit)
+        found = await self.rows(
+            "latest", fid=fid, before=before, kinds=list(kinds), limit=limit, task_run=task_run
+        )
         return [StoredEvent(**row) for row in found]
 
     async def live(

@@ -191,6 +191,11 @@ class Register:
         rows = await self._reader.rows("endpoint", uids=[uid(url), uid(other)])
         return rows[0] if rows else None
 
+    async def of_uid(self, wanted: str) -> Row | None:
+        """The endpoint of this id; None if there is none, or its source no longer names it."""
+        rows = await self._reader.rows("endpoint", uids=[wanted])
+        return rows[0] if rows and not rows[0]["gone"] else None
+
     async def has_base(self, base: str) -> bool:
         """Whether a registered service lives there."""
         return bool((await self._reader.rows("is_base", base=base))[0]["known"])

@@ -6,8 +6,10 @@ from fastapi import APIRouter, HTTPException
 from fastapi.responses import JSONResponse, Response
 
 from kodosumi_prefect.panel import observers, probes, spoolers
+from kodosumi_prefect.panel.answers import Health
 from kodosumi_prefect.panel.jinja import package_version
 from kodosumi_prefect.panel.probes import Found
+from kodosumi_prefect.panel.problems import answers
 from kodosumi_prefect.panel.state import Panel, State
 
 router = APIRouter(tags=["Health"])
@@ -28,7 +30,11 @@ async def readyz(panel: Panel) -> dict[str, str]:
     return {"status": "ready"}
 
 
-@router.get("/health", summary="Everything around the panel")
+@router.get(
+    "/health",
+    summary="Everything around the panel",
+    responses=answers(Health) | answers(Health, 503),
+)
 async def health(panel: Panel) -> Response:
     """503 while Postgres, or the Prefect API that is configured, does not answer."""
     postgres, prefect, ray, actors, observer = await asyncio.gather(
