@@ -14,7 +14,7 @@ from fastapi.staticfiles import StaticFiles
 from psycopg.conninfo import conninfo_to_dict
 from starlette.concurrency import run_in_threadpool
 
-from kodosumi_prefect.panel import errors
+from kodosumi_prefect.panel import errors, problems
 from kodosumi_prefect.panel.auth.first import first_operator
 from kodosumi_prefect.panel.auth.gate import Gate
 from kodosumi_prefect.panel.auth.identification import Identification
@@ -32,6 +32,7 @@ from kodosumi_prefect.panel.pages import (
     users,
     waiting,
 )
+from kodosumi_prefect.panel.pages import schedules as schedule_pages
 from kodosumi_prefect.panel.register.register import Register
 from kodosumi_prefect.panel.routes import (
     accounts,
@@ -75,6 +76,7 @@ AREAS: tuple[Any, ...] = (
     execution,
     services,
     waiting,
+    schedule_pages,
     account,
     users,
     system,
@@ -149,6 +151,7 @@ def create_app(
     app.add_middleware(Forwarded, settings=used)
     for area in AREAS:
         app.include_router(area.router)
+    problems.install(app, (area.router for area in AREAS))
     app.mount("/static", StaticFiles(directory=FOLDER / "static"), name="static")
 
     @app.get("/docs", include_in_schema=False)

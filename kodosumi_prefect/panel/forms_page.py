@@ -32,6 +32,7 @@ def form_html(
     *,
     submit: str = "Submit",
     leave: str = ".",
+    prefix: str = "field",
 ) -> Markup:
     """What stands between ``<form method="post">`` and ``</form>``.
 
@@ -42,10 +43,11 @@ def form_html(
         values: what was filled in, to be shown again; passwords are not.
         submit: the button's text, if the form has none.
         leave: URL that a ``Cancel`` leads to.
+        prefix: what the ids of its fields begin with; another one for each form of a page.
     """
     read = [_read(given) for given in elements]
     errors = errors or {}
-    parts = [_part(each, number, errors, values) for number, each in enumerate(read)]
+    parts = [_part(each, f"{prefix}-{number}", errors, values) for number, each in enumerate(read)]
     names = {str(each.name) for each in read if isinstance(each, Field)}
     failures = [
         message if name == GENERAL else f"{name}: {message}"
@@ -78,10 +80,10 @@ def _read(given: Mapping[str, Any]) -> Element:
 
 
 def _part(
-    element: Element, number: int, errors: Messages, values: Mapping[str, Any] | None
+    element: Element, id_: str, errors: Messages, values: Mapping[str, Any] | None
 ) -> dict[str, Any]:
     """What the template needs of one element."""
-    part: dict[str, Any] = element.to_dict() | {"id": f"field-{number}"}
+    part: dict[str, Any] = element.to_dict() | {"id": id_}
     if isinstance(element, Markdown):
         return part | {"html": Markup(markdown(str(element.text or "")))}
     if element.type == "html":

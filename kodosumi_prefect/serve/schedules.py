@@ -128,12 +128,48 @@ async def found(owner: str | None, settings: Settings) -> list[Row]:
                 schedule = known[row.id][1]
                 await _patch(client, row.deployment_id, schedule, schedule.active, _given(row))
     await _forget([row.id for row in noted if row.id not in known], settings)
-    last = await database.rows(settings, "last_of_schedules", ids=[row.id for row in noted])
-    runs = {
+    runs = await last_runs([row.id for row in noted], settings)
+    return [await _shown(row, *known[row.id], runs.get(row.id)) for row in noted if row.id in known]
+
+
+async def remembered(owner: str | None, settings: Settings) -> list[Row]:
+    """What our database knows of schedules, newest first: for while Prefect is away.
+
+    Arguments:
+        owner: as in ``found``.
+
+    Raises:
+        LaunchError: Postgres is away.
+    """
+    noted = await _noted(settings, owner=owner)
+    runs = await last_runs([row.id for row in noted], settings)
+    return [
+        {
+            "id": row.id,
+            "summary": row.summary,
+            "deployment": {"id": row.deployment_id, "name": None},
+            "endpoint": row.endpoint_uid,
+            "paused_because": row.paused_because,
+            "last_run": runs.get(row.id),
+            "owner": row.owner,
+            "username": row.username,
+            "created_at": row.created_at,
+        }
+        for row in noted
+    ]
+
+
+async def last_runs(ids: Sequence[str], settings: Settings) -> dict[str, Row]:
+    """The newest execution of each of these schedules, by the schedule's id.
+
+    Raises:
+        LaunchError: Postgres is away.
+    """
+    last = await database.rows(settings, "last_of_schedules", ids=list(ids))
+    return {
         id_: {"fid": fid, "status": status, "started_at": started_at}
         for id_, fid, status, started_at in last
     }
-    return [await _shown(row, *known[row.id], runs.get(row.id)) for row in noted if row.id in known]
 
 
 async def pause(id_: str, owner: str | None, settings: Settings) -> Row:
@@ -300,15 +336,33 @@ async def _shown(
     last_run: Row | None,
 ) -> Row:
     """A schedule as the panel answers it: what Prefect says, and who made it."""
-    rule = schedule.schedule
-    active = schedule.active and not deployment.paused
-    times = await upcoming(rule, SHOWN_TIMES) if active else []
-    because = PAUSED_DEPLOYMENT if deployment.paused else row.paused_because
     return {
         "id": row.id,
         "summary": row.summary,
-        "deployment": {"id": row.deployment_id, "name": deployment.name},
         "endpoint": row.endpoint_uid,
+        "last_run": last_run,
+        "owner": row.owner,
+        "username": row.username,
+        "created_at": row.created_at,
+    } | await in_prefect(deployment, schedule, row.paused_because)
+
+
+async def in_prefect(
+    deployment: DeploymentResponse, schedule: DeploymentSchedule, because: str | None = None
+) -> Row:
+    """What Prefect says of a schedule, as the panel answers it.
+
+    Arguments:
+        because: why it is paused, unless its whole deployment is.
+    """
+    rule = schedule.schedule
+    active = schedule.active and not deployment.paused
+    times = await upcoming(rule, SHOWN_TIMES) if active else []
+    if deployment.paused:
+        because = PAUSED_DEPLOYMENT
+    return {
+        "deployment": {"id": str(deployment.id), "name": deployment.name},
+        "tags": sorted(deployment.tags),
         "cron": rule.cron if isinstance(rule, CronSchedule) else None,
         "interval": (rule.interval.total_seconds() if isinstance(rule, IntervalSchedule) else None),
         "rrule": getattr(rule, "rrule", None),
@@ -316,8 +370,4 @@ async def _shown(
         "active": active,
         "paused_because": None if active else because,
         "next": [moment.astimezone(UTC).timestamp() for moment in times],
-        "last_run": last_run,
-        "owner": row.owner,
-        "username": row.username,
-        "created_at": row.created_at,
     }

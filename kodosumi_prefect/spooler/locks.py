@@ -56,6 +56,16 @@ class Locks:
         """
         return await self._reader.rows("answerable_locks", owner=owner, before=before, limit=limit)
 
+    async def count(self, owner: str | None = None) -> int:
+        """How many locks are open; ``owner`` as in ``open``."""
+        [row] = await self._reader.rows("count_answerable_locks", owner=owner)
+        return int(row["locks"])
+
+    async def ids(self, owner: str | None, limit: int) -> list[tuple[str, str]]:
+        """``fid`` and ``lid`` of the newest open locks; ``owner`` as in ``open``."""
+        found = await self._reader.rows("answerable_lock_ids", owner=owner, limit=limit)
+        return [(row["fid"], row["lid"]) for row in found]
+
     async def answer(
         self,
         fid: str,

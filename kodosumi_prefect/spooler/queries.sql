@@ -836,7 +836,8 @@ WHERE e.gone_at IS NULL AND EXISTS (
 -- Endpoints by summary behind a cursor, optionally holding every word of a query and every tag, or
 -- some of them by id.
 SELECT e.uid, e.method, e.url, s.url AS source, s.kind, e.summary, e.description, e.deprecated,
-    e.author, e.organization, e.version, e.tags, e.base_url, e.reachable
+    e.author, e.organization, e.version, e.tags, e.base_url, e.reachable, s.trouble,
+    extract(epoch FROM s.reached_at)::float8 AS reached_at
 FROM {schema}.endpoint e JOIN {schema}.source s ON s.id = e.source_id
 WHERE e.gone_at IS NULL
     AND (%(after)s::text IS NULL OR (lower(coalesce(e.summary, '')), e.uid) > (
@@ -858,7 +859,8 @@ WHERE gone_at IS NULL GROUP BY tag ORDER BY count(*) DESC, tag;
 -- The endpoint of one of these ids, also if it is gone.
 SELECT e.uid, e.method, e.url, e.target, e.base_url, e.deployment_id::text, s.kind, e.summary,
     e.description, e.deprecated, e.author, e.organization, e.version, e.tags, e.reachable,
-    e.gone_at IS NOT NULL AS gone
+    e.gone_at IS NOT NULL AS gone, s.url AS source, s.trouble,
+    extract(epoch FROM s.reached_at)::float8 AS reached_at
 FROM {schema}.endpoint e JOIN {schema}.source s ON s.id = e.source_id
 WHERE e.uid = ANY(%(uids)s::text[]) ORDER BY gone, e.uid LIMIT 1;
 
@@ -901,7 +903,8 @@ WHERE e.fid = %(fid)s AND l.lid = %(lid)s;
 
 -- name: answerable_locks
 -- Open locks, newest first, behind a cursor: those of one owner's executions, or all.
-SELECT l.lid, l.name, l.elements, e.fid::text AS fid, e.owner, e.summary, e.flow_name,
+SELECT l.lid, l.name, l.elements, l.data, e.fid::text AS fid, e.owner, e.summary, e.flow_name,
+    e.app_url,
     extract(epoch FROM l.opened_at)::float8 AS opened,
     extract(epoch FROM l.expires_at)::float8 AS expires
 FROM {schema}.lock l JOIN {schema}.execution e ON e.id = l.execution_id
@@ -958,3 +961,113 @@ SELECT coalesce(min(seq) FILTER (WHERE ts >= to_timestamp(%(ts)s)), max(seq)) AS
 FROM {schema}.event
 WHERE execution_id = (SELECT id FROM {schema}.execution WHERE fid = %(fid)s)
     AND kind = ANY(%(kinds)s::text[]);
+
+-- name: count_answerable_locks
+-- How many open locks there are of one owner's executions, or of all.
+SELECT count(*) AS locks
+FROM {schema}.lock l JOIN {schema}.execution e ON e.id = l.execution_id
+WHERE l.state = 'open' AND l.expires_at > now()
+    AND (%(owner)s::text IS NULL OR e.owner = %(owner)s);
+
+-- name: answerable_lock_ids
+-- Which locks are open, newest first: those of one owner's executions, or all.
+SELECT l.lid, e.fid::text AS fid
+FROM {schema}.lock l JOIN {schema}.execution e ON e.id = l.execution_id
+WHERE l.state = 'open' AND l.expires_at > now()
+    AND (%(owner)s::text IS NULL OR e.owner = %(owner)s)
+ORDER BY l.opened_at DESC, l.lid DESC LIMIT %(limit)s;
+
+-- name: roles_seen
+-- When accounts were heard of last, as far as that is kept: by an API key, or by one of the newest
+-- runs.
+SELECT id, max(seen_at) AS seen_at FROM (
+    SELECT role_id::text AS id, used_at AS seen_at FROM {schema}.api_key WHERE used_at IS NOT NULL
+    UNION ALL
+    (SELECT owner, created_at FROM {schema}.execution ORDER BY id DESC LIMIT 5000)
+) AS found WHERE id IS NOT NULL GROUP BY id;
+
+-- name: database_facts
+-- How large the database is, at which revision our schema stands, and who is connected.
+SELECT current_setting('server_version') AS version,
+    pg_database_size(current_database())::bigint AS bytes,
+    (SELECT version_num FROM {schema}.schema_version) AS revision,
+    (SELECT count(*)::bigint FROM pg_stat_activity WHERE datname = current_database())
+        AS connections,
+    current_setting('max_connections')::int AS most_connections;
+
+-- name: endpoints_of_executions
+-- Which registered endpoint each of these executions was launched from, as far as its row tells:
+-- the deployment, or the service and the path that its flow's name ends with; its schedule and its
+-- summary decide between several.
+SELECT x.fid::text AS fid, e.uid FROM {schema}.execution x
+CROSS JOIN LATERAL (
+    SELECT e.uid FROM {schema}.endpoint e
+    CROSS JOIN LATERAL (
+        SELECT btrim(regexp_replace(lower(CASE WHEN starts_with(e.target, e.base_url)
+            THEN substr(e.target, length(e.base_url) + 1) ELSE e.target END),
+            '[^a-z0-9]+', '-', 'g'), '-') AS slug
+    ) AS s
+    WHERE e.gone_at IS NULL AND (e.deployment_id = x.deployment_id
+        OR (e.deployment_id IS NULL AND e.base_url = x.app_url AND (s.slug = ''
+            OR e.summary = x.summary
+            OR right('-' || x.flow_name, length(s.slug) + 1) = '-' || s.slug)))
+    ORDER BY e.deployment_id IS NULL,
+        e.uid IS DISTINCT FROM (
+            SELECT c.endpoint_uid FROM {schema}.schedule c WHERE c.id = x.schedule_id),
+        e.summary IS DISTINCT FROM x.summary, length(s.slug) DESC, e.uid
+    LIMIT 1
+) AS e
+WHERE x.fid = ANY(%(fids)s::uuid[]);
+
+-- name: last_of_endpoints
+-- The newest execution of each of these endpoints among those that may be seen. Executions of a
+-- service are looked for by the names of its flows, of which there are few, however many ran.
+WITH RECURSIVE wanted AS (
+    SELECT uid, base_url, deployment_id FROM {schema}.endpoint WHERE uid = ANY(%(uids)s::text[])
+),
+flows AS (
+    SELECT b.base_url, (SELECT min(x.flow_name) FROM {schema}.execution x
+        WHERE x.app_url = b.base_url) AS flow_name
+    FROM (SELECT DISTINCT base_url FROM wanted WHERE deployment_id IS NULL) AS b
+    UNION ALL
+    SELECT f.base_url, (SELECT min(x.flow_name) FROM {schema}.execution x
+        WHERE x.app_url = f.base_url AND x.flow_name > f.flow_name)
+    FROM flows f WHERE f.flow_name IS NOT NULL
+),
+newest AS (
+    SELECT l.* FROM flows f CROSS JOIN LATERAL (
+        SELECT x.* FROM {schema}.execution x
+        WHERE x.app_url = f.base_url AND x.flow_name = f.flow_name AND x.archived_at IS NULL
+            AND (%(owner)s::text IS NULL OR x.owner = %(owner)s
+                OR (x.owner IS NULL AND %(unowned)s::boolean))
+        ORDER BY x.id DESC LIMIT 1
+    ) AS l
+    UNION ALL
+    SELECT l.* FROM wanted w CROSS JOIN LATERAL (
+        SELECT x.* FROM {schema}.execution x
+        WHERE x.deployment_id = w.deployment_id AND x.archived_at IS NULL
+            AND (%(owner)s::text IS NULL OR x.owner = %(owner)s
+                OR (x.owner IS NULL AND %(unowned)s::boolean))
+        ORDER BY x.id DESC LIMIT 1
+    ) AS l
+)
+SELECT DISTINCT ON (e.uid) e.uid, x.fid::text AS fid, x.status, x.state_name,
+    coalesce(x.started_at, x.created_at) AS began
+FROM newest x CROSS JOIN LATERAL (
+    SELECT e.uid FROM {schema}.endpoint e
+    CROSS JOIN LATERAL (
+        SELECT btrim(regexp_replace(lower(CASE WHEN starts_with(e.target, e.base_url)
+            THEN substr(e.target, length(e.base_url) + 1) ELSE e.target END),
+            '[^a-z0-9]+', '-', 'g'), '-') AS slug
+    ) AS s
+    WHERE e.gone_at IS NULL AND (e.deployment_id = x.deployment_id
+        OR (e.deployment_id IS NULL AND e.base_url = x.app_url AND (s.slug = ''
+            OR e.summary = x.summary
+            OR right('-' || x.flow_name, length(s.slug) + 1) = '-' || s.slug)))
+    ORDER BY e.deployment_id IS NULL,
+        e.uid IS DISTINCT FROM (
+            SELECT c.endpoint_uid FROM {schema}.schedule c WHERE c.id = x.schedule_id),
+        e.summary IS DISTINCT FROM x.summary, length(s.slug) DESC, e.uid
+    LIMIT 1
+) AS e
+ORDER BY e.uid, x.id DESC;

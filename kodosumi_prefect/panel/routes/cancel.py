@@ -15,6 +15,7 @@ from kodosumi_prefect.panel.auth.user import CurrentUser, User
 from kodosumi_prefect.panel.cancellation import NotCancelledError, cancel
 from kodosumi_prefect.panel.executions import Row
 from kodosumi_prefect.panel.prefect_api import api_url
+from kodosumi_prefect.panel.problems import problems
 from kodosumi_prefect.panel.state import Execution, Panel, State, wait_for_execution
 
 MOST = 500  # executions of one request
@@ -36,7 +37,12 @@ class PutAway(BaseModel):
     failed: dict[str, str] = Field(description="fid to why it is still there")
 
 
-@router.post("/{fid}/cancel", summary="Cancel an execution, keep its record", status_code=202)
+@router.post(
+    "/{fid}/cancel",
+    summary="Cancel an execution, keep its record",
+    status_code=202,
+    responses=problems(404, 409, 502),
+)
 async def cancel_execution(panel: Panel, user: CurrentUser, fid: UUID) -> dict[str, Any]:
     """Ask Prefect to cancel the flow run; its hooks get their chance, then it is killed.
 
@@ -55,7 +61,9 @@ async def cancel_execution(panel: Panel, user: CurrentUser, fid: UUID) -> dict[s
     return {"fid": str(fid), "state": state}
 
 
-@router.delete("/{fid}", summary="Put an execution away", status_code=204)
+@router.delete(
+    "/{fid}", summary="Put an execution away", status_code=204, responses=problems(404, 502)
+)
 async def put_away(panel: Panel, user: CurrentUser, execution: Execution) -> None:
     """Cancels it if it runs, then takes it out of all lists; its record stays.
 
@@ -66,7 +74,7 @@ async def put_away(panel: Panel, user: CurrentUser, execution: Execution) -> Non
     await panel.reader.rows("set_archived", fids=[execution["fid"]], archived=True)
 
 
-@router.delete("", summary="Put several executions away")
+@router.delete("", summary="Put several executions away", responses=problems(400, 413))
 async def put_all_away(panel: Panel, user: CurrentUser, chosen: Chosen) -> PutAway:
     """As for one; what cannot be put away is told and holds up nothing."""
     visible = user.sees(panel.settings)

@@ -3,38 +3,76 @@
 from typing import Any
 from uuid import UUID
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 
+from kodosumi_prefect.panel.answers import Schedule, Schedules
 from kodosumi_prefect.panel.auth.user import CurrentUser, User
+from kodosumi_prefect.panel.pages import schedules as pages
+from kodosumi_prefect.panel.problems import answers, problems
+from kodosumi_prefect.panel.schedule_rows import Narrowing
 from kodosumi_prefect.panel.state import Panel
 from kodosumi_prefect.serve import schedules
+
+PAGE: dict[int | str, dict[str, Any]] = {
+    200: {
+        "model": Schedules,
+        "description": "The schedules; a page of them where `Accept` names `text/html`.",
+        "content": {"text/html": {"schema": {"type": "string"}}},
+    }
+}
 
 router = APIRouter(prefix="/schedules", tags=["Schedules"])
 
 
-@router.get("", summary="Schedules, newest first")
-async def listed(panel: Panel, user: CurrentUser) -> dict[str, Any]:
+@router.get(
+    "",
+    summary="Schedules, newest first",
+    response_model=dict[str, Any],
+    responses=PAGE | problems(502),
+)
+async def listed(
+    request: Request,
+    panel: Panel,
+    user: CurrentUser,
+    tag: pages.Tag = "",
+    paused: pages.PausedOrNot = "",
+    q: pages.Words = "",
+) -> dict[str, Any] | Response:
     """Those of whoever asks; operators get all. What was changed in Prefect shows here.
 
     `next` holds the next five times in seconds since 1970, none while it is paused;
-    `paused_because` says why, unless somebody paused it by hand.
+    `paused_because` says why, unless somebody paused it by hand. `tags` are its deployment's.
     """
-    return {"items": await schedules.found(_whose(user), panel.settings)}
+    narrowing = Narrowing(tag, paused, q)
+    if "text/html" in request.headers.get("accept", ""):
+        return await pages.shown(request, panel, user, narrowing)
+    found = await schedules.found(_whose(user), panel.settings)
+    return {"items": [row for row in found if narrowing.holds(row)]}
 
 
-@router.post("/{schedule_id}/pause", summary="Pause a schedule")
+@router.post(
+    "/{schedule_id}/pause",
+    summary="Pause a schedule",
+    responses=answers(Schedule) | problems(404, 409, 502),
+)
 async def pause(panel: Panel, user: CurrentUser, schedule_id: UUID) -> dict[str, Any]:
     """It makes no runs until it is resumed. 404 if it is not there, or was deleted in Prefect."""
     return await schedules.pause(str(schedule_id), _whose(user), panel.settings)
 
 
-@router.post("/{schedule_id}/resume", summary="Resume a paused schedule")
+@router.post(
+    "/{schedule_id}/resume",
+    summary="Resume a paused schedule",
+    responses=answers(Schedule) | problems(404, 409, 502),
+)
 async def resume(panel: Panel, user: CurrentUser, schedule_id: UUID) -> dict[str, Any]:
     """404 if it is not there, or was deleted in Prefect."""
     return await schedules.resume(str(schedule_id), _whose(user), panel.settings)
 
 
-@router.delete("/{schedule_id}", summary="Delete a schedule", status_code=204)
+@router.delete(
+    "/{schedule_id}", summary="Delete a schedule", status_code=204, responses=problems(404, 502)
+)
 async def delete(panel: Panel, user: CurrentUser, schedule_id: UUID) -> Response:
     """With the inputs that were kept for it; executions it made stay."""
     await schedules.delete(str(schedule_id), _whose(user), panel.settings)

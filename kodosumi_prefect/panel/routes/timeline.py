@@ -6,8 +6,10 @@ from uuid import UUID
 from fastapi import APIRouter, Query
 
 from kodosumi_prefect.events import clean
+from kodosumi_prefect.panel.answers import Changes, Timeline
 from kodosumi_prefect.panel.auth.user import CurrentUser
 from kodosumi_prefect.panel.executions import timeline_item
+from kodosumi_prefect.panel.problems import answers
 from kodosumi_prefect.panel.state import MAX_CURSOR, Panel
 
 MOST = 500  # executions of one answer
@@ -23,7 +25,7 @@ Words = Annotated[
 ]
 
 
-@router.get("/list", summary="Executions, newest first")
+@router.get("/list", summary="Executions, newest first", responses=answers(Timeline))
 async def executions(
     panel: Panel,
     user: CurrentUser,
@@ -48,7 +50,7 @@ async def executions(
     }
 
 
-@router.get("/changes", summary="What changed since a counter")
+@router.get("/changes", summary="What changed since a counter", responses=answers(Changes))
 async def changes(
     panel: Panel,
     user: CurrentUser,

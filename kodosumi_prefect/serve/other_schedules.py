@@ -1,0 +1,94 @@
+"""Schedules of Prefect deployments that people made without us: read from Prefect, never kept."""
+
+from collections.abc import Collection
+from typing import Any
+from uuid import UUID
+
+from prefect.client.orchestration import PrefectClient
+from prefect.client.schemas.filters import FlowFilter, FlowFilterId
+from prefect.client.schemas.objects import DeploymentSchedule
+from prefect.client.schemas.responses import DeploymentResponse
+from prefect.exceptions import ObjectNotFound
+
+from kodosumi_prefect.serve.prefect_api import prefect_api
+from kodosumi_prefect.serve.refusal import LaunchError
+from kodosumi_prefect.serve.schedules import PAGE, in_prefect, last_runs
+from kodosumi_prefect.settings import Settings
+
+Row = dict[str, Any]
+
+
+async def others(ours: Collection[str], settings: Settings) -> list[Row]:
+    """Schedules of all deployments but those of ours, as ``schedules.found`` tells them.
+
+    ``flow`` is the flow's name; ``owner`` is None, since nobody is noted.
+
+    Arguments:
+        ours: ids of schedules to leave out.
+
+    Raises:
+        LaunchError: Prefect or Postgres are away.
+    """
+    async with prefect_api(settings) as client:
+        pairs = [
+            (deployment, schedule)
+            for deployment in await _deployments(client)
+            for schedule in deployment.schedules
+            if str(schedule.id) not in ours
+        ]
+        flows = await _flows(client, {deployment.flow_id for deployment, _ in pairs})
+    runs = await last_runs([str(schedule.id) for _, schedule in pairs], settings)
+    return [
+        {
+            "id": str(schedule.id),
+            "summary": None,
+            "flow": flows.get(deployment.flow_id),
+            "endpoint": None,
+            "last_run": runs.get(str(schedule.id)),
+            "owner": None,
+            "username": None,
+        }
+        | await in_prefect(deployment, schedule)
+        for deployment, schedule in pairs
+    ]
+
+
+async def switch(deployment: str, id_: str, active: bool, settings: Settings) -> None:
+    """Pause a schedule of somebody's deployment, or let it go on.
+
+    Raises:
+        LaunchError: 404, there is none (any more); or Prefect is away.
+    """
+    async with prefect_api(settings) as client:
+        schedule = await _schedule(client, deployment, id_)
+        # Its parameters have to be said each time, see ``schedules``.
+        await client.update_deployment_schedule(
+            UUID(deployment), schedule.id, active=active, parameters=schedule.parameters
+        )
+
+
+async def _schedule(client: PrefectClient, deployment: str, id_: str) -> DeploymentSchedule:
+    try:
+        found = (await client.read_deployment(UUID(deployment))).schedules
+    except ObjectNotFound:
+        found = []
+    for schedule in found:
+        if str(schedule.id) == id_:
+            return schedule
+    raise LaunchError(404, f"schedule {id_} was deleted in Prefect")
+
+
+async def _deployments(client: PrefectClient) -> list[DeploymentResponse]:
+    found: list[DeploymentResponse] = []
+    while len(some := await client.read_deployments(limit=PAGE, offset=len(found))) == PAGE:
+        found += some
+    return found + some
+
+
+async def _flows(client: PrefectClient, ids: set[UUID]) -> dict[UUID, str]:
+    wanted = sorted(ids)
+    names: dict[UUID, str] = {}
+    for start in range(0, len(wanted), PAGE):
+        some = FlowFilter(id=FlowFilterId(any_=wanted[start : start + PAGE]))
+        names |= {flow.id: flow.name for flow in await client.read_flows(flow_filter=some)}
+    return names
