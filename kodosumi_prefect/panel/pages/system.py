@@ -124,7 +124,7 @@ async def _all_blocks(panel: State) -> dict[str, Any]:
 
 
 async def _prefect(panel: State) -> Found:
-    found: Found = await probes.prefect(panel)
+    found = await probes.prefect(panel)
     if found["status"] == "ok":
         async with httpx.AsyncClient(timeout=PATIENCE, trust_env=False) as client:
             answer = await client.get(f"{api_url(panel.settings)}/admin/version")
@@ -143,8 +143,7 @@ async def _ray(panel: State) -> Found:
     nodes = heard[0] if heard else []
     if reached["status"] == "not configured" and (nodes or any(r["info"]["ray"] for r in rows)):
         reached = {"status": "ok", "detail": "as workers report it"}
-    found: Found = reached | {"nodes": nodes}
-    return found
+    return {**reached, "nodes": nodes}
 
 
 async def _postgres(panel: State) -> Found:
