@@ -15,6 +15,7 @@ from kodosumi_prefect.panel.services.services import Answered
 from kodosumi_prefect.panel.state import State
 
 FORM_PATIENCE = 10.0  # seconds for a form; a page waits for it
+REFUSALS = (409, 422)  # of what was asked; the service's words stand for themselves
 
 Row = dict[str, Any]
 Elements = Sequence[dict[str, Any]]
@@ -136,7 +137,7 @@ def _read(answer: Answered, name: str) -> Any:
     if answer.status == 200 and body is not None:
         return body
     said = body.get("detail") if isinstance(body, dict) else None
-    if 400 <= answer.status < 500 and isinstance(said, str):
+    if answer.status in REFUSALS and isinstance(said, str):
         raise HTTPException(answer.status, said)
     raise ServiceError(502, f"{name} answered {answer.status}" + (f": {said}" if said else ""))
 

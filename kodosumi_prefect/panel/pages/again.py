@@ -41,16 +41,13 @@ def filled(elements: Iterable[Mapping[str, Any]], inputs: str | None) -> dict[st
     """What a form shows to be like the inputs of an earlier run; what was secret stays empty.
 
     Arguments:
-        inputs: JSON, as the row of the execution has it.
+        inputs: envelope as JSON, as the row of the execution has it; see ``events.serialize``.
 
     Returns:
         Values by field, for ``form_html``; empty if the inputs and the form have nothing in common.
     """
-    try:
-        given = json.loads(inputs or "null")
-    except ValueError:
-        given = None
-    if not isinstance(given, dict):
+    given = _given(inputs)
+    if given is None:
         return {}
     values: dict[str, Any] = {}
     boxes: dict[str, Any] = {}
@@ -71,6 +68,18 @@ def filled(elements: Iterable[Mapping[str, Any]], inputs: str | None) -> dict[st
             values[name] = _written(value)
     # A box that is not named counts as not ticked, so all are named once anything is.
     return boxes | values if values else {}
+
+
+def _given(inputs: str | None) -> dict[str, Any] | None:
+    """The inputs in their envelope, whose one key is their type; None if they are no fields."""
+    try:
+        envelope = json.loads(inputs or "null")
+    except ValueError:
+        return None
+    if not isinstance(envelope, dict) or len(envelope) != 1:
+        return None
+    given = next(iter(envelope.values()))
+    return given if isinstance(given, dict) else None
 
 
 def _at(inputs: dict[str, Any], name: str) -> Any:

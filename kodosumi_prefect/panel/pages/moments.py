@@ -7,8 +7,7 @@ from functools import cache
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo, available_timezones
 
-from cron_descriptor import ExpressionDescriptor, FormatError, Options
-
+from kodosumi_prefect.panel.rule_words import cron_words, interval_words
 from kodosumi_prefect.serve.refusal import LaunchError
 from kodosumi_prefect.serve.when import When, upcoming
 
@@ -71,7 +70,10 @@ async def moments(typed: Typed) -> Moments:
     times = await upcoming(when.schedule(), SHOWN + 1)
     now, zone = datetime.now(UTC), ZoneInfo(when.timezone)
     ahead = [moment.astimezone(zone) for moment in times if moment > now][:SHOWN]
-    words = _of_cron(when.cron) if when.cron is not None else _of_interval(typed)
+    if when.interval is not None:
+        words = interval_words(when.interval)
+    else:
+        words = cron_words(str(when.cron)) or f"By cron {when.cron}"
     return Moments(words, ahead, when.timezone)
 
 
@@ -81,19 +83,3 @@ def zones() -> list[str]:
     odd = ("Etc/", "posix/", "right/", "SystemV/", "US/")
     named = (zone for zone in available_timezones() if "/" in zone and not zone.startswith(odd))
     return ["UTC", *sorted(named)]
-
-
-def _of_cron(cron: str) -> str:
-    options = Options()
-    options.use_24hour_time_format = True
-    try:
-        return str(ExpressionDescriptor(cron, options).get_description())
-    except (FormatError, ValueError, IndexError, KeyError):
-        return f"By cron {cron}"  # what Prefect reads, but nobody has words for
-
-
-def _of_interval(typed: Typed) -> str:
-    every = float(typed.every)
-    return (
-        f"Every {typed.unit.removesuffix('s')}" if every == 1 else f"Every {every:g} {typed.unit}"
-    )

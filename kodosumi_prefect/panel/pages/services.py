@@ -4,9 +4,10 @@ from typing import Annotated, Any
 from urllib.parse import urlencode
 from uuid import UUID
 
-from fastapi import APIRouter, HTTPException, Path, Query, Request
+from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import RedirectResponse, Response
 from markupsafe import Markup
+from starlette.exceptions import HTTPException
 
 from kodosumi_prefect.events import clean
 from kodosumi_prefect.panel.auth.user import CurrentUser, User
