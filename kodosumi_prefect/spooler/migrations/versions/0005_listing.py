@@ -42,10 +42,6 @@ COMMENT ON COLUMN {schema}.listing.flow_name IS 'its first 200 characters, as of
 COMMENT ON COLUMN {schema}.listing.words IS
     'words to search; and behind U+0001 the owner (o) and each tag (t) as they are';
 
-ALTER TABLE {schema}.execution ADD COLUMN again_of uuid;
-CREATE INDEX execution_again ON {schema}.execution (again_of) WHERE again_of IS NOT NULL;
-COMMENT ON COLUMN {schema}.execution.again_of IS 'the execution whose inputs this one was given';
-
 CREATE FUNCTION {schema}.searched(e {schema}.execution) RETURNS tsvector
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $body$
     SELECT array_to_tsvector(
@@ -73,18 +69,7 @@ $body$;
 COMMENT ON FUNCTION {schema}.list_execution IS
     'carries an execution into listing, for writers that may not know that table';
 
-CREATE TRIGGER list_new AFTER INSERT ON {schema}.execution
-    FOR EACH ROW EXECUTE FUNCTION {schema}.list_execution();
--- Inputs are stored once, so that nothing compares large ones with themselves.
-CREATE TRIGGER list_changed AFTER UPDATE OF owner, flow_name, summary, tags, inputs, status,
-    archived_at, created_at ON {schema}.execution
-    FOR EACH ROW WHEN (
-        (OLD.status, OLD.owner, OLD.flow_name, OLD.summary, OLD.tags, OLD.archived_at,
-            OLD.created_at, OLD.inputs IS NULL)
-        IS DISTINCT FROM (NEW.status, NEW.owner, NEW.flow_name, NEW.summary, NEW.tags,
-            NEW.archived_at, NEW.created_at, NEW.inputs IS NULL))
-    EXECUTE FUNCTION {schema}.list_execution();
-
+-- Long, with many executions; nobody waits for it.
 INSERT INTO {schema}.listing
 SELECT e.id, e.created_at, left(e.owner, 200), left(e.flow_name, 200), e.status,
     e.archived_at IS NOT NULL, {schema}.searched(e)
@@ -100,7 +85,36 @@ CREATE INDEX listing_status ON {schema}.listing (status, created_at, execution_i
 -- A short list of pending entries: whoever fills it up has to sort it in.
 CREATE INDEX listing_words ON {schema}.listing USING gin (words)
     WITH (gin_pending_list_limit = 512);
-ANALYZE {schema}.listing
+ANALYZE {schema}.listing;
+
+-- From here to the end, soon, everybody waits.
+ALTER TABLE {schema}.execution ADD COLUMN again_of uuid;
+CREATE INDEX execution_again ON {schema}.execution (again_of) WHERE again_of IS NOT NULL;
+COMMENT ON COLUMN {schema}.execution.again_of IS 'the execution whose inputs this one was given';
+
+CREATE TRIGGER list_new AFTER INSERT ON {schema}.execution
+    FOR EACH ROW EXECUTE FUNCTION {schema}.list_execution();
+-- Inputs are stored once, so that nothing compares large ones with themselves.
+CREATE TRIGGER list_changed AFTER UPDATE OF owner, flow_name, summary, tags, inputs, status,
+    archived_at, created_at ON {schema}.execution
+    FOR EACH ROW WHEN (
+        (OLD.status, OLD.owner, OLD.flow_name, OLD.summary, OLD.tags, OLD.archived_at,
+            OLD.created_at, OLD.inputs IS NULL)
+        IS DISTINCT FROM (NEW.status, NEW.owner, NEW.flow_name, NEW.summary, NEW.tags,
+            NEW.archived_at, NEW.created_at, NEW.inputs IS NULL))
+    EXECUTE FUNCTION {schema}.list_execution();
+
+-- What writers did meanwhile.
+INSERT INTO {schema}.listing AS l
+SELECT e.id, e.created_at, left(e.owner, 200), left(e.flow_name, 200), e.status,
+    e.archived_at IS NOT NULL, {schema}.searched(e)
+FROM {schema}.execution e LEFT JOIN {schema}.listing known ON known.execution_id = e.id
+WHERE known.execution_id IS NULL OR known.status <> e.status
+    OR known.archived <> (e.archived_at IS NOT NULL)
+    OR e.updated_at > now() - interval '10 minutes'
+ON CONFLICT (execution_id) DO UPDATE SET owner = excluded.owner,
+    flow_name = excluded.flow_name, status = excluded.status, archived = excluded.archived,
+    created_at = excluded.created_at, words = excluded.words
 """
 
 
