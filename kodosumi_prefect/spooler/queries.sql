@@ -1160,3 +1160,11 @@ FROM newest x CROSS JOIN LATERAL (
     LIMIT 1
 ) AS e
 ORDER BY e.uid, x.id DESC;
+
+-- name: task_run_spans
+-- When task runs were first and last heard of in the events behind a seq.
+SELECT e.source->'task_run'->>'id' AS id, min(e.ts) AS first, max(e.ts) AS last
+FROM {schema}.event e
+WHERE e.execution_id = (SELECT id FROM {schema}.execution WHERE fid = %(fid)s)
+    AND e.seq > %(after)s AND e.source->'task_run'->>'id' IS NOT NULL
+GROUP BY 1;
