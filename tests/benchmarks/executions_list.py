@@ -9,7 +9,6 @@ other, with each filter by itself. Exits 1 above the limit.
 import argparse
 import json
 import random
-import re
 import subprocess
 import sys
 import tempfile
@@ -39,11 +38,8 @@ SCHEMA = "kodosumi"
 START = datetime(2026, 1, 1, tzinfo=UTC)
 SPAN = timedelta(days=300)
 FLOWS, OWNERS, TAGS = 40, 25, 60
-WORDS = [
-    f"{a}{b}"
-    for a in ["ba", "de", "fi", "go", "hu", "ka", "le", "mi"]
-    for b in ["lon", "ric", "tas", "vem", "zur"]
-]
+STARTS, ENDS = ("ba", "de", "fi", "go", "hu", "ka", "le"), ("lon", "ric", "tas", "vem", "zur")
+WORDS = [start + end for start in STARTS for end in ENDS]
 
 Question = list[tuple[str, str]]
 
@@ -71,7 +67,8 @@ def main(words: list[str] | None = None) -> int:
                     for size in sizes:
                         _fill(postgres.url, have, size)
                         have = size
-                        for name, question in _questions(client).items():
+                        questions = _questions(client)
+                        for name, question in questions.items():
                             took = [_timed(client, question) for _ in range(chosen.requests + 3)]
                             p95 = quantile(took[3:], 0.95)
                             worst = max(worst, (p95, name))
@@ -79,13 +76,13 @@ def main(words: list[str] | None = None) -> int:
                             found.setdefault(name, []).append(line)
             finally:
                 panel.terminate()
-        plan = _plan(postgres.url, sizes[-1])
+        plan = _plan(postgres.url, questions[worst[1]])
     report(
         f"GET /executions, p50 and p95 in ms with {', '.join(f'{size:,}' for size in sizes)} "
         f"executions (p95 at most {LIMIT:g} ms)",
         {name: "   |  ".join(lines) for name, lines in found.items()},
     )
-    print(f"slowest: {worst[1]}, p95 {worst[0]:.1f} ms\n\nword in the oldest only:\n{plan}")
+    print(f"slowest: {worst[1]}, p95 {worst[0]:.1f} ms, with {sizes[-1]:,}:\n{plan}")
     return 0 if worst[0] <= LIMIT else 1
 
 
@@ -158,18 +155,26 @@ def _timed(client: httpx.Client, question: Question) -> float:
     return (time.perf_counter() - began) * 1000
 
 
-def _plan(url: str, size: int) -> str:
-    """How Postgres finds the word that only the oldest executions hold."""
-    wanted = Filter("primordial").parameters([("primordial", [])])
-    values: dict[str, Any] = wanted | EVERYTHING._asdict() | {"at": None, "id": None, "limit": 26}
+def _plan(url: str, question: Question) -> str:
+    """How Postgres finds what a question asks for."""
+    said = dict(question)
+    queries = Queries(SCHEMA)
     with psycopg.connect(url, autocommit=True) as connection:
+        asked = {"query": said.get("q", "")}
+        words = connection.execute(queries["asked_words"], asked).fetchall()
+        wanted = Filter(
+            said.get("q", ""),
+            [value for name, value in question if name == "status"],
+            said.get("flow"),
+            said.get("owner"),
+            said.get("tag"),
+        ).parameters([(word, owners) for word, owners in words])
+        values: dict[str, Any] = wanted | EVERYTHING._asdict()
+        values |= {"at": None, "id": None, "limit": 26}
         rows = connection.execute(
-            b"EXPLAIN (ANALYZE, COSTS OFF) " + Queries(SCHEMA)["timeline"], values
+            b"EXPLAIN (ANALYZE, COSTS OFF, BUFFERS OFF) " + queries["timeline"], values
         ).fetchall()
-    text = "\n".join(row[0] for row in rows)
-    return f"{size:,} executions\n" + re.sub(
-        r"\(actual (time=\S+) (rows=\S+) \S+\)", r"\1 \2", text
-    )
+    return "\n".join(row[0] for row in rows)
 
 
 def run() -> None:
