@@ -147,25 +147,30 @@ SELECT seq, extract(epoch FROM ts)::float8 AS ts, kind, payload, attempt, source
 FROM weighed WHERE before < 8000000 ORDER BY seq;
 
 -- name: timeline
--- Executions that may be seen, newest first, behind a cursor, holding every word of a query.
-SELECT *, fid::text AS fid, deployment_id::text AS deployment_id,
+-- Executions that may be seen and match a filter, newest first, behind a cursor.
+SELECT e.*, e.fid::text AS fid, e.deployment_id::text AS deployment_id,
     coalesce((SELECT r.name FROM {schema}.role r WHERE r.id::text = e.owner), e.owner) AS username,
     CASE WHEN e.open_locks > 0 THEN ARRAY(SELECT l.lid FROM {schema}.lock l
         WHERE l.execution_id = e.id AND l.state = 'open' ORDER BY l.opened_at, l.lid)
     ELSE '{}' END AS locks
-FROM {schema}.execution e
-WHERE archived_at IS NULL
-    AND (%(owner)s::text IS NULL OR e.owner = %(owner)s
-        OR (e.owner IS NULL AND %(unowned)s::boolean))
-    AND (%(before)s::uuid IS NULL
-        OR id < (SELECT id FROM {schema}.execution WHERE fid = %(before)s::uuid))
-    AND (%(words)s::text[] IS NULL OR NOT EXISTS (
-        SELECT FROM unnest(%(words)s::text[]) AS word
-        WHERE position(lower(word) IN lower(concat_ws(' ', e.fid::text, e.flow_name, e.summary,
-            e.status,
-            coalesce((SELECT r.name FROM {schema}.role r WHERE r.id::text = e.owner), e.owner),
-            array_to_string(e.tags, ' '), e.inputs))) = 0))
-ORDER BY id DESC LIMIT %(limit)s;
+FROM (
+    SELECT l.execution_id, l.created_at FROM {schema}.listing l
+    WHERE NOT l.archived
+        AND (%(owner)s::text IS NULL OR l.owner = left(%(owner)s, 200)
+            OR (l.owner IS NULL AND %(unowned)s::boolean))
+        AND (%(of)s::text IS NULL OR l.owner = left(%(of)s, 200))
+        AND (%(status)s::text IS NULL OR l.status = %(status)s)
+        AND (%(statuses)s::text[] IS NULL OR l.status = ANY(%(statuses)s::text[]))
+        AND (%(flow)s::text IS NULL OR l.flow_name = left(%(flow)s, 200))
+        AND (%(since)s::float8 IS NULL OR l.created_at >= to_timestamp(%(since)s))
+        AND (%(until)s::float8 IS NULL OR l.created_at < to_timestamp(%(until)s))
+        AND (%(search)s::tsquery IS NULL OR l.words @@ %(search)s::tsquery)
+        AND (%(at)s::timestamptz IS NULL
+            OR (l.created_at, l.execution_id) < (%(at)s::timestamptz, %(id)s::bigint))
+    ORDER BY l.created_at DESC, l.execution_id DESC LIMIT %(limit)s
+) AS chosen
+JOIN {schema}.execution e ON e.id = chosen.execution_id
+ORDER BY chosen.created_at DESC, chosen.execution_id DESC;
 
 -- name: change_counter
 -- Everything changed by transactions older than this one is visible now; nothing older can come.
@@ -184,12 +189,6 @@ FROM {schema}.execution e
 WHERE changed >= %(since)s
     AND (%(owner)s::text IS NULL OR e.owner = %(owner)s
         OR (e.owner IS NULL AND %(unowned)s::boolean))
-    AND (archived_at IS NOT NULL OR %(words)s::text[] IS NULL OR NOT EXISTS (
-        SELECT FROM unnest(%(words)s::text[]) AS word
-        WHERE position(lower(word) IN lower(concat_ws(' ', e.fid::text, e.flow_name, e.summary,
-            e.status,
-            coalesce((SELECT r.name FROM {schema}.role r WHERE r.id::text = e.owner), e.owner),
-            array_to_string(e.tags, ' '), e.inputs))) = 0))
 ORDER BY changed FETCH FIRST %(limit)s ROWS WITH TIES;
 
 -- name: live_executions
@@ -284,15 +283,18 @@ UPDATE {schema}.execution SET
 WHERE fid = ANY(%(fids)s::uuid[]) RETURNING fid::text;
 
 -- name: matching
--- Which of these executions hold every word of a query and are not archived.
-SELECT fid::text FROM {schema}.execution e
-WHERE fid = ANY(%(fids)s::uuid[]) AND archived_at IS NULL
-    AND NOT EXISTS (
-        SELECT FROM unnest(%(words)s::text[]) AS word
-        WHERE position(lower(word) IN lower(concat_ws(' ', e.fid::text, e.flow_name, e.summary,
-            e.status,
-            coalesce((SELECT r.name FROM {schema}.role r WHERE r.id::text = e.owner), e.owner),
-            array_to_string(e.tags, ' '), e.inputs))) = 0);
+-- Which of these executions may be seen, match a filter and are not archived.
+SELECT e.fid::text FROM {schema}.execution e JOIN {schema}.listing l ON l.execution_id = e.id
+WHERE e.fid = ANY(%(fids)s::uuid[]) AND NOT l.archived
+    AND (%(owner)s::text IS NULL OR l.owner = left(%(owner)s, 200)
+        OR (l.owner IS NULL AND %(unowned)s::boolean))
+    AND (%(of)s::text IS NULL OR l.owner = left(%(of)s, 200))
+    AND (%(status)s::text IS NULL OR l.status = %(status)s)
+    AND (%(statuses)s::text[] IS NULL OR l.status = ANY(%(statuses)s::text[]))
+    AND (%(flow)s::text IS NULL OR l.flow_name = left(%(flow)s, 200))
+    AND (%(since)s::float8 IS NULL OR l.created_at >= to_timestamp(%(since)s))
+    AND (%(until)s::float8 IS NULL OR l.created_at < to_timestamp(%(until)s))
+    AND (%(search)s::tsquery IS NULL OR l.words @@ %(search)s::tsquery);
 
 -- name: latest
 -- The newest events of one execution before a seq, at most `limit` and about 8 MB, the last whole.
@@ -935,6 +937,93 @@ UPDATE {schema}.execution SET last_seq = %(last_seq)s, updated_at = now() WHERE 
 -- Sealed answers of an execution that is over: nobody needs them any more.
 UPDATE {schema}.lock SET result = NULL
 WHERE execution_id = %(id)s AND result LIKE 'sealed:%%';
+
+-- name: timeline_newer
+-- As timeline, in the other direction: those right above a cursor.
+SELECT e.*, e.fid::text AS fid, e.deployment_id::text AS deployment_id,
+    coalesce((SELECT r.name FROM {schema}.role r WHERE r.id::text = e.owner), e.owner) AS username,
+    CASE WHEN e.open_locks > 0 THEN ARRAY(SELECT l.lid FROM {schema}.lock l
+        WHERE l.execution_id = e.id AND l.state = 'open' ORDER BY l.opened_at, l.lid)
+    ELSE '{}' END AS locks
+FROM (
+    SELECT l.execution_id, l.created_at FROM {schema}.listing l
+    WHERE NOT l.archived
+        AND (%(owner)s::text IS NULL OR l.owner = left(%(owner)s, 200)
+            OR (l.owner IS NULL AND %(unowned)s::boolean))
+        AND (%(of)s::text IS NULL OR l.owner = left(%(of)s, 200))
+        AND (%(status)s::text IS NULL OR l.status = %(status)s)
+        AND (%(statuses)s::text[] IS NULL OR l.status = ANY(%(statuses)s::text[]))
+        AND (%(flow)s::text IS NULL OR l.flow_name = left(%(flow)s, 200))
+        AND (%(since)s::float8 IS NULL OR l.created_at >= to_timestamp(%(since)s))
+        AND (%(until)s::float8 IS NULL OR l.created_at < to_timestamp(%(until)s))
+        AND (%(search)s::tsquery IS NULL OR l.words @@ %(search)s::tsquery)
+        AND (%(at)s::timestamptz IS NULL
+            OR (l.created_at, l.execution_id) > (%(at)s::timestamptz, %(id)s::bigint))
+    ORDER BY l.created_at ASC, l.execution_id ASC LIMIT %(limit)s
+) AS chosen
+JOIN {schema}.execution e ON e.id = chosen.execution_id
+ORDER BY chosen.created_at DESC, chosen.execution_id DESC;
+
+-- name: count_listed
+-- How many executions that may be seen match a filter, counted up to a limit.
+SELECT count(*) AS executions FROM (
+    SELECT FROM {schema}.listing l
+    WHERE NOT l.archived
+        AND (%(owner)s::text IS NULL OR l.owner = left(%(owner)s, 200)
+            OR (l.owner IS NULL AND %(unowned)s::boolean))
+        AND (%(of)s::text IS NULL OR l.owner = left(%(of)s, 200))
+        AND (%(status)s::text IS NULL OR l.status = %(status)s)
+        AND (%(statuses)s::text[] IS NULL OR l.status = ANY(%(statuses)s::text[]))
+        AND (%(flow)s::text IS NULL OR l.flow_name = left(%(flow)s, 200))
+        AND (%(since)s::float8 IS NULL OR l.created_at >= to_timestamp(%(since)s))
+        AND (%(until)s::float8 IS NULL OR l.created_at < to_timestamp(%(until)s))
+        AND (%(search)s::tsquery IS NULL OR l.words @@ %(search)s::tsquery)
+    LIMIT %(limit)s
+) AS found;
+
+-- name: list_position
+-- Where an execution stands in lists.
+SELECT l.created_at, l.execution_id AS id FROM {schema}.listing l
+JOIN {schema}.execution e ON e.id = l.execution_id WHERE e.fid = %(fid)s::uuid;
+
+-- name: asked_words
+-- The words of a search, and accounts with a name of which a word begins so.
+SELECT w.word, ARRAY(
+    SELECT r.id::text FROM {schema}.role r
+    WHERE EXISTS (SELECT FROM unnest({schema}.words_of(r.name)) AS part
+        WHERE starts_with(part, w.word))
+    ORDER BY r.id LIMIT 100) AS owners
+FROM unnest({schema}.words_of(%(query)s)) AS w (word);
+
+-- name: listed_flows
+-- Names of flows that have executions to be seen, by jumping from name to name in an index.
+WITH RECURSIVE named AS (
+    (SELECT l.flow_name FROM {schema}.listing l
+        WHERE NOT l.archived AND l.flow_name IS NOT NULL ORDER BY l.flow_name LIMIT 1)
+    UNION ALL
+    SELECT (SELECT l.flow_name FROM {schema}.listing l
+        WHERE NOT l.archived AND l.flow_name > named.flow_name ORDER BY l.flow_name LIMIT 1)
+    FROM named WHERE named.flow_name IS NOT NULL
+)
+SELECT flow_name FROM named
+WHERE flow_name IS NOT NULL AND (%(owner)s::text IS NULL OR EXISTS (
+    SELECT FROM {schema}.listing l WHERE NOT l.archived AND l.flow_name = named.flow_name
+        AND (l.owner = left(%(owner)s, 200) OR (l.owner IS NULL AND %(unowned)s::boolean))))
+LIMIT %(limit)s;
+
+-- name: set_again
+-- Whose inputs an execution was given.
+UPDATE {schema}.execution SET
+    again_of = %(of)s::uuid, changed = pg_current_xact_id()::text::bigint
+WHERE fid = %(fid)s::uuid RETURNING fid::text;
+
+-- name: ran_again
+-- Executions that were given the inputs of this one, newest first.
+SELECT fid::text FROM {schema}.execution WHERE again_of = %(fid)s::uuid ORDER BY id DESC LIMIT 20;
+
+-- name: payload_again
+-- Inputs that were kept for a run, and whether they are for every run that asks.
+SELECT inputs, kept FROM {schema}.payload WHERE id = %(id)s::uuid;
 
 -- name: find_text
 -- Of the events of some kinds that hold a text, upper and lower case alike: how many there are, the

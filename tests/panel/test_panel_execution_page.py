@@ -116,7 +116,12 @@ def test_the_whole_log_is_searched_in_both_directions_and_round_the_end(panel: S
     assert found("q=needle&kind=stderr") == ("", "", "0")
     assert found("q=100%25_is_no_pattern") == ("", "", "0")
     text = panel.get(f"/executions/{run.fid}?tab=log&q=needle&start=905&turn=previous").text
-    assert "A Needle 3" in text and "1 of 3" in text and 'value="needle"' in text
+    assert (
+        "A Needle 3" in text
+        and "1 of 3" in text
+        and "id=found" in text
+        and 'value="needle"' in text
+    )
 
 
 def test_a_search_can_hold_anything(panel: Stand) -> None:

@@ -11,6 +11,7 @@ import pytest
 from kodosumi_prefect.events import Kind
 from kodosumi_prefect.spooler import reader as reader_module
 from kodosumi_prefect.spooler.batch import Header
+from kodosumi_prefect.spooler.listing import Filter
 from kodosumi_prefect.spooler.reader import Reader, Tail
 from kodosumi_prefect.spooler.spooler import Spooler
 from tests.spooler.recording import batch, entered, execute, fresh, line_to, row, said
@@ -109,10 +110,13 @@ async def test_the_timeline_is_newest_first_and_can_be_searched(
     assert [row["fid"] for row in found] == [fids[4], fids[3]]
     found = await reader.timeline(limit=2, before=fids[3])
     assert [row["fid"] for row in found] == [fids[2], fids[1]]
-    assert [row["fid"] for row in await reader.timeline(query="TAG1 flow")] == [fids[3], fids[1]]
-    assert await reader.timeline(query="tag1 nothing") == []
+    assert [row["fid"] for row in await reader.timeline(wanted=Filter("TAG1 flow"))] == [
+        fids[3],
+        fids[1],
+    ]
+    assert await reader.timeline(wanted=Filter("tag1 nothing")) == []
     for literal in ("%", "_", "\\", "'"):
-        assert await reader.timeline(query=literal) == []
+        assert await reader.timeline(wanted=Filter(literal)) == []
 
 
 async def test_archived_executions_leave_the_timeline(
@@ -122,7 +126,7 @@ async def test_archived_executions_leave_the_timeline(
     spooler.append([batch(kept), batch(hidden)])
     await reader.rows("set_archived", fids=[hidden], archived=True)
     assert [row["fid"] for row in await reader.timeline()] == [kept]
-    assert await reader.matching([kept, hidden], "") == {kept}
+    assert await reader.matching([kept, hidden], Filter()) == {kept}
 
 
 async def test_changes_miss_nothing_when_a_transaction_commits_late(

@@ -15,7 +15,8 @@ from kodosumi_prefect.panel.pages.parts import complaints, refusal, shown
 from kodosumi_prefect.panel.routes import accounts, roles
 from kodosumi_prefect.panel.state import Panel, State
 
-LIVES = {"30": "30 days", "90": "90 days", "365": "1 year", "": "No expiry"}  # days of an API key
+FOR_EVER = "never"  # an empty field would count as one that was left out
+LIVES = {"30": "30 days", "90": "90 days", "365": "1 year", FOR_EVER: "No expiry"}  # of an API key
 USUAL_LIFE = "90"
 THEME_SECONDS = 365 * 86_400
 
@@ -69,7 +70,8 @@ async def make_key(
     wrong: dict[str, str] = {}
     made = None
     try:
-        new = accounts.NewApiKey.model_validate({"name": name, "expires_days": days or None})
+        life = None if days == FOR_EVER else days
+        new = accounts.NewApiKey.model_validate({"name": name, "expires_days": life})
         made = await accounts.make_key(request, panel, user, new)
     except ValidationError as exc:
         words = {

@@ -143,7 +143,7 @@ async def _ray(panel: State) -> Found:
     nodes = heard[0] if heard else []
     if reached["status"] == "not configured" and (nodes or any(r["info"]["ray"] for r in rows)):
         reached = {"status": "ok", "detail": "as workers report it"}
-    return reached | {"nodes": nodes}
+    return {**reached, "nodes": nodes}
 
 
 async def _postgres(panel: State) -> Found:

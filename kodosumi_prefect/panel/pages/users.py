@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from kodosumi_prefect.panel.auth.accounts import Account
 from kodosumi_prefect.panel.auth.passwords import random_password
 from kodosumi_prefect.panel.auth.user import Operator
-from kodosumi_prefect.panel.pages.parts import complaints, refusal, shown
+from kodosumi_prefect.panel.pages.parts import complaints, refusal, sentence, shown
 from kodosumi_prefect.panel.routes import roles
 from kodosumi_prefect.panel.state import Panel, State
 
@@ -186,6 +186,8 @@ def _by_field(exc: HTTPException) -> dict[str, str]:
     said = str(exc.detail)
     if said.startswith("password: "):
         return {"password": WORDS["password"]}
-    if said.startswith(("name is ", "the name ")):
+    if said.startswith("name is "):
+        return {"name": sentence(said.rpartition(": ")[2])}
+    if said.startswith("the name "):
         return {"name": refusal(exc)}
     return {"": refusal(exc)}

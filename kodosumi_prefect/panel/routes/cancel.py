@@ -53,7 +53,7 @@ async def cancel_execution(panel: Panel, user: CurrentUser, fid: UUID) -> dict[s
         # Operators also cancel runs that nobody recorded yet, and that so have no owner.
         _require_own(user, await wait_for_execution(panel, fid, 0.0, user.sees(panel.settings)))
     try:
-        state = await _cancelled(panel, fid)
+        state = await cancelled(panel, fid)
     except LookupError as exc:
         raise HTTPException(404, str(exc)) from exc
     except NotCancelledError as exc:
@@ -70,7 +70,7 @@ async def put_away(panel: Panel, user: CurrentUser, execution: Execution) -> Non
     502 if it runs and Prefect does not answer.
     """
     _require_own(user, execution)
-    await _end(panel, execution)
+    await end(panel, execution)
     await panel.reader.rows("set_archived", fids=[execution["fid"]], archived=True)
 
 
@@ -85,7 +85,7 @@ async def put_all_away(panel: Panel, user: CurrentUser, chosen: Chosen) -> PutAw
             try:
                 row = await wait_for_execution(panel, fid, 0.0, visible)
                 _require_own(user, row)
-                await _end(panel, row)
+                await end(panel, row)
             except HTTPException as exc:
                 return str(exc.detail)
         return None
@@ -100,17 +100,24 @@ async def put_all_away(panel: Panel, user: CurrentUser, chosen: Chosen) -> PutAw
     )
 
 
-async def _end(panel: State, execution: Row) -> None:
+async def end(panel: State, execution: Row) -> None:
     """Cancel an execution that is not over; one that Prefect says is over, or forgot, is."""
     if execution["status"] in TERMINAL:
         return
     try:
-        await _cancelled(panel, UUID(execution["fid"]))
+        await cancelled(panel, UUID(execution["fid"]))
     except (LookupError, NotCancelledError):
         return
 
 
-async def _cancelled(panel: State, fid: UUID) -> str:
+async def cancelled(panel: State, fid: UUID) -> str:
+    """Ask Prefect to cancel a run; the name of its state now.
+
+    Raises:
+        HTTPException: 502, Prefect is not known or does not answer.
+        LookupError: Prefect has no such flow run.
+        NotCancelledError: it is over, or Prefect's rules forbid it.
+    """
     url = api_url(panel.settings)
     if url is None:
         raise HTTPException(502, "no Prefect is configured; set PREFECT_API_URL")
