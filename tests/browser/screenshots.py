@@ -43,7 +43,9 @@ def populate(up: Up) -> str:
     )
     shown = ""
     for _ in range(3):
-        shown = launch(up, digest["url"], {"sample": sample})
+        shown = launch(
+            up, digest["url"], {"sample": sample, "language": "en", "parts": 4, "sentences": 2}
+        )
         up.until(shown, "finished", 120)
     up.until(launch(up, review["url"], dict(POINTS)), "awaiting", 120)
     return shown
