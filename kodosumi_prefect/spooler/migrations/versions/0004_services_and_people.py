@@ -119,10 +119,10 @@ COMMENT ON TABLE {schema}.schedule IS
 ALTER TABLE {schema}.execution ADD COLUMN schedule_id uuid;
 CREATE INDEX execution_schedule ON {schema}.execution (schedule_id, id)
     WHERE schedule_id IS NOT NULL;
-CREATE INDEX execution_app ON {schema}.execution (app_url, flow_name, id)
-    WHERE app_url IS NOT NULL;
-CREATE INDEX execution_deployment ON {schema}.execution (deployment_id, id)
-    WHERE deployment_id IS NOT NULL;
+CREATE INDEX execution_app ON {schema}.execution (app_url, flow_name, id) INCLUDE (owner)
+    WHERE app_url IS NOT NULL AND archived_at IS NULL;
+CREATE INDEX execution_deployment ON {schema}.execution (deployment_id, id) INCLUDE (owner)
+    WHERE deployment_id IS NOT NULL AND archived_at IS NULL;
 COMMENT ON COLUMN {schema}.execution.schedule_id IS 'the deployment schedule in Prefect it is of';
 
 CREATE TABLE {schema}.lock (
