@@ -44,6 +44,10 @@ COMMENT ON COLUMN {schema}.listing.words IS
 
 ALTER TABLE {schema}.execution ADD COLUMN again_of uuid;
 CREATE INDEX execution_again ON {schema}.execution (again_of) WHERE again_of IS NOT NULL;
+CREATE INDEX execution_app ON {schema}.execution (app_url, flow_name, id) INCLUDE (owner)
+    WHERE app_url IS NOT NULL AND archived_at IS NULL;
+CREATE INDEX execution_deployment ON {schema}.execution (deployment_id, id) INCLUDE (owner)
+    WHERE deployment_id IS NOT NULL AND archived_at IS NULL;
 COMMENT ON COLUMN {schema}.execution.again_of IS 'the execution whose inputs this one was given';
 
 CREATE FUNCTION {schema}.searched(e {schema}.execution) RETURNS tsvector
@@ -116,6 +120,7 @@ def downgrade() -> None:
         f"DROP TRIGGER list_changed ON {schema}.execution; "
         f"DROP FUNCTION {schema}.list_execution(); "
         f"DROP FUNCTION {schema}.searched({schema}.execution); "
+        f"DROP INDEX {schema}.execution_app, {schema}.execution_deployment; "
         f"DROP TABLE {schema}.listing; DROP FUNCTION {schema}.words_of(text); "
         f"ALTER TABLE {schema}.execution DROP COLUMN again_of"
     )
