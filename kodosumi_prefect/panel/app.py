@@ -33,6 +33,7 @@ from kodosumi_prefect.panel.pages import (
     waiting,
 )
 from kodosumi_prefect.panel.pages import schedules as schedule_pages
+from kodosumi_prefect.panel.pages import tasks as task_pages
 from kodosumi_prefect.panel.register.register import Register
 from kodosumi_prefect.panel.routes import (
     accounts,
@@ -73,6 +74,7 @@ AREAS: tuple[Any, ...] = (
     health,
     metrics,
     executions,
+    task_pages,
     execution,
     services,
     waiting,

@@ -1116,16 +1116,16 @@ WITH RECURSIVE wanted AS (
 ),
 flows AS (
     SELECT b.base_url, (SELECT min(x.flow_name) FROM {schema}.execution x
-        WHERE x.app_url = b.base_url) AS flow_name
+        WHERE x.app_url = b.base_url AND x.archived_at IS NULL) AS flow_name
     FROM (SELECT DISTINCT base_url FROM wanted WHERE deployment_id IS NULL) AS b
     UNION ALL
     SELECT f.base_url, (SELECT min(x.flow_name) FROM {schema}.execution x
-        WHERE x.app_url = f.base_url AND x.flow_name > f.flow_name)
+        WHERE x.app_url = f.base_url AND x.archived_at IS NULL AND x.flow_name > f.flow_name)
     FROM flows f WHERE f.flow_name IS NOT NULL
 ),
 newest AS (
     SELECT l.* FROM flows f CROSS JOIN LATERAL (
-        SELECT x.* FROM {schema}.execution x
+        SELECT x.id FROM {schema}.execution x
         WHERE x.app_url = f.base_url AND x.flow_name = f.flow_name AND x.archived_at IS NULL
             AND (%(owner)s::text IS NULL OR x.owner = %(owner)s
                 OR (x.owner IS NULL AND %(unowned)s::boolean))
@@ -1133,7 +1133,7 @@ newest AS (
     ) AS l
     UNION ALL
     SELECT l.* FROM wanted w CROSS JOIN LATERAL (
-        SELECT x.* FROM {schema}.execution x
+        SELECT x.id FROM {schema}.execution x
         WHERE x.deployment_id = w.deployment_id AND x.archived_at IS NULL
             AND (%(owner)s::text IS NULL OR x.owner = %(owner)s
                 OR (x.owner IS NULL AND %(unowned)s::boolean))
@@ -1142,7 +1142,8 @@ newest AS (
 )
 SELECT DISTINCT ON (e.uid) e.uid, x.fid::text AS fid, x.status, x.state_name,
     coalesce(x.started_at, x.created_at) AS began
-FROM newest x CROSS JOIN LATERAL (
+FROM newest n JOIN {schema}.execution x ON x.id = n.id
+CROSS JOIN LATERAL (
     SELECT e.uid FROM {schema}.endpoint e
     CROSS JOIN LATERAL (
         SELECT btrim(regexp_replace(lower(CASE WHEN starts_with(e.target, e.base_url)
@@ -1160,3 +1161,11 @@ FROM newest x CROSS JOIN LATERAL (
     LIMIT 1
 ) AS e
 ORDER BY e.uid, x.id DESC;
+
+-- name: task_run_spans
+-- When task runs were first and last heard of in the events behind a seq.
+SELECT e.source->'task_run'->>'id' AS id, min(e.ts) AS first, max(e.ts) AS last
+FROM {schema}.event e
+WHERE e.execution_id = (SELECT id FROM {schema}.execution WHERE fid = %(fid)s)
+    AND e.seq > %(after)s AND e.source->'task_run'->>'id' IS NOT NULL
+GROUP BY 1;

@@ -37,7 +37,7 @@ def paths(fid: str) -> list[str]:
     """All addresses under which an execution can be looked at."""
     outputs = [f"/outputs/{w}/{fid}" for w in ("status", "raw", "html", "events", "tasks")]
     streams = [f"/outputs/{w}/{fid}" for w in ("stream", "main", "stdio")]
-    parts = ("head", "live", "events.jsonl", "output", "reasoning", "log", "raw")
+    parts = ("head", "live", "events.jsonl", "tasks", "output", "reasoning", "log", "raw")
     pages = [f"/executions/{fid}", *(f"/executions/{fid}/{part}" for part in parts)]
     return outputs + streams + pages
 

@@ -541,6 +541,7 @@ def test_mounted_services_and_deployments_are_launched_scheduled_and_run_again(
             return await again_url(reader, {"fid": fid})
 
     assert asyncio.run(link()) == f"{path[1:]}?from={fid}"
+    assert f"{path}?from={fid}" in person.client.get(f"/executions/{fid}").text
     again = person.client.get(path, params={"from": fid}).text
     assert 'value="Ann"' in field(again, "name") and "hidden-word" not in again
 

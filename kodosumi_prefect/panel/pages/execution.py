@@ -13,6 +13,7 @@ from kodosumi_prefect.events import TERMINAL, Kind, Status
 from kodosumi_prefect.panel.auth.user import CurrentUser
 from kodosumi_prefect.panel.executions import Row, final_envelope, title
 from kodosumi_prefect.panel.jinja import moment, page
+from kodosumi_prefect.panel.pages.again import again_url
 from kodosumi_prefect.panel.pages.listed import listed
 from kodosumi_prefect.panel.pages.stretch import PANES, Asked, asked, stretch
 from kodosumi_prefect.panel.prefect_api import links
@@ -149,6 +150,7 @@ async def _head(panel: State, row: Row) -> dict[str, Any]:
     return listed(row) | {
         "ran_again": [newer["fid"] for newer in again],
         "over": row["status"] in TERMINAL,
+        "again": await again_url(panel.reader, row),
         "ended": row["ended_at"],
         "result": Markup(render(Kind.FINAL, envelope)) if envelope else None,
         "traceback": await _traceback(panel, row),

@@ -119,10 +119,6 @@ COMMENT ON TABLE {schema}.schedule IS
 ALTER TABLE {schema}.execution ADD COLUMN schedule_id uuid;
 CREATE INDEX execution_schedule ON {schema}.execution (schedule_id, id)
     WHERE schedule_id IS NOT NULL;
-CREATE INDEX execution_app ON {schema}.execution (app_url, flow_name, id)
-    WHERE app_url IS NOT NULL;
-CREATE INDEX execution_deployment ON {schema}.execution (deployment_id, id)
-    WHERE deployment_id IS NOT NULL;
 COMMENT ON COLUMN {schema}.execution.schedule_id IS 'the deployment schedule in Prefect it is of';
 
 CREATE TABLE {schema}.lock (
@@ -169,6 +165,5 @@ def downgrade() -> None:
     tables = ", ".join(f"{schema}.{name}" for name in TABLES)
     op.get_bind().exec_driver_sql(
         f"DROP TABLE {tables}; ALTER TABLE {schema}.deleted DROP COLUMN owner; "
-        f"ALTER TABLE {schema}.execution DROP COLUMN schedule_id; "
-        f"DROP INDEX {schema}.execution_app, {schema}.execution_deployment"
+        f"ALTER TABLE {schema}.execution DROP COLUMN schedule_id"
     )

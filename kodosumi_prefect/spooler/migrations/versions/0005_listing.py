@@ -90,6 +90,10 @@ ANALYZE {schema}.listing;
 -- From here to the end, soon, everybody waits.
 ALTER TABLE {schema}.execution ADD COLUMN again_of uuid;
 CREATE INDEX execution_again ON {schema}.execution (again_of) WHERE again_of IS NOT NULL;
+CREATE INDEX execution_app ON {schema}.execution (app_url, flow_name, id) INCLUDE (owner)
+    WHERE app_url IS NOT NULL AND archived_at IS NULL;
+CREATE INDEX execution_deployment ON {schema}.execution (deployment_id, id) INCLUDE (owner)
+    WHERE deployment_id IS NOT NULL AND archived_at IS NULL;
 COMMENT ON COLUMN {schema}.execution.again_of IS 'the execution whose inputs this one was given';
 
 CREATE TRIGGER list_new AFTER INSERT ON {schema}.execution
@@ -130,6 +134,7 @@ def downgrade() -> None:
         f"DROP TRIGGER list_changed ON {schema}.execution; "
         f"DROP FUNCTION {schema}.list_execution(); "
         f"DROP FUNCTION {schema}.searched({schema}.execution); "
+        f"DROP INDEX {schema}.execution_app, {schema}.execution_deployment; "
         f"DROP TABLE {schema}.listing; DROP FUNCTION {schema}.words_of(text); "
         f"ALTER TABLE {schema}.execution DROP COLUMN again_of"
     )
