@@ -50,7 +50,7 @@ def runs(*, query: str = "", limit: int = 20) -> None:
     Parameters
     ----------
     query
-        Words that must all occur in name, summary, status, tags or inputs.
+        Words that must all begin a word of fid, name, summary, status, owner, tags or inputs.
     limit
         How many.
     """

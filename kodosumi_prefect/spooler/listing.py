@@ -8,6 +8,10 @@ LONGEST = 200  # characters of an owner or tag that are compared
 NOTHING = "'\x01'"  # a search that finds nothing
 
 
+class CursorError(ValueError):
+    """There is no execution to page on from."""
+
+
 class Filter(NamedTuple):
     """Which executions a list shows; all conditions must hold.
 

@@ -8,7 +8,7 @@ import psycopg
 from psycopg.rows import dict_row
 from psycopg_pool import AsyncConnectionPool
 
-from kodosumi_prefect.spooler.listing import EVERY, Filter
+from kodosumi_prefect.spooler.listing import EVERY, CursorError, Filter
 from kodosumi_prefect.spooler.spooler import conninfo
 from kodosumi_prefect.spooler.sql import Queries
 
@@ -195,14 +195,14 @@ class Reader:
             after: in its place the first ``fid`` of the page behind: those right above it.
 
         Raises:
-            LookupError: there is no execution with the ``fid`` of the cursor.
+            CursorError: there is no execution with the ``fid`` of the cursor.
         """
         position: dict[str, Any] = {"at": None, "id": None}
         cursor = after or before
         if cursor is not None:
             found = await self.rows("list_position", fid=cursor)
             if not found:
-                raise LookupError(f"there is no execution {cursor} to page on from")
+                raise CursorError(f"there is no execution {cursor} to page on from")
             position = {"at": found[0]["created_at"], "id": found[0]["id"]}
         asked = await self._asked(wanted, visible)
         name = "timeline_newer" if after else "timeline"

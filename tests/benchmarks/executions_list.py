@@ -37,6 +37,7 @@ LIMIT = 100.0  # milliseconds, 95th percentile
 SCHEMA = "kodosumi"
 START = datetime(2026, 1, 1, tzinfo=UTC)
 SPAN = timedelta(days=300)
+BOUNDS = ("from", "to")
 FLOWS, OWNERS, TAGS = 40, 25, 60
 STARTS, ENDS = ("ba", "de", "fi", "go", "hu", "ka", "le"), ("lon", "ric", "tas", "vem", "zur")
 WORDS = [start + end for start in STARTS for end in ENDS]
@@ -168,6 +169,7 @@ def _plan(url: str, question: Question) -> str:
             said.get("flow"),
             said.get("owner"),
             said.get("tag"),
+            *(datetime.fromisoformat(said[n]).timestamp() if n in said else None for n in BOUNDS),
         ).parameters([(word, owners) for word, owners in words])
         values: dict[str, Any] = wanted | EVERYTHING._asdict()
         values |= {"at": None, "id": None, "limit": 26}

@@ -256,6 +256,22 @@ def test_a_run_is_started_again_with_its_inputs_and_linked(with_prefect: Stand) 
     assert new.deployment_id == deployment and new.parameters == old.parameters
     assert "mine" in new.tags and new.id != old.id
     assert f'href="/executions/{run.fid}">again of {run.fid[:8]}' in panel.get("/executions").text
+    assert f'href="/executions/{row["fid"]}"' in panel.get(f"/executions/{run.fid}").text
+    assert f'href="/executions/{run.fid}"' in panel.get(f"/executions/{row['fid']}").text
+
+
+def test_a_run_whose_secret_inputs_are_gone_says_so(with_prefect: Stand) -> None:
+    panel = with_prefect
+    launch = {"flow": "digest", "payload": str(uuid4())}
+    with get_client(sync_client=True) as client:
+        deployment = client.create_deployment(client.create_flow(adding), f"secret-{uuid4()}")
+        old = client.create_flow_run_from_deployment(
+            deployment,
+            parameters={"entry_point": "a:b", "inputs": {"key": "********"}, "launch": launch},
+        )
+    run = recorded(panel, old)
+    found = bulk(panel, {"action": "again", "fids": [run.fid]})
+    assert found["done"] == 0 and "secret inputs were deleted" in found["failed"][0]["why"]
 
 
 def test_waiting_runs_are_cancelled_together(with_prefect: Stand) -> None:

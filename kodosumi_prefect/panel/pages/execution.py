@@ -146,7 +146,9 @@ def _archived(row: Row) -> dict[str, Any]:
 
 async def _head(panel: State, row: Row) -> dict[str, Any]:
     envelope = final_envelope(row) if row["status"] == Status.FINISHED else None
+    again = await panel.reader.rows("ran_again", fid=row["fid"])
     return listed(row) | {
+        "ran_again": [newer["fid"] for newer in again],
         "over": row["status"] in TERMINAL,
         "again": await again_url(panel.reader, row),
         "ended": row["ended_at"],

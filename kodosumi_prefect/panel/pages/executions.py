@@ -14,6 +14,7 @@ from kodosumi_prefect.panel.filtering import STATUSES, AskedFor
 from kodosumi_prefect.panel.jinja import page
 from kodosumi_prefect.panel.pages.listed import listed
 from kodosumi_prefect.panel.state import Panel
+from kodosumi_prefect.spooler.listing import CursorError
 
 ROWS = 25  # executions on a page of the list
 CHUNK = 20  # executions that one request does something to
@@ -56,7 +57,7 @@ async def executions(
         if after is not None and len(rows) <= ROWS:
             after = None
             rows = await panel.reader.timeline(wanted=asked.wanted, limit=ROWS + 1, visible=visible)
-    except LookupError as exc:
+    except CursorError as exc:
         raise HTTPException(422, f"{exc}; it may be deleted, begin with the newest") from exc
     shown = rows[1:] if after else rows[:ROWS]
     older = bool(after) or len(rows) > ROWS
@@ -120,7 +121,7 @@ async def bulk(panel: Panel, user: CurrentUser, asked: AskedFor, wish: Wish) -> 
                 limit=CHUNK + 1,
                 visible=visible,
             )
-        except LookupError as exc:
+        except CursorError as exc:
             raise HTTPException(422, str(exc)) from exc
         more, rows = len(rows) > CHUNK, rows[:CHUNK]
         missing = []

@@ -11,6 +11,7 @@ from kodosumi_prefect.panel.executions import timeline_item
 from kodosumi_prefect.panel.filtering import AskedFor
 from kodosumi_prefect.panel.problems import answers
 from kodosumi_prefect.panel.state import MAX_CURSOR, Panel
+from kodosumi_prefect.spooler.listing import CursorError
 
 MOST = 500  # executions of one answer
 
@@ -35,7 +36,7 @@ async def executions(
             limit=pp + 1,
             visible=user.sees(panel.settings),
         )
-    except LookupError as exc:
+    except CursorError as exc:
         raise HTTPException(422, f"offset: {exc}") from exc
     shown = rows[:pp]
     return {
