@@ -28,7 +28,7 @@ COMMENT ON FUNCTION {schema}.words_of IS
     'words in lower case: what stands between spaces and ASCII punctuation, of any language';
 
 CREATE TABLE {schema}.listing (
-    execution_id bigint PRIMARY KEY REFERENCES {schema}.execution ON DELETE CASCADE,
+    execution_id bigint PRIMARY KEY,
     created_at timestamptz NOT NULL,
     owner text,
     flow_name text,
@@ -118,7 +118,11 @@ WHERE known.execution_id IS NULL OR known.status <> e.status
     OR e.updated_at > now() - interval '10 minutes'
 ON CONFLICT (execution_id) DO UPDATE SET owner = excluded.owner,
     flow_name = excluded.flow_name, status = excluded.status, archived = excluded.archived,
-    created_at = excluded.created_at, words = excluded.words
+    created_at = excluded.created_at, words = excluded.words;
+DELETE FROM {schema}.listing l
+WHERE NOT EXISTS (SELECT FROM {schema}.execution e WHERE e.id = l.execution_id);
+ALTER TABLE {schema}.listing
+    ADD FOREIGN KEY (execution_id) REFERENCES {schema}.execution ON DELETE CASCADE
 """
 
 
