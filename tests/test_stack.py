@@ -522,7 +522,11 @@ def test_it_works_for_a_user_who_is_not_root_and_a_kill_leaves_nothing() -> None
             folder = Path(
                 (read_address(Settings(data_dir=data_dir), "ray") or {})["temp_dir"]
             ).parent
-            assert {child.uids().effective for child in children} == {account["user"]}
+            owners = set()
+            for child in children:
+                with contextlib.suppress(psutil.NoSuchProcess):  # Ray's helpers come and go
+                    owners.add(child.uids().effective)
+            assert owners == {account["user"]}
         finally:
             process.kill()
             process.communicate()

@@ -38,9 +38,9 @@ def begin():
     try:
         other.execute("BEGIN IMMEDIATE")
     except sqlite3.OperationalError as exc:
-        print("thread:", exc, flush=True)
+        print(f"thread: {exc}\\n", end="", flush=True)
     else:
-        print("thread: begun", flush=True)
+        print("thread: begun\\n", end="", flush=True)
 
 begun = threading.Event()
 thread = threading.Thread(target=begin)
@@ -56,7 +56,7 @@ while time.monotonic() < end:
         kept.clear()
         time.sleep(0.01)
 holder.execute("COMMIT")
-print("main: committed", flush=True)
+print("main: committed\\n", end="", flush=True)
 thread.join()
 """
 

@@ -16,9 +16,11 @@ from kodosumi_prefect.cli.output import (
     require_database,
     with_prefect,
 )
+from kodosumi_prefect.events import clean
 from kodosumi_prefect.panel import cancellation
 from kodosumi_prefect.settings import get_settings, listen_url
 from kodosumi_prefect.spooler.feed import End, Feed, Quiet, Reset
+from kodosumi_prefect.spooler.listing import Filter
 from kodosumi_prefect.spooler.reader import Reader
 
 _COLOURS = {"finished": "green", "error": "red", "running": "cyan", "awaiting": "yellow"}
@@ -48,7 +50,7 @@ def runs(*, query: str = "", limit: int = 20) -> None:
     Parameters
     ----------
     query
-        Words that must all occur in name, summary, status, tags or inputs.
+        Words that must all begin a word of fid, name, summary, status, owner, tags or inputs.
     limit
         How many.
     """
@@ -131,7 +133,7 @@ async def _tail(fid: str, after: int, raw: bool) -> int:
 async def _rows(query: str, limit: int) -> list[dict[str, Any]]:
     settings = get_settings()
     async with Reader(require_database(settings), settings.database_schema, 1) as reader:
-        return await reader.timeline(query=query, limit=limit)
+        return await reader.timeline(wanted=Filter(clean(query)), limit=limit)
 
 
 def _runtime(row: dict[str, Any]) -> str:

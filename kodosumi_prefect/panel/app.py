@@ -14,7 +14,7 @@ from fastapi.staticfiles import StaticFiles
 from psycopg.conninfo import conninfo_to_dict
 from starlette.concurrency import run_in_threadpool
 
-from kodosumi_prefect.panel import errors
+from kodosumi_prefect.panel import errors, problems
 from kodosumi_prefect.panel.auth.first import first_operator
 from kodosumi_prefect.panel.auth.gate import Gate
 from kodosumi_prefect.panel.auth.identification import Identification
@@ -33,6 +33,7 @@ from kodosumi_prefect.panel.pages import (
     waiting,
 )
 from kodosumi_prefect.panel.pages import schedules as schedule_pages
+from kodosumi_prefect.panel.pages import tasks as task_pages
 from kodosumi_prefect.panel.register.register import Register
 from kodosumi_prefect.panel.routes import (
     accounts,
@@ -73,6 +74,7 @@ AREAS: tuple[Any, ...] = (
     health,
     metrics,
     executions,
+    task_pages,
     execution,
     services,
     waiting,
@@ -151,6 +153,7 @@ def create_app(
     app.add_middleware(Forwarded, settings=used)
     for area in AREAS:
         app.include_router(area.router)
+    problems.install(app, (area.router for area in AREAS))
     app.mount("/static", StaticFiles(directory=FOLDER / "static"), name="static")
 
     @app.get("/docs", include_in_schema=False)

@@ -3,8 +3,7 @@
 from typing import Any
 from uuid import UUID
 
-from fastapi import HTTPException, Request
-from fastapi.responses import JSONResponse, Response
+from fastapi import HTTPException
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.exceptions import ObjectNotFound
 from starlette.concurrency import run_in_threadpool
@@ -13,8 +12,6 @@ from kodosumi_prefect.forms import InputsError, Model, from_schema
 from kodosumi_prefect.owner import Owner
 from kodosumi_prefect.panel.auth.user import User
 from kodosumi_prefect.serve import schedules
-from kodosumi_prefect.serve.api import HEADER, SCHEDULE
-from kodosumi_prefect.serve.body import read_body
 from kodosumi_prefect.serve.deployment_launch import launch_deployment
 from kodosumi_prefect.serve.errors import told
 from kodosumi_prefect.serve.masking import masked
@@ -25,40 +22,43 @@ from kodosumi_prefect.settings import Settings
 Row = dict[str, Any]
 
 
-async def describe(endpoint: Row, settings: Settings) -> Response:
+async def describe(endpoint: Row, settings: Settings) -> dict[str, Any]:
     """The answer to GET: what the deployment is, and its form.
 
     Raises:
         HTTPException: 404, it is gone; 502 or 503, Prefect is away.
     """
     model = _form(await _deployment(endpoint, settings))
-    return JSONResponse(
-        {
-            "summary": endpoint["summary"],
-            "description": endpoint["description"],
-            "tags": endpoint["tags"],
-            "openapi_extra": {"x-kodosumi": True, "x-version": endpoint["version"]},
-            "elements": model.get_model(),
-        }
-    )
+    return {
+        "summary": endpoint["summary"],
+        "description": endpoint["description"],
+        "tags": endpoint["tags"],
+        "openapi_extra": {"x-kodosumi": True, "x-version": endpoint["version"]},
+        "elements": model.get_model(),
+    }
 
 
-async def launch(endpoint: Row, request: Request, user: User, settings: Settings) -> Response:
-    """The answer to POST: a run, or a schedule if the request asks for one, or what is wrong.
+async def launch(
+    endpoint: Row, posted: Row, wanted: str | None, user: User, settings: Settings
+) -> dict[str, Any]:
+    """The answer to POST: a run, or a schedule if that is wanted, or what is wrong.
+
+    Arguments:
+        posted: the fields of the form.
+        wanted: when, as the header of the request says it; see ``serve.when``.
 
     Raises:
-        HTTPException: as ``describe``; or the body is no form, or Prefect refuses it.
+        HTTPException: as ``describe``; or Prefect refuses it.
     """
     deployment = await _deployment(endpoint, settings)
     model = _form(deployment)
     elements = {"elements": model.get_model()}
-    posted = await read_body(request)
     try:
         parameters = await run_in_threadpool(model.read, posted)
     except InputsError as error:
-        return JSONResponse({"errors": told(error)} | elements)
+        return {"errors": told(error)} | elements
     owner = Owner(user.id, user.name)
-    if (wanted := request.headers.get(SCHEDULE)) is not None:
+    if wanted is not None:
         when = await When.of(wanted)
         made = await schedules.create(
             deployment.id,
@@ -69,7 +69,7 @@ async def launch(endpoint: Row, request: Request, user: User, settings: Settings
             summary=when.name or endpoint["summary"],
             settings=settings,
         )
-        return JSONResponse({"schedule": made} | elements)
+        return {"schedule": made} | elements
     flow = str(endpoint["summary"]).partition("/")[0]
     shown = None
     if model.secrets:
@@ -79,7 +79,7 @@ async def launch(endpoint: Row, request: Request, user: User, settings: Settings
     fid = await launch_deployment(
         deployment.id, parameters, owner, flow_name=flow, shown=shown, settings=settings
     )
-    return JSONResponse({"result": fid} | elements, headers={HEADER: fid})
+    return {"result": fid} | elements
 
 
 def _form(deployment: DeploymentResponse) -> Model:

@@ -41,6 +41,11 @@ def templates() -> Jinja2Templates:
     """The panel's own templates."""
     made = Jinja2Templates(directory=FOLDER / "templates")
     made.env.filters |= {"clock": clock, "moment": moment, "iso": iso, "duration": duration}
+    made.env.filters |= {
+        "amount": amount,
+        "from_epoch": from_epoch,
+        "capitalize_first": capitalised,
+    }
     made.env.globals |= {"version": package_version()}
     made.env.trim_blocks = made.env.lstrip_blocks = True
     return made
@@ -81,3 +86,25 @@ def duration(seconds: float | None) -> str:
     if whole < 86_400:
         return f"{whole // 3600} h {whole % 3600 // 60} min"
     return f"{whole // 86_400} d {whole % 86_400 // 3600} h"
+
+
+def from_epoch(seconds: float) -> datetime:
+    """A point in time from seconds since the epoch."""
+    return datetime.fromtimestamp(seconds, UTC)
+
+
+def capitalised(text: str) -> str:
+    """With a capital at its beginning; the rest stays, other than Jinja's own filter has it."""
+    return f"{text[:1].upper()}{text[1:]}"
+
+
+def amount(value: float, resource: str) -> str:
+    """How much of a resource there is; bytes in their largest unit."""
+    if resource not in ("bytes", "memory", "object_store_memory"):
+        return f"{value:g}"
+    size = float(value)
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} TB"

@@ -52,13 +52,27 @@ class Metrics(Collector):
     async def text(self) -> bytes:
         """All of it in Prometheus's text format, within about ``PATIENCE`` seconds."""
         probe = asyncio.create_task(self._probe())
-        if self._counting is None and time.monotonic() - self._counted >= COUNT_EVERY:
-            self._counting = asyncio.create_task(self._count())
-        waited = {probe} if self._counting is None else {probe, self._counting}
+        counting = self._recount()
+        waited = {probe} if counting is None else {probe, counting}
         await asyncio.wait(waited, timeout=PATIENCE)
         self._database_up = probe.done() and probe.result()
         probe.cancel()
         return generate_latest(self._registry)
+
+    async def counts(self) -> list[dict[str, Any]] | None:
+        """Executions and events by status, at most about ``COUNT_EVERY`` seconds old.
+
+        None if they were not counted yet, within ``PATIENCE`` seconds.
+        """
+        if (counting := self._recount()) is not None:
+            await asyncio.wait({counting}, timeout=PATIENCE)
+        return self._counts
+
+    def _recount(self) -> asyncio.Task[None] | None:
+        """The count under way, begun if it is time for one."""
+        if self._counting is None and time.monotonic() - self._counted >= COUNT_EVERY:
+            self._counting = asyncio.create_task(self._count())
+        return self._counting
 
     async def close(self) -> None:
         """Give up a count under way."""

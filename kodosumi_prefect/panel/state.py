@@ -1,7 +1,7 @@
 """What the routes share, and what they take from a request."""
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated
 from uuid import UUID
 
@@ -11,6 +11,7 @@ from kodosumi_prefect.panel.auth.identification import Identification
 from kodosumi_prefect.panel.auth.user import CurrentUser
 from kodosumi_prefect.panel.executions import Row
 from kodosumi_prefect.panel.metrics import Metrics
+from kodosumi_prefect.panel.rates import Rates
 from kodosumi_prefect.panel.register.register import Register
 from kodosumi_prefect.panel.services.services import Services
 from kodosumi_prefect.panel.streams import Streams
@@ -35,6 +36,7 @@ class State:
     identification: Identification
     services: Services
     register: Register
+    rates: Rates = field(default_factory=Rates)
 
 
 async def _state(request: Request) -> State:

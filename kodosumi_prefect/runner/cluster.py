@@ -163,6 +163,25 @@ class Cluster:
 
         ray.kill(runner.actor, no_restart=True)
 
+    def nodes(self) -> list[dict[str, Any]]:
+        """The living nodes with what each has: ``host`` and ``resources``, memory in bytes."""
+        import ray
+
+        every: Any = ray.nodes  # untyped in Ray
+        return [
+            {
+                "host": node["NodeManagerHostname"],
+                "resources": {
+                    name: amount
+                    for name, amount in sorted(node["Resources"].items())
+                    # Ray gives each node a resource of its own name, which says nothing.
+                    if not name.startswith("node:")
+                },
+            }
+            for node in every()
+            if node["Alive"]
+        ]
+
     def lacks(self, spec: Spec) -> str | None:
         """Why no node of the cluster can ever take this, in a few words; None if one can."""
         import ray

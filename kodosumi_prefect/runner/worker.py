@@ -43,6 +43,8 @@ SECOND_LOOK = 0.25  # seconds after a wake-up that found nothing
 RAY_PATIENCE = 60.0  # seconds that runs stay scheduled while Ray does not answer
 FAREWELL = 5.0  # seconds for what a worker that ends has to tell others
 RESUBSCRIBE = 2.0  # seconds
+LOOK_EVERY = 10.0  # seconds between looks at the nodes of the cluster
+MOST_NODES = 100  # that are reported
 
 
 class KodosumiRayWorkerResult(BaseWorkerResult):
@@ -83,6 +85,8 @@ class KodosumiRayWorker(
         self._reasons: dict[UUID, str] = {}
         self._draining = False
         self._ray_away_since: float | None = None
+        self._nodes: list[dict[str, Any]] = []
+        self._looked_at = float("-inf")
         self._connected = False
         self._instance: str | None = None
         self._spooler_trouble: str | None = None
@@ -250,7 +254,15 @@ class KodosumiRayWorker(
         if self._ray_away_since is not None:
             self._logger.info("Ray is there now")
         self._ray_away_since = None
+        if time.monotonic() - self._looked_at > LOOK_EVERY:
+            self._looked_at = time.monotonic()
+            self._start_child(self._look_at_nodes())
         return True
+
+    async def _look_at_nodes(self) -> None:
+        """For people who want to see the cluster; nothing waits for it."""
+        if self._cluster is not None:
+            self._nodes = (await aside(self._cluster.nodes))[:MOST_NODES]
 
     async def _give_up(self, why: str) -> NoReturn:
         """End this process, to be started again: a process connects to one Ray in its life.
@@ -404,5 +416,6 @@ class KodosumiRayWorker(
             "warm": len(self._warm) if self._warm else 0,
             "draining": self._draining,
             "ray": self._ray_away_since is None,
+            "cluster": self._nodes if self._ray_away_since is None else [],
             "version": VERSION,
         }

@@ -147,25 +147,30 @@ SELECT seq, extract(epoch FROM ts)::float8 AS ts, kind, payload, attempt, source
 FROM weighed WHERE before < 8000000 ORDER BY seq;
 
 -- name: timeline
--- Executions that may be seen, newest first, behind a cursor, holding every word of a query.
-SELECT *, fid::text AS fid, deployment_id::text AS deployment_id,
+-- Executions that may be seen and match a filter, newest first, behind a cursor.
+SELECT e.*, e.fid::text AS fid, e.deployment_id::text AS deployment_id,
     coalesce((SELECT r.name FROM {schema}.role r WHERE r.id::text = e.owner), e.owner) AS username,
     CASE WHEN e.open_locks > 0 THEN ARRAY(SELECT l.lid FROM {schema}.lock l
         WHERE l.execution_id = e.id AND l.state = 'open' ORDER BY l.opened_at, l.lid)
     ELSE '{}' END AS locks
-FROM {schema}.execution e
-WHERE archived_at IS NULL
-    AND (%(owner)s::text IS NULL OR e.owner = %(owner)s
-        OR (e.owner IS NULL AND %(unowned)s::boolean))
-    AND (%(before)s::uuid IS NULL
-        OR id < (SELECT id FROM {schema}.execution WHERE fid = %(before)s::uuid))
-    AND (%(words)s::text[] IS NULL OR NOT EXISTS (
-        SELECT FROM unnest(%(words)s::text[]) AS word
-        WHERE position(lower(word) IN lower(concat_ws(' ', e.fid::text, e.flow_name, e.summary,
-            e.status,
-            coalesce((SELECT r.name FROM {schema}.role r WHERE r.id::text = e.owner), e.owner),
-            array_to_string(e.tags, ' '), e.inputs))) = 0))
-ORDER BY id DESC LIMIT %(limit)s;
+FROM (
+    SELECT l.execution_id, l.created_at FROM {schema}.listing l
+    WHERE NOT l.archived
+        AND (%(owner)s::text IS NULL OR l.owner = left(%(owner)s, 200)
+            OR (l.owner IS NULL AND %(unowned)s::boolean))
+        AND (%(of)s::text IS NULL OR l.owner = left(%(of)s, 200))
+        AND (%(status)s::text IS NULL OR l.status = %(status)s)
+        AND (%(statuses)s::text[] IS NULL OR l.status = ANY(%(statuses)s::text[]))
+        AND (%(flow)s::text IS NULL OR l.flow_name = left(%(flow)s, 200))
+        AND (%(since)s::float8 IS NULL OR l.created_at >= to_timestamp(%(since)s))
+        AND (%(until)s::float8 IS NULL OR l.created_at < to_timestamp(%(until)s))
+        AND (%(search)s::tsquery IS NULL OR l.words @@ %(search)s::tsquery)
+        AND (%(at)s::timestamptz IS NULL
+            OR (l.created_at, l.execution_id) < (%(at)s::timestamptz, %(id)s::bigint))
+    ORDER BY l.created_at DESC, l.execution_id DESC LIMIT %(limit)s
+) AS chosen
+JOIN {schema}.execution e ON e.id = chosen.execution_id
+ORDER BY chosen.created_at DESC, chosen.execution_id DESC;
 
 -- name: change_counter
 -- Everything changed by transactions older than this one is visible now; nothing older can come.
@@ -184,12 +189,6 @@ FROM {schema}.execution e
 WHERE changed >= %(since)s
     AND (%(owner)s::text IS NULL OR e.owner = %(owner)s
         OR (e.owner IS NULL AND %(unowned)s::boolean))
-    AND (archived_at IS NOT NULL OR %(words)s::text[] IS NULL OR NOT EXISTS (
-        SELECT FROM unnest(%(words)s::text[]) AS word
-        WHERE position(lower(word) IN lower(concat_ws(' ', e.fid::text, e.flow_name, e.summary,
-            e.status,
-            coalesce((SELECT r.name FROM {schema}.role r WHERE r.id::text = e.owner), e.owner),
-            array_to_string(e.tags, ' '), e.inputs))) = 0))
 ORDER BY changed FETCH FIRST %(limit)s ROWS WITH TIES;
 
 -- name: live_executions
@@ -284,15 +283,18 @@ UPDATE {schema}.execution SET
 WHERE fid = ANY(%(fids)s::uuid[]) RETURNING fid::text;
 
 -- name: matching
--- Which of these executions hold every word of a query and are not archived.
-SELECT fid::text FROM {schema}.execution e
-WHERE fid = ANY(%(fids)s::uuid[]) AND archived_at IS NULL
-    AND NOT EXISTS (
-        SELECT FROM unnest(%(words)s::text[]) AS word
-        WHERE position(lower(word) IN lower(concat_ws(' ', e.fid::text, e.flow_name, e.summary,
-            e.status,
-            coalesce((SELECT r.name FROM {schema}.role r WHERE r.id::text = e.owner), e.owner),
-            array_to_string(e.tags, ' '), e.inputs))) = 0);
+-- Which of these executions may be seen, match a filter and are not archived.
+SELECT e.fid::text FROM {schema}.execution e JOIN {schema}.listing l ON l.execution_id = e.id
+WHERE e.fid = ANY(%(fids)s::uuid[]) AND NOT l.archived
+    AND (%(owner)s::text IS NULL OR l.owner = left(%(owner)s, 200)
+        OR (l.owner IS NULL AND %(unowned)s::boolean))
+    AND (%(of)s::text IS NULL OR l.owner = left(%(of)s, 200))
+    AND (%(status)s::text IS NULL OR l.status = %(status)s)
+    AND (%(statuses)s::text[] IS NULL OR l.status = ANY(%(statuses)s::text[]))
+    AND (%(flow)s::text IS NULL OR l.flow_name = left(%(flow)s, 200))
+    AND (%(since)s::float8 IS NULL OR l.created_at >= to_timestamp(%(since)s))
+    AND (%(until)s::float8 IS NULL OR l.created_at < to_timestamp(%(until)s))
+    AND (%(search)s::tsquery IS NULL OR l.words @@ %(search)s::tsquery);
 
 -- name: latest
 -- The newest events of one execution before a seq, at most `limit` and about 8 MB, the last whole.
@@ -302,6 +304,8 @@ WITH found AS (
     FROM {schema}.event
     WHERE execution_id = (SELECT id FROM {schema}.execution WHERE fid = %(fid)s)
         AND seq < %(before)s AND kind = ANY(%(kinds)s::text[])
+        AND (%(task_run)s::text IS NULL
+            OR %(task_run)s IN (source->'task_run'->>'id', source->'task_run'->>'name'))
     ORDER BY seq DESC LIMIT %(limit)s
 )
 SELECT seq, extract(epoch FROM ts)::float8 AS ts, kind, payload, attempt, source
@@ -834,7 +838,8 @@ WHERE e.gone_at IS NULL AND EXISTS (
 -- Endpoints by summary behind a cursor, optionally holding every word of a query and every tag, or
 -- some of them by id.
 SELECT e.uid, e.method, e.url, s.url AS source, s.kind, e.summary, e.description, e.deprecated,
-    e.author, e.organization, e.version, e.tags, e.base_url, e.reachable
+    e.author, e.organization, e.version, e.tags, e.base_url, e.reachable, s.trouble,
+    extract(epoch FROM s.reached_at)::float8 AS reached_at
 FROM {schema}.endpoint e JOIN {schema}.source s ON s.id = e.source_id
 WHERE e.gone_at IS NULL
     AND (%(after)s::text IS NULL OR (lower(coalesce(e.summary, '')), e.uid) > (
@@ -856,7 +861,8 @@ WHERE gone_at IS NULL GROUP BY tag ORDER BY count(*) DESC, tag;
 -- The endpoint of one of these ids, also if it is gone.
 SELECT e.uid, e.method, e.url, e.target, e.base_url, e.deployment_id::text, s.kind, e.summary,
     e.description, e.deprecated, e.author, e.organization, e.version, e.tags, e.reachable,
-    e.gone_at IS NOT NULL AS gone
+    e.gone_at IS NOT NULL AS gone, s.url AS source, s.trouble,
+    extract(epoch FROM s.reached_at)::float8 AS reached_at
 FROM {schema}.endpoint e JOIN {schema}.source s ON s.id = e.source_id
 WHERE e.uid = ANY(%(uids)s::text[]) ORDER BY gone, e.uid LIMIT 1;
 
@@ -932,6 +938,119 @@ UPDATE {schema}.execution SET last_seq = %(last_seq)s, updated_at = now() WHERE 
 UPDATE {schema}.lock SET result = NULL
 WHERE execution_id = %(id)s AND result LIKE 'sealed:%%';
 
+-- name: timeline_newer
+-- As timeline, in the other direction: those right above a cursor.
+SELECT e.*, e.fid::text AS fid, e.deployment_id::text AS deployment_id,
+    coalesce((SELECT r.name FROM {schema}.role r WHERE r.id::text = e.owner), e.owner) AS username,
+    CASE WHEN e.open_locks > 0 THEN ARRAY(SELECT l.lid FROM {schema}.lock l
+        WHERE l.execution_id = e.id AND l.state = 'open' ORDER BY l.opened_at, l.lid)
+    ELSE '{}' END AS locks
+FROM (
+    SELECT l.execution_id, l.created_at FROM {schema}.listing l
+    WHERE NOT l.archived
+        AND (%(owner)s::text IS NULL OR l.owner = left(%(owner)s, 200)
+            OR (l.owner IS NULL AND %(unowned)s::boolean))
+        AND (%(of)s::text IS NULL OR l.owner = left(%(of)s, 200))
+        AND (%(status)s::text IS NULL OR l.status = %(status)s)
+        AND (%(statuses)s::text[] IS NULL OR l.status = ANY(%(statuses)s::text[]))
+        AND (%(flow)s::text IS NULL OR l.flow_name = left(%(flow)s, 200))
+        AND (%(since)s::float8 IS NULL OR l.created_at >= to_timestamp(%(since)s))
+        AND (%(until)s::float8 IS NULL OR l.created_at < to_timestamp(%(until)s))
+        AND (%(search)s::tsquery IS NULL OR l.words @@ %(search)s::tsquery)
+        AND (%(at)s::timestamptz IS NULL
+            OR (l.created_at, l.execution_id) > (%(at)s::timestamptz, %(id)s::bigint))
+    ORDER BY l.created_at ASC, l.execution_id ASC LIMIT %(limit)s
+) AS chosen
+JOIN {schema}.execution e ON e.id = chosen.execution_id
+ORDER BY chosen.created_at DESC, chosen.execution_id DESC;
+
+-- name: count_listed
+-- How many executions that may be seen match a filter, counted up to a limit.
+SELECT count(*) AS executions FROM (
+    SELECT FROM {schema}.listing l
+    WHERE NOT l.archived
+        AND (%(owner)s::text IS NULL OR l.owner = left(%(owner)s, 200)
+            OR (l.owner IS NULL AND %(unowned)s::boolean))
+        AND (%(of)s::text IS NULL OR l.owner = left(%(of)s, 200))
+        AND (%(status)s::text IS NULL OR l.status = %(status)s)
+        AND (%(statuses)s::text[] IS NULL OR l.status = ANY(%(statuses)s::text[]))
+        AND (%(flow)s::text IS NULL OR l.flow_name = left(%(flow)s, 200))
+        AND (%(since)s::float8 IS NULL OR l.created_at >= to_timestamp(%(since)s))
+        AND (%(until)s::float8 IS NULL OR l.created_at < to_timestamp(%(until)s))
+        AND (%(search)s::tsquery IS NULL OR l.words @@ %(search)s::tsquery)
+    LIMIT %(limit)s
+) AS found;
+
+-- name: list_position
+-- Where an execution stands in lists.
+SELECT l.created_at, l.execution_id AS id FROM {schema}.listing l
+JOIN {schema}.execution e ON e.id = l.execution_id WHERE e.fid = %(fid)s::uuid;
+
+-- name: asked_words
+-- The words of a search, and accounts with a name of which a word begins so.
+SELECT w.word, ARRAY(
+    SELECT r.id::text FROM {schema}.role r
+    WHERE EXISTS (SELECT FROM unnest({schema}.words_of(r.name)) AS part
+        WHERE starts_with(part, w.word))
+    ORDER BY r.id LIMIT 100) AS owners
+FROM unnest({schema}.words_of(%(query)s)) AS w (word);
+
+-- name: listed_flows
+-- Names of flows that have executions to be seen, by jumping from name to name in an index.
+WITH RECURSIVE named AS (
+    (SELECT l.flow_name FROM {schema}.listing l
+        WHERE NOT l.archived AND l.flow_name IS NOT NULL ORDER BY l.flow_name LIMIT 1)
+    UNION ALL
+    SELECT (SELECT l.flow_name FROM {schema}.listing l
+        WHERE NOT l.archived AND l.flow_name > named.flow_name ORDER BY l.flow_name LIMIT 1)
+    FROM named WHERE named.flow_name IS NOT NULL
+)
+SELECT flow_name FROM named
+WHERE flow_name IS NOT NULL AND (%(owner)s::text IS NULL OR EXISTS (
+    SELECT FROM {schema}.listing l WHERE NOT l.archived AND l.flow_name = named.flow_name
+        AND (l.owner = left(%(owner)s, 200) OR (l.owner IS NULL AND %(unowned)s::boolean))))
+LIMIT %(limit)s;
+
+-- name: set_again
+-- Whose inputs an execution was given.
+UPDATE {schema}.execution SET
+    again_of = %(of)s::uuid, changed = pg_current_xact_id()::text::bigint
+WHERE fid = %(fid)s::uuid RETURNING fid::text;
+
+-- name: ran_again
+-- Executions that were given the inputs of this one, newest first.
+SELECT fid::text FROM {schema}.execution WHERE again_of = %(fid)s::uuid ORDER BY id DESC LIMIT 20;
+
+-- name: payload_again
+-- Inputs that were kept for a run, and whether they are for every run that asks.
+SELECT inputs, kept FROM {schema}.payload WHERE id = %(id)s::uuid;
+
+-- name: find_text
+-- Of the events of some kinds that hold a text, upper and lower case alike: how many there are, the
+-- next one in a direction from a seq, round the end if need be, and the how-manieth that is.
+WITH hit AS (
+    SELECT seq FROM {schema}.event
+    WHERE execution_id = (SELECT id FROM {schema}.execution WHERE fid = %(fid)s)
+        AND kind = ANY(%(kinds)s::text[])
+        AND position(lower(%(text)s) IN lower(payload)) > 0
+),
+chosen AS (
+    SELECT CASE WHEN %(forwards)s::boolean
+        THEN coalesce(min(seq) FILTER (WHERE seq > %(start)s), min(seq))
+        ELSE coalesce(max(seq) FILTER (WHERE seq < %(start)s), max(seq)) END AS seq
+    FROM hit
+)
+SELECT chosen.seq, (SELECT count(*) FROM hit) AS total,
+    (SELECT count(*) FROM hit WHERE hit.seq <= chosen.seq) AS number
+FROM chosen;
+
+-- name: seq_at
+-- The first event of some kinds at a point in time or behind it, else the last before it.
+SELECT coalesce(min(seq) FILTER (WHERE ts >= to_timestamp(%(ts)s)), max(seq)) AS seq
+FROM {schema}.event
+WHERE execution_id = (SELECT id FROM {schema}.execution WHERE fid = %(fid)s)
+    AND kind = ANY(%(kinds)s::text[]);
+
 -- name: count_answerable_locks
 -- How many open locks there are of one owner's executions, or of all.
 SELECT count(*) AS locks
@@ -946,3 +1065,107 @@ FROM {schema}.lock l JOIN {schema}.execution e ON e.id = l.execution_id
 WHERE l.state = 'open' AND l.expires_at > now()
     AND (%(owner)s::text IS NULL OR e.owner = %(owner)s)
 ORDER BY l.opened_at DESC, l.lid DESC LIMIT %(limit)s;
+
+-- name: roles_seen
+-- When accounts were heard of last, as far as that is kept: by an API key, or by one of the newest
+-- runs.
+SELECT id, max(seen_at) AS seen_at FROM (
+    SELECT role_id::text AS id, used_at AS seen_at FROM {schema}.api_key WHERE used_at IS NOT NULL
+    UNION ALL
+    (SELECT owner, created_at FROM {schema}.execution ORDER BY id DESC LIMIT 5000)
+) AS found WHERE id IS NOT NULL GROUP BY id;
+
+-- name: database_facts
+-- How large the database is, at which revision our schema stands, and who is connected.
+SELECT current_setting('server_version') AS version,
+    pg_database_size(current_database())::bigint AS bytes,
+    (SELECT version_num FROM {schema}.schema_version) AS revision,
+    (SELECT count(*)::bigint FROM pg_stat_activity WHERE datname = current_database())
+        AS connections,
+    current_setting('max_connections')::int AS most_connections;
+
+-- name: endpoints_of_executions
+-- Which registered endpoint each of these executions was launched from, as far as its row tells:
+-- the deployment, or the service and the path that its flow's name ends with; its schedule and its
+-- summary decide between several.
+SELECT x.fid::text AS fid, e.uid FROM {schema}.execution x
+CROSS JOIN LATERAL (
+    SELECT e.uid FROM {schema}.endpoint e
+    CROSS JOIN LATERAL (
+        SELECT btrim(regexp_replace(lower(CASE WHEN starts_with(e.target, e.base_url)
+            THEN substr(e.target, length(e.base_url) + 1) ELSE e.target END),
+            '[^a-z0-9]+', '-', 'g'), '-') AS slug
+    ) AS s
+    WHERE e.gone_at IS NULL AND (e.deployment_id = x.deployment_id
+        OR (e.deployment_id IS NULL AND e.base_url = x.app_url AND (s.slug = ''
+            OR e.summary = x.summary
+            OR right('-' || x.flow_name, length(s.slug) + 1) = '-' || s.slug)))
+    ORDER BY e.deployment_id IS NULL,
+        e.uid IS DISTINCT FROM (
+            SELECT c.endpoint_uid FROM {schema}.schedule c WHERE c.id = x.schedule_id),
+        e.summary IS DISTINCT FROM x.summary, length(s.slug) DESC, e.uid
+    LIMIT 1
+) AS e
+WHERE x.fid = ANY(%(fids)s::uuid[]);
+
+-- name: last_of_endpoints
+-- The newest execution of each of these endpoints among those that may be seen. Executions of a
+-- service are looked for by the names of its flows, of which there are few, however many ran.
+WITH RECURSIVE wanted AS (
+    SELECT uid, base_url, deployment_id FROM {schema}.endpoint WHERE uid = ANY(%(uids)s::text[])
+),
+flows AS (
+    SELECT b.base_url, (SELECT min(x.flow_name) FROM {schema}.execution x
+        WHERE x.app_url = b.base_url AND x.archived_at IS NULL) AS flow_name
+    FROM (SELECT DISTINCT base_url FROM wanted WHERE deployment_id IS NULL) AS b
+    UNION ALL
+    SELECT f.base_url, (SELECT min(x.flow_name) FROM {schema}.execution x
+        WHERE x.app_url = f.base_url AND x.archived_at IS NULL AND x.flow_name > f.flow_name)
+    FROM flows f WHERE f.flow_name IS NOT NULL
+),
+newest AS (
+    SELECT l.* FROM flows f CROSS JOIN LATERAL (
+        SELECT x.id FROM {schema}.execution x
+        WHERE x.app_url = f.base_url AND x.flow_name = f.flow_name AND x.archived_at IS NULL
+            AND (%(owner)s::text IS NULL OR x.owner = %(owner)s
+                OR (x.owner IS NULL AND %(unowned)s::boolean))
+        ORDER BY x.id DESC LIMIT 1
+    ) AS l
+    UNION ALL
+    SELECT l.* FROM wanted w CROSS JOIN LATERAL (
+        SELECT x.id FROM {schema}.execution x
+        WHERE x.deployment_id = w.deployment_id AND x.archived_at IS NULL
+            AND (%(owner)s::text IS NULL OR x.owner = %(owner)s
+                OR (x.owner IS NULL AND %(unowned)s::boolean))
+        ORDER BY x.id DESC LIMIT 1
+    ) AS l
+)
+SELECT DISTINCT ON (e.uid) e.uid, x.fid::text AS fid, x.status, x.state_name,
+    coalesce(x.started_at, x.created_at) AS began
+FROM newest n JOIN {schema}.execution x ON x.id = n.id
+CROSS JOIN LATERAL (
+    SELECT e.uid FROM {schema}.endpoint e
+    CROSS JOIN LATERAL (
+        SELECT btrim(regexp_replace(lower(CASE WHEN starts_with(e.target, e.base_url)
+            THEN substr(e.target, length(e.base_url) + 1) ELSE e.target END),
+            '[^a-z0-9]+', '-', 'g'), '-') AS slug
+    ) AS s
+    WHERE e.gone_at IS NULL AND (e.deployment_id = x.deployment_id
+        OR (e.deployment_id IS NULL AND e.base_url = x.app_url AND (s.slug = ''
+            OR e.summary = x.summary
+            OR right('-' || x.flow_name, length(s.slug) + 1) = '-' || s.slug)))
+    ORDER BY e.deployment_id IS NULL,
+        e.uid IS DISTINCT FROM (
+            SELECT c.endpoint_uid FROM {schema}.schedule c WHERE c.id = x.schedule_id),
+        e.summary IS DISTINCT FROM x.summary, length(s.slug) DESC, e.uid
+    LIMIT 1
+) AS e
+ORDER BY e.uid, x.id DESC;
+
+-- name: task_run_spans
+-- When task runs were first and last heard of in the events behind a seq.
+SELECT e.source->'task_run'->>'id' AS id, min(e.ts) AS first, max(e.ts) AS last
+FROM {schema}.event e
+WHERE e.execution_id = (SELECT id FROM {schema}.execution WHERE fid = %(fid)s)
+    AND e.seq > %(after)s AND e.source->'task_run'->>'id' IS NOT NULL
+GROUP BY 1;

@@ -8,6 +8,7 @@ import psycopg
 from psycopg.rows import dict_row
 from psycopg_pool import AsyncConnectionPool
 
+from kodosumi_prefect.spooler.listing import EVERY, CursorError, Filter
 from kodosumi_prefect.spooler.spooler import conninfo
 from kodosumi_prefect.spooler.sql import Queries
 
@@ -181,28 +182,51 @@ class Reader:
     async def timeline(
         self,
         *,
-        query: str = "",
+        wanted: Filter = EVERY,
         before: str | None = None,
+        after: str | None = None,
         limit: int = 10,
         visible: Visible = EVERYTHING,
     ) -> list[dict[str, Any]]:
         """Rows of executions that are not archived, newest first.
 
         Arguments:
-            query: words that must all occur in fid, flow name, summary, status, owner's name, tags
-                or inputs, upper and lower case alike.
             before: the last ``fid`` of the page before.
+            after: in its place the first ``fid`` of the page behind: those right above it.
+
+        Raises:
+            CursorError: there is no execution with the ``fid`` of the cursor.
         """
-        words = query.split() or None
-        return await self.rows(
-            "timeline", words=words, before=before, limit=limit, **visible._asdict()
-        )
+        position: dict[str, Any] = {"at": None, "id": None}
+        cursor = after or before
+        if cursor is not None:
+            found = await self.rows("list_position", fid=cursor)
+            if not found:
+                raise CursorError(f"there is no execution {cursor} to page on from")
+            position = {"at": found[0]["created_at"], "id": found[0]["id"]}
+        asked = await self._asked(wanted, visible)
+        name = "timeline_newer" if after else "timeline"
+        return await self.rows(name, **asked, **position, limit=limit)
+
+    async def count(self, wanted: Filter, visible: Visible = EVERYTHING, *, limit: int) -> int:
+        """How many executions match that are not archived; ``limit`` if there are more."""
+        asked = await self._asked(wanted, visible)
+        return int((await self.rows("count_listed", **asked, limit=limit))[0]["executions"])
+
+    async def flow_names(self, visible: Visible = EVERYTHING, *, limit: int = 200) -> list[str]:
+        """Names of flows with executions that may be seen, in alphabetical order."""
+        found = await self.rows("listed_flows", **visible._asdict(), limit=limit)
+        return [row["flow_name"] for row in found]
+
+    async def _asked(self, wanted: Filter, visible: Visible) -> dict[str, Any]:
+        words = await self.rows("asked_words", query=wanted.query) if wanted.query.strip() else []
+        said = [(row["word"], row["owners"]) for row in words]
+        return wanted.parameters(said) | visible._asdict()
 
     async def changes(
         self,
         since: int | None,
         *,
-        query: str = "",
         limit: int = PAGE,
         visible: Visible = EVERYTHING,
     ) -> tuple[list[dict[str, Any]], int]:
@@ -215,7 +239,7 @@ class Reader:
         counter = (await self.rows("change_counter"))[0]
         if since is None or since > counter["xmax"]:
             return [], counter["xmin"]
-        asked = {"since": since, "words": query.split() or None, **visible._asdict()}
+        asked = {"since": since, **visible._asdict()}
         rows = await self.rows("changes", **asked, limit=limit)
         if len(rows) < limit:
             return rows, counter["xmin"]
@@ -235,16 +259,29 @@ class Reader:
         found = await self.rows("deleted", since=since, **visible._asdict())
         return [row["fid"] for row in found]
 
-    async def matching(self, fids: Sequence[str], query: str) -> set[str]:
-        """Which of these executions hold every word of ``query`` and are not archived."""
-        found = await self.rows("matching", fids=list(fids), words=query.split())
+    async def matching(
+        self, fids: Sequence[str], wanted: Filter, visible: Visible = EVERYTHING
+    ) -> set[str]:
+        """Which of these executions match and are not archived."""
+        if not fids:
+            return set()
+        asked = await self._asked(wanted, visible)
+        found = await self.rows("matching", fids=list(fids), **asked)
         return {row["fid"] for row in found}
 
     async def latest(
-        self, fid: str, before: int, *, kinds: Sequence[str], limit: int
+        self,
+        fid: str,
+        before: int,
+        *,
+        kinds: Sequence[str],
+        limit: int,
+        task_run: str | None = None,
     ) -> list[StoredEvent]:
         """The newest events with ``seq < before``, at most ``limit`` and about 8 MB, in order."""
-        found = await self.rows("latest", fid=fid, before=before, kinds=list(kinds), limit=limit)
+        found = await self.rows(
+            "latest", fid=fid, before=before, kinds=list(kinds), limit=limit, task_run=task_run
+        )
         return [StoredEvent(**row) for row in found]
 
     async def live(

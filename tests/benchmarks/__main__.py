@@ -8,6 +8,7 @@ os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "ERROR")
 
 from tests.benchmarks import (
     emit_cost,
+    executions_list,
     latency,
     launches,
     leases,
@@ -37,6 +38,8 @@ def main() -> None:
             launches.run(settings, url)
     if not chosen or "starts" in chosen:
         starts.run()
+    if not chosen or "executions_list" in chosen:
+        executions_list.run()
     if not chosen or "sse_clients" in chosen:
         sse_clients.main([])
 

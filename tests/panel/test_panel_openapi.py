@@ -6,6 +6,11 @@ from typing import Any
 import hypothesis
 import pytest
 import schemathesis
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
 
 from kodosumi_prefect.panel import state
 from kodosumi_prefect.panel.auth.user import HEADER
@@ -14,6 +19,7 @@ from tests.panel.panel_runs import Stand
 EXAMPLES = 12  # of each operation; a few that fit, the rest from what is usual to break
 # They end the session they are called with, or wait for something that nobody does here.
 LEFT_OUT = {"GET /logout", "POST /logout"}
+TRUE = [status_code_conformance, content_type_conformance, response_schema_conformance]
 AWAY = {502, 503, 504}  # names a service, Prefect or Ray that this panel does not have
 
 
@@ -35,6 +41,23 @@ def test_every_operation_has_a_summary_a_name_of_its_own_and_an_area(document: d
     assert [name for name, operation in found.items() if not operation.get("tags")] == []
     ids = [operation["operationId"] for operation in found.values()]
     assert sorted(ids) == sorted(set(ids))
+
+
+def test_errors_have_one_shape_and_each_closed_operation_tells_of_them(document: dict[str, Any]):
+    open_ones = {"POST /login", "POST /api/login", "POST /logout", "GET /livez", "GET /readyz"}
+    open_ones.add("GET /.well-known/kodosumi/key")
+    for name, operation in operations(document):
+        answers = operation["responses"]
+        assert any(code.startswith("2") for code in answers), name
+        assert ("401" in answers) == (name not in open_ones - {"POST /login", "POST /api/login"})
+        for code, answer in answers.items():
+            assert answer["description"], (name, code)
+            if int(code) >= 400 and (name, code) != ("GET /health", "503"):
+                schema = answer["content"]["application/json"]["schema"]
+                assert schema == {"$ref": "#/components/schemas/Problem"}, (name, code)
+    said = {"error", "path", "detail", "status_code"}
+    assert set(document["components"]["schemas"]["Problem"]["required"]) == said
+    assert "HTTPValidationError" not in document["components"]["schemas"]
 
 
 def test_what_the_contract_names_is_in_the_document(document: dict[str, Any]):
@@ -82,6 +105,7 @@ def test_nothing_that_is_sent_makes_a_server_error(
             response = case.call(headers={HEADER: fresh_panel.token}, timeout=60)
             broken = response.status_code >= 500 and response.status_code not in AWAY
             assert not broken, f"{case.as_curl_command()}\n{response.text}"
+            case.validate_response(response, checks=TRUE)
             if response.status_code in AWAY:
                 assert response.json()["detail"], case.as_curl_command()
 

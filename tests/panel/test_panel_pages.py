@@ -5,6 +5,7 @@ import re
 from prefect.settings import PREFECT_API_URL, PREFECT_UI_URL, temporary_settings
 
 from kodosumi_prefect.events import serialize
+from kodosumi_prefect.panel.pages.execution import TABS
 from kodosumi_prefect.panel.prefect_api import flow_run_url
 from kodosumi_prefect.settings import Settings, write_address
 from tests.panel.panel_runs import Stand, markdown
@@ -25,8 +26,9 @@ def test_the_first_paint_holds_the_whole_state(panel: Stand) -> None:
     run.lines("said on stdout").say("progress", serialize({"done": 1, "total": 4}))
     run.say("result", markdown("**partial**"))
     text = panel.get(f"/executions/{run.fid}").text
-    for part in ("Sum of sums", "nice", "Ada", "running", "said on stdout", "25%", "partial"):
+    for part in ("Sum of sums", "nice", "Ada", "running", "25%", "partial"):
         assert part in text
+    assert "said on stdout" in panel.get(f"/executions/{run.fid}?tab=log").text
     assert 'data-cursor="7"' in text
     run.finish(markdown("# the end"))
     text = panel.get(f"/executions/{run.fid}").text
@@ -37,7 +39,7 @@ def test_a_failed_second_attempt_is_told_apart(panel: Stand) -> None:
     run = panel.run().begin().lines("first try")
     run.attempt = 2
     run.status("running").lines("second try").fail("Trace\nOSError: gone")
-    text = panel.get(f"/executions/{run.fid}").text
+    text = panel.get(f"/executions/{run.fid}?tab=log").text
     assert "Attempt 2" in text
     assert '<p class="message">OSError: gone</p>' in text
 
@@ -45,19 +47,15 @@ def test_a_failed_second_attempt_is_told_apart(panel: Stand) -> None:
 def test_long_logs_begin_at_their_end_and_lead_back(panel: Stand) -> None:
     run = panel.run().begin()
     run.lines(*(f"line-{i}-" for i in range(1200)))
-    text = panel.get(f"/executions/{run.fid}").text
+    text = panel.get(f"/executions/{run.fid}?tab=log").text
     assert "line-1199-" in text and "line-699-" not in text
-    assert text.count('class="line ') == 500
-    seen = 500
-    path = re.search(r'href="(/executions/[^"]+/log\?before=\d+)"', text)
-    while path:
-        page = panel.get(path[1]).text
-        seen += page.count('class="line ')
-        path = re.search(r'href="(\?before=\d+)"', page)
-        if path:
-            path = re.match("(.*)", f"/executions/{run.fid}/log{path[1]}")
+    seen = text.count('class="line ')
+    assert seen == 500
+    while path := re.search(r'class="earlier more"><a href="(\?tab=log&before=\d+)"', text):
+        text = panel.get(f"/executions/{run.fid}{path[1]}").text
+        seen += text.count('class="line ')
     assert seen == 1200
-    piece = panel.get(f"/executions/{run.fid}/log?before=10&fragment=true").text
+    piece = panel.get(f"/executions/{run.fid}/log?before=10").text
     assert "<html" not in piece and piece.count('class="line ') == 5
 
 
@@ -76,7 +74,7 @@ def test_whatever_a_run_writes_stays_text(panel: Stand) -> None:
     run.begin(**{ATTACK: ATTACK}).lines(ATTACK).say("result", markdown(ATTACK))
     run.say("agent", serialize({ATTACK: [ATTACK]})).fail(ATTACK)
     for path in (
-        f"/executions/{run.fid}",
+        *(f"/executions/{run.fid}?tab={tab}" for tab in TABS),
         "/executions",
         f"/outputs/html/{run.fid}",
         f"/executions/{run.fid}/head",

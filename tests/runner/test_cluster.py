@@ -140,6 +140,15 @@ def test_the_cluster_tells_what_it_lacks(ray_place):
     assert there.find("nobody") is None
 
 
+def test_the_cluster_tells_its_nodes(ray_place):
+    there = Cluster(ray_place.settings, "kodosumi-test")
+    there.connect()
+    found = there.nodes()
+    assert found and all(node["host"] for node in found)
+    assert sum(node["resources"].get("CPU", 0) for node in found) >= 1
+    assert not any(name.startswith("node:") for node in found for name in node["resources"])
+
+
 def test_a_local_folder_is_uploaded_under_the_name_of_its_content(ray_place, tmp_path):
     Cluster(ray_place.settings, "kodosumi-test").connect()
     (tmp_path / "code.py").write_text("ONE = 1\n")

@@ -7,6 +7,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from alembic import command
 from psycopg.conninfo import make_conninfo
 
 from kodosumi_prefect.spooler import migrate
@@ -105,6 +106,27 @@ def test_the_schemas_name_is_free_and_everything_lies_in_it(empty: str) -> None:
             " ('information_schema', 'team_a', 'team_b')"
         ).fetchall()
     assert strays == []
+
+
+def test_executions_from_before_the_listing_are_listed_and_found(empty: str) -> None:
+    with migrate._connection(empty) as connection, connection.begin():
+        connection.exec_driver_sql("CREATE SCHEMA kodosumi")
+        config = migrate._config()
+        config.attributes |= {"connection": connection, "schema": "kodosumi"}
+        command.upgrade(config, "0004")
+    inputs = '{"dict": {"city": "Oslo"}}'
+    execute(
+        empty,
+        "INSERT INTO kodosumi.execution (fid, flow_name, inputs, tags) VALUES "
+        f"('{fresh()}', repeat('long', 5000), '{inputs}', '{{a,NULL}}'), "
+        f"('{fresh()}', NULL, NULL, NULL)",
+    )
+    migrate.upgrade(empty, "kodosumi")
+    with psycopg.connect(empty) as connection:
+        found = connection.execute(
+            "SELECT words @@ 'os:*'::tsquery, length(flow_name) FROM kodosumi.listing ORDER BY 1"
+        ).fetchall()
+    assert found == [(False, None), (True, 200)]
 
 
 def test_a_lone_database_user_without_rights_is_told_so(empty: str) -> None:

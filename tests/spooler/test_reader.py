@@ -11,6 +11,7 @@ import pytest
 from kodosumi_prefect.events import Kind
 from kodosumi_prefect.spooler import reader as reader_module
 from kodosumi_prefect.spooler.batch import Header
+from kodosumi_prefect.spooler.listing import Filter
 from kodosumi_prefect.spooler.reader import Reader, Tail
 from kodosumi_prefect.spooler.spooler import Spooler
 from tests.spooler.recording import batch, entered, execute, fresh, line_to, row, said
@@ -109,10 +110,13 @@ async def test_the_timeline_is_newest_first_and_can_be_searched(
     assert [row["fid"] for row in found] == [fids[4], fids[3]]
     found = await reader.timeline(limit=2, before=fids[3])
     assert [row["fid"] for row in found] == [fids[2], fids[1]]
-    assert [row["fid"] for row in await reader.timeline(query="TAG1 flow")] == [fids[3], fids[1]]
-    assert await reader.timeline(query="tag1 nothing") == []
+    assert [row["fid"] for row in await reader.timeline(wanted=Filter("TAG1 flow"))] == [
+        fids[3],
+        fids[1],
+    ]
+    assert await reader.timeline(wanted=Filter("tag1 nothing")) == []
     for literal in ("%", "_", "\\", "'"):
-        assert await reader.timeline(query=literal) == []
+        assert await reader.timeline(wanted=Filter(literal)) == []
 
 
 async def test_archived_executions_leave_the_timeline(
@@ -122,7 +126,7 @@ async def test_archived_executions_leave_the_timeline(
     spooler.append([batch(kept), batch(hidden)])
     await reader.rows("set_archived", fids=[hidden], archived=True)
     assert [row["fid"] for row in await reader.timeline()] == [kept]
-    assert await reader.matching([kept, hidden], "") == {kept}
+    assert await reader.matching([kept, hidden], Filter()) == {kept}
 
 
 async def test_changes_miss_nothing_when_a_transaction_commits_late(
@@ -266,3 +270,46 @@ async def test_live_executions_tell_silent_processes_from_living_ones(
     found = await reader.rows("live_executions", timeout=25.0, after=0, limit=10)
     assert {one["fid"]: one["stale"] for one in found} == {live: False, silent: True}
     assert row(database, over)["status"] == "finished"
+
+
+async def test_a_search_is_of_words_by_their_beginning(reader: Reader, spooler: Spooler) -> None:
+    fid = fresh()
+    header = Header(flow_name="nightly-report", summary="Zoë's Sheep (v2.1)", tags=["eu/west"])
+    spooler.append(
+        [batch(fid, said('{"dict": {"text": "one\\ntwo"}}', Kind.INPUTS), header=header)]
+    )
+    for query in (
+        "night",
+        "REPORT",
+        "nightly-report",
+        "zoë",
+        "sheep v2",
+        "west",
+        "two",
+        fid,
+        fid[:9],
+    ):
+        assert [row["fid"] for row in await reader.timeline(wanted=Filter(query))] == [fid], query
+    for query in ("ightly", "heep", "ntwo", "nightly goat", "& | !", "':*", "\\"):
+        assert await reader.timeline(wanted=Filter(query)) == [], query
+
+
+async def test_what_every_batch_changes_leaves_the_listing_alone(
+    reader: Reader, spooler: Spooler, database: str
+) -> None:
+    """Else each line of a flow would be sorted into the indexes of lists."""
+    fid, writer = fresh(), fresh()
+    spooler.append([batch(fid, said("1"), entered("running", "Running", 1.0), writer=writer)])
+
+    def version() -> list[tuple[object, ...]]:
+        with psycopg.connect(database) as connection:
+            return connection.execute("SELECT xmin, ctid FROM kodosumi.listing").fetchall()
+
+    before = version()
+    spooler.append([batch(fid, said("2"), writer=writer, number=2, alive=True)])
+    progress = said('{"done": 1}', Kind.PROGRESS)
+    spooler.append([batch(fid, progress, writer=writer, number=3, alive=True)])
+    assert version() == before
+    spooler.append([batch(fid, entered("finished", "Completed", 2.0), writer=writer, number=4)])
+    assert version() != before
+    assert [row["fid"] for row in await reader.timeline(wanted=Filter("finished"))] == [fid]

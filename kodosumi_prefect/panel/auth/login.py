@@ -56,7 +56,7 @@ def end_session(request: Request, response: Response) -> None:
     """Have the browser forget its session."""
     response.delete_cookie(
         COOKIE,
-        path=_path(request),
+        path=cookie_path(request),
         secure=request.url.scheme == "https",
         httponly=True,
         samesite="lax",
@@ -80,12 +80,13 @@ def _set(request: Request, response: Response, name: str, value: str, seconds: i
         name,
         value,
         max_age=seconds,
-        path=_path(request),
+        path=cookie_path(request),
         secure=request.url.scheme == "https",
         httponly=True,
         samesite="lax",
     )
 
 
-def _path(request: Request) -> str:
+def cookie_path(request: Request) -> str:
+    """Where the panel's cookies count: below the path that it is served at."""
     return str(request.scope.get("root_path", "")) or "/"

@@ -1,101 +1,164 @@
-"""One live page for each execution."""
+"""One live page for each execution: its head, and a tab for each way to look at its events."""
 
-import asyncio
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Annotated, Any, Literal
+from uuid import UUID
 
-from fastapi import APIRouter, Query, Request
-from fastapi.responses import Response
+import orjson
+from fastapi import APIRouter, Depends, Query, Request
+from fastapi.responses import RedirectResponse, Response, StreamingResponse
 from markupsafe import Markup
 
-from kodosumi_prefect.events import MAIN_KINDS, STDIO_KINDS, Kind, Status
+from kodosumi_prefect.events import TERMINAL, Kind, Status
+from kodosumi_prefect.panel.auth.user import CurrentUser
 from kodosumi_prefect.panel.executions import Row, final_envelope, title
-from kodosumi_prefect.panel.jinja import page
+from kodosumi_prefect.panel.jinja import moment, page
+from kodosumi_prefect.panel.pages.again import again_url
 from kodosumi_prefect.panel.pages.listed import listed
+from kodosumi_prefect.panel.pages.stretch import PANES, Asked, asked, stretch
 from kodosumi_prefect.panel.prefect_api import links
 from kodosumi_prefect.panel.render import render
-from kodosumi_prefect.panel.state import MAX_CURSOR, Execution, Panel, State
-from kodosumi_prefect.spooler.reader import StoredEvent
+from kodosumi_prefect.panel.routes.cancel import cancel_execution, put_away
+from kodosumi_prefect.panel.state import Cursor, Execution, Panel, State
+from kodosumi_prefect.panel.streams import EventStream, View
 
-LINES = 500  # log events that a page begins with, and that "earlier" adds
-CARDS = 100  # results and the like, likewise
+EXPORTED = 2000  # events read at once for a download
+LIVE = View(None, html=True)
 
-# The head of the page shows the others.
-OUTPUT_KINDS = sorted(MAIN_KINDS - {Kind.META, Kind.INPUTS, Kind.STATUS, Kind.FINAL, Kind.PROGRESS})
-PANES = {"log": (sorted(STDIO_KINDS), LINES), "output": (OUTPUT_KINDS, CARDS)}
+TABS = {
+    "output": "Output",
+    "reasoning": "Reasoning",
+    "tasks": "Tasks",
+    "log": "Log",
+    "inputs": "Inputs",
+    "raw": "Raw",
+}
 
 router = APIRouter(include_in_schema=False)
 
-Pane = Literal["log", "output"]
-Fragment = Annotated[bool, Query()]
+Wish = Annotated[Asked, Depends(asked)]
+Question = Annotated[Literal["cancel", "archive"] | None, Query()]
 
 
 @router.get("/executions/{fid}")
-async def execution(request: Request, panel: Panel, execution: Execution) -> Response:
-    """Everything about one execution up to now; ``panel.js`` takes it from there."""
-    end = execution["last_seq"]
-    context = {"row": execution, "cursor": end, "head": _head(panel, execution)}
-    for name in PANES:
-        context[name] = await _pane(panel, execution["fid"], name, end + 1)
+async def execution(
+    request: Request,
+    panel: Panel,
+    user: CurrentUser,
+    execution: Execution,
+    wish: Wish,
+    tab: str = "output",
+    ask: Question = None,
+    archived: bool = False,
+) -> Response:
+    """Everything about one execution up to now; ``execution.js`` takes it from there."""
+    if execution["archived_at"] is not None and not archived:
+        return page(request, "archived.html", _archived(execution), status_code=410)
+    shown = tab if tab in TABS else "output"
+    context = {
+        "row": execution,
+        "cursor": execution["last_seq"],
+        "head": await _head(panel, execution),
+        "mine": user.owns(execution["owner"]),
+        "tabs": TABS,
+        "tab": shown,
+        "ask": ask,
+        "panes": PANES,
+        "pane": await stretch(panel, execution["fid"], shown, wish) if shown in PANES else None,
+    }
     return page(request, "execution.html", context)
 
 
 @router.get("/executions/{fid}/head")
-async def head(request: Request, panel: Panel, execution: Execution) -> Response:
+async def head(request: Request, panel: Panel, user: CurrentUser, execution: Execution) -> Response:
     """The parts of the page that stand for the execution as a whole."""
-    return page(request, "_head.html", {"row": execution, "head": _head(panel, execution)})
+    context = {
+        "row": execution,
+        "head": await _head(panel, execution),
+        "mine": user.owns(execution["owner"]),
+    }
+    return page(request, "_head.html", context)
 
 
-@router.get("/executions/{fid}/{pane}")
-async def earlier(
-    request: Request,
-    panel: Panel,
-    execution: Execution,
-    pane: Pane,
-    before: Annotated[int, Query(ge=1, le=MAX_CURSOR)] = MAX_CURSOR,
-    fragment: Fragment = False,
-) -> Response:
-    """What came before, of the log or the output; as ``fragment`` without a page around it."""
-    found = await _pane(panel, execution["fid"], pane, before)
-    context = {"row": execution, "title": title(execution), "name": pane, "pane": found}
-    return page(request, "_pane.html" if fragment else "earlier.html", context)
+@router.get("/executions/{fid}/live")
+async def live(panel: Panel, execution: Execution, after: Cursor = 0) -> EventStream:
+    """All events rendered, in one stream: a browser has few connections to one host."""
+    return panel.streams.open(execution["fid"], after, LIVE)
 
 
-async def _pane(panel: State, fid: str, name: str, before: int) -> dict[str, Any]:
-    kinds, limit = PANES[name]
-    events = await panel.reader.latest(fid, before, kinds=kinds, limit=limit + 1)
-    # One more than is shown tells whether there are earlier ones; so does a page cut by size.
-    shown = events[-limit:]
-    first = shown[0].seq if shown else 0
-    if len(events) <= limit and shown:
-        more = bool(await panel.reader.latest(fid, first, kinds=kinds, limit=1))
-    else:
-        more = len(events) > limit
-    # Many long texts take a while to render; other requests go on meanwhile.
-    items = await asyncio.to_thread(lambda: list(_items(shown)))
-    return {"kind": name, "items": items, "first": first if more else None}
+@router.get("/executions/{fid}/events.jsonl")
+async def download(panel: Panel, execution: Execution) -> Response:
+    """All events up to now, a JSON object a line."""
+    return StreamingResponse(
+        _lines(panel, execution["fid"], execution["last_seq"]),
+        media_type="application/jsonl",
+        headers={"Content-Disposition": f'attachment; filename="{execution["fid"]}.jsonl"'},
+    )
 
 
-def _items(events: Iterable[StoredEvent]) -> Iterable[dict[str, Any]]:
-    attempt = 1
-    for event in events:
-        if event.attempt > attempt:
-            attempt = event.attempt
-            yield {"divider": attempt}
-        yield {
-            "seq": event.seq,
-            "ts": event.ts,
-            "kind": event.kind,
-            "html": Markup(render(event.kind, event.payload)),
-        }
+@router.post("/executions/{fid}/cancel")
+async def cancel(panel: Panel, user: CurrentUser, execution: Execution) -> Response:
+    """Cancel it, and back to its page; errors as of ``POST /outputs/{fid}/cancel``."""
+    await cancel_execution(panel, user, UUID(execution["fid"]))
+    return RedirectResponse(f"../{execution['fid']}", 303)
 
 
-def _head(panel: State, row: Row) -> dict[str, Any]:
+@router.post("/executions/{fid}/archive")
+async def archive(panel: Panel, user: CurrentUser, execution: Execution) -> Response:
+    """Put it away, and back to the list; errors as of ``DELETE /outputs/{fid}``."""
+    await put_away(panel, user, execution)
+    return RedirectResponse("../../executions", 303)
+
+
+def _part(name: str) -> Callable[..., Awaitable[Response]]:
+    async def part(request: Request, panel: Panel, execution: Execution, wish: Wish) -> Response:
+        found = await stretch(panel, execution["fid"], name, wish)
+        return page(request, "_pane.html", {"row": execution, "pane": found})
+
+    return part
+
+
+# One route each: other areas have paths below `/executions/{fid}` as well.
+for _name in PANES:
+    router.add_api_route(f"/executions/{{fid}}/{_name}", _part(_name), methods=["GET"])
+
+
+async def _lines(panel: State, fid: str, until: int) -> AsyncIterator[bytes]:
+    cursor = 0
+    while cursor < until:
+        found = await panel.reader.page(fid, cursor, until=until, limit=EXPORTED)
+        yield b"".join(orjson.dumps(_exported(event._asdict())) + b"\n" for event in found.events)
+        if not found.more or not found.events:
+            return
+        cursor = found.events[-1].seq
+
+
+def _exported(event: dict[str, Any]) -> dict[str, Any]:
+    """An event as ``/outputs/events`` has it."""
+    return {"seq": event["seq"], "timestamp": event["ts"]} | {
+        name: event[name] for name in ("kind", "payload", "attempt", "source")
+    }
+
+
+def _archived(row: Row) -> dict[str, Any]:
+    return {"title": title(row), "fid": row["fid"], "when": moment(row["archived_at"])}
+
+
+async def _head(panel: State, row: Row) -> dict[str, Any]:
     envelope = final_envelope(row) if row["status"] == Status.FINISHED else None
+    again = await panel.reader.rows("ran_again", fid=row["fid"])
     return listed(row) | {
+        "ran_again": [newer["fid"] for newer in again],
+        "over": row["status"] in TERMINAL,
+        "again": await again_url(panel.reader, row),
+        "ended": row["ended_at"],
         "result": Markup(render(Kind.FINAL, envelope)) if envelope else None,
+        "traceback": await _traceback(panel, row),
         "inputs": Markup(render(Kind.INPUTS, row["inputs"])) if row["inputs"] else None,
         "attempt": row["attempt"],
+        "owner": row["username"],
+        "locks": row["locks"],
+        "archived": row["archived_at"],
         "links": links(panel.settings, row),
         "details": {
             label: row[column]
@@ -114,3 +177,13 @@ def _head(panel: State, row: Row) -> dict[str, Any]:
             if row[column]
         },
     }
+
+
+async def _traceback(panel: State, row: Row) -> Markup | None:
+    """The error that a failed execution ended with, if it says more than the one line."""
+    if row["status"] != Status.ERROR:
+        return None
+    found = await panel.reader.latest(row["fid"], row["last_seq"] + 1, kinds=[Kind.ERROR], limit=1)
+    if not found or "\n" not in found[0].payload.strip():
+        return None
+    return Markup(render(Kind.ERROR, found[0].payload))

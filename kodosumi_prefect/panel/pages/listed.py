@@ -23,6 +23,10 @@ def listed(row: Row) -> dict[str, Any]:
         "tags": row["tags"] or [],
         "error": row["error"] if row["status"] == Status.ERROR else None,
         "progress": _progress(row),
+        "attempt": row["attempt"],
+        "open_locks": row["open_locks"] if row["status"] not in TERMINAL else 0,
+        "owner": row["username"],
+        "again_of": str(row["again_of"]) if row["again_of"] else None,
     }
 
 

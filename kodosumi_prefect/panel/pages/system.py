@@ -1,15 +1,201 @@
-"""What runs underneath, and how it is."""
+"""What runs underneath, and how it is; and where endpoints are found."""
 
-from fastapi import APIRouter, Request
+import asyncio
+from collections.abc import Awaitable
+from typing import Annotated, Any
+
+import httpx
+from fastapi import APIRouter, Form, Request
 from fastapi.responses import Response
 
-from kodosumi_prefect.panel.auth.user import CurrentUser
-from kodosumi_prefect.panel.jinja import page
+from kodosumi_prefect.events import Status, clean
+from kodosumi_prefect.panel import observers, probes, spoolers
+from kodosumi_prefect.panel.auth.user import CurrentUser, Operator
+from kodosumi_prefect.panel.jinja import package_version, page
+from kodosumi_prefect.panel.pages.parts import sentence, shown
+from kodosumi_prefect.panel.prefect_api import api_url, ui_url
+from kodosumi_prefect.panel.probes import Found
+from kodosumi_prefect.panel.register.found import SourceError
+from kodosumi_prefect.panel.register.register import canonical_url
+from kodosumi_prefect.panel.state import Panel, State
+from kodosumi_prefect.serve.refusal import LaunchError
+
+PATIENCE = 2.0  # seconds that one part may take; the others are shown all the same
+SILENT = 60.0  # seconds without a report after which a worker counts as gone
 
 router = APIRouter(include_in_schema=False)
 
+Text = Annotated[str, Form()]
+
 
 @router.get("/system")
-async def shown(request: Request, user: CurrentUser) -> Response:
+async def whole(request: Request, panel: Panel, user: CurrentUser) -> Response:
     """The page."""
-    return page(request, "system.html", {})
+    found = await _all_blocks(panel)
+    if user.operator:
+        found |= await _sources(panel)
+    return page(request, "system.html", found)
+
+
+@router.get("/system/blocks")
+async def blocks(request: Request, panel: Panel, _: CurrentUser) -> Response:
+    """How everything is now; asked again and again."""
+    return page(request, "_system_blocks.html", await _all_blocks(panel))
+
+
+@router.get("/system/sources")
+async def sources(request: Request, panel: Panel, _: Operator) -> Response:
+    """The list of sources; asked again and again."""
+    return page(request, "_system_sources_list.html", await _sources(panel))
+
+
+@router.post("/system/sources")
+async def add_source(request: Request, panel: Panel, _: Operator, url: Text = "") -> Response:
+    """Register a source and read it."""
+    try:
+        found = await panel.register.add([clean(url)])
+    except SourceError as exc:
+        return await _answer(request, panel, wrong=sentence(str(exc)), typed=url)
+    known = {row["url"]: row for row in await panel.register.sources()}
+    trouble = (known.get(canonical_url(clean(url))) or {}).get("trouble")
+    if trouble:
+        return await _answer(request, panel, said=f"Added, but it is away: {trouble}")
+    return await _answer(request, panel, said=f"Added, with {_endpoints(len(found))}.")
+
+
+@router.post("/system/sources/refresh")
+async def refresh_sources(request: Request, panel: Panel, _: Operator, url: Text = "") -> Response:
+    """Read one source now, or all of them."""
+    done = await panel.register.refresh([clean(url)] if url else None)
+    if done.troubles:
+        said = "; ".join(str(trouble) for trouble in done.troubles.values())
+        return await _answer(request, panel, wrong=sentence(said))
+    gone = f"; {_endpoints(len(done.deletes))} no longer there" if done.deletes else ""
+    return await _answer(request, panel, said=f"Read: {_endpoints(len(done.found))}{gone}.")
+
+
+@router.post("/system/sources/remove")
+async def remove_source(request: Request, panel: Panel, _: Operator, url: Text = "") -> Response:
+    """Forget a source with its endpoints; what is scheduled of these is paused."""
+    try:
+        removed = await panel.register.remove([clean(url)])
+    except LaunchError as exc:
+        return await _answer(request, panel, wrong=sentence(exc.detail))
+    except ValueError as exc:
+        return await _answer(request, panel, wrong=sentence(str(exc)))
+    if not removed:
+        return await _answer(request, panel, wrong="This source was removed before.")
+    return await _answer(request, panel, said="The source is removed.")
+
+
+async def _answer(
+    request: Request, panel: State, *, wrong: str = "", typed: str = "", said: str = ""
+) -> Response:
+    context = await _sources(panel) | {"wrong": wrong, "typed": typed, "said": said}
+    if "hx-request" not in request.headers:
+        context |= await _all_blocks(panel)
+    part = "_system_sources.html"
+    return shown(request, "system.html", part, context, wrong=bool(wrong))
+
+
+async def _sources(panel: State) -> dict[str, Any]:
+    rows = await panel.register.sources()
+    return {"sources": [row | {"own": panel.register.is_own(row["url"])} for row in rows]}
+
+
+def _endpoints(number: int) -> str:
+    return f"{number} endpoint{'' if number == 1 else 's'}"
+
+
+async def _all_blocks(panel: State) -> dict[str, Any]:
+    checks: dict[str, Awaitable[Found]] = {
+        "prefect": _prefect(panel),
+        "ray": _ray(panel),
+        "postgres": _postgres(panel),
+        "spoolers": _spoolers(panel),
+        "observer": observers.found(panel.reader),
+        "workers": _workers(panel),
+        "runners": _runners(panel),
+        "executions": _executions(panel),
+        "versions": _versions(),
+    }
+    found = await asyncio.gather(*(probes.bounded(check, PATIENCE) for check in checks.values()))
+    return dict(zip(checks, found, strict=True))
+
+
+async def _prefect(panel: State) -> Found:
+    found = await probes.prefect(panel)
+    if found["status"] == "ok":
+        async with httpx.AsyncClient(timeout=PATIENCE, trust_env=False) as client:
+            answer = await client.get(f"{api_url(panel.settings)}/admin/version")
+        # Behind a login it may not say; that it answers is what counts.
+        version = answer.json() if answer.status_code == 200 else None
+        found |= {"version": version, "ui": ui_url(panel.settings)}
+    return found
+
+
+async def _ray(panel: State) -> Found:
+    """The cluster's port as this panel sees it, and its nodes as workers report them."""
+    reached, rows = await asyncio.gather(
+        probes.bounded(probes.ray(panel), PATIENCE / 2), _reports(panel, "worker")
+    )
+    heard = [row["info"]["cluster"] for row in rows if row["info"].get("cluster")]
+    nodes = heard[0] if heard else []
+    if reached["status"] == "not configured" and (nodes or any(r["info"]["ray"] for r in rows)):
+        reached = {"status": "ok", "detail": "as workers report it"}
+    return {**reached, "nodes": nodes}
+
+
+async def _postgres(panel: State) -> Found:
+    row = (await panel.reader.rows("database_facts"))[0]
+    feed = panel.feed
+    heard = "listening" if not feed.polling else "polling"
+    return row | {
+        "status": "ok",
+        "feed": heard if feed.connected else "reconnecting",
+        "schema": panel.reader.queries.schema,
+    }
+
+
+async def _spoolers(panel: State) -> Found:
+    rows = await spoolers.spoolers(panel.reader)
+    found = [
+        row | {"gone": row["silent"] > spoolers.SILENT, "rate": panel.rates.of(row)} for row in rows
+    ]
+    return {"status": spoolers.health(rows)["status"], "rows": found}
+
+
+async def _workers(panel: State) -> Found:
+    rows = await _reports(panel, "worker", silent=float("inf"))
+    return {
+        "status": "ok" if any(row["silent"] <= SILENT for row in rows) else "none",
+        "rows": [row | {"gone": row["silent"] > SILENT} for row in rows],
+    }
+
+
+async def _reports(panel: State, kind: str, silent: float = SILENT) -> list[dict[str, Any]]:
+    rows = await panel.reader.rows("services")
+    return [row for row in rows if row["kind"] == kind and row["silent"] <= silent]
+
+
+async def _runners(panel: State) -> Found:
+    counted = {row["state"]: row["runners"] for row in await panel.reader.rows("count_runners")}
+    counts = {state: counted.get(state, 0) for state in observers.RUNNER_STATES}
+    return {"status": "ok", "counts": counts}
+
+
+async def _executions(panel: State) -> Found:
+    counted = await panel.metrics.counts()
+    if counted is None:
+        return {"status": "down", "detail": "they are not counted yet"}
+    known = {row["status"]: row["executions"] for row in counted}
+    return {
+        "status": "ok",
+        "counts": {status.value: known.get(status.value, 0) for status in Status},
+        "events": sum(row["events"] for row in counted),
+    }
+
+
+async def _versions() -> Found:
+    ours = {"kodosumi-prefect": package_version()}
+    return {"status": "ok", "rows": ours | await asyncio.to_thread(probes.versions)}

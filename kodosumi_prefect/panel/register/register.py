@@ -119,7 +119,7 @@ class Register:
             LaunchError: schedules have to be paused, and Prefect is away.
         """
         for url in urls:
-            if url in self._mounted or (url == sources.PREFECT and self._takes_deployments):
+            if self.is_own(url):
                 setting = "services" if url in self._mounted else "register_work_pools"
                 raise ValueError(f"{url} is there by the setting {setting}; change that")
         written = [canonical_url(url) for url in urls]
@@ -131,10 +131,18 @@ class Register:
         self._wake.set()  # another source may name the same endpoints
         return sorted(row["url"] for row in removed)
 
-    async def refresh(self) -> Refreshed:
-        """Read all sources now."""
+    def is_own(self, url: str) -> bool:
+        """Whether a source is there by this panel's settings, and cannot be removed."""
+        return url in self._mounted or (url == sources.PREFECT and self._takes_deployments)
+
+    async def refresh(self, urls: Sequence[str] | None = None) -> Refreshed:
+        """Read sources now.
+
+        Arguments:
+            urls: of those that are known; None for all.
+        """
         await self._enter_own()
-        return await self._read_all(await self._touch(None))
+        return await self._read_all(await self._touch(None if urls is None else list(urls)))
 
     async def sources(self) -> list[Row]:
         """All sources, with their trouble if there is any."""
@@ -182,6 +190,11 @@ class Register:
         other = url[:-1] if url.endswith("/") else f"{url}/"
         rows = await self._reader.rows("endpoint", uids=[uid(url), uid(other)])
         return rows[0] if rows else None
+
+    async def of_uid(self, wanted: str) -> Row | None:
+        """The endpoint of this id; None if there is none, or its source no longer names it."""
+        rows = await self._reader.rows("endpoint", uids=[wanted])
+        return rows[0] if rows and not rows[0]["gone"] else None
 
     async def has_base(self, base: str) -> bool:
         """Whether a registered service lives there."""

@@ -13,6 +13,7 @@ from kodosumi_prefect.panel.auth.login import end_session, local_path, remember,
 from kodosumi_prefect.panel.auth.user import HEADER, CurrentUser
 from kodosumi_prefect.panel.errors import error_response
 from kodosumi_prefect.panel.jinja import page
+from kodosumi_prefect.panel.problems import problems
 from kodosumi_prefect.panel.state import Panel, State
 
 WRONG = "name or password is wrong"
@@ -77,7 +78,12 @@ async def login_page(request: Request, panel: Panel, redirect: str = "") -> Resp
     return _login_page(request, redirect)
 
 
-@router.post("/login", response_model=SignedIn, summary="Sign in with a form")
+@router.post(
+    "/login",
+    response_model=SignedIn,
+    summary="Sign in with a form",
+    responses=problems(400, 401, 403, 413, 429),
+)
 async def login_by_form(
     request: Request, panel: Panel, form: Annotated[LoginForm, Form()]
 ) -> Response:
@@ -89,7 +95,9 @@ async def login_by_form(
     failed = response.status_code != 200
     if failed and "text/html" in request.headers.get("accept", ""):
         said = WRONG if response.status_code == 401 else "Too many failed logins; try again later"
-        shown = _login_page(request, form.redirect or "", f"{said[:1].upper()}{said[1:]}.")
+        shown = _login_page(
+            request, form.redirect or "", f"{said[:1].upper()}{said[1:]}.", form.name
+        )
         shown.status_code = response.status_code
         if (after := response.headers.get("Retry-After")) is not None:
             shown.headers["Retry-After"] = after
@@ -102,7 +110,12 @@ async def login_by_form(
     return onwards
 
 
-@router.post("/api/login", response_model=SignedIn, summary="Sign in with JSON")
+@router.post(
+    "/api/login",
+    response_model=SignedIn,
+    summary="Sign in with JSON",
+    responses=problems(400, 401, 403, 413, 429),
+)
 async def login_by_json(request: Request, panel: Panel, credentials: Credentials) -> Response:
     """As `POST /login`."""
     return await _login(request, panel, credentials)
@@ -127,7 +140,7 @@ async def logout(
     return _logout(request)
 
 
-@router.get("/keys", summary="My API keys")
+@router.get("/keys", summary="My API keys", responses=problems(403))
 async def keys(
     panel: Panel,
     user: CurrentUser,
@@ -140,7 +153,7 @@ async def keys(
     return [ApiKey(**row) for row in await panel.identification.keys.of(whose)]
 
 
-@router.post("/keys", status_code=201, summary="Make an API key")
+@router.post("/keys", status_code=201, summary="Make an API key", responses=problems(400, 413))
 async def make_key(request: Request, panel: Panel, user: CurrentUser, new: NewApiKey) -> MadeApiKey:
     """For the header `KODOSUMI_API_KEY`. `key` of the answer is shown this once.
 
@@ -157,7 +170,7 @@ async def make_key(request: Request, panel: Panel, user: CurrentUser, new: NewAp
     return MadeApiKey(**made.row, key=made.secret)
 
 
-@router.delete("/keys/{id}", status_code=204, summary="Revoke an API key")
+@router.delete("/keys/{id}", status_code=204, summary="Revoke an API key", responses=problems(404))
 async def revoke_key(panel: Panel, user: CurrentUser, id: UUID) -> None:
     """One's own; operators anybody's."""
     whose = None if user.operator else user.id
@@ -195,6 +208,6 @@ def _require_passwords(panel: State) -> None:
         raise HTTPException(403, "the proxy in front of the panel signs people in, not the panel")
 
 
-def _login_page(request: Request, redirect: str, problem: str = "") -> HTMLResponse:
+def _login_page(request: Request, redirect: str, problem: str = "", name: str = "") -> HTMLResponse:
     target = local_path(redirect) or f"{request.scope.get('root_path', '')}/"
-    return page(request, "login.html", {"redirect": target, "problem": problem})
+    return page(request, "login.html", {"redirect": target, "problem": problem, "name": name})

@@ -15,6 +15,7 @@ from kodosumi_prefect.panel.auth.user import CurrentUser, User
 from kodosumi_prefect.panel.cancellation import NotCancelledError, cancel
 from kodosumi_prefect.panel.executions import Row
 from kodosumi_prefect.panel.prefect_api import api_url
+from kodosumi_prefect.panel.problems import problems
 from kodosumi_prefect.panel.state import Execution, Panel, State, wait_for_execution
 
 MOST = 500  # executions of one request
@@ -36,7 +37,12 @@ class PutAway(BaseModel):
     failed: dict[str, str] = Field(description="fid to why it is still there")
 
 
-@router.post("/{fid}/cancel", summary="Cancel an execution, keep its record", status_code=202)
+@router.post(
+    "/{fid}/cancel",
+    summary="Cancel an execution, keep its record",
+    status_code=202,
+    responses=problems(404, 409, 502),
+)
 async def cancel_execution(panel: Panel, user: CurrentUser, fid: UUID) -> dict[str, Any]:
     """Ask Prefect to cancel the flow run; its hooks get their chance, then it is killed.
 
@@ -47,7 +53,7 @@ async def cancel_execution(panel: Panel, user: CurrentUser, fid: UUID) -> dict[s
         # Operators also cancel runs that nobody recorded yet, and that so have no owner.
         _require_own(user, await wait_for_execution(panel, fid, 0.0, user.sees(panel.settings)))
     try:
-        state = await _cancelled(panel, fid)
+        state = await cancelled(panel, fid)
     except LookupError as exc:
         raise HTTPException(404, str(exc)) from exc
     except NotCancelledError as exc:
@@ -55,18 +61,20 @@ async def cancel_execution(panel: Panel, user: CurrentUser, fid: UUID) -> dict[s
     return {"fid": str(fid), "state": state}
 
 
-@router.delete("/{fid}", summary="Put an execution away", status_code=204)
+@router.delete(
+    "/{fid}", summary="Put an execution away", status_code=204, responses=problems(404, 502)
+)
 async def put_away(panel: Panel, user: CurrentUser, execution: Execution) -> None:
     """Cancels it if it runs, then takes it out of all lists; its record stays.
 
     502 if it runs and Prefect does not answer.
     """
     _require_own(user, execution)
-    await _end(panel, execution)
+    await end(panel, execution)
     await panel.reader.rows("set_archived", fids=[execution["fid"]], archived=True)
 
 
-@router.delete("", summary="Put several executions away")
+@router.delete("", summary="Put several executions away", responses=problems(400, 413))
 async def put_all_away(panel: Panel, user: CurrentUser, chosen: Chosen) -> PutAway:
     """As for one; what cannot be put away is told and holds up nothing."""
     visible = user.sees(panel.settings)
@@ -77,7 +85,7 @@ async def put_all_away(panel: Panel, user: CurrentUser, chosen: Chosen) -> PutAw
             try:
                 row = await wait_for_execution(panel, fid, 0.0, visible)
                 _require_own(user, row)
-                await _end(panel, row)
+                await end(panel, row)
             except HTTPException as exc:
                 return str(exc.detail)
         return None
@@ -92,17 +100,24 @@ async def put_all_away(panel: Panel, user: CurrentUser, chosen: Chosen) -> PutAw
     )
 
 
-async def _end(panel: State, execution: Row) -> None:
+async def end(panel: State, execution: Row) -> None:
     """Cancel an execution that is not over; one that Prefect says is over, or forgot, is."""
     if execution["status"] in TERMINAL:
         return
     try:
-        await _cancelled(panel, UUID(execution["fid"]))
+        await cancelled(panel, UUID(execution["fid"]))
     except (LookupError, NotCancelledError):
         return
 
 
-async def _cancelled(panel: State, fid: UUID) -> str:
+async def cancelled(panel: State, fid: UUID) -> str:
+    """Ask Prefect to cancel a run; the name of its state now.
+
+    Raises:
+        HTTPException: 502, Prefect is not known or does not answer.
+        LookupError: Prefect has no such flow run.
+        NotCancelledError: it is over, or Prefect's rules forbid it.
+    """
     url = api_url(panel.settings)
     if url is None:
         raise HTTPException(502, "no Prefect is configured; set PREFECT_API_URL")

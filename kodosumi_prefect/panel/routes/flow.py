@@ -7,6 +7,7 @@ from pydantic import BaseModel, Field
 
 from kodosumi_prefect.events import clean
 from kodosumi_prefect.panel.auth.user import CurrentUser, Operator
+from kodosumi_prefect.panel.problems import problems
 from kodosumi_prefect.panel.register.found import SourceError
 from kodosumi_prefect.panel.state import Panel
 from kodosumi_prefect.spooler.reader import ALL
@@ -129,7 +130,7 @@ async def tags(panel: Panel, _: CurrentUser) -> dict[str, int]:
     return await panel.register.tags()
 
 
-@router.post("/register", summary="Add sources", responses={422: {"description": "No source."}})
+@router.post("/register", summary="Add sources", responses=problems(400, 413, 422))
 async def register(panel: Panel, body: Urls, _: Operator) -> list[Endpoint]:
     """Reads OpenAPI documents, or Ray Serve's `/-/routes`, now and then again and again.
 
@@ -142,7 +143,7 @@ async def register(panel: Panel, body: Urls, _: Operator) -> list[Endpoint]:
         raise HTTPException(422, str(exc)) from exc
 
 
-@router.post("/unregister", summary="Remove sources")
+@router.post("/unregister", summary="Remove sources", responses=problems(400, 409, 413))
 async def unregister(panel: Panel, body: Urls, _: Operator) -> Deletes:
     """Their endpoints go with them, and what is scheduled of these is paused."""
     try:

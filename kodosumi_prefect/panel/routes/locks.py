@@ -6,8 +6,10 @@ from uuid import UUID
 from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import JSONResponse, Response
 
+from kodosumi_prefect.panel.answers import Answered, Facts, OpenLocks
 from kodosumi_prefect.panel.auth.user import CurrentUser, User
 from kodosumi_prefect.panel.locks import Desk, facts_of, item_of, signer
+from kodosumi_prefect.panel.problems import answers, problems
 from kodosumi_prefect.panel.state import Panel
 from kodosumi_prefect.serve.body import read_body
 from kodosumi_prefect.spooler.locks import Locks
@@ -17,13 +19,7 @@ MOST = 500  # locks of one answer
 
 Lid = Annotated[str, Path(max_length=LONGEST_ID, pattern=r"^[\w.:-]+$", description="The lock.")]
 
-CLOSED: dict[int | str, dict[str, Any]] = {
-    403: {"description": "Neither owner nor operator."},
-    404: {"description": "There is no such lock."},
-    409: {"description": "Answered by somebody else, expired, or its run is over."},
-    502: {"description": "The service that has the form fails."},
-    504: {"description": "The service that has the form does not answer in time."},
-}
+CLOSED = problems(403, 404, 409, 502, 504)
 BODY = {
     "requestBody": {
         "content": {
@@ -36,7 +32,7 @@ BODY = {
 router = APIRouter(tags=["Locks"])
 
 
-@router.get("/locks", summary="Open locks that you may answer")
+@router.get("/locks", summary="Open locks that you may answer", responses=answers(OpenLocks))
 async def locks(
     panel: Panel,
     user: CurrentUser,
@@ -72,7 +68,12 @@ async def elements(
     return await desk.elements(await desk.open(str(fid), lid))
 
 
-@router.post("/lock/{fid}/{lid}", summary="Answer a lock", responses=CLOSED, openapi_extra=BODY)
+@router.post(
+    "/lock/{fid}/{lid}",
+    summary="Answer a lock",
+    responses=answers(Answered) | CLOSED | problems(400, 413, 415),
+    openapi_extra=BODY,
+)
 async def answer(
     panel: Panel, user: CurrentUser, request: Request, fid: UUID, lid: Lid
 ) -> Response:
@@ -85,7 +86,11 @@ async def answer(
     return JSONResponse({"result": filled.result})
 
 
-@router.get("/lock/{fid}/{lid}/facts", summary="What a service has to know of a lock")
+@router.get(
+    "/lock/{fid}/{lid}/facts",
+    summary="What a service has to know of a lock",
+    responses=answers(Facts) | problems(403, 404, 409),
+)
 async def facts(panel: Panel, request: Request, fid: UUID, lid: Lid) -> dict[str, Any]:
     """`{name, data, inputs, expires}`; for services, by the signature of the call they answer."""
     user = getattr(request.state, "user", None)

@@ -8,6 +8,7 @@ from fastapi.responses import HTMLResponse, Response
 from markupsafe import Markup
 
 from kodosumi_prefect.events import Kind, clean
+from kodosumi_prefect.panel.answers import EventPage, ExecutionStatus, StreamedEvent
 from kodosumi_prefect.panel.executions import (
     NO_RESULT,
     final_envelope,
@@ -17,6 +18,7 @@ from kodosumi_prefect.panel.executions import (
 )
 from kodosumi_prefect.panel.jinja import page
 from kodosumi_prefect.panel.prefect_api import links
+from kodosumi_prefect.panel.problems import answers, problems
 from kodosumi_prefect.panel.render import render
 from kodosumi_prefect.panel.state import MAX_CURSOR, Cursor, Execution, Panel
 from kodosumi_prefect.panel.streams import MAIN, STDIO, STREAM, EventStream, View
@@ -57,7 +59,19 @@ class Json(Response):
         return orjson.dumps(content)
 
 
-@router.get("/status/{fid}", summary="Status and result of an execution")
+ENVELOPE: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "The envelope.",
+        "content": {"application/json": {"schema": {"type": "object", "maxProperties": 1}}},
+    }
+}
+
+
+@router.get(
+    "/status/{fid}",
+    summary="Status and result of an execution",
+    responses=answers(ExecutionStatus) | problems(404),
+)
 async def status(panel: Panel, execution: Execution) -> dict[str, Any]:
     """`final` is the stored envelope as a JSON string, in a failed run the error's message.
 
@@ -66,7 +80,12 @@ async def status(panel: Panel, execution: Execution) -> dict[str, Any]:
     return status_of(execution) | {"links": links(panel.settings, execution)}
 
 
-@router.get("/stream/{fid}", response_class=EventStream, summary="All events, live")
+@router.get(
+    "/stream/{fid}",
+    response_class=EventStream,
+    summary="All events, live",
+    responses=answers(StreamedEvent) | problems(404),
+)
 async def stream(
     panel: Panel, execution: Execution, after: After = None, last_event_id: LastEventId = None
 ) -> EventStream:
@@ -74,7 +93,12 @@ async def stream(
     return panel.streams.open(execution["fid"], _cursor(after, last_event_id), STREAM)
 
 
-@router.get("/main/{fid}", response_class=EventStream, summary="Main events, live")
+@router.get(
+    "/main/{fid}",
+    response_class=EventStream,
+    summary="Main events, live",
+    responses=answers(StreamedEvent) | problems(404),
+)
 async def main(
     panel: Panel,
     execution: Execution,
@@ -87,7 +111,12 @@ async def main(
     return panel.streams.open(execution["fid"], _cursor(after, last_event_id), view)
 
 
-@router.get("/stdio/{fid}", response_class=EventStream, summary="Log events, live")
+@router.get(
+    "/stdio/{fid}",
+    response_class=EventStream,
+    summary="Log events, live",
+    responses=answers(StreamedEvent) | problems(404),
+)
 async def stdio(
     panel: Panel,
     execution: Execution,
@@ -100,7 +129,12 @@ async def stdio(
     return panel.streams.open(execution["fid"], _cursor(after, last_event_id), view)
 
 
-@router.get("/raw/{fid}", response_class=Json, summary="The final result as stored")
+@router.get(
+    "/raw/{fid}",
+    response_class=Json,
+    summary="The final result as stored",
+    responses=ENVELOPE | problems(404),
+)
 async def raw(execution: Execution) -> Response:
     """The stored envelope; before the end a markdown one that asks for patience."""
     envelope = final_envelope(execution)
@@ -109,7 +143,12 @@ async def raw(execution: Execution) -> Response:
     return Response(envelope, media_type="application/json")
 
 
-@router.get("/html/{fid}", response_class=HTMLResponse, summary="The final result to print")
+@router.get(
+    "/html/{fid}",
+    response_class=HTMLResponse,
+    summary="The final result to print",
+    responses=problems(404),
+)
 async def html(request: Request, execution: Execution) -> Response:
     """A page with nothing but the result."""
     envelope = final_envelope(execution) or orjson.dumps(NO_RESULT).decode()
@@ -122,7 +161,12 @@ async def html(request: Request, execution: Execution) -> Response:
     return page(request, "final.html", context)
 
 
-@router.get("/events/{fid}", response_class=Json, summary="Events by the page")
+@router.get(
+    "/events/{fid}",
+    response_class=Json,
+    summary="Events by the page",
+    responses=answers(EventPage) | problems(404),
+)
 async def events(
     panel: Panel,
     execution: Execution,

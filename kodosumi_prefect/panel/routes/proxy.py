@@ -3,12 +3,15 @@
 from typing import Annotated, Any
 
 from fastapi import APIRouter, HTTPException, Path, Request
-from fastapi.responses import Response
+from fastapi.responses import JSONResponse, Response
 
 from kodosumi_prefect.panel import deployment_form
 from kodosumi_prefect.panel.auth.user import CurrentUser
+from kodosumi_prefect.panel.problems import problems
 from kodosumi_prefect.panel.state import Panel
 from kodosumi_prefect.serve import identity
+from kodosumi_prefect.serve.api import HEADER, SCHEDULE
+from kodosumi_prefect.serve.body import read_body
 
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
@@ -26,7 +29,7 @@ async def key(panel: Panel) -> dict[str, Any]:
     methods=["GET"],
     summary="An endpoint's form",
     operation_id="endpoint_form",
-    responses={404: {"description": "Not registered."}, 502: {"description": "It fails."}},
+    responses=problems(400, 404, 405, 413, 415, 502, 504),
 )
 async def form(
     panel: Panel,
@@ -41,7 +44,7 @@ async def form(
     """
     endpoint = await _endpoint(panel, request, address)
     if endpoint["kind"] == "prefect":
-        return await deployment_form.describe(endpoint, panel.settings)
+        return JSONResponse(await deployment_form.describe(endpoint, panel.settings))
     return panel.services.forward(request, user, endpoint)
 
 
@@ -50,13 +53,16 @@ async def form(
     methods=["POST"],
     summary="Launch an endpoint",
     operation_id="endpoint_launch",
-    responses={404: {"description": "Not registered."}, 502: {"description": "It fails."}},
+    responses=problems(400, 404, 405, 413, 415, 502, 504),
 )
 async def launch(panel: Panel, user: CurrentUser, request: Request, address: str) -> Response:
     """`{"result": fid, "elements"}`, or `{"errors", "elements"}` if the inputs do not fit."""
     endpoint = await _endpoint(panel, request, address)
     if endpoint["kind"] == "prefect":
-        return await deployment_form.launch(endpoint, request, user, panel.settings)
+        wanted = request.headers.get(SCHEDULE)
+        posted = await read_body(request)
+        told = await deployment_form.launch(endpoint, posted, wanted, user, panel.settings)
+        return JSONResponse(told, headers={HEADER: told["result"]} if "result" in told else None)
     return panel.services.forward(request, user, endpoint)
 
 

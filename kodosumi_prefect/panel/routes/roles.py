@@ -16,6 +16,7 @@ from kodosumi_prefect.panel.auth.attempts import TooManyAttemptsError
 from kodosumi_prefect.panel.auth.login import remember, signed_in
 from kodosumi_prefect.panel.auth.passwords import WeakPasswordError, checked_password
 from kodosumi_prefect.panel.auth.user import COOKIE, CurrentUser, Operator, User
+from kodosumi_prefect.panel.problems import problems
 from kodosumi_prefect.panel.state import Panel, State
 
 router = APIRouter(prefix="/role", tags=["Accounts"])
@@ -61,7 +62,7 @@ async def roles(panel: Panel, _user: Operator) -> list[Role]:
     return [_role(account) for account in await panel.identification.accounts.all()]
 
 
-@router.post("", status_code=201, summary="Make an account")
+@router.post("", status_code=201, summary="Make an account", responses=problems(400, 409, 413))
 async def add_role(panel: Panel, _user: Operator, new: NewRole) -> Role:
     """409 if the name is taken, upper and lower case alike."""
     hashed = None if new.password is None else await _hashed(panel, new.password)
@@ -80,13 +81,13 @@ async def add_role(panel: Panel, _user: Operator, new: NewRole) -> Role:
     return _role(made)
 
 
-@router.get("/{name}", summary="One account, by name or id")
+@router.get("/{name}", summary="One account, by name or id", responses=problems(403, 404))
 async def role(panel: Panel, user: CurrentUser, name: Name) -> Role:
     """Operators see all accounts, others their own."""
     return _role(await _known(panel, user, name))
 
 
-@router.put("/{id}", summary="Change an account")
+@router.put("/{id}", summary="Change an account", responses=problems(400, 404, 409, 413, 429))
 async def change_role(
     request: Request,
     response: Response,
@@ -132,7 +133,7 @@ async def change_role(
     return _role(changed)
 
 
-@router.delete("/{id}", status_code=204, summary="Delete an account")
+@router.delete("/{id}", status_code=204, summary="Delete an account", responses=problems(404, 409))
 async def remove_role(panel: Panel, _user: Operator, id: UUID) -> None:
     """Its API keys go with it; its executions stay, for operators to see.
 

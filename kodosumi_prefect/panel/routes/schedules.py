@@ -5,14 +5,17 @@ from uuid import UUID
 
 from fastapi import APIRouter, Request, Response
 
+from kodosumi_prefect.panel.answers import Schedule, Schedules
 from kodosumi_prefect.panel.auth.user import CurrentUser, User
 from kodosumi_prefect.panel.pages import schedules as pages
+from kodosumi_prefect.panel.problems import answers, problems
 from kodosumi_prefect.panel.schedule_rows import Narrowing
 from kodosumi_prefect.panel.state import Panel
 from kodosumi_prefect.serve import schedules
 
 PAGE: dict[int | str, dict[str, Any]] = {
     200: {
+        "model": Schedules,
         "description": "The schedules; a page of them where `Accept` names `text/html`.",
         "content": {"text/html": {"schema": {"type": "string"}}},
     }
@@ -21,7 +24,12 @@ PAGE: dict[int | str, dict[str, Any]] = {
 router = APIRouter(prefix="/schedules", tags=["Schedules"])
 
 
-@router.get("", summary="Schedules, newest first", response_model=dict[str, Any], responses=PAGE)
+@router.get(
+    "",
+    summary="Schedules, newest first",
+    response_model=dict[str, Any],
+    responses=PAGE | problems(502),
+)
 async def listed(
     request: Request,
     panel: Panel,
@@ -42,19 +50,29 @@ async def listed(
     return {"items": [row for row in found if narrowing.holds(row)]}
 
 
-@router.post("/{schedule_id}/pause", summary="Pause a schedule")
+@router.post(
+    "/{schedule_id}/pause",
+    summary="Pause a schedule",
+    responses=answers(Schedule) | problems(404, 409, 502),
+)
 async def pause(panel: Panel, user: CurrentUser, schedule_id: UUID) -> dict[str, Any]:
     """It makes no runs until it is resumed. 404 if it is not there, or was deleted in Prefect."""
     return await schedules.pause(str(schedule_id), _whose(user), panel.settings)
 
 
-@router.post("/{schedule_id}/resume", summary="Resume a paused schedule")
+@router.post(
+    "/{schedule_id}/resume",
+    summary="Resume a paused schedule",
+    responses=answers(Schedule) | problems(404, 409, 502),
+)
 async def resume(panel: Panel, user: CurrentUser, schedule_id: UUID) -> dict[str, Any]:
     """404 if it is not there, or was deleted in Prefect."""
     return await schedules.resume(str(schedule_id), _whose(user), panel.settings)
 
 
-@router.delete("/{schedule_id}", summary="Delete a schedule", status_code=204)
+@router.delete(
+    "/{schedule_id}", summary="Delete a schedule", status_code=204, responses=problems(404, 502)
+)
 async def delete(panel: Panel, user: CurrentUser, schedule_id: UUID) -> Response:
     """With the inputs that were kept for it; executions it made stay."""
     await schedules.delete(str(schedule_id), _whose(user), panel.settings)

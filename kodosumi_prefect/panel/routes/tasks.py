@@ -4,13 +4,19 @@ from typing import Any
 
 from fastapi import APIRouter
 
+from kodosumi_prefect.panel.answers import TaskRuns
+from kodosumi_prefect.panel.problems import answers, problems
 from kodosumi_prefect.panel.state import Execution, Panel
 from kodosumi_prefect.panel.task_runs import task_runs
 
 router = APIRouter(prefix="/outputs", tags=["Executions"])
 
 
-@router.get("/tasks/{fid}", summary="Task runs, with state, times, retries and node")
+@router.get(
+    "/tasks/{fid}",
+    summary="Task runs, with state, times, retries and node",
+    responses=answers(TaskRuns) | problems(404),
+)
 async def tasks(panel: Panel, execution: Execution) -> dict[str, Any]:
     """All task runs of the flow run and its subflows, as Prefect has them, oldest first.
 

@@ -3,64 +3,63 @@
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, HTTPException, Query
 
-from kodosumi_prefect.events import clean
+from kodosumi_prefect.panel.answers import Changes, Timeline
 from kodosumi_prefect.panel.auth.user import CurrentUser
 from kodosumi_prefect.panel.executions import timeline_item
+from kodosumi_prefect.panel.filtering import AskedFor
+from kodosumi_prefect.panel.problems import answers
 from kodosumi_prefect.panel.state import MAX_CURSOR, Panel
+from kodosumi_prefect.spooler.listing import CursorError
 
 MOST = 500  # executions of one answer
 
 router = APIRouter(prefix="/timeline", tags=["Timeline"])
 
-Words = Annotated[
-    str | None,
-    Query(
-        max_length=1000,
-        description="Words that must all occur in fid, name, summary, status, owner, tags, inputs.",
-    ),
-]
 
-
-@router.get("/list", summary="Executions, newest first")
+@router.get("/list", summary="Executions, newest first", responses=answers(Timeline))
 async def executions(
     panel: Panel,
     user: CurrentUser,
+    asked: AskedFor,
     pp: Annotated[int, Query(ge=1, le=MOST, description="Executions per page.")] = 10,
-    q: Words = None,
     offset: Annotated[
         UUID | None, Query(description="The `offset` of the page before; none: from the newest.")
     ] = None,
 ) -> dict[str, Any]:
     """`offset` of the answer leads to the next page; null on the last one."""
-    rows = await panel.reader.timeline(
-        query=clean(q or ""),
-        before=str(offset) if offset else None,
-        limit=pp + 1,
-        visible=user.sees(panel.settings),
-    )
+    try:
+        rows = await panel.reader.timeline(
+            wanted=asked.wanted,
+            before=str(offset) if offset else None,
+            limit=pp + 1,
+            visible=user.sees(panel.settings),
+        )
+    except CursorError as exc:
+        raise HTTPException(422, f"offset: {exc}") from exc
     shown = rows[:pp]
     return {
         "items": [timeline_item(row) for row in shown],
-        "query": q,
+        "query": asked.value("q") or None,
         "offset": shown[-1]["fid"] if len(rows) > pp else None,
     }
 
 
-@router.get("/changes", summary="What changed since a counter")
+@router.get("/changes", summary="What changed since a counter", responses=answers(Changes))
 async def changes(
     panel: Panel,
     user: CurrentUser,
+    asked: AskedFor,
     since: Annotated[
         int | None,
         Query(ge=0, le=MAX_CURSOR, description="The `timestamp` of the answer before."),
     ] = None,
-    q: Words = None,
 ) -> dict[str, Any]:
     """`update` holds what is new or changed, `delete` the fids of what no longer belongs here.
 
-    The latter may be archived, not match `q`, or have been deleted by retention within 7 days.
+    The latter may be archived, not match the filter, or have been deleted by retention within
+    7 days.
 
     `timestamp` is a counter of the database, not a clock: with it nothing is missed, also of
     transactions that commit late; an item can come twice. Without `since` it comes alone.
@@ -69,13 +68,12 @@ async def changes(
     rows, counter = await panel.reader.changes(since, visible=visible)
     deleted = await panel.reader.deleted(since, visible)
     fids = [row["fid"] for row in rows if row["archived_at"] is None]
-    words = clean(q or "")
-    matching = await panel.reader.matching(fids, words) if words.split() else set(fids)
+    matching = await panel.reader.matching(fids, asked.wanted, visible)
     return {
         "update": [
             timeline_item(row) for row in rows if row["fid"] in matching.difference(deleted)
         ],
         "delete": sorted({row["fid"] for row in rows}.difference(matching).union(deleted)),
         "timestamp": counter,
-        "query": q,
+        "query": asked.value("q") or None,
     }

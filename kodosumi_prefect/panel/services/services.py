@@ -23,6 +23,7 @@ from kodosumi_prefect.panel.services.harmless import Headers, no_cookies, reques
 from kodosumi_prefect.panel.services.incoming import LARGEST, Incoming
 from kodosumi_prefect.panel.services.mounted import Mounted
 from kodosumi_prefect.serve import identity
+from kodosumi_prefect.serve.api import SCHEDULE
 from kodosumi_prefect.serve.identity import Caller
 from kodosumi_prefect.settings import Settings
 
@@ -110,7 +111,45 @@ class Services:
             ServiceError: 502 or 504, naming the service.
         """
         target = path if base in self._bases else base + path
-        headers: Headers = [(b"accept", b"application/json")]
+        return await self._asked(base, method, target, body, user, panel_url, [], beside)
+
+    async def ask_endpoint(
+        self,
+        endpoint: dict[str, Any],
+        method: str,
+        body: Any,
+        user: User,
+        panel_url: str,
+        schedule: str | None = None,
+    ) -> "Answered":
+        """Have an endpoint's service answer somebody's page.
+
+        Arguments:
+            endpoint: row of the register, with ``uid``, ``base_url`` and ``target``.
+            body: sent as JSON, unless it is None.
+            schedule: asks for a schedule instead of a run; JSON, see ``serve.when``.
+
+        Raises:
+            ServiceError: 502 or 504, naming the service.
+        """
+        headers: Headers = [(ENDPOINT, endpoint["uid"].encode())]
+        if schedule is not None:
+            headers.append((SCHEDULE.encode(), schedule.encode()))
+        base, target = endpoint["base_url"], endpoint["target"]
+        return await self._asked(base, method, target, body, user, panel_url, headers)
+
+    async def _asked(
+        self,
+        base: str,
+        method: str,
+        target: str,
+        body: Any,
+        user: User,
+        panel_url: str,
+        more: Headers,
+        beside: dict[str, Any] | None = None,
+    ) -> "Answered":
+        headers: Headers = [(b"accept", b"application/json"), *more]
         sent = b"" if body is None else json.dumps(body).encode()
         if body is not None:
             headers += [

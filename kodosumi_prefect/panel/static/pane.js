@@ -1,89 +1,283 @@
-// A list that grows at its end, many items at once, and forgets its oldest.
+// A window on a long list: it grows at its end while events come, moves by scrolling, and never
+// holds more than a limited number of items.
+import { ask } from "./frame.js";
+
+const EDGE = 800; // px from an edge of the screen at which more is loaded
+const LATER_PAUSE = 400; // ms between looks for what the stream does not bring itself
 
 /**
- * Items come from `add` and reach the page once a frame. At most `limit` stay; what was dropped
- * can be had again by the link `earlier`, which loads what came before the first one shown.
+ * Items of the live stream come by `add`, or by `told` if the server has to be asked for them, and
+ * reach the page once a frame. What lies before or behind is loaded from `address`.
  */
 export class Pane {
-  constructor(list, earlier, limit, build) {
-    this.list = list;
-    this.earlier = earlier;
-    this.limit = limit;
-    this.build = build;
+  constructor({ list, address, limit, build, screen, follow, newest }) {
+    Object.assign(this, { list, address, limit, build, screen, follow, newest });
+    this.filter = new URLSearchParams();
+    this.loaded = "loaded" in list.dataset;
+    this.first = Number(list.dataset.first) || null; // ask for what is before it; null: nothing
+    this.last = this.#lastShown();
+    this.atEnd = this.loaded && !list.dataset.last;
+    this.following = this.atEnd;
     this.queue = [];
-    this.scheduled = false;
-    this.after = () => {};
+    this.busy = false;
+    this.round = 0; // which contents an answer was meant for
+    this.localise = () => {};
+    this.afterwards = () => {};
+    this.#links();
     if (!list.firstElementChild) list.replaceChildren(); // so that :empty holds
-    earlier.querySelector("a").addEventListener("click", (click) => {
-      click.preventDefault();
-      this.loadEarlier(click.currentTarget);
-    });
+    for (const [way, move] of [["earlier", () => this.earlier()], ["later", () => this.later()]]) {
+      this.#way(way).querySelector("a").addEventListener("click", (click) => {
+        click.preventDefault();
+        move();
+      });
+    }
+    if (screen) this.#scrolling();
+    if (follow) {
+      follow.hidden = false;
+      follow.addEventListener("click", () => (this.following ? this.#setFollowing(false) : this.toEnd()));
+      this.#setFollowing(this.following);
+    }
   }
 
+  /** An event that the stream brought. */
   add(item) {
+    this.newest = Math.max(this.newest, item.seq ?? 0);
+    if (!this.atEnd) return;
     this.queue.push(item);
     if (this.queue.length > 2 * this.limit) this.queue.splice(0, this.queue.length - this.limit);
-    if (this.scheduled) return;
-    this.scheduled = true;
+    if (this.queue.length > 1) return;
     // A hidden tab draws no frames; a timer comes there, too.
-    const flush = () => this.scheduled && this.flush();
+    const flush = () => this.queue.length && this.#flush();
     requestAnimationFrame(flush);
     setTimeout(flush, 250);
   }
 
-  flush() {
-    this.scheduled = false;
+  /** There is an event of ours with this seq, to be asked for. */
+  told(seq) {
+    this.newest = Math.max(this.newest, seq);
+    if (!this.atEnd) return;
+    if (!this.following) return this.#leaveEnd();
+    this.atEnd = false;
+    if (this.visible()) this.#again();
+  }
+
+  visible() {
+    return this.list.offsetParent !== null;
+  }
+
+  /** The tab was opened. */
+  shown() {
+    if (!this.loaded || (this.following && !this.atEnd)) this.toEnd();
+    else if (this.following) this.#scrollDown();
+  }
+
+  /** The newest events. */
+  async toEnd() {
+    if (this.loaded && this.atEnd) {
+      this.#trimTop();
+    } else if (!(await this.load({}))) {
+      return;
+    }
+    this.#setFollowing(true);
+    this.#scrollDown();
+  }
+
+  /** Show what `query` leads to instead; answers what the server told of it. */
+  async load(query) {
+    const found = await this.#fetch(query, true);
+    if (!found) return null;
+    this.queue = [];
+    this.loaded = true;
+    this.list.replaceChildren(...found.items);
+    this.first = found.first;
+    this.last = this.#lastShown();
+    this.#reachedEnd(found);
+    const match = this.list.querySelector(".found");
+    if (match) {
+      this.#setFollowing(false);
+      if (this.screen) {
+        const middle = (this.screen.clientHeight - match.offsetHeight) / 2;
+        this.screen.scrollTop = match.offsetTop - Math.max(middle, 0);
+      } else {
+        match.scrollIntoView({ block: "center" });
+      }
+    }
+    this.#links();
+    return found;
+  }
+
+  async earlier() {
+    if (this.busy || !this.first) return;
+    const found = await this.#fetch({ before: this.first });
+    if (!found) return;
+    this.#kept(() => {
+      this.list.prepend(...found.items);
+      this.first = found.first;
+      if (this.list.childElementCount > this.limit) {
+        this.queue = [];
+        while (this.list.childElementCount > this.limit) this.list.lastElementChild.remove();
+        this.last = this.#lastShown();
+        this.#leaveEnd();
+      }
+    });
+    this.#links();
+  }
+
+  async later() {
+    if (this.busy) return;
+    const found = await this.#fetch({ after: this.last });
+    if (!found) return;
+    this.#kept(() => {
+      this.list.append(...found.items);
+      this.last = Math.max(this.last, this.#lastShown());
+      this.#trimTop();
+    });
+    // Who follows wants the newest now, not all that is in between.
+    if (found.last && this.following) return this.toEnd();
+    this.#reachedEnd(found);
+    this.#links();
+    if (this.following) this.#scrollDown();
+    this.afterwards();
+  }
+
+  clear() {
+    this.round += 1;
+    this.queue = [];
+    this.list.replaceChildren();
+    this.first = null;
+    this.last = 0;
+    this.newest = 0;
+    this.loaded = this.atEnd = true;
+    this.#links();
+  }
+
+  #flush() {
     const items = this.queue.slice(-this.limit);
     const skipped = this.queue.length > items.length;
     this.queue = [];
-    if (skipped) this.list.replaceChildren();
+    if (!this.following && this.list.childElementCount + items.length > this.limit) {
+      this.#leaveEnd(); // who reads further up keeps what is being read; the rest can be loaded
+      return;
+    }
+    if (skipped) {
+      this.list.replaceChildren();
+      this.first = items.find((item) => item.seq)?.seq ?? this.first;
+    }
     const fragment = document.createDocumentFragment();
-    for (const item of items) fragment.append(this.build(item));
+    for (const item of items) {
+      if (item.seq && item.seq <= this.last) continue;
+      fragment.append(this.build(item));
+      this.last = item.seq ?? this.last;
+    }
     this.list.append(fragment);
-    this.trim(skipped);
-    this.after();
+    this.#trimTop();
+    this.#links();
+    if (this.following) this.#scrollDown();
+    this.afterwards();
   }
 
-  trim(dropped) {
+  #trimTop() {
+    let dropped = false;
     while (this.list.childElementCount > this.limit) {
       this.list.firstElementChild.remove();
       dropped = true;
     }
-    if (dropped) this.point();
+    if (dropped) this.first = Number(this.list.querySelector("[data-seq]")?.dataset.seq) || null;
   }
 
-  /** Let the link lead before the first item shown. */
-  point() {
-    const first = this.list.querySelector("[data-seq]")?.dataset.seq;
-    this.earlier.hidden = !first || Number(first) <= 1;
-    if (first) {
-      const link = this.earlier.querySelector("a");
-      link.search = `?before=${first}`;
+  #reachedEnd(found) {
+    if (found.last) return this.#leaveEnd();
+    this.last = Math.max(this.last, found.asked);
+    // Events that came while this was asked for are behind it still.
+    this.atEnd = this.newest === found.asked;
+    if (!this.atEnd) this.#again();
+  }
+
+  #again() {
+    clearTimeout(this.timer);
+    this.timer = setTimeout(() => (this.busy ? this.#again() : this.later()), LATER_PAUSE);
+  }
+
+  #leaveEnd() {
+    this.queue = [];
+    this.atEnd = false;
+    this.#setFollowing(false);
+    this.#links();
+  }
+
+  #lastShown() {
+    const shown = this.list.querySelectorAll("[data-seq]");
+    return Number(shown[shown.length - 1]?.dataset.seq) || 0;
+  }
+
+  #way(name) {
+    return this.list.parentElement.querySelector(`.${name}`);
+  }
+
+  #links() {
+    this.#way("earlier").hidden = !this.first;
+    this.#way("later").hidden = !this.loaded || this.atEnd;
+  }
+
+  async #fetch(query, anew = false) {
+    if (anew) this.round += 1;
+    const { round, newest } = this;
+    this.busy = true;
+    const asked = new URLSearchParams(this.filter);
+    for (const [name, value] of Object.entries(query)) asked.set(name, value);
+    try {
+      const answer = await ask(`${this.address}?${asked}`);
+      if (!answer.ok) return null;
+      const holder = document.createElement("template");
+      holder.innerHTML = await answer.text(); // escaped and sanitised by the server
+      if (round !== this.round) return null;
+      const { first, last, match, total, number } = holder.content.querySelector("ol").dataset;
+      const items = [...holder.content.querySelector("ol").children];
+      items.forEach((item) => this.localise(item));
+      return { items, first: Number(first) || null, last: Number(last) || null, match, total, number, asked: newest };
+    } catch {
+      return null; // `ask` has told it; the next scrolling or event tries again
+    } finally {
+      if (round === this.round) this.busy = false;
     }
   }
 
-  clear() {
-    this.queue = [];
-    this.list.replaceChildren();
-    this.earlier.hidden = true;
+  /** Change the list and keep what is being read where it is. */
+  #kept(change) {
+    const scroller = this.screen ?? document.scrollingElement;
+    const top = this.screen ? this.screen.getBoundingClientRect().top : 0;
+    const anchor = [...this.list.children].find((item) => item.getBoundingClientRect().bottom > top);
+    const before = anchor?.getBoundingClientRect().top;
+    change();
+    if (anchor?.isConnected && this.visible()) {
+      scroller.scrollTop += anchor.getBoundingClientRect().top - before;
+    }
+    this.top = this.screen?.scrollTop;
   }
 
-  async loadEarlier(link) {
-    const answer = await fetch(`${link.href}&fragment=true`);
-    if (!answer.ok) return;
-    const holder = document.createElement("template");
-    holder.innerHTML = await answer.text();
-    const loaded = holder.content.querySelector("ol");
-    const items = [...loaded.children];
-    this.limit = Math.max(this.limit, this.list.childElementCount + items.length + 1000);
-    const anchor = this.list.firstElementChild;
-    const top = anchor?.getBoundingClientRect().top;
-    this.list.prepend(...items);
-    this.earlier.hidden = !loaded.dataset.first;
-    link.search = `?before=${loaded.dataset.first}`;
-    this.loaded?.(items);
-    // Keep what was being read where it was.
-    const scroller = this.list.closest(".screen") ?? document.scrollingElement;
-    if (anchor) scroller.scrollTop += anchor.getBoundingClientRect().top - top;
+  #setFollowing(value) {
+    this.following = value;
+    this.follow?.setAttribute("aria-pressed", String(value));
+  }
+
+  #scrollDown() {
+    if (!this.screen || !this.visible()) return;
+    this.screen.scrollTop = this.screen.scrollHeight;
+    this.top = this.screen.scrollTop;
+  }
+
+  #scrolling() {
+    this.top = this.screen.scrollTop;
+    this.screen.addEventListener("scroll", () => {
+      const { scrollTop, scrollHeight, clientHeight } = this.screen;
+      const rest = scrollHeight - scrollTop - clientHeight;
+      const up = scrollTop < this.top;
+      const down = scrollTop > this.top;
+      this.top = scrollTop;
+      if (this.following && up && rest > 40) this.#setFollowing(false);
+      else if (!this.following && down && rest < 4 && this.atEnd) this.#setFollowing(true);
+      if (up && scrollTop < EDGE) this.earlier();
+      else if (down && rest < EDGE && this.loaded && !this.atEnd) this.later();
+    }, { passive: true });
   }
 }

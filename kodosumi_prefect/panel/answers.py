@@ -1,0 +1,220 @@
+"""What the panel answers, for its OpenAPI document; the answers are made as plain JSON."""
+
+from typing import Any
+from uuid import UUID
+
+from pydantic import BaseModel, Field
+
+from kodosumi_prefect.events import Kind, Status
+
+Envelope = dict[str, Any]  # a single key, the name of the value's type
+
+SECONDS = "Seconds since the epoch."
+
+
+class Links(BaseModel):
+    """Pages of Prefect; null where there is none."""
+
+    flow_run: str | None
+    deployment: str | None
+    work_pool: str | None
+
+
+class ExecutionStatus(BaseModel):
+    """One execution as it stands."""
+
+    status: Status
+    timestamp: float = Field(description="Its last sign of life. " + SECONDS)
+    final: str | None = Field(description="The stored envelope; in a failed run the error's.")
+    fid: UUID
+    summary: str | None
+    description: str | None
+    tags: list[str]
+    deprecated: bool
+    author: str | None
+    organization: str | None
+    version: str | None
+    kodosumi_version: str
+    app_url: str | None
+    entry_point: str | None
+    username: str | None
+    locks: list[str] = Field(description="Ids of its open locks.")
+    links: Links
+
+
+class StoredEvent(BaseModel):
+    """An event of a stream."""
+
+    seq: int = Field(description="From 1, without a gap.")
+    timestamp: float = Field(description=SECONDS)
+    kind: Kind
+    payload: str
+    attempt: int
+    source: dict[str, Any] | None = Field(description="Task run, subflow, node and process.")
+
+
+class EventPage(BaseModel):
+    """Events behind a cursor."""
+
+    fid: UUID
+    items: list[StoredEvent]
+    next: int
+    more: bool
+    reset: bool
+
+
+class StreamedEvent(BaseModel):
+    """A server-sent event."""
+
+    event: str = Field(description="A kind of event, or `alive`, `reset`, `eof`.")
+    id: str | None = Field(None, description="Its seq.")
+    data: str = Field(description="`{timestamp}:{payload}`")
+
+
+class TaskRun(BaseModel):
+    """A Prefect task run."""
+
+    id: str
+    name: str
+    state_type: str | None
+    state_name: str | None
+    start_time: str | None
+    end_time: str | None
+    duration: float | None
+    run_count: int | None
+    retries: int | None
+    subflow: dict[str, Any] | None
+    child_flow_run: str | None
+    node: str | None
+    pid: int | None
+
+
+class TaskRuns(BaseModel):
+    """The task runs of an execution."""
+
+    fid: UUID
+    items: list[TaskRun]
+    complete: bool
+    detail: str | None
+
+
+class Listed(BaseModel):
+    """An execution in a list."""
+
+    fid: UUID
+    tags: list[str]
+    summary: str | None
+    inputs: Envelope | None
+    status: Status
+    startup: str
+    finish: str | None
+    runtime: float | None = Field(description="Seconds, so far if it still runs.")
+    locks: list[str]
+
+
+class Timeline(BaseModel):
+    """A page of executions."""
+
+    items: list[Listed]
+    query: str | None
+    offset: UUID | None
+
+
+class Changes(BaseModel):
+    """What changed in a list of executions."""
+
+    update: list[Listed]
+    delete: list[UUID]
+    timestamp: int
+    query: str | None
+
+
+class OpenLock(BaseModel):
+    """A question of a run to people."""
+
+    fid: UUID
+    lid: str
+    name: str
+    summary: str | None
+    opened: float
+    expires: float | None
+    elements: list[dict[str, Any]] | None
+
+
+class OpenLocks(BaseModel):
+    """A page of open locks."""
+
+    items: list[OpenLock]
+    offset: str | None
+
+
+class Answered(BaseModel):
+    """`result`, and the run goes on; or `errors` by field and the form's `elements`."""
+
+    result: Any = None
+    errors: dict[str, list[str]] | None = None
+    elements: list[dict[str, Any]] | None = None
+
+
+class Facts(BaseModel):
+    """What a service has to know of a lock."""
+
+    name: str
+    data: Any
+    inputs: Any
+    expires: float | None
+
+
+class Deployment(BaseModel):
+    """A Prefect deployment."""
+
+    id: str
+    name: str
+
+
+class LastRun(BaseModel):
+    """The newest execution of a schedule."""
+
+    fid: str
+    status: Status
+    started_at: float | None
+
+
+class Schedule(BaseModel):
+    """What runs again and again."""
+
+    id: str
+    summary: str | None
+    deployment: Deployment
+    tags: list[str]
+    endpoint: str | None
+    cron: str | None
+    interval: float | None
+    rrule: str | None
+    timezone: str
+    active: bool
+    paused_because: str | None
+    next: list[float]
+    last_run: LastRun | None
+    owner: str | None
+    username: str | None
+    created_at: float
+
+
+class Schedules(BaseModel):
+    """All that somebody may see."""
+
+    items: list[Schedule]
+
+
+class Health(BaseModel):
+    """How everything around the panel is; `down` names what is not there."""
+
+    status: str
+    down: list[str]
+    versions: dict[str, str | None]
+    postgres: dict[str, Any]
+    spooler: dict[str, Any]
+    prefect: dict[str, Any]
+    ray: dict[str, Any]
+    observer: dict[str, Any]

@@ -1,0 +1,79 @@
+"""The same done to many executions, a few at a time."""
+
+import asyncio
+import json
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple
+from uuid import UUID
+
+from fastapi import HTTPException
+
+from kodosumi_prefect.events import TERMINAL
+from kodosumi_prefect.owner import Owner
+from kodosumi_prefect.panel.auth.user import User
+from kodosumi_prefect.panel.cancellation import NotCancelledError
+from kodosumi_prefect.panel.executions import Row, title
+from kodosumi_prefect.panel.routes.cancel import cancelled, end
+from kodosumi_prefect.panel.state import State
+from kodosumi_prefect.serve.again import run_again
+from kodosumi_prefect.serve.refusal import LaunchError
+
+AT_ONCE = 4  # questions to Prefect
+
+Action = Literal["cancel", "archive", "again"]
+
+
+class Trouble(NamedTuple):
+    """Why something was not done to an execution."""
+
+    fid: str
+    title: str
+    why: str
+
+
+async def act(panel: State, user: User, action: Action, rows: Sequence[Row]) -> list[Trouble]:
+    """Cancel, put away or run again; what could not be done holds up nothing.
+
+    Raises:
+        psycopg.OperationalError: the database is away.
+    """
+    few = asyncio.Semaphore(AT_ONCE)
+
+    async def one(row: Row) -> Trouble | None:
+        async with few:
+            why = await _one(panel, user, action, row)
+        return None if why is None else Trouble(row["fid"], title(row), why)
+
+    return [trouble for trouble in await asyncio.gather(*map(one, rows)) if trouble is not None]
+
+
+async def _one(panel: State, user: User, action: Action, row: Row) -> str | None:
+    if not user.owns(row["owner"]):
+        return "only its owner and operators may do this"
+    try:
+        if action == "cancel":
+            if row["status"] in TERMINAL:
+                return "it is over"
+            await cancelled(panel, UUID(row["fid"]))
+        elif action == "archive":
+            await end(panel, row)
+            await panel.reader.rows("set_archived", fids=[row["fid"]], archived=True)
+        else:
+            owner = Owner(user.id, user.name)
+            await run_again(row["fid"], owner, panel.settings, shown=_shown(row))
+    except HTTPException as exc:
+        return str(exc.detail)
+    except LaunchError as exc:
+        return exc.detail
+    except LookupError:
+        return "Prefect does not know it any more"
+    except NotCancelledError as exc:
+        return str(exc).removeprefix(f"{row['fid']} ")
+    return None
+
+
+def _shown(row: Row) -> dict[str, Any] | None:
+    """The inputs as the record has them, secret ones masked."""
+    found = json.loads(row["inputs"]) if row["inputs"] else None
+    inner = found.get("dict") if isinstance(found, dict) else None
+    return inner if isinstance(inner, dict) else None

@@ -1,0 +1,84 @@
+"""Endpoints as the list of services shows them."""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from kodosumi_prefect.panel.auth.user import User
+from kodosumi_prefect.panel.register.address import MOUNTED
+from kodosumi_prefect.panel.state import State
+from kodosumi_prefect.serve import schedules
+from kodosumi_prefect.serve.refusal import LaunchError
+
+PREFECT_PATIENCE = 2.0  # seconds that a list waits for Prefect
+SHOWN = 240  # characters of a description
+
+Row = dict[str, Any]
+
+
+async def cards(panel: State, user: User, rows: Sequence[Row]) -> list[Row]:
+    """Endpoints with their last runs and next schedules, of those that ``user`` may see."""
+    uids = [row["uid"] for row in rows]
+    if not uids:
+        return []
+    visible = user.sees(panel.settings)
+    found = await panel.reader.rows("last_of_endpoints", uids=uids, **visible._asdict())
+    last = {run["uid"]: run for run in found}
+    scheduled = await _scheduled(panel, user, uids)
+    return [
+        row | source(row) | {"last": last.get(row["uid"]), "next": scheduled.get(row["uid"])}
+        for row in rows
+    ]
+
+
+def source(row: Row) -> Row:
+    """Where an endpoint comes from, and whether that is there, in words for people."""
+    if row["kind"] == "prefect":
+        where = "Prefect deployment"
+    elif row["base_url"].startswith(f"{MOUNTED}/"):
+        where = f"{row['source']}, in the panel"
+    else:
+        where = row["base_url"]
+    reached = row["reached_at"]
+    return {
+        "where": where,
+        "since": None if reached is None else datetime.fromtimestamp(reached, UTC),
+        "beginning": _beginning(row["description"]),
+    }
+
+
+def _beginning(description: str | None) -> str:
+    """The first paragraph of a description."""
+    first = (description or "").strip().partition("\n\n")[0]
+    text = " ".join(first.split())
+    return text if len(text) <= SHOWN else text[:SHOWN].rsplit(" ", 1)[0] + " …"
+
+
+async def _scheduled(panel: State, user: User, uids: list[str]) -> dict[str, Row]:
+    """The next times of endpoints that something is scheduled of; Postgres says which.
+
+    Prefect says when, and is asked only if there is anything to ask it about.
+    """
+    owner = None if user.operator else user.id
+    noted = await panel.reader.rows("noted_schedules", owner=owner, id=None, uids=uids)
+    if not noted:
+        return {}
+    known: dict[str, Row] = {row["endpoint_uid"]: {"at": None, "unknown": True} for row in noted}
+    try:
+        async with asyncio.timeout(PREFECT_PATIENCE):
+            found = await schedules.found(owner, panel.settings)
+    except (LaunchError, TimeoutError):
+        return known
+    times: dict[str, list[float]] = {uid: [] for uid in known}
+    for one in found:
+        if one["endpoint"] in times:
+            times[one["endpoint"]] += one["next"][:1]
+    return {
+        uid: {
+            "at": datetime.fromtimestamp(min(next_), UTC) if next_ else None,
+            "unknown": False,
+            "paused": not next_,
+        }
+        for uid, next_ in times.items()
+    }

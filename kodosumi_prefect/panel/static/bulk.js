@@ -1,0 +1,148 @@
+// Doing something to many executions: what is selected, or all that the filter matches.
+import { announce, ask } from "./frame.js";
+
+const CHUNK = 20; // executions of one request, as the panel has it
+const WORDS = {
+  cancel: { go: "Cancel", title: (n) => `Cancel ${n}?`, text: "Prefect is asked to cancel them; hooks get their chance. Records stay.", done: "cancelled" },
+  archive: { go: "Archive", title: (n) => `Archive ${n}?`, text: "What still runs is cancelled first. They leave all lists; their records stay.", done: "archived" },
+  again: { go: "Run again", title: (n) => `Run ${n} again?`, text: "Each is started once more, by you, with the same inputs. Secret inputs are gone: such runs are told of.", done: "started again" },
+};
+
+const root = document.body.dataset.root;
+const table = document.getElementById("list");
+const body = table.tBodies[0];
+const bar = document.getElementById("bulk");
+const said = document.getElementById("bulk-said");
+const every = document.getElementById("every");
+const all = bar.querySelector("[data-all]");
+const dialog = document.getElementById("sure");
+const part = (name) => document.getElementById(`sure-${name}`);
+const go = dialog.querySelector("[data-go]");
+const stop = dialog.querySelector("[data-stop]");
+let total = null; // how many the filter matches, once all of them are selected
+let running = false;
+let wish = null;
+
+const boxes = () => [...body.querySelectorAll(".pickone input")];
+const chosen = () => boxes().filter((box) => box.checked).map((box) => box.closest("tr").dataset.fid);
+const many = (n) => `${n.toLocaleString()} ${n === 1 ? "execution" : "executions"}`;
+
+function show() {
+  const count = chosen().length;
+  if (count < boxes().length) total = null;
+  bar.hidden = count === 0;
+  every.checked = count > 0 && count === boxes().length;
+  every.indeterminate = count > 0 && count < boxes().length;
+  said.textContent = total === null ? `${count} selected` : `All ${total.toLocaleString()} that match selected`;
+  all.hidden = !(every.checked && total === null && document.querySelector('.paging a'));
+}
+
+body.addEventListener("change", show);
+every.addEventListener("change", () => {
+  for (const box of boxes()) box.checked = every.checked;
+  show();
+});
+bar.querySelector("[data-none]").addEventListener("click", () => {
+  for (const box of boxes()) box.checked = false;
+  show();
+  every.focus();
+});
+all.addEventListener("click", async () => {
+  const answer = await ask(`${root}executions/count${table.dataset.filter}`);
+  if (!answer.ok) return;
+  total = (await answer.json()).count;
+  show();
+});
+document.addEventListener("kodosumi:rows", show);
+
+for (const button of bar.querySelectorAll("[data-action]")) {
+  button.addEventListener("click", () => {
+    const words = WORDS[button.dataset.action];
+    const fids = total === null ? chosen() : null;
+    const number = fids ? fids.length : total;
+    wish = { action: button.dataset.action, fids, number };
+    part("title").textContent = words.title(many(number));
+    part("text").textContent = words.text;
+    part("result").replaceChildren();
+    part("progress").hidden = true;
+    go.hidden = go.disabled = false;
+    go.textContent = words.go;
+    stop.textContent = "Back";
+    dialog.showModal();
+    stop.focus();
+  });
+}
+
+async function post(query) {
+  const options = { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(query) };
+  const answer = await ask(`${root}executions/bulk${table.dataset.filter}`, options);
+  const found = await answer.json();
+  if (!answer.ok) throw new Error(found.detail);
+  return found;
+}
+
+function tell(words, done, failed, problem) {
+  const parts = [`${done} ${words.done}`];
+  if (failed.length) parts.push(`${failed.length} could not`);
+  if (problem) parts.push(problem);
+  const line = document.createElement("p");
+  line.textContent = `${parts.join(", ")}${failed.length ? ":" : "."}`;
+  const list = document.createElement("ul");
+  const reasons = Map.groupBy ? Map.groupBy(failed, (one) => one.why) : new Map(failed.map((one) => [one.why, failed.filter((other) => other.why === one.why)]));
+  for (const [why, those] of reasons) {
+    const item = document.createElement("li");
+    item.textContent = `${those.length === 1 ? those[0].title : `${those.length} of them`}: ${why}`;
+    list.append(item);
+  }
+  part("result").replaceChildren(line, ...(failed.length ? [list] : []));
+  announce(line.textContent);
+}
+
+go.addEventListener("click", async () => {
+  const { action, fids, number } = wish;
+  const words = WORDS[action];
+  const progress = part("progress");
+  let done = 0;
+  let problem = "";
+  const failed = [];
+  running = true;
+  go.disabled = true;
+  stop.textContent = "Stop";
+  progress.hidden = false;
+  progress.max = Math.max(number, 1);
+  progress.value = 0;
+  try {
+    let before = null;
+    for (let at = 0; running; at += CHUNK) {
+      if (fids && at >= fids.length) break;
+      const found = await post(fids ? { action, fids: fids.slice(at, at + CHUNK) } : { action, before });
+      done += found.done;
+      failed.push(...found.failed);
+      progress.value = done + failed.length;
+      before = found.next;
+      if (!fids && before === null) break;
+    }
+    if (!running) problem = "then stopped";
+  } catch (error) {
+    problem = `then it ended: ${error.message}`;
+  }
+  running = false;
+  progress.hidden = true;
+  go.hidden = true;
+  stop.textContent = "Close";
+  tell(words, done, failed, problem);
+  for (const box of boxes()) box.checked = false;
+  show();
+});
+stop.addEventListener("click", () => {
+  if (running) running = false;
+  else dialog.close();
+});
+dialog.addEventListener("cancel", (event) => {
+  if (running) {
+    event.preventDefault();
+    running = false;
+  }
+});
+
+show();

@@ -1,0 +1,41 @@
+// Launching: keeps what was typed, leads to what is wrong, and reckons in the reader's own zone.
+import { announce } from "./frame.js";
+import { localise } from "./time.js";
+
+localise(document);
+
+const launch = document.getElementById("launch");
+const fields = document.getElementById("fields");
+const zone = document.getElementById("zone");
+let secrets = new Map();
+
+if (zone?.hasAttribute("data-own")) {
+  zone.value = Intl.DateTimeFormat().resolvedOptions().timeZone || zone.value;
+  document.getElementById("schedule").addEventListener(
+    "toggle",
+    () => window.htmx.trigger(zone.closest("fieldset"), "kodosumi:preview"),
+    { once: true },
+  );
+}
+
+// Old complaints are no longer true of what is sent now.
+document.addEventListener("htmx:beforeRequest", (event) => {
+  if (!event.target.closest("#launch, #schedule > form") || event.target.closest("fieldset")) return;
+  document.getElementById("trouble").replaceChildren();
+  document.getElementById("schedule-trouble").replaceChildren();
+});
+
+// The server never sends a password back; here it may stay.
+document.addEventListener("htmx:beforeSwap", (event) => {
+  if (event.detail.target !== fields) return;
+  const typed = launch.querySelectorAll("input[type=password]");
+  secrets = new Map([...typed].map((field) => [field.name, field.value]));
+});
+
+document.addEventListener("htmx:afterSwap", (event) => {
+  if (event.detail.target !== fields) return;
+  for (const field of launch.querySelectorAll("input[type=password]")) field.value = secrets.get(field.name) ?? "";
+  const wrong = launch.querySelectorAll("[aria-invalid]");
+  wrong[0]?.focus();
+  if (wrong.length) announce(wrong.length === 1 ? "One field is wrong." : `${wrong.length} fields are wrong.`);
+});

@@ -1,0 +1,91 @@
+"""Small screenshots of the panel for the README: ``python -m tests.browser.screenshots``.
+
+Starts a stack of its own in a temporary folder, lets the flows of ``flows/`` run on it, shoots its
+pages with Chromium into ``docs/`` and ends what it started.
+"""
+
+import os
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+from playwright.sync_api import Browser, Page, Playwright, ViewportSize, sync_playwright
+
+from tests.e2e.running import PASSWORD, REPOSITORY, Up, running_up
+from tests.waiting import wait_for
+
+FOLDER = REPOSITORY / "docs"
+SIZE = ViewportSize(width=1180, height=760)  # CSS pixels
+SCALE = 0.62  # of a device pixel to a CSS pixel, which keeps the pictures small
+POINTS = {"title": "Maintenance", "audience": "all", "points": "on Sunday\nfrom 6 to 8"}
+
+
+def launch(up: Up, url: str, inputs: dict[str, object]) -> str:
+    """Launch the endpoint at that address; the execution's fid."""
+    answer = up.client.post(url, json=inputs, timeout=60).raise_for_status().json()
+    assert answer.get("result"), answer
+    return str(answer["result"])
+
+
+def populate(up: Up) -> str:
+    """Runs that finished, failed and wait; the fid of the one to show."""
+    items = up.client.get("/flow", params={"pp": 100}).raise_for_status().json()["items"]
+    digest, review = (
+        next(item for item in items if word in item["url"]) for word in ("digest", "review")
+    )
+    sample = next(
+        option["name"]
+        for element in up.client.get(digest["url"]).raise_for_status().json()["elements"]
+        if element.get("name") == "sample"
+        for option in element["option"]
+        if option["name"]
+    )
+    shown = ""
+    for _ in range(3):
+        shown = launch(
+            up, digest["url"], {"sample": sample, "language": "en", "parts": 4, "sentences": 2}
+        )
+        up.until(shown, "finished", 120)
+    up.until(launch(up, review["url"], dict(POINTS)), "awaiting", 120)
+    return shown
+
+
+def shoot(page: Page, name: str) -> None:
+    """Take a picture of the page once its live parts have settled."""
+    page.wait_for_timeout(1500)
+    page.screenshot(path=FOLDER / f"{name}.png")
+
+
+def chromium(playwright: Playwright) -> Browser:
+    """Debian's Chromium if it is there, else the one that Playwright brings."""
+    options = ["--no-sandbox"] if os.geteuid() == 0 else []
+    return playwright.chromium.launch(executable_path=shutil.which("chromium"), args=options)
+
+
+def main() -> None:
+    FOLDER.mkdir(exist_ok=True)
+    services = ("--service", "flows.review:app", "--service", "flows.document_digest:app")
+    with tempfile.TemporaryDirectory() as folder, running_up(Path(folder), *services) as up:
+        wait_for(lambda: len(up.client.get("/flow").json()["items"]) >= 2, 60, "two services")
+        fid = populate(up)
+        with sync_playwright() as playwright, chromium(playwright) as browser:
+            context = browser.new_context(viewport=SIZE, device_scale_factor=SCALE)
+            page = context.new_page()
+            page.goto(f"{up.panel}/login")
+            page.fill("#name", "admin")
+            page.fill("#password", PASSWORD)
+            page.press("#password", "Enter")
+            for name, path in {
+                "services": "services",
+                "executions": "executions",
+                "execution": f"executions/{fid}",
+                "waiting": "waiting",
+            }.items():
+                page.goto(f"{up.panel}/{path}")
+                shoot(page, name)
+                sys.stdout.write(f"docs/{name}.png\n")
+
+
+if __name__ == "__main__":
+    main()

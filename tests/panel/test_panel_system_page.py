@@ -1,0 +1,179 @@
+"""What runs underneath, as a page; and register sources."""
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+
+from kodosumi_prefect.panel.rates import Rates
+from kodosumi_prefect.settings import Settings, write_address
+from kodosumi_prefect.spooler.spooler import Spooler
+from tests.http_services import served_app
+from tests.panel.faulty_services import Faulty, document
+from tests.panel.panel_runs import Stand
+from tests.panel.test_panel_account_page import PART
+from tests.panel.test_panel_accounts import HTML
+from tests.panel.test_panel_pages import ATTACK
+from tests.spooler.recording import execute
+
+
+def block(text: str, name: str) -> str:
+    """One part of the page."""
+    found = text.partition(f'id="block-{name}"')[2].partition("</section>")[0]
+    assert found, text
+    return found
+
+
+def tell(database: str, kind: str, name: str, **info: Any) -> None:
+    spooler = Spooler(database, "kodosumi")
+    row = {"kind": kind, "name": name, "host": "node", "pid": 7, "version": "1.2"}
+    spooler.tell("report_service", row | {"info": json.dumps(info)})
+    spooler.close()
+
+
+def worker(database: str, name: str = "some-worker", **info: Any) -> None:
+    known = {"pool": "some-pool", "runs": 4, "warm": 1, "draining": False, "ray": True}
+    tell(database, "worker", name, **known | info)
+
+
+def test_every_part_is_there_and_empty_ones_say_so(fresh_panel: Stand) -> None:
+    text = fresh_panel.get("/system").text
+    assert "revision 0004" in block(text, "postgres") and "MB" in block(text, "postgres")
+    assert "kodosumi-prefect" in block(text, "versions")
+    assert "No Prefect API is known" in block(text, "prefect")
+    assert "No Ray cluster is known" in block(text, "ray")
+    assert "None was heard of" in block(text, "spooler")
+    assert "no observer was seen" in block(text, "observer").lower()
+    assert "No worker was heard of" in block(text, "workers")
+
+
+def test_executions_are_counted_by_status(fresh_panel: Stand) -> None:
+    fresh_panel.run().begin().finish()
+    fresh_panel.run().begin().finish()
+    fresh_panel.run().begin()
+    found = block(fresh_panel.get("/system/blocks").text, "executions")
+    assert "<dt>Finished</dt><dd>2</dd>" in found and "<dt>Running</dt><dd>1</dd>" in found
+
+
+def test_workers_and_their_cluster_are_as_they_report(fresh_panel: Stand, database: str) -> None:
+    worker(database, cluster=[{"host": "node-1", "resources": {"CPU": 8.0, "memory": 4e9}}])
+    worker(database, "without-ray", ray=False)
+    worker(database, "silent")
+    silence = "UPDATE kodosumi.service SET seen_at = now() - interval '2 min' WHERE name = 'silent'"
+    execute(database, silence)
+    text = fresh_panel.get("/system/blocks").text
+    workers = block(text, "workers")
+    assert "some-pool" in workers and "<dt>Runs</dt><dd>4</dd>" in workers
+    assert "no Ray" in workers and "silent for 2 min" in workers
+    ray = block(text, "ray")
+    assert "node-1" in ray and "CPU 8" in ray and "memory 4.0 GB" in ray
+
+
+def test_what_services_report_stays_text(fresh_panel: Stand, database: str) -> None:
+    worker(database, ATTACK, pool=ATTACK, cluster=[{"host": ATTACK, "resources": {ATTACK: 1}}])
+    tell(database, "observer", ATTACK, leader=True, lag=0.5)
+    text = fresh_panel.get("/system/blocks").text
+    assert "<script>alert" not in text and "<img" not in text
+    assert "0.50 s" in block(text, "observer")
+
+
+def test_a_prefect_that_is_away_is_one_line_and_the_rest_stands(
+    fresh_panel: Stand, settings: Settings
+) -> None:
+    write_address(settings, "prefect", {"url": "http://127.0.0.1:1/api"})
+    began = time.monotonic()
+    text = fresh_panel.get("/system/blocks").text
+    assert time.monotonic() - began < 5
+    found = block(text, "prefect")
+    assert "down" in found and "Version" not in found
+    assert "revision 0004" in block(text, "postgres")
+
+
+def test_a_prefect_that_answers_tells_its_version(
+    fresh_panel: Stand, serve_app: Callable[..., str]
+) -> None:
+    url = serve_app(Faulty(**{"api/health": True, "api/admin/version": "3.8.0"}))
+    write_address(fresh_panel.settings, "prefect", {"url": f"{url}/api"})
+    found = block(fresh_panel.get("/system/blocks").text, "prefect")
+    assert "3.8.0" in found and f'href="{url}"' in found
+
+
+def test_a_rate_is_what_came_between_two_reports() -> None:
+    def row(events: int, appends: int, seconds: float, silent: float) -> dict[str, Any]:
+        info = {"events": events, "appends": appends, "seconds": seconds}
+        return {"name": "one", "silent": silent, "info": info}
+
+    rates = Rates()
+    assert rates.of(row(100, 10, 1.0, 40.0)) is None
+    assert rates.of(row(100, 10, 1.0, 40.0)) is None  # the same report, seen again
+    found = rates.of(row(500, 30, 1.4, 20.0))
+    assert found is not None
+    assert found.events == pytest.approx(20.0, rel=0.01)
+    assert found.seconds == pytest.approx(0.02)
+    assert rates.of(row(5, 1, 0.1, 0.0)) is None  # it started anew
+
+
+@pytest.fixture
+def serve_app() -> Iterator[Callable[[Faulty], str]]:
+    """Start a service; its address."""
+    with ExitStack() as stack:
+        yield lambda service: stack.enter_context(served_app(service.app, 0))
+
+
+def test_sources_are_added_read_and_removed(
+    fresh_panel: Stand, serve_app: Callable[..., str]
+) -> None:
+    service = Faulty(**{"openapi.json": document()})
+    url = serve_app(service) + "/openapi.json"
+    panel = fresh_panel.client
+    added = panel.post("/system/sources", data={"url": url}, headers=PART)
+    assert "Added, with 1 endpoint." in added.text and url in added.text
+    assert "<html" not in added.text
+    service.answers["/openapi.json"] = document({})
+    read = panel.post("/system/sources/refresh", data={"url": url}, headers=PART)
+    assert "Read: 0 endpoints; 1 endpoint no longer there." in read.text
+    service.answers.clear()
+    failed = panel.post("/system/sources/refresh", headers=PART)
+    assert failed.status_code == 422 and "trouble" in failed.text
+    assert "404" in fresh_panel.get("/system/sources").text
+    removed = panel.post("/system/sources/remove", data={"url": url}, headers=PART)
+    assert "The source is removed." in removed.text and url not in removed.text
+    again = panel.post("/system/sources/remove", data={"url": url}, headers=PART)
+    assert again.status_code == 422 and "removed before" in again.text
+
+
+@pytest.mark.parametrize("url", ["", "nonsense", "ftp://host/x", "http://u:p@host/", ATTACK])
+def test_what_is_no_source_is_refused_and_kept_as_typed(fresh_panel: Stand, url: str) -> None:
+    answer = fresh_panel.client.post("/system/sources", data={"url": url}, headers=PART)
+    assert answer.status_code == 422 and 'class="wrong"' in answer.text
+    assert "<script>alert" not in answer.text
+    if url != ATTACK:
+        assert f'value="{url}"' in answer.text
+    assert "openapi" not in fresh_panel.get("/system/sources").text
+
+
+def test_a_source_that_is_away_is_kept_and_says_why(fresh_panel: Stand) -> None:
+    url = "http://127.0.0.1:1/openapi.json"
+    answer = fresh_panel.client.post("/system/sources", data={"url": url}, headers=PART)
+    assert answer.status_code == 200 and "Added, but it is away" in answer.text
+    assert "trouble" in fresh_panel.get("/system/sources").text
+
+
+def test_a_source_of_the_settings_cannot_be_removed(fresh_panel: Stand) -> None:
+    text = fresh_panel.get("/system/sources").text
+    assert "by settings" in text and "Remove" not in text
+    answer = fresh_panel.client.post("/system/sources/remove", data={"url": "prefect"})
+    assert answer.status_code == 422 and "register_work_pools" in answer.text
+
+
+def test_sources_are_for_operators(panel: Stand) -> None:
+    person = panel.person("Looks at the system")
+    text = person.client.get("/system").text
+    assert 'id="block-postgres"' in text and "Sources of services" not in text
+    assert person.client.get("/system/sources", headers=HTML).status_code == 403
+    for path in ("", "/refresh", "/remove"):
+        answer = person.client.post(f"/system/sources{path}", data={"url": "http://x/"})
+        assert answer.status_code == 403
