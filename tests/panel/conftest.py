@@ -14,13 +14,24 @@ from tests.panel.panel_runs import Stand, serving
 
 
 @pytest.fixture(scope="session")
-def panel(postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stand]:
-    """One panel for all tests that only look at executions of their own."""
+def shared_panel(
+    postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Stand]:
+    """A panel that runs through the session; tests ask for ``panel``."""
     with psycopg.connect(postgres.url, autocommit=True) as connection:
         connection.execute("CREATE DATABASE shared_by_panel_tests TEMPLATE template_kodosumi")
     url = SecretStr(make_conninfo(postgres.url, dbname="shared_by_panel_tests"))
     with serving(Settings(database_url=url, data_dir=tmp_path_factory.mktemp("panel"))) as stand:
         yield stand
+
+
+@pytest.fixture
+def panel(shared_panel: Stand) -> Iterator[Stand]:
+    """One panel for all tests that only look at executions of their own."""
+    try:
+        yield shared_panel
+    finally:
+        shared_panel.close_runs()  # each holds a connection of the one Postgres
 
 
 @pytest.fixture

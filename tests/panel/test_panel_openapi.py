@@ -24,8 +24,8 @@ AWAY = {502, 503, 504}  # names a service, Prefect or Ray that this panel does n
 
 
 @pytest.fixture(scope="module")
-def document(panel: Stand) -> dict[str, Any]:
-    return dict(panel.client.get("/openapi.json").raise_for_status().json())
+def document(shared_panel: Stand) -> dict[str, Any]:
+    return dict(shared_panel.client.get("/openapi.json").raise_for_status().json())
 
 
 def operations(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -80,6 +80,7 @@ def test_browsers_get_a_page_and_clients_json_from_the_same_address(
     shown = row(page.text, id_)
     assert "At 07:00, only on Monday" in shown
     assert "Europe/Berlin" in shown
+    assert f'href="/services/{item["endpoint"]}"' in shown
     assert shown.count("data-local") == 3
     assert "Mondays &#34;&gt;&lt;script&gt;" in shown
     assert "<script>alert" not in page.text

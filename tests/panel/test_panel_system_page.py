@@ -41,7 +41,7 @@ def worker(database: str, name: str = "some-worker", **info: Any) -> None:
 
 def test_every_part_is_there_and_empty_ones_say_so(fresh_panel: Stand) -> None:
     text = fresh_panel.get("/system").text
-    assert "revision 0004" in block(text, "postgres") and "MB" in block(text, "postgres")
+    assert "revision 0005" in block(text, "postgres") and "MB" in block(text, "postgres")
     assert "kodosumi-prefect" in block(text, "versions")
     assert "No Prefect API is known" in block(text, "prefect")
     assert "No Ray cluster is known" in block(text, "ray")
@@ -89,7 +89,7 @@ def test_a_prefect_that_is_away_is_one_line_and_the_rest_stands(
     assert time.monotonic() - began < 5
     found = block(text, "prefect")
     assert "down" in found and "Version" not in found
-    assert "revision 0004" in block(text, "postgres")
+    assert "revision 0005" in block(text, "postgres")
 
 
 def test_a_prefect_that_answers_tells_its_version(
