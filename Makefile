@@ -7,7 +7,7 @@ READY  := $(VENV)/.ready
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export DO_NOT_TRACK := 1
 
-.PHONY: install demo test lint faults bench lock clean
+.PHONY: install demo test lint browser faults bench lock clean
 
 install: $(READY)
 
@@ -28,8 +28,12 @@ lint: install
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: lint
+test: lint browser
 	$(BIN)/python -m pytest
+
+# A Chromium for tests/browser: the system's, else Debian's (as root), else Playwright's.
+browser: install
+	@$(BIN)/python -m tests.browser.chromium
 
 # Kills of every process around a run, on a Ray cluster of several nodes: some twelve minutes.
 faults: install

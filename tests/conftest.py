@@ -14,7 +14,7 @@ from kodosumi_prefect.settings import Settings, use_settings
 from kodosumi_prefect.spooler import migrate
 from kodosumi_prefect.spooler.embedded import EmbeddedPostgres
 
-pytest_plugins = ["tests.services"]
+pytest_plugins = ["tests.services", "tests.e2e.stack"]
 # Their assertions say what they compared, too.
 pytest.register_assert_rewrite("tests.e2e.ticks", "tests.faults.pool")
 

@@ -4,14 +4,13 @@ Starts a stack of its own in a temporary folder, lets the flows of ``flows/`` ru
 pages with Chromium into ``docs/`` and ends what it started.
 """
 
-import os
-import shutil
 import sys
 import tempfile
 from pathlib import Path
 
-from playwright.sync_api import Browser, Page, Playwright, ViewportSize, sync_playwright
+from playwright.sync_api import Page, ViewportSize, sync_playwright
 
+from tests.browser.chromium import launch as launch_browser
 from tests.e2e.running import PASSWORD, REPOSITORY, Up, running_up
 from tests.waiting import wait_for
 
@@ -57,19 +56,13 @@ def shoot(page: Page, name: str) -> None:
     page.screenshot(path=FOLDER / f"{name}.png")
 
 
-def chromium(playwright: Playwright) -> Browser:
-    """Debian's Chromium if it is there, else the one that Playwright brings."""
-    options = ["--no-sandbox"] if os.geteuid() == 0 else []
-    return playwright.chromium.launch(executable_path=shutil.which("chromium"), args=options)
-
-
 def main() -> None:
     FOLDER.mkdir(exist_ok=True)
     services = ("--service", "flows.review:app", "--service", "flows.document_digest:app")
     with tempfile.TemporaryDirectory() as folder, running_up(Path(folder), *services) as up:
         wait_for(lambda: len(up.client.get("/flow").json()["items"]) >= 2, 60, "two services")
         fid = populate(up)
-        with sync_playwright() as playwright, chromium(playwright) as browser:
+        with sync_playwright() as playwright, launch_browser(playwright) as browser:
             context = browser.new_context(viewport=SIZE, device_scale_factor=SCALE)
             page = context.new_page()
             page.goto(f"{up.panel}/login")

@@ -1,0 +1,68 @@
+"""What browser tests do and look for on any page."""
+
+from pathlib import Path
+from typing import Any
+
+from playwright.sync_api import BrowserContext, ConsoleMessage, Page, expect
+
+AXE = Path(__file__).with_name("axe-4.14.1.min.js")
+NAME = "admin"
+PASSWORD = "correct horse battery"
+
+
+def sign_in(page: Page, url: str, name: str = NAME, password: str = PASSWORD) -> None:
+    """Sign in by the page as a person does."""
+    page.goto(f"{url}/login")
+    page.get_by_label("Name").fill(name)
+    page.get_by_label("Password").fill(password)
+    page.get_by_role("button", name="Sign in").click()
+    expect(page).not_to_have_url(f"{url}/login")
+
+
+class Complaints:
+    """Errors that pages of some contexts wrote to their consoles, and exceptions nobody caught.
+
+    Attributes:
+        expected: texts of complaints that a test brings about on purpose.
+    """
+
+    def __init__(self) -> None:
+        self.heard: list[str] = []
+        self.expected: list[str] = []
+
+    def listen(self, context: BrowserContext) -> None:
+        context.on("console", self._console)
+        context.on("weberror", lambda error: self._hear(str(error.error)))
+
+    @property
+    def unexpected(self) -> list[str]:
+        return [said for said in self.heard if not any(text in said for text in self.expected)]
+
+    def _console(self, message: ConsoleMessage) -> None:
+        if message.type == "error":
+            self._hear(f"{message.text} ({message.location.get('url', '')})")
+
+    def _hear(self, text: str) -> None:
+        self.heard.append(text)
+
+
+def violations(page: Page) -> list[str]:
+    """What axe finds on the page that is serious or critical, one line each with where it is.
+
+    It is evaluated through the debugger, which the page's Content-Security-Policy does not bind.
+    """
+    page.evaluate(AXE.read_text(encoding="utf-8"))
+    found: dict[str, Any] = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+    return [
+        f"{rule['impact']} {rule['id']}: {node['target']} {node['html'][:160]}"
+        for rule in found["violations"]
+        if rule["impact"] in ("serious", "critical")
+        for node in rule["nodes"]
+    ]
+
+
+def sideways(page: Page) -> int:
+    """By how many CSS pixels the page is wider than its window."""
+    return int(
+        page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+    )

@@ -1,0 +1,17 @@
+"""One `kodosumi-prefect up` for all tests that drive it as users do."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.e2e.running import FLOWS, Up, running_up
+
+
+@pytest.fixture(scope="session")
+def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
+    """A stack with the flows of this folder deployed on it."""
+    services = ("--service", "flows.review:app", "--service", "flows.document_digest:app")
+    with running_up(tmp_path_factory.mktemp("up"), *services) as running:
+        running.command("prefect", "--no-prompt", "deploy", "--all")
+        running.command("python", str(FLOWS))
+        yield running
