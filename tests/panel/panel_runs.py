@@ -250,6 +250,11 @@ class Gate:
         self._listener = listener
         threading.Thread(target=self._accept, args=(listener,), daemon=True).start()
 
+    def close(self) -> None:
+        """Shut it for good."""
+        if self._listener is not None:
+            self.shut()
+
     def shut(self) -> None:
         assert self._listener is not None
         self._listener.shutdown(socket.SHUT_RDWR)
