@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import httpx
@@ -21,7 +22,7 @@ UNDER_RAY_SERVE = """
 import os, sys
 import ray
 from ray import serve
-from flows.document_digest import app
+from flows import document_digest, review
 
 own = {
     "working_dir": sys.argv[3],
@@ -32,11 +33,17 @@ ray.init(address=sys.argv[1], namespace="serve", log_to_driver=False, runtime_en
 serve.start(http_options={"host": "127.0.0.1", "port": int(sys.argv[2])})
 
 @serve.deployment(ray_actor_options={"num_cpus": 0})
-@serve.ingress(app)
+@serve.ingress(document_digest.app)
 class Digest:
     pass
 
+@serve.deployment(ray_actor_options={"num_cpus": 0})
+@serve.ingress(review.app)
+class Review:
+    pass
+
 serve.run(Digest.bind(), name="digest", route_prefix="/digest")
+serve.run(Review.bind(), name="review", route_prefix="/review")
 print("ready", flush=True)
 sys.stdin.read()
 serve.shutdown()
@@ -119,12 +126,17 @@ def test_a_service_under_uvicorn_is_registered_and_launched(up: Up):
         assert unsigned.status_code == 401
 
 
-def test_a_service_under_ray_serve_brings_its_own_runtime_env(up: Up):
+def test_services_under_ray_serve_bring_their_own_runtime_env_and_answer_for_their_locks(up: Up):
     with under_ray_serve(up) as address:
         registered(up, f"{address}/-/routes")
-        found = [item for item in services(up) if item["source"].startswith(address)]
-        assert len(found) == 1
-        digested(up, found[0]["url"])
+        found = {
+            item["summary"]: item["url"]
+            for item in services(up)
+            if item["source"].startswith(address)
+        }
+        assert sorted(found) == ["Digest a document", "Draft and review"]
+        digested(up, found["Digest a document"])
+        reviewed(up, found["Draft and review"])
 
 
 def services(up: Up) -> list[dict[str, Any]]:
@@ -149,6 +161,21 @@ def digested(up: Up, url: str) -> None:
     assert status["username"] == "admin"
 
 
+def reviewed(up: Up, url: str) -> None:
+    """Launch a review, and answer its lock by the form that the service makes for it."""
+    fid = up.client.post(url, data=POINTS, timeout=60).raise_for_status().json()["result"]
+    up.until(fid, "awaiting", 120)
+    items = up.client.get("/locks").raise_for_status().json()["items"]
+    [lid] = [lock["lid"] for lock in items if lock["fid"] == fid]
+    form = up.client.get(f"/lock/{fid}/{lid}", timeout=30).raise_for_status().text
+    assert "decision" in form and "Maintenance" in form
+    refused = up.client.post(f"/lock/{fid}/{lid}", data={"decision": "revise"}, timeout=30)
+    assert "comments" in refused.json()["errors"]
+    answer = {"decision": "approve", "comments": "fine"}
+    up.client.post(f"/lock/{fid}/{lid}", data=answer, timeout=30).raise_for_status()
+    assert "Approved as draft 1" in up.until(fid, "finished", 60)["final"]
+
+
 @contextmanager
 def under_uvicorn(up: Up) -> Iterator[str]:
     """The digest served by uvicorn; where."""
@@ -164,13 +191,15 @@ def under_uvicorn(up: Up) -> Iterator[str]:
 
 @contextmanager
 def under_ray_serve(up: Up) -> Iterator[str]:
-    """The digest served by Ray Serve on the stack's cluster; where."""
+    """Digest and review served by Ray Serve on the stack's cluster; where."""
     port = free_port()
     ray = json.loads((up.data_dir / "run" / "ray.json").read_text())
     script = [sys.executable, "-c", UNDER_RAY_SERVE, ray["address"], str(port), str(REPOSITORY)]
     with process(up, script, token_environment(ray["token_path"])):
         address = f"http://127.0.0.1:{port}"
-        wait_for(lambda: is_there(f"{address}/digest/openapi.json"), 120, "Ray Serve")
+        for name in ("digest", "review"):
+            document = f"{address}/{name}/openapi.json"
+            wait_for(partial(is_there, document), 120, "Ray Serve")
         yield address
 
 
