@@ -3,11 +3,8 @@
 import asyncio
 import logging
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, cast
 from uuid import UUID
 
@@ -30,6 +27,7 @@ from kodosumi_prefect.events import plain
 from kodosumi_prefect.owner import schedule_of
 from kodosumi_prefect.runner import execution
 from kodosumi_prefect.runner.by_value import pickle_by_value
+from kodosumi_prefect.runner.folder import working_folder
 from kodosumi_prefect.runner.interruption import Interruption
 from kodosumi_prefect.runner.launched import launched
 from kodosumi_prefect.runner.order import Order, Outcome
@@ -92,14 +90,8 @@ def _place(order: Order) -> Iterator[None]:
     if order.in_working_dir:
         yield
         return
-    before = Path.cwd()
-    folder = tempfile.mkdtemp(prefix="kodosumi-run-")
-    os.chdir(folder)
-    try:
+    with working_folder():
         yield
-    finally:
-        os.chdir(before)
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _logging_variables() -> dict[str, str]:
