@@ -28,7 +28,7 @@ class Complaints:
 
     def __init__(self) -> None:
         self.heard: list[str] = []
-        self.expected: list[str] = []
+        self.expected = ["status of 422"]  # wrong fields, told in place
 
     def listen(self, context: BrowserContext) -> None:
         context.on("console", self._console)

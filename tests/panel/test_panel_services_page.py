@@ -10,6 +10,7 @@ from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import prefect
 import psycopg
@@ -544,6 +545,11 @@ def test_mounted_services_and_deployments_are_launched_scheduled_and_run_again(
     assert f"{path}?from={fid}" in person.client.get(f"/executions/{fid}").text
     again = person.client.get(path, params={"from": fid}).text
     assert 'value="Ann"' in field(again, "name") and "hidden-word" not in again
+    assert f'value="{fid}"' in field(again, "kodosumi.again_of")
+    for earlier, linked in ((fid, True), ("no fid", False), (str(uuid4()), False)):
+        fields = typed | {"kodosumi.again_of": earlier}
+        anew = person.client.post(path, data=fields, headers=HTMX).headers["hx-redirect"]
+        assert (f'href="{to}"' in person.client.get(anew).text) == linked
 
     when = {"kodosumi.cron": "0 6 * * *", "kodosumi.timezone": "UTC", "kodosumi.name": "Daily"}
     wrong = person.client.post(f"{path}/schedule", data={"name": ""} | when, headers=HTMX)

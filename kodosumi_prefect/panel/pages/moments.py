@@ -13,6 +13,7 @@ from kodosumi_prefect.serve.when import When, upcoming
 
 SHOWN = 5  # times
 PREFIX = "kodosumi."  # of the fields about a schedule, which stand beside those of any service
+AGAIN_OF = PREFIX + "again_of"  # the execution whose inputs the form was filled in with
 UNITS = {"minutes": 60, "hours": 3600, "days": 86_400}  # seconds
 
 

@@ -17,7 +17,13 @@ from kodosumi_prefect.panel.forms_page import form_html
 from kodosumi_prefect.panel.jinja import page
 from kodosumi_prefect.panel.pages.again import filled
 from kodosumi_prefect.panel.pages.cards import cards, source
-from kodosumi_prefect.panel.pages.moments import PREFIX, Typed, moments, zones
+from kodosumi_prefect.panel.pages.moments import (
+    AGAIN_OF,
+    PREFIX,
+    Typed,
+    moments,
+    zones,
+)
 from kodosumi_prefect.panel.render import markdown
 from kodosumi_prefect.panel.services.services import own_url
 from kodosumi_prefect.panel.state import Panel, State, wait_for_execution
@@ -138,11 +144,23 @@ async def _submit(
         return await _refused(request, panel, user, row, posted, typed, str(exc.detail), scheduled)
     if done.errors is not None:
         return await _corrected(request, panel, user, row, posted, typed, done)
+    if done.fid is not None and body.get(AGAIN_OF):
+        await _lead_to_each_other(panel, user, str(body[AGAIN_OF]), done.fid)
     where = "schedules" if done.fid is None else f"executions/{done.fid}"
     to = request.scope.get("root_path", "").rstrip("/") + f"/{where}"
     if _by_htmx(request):
         return Response(headers={"HX-Redirect": to})
     return RedirectResponse(to, 303)
+
+
+async def _lead_to_each_other(panel: State, user: User, earlier: str, fid: str) -> None:
+    """Link the new execution with the one whose inputs filled its form."""
+    try:
+        found = await panel.reader.status(str(UUID(earlier)), user.sees(panel.settings))
+    except ValueError:
+        return  # somebody's own making; the launch itself is right
+    if found is not None:
+        await panel.reader.rows("set_again", fid=fid, of=str(found["fid"]))
 
 
 async def _refused(
@@ -234,6 +252,7 @@ async def _page(
         "trouble": trouble,
         "schedule_trouble": schedule_trouble,
         "earlier": earlier,
+        "again_of": AGAIN_OF,
     }
     context |= await _preview(given)
     return page(request, "service.html", context, status_code=status_code)

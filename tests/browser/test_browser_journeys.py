@@ -1,0 +1,288 @@
+"""What people do on a running stack, from the services page to the result."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browser.conftest import NewContext
+from tests.browser.looking import violations
+from tests.e2e import running
+from tests.e2e.running import Up
+from tests.waiting import wait_for
+
+pytestmark = pytest.mark.timeout(240)
+
+LIVE = 90_000  # milliseconds until a run has begun, on a busy machine
+NO_FLAW: list[str] = []
+
+
+@pytest.fixture(autouse=True)
+def _services_are_there(up: Up) -> None:
+    wait_for(lambda: len(up.client.get("/flow").json()["items"]) >= 2, 60, "two services")
+
+
+@pytest.fixture
+def nothing_left_open(up: Up) -> Iterator[None]:
+    """Cancel what still waits for somebody at the end of a test."""
+    yield
+    for lock in up.client.get("/locks").raise_for_status().json()["items"]:
+        up.client.post(f"/outputs/{lock['fid']}/cancel").raise_for_status()
+
+
+def fid_of(page: Page) -> str:
+    """The execution that a page shows."""
+    expect(page).to_have_url(re.compile("/executions/[0-9a-f-]{36}"))
+    return page.url.partition("/executions/")[2][:36]
+
+
+def open_form(page: Page, service: str) -> None:
+    page.goto("/services")
+    page.get_by_role("link", name=service, exact=True).click()
+    expect(page.get_by_role("heading", name="Run now")).to_be_visible()
+
+
+def launch_review(page: Page, title: str) -> str:
+    """Launch a review by its form; its fid."""
+    open_form(page, "Draft and review")
+    page.get_by_label("Title").fill(title)
+    page.get_by_label("Points, one a line").fill("on Sunday\nfrom 6 to 8")
+    page.get_by_role("button", name="Draft", exact=True).click()
+    return fid_of(page)
+
+
+def status(page: Page) -> Any:
+    return page.locator("#summary .chip")
+
+
+@pytest.mark.usefixtures("nothing_left_open")
+def test_a_review_is_launched_watched_asked_about_answered_and_run_again(
+    up: Up, up_page: Page, new_context: NewContext
+) -> None:
+    page = up_page
+    open_form(page, "Draft and review")
+    page.get_by_label("Title").fill("Maintenance")
+    points = page.get_by_label("Points, one a line")
+    points.fill("   \n ")
+    page.get_by_role("button", name="Draft", exact=True).click()
+    expect(page.get_by_text("hold no text; write at least one")).to_be_visible()
+    expect(points).to_have_attribute("aria-invalid", "true")
+    expect(points).to_have_accessible_description(re.compile("hold no text"))
+    expect(page.get_by_label("Title")).to_have_value("Maintenance")
+    points.fill("on Sunday\nfrom 6 to 8")
+    page.get_by_role("button", name="Draft", exact=True).click()
+
+    # Its page shows what it does as it does it; nothing is loaded again from here on.
+    fid = fid_of(page)
+    page.evaluate("window.loadedOnce = true")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Review: Maintenance")
+    expect(status(page)).to_contain_text("awaiting", timeout=LIVE)
+    expect(page.locator("#panel-output")).to_contain_text("From 6 to 8")
+    expect(page.locator("#progress")).to_contain_text("draft 1 waits for approval")
+    expect(page.locator("#waiting-count")).to_have_text("1", timeout=20_000)
+    expect(page).to_have_title(re.compile(r"^\(1\) "))
+    deployment, flow_run = (page.locator(".facts a", has_text="in Prefect").nth(n) for n in (0, 1))
+    api = up.environment["PREFECT_API_URL"]
+    assert flow_run.get_attribute("href") == f"{api.removesuffix('/api')}/runs/flow-run/{fid}"
+    assert "/deployments/deployment/" in str(deployment.get_attribute("href"))
+    watching = page
+
+    # Somebody answers it elsewhere, wrongly at first.
+    page = new_context(up).new_page()
+    page.goto("/waiting")
+    card = page.get_by_role("article", name="approve")
+    expect(card.get_by_role("link", name="Review: Maintenance")).to_be_visible()
+    card.get_by_label("Decision").select_option("revise")
+    card.get_by_role("button", name="Answer").click()
+    expect(card).to_contain_text("are needed to revise the draft")
+    expect(card.get_by_label("Decision")).to_have_value("revise")
+    card.get_by_label("Comments").fill("+ bring cake")
+    card.get_by_role("button", name="Answer").click()
+    expect(page.get_by_text("is answered")).to_be_visible()
+    # The second draft asks anew, and appears by itself.
+    expect(card).to_contain_text("Draft 2 of 3", timeout=20_000)
+    expect(card).to_contain_text("Bring cake")
+    card.get_by_label("Decision").select_option("approve")
+    card.get_by_role("button", name="Answer").click()
+
+    page = watching
+    expect(status(page)).to_contain_text("finished", timeout=LIVE)
+    result = page.locator("#result")
+    expect(result).to_contain_text("Approved as draft 2")
+    expect(page.locator("#waiting-count")).to_have_text("", timeout=20_000)
+    page.get_by_role("tab", name="Reasoning").click()
+    expect(page.locator("#panel-reasoning")).to_contain_text("+ bring cake")
+    assert page.evaluate("window.loadedOnce") is True
+    assert violations(page) == NO_FLAW
+    page.reload()
+    expect(page.locator("#panel-reasoning")).to_contain_text("+ bring cake")
+    assert "answered_by" in str(up.events(fid, kinds="lease")[-1]["source"])
+
+    page.get_by_role("link", name="Run again").click()
+    expect(page.get_by_text("Filled in as it was for")).to_be_visible()
+    expect(page.get_by_label("Title")).to_have_value("Maintenance")
+    expect(page.get_by_label("Points, one a line")).to_have_value("on Sunday\nfrom 6 to 8")
+    page.get_by_role("button", name="Draft", exact=True).click()
+    expect(page).not_to_have_url(re.compile("/services/"))
+    again = fid_of(page)
+    assert again != fid
+    page.locator(".facts", has_text="Again of").get_by_role("link", name=fid[:8]).click()
+    expect(page).to_have_url(re.compile(fid))
+    expect(page.locator(".facts", has_text="Run again as")).to_contain_text(again[:8])
+
+
+@pytest.mark.usefixtures("nothing_left_open")
+def test_a_waiting_run_is_cancelled_from_its_page(up: Up, up_page: Page) -> None:
+    page = up_page
+    fid = launch_review(page, "Never to be sent")
+    expect(status(page)).to_contain_text("awaiting", timeout=LIVE)
+    page.get_by_role("link", name="Cancel", exact=True).click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog).to_contain_text("Cancel this execution?")
+    dialog.get_by_role("link", name="Back").click()
+    expect(dialog).to_be_hidden()
+    page.get_by_role("link", name="Cancel", exact=True).click()
+    dialog.get_by_role("button", name="Cancel the execution").click()
+    expect(status(page)).not_to_contain_text("awaiting", timeout=LIVE)
+    expect(page.locator("#summary")).to_have_attribute("data-over", "", timeout=LIVE)
+    expect(page.get_by_role("link", name="Cancel", exact=True)).to_have_count(0)
+    assert up.prefect_state(fid)["type"] == "CANCELLED"
+    assert up.status(fid)["status"] == "error"
+    page.get_by_role("link", name="Archive", exact=True).click()
+    page.get_by_role("button", name="Archive it").click()
+    expect(page).to_have_url(re.compile(r"/executions($|\?)"))
+    expect(page.get_by_role("link", name="Never to be sent")).to_have_count(0)
+
+
+def test_a_form_is_saved_as_a_schedule_that_prefect_has_too(up: Up, up_page: Page) -> None:
+    page = up_page
+    open_form(page, "Draft and review")
+    page.get_by_label("Title").fill("Every Monday")
+    page.get_by_label("Points, one a line").fill("on Sunday")
+    page.locator("#schedule > summary").click()
+    page.get_by_role("textbox", name="Cron").fill("0 7 * * 1")
+    page.locator("#zone").fill("Europe/Berlin")
+    preview = page.locator("#moments")
+    expect(preview).to_contain_text("At 07:00, only on Monday")
+    expect(preview.get_by_role("listitem")).to_have_count(5)
+    expect(preview.get_by_role("listitem").first).to_contain_text(re.compile("^Mon .*07:00"))
+    page.get_by_role("textbox", name="Cron").fill("0 7 * *")
+    expect(preview.locator(".wrong")).to_be_visible()
+    page.get_by_role("textbox", name="Cron").fill("0 7 * * 1")
+    expect(preview).to_contain_text("At 07:00, only on Monday")
+    page.locator("#schedule-name").fill("Mondays")
+    page.get_by_role("button", name="Save schedule").click()
+    expect(page).to_have_url(re.compile("/schedules"))
+    row = page.get_by_role("row").filter(has_text="Mondays")
+    expect(row).to_contain_text("Europe/Berlin")
+
+    def in_prefect() -> list[dict[str, Any]]:
+        api = up.environment["PREFECT_API_URL"]
+        found = httpx.post(f"{api}/deployments/filter", json={}, timeout=30).raise_for_status()
+        every = [schedule for deployment in found.json() for schedule in deployment["schedules"]]
+        return [one for one in every if one["schedule"].get("cron") == "0 7 * * 1"]
+
+    (stored,) = in_prefect()
+    assert stored["schedule"]["timezone"] == "Europe/Berlin"
+    assert stored["active"] is True
+    row.get_by_role("button", name="Pause Mondays").click()
+    expect(row).to_contain_text("paused")
+    assert in_prefect()[0]["active"] is False
+    expect(row.get_by_role("button", name="Resume Mondays")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(row.get_by_role("button", name="Pause Mondays")).to_be_visible()
+    assert in_prefect()[0]["active"] is True
+    assert violations(page) == NO_FLAW
+    row.get_by_role("button", name="Delete Mondays").click()
+    expect(page.get_by_role("dialog")).to_contain_text("Executions that it made stay")
+    page.get_by_role("dialog").get_by_role("button", name="Delete").click()
+    expect(row).to_have_count(0)
+    assert in_prefect() == []
+
+
+def focused(page: Page) -> str:
+    """What has the keyboard's focus, which has to be in sight and marked."""
+    what: dict[str, Any] = page.evaluate(
+        """() => {
+            const one = document.activeElement, box = one.getBoundingClientRect();
+            const look = getComputedStyle(one);
+            return {
+                tag: one.tagName,
+                name: (one.ariaLabel || one.labels?.[0]?.innerText || one.innerText || "").trim(),
+                marked: look.outlineStyle !== "none" || look.boxShadow !== "none",
+                inside: box.bottom > 0 && box.top < innerHeight && box.right > 0,
+            };
+        }"""
+    )
+    assert what["tag"] != "BODY", "the focus is lost"
+    assert what["marked"], what
+    assert what["inside"], what
+    return str(what["name"])
+
+
+def tab_to(page: Page, name: str, most: int = 40) -> None:
+    """Press the tab key until what is named so has the focus; past the end it begins anew."""
+    passed = []
+    for _ in range(most):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement === document.body"):
+            page.keyboard.press("Tab")
+        passed.append(focused(page))
+        if passed[-1].startswith(name):
+            return
+    raise AssertionError(f"no way by keyboard to {name!r}: {passed}")
+
+
+@pytest.mark.usefixtures("nothing_left_open")
+def test_the_keyboard_alone_is_enough(up: Up, new_context: NewContext) -> None:
+    page = new_context(up, signed_in=False).new_page()
+    page.goto("/services")
+    expect(page.get_by_label("Name")).to_be_focused()
+    page.keyboard.type("admin")
+    tab_to(page, "Password")
+    page.keyboard.type(running.PASSWORD)
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(f"{up.panel}/services")
+    page.keyboard.press("Tab")
+    assert focused(page) == "Skip to content"
+    tab_to(page, "Draft and review")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="Run now")).to_be_visible()
+    tab_to(page, "Title")
+    page.keyboard.type("By keyboard")
+    tab_to(page, "Points")
+    page.keyboard.type("   ")
+    tab_to(page, "Draft")
+    page.keyboard.press("Enter")
+    expect(page.get_by_text("hold no text")).to_be_visible()
+    assert focused(page)
+    page.keyboard.press("Tab")
+    assert focused(page)
+    page.get_by_label("Points").focus()
+    page.keyboard.press("Control+A")
+    page.keyboard.type("on Sunday")
+    tab_to(page, "Draft")
+    page.keyboard.press("Enter")
+    fid_of(page)
+    expect(status(page)).to_contain_text("awaiting", timeout=LIVE)
+    tab_to(page, "Output")
+    for _ in range(3):
+        page.keyboard.press("ArrowRight")
+    assert focused(page) == "Log"
+    expect(page).to_have_url(re.compile("tab=log"))
+    expect(page.locator("#panel-log")).to_be_visible()
+    tab_to(page, "Search the whole log")
+    page.goto("/waiting")
+    tab_to(page, "Decision")
+    tab_to(page, "Answer")
+    page.keyboard.press("Enter")
+    expect(page.get_by_text("is answered")).to_be_visible()
+    page.goto("/executions")
+    tab_to(page, "Account admin")
+    page.keyboard.press("Enter")
+    tab_to(page, "Sign out")
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(re.compile("/login"))
