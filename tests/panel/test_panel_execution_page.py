@@ -124,6 +124,24 @@ def test_the_whole_log_is_searched_in_both_directions_and_round_the_end(panel: S
     )
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "nee\x1b[1;31mdle",
+        "\x1b[38;5;9mn\x1b[0me\x1b[4me\x1b[mdle\x1b[K",
+        "\x1b]8;;http://x.example\x1b\\nee\x1b]8;;\x07dle",
+        "nee\x1b7\x1b=dle",
+        "nee\x1bMdle\x1b",
+    ],
+)
+def test_words_are_found_as_they_are_read_whatever_their_colours(panel: Stand, line: str) -> None:
+    run = panel.run().begin().lines("hay", line)
+    text, _ = window(panel, run, "q=needle")
+    read = re.sub("<.*?>", "", text)
+    assert ('data-total="1"' in text) == ("needle" in read)
+    assert 'data-total="0"' in window(panel, run, "q=31m")[0]
+
+
 def test_a_search_can_hold_anything(panel: Stand) -> None:
     run = panel.run().begin().lines(f"it said {ATTACK}")
     for words in (ATTACK, "\x00", "'; --", "%(fid)s", "ß" * 500):
