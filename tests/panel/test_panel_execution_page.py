@@ -216,6 +216,29 @@ def test_the_error_is_told_in_a_line_with_its_traceback_folded(panel: Stand) -> 
     assert "<summary>KeyError: &#39;x&#39;</summary>" in text
 
 
+def test_output_holds_the_errors_of_earlier_attempts_and_the_last_one_once(panel: Stand) -> None:
+    run = panel.run().begin().say("result", markdown("first part"))
+    run.say("error", "Traceback of one\nOSError: gone")
+    run.attempt = 2
+    run.status("running").say("result", markdown("second part"))
+
+    def output() -> str:
+        return panel.get(f"/executions/{run.fid}/output").text
+
+    assert re.findall("OSError|first part|Attempt 2|second part", output()) == [
+        "first part",
+        "OSError",
+        "OSError",
+        "Attempt 2",
+        "second part",
+    ]
+    assert "<summary>OSError: gone</summary>" in output()
+    run.fail("Traceback of two\nValueError: no")
+    assert "ValueError" not in output() and "OSError: gone" in output()
+    text = panel.get(f"/executions/{run.fid}").text
+    assert text.count("Traceback of one") == text.count("Traceback of two") == 1
+
+
 def test_one_stream_brings_all_kinds_rendered(panel: Stand) -> None:
     run = panel.run().begin().lines("<b>").say("result", markdown("**x**")).finish()
     got = panel.whole(f"/executions/{run.fid}/live?after=4")

@@ -54,7 +54,14 @@ const panes = {
 };
 const { wanted } = tools(panes, here);
 
+let failed = null; // the error of the newest attempt, which the head shows
+
 function brought(kind, ts, html, seq) {
+  if (kind === "error") failed = { kind, ts, html, seq };
+  if (kind === "status" && html !== "error" && failed) {
+    panes.output.add(failed); // there is a further attempt, whose head it is now
+    failed = null;
+  }
   for (const [name, kinds] of Object.entries(KINDS)) {
     if (kinds.includes(kind) && wanted(name, kind)) {
       if (panes[name].filter.has("task_run")) panes[name].told(seq);
