@@ -9,6 +9,7 @@ import psycopg
 import sqlalchemy.exc
 from fastapi import FastAPI, Request
 from fastapi.middleware.cors import CORSMiddleware
+from fastapi.middleware.gzip import GZipMiddleware
 from fastapi.responses import HTMLResponse
 from fastapi.staticfiles import StaticFiles
 from psycopg.conninfo import conninfo_to_dict
@@ -21,7 +22,7 @@ from kodosumi_prefect.panel.auth.identification import Identification
 from kodosumi_prefect.panel.auth.passwords import WeakPasswordError
 from kodosumi_prefect.panel.auth.user import HEADER
 from kodosumi_prefect.panel.forwarded import Forwarded
-from kodosumi_prefect.panel.jinja import FOLDER, package_version, page
+from kodosumi_prefect.panel.jinja import COMPRESSED, FOLDER, package_version, page
 from kodosumi_prefect.panel.metrics import Metrics
 from kodosumi_prefect.panel.pages import (
     account,
@@ -154,7 +155,8 @@ def create_app(
     for area in AREAS:
         app.include_router(area.router)
     problems.install(app, (area.router for area in AREAS))
-    app.mount("/static", StaticFiles(directory=FOLDER / "static"), name="static")
+    static = StaticFiles(directory=FOLDER / "static")
+    app.mount("/static", GZipMiddleware(static, minimum_size=COMPRESSED), name="static")
 
     @app.get("/docs", include_in_schema=False)
     def docs(request: Request) -> HTMLResponse:

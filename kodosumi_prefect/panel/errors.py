@@ -38,14 +38,15 @@ def error_response(request: Request, status_code: int, detail: str) -> Response:
         "detail": detail,
         "status_code": status_code,
     }
-    if _wants_page(request):
+    if _wants_page(request, status_code):
         return page(request, "error.html", body, status_code=status_code)
     return JSONResponse(body, status_code)
 
 
-def _wants_page(request: Request) -> bool:
+def _wants_page(request: Request, status_code: int) -> bool:
     path = own_path(request.scope)
-    of_pages = path == "/" or path.startswith(PAGES)
+    nothing_there = status_code == HTTPStatus.NOT_FOUND and "endpoint" not in request.scope
+    of_pages = path == "/" or path.startswith(PAGES) or nothing_there
     return of_pages and "text/html" in request.headers.get("accept", "")
 
 

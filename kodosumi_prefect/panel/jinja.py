@@ -1,5 +1,6 @@
 """Pages from templates: everything is escaped but what ``render`` made."""
 
+import gzip
 from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import version as installed_version
@@ -15,6 +16,9 @@ FOLDER = Path(__file__).parent
 THEME = "kodosumi_theme"  # the cookie with the look somebody chose; without it the system's
 THEMES = ("light", "dark")
 
+COMPRESSED = 1000  # bytes from which on compressing a page is worth it
+COMPRESSION = 5  # gzip's level: some 2 ms for a page of 150 kB, a tenth of its size
+
 
 def package_version() -> str:
     """The version of this package."""
@@ -24,7 +28,11 @@ def package_version() -> str:
 def page(
     request: Request, name: str, context: dict[str, Any], *, status_code: int = 200
 ) -> HTMLResponse:
-    """The template ``name`` filled with ``context``."""
+    """The template ``name`` filled with ``context``, compressed for who takes it so.
+
+    Pages are compressed here and not by a middleware, which would hold back what services behind
+    the panel stream.
+    """
     root = request.scope.get("root_path", "").rstrip("/") + "/"
     user = getattr(request.state, "user", None)
     theme = request.cookies.get(THEME)
@@ -33,7 +41,12 @@ def page(
         .get_template(name)
         .render({"root": root, "user": user, "theme": theme if theme in THEMES else None} | context)
     )
-    return HTMLResponse(html, status_code)
+    body = html.encode()
+    headers = {"Vary": "Accept-Encoding"}
+    if len(body) >= COMPRESSED and "gzip" in request.headers.get("accept-encoding", ""):
+        body = gzip.compress(body, COMPRESSION)
+        headers["Content-Encoding"] = "gzip"
+    return HTMLResponse(body, status_code, headers)
 
 
 @cache

@@ -37,7 +37,7 @@ def render(kind: str, payload: str) -> str:
     if kind == Kind.STATUS:
         return escape(payload)
     if kind == Kind.ERROR:
-        return f'<pre class="traceback">{ansi_to_html(_cut(payload))}</pre>'
+        return f'<pre class="traceback" tabindex="0">{ansi_to_html(_cut(payload))}</pre>'
     if kind in _PLAIN_KINDS:
         return ansi_to_html(_cut(payload, MAX_LINE))
     try:
@@ -100,7 +100,7 @@ def markdown(text: str) -> str:
     """CommonMark with tables and strikethrough; its HTML is sanitised, not forbidden."""
     if len(text) > MAX_RENDERED:
         return _text(text)
-    return sanitise(_parser().render(dedent(text)))
+    return _reachable(sanitise(_parser().render(dedent(text))))
 
 
 @cache
@@ -111,6 +111,11 @@ def _parser() -> MarkdownIt:
     parser.add_render_rule("th_open", _aligned)
     parser.add_render_rule("td_open", _aligned)
     return parser
+
+
+def _reachable(html: str) -> str:
+    """Sanitised HTML whose code, which may scroll sideways, is reached by the keyboard."""
+    return html.replace("<pre>", '<pre tabindex="0">')
 
 
 def _image(
@@ -143,7 +148,7 @@ def _aligned(
 
 
 def _html(text: str) -> str:
-    return _text(text) if len(text) > MAX_RENDERED else sanitise(text)
+    return _text(text) if len(text) > MAX_RENDERED else _reachable(sanitise(text))
 
 
 def _crew(name: str, value: Mapping[str, Any]) -> str:

@@ -6,6 +6,7 @@ import os
 import platform
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Any
 
@@ -71,6 +72,22 @@ class ActorTransport:
         fids = list(dict.fromkeys(batch.fid for batch in batches))
         self._call("append", fids, pack(list(batches)))
 
+    def send(self, batches: Sequence[Batch]) -> "Future[Any]":
+        """As ``append``, without waiting: the Spooler stores it though this process is killed."""
+        if self._actor is None:
+            raise SpoolerAwayError("the cluster's Spooler was not found")
+        fids = list(dict.fromkeys(batch.fid for batch in batches))
+        with self._marking(), actor.reaching(0.0):
+            call = self._actor.append.remote(self._sender(), fids, pack(list(batches)))
+            sent: Future[Any] = call.future()
+            return sent
+
+    def settle(self, sent: "Future[Any]") -> None:
+        """Raise what became of a delivery that was sent, once its answer is there."""
+        with self._marking(), actor.reaching(0.0):
+            answer = sent.result(0)
+        check(answer)
+
     def heartbeat(self, fids: Sequence[str]) -> None:
         """Say that the process of these executions is alive; raises as ``append``."""
         self._call("heartbeat", list(fids))
@@ -107,10 +124,14 @@ class ActorTransport:
     def _call(self, method: str, *arguments: Any) -> None:
         if self._actor is None:
             raise SpoolerAwayError("the cluster's Spooler was not found")
-        sender = (self._client, tuple(self._backlog()))
         with self._marking():
-            answer = actor.ask(self._actor, method, sender, *arguments, timeout=ANSWER_TIMEOUT)
+            answer = actor.ask(
+                self._actor, method, self._sender(), *arguments, timeout=ANSWER_TIMEOUT
+            )
         check(answer)
+
+    def _sender(self) -> tuple[str, tuple[int, ...]]:
+        return self._client, tuple(self._backlog())
 
     @contextmanager
     def _marking(self) -> Iterator[None]:

@@ -19,11 +19,12 @@ import psycopg
 from kodosumi_prefect.events import DROPPABLE_KINDS, Event, Kind
 from kodosumi_prefect.settings import Settings, get_settings
 from kodosumi_prefect.spooler import spill
+from kodosumi_prefect.spooler.ahead import Flights, SendsAhead
 from kodosumi_prefect.spooler.batch import KIND, PAYLOAD, Batch, Fields, Header
 from kodosumi_prefect.spooler.replay import Rebase, replaying
 from kodosumi_prefect.spooler.route import NoDatabaseError, Route, warm
-from kodosumi_prefect.spooler.spooler import ANSWER_TIMEOUT, ProtocolError
-from kodosumi_prefect.spooler.transport import Backlog
+from kodosumi_prefect.spooler.spooler import ANSWER_TIMEOUT, GapError, ProtocolError
+from kodosumi_prefect.spooler.transport import Backlog, Transport
 
 BATCH_EVENTS = 2000
 TOGETHER = 4  # deliveries sent in one transaction at most
@@ -115,6 +116,7 @@ class SpoolClient:
         self._spill = spill.Spill(spill.folder(self.settings) / f"{self._writer}{spill.SUFFIX}")
         self._disk_failed = False
         self._rebase = Rebase()
+        self._flights = Flights()
         self._route = Route(self.settings, self._writer, self._backlog)
         self._outage_since: float | None = None
         self._gave_up = False
@@ -322,7 +324,7 @@ class SpoolClient:
     def _round(self) -> None:
         self._collect(self._patience())
         self._deliver()
-        if self._outage_since is None:
+        if self._outage_since is None and not self._flights.count:
             self._beat()
         if not self._queue and not self._spill and self._outage_since is None:
             self._forget()
@@ -456,6 +458,7 @@ class SpoolClient:
 
     def _move_to_disk(self) -> bool:
         """Move the queue to the spill file, behind what is there; False if not all could be."""
+        self._flights.forget()
         while self._queue:
             if not self._write(self._queue[0].delivery):
                 return False
@@ -488,23 +491,25 @@ class SpoolClient:
             if time.monotonic() < self._retry_at:
                 return
             spilled = bool(self._spill)
-            together = 1 if spilled else min(len(self._queue), TOGETHER)
             try:
+                transport = self._route.transport()
                 if spilled:
-                    batches = self._spill.peek()
+                    self._rebase.deliver(transport, self._spill.peek())
+                    stored = 1
                 else:
-                    batches = [b for f in islice(self._queue, together) for b in f.delivery]
-                self._rebase.deliver(self._route.transport(), batches)
+                    stored = self._send(transport)
             except Exception as exc:
                 if not isinstance(exc, _OUTAGES):
                     logger.exception("a delivery failed unexpectedly, it is tried again")
                 self._fail(exc)
                 return
+            if not stored:
+                return  # its answer is out; what is said meanwhile goes behind it
             if spilled:
                 self._spill.pop()
-            for _ in range(0 if spilled else together):
+            for _ in range(0 if spilled else stored):
                 self._drop_oldest()
-            self._acked += together
+            self._acked += stored
             self._recovered()
             while self._barriers and self._barriers[0][0] <= self._acked:
                 barrier = self._barriers.popleft()[1]
@@ -512,6 +517,27 @@ class SpoolClient:
                 barrier.passed.set()
             if not self._inbox.empty():
                 return
+
+    def _send(self, transport: Transport) -> int:
+        """Deliver the oldest of the queue; how many are stored, 0 if that is not known yet."""
+        if isinstance(transport, SendsAhead):
+            flights = self._flights
+            waiting = self._oldest(flights.count)
+            if waiting and not flights.full:
+                batches = [self._rebase(batch) for batch in _batches(waiting)]
+                size = sum(frozen.size for frozen in waiting)
+                flights.send(transport, batches, len(waiting), size)
+            try:
+                return flights.settled()
+            except GapError:
+                pass  # perhaps only since the one before it failed; once more, one by one
+        waiting = self._oldest(0)
+        self._rebase.deliver(transport, _batches(waiting))
+        return len(waiting)
+
+    def _oldest(self, skipped: int) -> list[_Frozen]:
+        """What goes into the next transaction behind ``skipped`` of the queue."""
+        return list(islice(self._queue, skipped, skipped + TOGETHER))
 
     def _fail(self, exc: Exception) -> None:
         if self._outage_since is None:
@@ -564,6 +590,10 @@ class SpoolClient:
 
 
 _OUTAGES = (psycopg.Error, ProtocolError, NoDatabaseError, OSError)
+
+
+def _batches(deliveries: list[_Frozen]) -> list[Batch]:
+    return [batch for frozen in deliveries for batch in frozen.delivery]
 
 
 def _thin(delivery: list[Batch]) -> list[Batch]:

@@ -1028,11 +1028,21 @@ SELECT inputs, kept FROM {schema}.payload WHERE id = %(id)s::uuid;
 -- name: find_text
 -- Of the events of some kinds that hold a text, upper and lower case alike: how many there are, the
 -- next one in a direction from a seq, round the end if need be, and the how-manieth that is.
+-- Terminal sequences are left out of what is searched, as panel/ansi.py leaves them out of pages.
 WITH hit AS (
     SELECT seq FROM {schema}.event
     WHERE execution_id = (SELECT id FROM {schema}.execution WHERE fid = %(fid)s)
         AND kind = ANY(%(kinds)s::text[])
-        AND position(lower(%(text)s) IN lower(payload)) > 0
+        AND position(lower(%(text)s) IN lower(
+            CASE WHEN position(chr(27) IN payload) = 0 THEN payload
+            ELSE regexp_replace(
+                payload,
+                '\u001b(\[[0-9;:?<=>]*[ -/]*[@-~]'
+                '|\][^\u0007\u001b]*(\u0007|\u001b\\)?|[@-Z\\-_]?)',
+                '',
+                'g'
+            ) END
+        )) > 0
 ),
 chosen AS (
     SELECT CASE WHEN %(forwards)s::boolean

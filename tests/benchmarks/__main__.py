@@ -12,10 +12,13 @@ from tests.benchmarks import (
     latency,
     launches,
     leases,
+    long_run,
+    page_weight,
     spooler_actor,
     sse_clients,
     starts,
     throughput,
+    viewers,
 )
 from tests.benchmarks.harness import machine, services
 
@@ -42,6 +45,12 @@ def main() -> None:
         executions_list.run()
     if not chosen or "sse_clients" in chosen:
         sse_clients.main([])
+    if not chosen or "viewers" in chosen:
+        viewers.run()
+    if not chosen or "long_run" in chosen:
+        long_run.run()
+    if not chosen or "page_weight" in chosen:
+        page_weight.run()
 
 
 if __name__ == "__main__":

@@ -66,7 +66,7 @@ def main(words: list[str] | None = None) -> int:
                 have = 0
                 with httpx.Client(base_url=url, headers=headers, trust_env=False) as client:
                     for size in sizes:
-                        _fill(postgres.url, have, size)
+                        fill(postgres.url, have, size)
                         have = size
                         questions = _questions(client)
                         for name, question in questions.items():
@@ -87,7 +87,7 @@ def main(words: list[str] | None = None) -> int:
     return 0 if worst[0] <= LIMIT else 1
 
 
-def _fill(url: str, start: int, end: int) -> None:
+def fill(url: str, start: int, end: int) -> None:
     """Executions ``start`` to ``end``, oldest first; the triggers fill the listing."""
     chance = random.Random(start)
     step = SPAN / 100_000

@@ -54,7 +54,7 @@ def main(words: list[str] | None = None) -> int:
         EmbeddedPostgres(Path(folder)) as postgres,
     ):
         migrate.upgrade(postgres.url, SCHEMA)
-        _fill(postgres.url, chosen.endpoints)
+        fill_endpoints(postgres.url, chosen.endpoints)
         command = [sys.executable, "-c", PANEL, postgres.url, folder]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as panel:
             try:
@@ -80,7 +80,8 @@ def main(words: list[str] | None = None) -> int:
     return 0 if p95 <= LIMIT else 1
 
 
-def _fill(url: str, endpoints: int) -> None:
+def fill_endpoints(url: str, endpoints: int) -> None:
+    """A source with so many endpoints."""
     found = [
         Found(
             method="GET",

@@ -124,3 +124,11 @@ def page(new_context: NewContext, stand: Stand) -> Page:
 def up_page(new_context: NewContext, up: Up) -> Page:
     """A page of ``up`` for somebody signed in."""
     return new_context(up).new_page()
+
+
+@pytest.fixture
+def nothing_left_open(up: Up) -> Iterator[None]:
+    """Cancel what still waits for somebody at the end of a test."""
+    yield
+    for lock in up.client.get("/locks").raise_for_status().json()["items"]:
+        up.client.post(f"/outputs/{lock['fid']}/cancel").raise_for_status()

@@ -1,7 +1,6 @@
 """What people do on a running stack, from the services page to the result."""
 
 import re
-from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -10,39 +9,19 @@ from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import NewContext
 from tests.browser.looking import violations
+from tests.browser.steps import LIVE, fid_of, focused, open_form, status, tab_to
 from tests.e2e import running
 from tests.e2e.running import Up
 from tests.waiting import wait_for
 
 pytestmark = pytest.mark.timeout(240)
 
-LIVE = 90_000  # milliseconds until a run has begun, on a busy machine
 NO_FLAW: list[str] = []
 
 
 @pytest.fixture(autouse=True)
 def _services_are_there(up: Up) -> None:
     wait_for(lambda: len(up.client.get("/flow").json()["items"]) >= 2, 60, "two services")
-
-
-@pytest.fixture
-def nothing_left_open(up: Up) -> Iterator[None]:
-    """Cancel what still waits for somebody at the end of a test."""
-    yield
-    for lock in up.client.get("/locks").raise_for_status().json()["items"]:
-        up.client.post(f"/outputs/{lock['fid']}/cancel").raise_for_status()
-
-
-def fid_of(page: Page) -> str:
-    """The execution that a page shows."""
-    expect(page).to_have_url(re.compile("/executions/[0-9a-f-]{36}"))
-    return page.url.partition("/executions/")[2][:36]
-
-
-def open_form(page: Page, service: str) -> None:
-    page.goto("/services")
-    page.get_by_role("link", name=service, exact=True).click()
-    expect(page.get_by_role("heading", name="Run now")).to_be_visible()
 
 
 def launch_review(page: Page, title: str) -> str:
@@ -52,10 +31,6 @@ def launch_review(page: Page, title: str) -> str:
     page.get_by_label("Points, one a line").fill("on Sunday\nfrom 6 to 8")
     page.get_by_role("button", name="Draft", exact=True).click()
     return fid_of(page)
-
-
-def status(page: Page) -> Any:
-    return page.locator("#summary .chip")
 
 
 @pytest.mark.usefixtures("nothing_left_open")
@@ -78,7 +53,7 @@ def test_a_review_is_launched_watched_asked_about_answered_and_run_again(
     # Its page shows what it does as it does it; nothing is loaded again from here on.
     fid = fid_of(page)
     page.evaluate("window.loadedOnce = true")
-    expect(page.get_by_role("heading", level=1)).to_have_text("Review: Maintenance")
+    expect(page.locator("#summary h1")).to_have_text("Review: Maintenance")
     expect(status(page)).to_contain_text("awaiting", timeout=LIVE)
     expect(page.locator("#panel-output")).to_contain_text("From 6 to 8")
     expect(page.locator("#progress")).to_contain_text("draft 1 waits for approval")
@@ -145,10 +120,11 @@ def test_a_waiting_run_is_cancelled_from_its_page(up: Up, up_page: Page) -> None
     dialog.get_by_role("link", name="Back").click()
     expect(dialog).to_be_hidden()
     page.get_by_role("link", name="Cancel", exact=True).click()
-    dialog.get_by_role("button", name="Cancel the execution").click()
+    dialog.get_by_role("button", name="Cancel the execution").press("Enter")
     expect(status(page)).not_to_contain_text("awaiting", timeout=LIVE)
     expect(page.locator("#summary")).to_have_attribute("data-over", "", timeout=LIVE)
     expect(page.get_by_role("link", name="Cancel", exact=True)).to_have_count(0)
+    assert "Archive" in focused(page)  # what had the focus is gone, what is around it has it
     assert up.prefect_state(fid)["type"] == "CANCELLED"
     assert up.status(fid)["status"] == "error"
     page.get_by_role("link", name="Archive", exact=True).click()
@@ -171,10 +147,15 @@ def test_a_form_is_saved_as_a_schedule_that_prefect_has_too(up: Up, up_page: Pag
     expect(preview.get_by_role("listitem").first).to_contain_text(re.compile("^Mon .*07:00"))
     page.get_by_role("textbox", name="Cron").fill("0 7 * *")
     expect(preview.locator(".wrong")).to_be_visible()
+    save = page.get_by_role("button", name="Save schedule")
+    save.press("Enter")
+    expect(page.locator("#schedule-trouble")).to_contain_text("0 7 * *")
+    expect(save).to_be_focused()
+    expect(page.get_by_label("Title")).to_have_value("Every Monday")
     page.get_by_role("textbox", name="Cron").fill("0 7 * * 1")
     expect(preview).to_contain_text("At 07:00, only on Monday")
     page.locator("#schedule-name").fill("Mondays")
-    page.get_by_role("button", name="Save schedule").click()
+    save.click()
     expect(page).to_have_url(re.compile("/schedules"))
     row = page.get_by_role("row").filter(has_text="Mondays")
     expect(row).to_contain_text("Europe/Berlin")
@@ -196,44 +177,12 @@ def test_a_form_is_saved_as_a_schedule_that_prefect_has_too(up: Up, up_page: Pag
     expect(row.get_by_role("button", name="Pause Mondays")).to_be_visible()
     assert in_prefect()[0]["active"] is True
     assert violations(page) == NO_FLAW
-    row.get_by_role("button", name="Delete Mondays").click()
+    row.get_by_role("button", name="Delete Mondays").press("Enter")
     expect(page.get_by_role("dialog")).to_contain_text("Executions that it made stay")
-    page.get_by_role("dialog").get_by_role("button", name="Delete").click()
+    page.get_by_role("dialog").get_by_role("button", name="Delete").press("Enter")
     expect(row).to_have_count(0)
+    focused(page)
     assert in_prefect() == []
-
-
-def focused(page: Page) -> str:
-    """What has the keyboard's focus, which has to be in sight and marked."""
-    what: dict[str, Any] = page.evaluate(
-        """() => {
-            const one = document.activeElement, box = one.getBoundingClientRect();
-            const look = getComputedStyle(one);
-            return {
-                tag: one.tagName,
-                name: (one.ariaLabel || one.labels?.[0]?.innerText || one.innerText || "").trim(),
-                marked: look.outlineStyle !== "none" || look.boxShadow !== "none",
-                inside: box.bottom > 0 && box.top < innerHeight && box.right > 0,
-            };
-        }"""
-    )
-    assert what["tag"] != "BODY", "the focus is lost"
-    assert what["marked"], what
-    assert what["inside"], what
-    return str(what["name"])
-
-
-def tab_to(page: Page, name: str, most: int = 40) -> None:
-    """Press the tab key until what is named so has the focus; past the end it begins anew."""
-    passed = []
-    for _ in range(most):
-        page.keyboard.press("Tab")
-        if page.evaluate("document.activeElement === document.body"):
-            page.keyboard.press("Tab")
-        passed.append(focused(page))
-        if passed[-1].startswith(name):
-            return
-    raise AssertionError(f"no way by keyboard to {name!r}: {passed}")
 
 
 @pytest.mark.usefixtures("nothing_left_open")
@@ -280,6 +229,8 @@ def test_the_keyboard_alone_is_enough(up: Up, new_context: NewContext) -> None:
     tab_to(page, "Answer")
     page.keyboard.press("Enter")
     expect(page.get_by_text("is answered")).to_be_visible()
+    expect(page.get_by_role("article").filter(has_text="is answered")).to_be_focused()
+    assert "is answered" in focused(page)
     page.goto("/executions")
     tab_to(page, "Account admin")
     page.keyboard.press("Enter")

@@ -124,6 +124,24 @@ def test_the_whole_log_is_searched_in_both_directions_and_round_the_end(panel: S
     )
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "nee\x1b[1;31mdle",
+        "\x1b[38;5;9mn\x1b[0me\x1b[4me\x1b[mdle\x1b[K",
+        "\x1b]8;;http://x.example\x1b\\nee\x1b]8;;\x07dle",
+        "nee\x1b7\x1b=dle",
+        "nee\x1bMdle\x1b",
+    ],
+)
+def test_words_are_found_as_they_are_read_whatever_their_colours(panel: Stand, line: str) -> None:
+    run = panel.run().begin().lines("hay", line)
+    text, _ = window(panel, run, "q=needle")
+    read = re.sub("<.*?>", "", text)
+    assert ('data-total="1"' in text) == ("needle" in read)
+    assert 'data-total="0"' in window(panel, run, "q=31m")[0]
+
+
 def test_a_search_can_hold_anything(panel: Stand) -> None:
     run = panel.run().begin().lines(f"it said {ATTACK}")
     for words in (ATTACK, "\x00", "'; --", "%(fid)s", "ß" * 500):
@@ -196,6 +214,29 @@ def test_the_error_is_told_in_a_line_with_its_traceback_folded(panel: Stand) -> 
     assert folded is not None and "deep" in folded[1]
     text = panel.get(f"/executions/{run.fid}?tab=reasoning").text
     assert "<summary>KeyError: &#39;x&#39;</summary>" in text
+
+
+def test_output_holds_the_errors_of_earlier_attempts_and_the_last_one_once(panel: Stand) -> None:
+    run = panel.run().begin().say("result", markdown("first part"))
+    run.say("error", "Traceback of one\nOSError: gone")
+    run.attempt = 2
+    run.status("running").say("result", markdown("second part"))
+
+    def output() -> str:
+        return panel.get(f"/executions/{run.fid}/output").text
+
+    assert re.findall("OSError|first part|Attempt 2|second part", output()) == [
+        "first part",
+        "OSError",
+        "OSError",
+        "Attempt 2",
+        "second part",
+    ]
+    assert "<summary>OSError: gone</summary>" in output()
+    run.fail("Traceback of two\nValueError: no")
+    assert "ValueError" not in output() and "OSError: gone" in output()
+    text = panel.get(f"/executions/{run.fid}").text
+    assert text.count("Traceback of one") == text.count("Traceback of two") == 1
 
 
 def test_one_stream_brings_all_kinds_rendered(panel: Stand) -> None:

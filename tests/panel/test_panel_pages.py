@@ -105,6 +105,26 @@ def test_pages_run_nothing_inline_and_load_nothing_from_elsewhere(panel: Stand) 
                 assert panel.get(address).status_code == 200
 
 
+def test_pages_and_what_they_load_are_compressed_for_browsers_and_streams_are_not(
+    panel: Stand,
+) -> None:
+    run = panel.run().begin().lines(*(f"line {n}" for n in range(300))).finish()
+    here = f"/executions/{run.fid}"
+    for path in (f"{here}?tab=log", f"{here}/log", "/login", "/static/panel.css"):
+        packed = panel.get(path, headers={"Accept-Encoding": "gzip"})
+        plain = panel.get(path, headers={"Accept-Encoding": "identity"})
+        assert packed.headers["content-encoding"] == "gzip", path
+        assert "content-encoding" not in plain.headers, path
+        assert packed.headers["vary"] == plain.headers["vary"] == "Accept-Encoding", path
+        assert packed.text == plain.text, path
+        assert packed.num_bytes_downloaded < plain.num_bytes_downloaded * 0.6, path
+    for path in (f"{here}/live", f"{here}/events.jsonl"):
+        with panel.stream(path, headers={"Accept-Encoding": "gzip"}) as streamed:
+            assert "content-encoding" not in streamed.headers, path
+    known = {"If-None-Match": packed.headers["etag"], "Accept-Encoding": "gzip"}
+    assert panel.get("/static/panel.css", headers=known).status_code == 304
+
+
 def test_a_person_gets_a_page_for_an_error_and_a_program_gets_json(panel: Stand) -> None:
     path = "/executions/00000000-0000-0000-0000-000000000000"
     page = panel.get(path, headers={"accept": "text/html"})

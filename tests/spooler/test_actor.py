@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -256,6 +257,25 @@ def test_many_processes_share_a_few_connections(
     ways = got([one.way.remote() for one in processes])
     assert all(way["actor"] and not way["direct"] for way in ways)
     assert len({way["pid"] for way in ways}) == 12
+
+
+def test_what_is_said_while_the_database_is_slow_outlives_its_process(
+    ensured: Callable[..., Any], emitters: Callable[..., Any], database: str
+) -> None:
+    instance, fid = ensured().instance, fresh()
+    emitter = emitters(instance)
+    got(emitter.emit.remote(fid, ["before"]))
+    assert got(emitter.flush.remote())
+    pid = got(emitter.way.remote())["pid"]
+    with psycopg.connect(database) as slow:
+        slow.execute("LOCK TABLE kodosumi.event IN ACCESS EXCLUSIVE MODE")
+        emitter.emit.remote(fid, [str(n) for n in range(1000)], 0.01)
+        time.sleep(0.6)
+        os.kill(pid, signal.SIGKILL)
+        slow.rollback()
+    # It was said for 600 ms, one each 10 ms and a little; all but the last 150 ms have to be there.
+    told = wait_for(lambda: found if len(found := payloads(database, fid)) > 30 else None, 10)
+    assert told == ["before", *(str(n) for n in range(len(told) - 1))]
 
 
 def test_a_killed_spooler_comes_back_and_nothing_is_lost_or_doubled(

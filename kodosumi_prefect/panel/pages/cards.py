@@ -51,7 +51,7 @@ def source(row: Row) -> Row:
 def _beginning(description: str | None) -> str:
     """The first paragraph of a description."""
     first = (description or "").strip().partition("\n\n")[0]
-    text = " ".join(first.split())
+    text = " ".join(first.split()).lstrip("# ")  # it may begin with a heading in markdown
     return text if len(text) <= SHOWN else text[:SHOWN].rsplit(" ", 1)[0] + " …"
 
 

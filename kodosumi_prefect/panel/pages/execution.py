@@ -64,7 +64,7 @@ async def execution(
         "tab": shown,
         "ask": ask,
         "panes": PANES,
-        "pane": await stretch(panel, execution["fid"], shown, wish) if shown in PANES else None,
+        "pane": await stretch(panel, execution, shown, wish) if shown in PANES else None,
     }
     return page(request, "execution.html", context)
 
@@ -112,7 +112,7 @@ async def archive(panel: Panel, user: CurrentUser, execution: Execution) -> Resp
 
 def _part(name: str) -> Callable[..., Awaitable[Response]]:
     async def part(request: Request, panel: Panel, execution: Execution, wish: Wish) -> Response:
-        found = await stretch(panel, execution["fid"], name, wish)
+        found = await stretch(panel, execution, name, wish)
         return page(request, "_pane.html", {"row": execution, "pane": found})
 
     return part

@@ -11,6 +11,7 @@ from fastapi import Query
 from markupsafe import Markup
 
 from kodosumi_prefect.events import STDIO_KINDS, Kind, clean
+from kodosumi_prefect.panel.executions import Row
 from kodosumi_prefect.panel.render import render
 from kodosumi_prefect.panel.state import MAX_CURSOR, State
 from kodosumi_prefect.spooler.reader import Origin, StoredEvent
@@ -28,7 +29,7 @@ class Pane(NamedTuple):
 
 
 PANES = {
-    "output": Pane((Kind.RESULT,), 100),
+    "output": Pane((Kind.RESULT, Kind.ERROR), 100),
     "reasoning": Pane(
         (Kind.AGENT, Kind.ACTION, Kind.RESULT, Kind.LOCK, Kind.LEASE, Kind.ERROR), 100
     ),
@@ -80,13 +81,14 @@ async def asked(
     )
 
 
-async def stretch(panel: State, fid: str, name: str, wish: Asked) -> dict[str, Any]:
+async def stretch(panel: State, row: Row, name: str, wish: Asked) -> dict[str, Any]:
     """The events that a tab shows, rendered, and how to come to those before and behind them.
 
+    Of errors, the output holds those of earlier attempts; the newest one's stands above it.
     ``first`` and ``last`` are the seqs to ask with for more, None where there is none; ``match``
     is the event that a search or a time led to.
     """
-    pane = PANES[name]
+    pane, fid = PANES[name], row["fid"]
     kinds = [kind for kind in pane.kinds if kind in wish.kinds] or list(pane.kinds)
     found = await _found(panel, fid, kinds, wish)
     centre = found.get("match", wish.around)
@@ -103,8 +105,9 @@ async def stretch(panel: State, fid: str, name: str, wish: Asked) -> dict[str, A
         shown, more = await _before(panel, fid, kinds, before, pane.limit, wish.task_run)
         later = wish.before is not None
     attempt = more.attempt if more is not None else 1
+    drawn = shown if name != "output" else [e for e in shown if not _of_now(e, row["attempt"])]
     # Many long texts take a while to render; other requests go on meanwhile.
-    items = await asyncio.to_thread(lambda: list(_items(name, shown, attempt)))
+    items = await asyncio.to_thread(lambda: list(_items(name, drawn, attempt)))
     return {
         "kind": name,
         "items": items,
@@ -172,6 +175,11 @@ def _items(name: str, events: Iterable[StoredEvent], attempt: int) -> Iterable[d
                 "html": Markup(render(event.kind, event.payload)),
                 "said": last_line(event.payload) if event.kind == Kind.ERROR else None,
             }
+
+
+def _of_now(event: StoredEvent, attempt: int) -> bool:
+    """Whether it is the error of the newest attempt."""
+    return event.kind == Kind.ERROR and event.attempt >= attempt
 
 
 def _raw(event: StoredEvent) -> dict[str, Any]:

@@ -59,7 +59,7 @@ async def add_source(request: Request, panel: Panel, _: Operator, url: Text = ""
     known = {row["url"]: row for row in await panel.register.sources()}
     trouble = (known.get(canonical_url(clean(url))) or {}).get("trouble")
     if trouble:
-        return await _answer(request, panel, said=f"Added, but it is away: {trouble}")
+        return await _answer(request, panel, said=f"Added, but it is away: {trouble}", away=True)
     return await _answer(request, panel, said=f"Added, with {_endpoints(len(found))}.")
 
 
@@ -89,9 +89,16 @@ async def remove_source(request: Request, panel: Panel, _: Operator, url: Text =
 
 
 async def _answer(
-    request: Request, panel: State, *, wrong: str = "", typed: str = "", said: str = ""
+    request: Request,
+    panel: State,
+    *,
+    wrong: str = "",
+    typed: str = "",
+    said: str = "",
+    away: bool = False,
 ) -> Response:
-    context = await _sources(panel) | {"wrong": wrong, "typed": typed, "said": said}
+    told = {"wrong": wrong, "typed": typed, "said": said, "away": away}
+    context = await _sources(panel) | told
     if "hx-request" not in request.headers:
         context |= await _all_blocks(panel)
     part = "_system_sources.html"

@@ -86,7 +86,7 @@ async def task(
         HTTPException: 404, neither Prefect nor an event tells of such a task run.
     """
     named = clean(named)
-    pane = await stretch(panel, execution["fid"], view, replace(wish, task_run=named))
+    pane = await stretch(panel, execution, view, replace(wish, task_run=named))
     if "hx-request" in request.headers or fragment:
         return page(request, "_pane.html", {"row": execution, "pane": pane})
     items, missing = await task_runs(panel, execution)

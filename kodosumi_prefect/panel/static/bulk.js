@@ -52,6 +52,7 @@ all.addEventListener("click", async () => {
   if (!answer.ok) return;
   total = (await answer.json()).count;
   show();
+  bar.querySelector("[data-none]").focus(); // what was pressed is hidden now
 });
 document.addEventListener("kodosumi:rows", show);
 
@@ -138,6 +139,7 @@ stop.addEventListener("click", () => {
   if (running) running = false;
   else dialog.close();
 });
+dialog.addEventListener("close", () => bar.hidden && every.focus());
 dialog.addEventListener("cancel", (event) => {
   if (running) {
     event.preventDefault();

@@ -3,6 +3,7 @@ import { announce, ask } from "./frame.js";
 import { acts, copies } from "./execution-acts.js";
 import { card, line } from "./execution-items.js";
 import { tools } from "./execution-tools.js";
+import { refocus } from "./focus.js";
 import { Pane } from "./pane.js";
 import { Stream } from "./stream.js";
 import { tabs } from "./tabs.js";
@@ -54,7 +55,14 @@ const panes = {
 };
 const { wanted } = tools(panes, here);
 
+let failed = null; // the error of the newest attempt, which the head shows
+
 function brought(kind, ts, html, seq) {
+  if (kind === "error") failed = { kind, ts, html, seq };
+  if (kind === "status" && html !== "error" && failed) {
+    panes.output.add(failed); // there is a further attempt, whose head it is now
+    failed = null;
+  }
   for (const [name, kinds] of Object.entries(KINDS)) {
     if (kinds.includes(kind) && wanted(name, kind)) {
       if (panes[name].filter.has("task_run")) panes[name].told(seq);
@@ -96,9 +104,10 @@ async function drawHead() {
     drawn.set(part.id, html);
     localise(part);
     // What is open stays open, and the focus where it is.
-    const beforeAttributeUpdated = (name) => name !== "open";
+    const beforeAttributeUpdated = (name) => name !== "open" && name !== "tabindex";
     Idiomorph.morph(byId(part.id), part, { callbacks: { beforeAttributeUpdated } });
   }
+  refocus();
   const summary = byId("summary").dataset;
   if (summary.status !== status) {
     status = summary.status;

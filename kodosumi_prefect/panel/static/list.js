@@ -4,6 +4,7 @@ import { localise, tick } from "./time.js";
 
 const PAUSE = 2000; // ms between questions
 const LONGEST = 15000; // ms between questions while the panel does not answer
+const AGEING = 15000; // ms between looks for rows that are older by now than the filter lets through
 
 const root = document.body.dataset.root;
 const table = document.getElementById("list");
@@ -16,6 +17,7 @@ const loaded = Number(table.dataset.now) * 1000;
 const coming = new Set(); // new executions that are not shown yet
 let counter = table.dataset.counter;
 let pause = PAUSE;
+let drawn = Date.now();
 
 function say(state, text) {
   if (live.textContent !== text) live.textContent = text;
@@ -69,6 +71,7 @@ async function changed(found) {
     }
     for (const fid of found.delete) coming.delete(fid);
   }
+  drawn = Date.now();
   fresh.hidden = coming.size === 0;
   fresh.firstElementChild.textContent = `${coming.size} new`;
   bars();
@@ -82,7 +85,9 @@ async function question() {
   const answer = await ask(`${root}timeline/changes?${asked}`);
   if (!answer.ok) throw new Error(answer.statusText);
   const found = await answer.json();
-  if (found.update.length || found.delete.length) await changed(found);
+  // A row that goes because time passes is no change that the server could tell.
+  const aged = filter.has("last") && still() && Date.now() - drawn > AGEING;
+  if (found.update.length || found.delete.length || aged) await changed(found);
   counter = found.timestamp;
   say("live", "Live");
   pause = PAUSE;

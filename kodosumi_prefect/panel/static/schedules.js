@@ -21,17 +21,6 @@ document.addEventListener("click", (event) => {
 form.addEventListener("submit", () => dialog.close());
 document.addEventListener("htmx:afterSwap", () => localise(document));
 
-// A button that is disabled while its request is under way loses the focus.
-let pressed = null;
-document.addEventListener("htmx:beforeRequest", (event) => {
-  const button = event.detail.requestConfig.triggeringEvent?.submitter;
-  pressed = button?.id && button.id !== "sure-do" ? button.id : null;
-});
-document.addEventListener("htmx:afterSettle", () => {
-  if (pressed && document.activeElement === document.body) document.getElementById(pressed)?.focus();
-  pressed = null;
-});
-
 for (const select of document.querySelectorAll(".filters select")) {
   select.addEventListener("change", () => select.form.requestSubmit());
 }

@@ -1,0 +1,49 @@
+"""Doing something to more executions than a page of the list shows."""
+
+import re
+
+from playwright.sync_api import Page, expect
+
+from tests.browser.steps import focused
+from tests.panel.panel_runs import Stand
+
+
+def test_all_that_a_filter_matches_is_archived_over_pages_and_nothing_else(
+    page: Page, stand: Stand
+) -> None:
+    for number in range(32):
+        stand.run(summary=f"heap {number}", tags=["heap"]).begin().finish()
+        stand.close_runs()
+    apart = stand.run(summary="apart from the heap", tags=["other"]).begin().finish()
+    page.goto("/executions")
+    tag = page.get_by_label("Tag")
+    tag.fill("heap")
+    tag.press("Enter")
+    expect(page).to_have_url(re.compile("tag=heap"))
+    bar, dialog = page.locator("#bulk"), page.get_by_role("dialog")
+    page.get_by_role("checkbox", name="Select all on this page").check()
+    expect(page.locator("#bulk-said")).to_have_text("25 selected")
+    bar.get_by_role("button", name="Select all that match").press("Enter")
+    expect(page.locator("#bulk-said")).to_have_text("All 32 that match selected")
+    expect(bar.get_by_role("button", name="Cancel")).to_be_visible()
+    assert focused(page) == "Clear"
+
+    bar.get_by_role("button", name="Cancel").click()
+    expect(dialog).to_contain_text("Cancel 32 executions?")
+    dialog.get_by_role("button", name="Cancel").click()
+    expect(dialog.get_by_role("status")).to_contain_text("0 cancelled, 32 could not")
+    expect(dialog.get_by_role("status")).to_contain_text("32 of them: it is over")
+    page.keyboard.press("Escape")
+    expect(dialog).to_be_hidden()
+
+    page.get_by_role("checkbox", name="Select all on this page").check()
+    bar.get_by_role("button", name="Select all that match").click()
+    bar.get_by_role("button", name="Archive").click()
+    expect(dialog).to_contain_text("Archive 32 executions?")
+    dialog.get_by_role("button", name="Archive").click()
+    expect(dialog.get_by_role("status")).to_have_text("32 archived.")
+    dialog.get_by_role("button", name="Close").click()
+    expect(page.get_by_text("No execution fits this filter.")).to_be_visible()
+    page.get_by_role("link", name="Show all").first.click()
+    expect(page.get_by_role("link", name="apart from the heap")).to_be_visible()
+    assert stand.json(f"/outputs/status/{apart.fid}")["status"] == "finished"

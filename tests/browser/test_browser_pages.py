@@ -1,0 +1,219 @@
+"""Every page of the panel in both themes, wide and on a phone: whole, quiet, light and legible."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import psycopg
+import pytest
+from playwright.sync_api import Page, expect
+from psycopg.conninfo import make_conninfo
+from pydantic import SecretStr
+
+from kodosumi_prefect.events import serialize
+from kodosumi_prefect.settings import Settings
+from kodosumi_prefect.spooler.embedded import EmbeddedPostgres
+from tests.browser.conftest import NewContext
+from tests.browser.looking import PASSWORD, Complaints, sideways, violations
+from tests.browser.sights import fill
+from tests.panel.panel_runs import Stand, markdown, serving
+
+WEIGHT = 250_000  # bytes that a page may transfer with all it needs
+WIDE = {"width": 1280, "height": 900}
+PHONE = {"width": 360, "height": 740}
+EMPTY = ("services", "executions", "waiting", "schedules", "account", "users", "system")
+SHIFTS = """() => {
+  window.shifts = [];
+  new PerformanceObserver((list) => {
+    for (const entry of list.getEntries())
+      if (!entry.hadRecentInput)
+       window.shifts.push([entry.value, entry.sources.map((s) => s.node?.outerHTML?.slice(0, 80))]);
+  }).observe({ type: "layout-shift", buffered: false });
+}"""
+
+
+@pytest.fixture(scope="module")
+def filled(
+    postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Stand, dict[str, str]]]:
+    """A panel with something on every page, and the addresses of these."""
+    with psycopg.connect(postgres.url, autocommit=True) as connection:
+        connection.execute("CREATE DATABASE of_browser_pages TEMPLATE template_kodosumi")
+    settings = Settings(
+        database_url=SecretStr(make_conninfo(postgres.url, dbname="of_browser_pages")),
+        data_dir=tmp_path_factory.mktemp("browser_pages"),
+        admin_password=SecretStr(PASSWORD),
+        service_timeout=2,
+    )
+    with ExitStack() as stack:
+        stand = stack.enter_context(serving(settings))
+        pages = fill(stand, stack)
+        stand.close_runs()
+        yield stand, pages
+
+
+class Scales:
+    """Bytes that a page's network answers took, as they came over the wire."""
+
+    def __init__(self, page: Page) -> None:
+        self.bytes = 0
+        self._session = page.context.new_cdp_session(page)
+        self._session.send("Network.enable")
+        self._session.send("Network.setCacheDisabled", {"cacheDisabled": True})
+        self._session.on("Network.loadingFinished", self._add)
+
+    def _add(self, told: dict[str, Any]) -> None:
+        self.bytes += int(told["encodedDataLength"])
+
+
+def faults(page: Page, path: str, scales: Scales) -> list[str]:
+    """What is wrong with a page: weight, contrast and names in both themes, and its width."""
+    scales.bytes = 0
+    page.set_viewport_size(WIDE)
+    page.emulate_media(color_scheme="light")
+    page.goto(path)
+    expect(page.get_by_role("heading").first).to_be_visible()
+    page.wait_for_load_state("load")
+    found = [f"light: {text}" for text in violations(page)]
+    page.emulate_media(color_scheme="dark")
+    found += [f"dark: {text}" for text in violations(page)]
+    if wider := sideways(page):
+        found.append(f"{wider} px too wide for {WIDE['width']}")
+    page.set_viewport_size(PHONE)
+    if wider := sideways(page):
+        found.append(f"{wider} px too wide for {PHONE['width']}")
+    if scales.bytes > WEIGHT:
+        found.append(f"weighs {scales.bytes} bytes")
+    return found
+
+
+def test_every_page_is_legible_fits_a_phone_and_is_light(
+    new_context: NewContext, filled: tuple[Stand, dict[str, str]], complaints: Complaints
+) -> None:
+    stand, pages = filled
+    complaints.expected += ["404", "410"]
+    page = new_context(stand, reduced_motion="reduce").new_page()
+    scales = Scales(page)
+    found = {name: faults(page, path, scales) for name, path in pages.items()}
+    wrong = [f"{name}: {text}" for name, texts in found.items() for text in texts]
+    assert wrong == [], "\n".join(wrong)
+
+
+def test_every_page_is_legible_while_there_is_nothing_on_it(
+    new_context: NewContext, settings: Settings
+) -> None:
+    own = settings.model_copy(update={"admin_password": SecretStr(PASSWORD)})
+    with serving(own) as stand:
+        page = new_context(stand, reduced_motion="reduce").new_page()
+        scales = Scales(page)
+        found = {name: faults(page, f"/{name}", scales) for name in EMPTY}
+        stranger = new_context(stand, signed_in=False, reduced_motion="reduce").new_page()
+        found["login"] = faults(stranger, "/login", Scales(stranger))
+    assert {name: wrong for name, wrong in found.items() if wrong} == {}
+
+
+def within(page: Page, selector: str) -> bool:
+    """Whether all of it lies in the window."""
+    box, window = page.locator(selector).bounding_box(), page.viewport_size
+    assert box is not None and window is not None
+    inside = box["x"] >= 0 and box["x"] + box["width"] <= window["width"]
+    return inside and box["y"] >= 0 and box["y"] + box["height"] <= window["height"]
+
+
+def test_what_opens_on_a_phone_lies_in_its_window_and_hides_nothing(
+    new_context: NewContext, filled: tuple[Stand, dict[str, str]]
+) -> None:
+    page = new_context(filled[0], viewport=PHONE).new_page()
+    page.goto("/executions")
+    for word, popover in (("Status", "fieldset"), ("Between", "fieldset")):
+        page.locator("summary", has_text=word).click()
+        assert within(page, f".pick[open] > {popover}"), word
+        assert (sideways(page), violations(page)) == (0, [])
+        page.locator("summary", has_text=word).click()
+    page.locator("tbody input[type=checkbox]").last.check()
+    expect(page.locator("#bulk")).to_be_visible()
+    assert within(page, "#bulk")
+    page.evaluate("window.scrollTo(0, document.body.scrollHeight)")
+    row = page.locator("tbody tr").last.bounding_box()
+    bar = page.locator("#bulk").bounding_box()
+    assert row and bar and row["y"] + row["height"] <= bar["y"]
+    page.get_by_role("button", name="Archive").click()
+    expect(page.locator("#sure")).to_be_visible()
+    assert within(page, "#sure")
+    assert violations(page) == []
+
+
+def test_a_source_that_is_added_while_it_is_away_is_a_warning(
+    new_context: NewContext, stand: Stand
+) -> None:
+    page = new_context(stand, color_scheme="light").new_page()
+    page.goto("/system")
+    page.get_by_label("Add a source").fill("http://127.0.0.1:9/openapi.json")
+    page.get_by_role("button", name="Add", exact=True).click()
+    said = page.get_by_text("Added, but it is away")
+    expect(said).to_have_css("color", "rgb(138, 90, 0)")
+    assert violations(page) == []
+    page.get_by_role("button", name="Remove http://127.0.0.1:9/").click()
+    page.get_by_role("dialog").get_by_role("button", name="Remove").click()
+    expect(page.get_by_text("The source is removed.")).to_be_visible()
+
+
+def test_the_theme_follows_the_system_until_one_is_chosen(
+    new_context: NewContext, stand: Stand
+) -> None:
+    page = new_context(stand, color_scheme="dark").new_page()
+    dark, light = "rgb(18, 22, 29)", "rgb(246, 247, 249)"
+    body = page.locator("body")
+    page.goto("/executions")
+    expect(body).to_have_css("background-color", dark)
+    page.emulate_media(color_scheme="light")
+    expect(body).to_have_css("background-color", light)
+    page.get_by_label("Account admin").click()
+    page.get_by_role("link", name="Account", exact=True).click()
+    page.get_by_role("button", name="Dark").click()
+    expect(page.get_by_role("button", name="Dark")).to_have_attribute("aria-pressed", "true")
+    expect(body).to_have_css("background-color", dark)
+    page.reload()
+    expect(body).to_have_css("background-color", dark)
+    page.goto("/executions")
+    expect(body).to_have_css("background-color", dark)
+    page.goto("/account")
+    page.get_by_role("button", name="System").click()
+    expect(body).to_have_css("background-color", light)
+
+
+def test_nothing_moves_while_events_stream(new_context: NewContext, stand: Stand) -> None:
+    run = stand.run(summary="Streams").begin(topic="x").lines("first")
+    run.say("progress", serialize({"done": 0, "total": 9, "text": "begins"}))
+    run.say("result", markdown("result 0")).say("agent", serialize({"name": "a"}))
+    context = new_context(stand)
+    seen = {name: context.new_page() for name in ("output", "reasoning", "log", "raw", "list")}
+    for name, page in seen.items():
+        page.goto("/executions" if name == "list" else f"/executions/{run.fid}?tab={name}")
+        expect(page.locator("#live")).to_have_attribute("data-state", "live")
+        page.evaluate(SHIFTS)
+    for n in range(1, 10):
+        run.lines(f"line {n}", f"line {n} " + "long " * 40)
+        run.say("progress", serialize({"done": n, "total": 9, "text": f"part {n}"}))
+        run.say("result", markdown(f"result {n}")).say("action", serialize({"step": n}))
+        expect(seen["output"].get_by_text(f"result {n}")).to_have_count(1)
+    expect(seen["log"].get_by_text("line 9", exact=True)).to_be_attached()
+    moved = {name: page.evaluate("window.shifts") for name, page in seen.items()}
+    # Its end takes the progress away, which may move its own page; the list stays as it is.
+    run.finish()
+    row = seen["list"].get_by_role("row").filter(has_text="Streams")
+    expect(row).to_contain_text("finished")
+    moved["list"] = seen["list"].evaluate("window.shifts")
+    sums = {name: sum(value for value, _ in shifts) for name, shifts in moved.items()}
+    assert max(sums.values()) < 0.01, moved
+
+
+def test_who_wants_less_motion_gets_none(new_context: NewContext, stand: Stand) -> None:
+    run = stand.run(summary="Breathes").begin()
+    running = "document.getAnimations().filter(a => a.playState === 'running').length"
+    page = new_context(stand, reduced_motion="no-preference").new_page()
+    page.goto(f"/executions/{run.fid}")
+    expect(page.locator(".chip.running")).to_be_visible()
+    assert page.evaluate(running) > 0
+    page.emulate_media(reduced_motion="reduce")
+    assert page.evaluate(running) == 0
