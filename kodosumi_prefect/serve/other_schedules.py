@@ -12,7 +12,7 @@ from prefect.exceptions import ObjectNotFound
 
 from kodosumi_prefect.serve.prefect_api import prefect_api
 from kodosumi_prefect.serve.refusal import LaunchError
-from kodosumi_prefect.serve.schedules import PAGE, in_prefect, last_runs
+from kodosumi_prefect.serve.schedules import PAGE, deployments_of, in_prefect, last_runs
 from kodosumi_prefect.settings import Settings
 
 Row = dict[str, Any]
@@ -51,6 +51,31 @@ async def others(ours: Collection[str], settings: Settings) -> list[Row]:
         | await in_prefect(deployment, schedule)
         for deployment, schedule in pairs
     ]
+
+
+async def next_times(
+    deployments: Collection[str], ours: Collection[str], settings: Settings
+) -> dict[str, Row]:
+    """When deployments run next by schedules that are none of ours, by the deployment's id.
+
+    Each is ``{"next": [timestamp, …]}``, empty if all its schedules are paused; deployments that
+    have none are left out.
+
+    Arguments:
+        ours: ids of schedules to leave out.
+
+    Raises:
+        LaunchError: Prefect is away.
+    """
+    async with prefect_api(settings) as client:
+        found = await deployments_of(client, sorted(deployments))
+    times: dict[str, Row] = {}
+    for deployment in found:
+        for schedule in deployment.schedules:
+            if str(schedule.id) not in ours:
+                entry = times.setdefault(str(deployment.id), {"next": []})
+                entry["next"] += (await in_prefect(deployment, schedule))["next"][:1]
+    return times
 
 
 async def switch(deployment: str, id_: str, active: bool, settings: Settings) -> None:

@@ -117,7 +117,7 @@ async def found(owner: str | None, settings: Settings) -> list[Row]:
     if not noted:
         return []
     async with prefect_api(settings) as client:
-        deployments = await _deployments(client, sorted({row.deployment_id for row in noted}))
+        deployments = await deployments_of(client, sorted({row.deployment_id for row in noted}))
         known = {
             str(schedule.id): (deployment, schedule)
             for deployment in deployments
@@ -314,7 +314,8 @@ async def _forget(ids: list[str], settings: Settings) -> None:
         await database.rows(settings, "forget_schedules", ids=ids)
 
 
-async def _deployments(client: PrefectClient, ids: list[str]) -> list[DeploymentResponse]:
+async def deployments_of(client: PrefectClient, ids: list[str]) -> list[DeploymentResponse]:
+    """The deployments of these ids that Prefect still has."""
     deployments: list[DeploymentResponse] = []
     for start in range(0, len(ids), PAGE):
         some = [UUID(id_) for id_ in ids[start : start + PAGE]]

@@ -839,7 +839,7 @@ WHERE e.gone_at IS NULL AND EXISTS (
 -- some of them by id.
 SELECT e.uid, e.method, e.url, s.url AS source, s.kind, e.summary, e.description, e.deprecated,
     e.author, e.organization, e.version, e.tags, e.base_url, e.reachable, s.trouble,
-    extract(epoch FROM s.reached_at)::float8 AS reached_at
+    extract(epoch FROM s.reached_at)::float8 AS reached_at, e.deployment_id::text AS deployment_id
 FROM {schema}.endpoint e JOIN {schema}.source s ON s.id = e.source_id
 WHERE e.gone_at IS NULL
     AND (%(after)s::text IS NULL OR (lower(coalesce(e.summary, '')), e.uid) > (

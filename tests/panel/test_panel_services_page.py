@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import httpx
 import prefect
 import psycopg
 import pytest
@@ -562,6 +563,30 @@ def test_mounted_services_and_deployments_are_launched_scheduled_and_run_again(
     assert schedule["endpoint"] == path.rpartition("/")[2]
     text = person.client.get("/services").text
     assert len(re.findall(r'<a href="/schedules"><time datetime="[^"]+T06:00', text)) == 1
+
+
+def test_what_prefect_itself_schedules_of_a_deployment_is_its_next_run(
+    whole: Stand, place: Place
+) -> None:
+    def due() -> str:
+        text = whole.person(uuid4().hex[:8]).client.get("/services").text
+        row = next(row for row in text.split("<tr ") if "greets-by-page/paged" in row)
+        return row.partition('class="due"')[2]
+
+    assert "not scheduled" in due()
+    api = f"{place.api_url}/deployments"
+    found = httpx.get(f"{api}/name/greets-by-page/paged").raise_for_status().json()
+    at = f"{api}/{found['id']}/schedules"
+    every = [{"schedule": {"cron": "17 4 * * *", "timezone": "UTC"}, "active": True}]
+    [made] = httpx.post(at, json=every).raise_for_status().json()
+    assert re.search(r'<time datetime="[^"]+T04:17', due())
+    httpx.patch(f"{at}/{made['id']}", json={"active": False}).raise_for_status()
+    assert ">paused</a>" in due()
+    write_address(whole.settings, "prefect", {"url": "http://127.0.0.1:9/api"})
+    try:
+        assert "so whether is unknown" in due()
+    finally:
+        write_address(whole.settings, "prefect", {"url": place.api_url})
 
 
 def test_without_prefect_the_pages_say_what_is_missing(whole: Stand, place: Place) -> None:

@@ -9,6 +9,7 @@ from kodosumi_prefect.panel.auth.user import User
 from kodosumi_prefect.panel.register.address import MOUNTED
 from kodosumi_prefect.panel.state import State
 from kodosumi_prefect.serve import schedules
+from kodosumi_prefect.serve.other_schedules import next_times
 from kodosumi_prefect.serve.refusal import LaunchError
 
 PREFECT_PATIENCE = 2.0  # seconds that a list waits for Prefect
@@ -25,7 +26,7 @@ async def cards(panel: State, user: User, rows: Sequence[Row]) -> list[Row]:
     visible = user.sees(panel.settings)
     found = await panel.reader.rows("last_of_endpoints", uids=uids, **visible._asdict())
     last = {run["uid"]: run for run in found}
-    scheduled = await _scheduled(panel, user, uids)
+    scheduled = await _scheduled(panel, user, rows)
     return [
         row | source(row) | {"last": last.get(row["uid"]), "next": scheduled.get(row["uid"])}
         for row in rows
@@ -55,25 +56,33 @@ def _beginning(description: str | None) -> str:
     return text if len(text) <= SHOWN else text[:SHOWN].rsplit(" ", 1)[0] + " …"
 
 
-async def _scheduled(panel: State, user: User, uids: list[str]) -> dict[str, Row]:
-    """The next times of endpoints that something is scheduled of; Postgres says which.
+async def _scheduled(panel: State, user: User, rows: Sequence[Row]) -> dict[str, Row]:
+    """The next times of endpoints that something is scheduled of.
 
-    Prefect says when, and is asked only if there is anything to ask it about.
+    Postgres says of which we made schedules; Prefect says when, and what else is scheduled of
+    deployments. It is asked only if there is anything to ask it about.
     """
     owner = None if user.operator else user.id
-    noted = await panel.reader.rows("noted_schedules", owner=owner, id=None, uids=uids)
-    if not noted:
+    uids = [row["uid"] for row in rows]
+    everyones = await panel.reader.rows("noted_schedules", owner=None, id=None, uids=uids)
+    noted = [one for one in everyones if owner in (None, one["owner"])]
+    deployed = {row["deployment_id"]: row["uid"] for row in rows if row["kind"] == "prefect"}
+    if not noted and not deployed:
         return {}
-    known: dict[str, Row] = {row["endpoint_uid"]: {"at": None, "unknown": True} for row in noted}
+    known: dict[str, Row] = {one["endpoint_uid"]: {"at": None, "unknown": True} for one in noted}
+    times: dict[str, list[float]] = {uid: [] for uid in known}
     try:
         async with asyncio.timeout(PREFECT_PATIENCE):
-            found = await schedules.found(owner, panel.settings)
+            for one in await schedules.found(owner, panel.settings) if noted else []:
+                if one["endpoint"] in times:
+                    times[one["endpoint"]] += one["next"][:1]
+            ours = {one["id"] for one in everyones}
+            others = await next_times(deployed, ours, panel.settings) if deployed else {}
+            for id_, one in others.items():
+                times.setdefault(deployed[id_], []).extend(one["next"])
     except (LaunchError, TimeoutError):
-        return known
-    times: dict[str, list[float]] = {uid: [] for uid in known}
-    for one in found:
-        if one["endpoint"] in times:
-            times[one["endpoint"]] += one["next"][:1]
+        unasked: dict[str, Row] = {uid: {"unasked": True} for uid in deployed.values()}
+        return unasked | known
     return {
         uid: {
             "at": datetime.fromtimestamp(min(next_), UTC) if next_ else None,
