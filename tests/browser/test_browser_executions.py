@@ -31,6 +31,7 @@ def test_a_shared_filter_shows_the_same_to_somebody_else_and_stays_live(
     page.get_by_role("checkbox", name="running", exact=True).check()
     page.get_by_role("button", name="Filter").click()
     expect(page).to_have_url(re.compile(f"tag={tag}"))
+    expect(page.locator("#live")).to_have_text("Live")  # the new page's scripts are there
     page.get_by_role("combobox", name="Time").select_option("hour")
     expect(page).to_have_url(re.compile("last=hour"))
     asked = parse_qs(urlsplit(page.url).query)
