@@ -81,6 +81,7 @@ def test_pages_lead_forth_and_back_and_a_selection_can_grow_to_all_that_match(
     assert names(page) == [f"run {number}" for number in range(4, -1, -1)]
     page.get_by_role("link", name="Newer").click()
     expect(page.locator("#list tbody tr[data-fid]")).to_have_count(25)
+    expect(page.locator("#live")).to_have_text("Live")
     assert names(page) == newest
 
     bar = page.locator("#bulk")
