@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from contextlib import ExitStack
-from typing import Any
 
 import psycopg
 import pytest
@@ -14,13 +13,11 @@ from kodosumi_prefect.events import serialize
 from kodosumi_prefect.settings import Settings
 from kodosumi_prefect.spooler.embedded import EmbeddedPostgres
 from tests.browser.conftest import NewContext
+from tests.browser.faults import PHONE, Scales, faults
 from tests.browser.looking import PASSWORD, Complaints, sideways, violations
 from tests.browser.sights import fill
 from tests.panel.panel_runs import Stand, markdown, serving
 
-WEIGHT = 250_000  # bytes that a page may transfer with all it needs
-WIDE = {"width": 1280, "height": 900}
-PHONE = {"width": 360, "height": 740}
 EMPTY = ("services", "executions", "waiting", "schedules", "account", "users", "system")
 SHIFTS = """() => {
   window.shifts = [];
@@ -50,41 +47,6 @@ def filled(
         pages = fill(stand, stack)
         stand.close_runs()
         yield stand, pages
-
-
-class Scales:
-    """Bytes that a page's network answers took, as they came over the wire."""
-
-    def __init__(self, page: Page) -> None:
-        self.bytes = 0
-        self._session = page.context.new_cdp_session(page)
-        self._session.send("Network.enable")
-        self._session.send("Network.setCacheDisabled", {"cacheDisabled": True})
-        self._session.on("Network.loadingFinished", self._add)
-
-    def _add(self, told: dict[str, Any]) -> None:
-        self.bytes += int(told["encodedDataLength"])
-
-
-def faults(page: Page, path: str, scales: Scales) -> list[str]:
-    """What is wrong with a page: weight, contrast and names in both themes, and its width."""
-    scales.bytes = 0
-    page.set_viewport_size(WIDE)
-    page.emulate_media(color_scheme="light")
-    page.goto(path)
-    expect(page.get_by_role("heading").first).to_be_visible()
-    page.wait_for_load_state("load")
-    found = [f"light: {text}" for text in violations(page)]
-    page.emulate_media(color_scheme="dark")
-    found += [f"dark: {text}" for text in violations(page)]
-    if wider := sideways(page):
-        found.append(f"{wider} px too wide for {WIDE['width']}")
-    page.set_viewport_size(PHONE)
-    if wider := sideways(page):
-        found.append(f"{wider} px too wide for {PHONE['width']}")
-    if scales.bytes > WEIGHT:
-        found.append(f"weighs {scales.bytes} bytes")
-    return found
 
 
 def test_every_page_is_legible_fits_a_phone_and_is_light(
