@@ -18,6 +18,7 @@ def open_form(page: Page, service: str) -> None:
     page.goto("/services")
     page.get_by_role("link", name=service, exact=True).click()
     expect(page.get_by_role("heading", name="Run now")).to_be_visible()
+    page.wait_for_load_state("load")  # with its scripts, without which forms post plainly
 
 
 def status(page: Page) -> Locator:

@@ -7,6 +7,7 @@ from playwright.sync_api import BrowserContext, Page, expect
 
 from tests.browser.conftest import NewContext
 from tests.browser.looking import NAME, PASSWORD, Complaints, sign_in
+from tests.browser.steps import open_form
 from tests.e2e import running
 from tests.e2e.running import Up
 from tests.panel.panel_runs import Stand
@@ -58,8 +59,7 @@ def test_a_form_that_is_filled_in_outlives_the_session(
     wait_for(lambda: len(up.client.get("/flow").json()["items"]) >= 2, 60, "two services")
     context = new_context(up)
     page = context.new_page()
-    page.goto("/services")
-    page.get_by_role("link", name="Draft and review", exact=True).click()
+    open_form(page, "Draft and review")
     page.get_by_label("Title").fill("Typed before")
     page.get_by_label("Points, one a line").fill("  ")
     context.clear_cookies()
