@@ -7,6 +7,7 @@ from prefect.workers.base import BaseJobConfiguration, BaseVariables
 from pydantic import Field
 
 from kodosumi_prefect.carried import carried
+from kodosumi_prefect.runner.arrival import Wanted
 from kodosumi_prefect.runner.cluster import Spec
 from kodosumi_prefect.runner.order import Order
 from kodosumi_prefect.settings import get_settings
@@ -93,6 +94,10 @@ class KodosumiRayJobConfiguration(BaseJobConfiguration):
             runtime_env=self.runtime_env,
             labels=self.node_labels,
         )
+
+    def wanted(self) -> Wanted:
+        """What its run asks of the cluster."""
+        return Wanted(self.spec(), self.schedule_timeout)
 
     def order(self, flow_run: FlowRun, instance: str | None) -> Order:
         """What its Runner is told."""

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -18,41 +18,33 @@ from prefect.client.schemas.filters import (
     WorkPoolFilterName,
 )
 from prefect.client.schemas.objects import FlowRun, State, StateType
-from prefect.exceptions import Abort, ObjectNotFound, PrefectException
 from prefect.logging import get_logger
 from prefect.states import Cancelled, Crashed, Scheduled
 
+from kodosumi_prefect.runner.arrival import CannotStartError, NoRoomError, Wanted, arrival
 from kodosumi_prefect.runner.aside import aside
 from kodosumi_prefect.runner.cluster import (
     Cluster,
     RunnerHandle,
-    Spec,
     VersionError,
     check_versions,
     may_live,
     why_it_died,
 )
-from kodosumi_prefect.runner.order import Facts, Order
+from kodosumi_prefect.runner.flow_runs import FlowRuns
+from kodosumi_prefect.runner.order import Order
 from kodosumi_prefect.runner.ray_connection import NoRayError
 from kodosumi_prefect.runner.registry import AwayError, Registry
 from kodosumi_prefect.runner.warm import LEASE, WarmPool
 
 STARTS = 3  # Runners tried for a run that none of them began
-ROOM_LOOK = 5.0  # seconds between looks whether the cluster can take a Runner
-INFEASIBLE_GRACE = 20.0  # seconds in which a node that is missing may come back
 PAGE = 200  # flow runs Prefect returns at once
 DEATH = 10.0  # seconds until Ray has told of a kill
 RETRY_FIRST = 0.5  # seconds
-RETRY_MOST = 10.0  # seconds
 
 UNDER_WAY = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
-PREFECT_AWAY = (httpx.HTTPError, PrefectException, OSError)
 
 logger = get_logger("kodosumi-ray")  # shown where Prefect's own are
-
-
-class CannotStartError(Exception):
-    """No Runner can be had for a run; says why in one line."""
 
 
 class Watched(NamedTuple):
@@ -71,6 +63,7 @@ class Supervisor:
         warm: Runners made ahead.
         pool: name of the work pool.
         client: Prefect's, of the worker.
+        resolve: what a flow run asks for, by its job variables.
         start: starts a coroutine that lives as long as the worker.
         grace: seconds a cancelled run has to clean up.
         lease: seconds after which a pending run that nobody answers for was left by its worker.
@@ -84,6 +77,7 @@ class Supervisor:
         warm: WarmPool,
         pool: str,
         client: PrefectClient,
+        resolve: Callable[[FlowRun], Awaitable[Wanted]],
         start: Callable[[Coroutine[Any, Any, None]], object],
         grace: float,
         lease: float,
@@ -93,6 +87,8 @@ class Supervisor:
         self._warm = warm
         self._pool = pool
         self._client = client
+        self._flow_runs = FlowRuns(client)
+        self._resolve = resolve
         self._start = start
         self._grace = grace
         self._lease = lease
@@ -111,15 +107,13 @@ class Supervisor:
     async def execute(
         self,
         flow_run: FlowRun,
-        spec: Spec,
+        wanted: Wanted,
         order: Order,
-        schedule_timeout: float | None,
         on_placed: Callable[[str], None],
     ) -> str | None:
         """Have a pending flow run executed.
 
         Arguments:
-            schedule_timeout: seconds the cluster has to make room; None for ever.
             on_placed: called with the identifier of each Runner that is tried.
 
         Returns:
@@ -136,13 +130,13 @@ class Supervisor:
         except AwayError as exc:
             logger.debug("flow run %s is not written down: %s", fid, exc)
         try:
-            reason = await self._tries(flow_run, spec, order, schedule_timeout, on_placed)
+            reason = await self._tries(flow_run, wanted, order, on_placed)
         except CannotStartError as exc:
             reason = str(exc)
         except Exception:
             await self._let_go(fid)
             raise
-        if reason is not None and (fid in self._ending or await self._is_over(fid)):
+        if reason is not None and (fid in self._ending or await self._flow_runs.is_over(fid)):
             reason = None
         await self._let_go(fid)
         return reason
@@ -150,14 +144,13 @@ class Supervisor:
     async def _tries(
         self,
         flow_run: FlowRun,
-        spec: Spec,
+        wanted: Wanted,
         order: Order,
-        schedule_timeout: float | None,
         on_placed: Callable[[str], None],
     ) -> str | None:
         why = ""
         for _ in range(STARTS):
-            runner = await self._place(flow_run.id, spec, schedule_timeout, on_placed)
+            runner = await self._place(flow_run.id, wanted, on_placed)
             try:
                 outcome = await asyncio.wrap_future(runner.run(order))
             except Exception as exc:  # Ray has many ways to say that an actor is gone
@@ -166,26 +159,22 @@ class Supervisor:
                 await aside(self._cluster.kill, runner)
                 return outcome.message if outcome.status else None
             logger.warning("Runner %s of %s died: %s", runner.name, flow_run.id, why)
-            if flow_run.id in self._ending or await self._has_begun(flow_run.id):
+            if flow_run.id in self._ending or await self._flow_runs.has_begun(flow_run.id):
                 return f"The run's Runner died: {why}"
-            if not await self._is_pending(flow_run.id):
+            if not await self._flow_runs.is_pending(flow_run.id):
                 return None  # scheduled anew by a worker that took us for dead
         return f"No Runner began the run in {STARTS} tries; the last one died: {why}"
 
     async def _place(
-        self,
-        fid: UUID,
-        spec: Spec,
-        schedule_timeout: float | None,
-        on_placed: Callable[[str], None],
+        self, fid: UUID, wanted: Wanted, on_placed: Callable[[str], None]
     ) -> RunnerHandle:
         """A Runner whose process is there, warm or new."""
-        ready = self._warm.take(spec)
+        ready = self._warm.take(wanted.spec)
         if ready is not None:
             runner, facts = ready.handle, ready.facts
         else:
             try:
-                runner = await aside(self._cluster.spawn, spec, LEASE)
+                runner = await aside(self._cluster.spawn, wanted.spec, LEASE)
             except (NoRayError, ValueError, TypeError, RuntimeError, OSError) as exc:
                 raise CannotStartError(f"No Runner can be started: {_line(exc)}") from exc
             facts = None
@@ -195,43 +184,13 @@ class Supervisor:
         on_placed(self.identifier(runner))
         if facts is None:
             try:
-                facts = await self._arrival(runner, spec, schedule_timeout)
+                facts = await arrival(self._cluster, runner, wanted)
                 check_versions(facts)
             except (CannotStartError, VersionError) as exc:
                 await aside(self._cluster.kill, runner)
                 raise CannotStartError(f"No Runner can be started: {exc}") from exc
         await self._registry.place(fid, runner.name, facts.node, facts.pid)
         return runner
-
-    async def _arrival(
-        self, runner: RunnerHandle, spec: Spec, schedule_timeout: float | None
-    ) -> Facts:
-        """Wait for a new Runner's process; tell what cannot be from what takes time."""
-        arriving = asyncio.wrap_future(runner.hello(LEASE))
-        began, told = time.monotonic(), False
-        while True:
-            waited = time.monotonic() - began
-            left = ROOM_LOOK if schedule_timeout is None else schedule_timeout - waited
-            done, _ = await asyncio.wait({arriving}, timeout=max(min(left, ROOM_LOOK), 0))
-            if done:
-                try:
-                    return arriving.result()
-                except Exception as exc:
-                    raise CannotStartError(why_it_died(exc)) from exc
-            lacks = await aside(self._cluster.lacks, spec)
-            grows = lacks is not None and await aside(self._cluster.grows)
-            waited = time.monotonic() - began
-            if lacks is not None and not grows and waited > INFEASIBLE_GRACE:
-                raise CannotStartError(f"the Ray cluster cannot run it: {lacks}")
-            if schedule_timeout is not None and waited >= schedule_timeout:
-                raise CannotStartError(
-                    f"the Ray cluster had no room within schedule_timeout, {schedule_timeout:g} s"
-                    f" ({lacks or 'its nodes are busy'})"
-                )
-            if not told:
-                told = True
-                why = f"an autoscaler may add a node: {lacks}" if grows else lacks or "for room"
-                logger.info("Runner %s waits for the Ray cluster: %s", runner.name, why)
 
     async def cancel(self, fid: UUID) -> None:
         """See a cancelled run to its end: its Runner stops the flow, after the grace we do."""
@@ -240,7 +199,7 @@ class Supervisor:
             return
         self._ending.add(fid)
         try:
-            begun = await self._has_begun(fid)
+            begun = await self._flow_runs.has_begun(fid)
             if begun:
                 try:
                     async with asyncio.timeout(self._grace):
@@ -256,8 +215,10 @@ class Supervisor:
                     async with asyncio.timeout(DEATH):
                         await watched.over.wait()
             how = f"after {self._grace:g} s of grace" if begun else "before it began"
-            if not await self._is_over(fid):
-                await self._settle(fid, Cancelled(message=f"Flow run was cancelled; killed {how}."))
+            if not await self._flow_runs.is_over(fid):
+                await self._flow_runs.settle(
+                    fid, Cancelled(message=f"Flow run was cancelled; killed {how}.")
+                )
         finally:
             self._ending.discard(fid)
 
@@ -332,7 +293,7 @@ class Supervisor:
             # Without Postgres two workers may watch one Runner, but must not begin a run twice.
             if run.state.is_pending():
                 return False
-            row = {"actor_name": None}
+            row = {"actor_name": None, "pid": None}
         if row is None:
             return False  # another worker answers for it
         name = row["actor_name"] or (known or "").removeprefix(prefix)
@@ -341,23 +302,65 @@ class Supervisor:
             return False  # executed by other means
         runner = await self._find(prefix + name) if name else None
         if runner is not None:
+            # Only a Runner that was seen to be there is given an order.
+            waits = run.state.is_pending() and row["pid"] is None
+            wanted = await self._wanted(run) if waits else None
             if not known:  # its worker died before it could tell
                 await self._client.update_flow_run(run.id, infrastructure_pid=prefix + name)
             logger.info("Runner %s of flow run %s is found again", runner.name, run.id)
             self._watched[run.id] = Watched(runner, asyncio.Event())
-            self._start(self._follow(run.id, runner))
+            self._start(self._follow(run, runner, wanted))
             return False
         again = await self._conclude(run.id, "its Runner is gone, no worker saw why")
         await self._registry.forget(run.id)
         return again
 
-    async def _follow(self, fid: UUID, runner: RunnerHandle) -> None:
-        """See a Runner to its end that another worker, or this one's past life, started."""
-        await self._registry.place(fid, runner.name)
-        why = await self._end_of(runner)
-        if fid not in self._ending:
-            await self._conclude(fid, why)
-        await self._let_go(fid)
+    async def _wanted(self, run: FlowRun) -> Wanted | None:
+        """What a run asks for that another worker began; None if that is not known any more."""
+        try:
+            return await self._resolve(run)
+        except (httpx.HTTPError, OSError):
+            raise  # asked again at the next look
+        except Exception as exc:  # users' templates and blocks fail in many ways
+            logger.warning("flow run %s waits without a schedule_timeout: %s", run.id, _line(exc))
+            return None
+
+    async def _follow(self, run: FlowRun, runner: RunnerHandle, waits: Wanted | None) -> None:
+        """See a Runner to its end that another worker, or this one's past life, started.
+
+        Arguments:
+            waits: what it asks for if it may still wait for its place.
+        """
+        await self._registry.place(run.id, runner.name)
+        try:
+            if waits is not None:
+                await self._wait_for_room(run, runner, waits)
+            why = await self._end_of(runner)
+        except NoRoomError as exc:
+            await aside(self._cluster.kill, runner)
+            reason = f"No Runner can be started: {exc}"
+            if run.id not in self._ending and not await self._flow_runs.is_over(run.id):
+                await self._flow_runs.settle(run.id, Crashed(message=reason))
+        else:
+            if run.id not in self._ending:
+                await self._conclude(run.id, why)
+        await self._let_go(run.id)
+
+    async def _wait_for_room(self, run: FlowRun, runner: RunnerHandle, wanted: Wanted) -> None:
+        """Wait until a Runner that was found has a place, no longer than its run allows.
+
+        Raises:
+            NoRoomError: there is none for it.
+        """
+        age = _age(run.state) if run.state is not None else 0.0
+        try:
+            await arrival(self._cluster, runner, wanted, before=age)
+        except NoRoomError:
+            # Unless it has begun after all: Postgres may have been away when it arrived.
+            if await self._flow_runs.is_pending(run.id):
+                raise
+        except CannotStartError as exc:
+            logger.info("Runner %s died before it had its order: %s", runner.name, exc)
 
     async def _end_of(self, runner: RunnerHandle) -> str:
         """Wait for the end of a Runner that may have a run in hand; why it ended."""
@@ -375,62 +378,20 @@ class Supervisor:
 
     async def _conclude(self, fid: UUID, why: str) -> bool:
         """Tell Prefect of a run whose Runner is gone; returns whether it was scheduled anew."""
-        run = await self._read(fid)
+        run = await self._flow_runs.read(fid)
         if run is None or run.state is None or run.state.is_final():
             return False
         if run.state.is_pending():
             logger.warning("flow run %s was not begun (%s); it is scheduled anew", fid, why)
-            await self._settle(fid, Scheduled(message="Its Runner was lost before it began."))
+            await self._flow_runs.settle(
+                fid, Scheduled(message="Its Runner was lost before it began.")
+            )
             return True
         if run.state.is_cancelling():
-            await self._settle(fid, Cancelled(message=f"Flow run was cancelled; {why}."))
+            await self._flow_runs.settle(fid, Cancelled(message=f"Flow run was cancelled; {why}."))
         elif run.state.is_running():
-            await self._settle(fid, Crashed(message=f"The run's Runner died: {why}"))
+            await self._flow_runs.settle(fid, Crashed(message=f"The run's Runner died: {why}"))
         return False
-
-    async def _has_begun(self, fid: UUID) -> bool:
-        run = await self._read(fid)
-        if run is None or run.state is None:
-            return True  # deleted: there is nothing to begin any more
-        if run.state.is_cancelling():
-            return run.start_time is not None
-        return not (run.state.is_pending() or run.state.is_scheduled())
-
-    async def _is_pending(self, fid: UUID) -> bool:
-        run = await self._read(fid)
-        return run is not None and run.state is not None and run.state.is_pending()
-
-    async def _is_over(self, fid: UUID) -> bool:
-        run = await self._read(fid)
-        return run is None or (run.state is not None and run.state.is_final())
-
-    async def _read(self, fid: UUID) -> FlowRun | None:
-        """The flow run, None if it was deleted; waits for a Prefect that is away."""
-        delay = RETRY_FIRST
-        while True:
-            try:
-                return await self._client.read_flow_run(fid)
-            except ObjectNotFound:
-                return None
-            except PREFECT_AWAY as exc:
-                logger.debug("cannot read flow run %s now: %s", fid, exc)
-            await asyncio.sleep(delay)
-            delay = min(delay * 2, RETRY_MOST)
-
-    async def _settle(self, fid: UUID, state: State[Any]) -> None:
-        """Give Prefect a state that the run's process cannot give; waits for a Prefect away."""
-        delay = RETRY_FIRST
-        force = not state.is_crashed()  # a run that ended by itself after all stays as it is
-        while True:
-            try:
-                await self._client.set_flow_run_state(fid, state, force=force)
-                return
-            except (ObjectNotFound, Abort):
-                return
-            except PREFECT_AWAY as exc:
-                logger.debug("cannot set flow run %s to %s now: %s", fid, state.name, exc)
-            await asyncio.sleep(delay)
-            delay = min(delay * 2, RETRY_MOST)
 
     async def _find(self, identifier: str) -> RunnerHandle | None:
         namespace, _, name = identifier.partition(":")

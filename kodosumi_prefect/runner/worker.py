@@ -23,6 +23,7 @@ from prefect.workers.base import (
 )
 
 from kodosumi_prefect.cancelling import cancel_all
+from kodosumi_prefect.runner.arrival import Wanted
 from kodosumi_prefect.runner.aside import aside
 from kodosumi_prefect.runner.cluster import Cluster, LostError
 from kodosumi_prefect.runner.job import KodosumiRayJobConfiguration, KodosumiRayVariables
@@ -120,6 +121,7 @@ class KodosumiRayWorker(
             warm=self._warm,
             pool=self._work_pool_name,
             client=self.client,
+            resolve=self._wanted,
             start=self._start_child,
             grace=self._settings.cancel_grace,
             lease=self._settings.worker_lease,
@@ -172,9 +174,8 @@ class KodosumiRayWorker(
 
         reason = await self._supervisor.execute(
             flow_run,
-            configuration.spec(),
+            configuration.wanted(),
             configuration.order(flow_run, self._instance),
-            configuration.schedule_timeout,
             on_placed,
         )
         if not placed and reason is not None:
@@ -226,6 +227,16 @@ class KodosumiRayWorker(
 
     async def _name_infrastructure(self, flow_run_id: UUID, identifier: str) -> None:
         await self.client.update_flow_run(flow_run_id, infrastructure_pid=identifier)
+
+    async def _wanted(self, flow_run: FlowRun) -> Wanted:
+        configuration = await self.job_configuration.resolve_for_flow_run(
+            flow_run,
+            client=self.client,
+            work_pool=self.work_pool,
+            worker_name=self.name,
+            worker_id=self.backend_id,
+        )
+        return configuration.wanted()
 
     async def _has_ray(self) -> bool:
         """Whether Ray can be had; after a while without it runs are begun, and fail, all the same.

@@ -458,7 +458,7 @@ ON CONFLICT (fid) DO UPDATE SET
     started_at = CASE WHEN %(mine)s THEN now() ELSE runner.started_at END
 WHERE %(mine)s OR runner.lease_until < now() OR runner.lease_until IS NULL
     OR runner.worker = excluded.worker
-RETURNING actor_name;
+RETURNING actor_name, pid;
 
 -- name: place_runner
 -- Which Runner executes a flow run, and where once that is known.

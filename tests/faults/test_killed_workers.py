@@ -140,3 +140,19 @@ def test_another_worker_of_the_pool_takes_over(pool: Pool):
     for run in stranded:
         run.until("Cancelled")
         assert run.noted() == []
+
+
+def test_a_run_that_waits_under_another_worker_waits_no_longer_than_it_may(pool: Pool):
+    worker = pool.worker(ray_autoscaling="true").until_ready()
+    run = pool.run("gentle", resources={"never": 1}, schedule_timeout=25)
+    run.until_placed()
+    worker.kill()
+    assert run.state in ("Pending", "Submitting")
+    worker.start()
+    pool.until_answered_for(run, worker)
+    message = run.until("Crashed", seconds=60)["state"]["message"]
+    assert "is found again" in worker.log
+    assert "no room within schedule_timeout, 25 s" in message
+    assert pool.runners() == set()
+    assert message in run.ended().row["error"]
+    assert run.noted() == []

@@ -40,10 +40,10 @@ def row_of(settings: Settings, fid: UUID) -> dict[str, object] | None:
 
 async def test_of_two_workers_one_answers_for_a_run(worker, settings):
     one, two, fid = worker("one"), worker("two"), uuid4()
-    assert await one.claim(fid, 1, POOL, NAMESPACE) == {"actor_name": None}
+    assert await one.claim(fid, 1, POOL, NAMESPACE) == {"actor_name": None, "pid": None}
     assert await two.claim(fid, 1, POOL, NAMESPACE) is None
     await one.place(fid, "runner-7", "node-1", 4711)
-    assert await one.claim(fid, 1, POOL, NAMESPACE) == {"actor_name": "runner-7"}
+    assert await one.claim(fid, 1, POOL, NAMESPACE) == {"actor_name": "runner-7", "pid": 4711}
     row = row_of(settings, fid)
     assert row is not None
     assert (row["state"], row["pid"], row["worker"]) == ("running", 4711, "one")
@@ -60,18 +60,18 @@ async def test_a_lapsed_lease_lets_another_take_over_with_the_name_of_the_runner
     one, two, fid = worker("one", lease=0.0), worker("two"), uuid4()
     await one.claim(fid, 1, POOL, NAMESPACE)
     await one.place(fid, "runner-7")
-    assert await two.claim(fid, 1, POOL, NAMESPACE) == {"actor_name": "runner-7"}
+    assert await two.claim(fid, 1, POOL, NAMESPACE) == {"actor_name": "runner-7", "pid": None}
     assert await one.claim(fid, 1, POOL, NAMESPACE) is None
     await one.place(fid, "runner-8")  # too late: it is not this worker's any more
     await one.forget(fid)
-    assert await two.claim(fid, 1, POOL, NAMESPACE) == {"actor_name": "runner-7"}
+    assert await two.claim(fid, 1, POOL, NAMESPACE) == {"actor_name": "runner-7", "pid": None}
 
 
 async def test_what_prefect_hands_over_is_ours_whoever_had_the_attempt_before(worker, settings):
     one, two, fid = worker("one"), worker("two"), uuid4()
     await one.claim(fid, 1, POOL, NAMESPACE)
     await one.place(fid, "runner-7", "node-1", 4711)
-    assert await two.claim(fid, 2, POOL, NAMESPACE, mine=True) == {"actor_name": None}
+    assert await two.claim(fid, 2, POOL, NAMESPACE, mine=True) == {"actor_name": None, "pid": None}
     row = row_of(settings, fid)
     assert row is not None
     assert (row["attempt"], row["state"], row["pid"], row["worker"]) == (2, "starting", None, "two")

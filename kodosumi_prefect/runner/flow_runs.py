@@ -1,0 +1,76 @@
+"""What Prefect says of flow runs, asked until it answers."""
+
+import asyncio
+from typing import Any
+from uuid import UUID
+
+import httpx
+from prefect.client.orchestration import PrefectClient
+from prefect.client.schemas.objects import FlowRun, State
+from prefect.exceptions import Abort, ObjectNotFound, PrefectException
+from prefect.logging import get_logger
+
+RETRY_FIRST = 0.5  # seconds
+RETRY_MOST = 10.0  # seconds
+
+PREFECT_AWAY = (httpx.HTTPError, PrefectException, OSError)
+
+logger = get_logger("kodosumi-ray")  # shown where Prefect's own are
+
+
+class FlowRuns:
+    """Reads and settles flow runs; waits for a Prefect that is away.
+
+    Arguments:
+        client: Prefect's, of the worker.
+    """
+
+    def __init__(self, client: PrefectClient) -> None:
+        self._client = client
+
+    async def has_begun(self, fid: UUID) -> bool:
+        """Whether its code ran, or may have; what was deleted counts as begun."""
+        run = await self.read(fid)
+        if run is None or run.state is None:
+            return True  # deleted: there is nothing to begin any more
+        if run.state.is_cancelling():
+            return run.start_time is not None
+        return not (run.state.is_pending() or run.state.is_scheduled())
+
+    async def is_pending(self, fid: UUID) -> bool:
+        """Whether a worker has it and its code did not run yet."""
+        run = await self.read(fid)
+        return run is not None and run.state is not None and run.state.is_pending()
+
+    async def is_over(self, fid: UUID) -> bool:
+        """Whether it has a final state, or was deleted."""
+        run = await self.read(fid)
+        return run is None or (run.state is not None and run.state.is_final())
+
+    async def read(self, fid: UUID) -> FlowRun | None:
+        """The flow run, None if it was deleted; waits for a Prefect that is away."""
+        delay = RETRY_FIRST
+        while True:
+            try:
+                return await self._client.read_flow_run(fid)
+            except ObjectNotFound:
+                return None
+            except PREFECT_AWAY as exc:
+                logger.debug("cannot read flow run %s now: %s", fid, exc)
+            await asyncio.sleep(delay)
+            delay = min(delay * 2, RETRY_MOST)
+
+    async def settle(self, fid: UUID, state: State[Any]) -> None:
+        """Give Prefect a state that the run's process cannot give; waits for a Prefect away."""
+        delay = RETRY_FIRST
+        force = not state.is_crashed()  # a run that ended by itself after all stays as it is
+        while True:
+            try:
+                await self._client.set_flow_run_state(fid, state, force=force)
+                return
+            except (ObjectNotFound, Abort):
+                return
+            except PREFECT_AWAY as exc:
+                logger.debug("cannot set flow run %s to %s now: %s", fid, state.name, exc)
+            await asyncio.sleep(delay)
+            delay = min(delay * 2, RETRY_MOST)
