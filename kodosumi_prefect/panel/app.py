@@ -1,5 +1,6 @@
 """The panel's FastAPI app."""
 
+import asyncio
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -15,6 +16,7 @@ from fastapi.staticfiles import StaticFiles
 from psycopg.conninfo import conninfo_to_dict
 from starlette.concurrency import run_in_threadpool
 
+from kodosumi_prefect.cancelling import cancel_all
 from kodosumi_prefect.panel import errors, problems
 from kodosumi_prefect.panel.auth.first import first_operator
 from kodosumi_prefect.panel.auth.gate import Gate
@@ -125,10 +127,12 @@ def create_app(
                 app.state.panel = State(
                     used, reader, feed, streams, numbers, identification, services, register
                 )
+                reviewing = asyncio.create_task(streams.review(identification), name="review")
                 try:
                     yield
                 finally:
                     streams.close()
+                    await cancel_all([reviewing])
                     await numbers.close()
 
     app = FastAPI(

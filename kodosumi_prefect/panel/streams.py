@@ -9,16 +9,19 @@ from contextlib import aclosing, suppress
 from typing import NamedTuple
 
 import psycopg
+from fastapi import Request
 from fastapi.responses import StreamingResponse
 from fastapi.sse import format_sse_event
 from starlette.types import Send
 
 from kodosumi_prefect.events import MAIN_KINDS, STDIO_KINDS
+from kodosumi_prefect.panel.auth.identification import Identification
 from kodosumi_prefect.panel.render import render
 from kodosumi_prefect.spooler.feed import End, Feed, Item, Quiet, Reset
 from kodosumi_prefect.spooler.reader import StoredEvent
 
 QUIET = 15.0  # seconds of silence before an `alive` event
+REVIEW = 15.0  # seconds between looks whether readers still may read
 OUTBOX_BYTES = 128 * 1024  # held for one reader before the stream waits for it
 CHUNK = 64 * 1024  # bytes handed to the server at once
 RENDERED_BYTES = 8 * 1024 * 1024  # of frames with HTML, kept for the other readers of a run
@@ -104,6 +107,13 @@ class _Outbox:
                 return
 
 
+class _Open(NamedTuple):
+    """A stream that is being read, and the request for it."""
+
+    outbox: _Outbox
+    request: Request
+
+
 class Streams:
     """The open event streams of one panel.
 
@@ -118,18 +128,42 @@ class Streams:
     def __init__(self, feed: Feed, quiet: float = QUIET) -> None:
         self._feed = feed
         self._quiet = quiet
-        self._open: dict[asyncio.Task[None], _Outbox] = {}
+        self._open: dict[asyncio.Task[None], _Open] = {}
         self._rendered: OrderedDict[tuple[str, int, float], bytes] = OrderedDict()
         self._rendered_bytes = 0
         self.closing = asyncio.Event()
 
-    def open(self, fid: str, after: int, view: View) -> EventStream:
-        """The events of an execution behind ``after``, then live, until ``eof``."""
+    def open(self, request: Request, fid: str, after: int, view: View) -> EventStream:
+        """The events of an execution behind ``after``, then live, until ``eof``.
+
+        Arguments:
+            request: of somebody who may see the execution.
+        """
         outbox = _Outbox()
         pump = asyncio.create_task(self._pump(fid, after, view, outbox), name=f"stream-{fid}")
-        self._open[pump] = outbox
+        self._open[pump] = _Open(outbox, request)
         pump.add_done_callback(self._ended)
         return EventStream(outbox.chunks(), end=pump.cancel)
+
+    async def review(self, identification: Identification) -> None:
+        """End, for as long as this runs, streams whose readers may not read them any more.
+
+        Somebody who was disabled, signed out everywhere or is another than before comes back with
+        their cursor, and is told so then.
+        """
+        while True:
+            await asyncio.sleep(REVIEW)
+            for pump, (_, request) in list(self._open.items()):
+                try:
+                    caller = await identification.caller(request)
+                except psycopg.OperationalError:
+                    break  # nobody is turned out because the database is away
+                except Exception:
+                    logger.exception("cannot tell whether somebody still may read a stream")
+                    continue
+                if caller is None or caller.user != request.state.user:
+                    pump.cancel()
+                await asyncio.sleep(0)  # a thousand readers hold nobody up
 
     def close(self) -> None:
         """End all streams now: the panel is going down, readers come back with their cursor."""
@@ -141,7 +175,7 @@ class Streams:
         return len(self._open)
 
     def _ended(self, pump: asyncio.Task[None]) -> None:
-        self._open.pop(pump).close()
+        self._open.pop(pump).outbox.close()
         if not pump.cancelled() and (error := pump.exception()) is not None:
             name = pump.get_name()
             about = {"fid": name.removeprefix("stream-")}

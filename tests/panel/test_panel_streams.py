@@ -10,6 +10,7 @@ from itertools import islice
 import pytest
 
 from kodosumi_prefect.events import serialize
+from kodosumi_prefect.panel import streams
 from kodosumi_prefect.panel.auth.user import HEADER
 from kodosumi_prefect.panel.streams import CHUNK, OUTBOX_BYTES
 from kodosumi_prefect.settings import Settings
@@ -161,10 +162,10 @@ def test_a_slow_reader_costs_no_memory_and_holds_up_nobody(panel: Stand) -> None
         slow.connect((host, int(port)))
         head = f"Host: localhost\r\n{HEADER}: {panel.token}"
         slow.sendall(f"GET /outputs/stream/{run.fid} HTTP/1.0\r\n{head}\r\n\r\n".encode())
-        streams = panel.app.state.panel.streams
-        until(lambda: any(box._size >= OUTBOX_BYTES for box in streams._open.values()))
+        opened = panel.app.state.panel.streams._open
+        until(lambda: any(one.outbox._size >= OUTBOX_BYTES for one in opened.values()))
         assert len(panel.whole(f"/outputs/stream/{run.fid}")) == 2007
-        held = max(box._size for box in streams._open.values())
+        held = max(one.outbox._size for one in opened.values())
         assert held < OUTBOX_BYTES + CHUNK
         data = bytearray()
         while piece := slow.recv(1 << 20):
@@ -197,3 +198,37 @@ def test_stopping_the_panel_ends_open_streams_at_once(
         loop.call_soon_threadsafe(state.streams.close)
         assert [f.id for f in coming] == ["2", "3", "4"]
         assert time.monotonic() - began < 2
+
+
+def test_streams_end_for_those_who_may_not_read_them_any_more(
+    settings: Settings, start_panel: Callable[..., Stand], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streams, "REVIEW", 0.1)
+    stand = start_panel(settings)
+    owner, operator = stand.person("owner"), stand.person("operator", operator=True)
+    run = stand.run(owner=owner.id).begin()
+    path = f"/outputs/stream/{run.fid}"
+    key = stand.client.post("/keys", json={"name": "of a program"}).json()
+    program = stand.connect(key["key"])
+    with (
+        owner.client.stream("GET", path) as one,
+        operator.client.stream("GET", path) as other,
+        program.stream("GET", path) as by_key,
+        stand.stream(path) as third,
+    ):
+        disabled, demoted, revoked = frames(one), frames(other), frames(by_key)
+        lasting = frames(third)
+        for coming in (disabled, demoted, revoked, lasting):
+            assert [next(coming).id for _ in range(4)] == ["1", "2", "3", "4"]
+        for person, change in ((owner, {"active": False}), (operator, {"operator": False})):
+            changed = stand.client.put(f"/role/{person.id}", json=change)
+            assert changed.status_code == 200, changed.text
+        assert stand.client.delete(f"/keys/{key['id']}").is_success
+        for coming in (disabled, demoted, revoked):
+            assert {frame.event for frame in coming} <= {"alive"}
+        run.finish()
+        assert [frame.event for frame in lasting if frame.event != "alive"][-1] == "eof"
+    assert owner.client.get(path).status_code == 401
+    assert operator.client.get(path).status_code == 404
+    assert program.get(path).status_code == 401
+    program.close()

@@ -81,9 +81,11 @@ async def head(request: Request, panel: Panel, user: CurrentUser, execution: Exe
 
 
 @router.get("/executions/{fid}/live")
-async def live(panel: Panel, execution: Execution, after: Cursor = 0) -> EventStream:
+async def live(
+    request: Request, panel: Panel, execution: Execution, after: Cursor = 0
+) -> EventStream:
     """All events rendered, in one stream: a browser has few connections to one host."""
-    return panel.streams.open(execution["fid"], after, LIVE)
+    return panel.streams.open(request, execution["fid"], after, LIVE)
 
 
 @router.get("/executions/{fid}/events.jsonl")

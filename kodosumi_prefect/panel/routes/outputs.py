@@ -87,10 +87,14 @@ async def status(panel: Panel, execution: Execution) -> dict[str, Any]:
     responses=answers(StreamedEvent) | problems(404),
 )
 async def stream(
-    panel: Panel, execution: Execution, after: After = None, last_event_id: LastEventId = None
+    request: Request,
+    panel: Panel,
+    execution: Execution,
+    after: After = None,
+    last_event_id: LastEventId = None,
 ) -> EventStream:
     """Server-sent events `{timestamp}:{payload}`; a last `eof` when the execution is over."""
-    return panel.streams.open(execution["fid"], _cursor(after, last_event_id), STREAM)
+    return panel.streams.open(request, execution["fid"], _cursor(after, last_event_id), STREAM)
 
 
 @router.get(
@@ -100,6 +104,7 @@ async def stream(
     responses=answers(StreamedEvent) | problems(404),
 )
 async def main(
+    request: Request,
     panel: Panel,
     execution: Execution,
     after: After = None,
@@ -108,7 +113,7 @@ async def main(
 ) -> EventStream:
     """As `stream`, only what an agent says and gives; payloads as HTML."""
     view = _view(MAIN, raw)
-    return panel.streams.open(execution["fid"], _cursor(after, last_event_id), view)
+    return panel.streams.open(request, execution["fid"], _cursor(after, last_event_id), view)
 
 
 @router.get(
@@ -118,6 +123,7 @@ async def main(
     responses=answers(StreamedEvent) | problems(404),
 )
 async def stdio(
+    request: Request,
     panel: Panel,
     execution: Execution,
     after: After = None,
@@ -126,7 +132,7 @@ async def stdio(
 ) -> EventStream:
     """As `stream`, only output, debug lines and errors; payloads as HTML."""
     view = _view(STDIO, raw)
-    return panel.streams.open(execution["fid"], _cursor(after, last_event_id), view)
+    return panel.streams.open(request, execution["fid"], _cursor(after, last_event_id), view)
 
 
 @router.get(
