@@ -1,13 +1,19 @@
 """What people, agents and flows wrote is shown on every page, and nothing of it does anything."""
 
 import json
+from collections.abc import Iterator
 from uuid import uuid4
 
+import psycopg
+import pytest
 from playwright.sync_api import Page, expect
 
 from kodosumi_prefect import forms
 from tests.browser.looking import sideways
+from tests.http_services import served_app
+from tests.panel.faulty_services import Faulty, document, operation
 from tests.panel.panel_runs import Stand, markdown
+from tests.panel.test_panel_system_page import tell
 from tests.panel.test_panel_waiting_page import asking
 
 ELSEWHERE = "http://elsewhere.invalid"
@@ -35,10 +41,27 @@ ANSI = (
 )
 
 
-def harmless(page: Page, stand: Stand) -> None:
-    """Nothing ran, nothing covers the navigation, and links leave without a trace."""
+@pytest.fixture
+def guarded(page: Page, stand: Stand) -> Iterator[Page]:
+    """A page that asked nobody but the panel, and opened no dialog, when the test ends."""
+    left: list[str] = []
+    dialogs: list[str] = []
+    page.context.on("request", lambda one: left.append(one.url))
+    page.on("dialog", lambda one: (dialogs.append(one.message), one.dismiss()))
+    yield page
+    assert [url for url in left if not url.startswith((stand.url, "data:"))] == []
+    assert dialogs == []
+
+
+def harmless(page: Page, stand: Stand, *, framed: bool = True) -> None:
+    """Nothing ran, nothing covers the navigation, and links leave without a trace.
+
+    Arguments:
+        framed: whether the page has a navigation, as all have but for those to be printed.
+    """
     assert page.evaluate("window.broken") is None
-    expect(page.locator("nav[aria-label=Main]")).to_be_visible()
+    if framed:
+        expect(page.locator("nav[aria-label=Main]")).to_be_visible()
     covered = page.evaluate(
         """() => {
         const ways = [...document.querySelectorAll(".bar > a, .bar nav a, .bar summary")];
@@ -51,7 +74,7 @@ def harmless(page: Page, stand: Stand) -> None:
     )
     assert covered == []
     strange = page.evaluate(
-        """(panel) => [...document.querySelectorAll("main *")].filter((one) =>
+        """([panel, where]) => [...document.querySelectorAll(where)].filter((one) =>
             ["SCRIPT", "IFRAME", "OBJECT", "STYLE", "BASE", "META", "LINK"].includes(one.tagName)
             || one.hasAttribute("style") && one.style.position
             || [...one.attributes].some((it) => /^on/.test(it.name))
@@ -60,19 +83,16 @@ def harmless(page: Page, stand: Stand) -> None:
             || one.tagName === "A" && one.href.includes("elsewhere")
                 && !(one.relList.contains("noreferrer") && one.relList.contains("noopener"))
         ).map((one) => one.outerHTML.slice(0, 300))""",
-        stand.url,
+        [stand.url, "main *" if framed else "body *"],
     )
     assert strange == []
     assert sideways(page) == 0
 
 
 def test_what_is_written_to_break_out_is_shown_harmless_on_every_page(
-    page: Page, stand: Stand
+    guarded: Page, stand: Stand
 ) -> None:
-    left: list[str] = []
-    dialogs: list[str] = []
-    page.context.on("request", lambda one: left.append(one.url))
-    page.on("dialog", lambda one: (dialogs.append(one.message), one.dismiss()))
+    page = guarded
     mark = uuid4().hex[:8]
     account = stand.person(f"<img src=x onerror=alert(1)> {mark}")
     header = {
@@ -102,9 +122,62 @@ def test_what_is_written_to_break_out_is_shown_harmless_on_every_page(
         (f"/executions/{failed.fid}", "<script>"),
         (f"/executions/{failed.fid}?tab=inputs", "<script>"),
         ("/users", mark),
+        (f"/users/{account.id}", mark),
     ):
         page.goto(address)
         expect(page.locator("main")).to_contain_text(seen)
         harmless(page, stand)
-    assert [url for url in left if not url.startswith((stand.url, "data:"))] == []
-    assert dialogs == []
+    for whole in (run, failed):
+        page.goto(f"/outputs/html/{whole.fid}")
+        expect(page.locator("body")).to_contain_text("<script>")
+        harmless(page, stand, framed=False)
+
+
+def test_what_services_schedules_and_workers_call_themselves_does_nothing(
+    guarded: Page, stand: Stand
+) -> None:
+    page, mark = guarded, uuid4().hex[:8]
+    marks = {"x-author": NASTY, "x-organization": NASTY}
+    paths = {
+        "/go": {"get": operation(f"{NASTY} {mark}", description=MARKDOWN, tags=[NASTY], **marks)},
+        "/bad": {"get": operation(f"bad {mark}", description=NASTY)},
+    }
+    service = Faulty(**{"openapi.json": document(paths)})
+    form = forms.Model(
+        forms.Markdown(MARKDOWN),
+        forms.InputText(NASTY, label=NASTY, value=NASTY, placeholder=NASTY),
+        forms.Select("kind", label=NASTY, option=[forms.InputOption(NASTY, label=NASTY)]),
+        forms.Submit(NASTY),
+    )
+    service.answers |= {"/go": {"elements": form.get_model()}, "/bad": {"detail": NASTY}}
+    with served_app(service.app) as url:
+        found = stand.client.post("/flow/register", json={"url": f"{url}/openapi.json"})
+        uids = {
+            item["url"].rpartition("/")[2]: item["uid"] for item in found.raise_for_status().json()
+        }
+        with psycopg.connect(stand.database) as connection:
+            connection.execute(
+                "INSERT INTO kodosumi.schedule (id, deployment_id, summary, owner, paused_because)"
+                " VALUES (%s, %s, %s, %s, %s)",
+                (uuid4(), uuid4(), f"{NASTY} {mark}", NASTY, NASTY),
+            )
+        cluster = [{"host": NASTY, "resources": {NASTY: 1.0}}]
+        known = {"warm": 0, "runs": 1, "draining": False, "ray": True}
+        tell(stand.database, "worker", f"{NASTY} {mark}", **known, pool=NASTY, cluster=cluster)
+        for address, seen in (
+            (f"/services?q={mark}", "<script>"),
+            (f"/services/{uids['go']}", "harmless words"),
+            (f"/services/{uids['bad']}", "cannot be shown"),
+            (f"/schedules?q={mark}", "<script>"),
+            ("/system", mark),
+        ):
+            page.goto(address)
+            expect(page.locator("main")).to_contain_text(seen)
+            harmless(page, stand)
+        page.goto(f"/services/{uids['go']}")
+        page.wait_for_load_state("load")
+        service.answers["/go"] = {"errors": {NASTY: [NASTY]}, "elements": form.get_model()}
+        page.locator("#launch button.primary").click()
+        expect(page.locator("#launch .wrong")).to_contain_text("<script>")
+        harmless(page, stand)
+        stand.client.post("/flow/unregister", json={"url": f"{url}/openapi.json"})

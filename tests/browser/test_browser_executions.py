@@ -63,6 +63,30 @@ def test_a_shared_filter_shows_the_same_to_somebody_else_and_stays_live(
     assert page.evaluate("window.loadedOnce") is True
 
 
+def test_what_is_new_is_told_and_moves_nothing_while_something_is_selected(
+    page: Page, stand: Stand
+) -> None:
+    tag = f"tag-{uuid4().hex[:8]}"
+    running = stand.run(summary=f"first of {tag}", tags=[tag]).begin()
+    page.goto(f"/executions?tag={tag}")
+    expect(page.locator("#live")).to_have_text("Live")
+    chosen = page.get_by_role("checkbox", name=f"first of {tag}")
+    chosen.check()
+    for word in ("second", "third"):
+        stand.run(summary=f"{word} of {tag}", tags=[tag]).begin()
+    fresh = page.locator("#fresh a")
+    expect(fresh).to_have_text("2 new")
+    assert names(page) == [f"first of {tag}"]
+    running.finish()
+    expect(page.locator("#list tbody .chip")).to_have_text("finished")
+    expect(chosen).to_be_checked()
+    expect(page.locator("#bulk")).to_contain_text("1 selected")
+    fresh.click()
+    expect(page.locator("#list tbody tr[data-fid]")).to_have_count(3)
+    assert names(page) == [f"{word} of {tag}" for word in ("third", "second", "first")]
+    expect(page.locator("#fresh")).to_be_hidden()
+
+
 def test_pages_lead_forth_and_back_and_a_selection_can_grow_to_all_that_match(
     page: Page, stand: Stand
 ) -> None:

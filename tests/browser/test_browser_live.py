@@ -146,15 +146,30 @@ def test_what_a_filter_matches_is_cancelled_and_archived_together(
         assert up.prefect_state(fid)["type"] == "CANCELLED"
     assert up.status(apart)["status"] != "error"
 
+    every.check()
+    bar.get_by_role("button", name="Run again").click()
+    expect(dialog).to_contain_text("Run 2 executions again?")
+    dialog.get_by_role("button", name="Run again").click()
+    expect(dialog.get_by_role("status")).to_have_text("2 started again.")
+    dialog.get_by_role("button", name="Close").click()
+    expect(rows.locator(".chip.awaiting")).to_have_count(2, timeout=LIVE)
+    expect(rows).to_have_count(4)
+    again = {row.get_attribute("data-fid") for row in rows.all()} - set(bulky)
+    for fid in again:
+        assert fid is not None
+        expect(page.locator(f"#e-{fid}")).to_contain_text("Bulky")
+        assert up.client.post(f"/outputs/{fid}/cancel").is_success
+        expect(page.locator(f"#e-{fid} .chip.error")).to_be_visible(timeout=LIVE)
+
     # Somebody else has the same list by its address; what is archived goes out of it by itself.
     elsewhere = new_context(up).new_page()
     elsewhere.goto(shared)
-    expect(elsewhere.locator("#list tbody tr[data-fid]")).to_have_count(2)
+    expect(elsewhere.locator("#list tbody tr[data-fid]")).to_have_count(4)
     every.check()
     bar.get_by_role("button", name="Archive").click()
-    expect(dialog).to_contain_text("Archive 2 executions?")
+    expect(dialog).to_contain_text("Archive 4 executions?")
     dialog.get_by_role("button", name="Archive").click()
-    expect(dialog.get_by_role("status")).to_have_text("2 archived.")
+    expect(dialog.get_by_role("status")).to_have_text("4 archived.")
     dialog.get_by_role("button", name="Close").click()
     for one in (page, elsewhere):
         expect(one.get_by_text("No execution holds all of “bulky”.")).to_be_visible()
