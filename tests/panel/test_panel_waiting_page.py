@@ -111,7 +111,7 @@ def test_who_comes_too_late_is_told_beside_what_was_typed(panel: Stand) -> None:
 
 
 def test_an_expired_question_says_so(panel: Stand) -> None:
-    run = asking(panel, "rate", expires=0.01)
+    run = asking(panel, "rate", expires=-1)
     where = card(panel, run)
     shown = panel.get(where, headers=HTMX).text
     assert "has expired" in shown
