@@ -226,6 +226,12 @@ def test_a_ray_that_is_away_or_refuses_fails(
     assert found.verdict is Verdict.FAIL
     assert refusal in found.text
     assert "minor version of its Python" in found.remedy
+    stillborn = "Initialization failure from server: Starting Ray client server failed."
+    monkeypatch.setattr(ray_cluster, "JOIN", f"""print('{{"error": "{stillborn}"}}')""")
+    (found,) = check_ray(given)
+    assert found.verdict is Verdict.WARN
+    assert "ended at once" in found.text
+    assert found.remedy.startswith("ask again")
     monkeypatch.setattr(ray_cluster, "JOIN", "import time; time.sleep(60)")
     monkeypatch.setattr(ray_cluster, "PATIENCE", 0.5)
     assert "no answer within 0.5 s" in check_ray(given)[0].text

@@ -11,6 +11,14 @@ from kodosumi_prefect.settings import Settings, read_address
 # several nodes are impossible here. Its processes and its clients must agree on that.
 LOOPBACK_ONLY = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 
+# What Ray Client's proxy says when the server that it forks for each client died at once.
+_STILLBORN = (
+    "Starting Ray client server failed",
+    "Proxy failed to Connect to backend",
+    "psutil.ZombieProcess",
+    "psutil.NoSuchProcess",
+)
+
 
 def ray_client_environment(settings: Settings) -> dict[str, str]:
     """Environment that a process needs before it imports Ray, to join the recorded cluster.
@@ -32,6 +40,15 @@ def token_environment(token_path: str) -> dict[str, str]:
         "RAY_AUTH_TOKEN_PATH": token_path,
         **LOOPBACK_ONLY,
     }
+
+
+def is_stillborn(error: str) -> bool:
+    """Whether this error of ``ray.init("ray://…")`` is worth another try.
+
+    Ray Client's proxy forks a server for each client while its gRPC threads run; now and then that
+    process dies as it is forked (ray-project/ray issue 63202), and the next one lives.
+    """
+    return any(words in error for words in _STILLBORN)
 
 
 def prepare_ray_client(settings: Settings) -> None:

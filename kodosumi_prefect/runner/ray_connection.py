@@ -8,12 +8,14 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
 
-from kodosumi_prefect.runner.ray_client import prepare_ray_client
+from kodosumi_prefect.runner.ray_client import is_stillborn, prepare_ray_client
 from kodosumi_prefect.settings import Settings, read_address
 
 NAMESPACE = "prefect"  # of Ray jobs; prefect-ray's default
 DOOR = 5.0  # seconds for a first connection
+TRIES = 3  # at a Ray Client server, which may die as it starts; Ray takes 40 s to say so
 
+logger = logging.getLogger(__name__)
 _connecting = threading.Lock()
 
 
@@ -55,10 +57,29 @@ def connect(
             options["include_dashboard"] = False
         try:
             with _sigterm_kept():
-                ray.init(address=address, **(options | (init_kwargs or {})))
+                _join(address, options | (init_kwargs or {}))
         except (ConnectionError, RuntimeError, ValueError) as exc:
             detail = " ".join(str(exc).split())
             raise NoRayError(f"ray_address {address} refuses: {detail}") from exc
+
+
+def _join(address: str, options: dict[str, Any]) -> None:
+    import ray
+
+    for attempt in range(1, TRIES + 1):
+        try:
+            ray.init(address=address, **options)
+            return
+        except ConnectionError as exc:
+            if attempt == TRIES or not is_stillborn(str(exc)):
+                raise
+            logger.warning(
+                "the server that Ray started for us behind %s ended at once; asking for another "
+                "(%s of %s)",
+                address,
+                attempt + 1,
+                TRIES,
+            )
 
 
 def keep_sigterm() -> None:

@@ -146,7 +146,7 @@ def test_a_command_makes_it_and_the_doctor_finds_it(
         }
     )
     command = [sys.executable, "-m", "kodosumi_prefect.cli", "spool", "start"]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=200)
     assert done.returncode == 0, done.stderr
     assert "started" in done.stdout
     assert not ensured(at(ray_place.settings, database)).made

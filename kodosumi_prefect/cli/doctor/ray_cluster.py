@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import psycopg
 
 from kodosumi_prefect.cli.doctor.finding import Finding, fail, ok, one_line, warn
-from kodosumi_prefect.runner.ray_client import ray_client_environment
+from kodosumi_prefect.runner.ray_client import is_stillborn, ray_client_environment
 from kodosumi_prefect.settings import VERSION, Settings, database_url, read_address
 from kodosumi_prefect.spooler.batch import PROTOCOL
 from kodosumi_prefect.spooler.spooler import ProtocolError, Spooler
@@ -75,6 +75,9 @@ def check_ray(settings: Settings) -> list[Finding]:
     if "ersion mismatch" in error:
         remedy = "install the cluster's Ray, and the minor version of its Python"
         return [fail("ray", f"{address} refuses {here}: {error[:300]}", remedy)]
+    if is_stillborn(error):
+        text = f"{address} started a server for this client that ended at once"
+        return [warn("ray", text, "ask again; if it stays, see ray_client_server*.err on the head")]
     return [fail("ray", f"{address} refuses: {error[:300]}", "start it or correct ray_address")]
 
 
