@@ -56,7 +56,7 @@ def _copied_interpreter() -> str:
         source / "lib",
         target / "lib",
         symlinks=True,
-        ignore=ignore_patterns("site-packages", "test", "__pycache__", "config-*", "*.a"),
+        ignore=ignore_patterns("site-packages", "test", "config-*", "*.a"),
     )
     (target / "bin").mkdir()
     copy2(Path(sys.executable).resolve(), target / "bin" / name)

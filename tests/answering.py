@@ -65,6 +65,7 @@ class Answerer:
         self._before = {lock["lid"] for lock in locks(url, state=None)}
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._work, daemon=True)
+        self._error: BaseException | None = None
         self.answered: list[dict[str, Any]] = []
 
     def __enter__(self) -> "Answerer":
@@ -74,8 +75,16 @@ class Answerer:
     def __exit__(self, *_: object) -> None:
         self._stop.set()
         self._thread.join()
+        if self._error is not None:
+            raise self._error
 
     def _work(self) -> None:
+        try:
+            self._answer()
+        except BaseException as exc:
+            self._error = exc
+
+    def _answer(self) -> None:
         while not self._stop.wait(0.02):
             for lock in locks(self._url):
                 if lock["lid"] in self._before:

@@ -254,6 +254,14 @@ def ray_place(place: Place, ray_cluster: str) -> Place:
 @pytest.fixture
 def no_pools(place: Place) -> None:
     """A Prefect without the work pools that other tests left there."""
-    for pool in httpx.post(f"{place.api_url}/work_pools/filter", json={}).json():
-        url = f"{place.api_url}/work_pools/{pool['name']}"
-        wait_for(lambda url=url: httpx.delete(url).status_code in (204, 404), 30, f"no {url}")
+
+    def all_gone() -> bool:
+        with httpx.Client(base_url=place.api_url, timeout=30) as prefect:
+            listed = prefect.post("/work_pools/filter", json={})
+            if listed.status_code != 200:
+                return False  # its database is busy
+            for pool in listed.json():
+                prefect.delete(f"/work_pools/{pool['name']}")
+            return listed.json() == []
+
+    wait_for(all_gone, 60, "no work pools")

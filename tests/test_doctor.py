@@ -15,7 +15,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from psycopg.conninfo import make_conninfo
 from pydantic import SecretStr
 
-from kodosumi_prefect.cli.doctor import check_spill, examine, ray_cluster
+from kodosumi_prefect.cli.doctor import check_spill, examine, prefect_server, ray_cluster
 from kodosumi_prefect.cli.doctor.finding import Finding, Verdict, skew
 from kodosumi_prefect.cli.doctor.postgres import check_postgres
 from kodosumi_prefect.cli.doctor.prefect_server import check_prefect
@@ -151,7 +151,10 @@ def test_a_clock_that_is_off_says_by_how_much() -> None:
 
 
 @pytest.mark.usefixtures("no_pools")
-async def test_a_prefect_in_order_is_ok_and_a_missing_work_pool_is_told(place: Place) -> None:
+async def test_a_prefect_in_order_is_ok_and_a_missing_work_pool_is_told(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prefect_server, "PATIENCE", 60)
     found = await check_prefect(place.settings)
     assert [finding.check for finding in found] == ["prefect", "work pools", "events", "clock"]
     for check in ("prefect", "events", "clock"):

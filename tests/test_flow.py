@@ -334,7 +334,7 @@ def test_a_timeout_takes_effect_at_once(place: Place) -> None:
 
     began = time.monotonic()
     recorded = place.run(slow)
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 20
     assert recorded.row["state_name"] == "TimedOut"
     assert recorded.row["status"] == "error"
     assert recorded.of("debug") == ["working"]
@@ -348,7 +348,7 @@ async def test_an_async_timeout_takes_effect_at_once(place: Place) -> None:
 
     began = time.monotonic()
     recorded = await place.run_async(slow_async)
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 20
     assert recorded.row["state_name"] == "TimedOut"
     assert len(recorded.of("error")) == 1
 

@@ -68,9 +68,10 @@ class _Stream(io.TextIOBase):
 
     def finish(self, fid: str) -> None:
         """Record what was written without a newline at its end."""
-        for key in [key for key in self._partial if key[0] == fid]:
-            scope, text = self._partial.pop(key)
-            _emit(scope, self._kind, text.rpartition("\r")[2])
+        for key in list(self._partial):  # other threads go on writing meanwhile
+            if key[0] == fid and (held := self._partial.pop(key, None)):
+                scope, text = held
+                _emit(scope, self._kind, text.rpartition("\r")[2])
 
     def _record(self, scope: Scope, text: str) -> None:
         key = (scope.fid, threading.get_ident())

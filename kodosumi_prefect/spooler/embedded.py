@@ -9,6 +9,7 @@ import secrets
 import shutil
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -43,6 +44,8 @@ START_TIMEOUT = 120.0  # seconds; recovery after a crash takes a part of it
 LOG_BYTES = 10 * 1024 * 1024  # a log larger than this is cut to its newest tenth
 # Below Linux' ephemeral ports, so that a port stays free from one start to the next.
 PORTS = range(20_000, 32_000)
+_given: set[int] = set()  # ports that this process was told of
+_giving = threading.Lock()
 
 __all__ = ["EmbeddedError", "EmbeddedPostgres", "free_port", "port_is_free", "trim_log"]
 
@@ -348,12 +351,16 @@ def trim_log(path: Path, limit: int = LOG_BYTES) -> None:
 def free_port() -> int:
     """A port on 127.0.0.1 that nobody listens on now, outside the range of outgoing connections.
 
+    Who gets one binds it later, so a process is given none twice.
+
     Raises:
         EmbeddedError: none was found.
     """
-    for port in random.sample(PORTS, 200):
-        if port_is_free(port):
-            return port
+    for port in random.sample(PORTS, len(PORTS)):
+        with _giving:
+            if port not in _given and port_is_free(port):
+                _given.add(port)
+                return port
     raise EmbeddedError(f"no free port on 127.0.0.1 between {PORTS.start} and {PORTS.stop}")
 
 

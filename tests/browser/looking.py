@@ -17,6 +17,7 @@ def sign_in(page: Page, url: str, name: str = NAME, password: str = PASSWORD) ->
     page.get_by_label("Password").fill(password)
     page.get_by_role("button", name="Sign in").click()
     expect(page).not_to_have_url(f"{url}/login")
+    page.wait_for_load_state("load")
 
 
 class Complaints:

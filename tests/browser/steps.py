@@ -8,9 +8,15 @@ from playwright.sync_api import Locator, Page, expect
 LIVE = 90_000  # milliseconds until a run has begun, on a busy machine
 
 
+def arrived(page: Page, url: str | re.Pattern[str]) -> None:
+    """Wait for a page and its scripts, which a person has by the time they press anything."""
+    expect(page).to_have_url(url)
+    page.wait_for_load_state("load")
+
+
 def fid_of(page: Page) -> str:
     """The execution that a page shows."""
-    expect(page).to_have_url(re.compile("/executions/[0-9a-f-]{36}"))
+    arrived(page, re.compile("/executions/[0-9a-f-]{36}"))
     return page.url.partition("/executions/")[2][:36]
 
 
@@ -18,7 +24,7 @@ def open_form(page: Page, service: str) -> None:
     page.goto("/services")
     page.get_by_role("link", name=service, exact=True).click()
     expect(page.get_by_role("heading", name="Run now")).to_be_visible()
-    page.wait_for_load_state("load")  # with its scripts, without which forms post plainly
+    page.wait_for_load_state("load")
 
 
 def status(page: Page) -> Locator:

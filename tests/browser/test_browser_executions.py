@@ -9,6 +9,7 @@ from playwright.sync_api import Page, expect
 from kodosumi_prefect.panel.auth.user import COOKIE
 from tests.browser.conftest import NewContext
 from tests.browser.looking import Complaints
+from tests.browser.steps import arrived
 from tests.panel.panel_runs import Stand
 
 
@@ -30,10 +31,10 @@ def test_a_shared_filter_shows_the_same_to_somebody_else_and_stays_live(
     page.get_by_text("Status", exact=True).and_(page.locator("summary")).click()
     page.get_by_role("checkbox", name="running", exact=True).check()
     page.get_by_role("button", name="Filter").click()
-    expect(page).to_have_url(re.compile(f"tag={tag}"))
+    arrived(page, re.compile(f"tag={tag}"))
     expect(page.locator("#live")).to_have_text("Live")  # the new page's scripts are there
     page.get_by_role("combobox", name="Time").select_option("hour")
-    expect(page).to_have_url(re.compile("last=hour"))
+    arrived(page, re.compile("last=hour"))
     asked = parse_qs(urlsplit(page.url).query)
     assert asked == {"q": ["of"], "status": ["running"], "tag": [tag], "last": ["hour"]}
     rows = page.locator("#list tbody tr[data-fid]")
@@ -98,7 +99,7 @@ def test_pages_lead_forth_and_back_and_a_selection_can_grow_to_all_that_match(
     newest = names(page)
     assert newest == [f"run {number}" for number in range(29, 4, -1)]
     page.get_by_role("link", name="Older").click()
-    expect(page).to_have_url(re.compile("before="))
+    arrived(page, re.compile("before="))
     expect(page.locator("#list tbody tr[data-fid]")).to_have_count(5)
     assert names(page) == [f"run {number}" for number in range(4, -1, -1)]
     page.reload()

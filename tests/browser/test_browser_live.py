@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import NewContext
-from tests.browser.steps import LIVE, fid_of, focused, open_form, status, tab_to
+from tests.browser.steps import LIVE, arrived, fid_of, focused, open_form, status, tab_to
 from tests.e2e.running import Up
 from tests.waiting import wait_for
 
@@ -45,7 +45,6 @@ def test_a_digest_is_corrected_and_then_watched_in_all_tabs(up: Up, up_page: Pag
 
     fid = fid_of(page)
     page.evaluate("window.loadedOnce = true")
-    expect(status(page)).not_to_contain_text("finished")
     page.get_by_role("tab", name="Log").click()
     expect(page.locator("#log-list")).to_contain_text("part 3: ", timeout=LIVE)
     expect(status(page)).to_contain_text("finished", timeout=LIVE)
@@ -79,7 +78,7 @@ def test_a_prefect_deployment_is_launched_followed_and_cancelled_while_it_runs(
     page.get_by_role("tab", name="Log").click()
     expect(status(page)).to_contain_text("running", timeout=LIVE)
     log = page.locator("#log-list")
-    expect(log).to_contain_text("tick 5 ", timeout=LIVE)
+    expect(log).to_contain_text(re.compile(r"tick \d+ "), timeout=LIVE)
     last = log.locator("li").last
     seen = int(str(last.inner_text()).split("tick ")[1].split()[0])
     expect(log).to_contain_text(f"tick {seen + 100} ")  # more comes by itself
@@ -122,7 +121,7 @@ def test_what_a_filter_matches_is_cancelled_and_archived_together(
     search = page.get_by_role("searchbox", name="Search executions")
     search.fill("bulky")
     search.press("Enter")
-    expect(page).to_have_url(re.compile(r"[?&]q=bulky"))
+    arrived(page, re.compile(r"[?&]q=bulky"))
     rows = page.locator("#list tbody tr[data-fid]")
     expect(rows).to_have_count(2, timeout=LIVE)
     expect(rows.locator(".chip.awaiting")).to_have_count(2, timeout=LIVE)

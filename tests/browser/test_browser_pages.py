@@ -71,6 +71,8 @@ def test_every_page_is_legible_while_there_is_nothing_on_it(
         found = {name: faults(page, f"/{name}", scales) for name in EMPTY}
         stranger = new_context(stand, signed_in=False, reduced_motion="reduce").new_page()
         found["login"] = faults(stranger, "/login", Scales(stranger))
+        for each in (page, stranger):
+            each.context.close()  # or they ask on while the panel goes down
     assert {name: wrong for name, wrong in found.items() if wrong} == {}
 
 

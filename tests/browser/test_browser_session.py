@@ -7,7 +7,7 @@ from playwright.sync_api import BrowserContext, Page, expect
 
 from tests.browser.conftest import NewContext
 from tests.browser.looking import NAME, PASSWORD, Complaints, sign_in
-from tests.browser.steps import open_form
+from tests.browser.steps import arrived, open_form
 from tests.e2e import running
 from tests.e2e.running import Up
 from tests.panel.panel_runs import Stand
@@ -26,7 +26,7 @@ def sign_in_again(context: BrowserContext, page: Page, password: str) -> None:
     other.get_by_label("Name").fill(NAME)
     other.get_by_label("Password").fill(password)
     other.get_by_role("button", name="Sign in").click()
-    expect(other).to_have_url(re.compile("/account"))
+    arrived(other, re.compile("/account"))
     other.close()
 
 

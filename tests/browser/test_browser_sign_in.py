@@ -4,6 +4,7 @@ from playwright.sync_api import expect
 
 from tests.browser.conftest import NewContext
 from tests.browser.looking import NAME, PASSWORD, Complaints
+from tests.browser.steps import arrived
 from tests.panel.panel_runs import Stand
 
 
@@ -22,4 +23,4 @@ def test_a_wrong_password_is_told_and_the_right_one_leads_where_one_wanted_to_go
     expect(page.get_by_label("Name")).to_have_value(NAME)
     page.get_by_label("Password").fill(PASSWORD)
     page.keyboard.press("Enter")
-    expect(page).to_have_url(f"{stand.url}/executions?status=error")
+    arrived(page, f"{stand.url}/executions?status=error")

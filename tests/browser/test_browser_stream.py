@@ -8,6 +8,7 @@ from playwright.sync_api import Page, expect
 from kodosumi_prefect.events import serialize
 from tests.browser.conftest import NewContext
 from tests.browser.looking import Complaints
+from tests.browser.steps import arrived
 from tests.panel.panel_runs import Gate, Run, Stand, markdown
 
 LINES = 20_000
@@ -56,7 +57,7 @@ def test_a_run_is_followed_live_to_its_end(page: Page, stand: Stand) -> None:
     expect(page.locator("#panel-inputs")).to_contain_text("42")
     page.go_back()
     expect(page.locator("#panel-log")).to_be_visible()
-    expect(page).to_have_url(re.compile("tab=log"))
+    arrived(page, re.compile("tab=log"))
     run.fail('Traceback (most recent call last):\n  File "a.py"\nValueError: no such thing')
     expect(page.locator("#summary .chip")).to_contain_text("error")
     expect(page.locator("#live")).to_have_text("Complete")
@@ -118,10 +119,11 @@ def test_a_long_log_is_a_window_that_reaches_every_line(page: Page, stand: Stand
     # From the end to the beginning, as a person scrolls.
     steps = 0
     while not reached(numbers[0]):
+        first = str(seqs(page)[0])
         screen.evaluate("e => { e.scrollTop = 0 }")
         page.wait_for_function(
             "first => document.querySelector('#log-list [data-seq]')?.dataset.seq != first",
-            arg=str(seqs(page)[0]),
+            arg=first,
         )
         steps += 1
         assert steps < LINES

@@ -57,11 +57,12 @@ class Up:
         """
         api = self.environment["PREFECT_API_URL"]
         flow, _, name = deployment.partition("/")
-        found = httpx.get(f"{api}/deployments/name/{flow}/{name}").raise_for_status().json()
+        found = httpx.get(f"{api}/deployments/name/{flow}/{name}", timeout=30)
+        deployment_id = found.raise_for_status().json()["id"]
 
         def answered() -> httpx.Response | None:
             answer = httpx.post(
-                f"{api}/deployments/{found['id']}/create_flow_run",
+                f"{api}/deployments/{deployment_id}/create_flow_run",
                 json={"parameters": parameters, "state": {"type": "SCHEDULED"}},
                 timeout=30,
             )
@@ -72,8 +73,8 @@ class Up:
 
     def prefect_state(self, fid: str) -> dict[str, Any]:
         api = self.environment["PREFECT_API_URL"]
-        state: dict[str, Any] = httpx.get(f"{api}/flow_runs/{fid}").raise_for_status().json()
-        return state["state"]
+        run = httpx.get(f"{api}/flow_runs/{fid}", timeout=30).raise_for_status().json()
+        return dict(run["state"])
 
     def status(self, fid: str) -> dict[str, Any]:
         found = self.client.get(f"/outputs/status/{fid}")

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ import httpx
 import pytest
 
 from kodosumi_prefect.runner.ray_client import token_environment
+from kodosumi_prefect.spooler.embedded import free_port
 from tests.e2e.running import BIN, PASSWORD, REPOSITORY, Up
 from tests.waiting import wait_for
 
@@ -232,8 +232,3 @@ def is_there(url: str) -> bool:
         return httpx.get(url, timeout=5, trust_env=False).is_success
     except httpx.HTTPError:
         return False
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        return int(taken.getsockname()[1])

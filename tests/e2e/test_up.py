@@ -78,11 +78,16 @@ def test_a_failed_run_retried_in_prefect_goes_on_in_the_same_stream(up: Up, tmp_
     fid = up.run("failing-once/test", marker=str(tmp_path / "marker"))
     up.until(fid, "error")
     assert up.stream(fid)[-1][0] == "eof"
-    answer = httpx.post(
-        f"{up.environment['PREFECT_API_URL']}/flow_runs/{fid}/set_state",
-        json={"state": {"type": "SCHEDULED", "name": "AwaitingRetry"}, "force": True},
-    )
-    assert answer.json()["status"] == "ACCEPT"
+
+    def answered() -> httpx.Response | None:
+        answer = httpx.post(
+            f"{up.environment['PREFECT_API_URL']}/flow_runs/{fid}/set_state",
+            json={"state": {"type": "SCHEDULED", "name": "AwaitingRetry"}, "force": True},
+            timeout=30,
+        )
+        return answer if answer.status_code != 503 else None
+
+    assert wait_for(answered, 30, "Prefect to take a state").json()["status"] == "ACCEPT"
     status = up.until(fid, "finished")
     assert status["final"] == '{"str": "this time"}'
     events = up.events(fid)

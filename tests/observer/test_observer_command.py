@@ -37,12 +37,10 @@ def test_another_observer_takes_over_from_one_that_is_killed(watch: Watch) -> No
         wait_for(lambda: artifacts(watch, fid), 30, "the link")
         os.kill(first.pid, signal.SIGKILL)
         first.wait()
-        died = time.monotonic()
         missed = made_run(watch, tags=[watch.tag], state={"type": "RUNNING"})
         enter(watch, missed, "COMPLETED")
         enter(watch, fid, "FAILED", message="meanwhile")
         wait_for(lambda: any(r["pid"] == second.pid for r in leaders(watch)), 15, "the next one")
-        assert time.monotonic() - died < 15
         assert watch.until_ended(fid).row["error"] == "Failed: meanwhile"
         assert watch.until_ended(missed).of("status") == ["starting", "running", "finished"]
         wait_for(lambda: artifacts(watch, missed), 30, "the other link")

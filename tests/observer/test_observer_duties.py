@@ -2,6 +2,7 @@
 
 import os
 import platform
+import re
 import time
 
 import httpx
@@ -45,7 +46,7 @@ def executed(watch: Watch, silent: float, pool: str | None = None) -> str:
 
 
 def prefect_state(watch: Watch, fid: str) -> str:
-    run = httpx.get(f"{watch.api_url}/flow_runs/{fid}").raise_for_status().json()
+    run = httpx.get(f"{watch.api_url}/flow_runs/{fid}", timeout=30).raise_for_status().json()
     return str(run["state"]["type"])
 
 
@@ -63,8 +64,8 @@ def test_a_run_whose_runner_lapsed_is_reported_crashed(watch: Watch) -> None:
         found = watch.until_ended(fid)
     assert prefect_state(watch, fid) == "CRASHED"
     assert "Runner runner-1 on node n1 (pid 7) ended without saying so" in found.row["error"]
-    assert "its last sign of life came 6" in found.row["error"]
-    assert "worker w1 has not answered for it for 4" in found.row["error"]
+    assert re.search(r"its last sign of life came [6-8]\d", found.row["error"])
+    assert re.search(r"worker w1 has not answered for it for [4-6]\d", found.row["error"])
     assert prefect_state(watch, lives) == "RUNNING"
     assert watch.recorded(lives).row["status"] == "running"
 
@@ -88,12 +89,17 @@ def test_a_silent_process_whose_run_ended_has_its_stream_ended(watch: Watch) -> 
 
 
 def test_a_process_that_lives_ends_its_stream_itself(watch: Watch) -> None:
-    fid = executed(watch, -8)  # its next heartbeat will be missed in 8 seconds and the timeout
+    fid = executed(watch, -60)
     with observing(watch, heartbeat_timeout=1.0):
-        api(watch, f"/flow_runs/{fid}/set_state", state={"type": "COMPLETED"}, force=True)
         ended = time.monotonic()
+        execute(
+            watch.database,
+            "UPDATE kodosumi.execution SET heartbeat_at = now() + interval '5 s'"
+            f" WHERE fid = '{fid}'",
+        )
+        api(watch, f"/flow_runs/{fid}/set_state", state={"type": "COMPLETED"}, force=True)
         assert watch.until_ended(fid).row["status"] == "finished"
-        assert time.monotonic() - ended > 2.5  # its own last words had time to come
+        assert time.monotonic() - ended > 5  # its own last words had time to come
         assert watch.recorded(fid).row["heartbeat_at"].timestamp() < time.time() - 0.9
 
 
@@ -133,7 +139,12 @@ def test_a_run_deleted_in_prefect_ends_its_stream(watch: Watch) -> None:
     with observing(watch):
         fid = made_run(watch, tags=[watch.tag], state={"type": "RUNNING"})
         wait_for(lambda: watch.known(fid) and watch.recorded(fid).row["inputs"], 30, "the row")
-        httpx.delete(f"{watch.api_url}/flow_runs/{fid}").raise_for_status()
+
+        def deleted() -> bool:
+            answer = httpx.delete(f"{watch.api_url}/flow_runs/{fid}", timeout=30)
+            return answer.status_code in (204, 404)
+
+        wait_for(deleted, 30, "Prefect to delete it")
     # It says nothing in the events that Prefect streams of runs; the next leader asks at once.
     with observing(watch):
         found = watch.until_ended(fid)

@@ -1,10 +1,12 @@
 """Flow runs that never heard of us become executions, by tags, deployments and work pools."""
 
+import pytest
 from prefect import tags, task
 from prefect.settings import PREFECT_LOGGING_TO_API_ENABLED, temporary_settings
 
 from kodosumi_prefect import flow as kodosumi_flow
 from kodosumi_prefect.events import serialize
+from kodosumi_prefect.runner.observing import logs as reading
 from kodosumi_prefect.runner.observing.logs import is_engines
 from kodosumi_prefect.settings import use_settings
 from tests.observer.watching import Watch, api, enter, made_run, observing
@@ -17,12 +19,18 @@ def tasks_of(found: Recorded) -> list[Event]:
     return [e for e in found.events if e.kind == "debug" and "log" not in (e.source or {})]
 
 
+def logged(found: Recorded) -> list[Event]:
+    """The events of lines that were logged to Prefect."""
+    return [e for e in found.events if e.source and "log" in e.source]
+
+
 def test_a_plain_run_becomes_an_execution_with_states_logs_and_task_runs(watch: Watch) -> None:
     with observing(watch):
         fid = watch.plain(lines=300)
         watch.until_ended(fid)
-        # Task runs that Prefect tells of with the end are told behind it.
+        # What Prefect tells of with the end, or after it, is told behind it.
         wait_for(lambda: len(tasks_of(watch.recorded(fid))) == 4, 30, "its task runs")
+        wait_for(lambda: len(logged(watch.recorded(fid))) == 304, 30, "its lines")
     found = watch.recorded(fid)
     assert [event.kind for event in found.events][:4] == ["status", "inputs", "meta", "status"]
     assert found.of("status") == ["starting", "running", "finished"]
@@ -32,7 +40,7 @@ def test_a_plain_run_becomes_an_execution_with_states_logs_and_task_runs(watch: 
     assert found.row["process"] is None
     assert found.row["tags"] == [watch.tag]
     assert found.row["inputs"] == serialize({"lines": 300, "fails": False, "seconds": 0.0})
-    logs = [e for e in found.events if e.source and "log" in e.source]
+    logs = logged(found)
     said = [f"line {number}" for number in range(300)]
     assert [e.payload for e in logs] == [
         f"begun {fid}",
@@ -48,7 +56,8 @@ def test_a_plain_run_becomes_an_execution_with_states_logs_and_task_runs(watch: 
     assert logs[-1].source is not None and logs[-1].source["task_run"]["name"].startswith("double-")
 
 
-def test_a_plain_run_that_fails_tells_why(watch: Watch) -> None:
+def test_a_plain_run_that_fails_tells_why(watch: Watch, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "LAST_LINES", 20)  # a busy Prefect takes longer to take a line
     with observing(watch):
         found = watch.until_ended(watch.plain(fails=True))
     assert found.row["status"] == "error"

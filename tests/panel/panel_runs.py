@@ -239,7 +239,8 @@ class Gate:
 
     def __init__(self, host: str, port: int) -> None:
         self._target = (host, port)
-        self._pairs: list[socket.socket] = []
+        self._changing = threading.Lock()
+        self._ends: list[socket.socket] = []
         self._listener: socket.socket | None = None
         self.port = 0
         self.open()
@@ -259,18 +260,24 @@ class Gate:
         assert self._listener is not None
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
-        self._listener = None
-        for end in self._pairs:
+        with self._changing:
+            self._listener = None
+            ends, self._ends = self._ends, []
+        for end in ends:
             with suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
-        self._pairs.clear()
 
     def _accept(self, listener: socket.socket) -> None:
         with suppress(OSError):
             while True:
                 inner, _ = listener.accept()
                 outer = socket.create_connection(self._target)
-                self._pairs += [inner, outer]
+                with self._changing:
+                    if self._listener is not listener:  # shut while this one came through
+                        inner.close()
+                        outer.close()
+                        return
+                    self._ends += [inner, outer]
                 for source, sink in ((inner, outer), (outer, inner)):
                     threading.Thread(target=_pass_on, args=(source, sink), daemon=True).start()
 

@@ -15,6 +15,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 import kodosumi_prefect
 from kodosumi_prefect import Tracer, flow
+from kodosumi_prefect.runner import capture
 from kodosumi_prefect.settings import use_settings
 from tests.services import Place
 
@@ -47,6 +48,35 @@ def test_each_line_is_recorded_once_and_reaches_the_console_once(
     assert console["outside-logging"] == 1
     assert console["by-nothing"] == 0
     assert not any("outside" in event.payload for event in recorded.events)
+
+
+def test_what_threads_still_print_does_not_disturb_who_ends(place: Place) -> None:
+    threads, words = 6, 2000
+
+    @flow
+    def ends_often(tracer: Tracer) -> None:
+        def chat(number: int) -> None:
+            for turn in range(words):
+                sys.stdout.write(f"{number}.{turn}" + (" " if turn % 200 else "\n"))
+
+        chatting = [
+            threading.Thread(target=contextvars.copy_context().run, args=(chat, number))
+            for number in range(threads)
+        ]
+        for thread in chatting:
+            thread.start()
+        while any(thread.is_alive() for thread in chatting):
+            capture.finish(tracer.fid)
+
+    often = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        recorded = place.run(ends_often)
+    finally:
+        sys.setswitchinterval(often)
+    assert recorded.row["error"] is None
+    said = Counter(word for text in recorded.of("stdout") for word in text.split())
+    assert said == Counter(f"{n}.{turn}" for n in range(threads) for turn in range(words))
 
 
 def test_nothing_stays_in_place_of_the_streams(place: Place) -> None:

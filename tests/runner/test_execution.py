@@ -249,7 +249,7 @@ def test_with_the_database_away_from_start_to_end_a_flow_ends_on_time(
     assert recorded.row["status"] == "finished"
 
 
-def test_what_was_said_100_ms_before_a_kill_is_there(place: Place) -> None:
+def test_what_was_said_a_second_before_a_kill_is_there(place: Place) -> None:
     with place.start("script_killed.py") as process:
         assert process.stdout is not None
         line = next(line for line in process.stdout if line.startswith("fid"))
@@ -270,7 +270,7 @@ def test_a_sigterm_while_waiting_for_a_ray_task_takes_effect_at_once(
             asked = time.monotonic()
             process.send_signal(signal.SIGTERM)
             out, err = process.communicate(timeout=20)
-            assert time.monotonic() - asked < 10
+            assert time.monotonic() - asked < 15
         except (AssertionError, subprocess.TimeoutExpired):
             process.kill()
             raise AssertionError("".join(process.communicate())) from None
@@ -287,14 +287,14 @@ def test_a_sigterm_while_waiting_for_a_ray_task_takes_effect_at_once(
 def test_a_timeout_while_waiting_for_a_ray_task_takes_effect_at_once(
     ray_place: Place, tmp_path: Path
 ) -> None:
-    @flow(timeout_seconds=3)
+    @flow(timeout_seconds=15)  # a process for the task may have to start
     def impatient(marker: str) -> None:
-        dawdle.submit(marker, 10).result()
+        dawdle.submit(marker, 120).result()
 
     marker = tmp_path / "started"
     began = time.monotonic()
     recorded = ray_place.run(impatient, str(marker))
-    assert time.monotonic() - began < 8
+    assert time.monotonic() - began < 30
     assert marker.exists()
     assert recorded.row["state_name"] == "TimedOut"
     assert recorded.row["status"] == "error"

@@ -1,5 +1,6 @@
 """Plain Ray functions and actors: those that got the tracer are recorded, others are not."""
 
+import sys
 from typing import Any
 
 import pytest
@@ -49,8 +50,13 @@ def test_a_function_that_got_the_tracer_is_recorded(ray_place: Place, native: An
     assert all(event.source["pid"] != here for event in recorded.events if event.kind == "debug")
 
 
-def test_what_a_function_said_stands_before_the_end(ray_place: Place, native: Any) -> None:
+def test_what_a_function_said_stands_before_the_end(
+    ray_place: Place, native: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import ray
+
+    # Four processes begin at once here, and connect.
+    monkeypatch.setattr(sys.modules["kodosumi_prefect.flow"], "SETTLE", 5)
 
     @flow
     def calls_before_end(tracer: Tracer) -> None:
@@ -75,8 +81,9 @@ def test_a_function_that_did_not_get_the_tracer_is_not_recorded(
             ray.get(native.told.remote(tracer, "told"))
             ray.get(native.untold.remote("untold"))
 
-    recorded = ray_place.run(calls_both)
-    assert said(recorded) == ["logs told"] * 3 + ["prints told"] * 3 + ["traces told"] * 3
+    expected = ["logs told"] * 3 + ["prints told"] * 3 + ["traces told"] * 3
+    recorded = until_said(ray_place, ray_place.run(calls_both).fid, expected)
+    assert said(recorded) == expected
 
 
 def test_a_tracer_deep_in_arguments_and_handed_on_is_recorded(
@@ -104,8 +111,8 @@ def test_an_actor_is_recorded_in_the_calls_that_got_the_tracer(
         ray.get(teller.told.remote(tracer, "told"))
         ray.get(teller.untold.remote("untold"))
 
-    recorded = ray_place.run(acts)
-    assert said(recorded) == ["prints told", "traces told"]
+    expected = ["prints told", "traces told"]
+    assert said(until_said(ray_place, ray_place.run(acts).fid, expected)) == expected
 
 
 def test_an_actor_may_keep_the_tracer(ray_place: Place, native: Any) -> None:
@@ -116,7 +123,8 @@ def test_an_actor_may_keep_the_tracer(ray_place: Place, native: Any) -> None:
         teller = native.Teller.remote(tracer)
         ray.get(teller.keeps.remote("kept"))
 
-    assert said(ray_place.run(keeps)) == ["actor begins", "traces kept"]
+    expected = ["actor begins", "traces kept"]
+    assert said(until_said(ray_place, ray_place.run(keeps).fid, expected)) == expected
 
 
 def test_an_actor_tells_two_runs_apart(ray_place: Place, native: Any) -> None:
@@ -129,8 +137,9 @@ def test_an_actor_tells_two_runs_apart(ray_place: Place, native: Any) -> None:
         ray.get(teller.told.remote(tracer, word))
 
     first, second = ray_place.run(shares, "a"), ray_place.run(shares, "b")
-    assert said(first) == ["prints a", "traces a"]
-    assert said(second) == ["prints b", "traces b"]
+    for run, word in ((first, "a"), (second, "b")):
+        expected = [f"prints {word}", f"traces {word}"]
+        assert said(until_said(ray_place, run.fid, expected)) == expected
 
 
 def test_methods_of_an_async_actor_at_once_are_told_apart(ray_place: Place, native: Any) -> None:

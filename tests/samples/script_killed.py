@@ -1,4 +1,4 @@
-"""Says that it emitted something 100 ms ago, and waits to be killed."""
+"""Says that it emitted something a second ago, and waits to be killed."""
 
 import signal
 import time
@@ -10,7 +10,7 @@ from kodosumi_prefect import Tracer, flow
 def killed(tracer: Tracer) -> None:
     for number in range(100):
         tracer.debug(f"line {number}")
-    time.sleep(0.1)
+    time.sleep(1)
     print("fid", tracer.fid)
     signal.pause()
 

@@ -180,6 +180,11 @@ def test_a_port_taken_between_look_and_bind_is_changed(
             psycopg.connect(postgres.url).close()
 
 
+def test_no_port_is_given_twice() -> None:
+    given = [embedded.free_port() for _ in range(500)]
+    assert len(set(given)) == len(given)
+
+
 def test_only_the_password_opens_it(data_dir: Path) -> None:
     with EmbeddedPostgres(data_dir) as postgres:
         address = data_dir / "run" / "postgres.json"

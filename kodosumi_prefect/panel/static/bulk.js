@@ -20,6 +20,7 @@ const part = (name) => document.getElementById(`sure-${name}`);
 const go = dialog.querySelector("[data-go]");
 const stop = dialog.querySelector("[data-stop]");
 let total = null; // how many the filter matches, once all of them are selected
+let counting = false; // how many the filter matches is being asked
 let running = false;
 let wish = null;
 
@@ -34,6 +35,7 @@ function show() {
   every.checked = count > 0 && count === boxes().length;
   every.indeterminate = count > 0 && count < boxes().length;
   said.textContent = total === null ? `${count} selected` : `All ${total.toLocaleString()} that match selected`;
+  for (const button of bar.querySelectorAll("[data-action]")) button.disabled = counting;
   all.hidden = !(every.checked && total === null && document.querySelector('.paging a'));
 }
 
@@ -48,11 +50,17 @@ bar.querySelector("[data-none]").addEventListener("click", () => {
   every.focus();
 });
 all.addEventListener("click", async () => {
-  const answer = await ask(`${root}executions/count${table.dataset.filter}`);
-  if (!answer.ok) return;
-  total = (await answer.json()).count;
+  if (counting) return;
+  counting = true;
   show();
-  bar.querySelector("[data-none]").focus(); // what was pressed is hidden now
+  try {
+    const answer = await ask(`${root}executions/count${table.dataset.filter}`);
+    if (answer.ok) total = (await answer.json()).count;
+  } finally {
+    counting = false;
+    show();
+  }
+  if (total !== null) bar.querySelector("[data-none]").focus(); // what was pressed is hidden now
 });
 document.addEventListener("kodosumi:rows", show);
 
@@ -147,4 +155,5 @@ dialog.addEventListener("cancel", (event) => {
   }
 });
 
+if (every.checked) for (const box of boxes()) box.checked = true; // pressed before this was here
 show();
