@@ -8,6 +8,7 @@ import pytest
 from psycopg.conninfo import make_conninfo
 from pydantic import SecretStr
 
+from kodosumi_prefect.panel import metrics
 from kodosumi_prefect.settings import Settings
 from kodosumi_prefect.spooler.embedded import EmbeddedPostgres
 from tests.panel.panel_runs import Stand, serving
@@ -35,8 +36,9 @@ def panel(shared_panel: Stand) -> Iterator[Stand]:
 
 
 @pytest.fixture
-def fresh_panel(settings: Settings) -> Iterator[Stand]:
+def fresh_panel(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stand]:
     """A panel whose database holds nothing."""
+    monkeypatch.setattr(metrics, "PATIENCE", 20)
     with serving(settings) as stand:
         yield stand
 

@@ -195,7 +195,7 @@ def test_expired_forged_and_unsigned_tokens_open_nothing(panel: Stand) -> None:
 def test_a_session_ends_with_its_hours(
     settings: Settings, start_panel: Callable[..., Stand]
 ) -> None:
-    brief = start_panel(settings.model_copy(update={"session_hours": 1.5 / 3600}))
+    brief = start_panel(settings.model_copy(update={"session_hours": 4 / 3600}))
     id = member(brief)
     client = signed_in(brief)
     token = client.cookies[COOKIE]

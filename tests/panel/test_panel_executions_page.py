@@ -99,7 +99,7 @@ def test_a_tampered_filter_or_cursor_gets_a_clear_page(panel: Stand, query: str)
     assert both.status_code == 422
 
 
-@pytest.mark.parametrize("text", ["\x00", "' OR 1=1 --", "a:* & !b | (c)", "\\", "%", "<->", "😀"])
+@pytest.mark.parametrize("text", ["\x00", "' OR 1=1 --", "x:* & !y | (z)", "\\", "%", "<->", "😀"])
 def test_whatever_is_typed_is_searched_and_nothing_else(panel: Stand, text: str) -> None:
     panel.run(summary="plain").begin()
     assert shown(panel, q=text) == []

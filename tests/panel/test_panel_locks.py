@@ -206,7 +206,7 @@ def test_a_service_s_functions_make_form_and_result(settings: Settings, place: A
 
 
 def test_a_service_that_hangs_is_away_or_unknown_is_named(settings: Settings) -> None:
-    patient = settings.model_copy(update={"service_timeout": 0.5})
+    patient = settings.model_copy(update={"service_timeout": 2.0})
     with over_http(patient) as (stand, base):
         slow = asking(stand, "slow", app_url=base)
         answer = stand.get(path(stand, slow))

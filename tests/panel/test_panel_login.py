@@ -21,6 +21,7 @@ PASSWORD = "long enough to guess"
 def panel(fresh_panel: Stand, monkeypatch: pytest.MonkeyPatch) -> Stand:
     monkeypatch.setattr(attempts, "FREE", 4)
     monkeypatch.setattr(attempts, "FIRST_DELAY", 0.0)
+    monkeypatch.setattr(attempts, "FIRST_WAIT", 60.0)
     made = fresh_panel.client.post("/role", json={"name": "Mira", "password": PASSWORD})
     assert made.status_code == 201
     return fresh_panel

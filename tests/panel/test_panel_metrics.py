@@ -66,11 +66,11 @@ def test_a_postgres_that_is_gone_is_a_number_and_soon(
     gate = Gate(str(where["host"]), int(str(where["port"])))
     through = make_conninfo(database, host="127.0.0.1", port=gate.port)
     stand = start_panel(settings.model_copy(update={"database_url": SecretStr(through)}))
-    assert scraped(stand)["kodosumi_database_up"] == 1
+    until(lambda: scraped(stand)["kodosumi_database_up"] == 1)
     gate.shut()
     began = time.monotonic()
     found = scraped(stand)
-    assert time.monotonic() - began < 2.5
+    assert time.monotonic() - began < 5
     assert found["kodosumi_database_up"] == 0
     assert found["kodosumi_executions running"] == 0
     gate.open()

@@ -1,5 +1,6 @@
 """Where endpoints are found, and what becomes of them when their sources change or fail."""
 
+import asyncio
 import hashlib
 import json
 import socket
@@ -20,6 +21,7 @@ from prefect.exceptions import ObjectAlreadyExists
 from kodosumi_prefect.panel.register import fetching
 from kodosumi_prefect.panel.register.address import of_service
 from kodosumi_prefect.panel.register.openapi import endpoints_of
+from kodosumi_prefect.serve import schedules
 from kodosumi_prefect.settings import Settings, write_address
 from tests.http_services import served_app
 from tests.panel import faulty_services as faults
@@ -596,7 +598,7 @@ def test_prefect_deployments_are_found_by_pool_and_tag(prefect_panel: Stand):
 
 
 def test_schedules_of_what_is_gone_are_paused_and_go_on_when_it_is_back(
-    prefect_panel: Stand, start: Start
+    prefect_panel: Stand, start: Start, monkeypatch: pytest.MonkeyPatch
 ):
     panel = prefect_panel
     service, url = start(**{"openapi.json": document()})
@@ -629,7 +631,15 @@ def test_schedules_of_what_is_gone_are_paused_and_go_on_when_it_is_back(
         service.answers["/openapi.json"] = document()
         until(active)
         until(lambda: rows(panel.settings, why) == [(None,)])
-        # Unregistering pauses as well.
+        # Unregistering pauses as well, however often the register looks meanwhile.
+        pause = schedules.pause_endpoints
+
+        async def dawdling(*args: Any) -> list[str]:
+            paused = await pause(*args)
+            await asyncio.sleep(1)
+            return paused
+
+        monkeypatch.setattr(schedules, "pause_endpoints", dawdling)
         answer = panel.client.post("/flow/unregister", json={"url": f"{url}/openapi.json"})
         assert answer.status_code == 200, answer.text
         assert not active()

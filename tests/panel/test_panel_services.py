@@ -31,7 +31,7 @@ from tests.panel.faulty_services import Faulty, document, operation
 from tests.panel.panel_runs import Stand, serving, until
 from tests.services import Place
 
-TIMEOUT = 2.0  # seconds that the panel waits for a service
+TIMEOUT = 4.0  # seconds that the panel waits for a service
 
 
 @pytest.fixture(scope="module")
@@ -304,7 +304,7 @@ def test_a_service_that_hangs_is_named_after_its_time(behind: Registered):
     behind.answer(faults.hanging)
     began = time.monotonic()
     assert behind.name in failure(behind.get(), 504)
-    assert TIMEOUT <= time.monotonic() - began < TIMEOUT + 2
+    assert TIMEOUT <= time.monotonic() - began < TIMEOUT + 10
     until(lambda: behind.port in faults.LEFT)
 
 
@@ -420,7 +420,7 @@ def test_who_hangs_up_stops_the_service(behind: Registered):
     until(lambda: stopped)
     behind.answer(faults.hanging)
     with pytest.raises(httpx.ReadTimeout):
-        behind.get(timeout=0.3)
+        behind.get(timeout=TIMEOUT / 4)
     until(lambda: behind.port in faults.LEFT, TIMEOUT / 2)
 
 
@@ -479,11 +479,11 @@ async def echo(request: Request):
 
 @app.get("/blocks", **marked)
 async def blocks():
-    time.sleep(3)
+    time.sleep(7)
 
 @app.get("/sync", **marked)
 def sync():
-    time.sleep(3)
+    time.sleep(7)
     log.append("sync")
 
 @app.get("/hangs", **marked)
@@ -589,7 +589,7 @@ def test_a_mounted_service_that_blocks_holds_up_itself_only(mounted: Stand, path
 
     answer, slowest = asyncio.run(ask())
     assert "mounted_proxied" in failure(answer, 504)
-    assert slowest < 1.0
+    assert slowest < 3.5
 
     def answers() -> bool:
         return mounted.get(f"{BASE}/-/who").status_code == 200

@@ -26,6 +26,7 @@ from starlette.responses import JSONResponse, Response
 
 from kodosumi_prefect import settings as settings_module
 from kodosumi_prefect.events import serialize
+from kodosumi_prefect.panel.pages import cards
 from kodosumi_prefect.panel.pages.again import again_url, again_urls, filled
 from kodosumi_prefect.serve.masking import MASK
 from kodosumi_prefect.settings import Settings, use_settings, write_address
@@ -37,7 +38,7 @@ from tests.panel.panel_runs import Stand, serving, until
 from tests.services import Place
 from tests.spooler.recording import execute
 
-TIMEOUT = 1.0  # seconds that the panel waits for a service
+TIMEOUT = 3.0  # seconds that the panel waits for a service
 HTMX = {"hx-request": "true"}
 ATTACK = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>"
 ELEMENTS = [
@@ -489,6 +490,7 @@ def whole(
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Stand]:
     """A panel with a mounted service, and beside it a deployment of a Prefect that runs."""
+    monkeypatch.setattr(cards, "PREFECT_PATIENCE", 20)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
     (tmp_path / "paged_service.py").write_text(MODULE)
@@ -575,13 +577,21 @@ def test_what_prefect_itself_schedules_of_a_deployment_is_its_next_run(
         return row.partition('class="due"')[2]
 
     assert "not scheduled" in due()
-    api = f"{place.api_url}/deployments"
-    found = httpx.get(f"{api}/name/greets-by-page/paged").raise_for_status().json()
-    at = f"{api}/{found['id']}/schedules"
+
+    def asked(method: str, path: str, **body: Any) -> httpx.Response:
+        def answer() -> httpx.Response | None:
+            url = f"{place.api_url}/deployments{path}"
+            answer = httpx.request(method, url, timeout=30, **body)
+            return answer if answer.status_code != 503 else None  # its SQLite is locked at times
+
+        got: httpx.Response = until(answer)
+        return got.raise_for_status()
+
+    at = f"/{asked('GET', '/name/greets-by-page/paged').json()['id']}/schedules"
     every = [{"schedule": {"cron": "17 4 * * *", "timezone": "UTC"}, "active": True}]
-    [made] = httpx.post(at, json=every).raise_for_status().json()
+    [made] = asked("POST", at, json=every).json()
     assert re.search(r'<time datetime="[^"]+T04:17', due())
-    httpx.patch(f"{at}/{made['id']}", json={"active": False}).raise_for_status()
+    asked("PATCH", f"{at}/{made['id']}", json={"active": False})
     assert ">paused</a>" in due()
     write_address(whole.settings, "prefect", {"url": "http://127.0.0.1:9/api"})
     try:

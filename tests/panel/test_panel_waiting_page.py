@@ -169,7 +169,7 @@ def test_without_a_form_one_button_lets_the_run_go_on(panel: Stand) -> None:
 
 @pytest.fixture
 def serviced(settings: Settings) -> Iterator[Stand]:
-    used = settings.model_copy(update={"services": [SERVICE], "service_timeout": 0.5})
+    used = settings.model_copy(update={"services": [SERVICE], "service_timeout": 2.0})
     with serving(used) as stand:
         yield stand
 

@@ -25,6 +25,7 @@ AT_ONCE = 8  # sources read at the same time
 DUE = 0.9
 LAPSED = 3  # intervals without a panel that mounts a service
 NOT_MOUNTED = "no panel runs this service now; start one with it, or unregister it"
+UNREGISTERED = "its endpoint was unregistered"
 
 Row = dict[str, Any]
 
@@ -62,6 +63,7 @@ class Register:
         self._settings = settings
         self._mounted = services.mounted
         self._turns = asyncio.Semaphore(AT_ONCE)
+        self._minding = asyncio.Lock()
         self._http = client()
         self._troubles: dict[str, str] = {}
         self._work: asyncio.Task[None] | None = None
@@ -124,10 +126,13 @@ class Register:
                 raise ValueError(f"{url} is there by the setting {setting}; change that")
         written = [canonical_url(url) for url in urls]
         rows = await self._reader.rows("source_endpoints", urls=written)
-        if rows:
-            uids = [row["uid"] for row in rows]
-            await schedules.pause_endpoints(uids, "its endpoint was unregistered", self._settings)
-        removed = await self._reader.rows("forget_sources", urls=written)
+        uids = [row["uid"] for row in rows]
+        async with self._minding:
+            if uids:
+                await schedules.pause_endpoints(uids, UNREGISTERED, self._settings)
+            removed = await self._reader.rows("forget_sources", urls=written)
+            if uids:  # another panel may have let them go on in between: they were still there
+                await schedules.pause_endpoints(uids, UNREGISTERED, self._settings)
         self._wake.set()  # another source may name the same endpoints
         return sorted(row["url"] for row in removed)
 
@@ -276,6 +281,10 @@ class Register:
 
     async def _mind_schedules(self) -> None:
         """Pause schedules of endpoints that are gone, and let those go on that are back."""
+        async with self._minding:
+            await self._switch_schedules()
+
+    async def _switch_schedules(self) -> None:
         gone = await self._reader.rows("schedules_of_gone")
         back = await self._reader.rows("schedules_of_returned")
         try:
