@@ -105,9 +105,10 @@ class Launch(Response):
         when = await When.of(wanted)
         ready = await self._ready(endpoint, kept=True)
         payload = await _stored(ready.packed, ready.settings)
-        try:
+
+        async def create(deployment: UUID) -> str:
             return await schedules.create(
-                await self._deployment(ready, endpoint),
+                deployment,
                 when,
                 ready.parameters(payload, scheduled=True),
                 ready.owner,
@@ -116,6 +117,15 @@ class Launch(Response):
                 payload=payload,
                 settings=ready.settings,
             )
+
+        try:
+            try:
+                return await create(await self._deployment(ready, endpoint))
+            except LaunchError as exc:
+                if exc.status_code != 404:
+                    raise
+            # Somebody deleted it since this process looked.
+            return await create(await self._deployment(ready, endpoint, anew=True))
         except BaseException:
             await _forget(payload, ready.settings)
             raise

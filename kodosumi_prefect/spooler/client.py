@@ -105,7 +105,7 @@ class SpoolClient:
         self._earlier_headers: dict[str, Header] = {}
         self._live: set[str] = set()
         self._missing: dict[str, int] = {}
-        self._large_lock = threading.Lock()
+        self._flood_lock = threading.Lock()
         self._large = 0
         self._queue: deque[_Frozen] = deque()  # comes behind what is in the spill file
         self._queue_bytes = 0
@@ -147,7 +147,8 @@ class SpoolClient:
         size = len(fields[PAYLOAD])
         watched = waiting > INBOX_SOFT or size > LARGE
         if watched and self._is_flooded(waiting, size) and fields[KIND] in DROPPABLE_KINDS:
-            self._missing[fid] = self._missing.get(fid, 0) + 1
+            with self._flood_lock:
+                self._missing[fid] = self._missing.get(fid, 0) + 1
             self._count_large(-size)
             return
         self._inbox.put((fid, fields, alive))
@@ -289,7 +290,7 @@ class SpoolClient:
 
     def _count_large(self, size: int) -> int:
         """Add to (or take from) the sum of large payloads in the inbox, and return it."""
-        with self._large_lock:
+        with self._flood_lock:
             if abs(size) > LARGE:
                 self._large += size
             return self._large
@@ -434,8 +435,9 @@ class SpoolClient:
         for fid, fields, lives in emitted:
             by_fid.setdefault(fid, []).append(fields)
             alive[fid] = lives if lives is not None else alive.get(fid)
-        for fid in list(self._missing):
-            count = self._missing.pop(fid)
+        with self._flood_lock:
+            missing, self._missing = self._missing, {}
+        for fid, count in missing.items():
             by_fid.setdefault(fid, []).append(_missing_event(count))
             alive.setdefault(fid, None)
         batches = []

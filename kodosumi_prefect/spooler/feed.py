@@ -21,7 +21,8 @@ SWEEP = 1.0  # seconds between looks for a lost wake-up
 POLL = 0.5  # seconds between looks when notifications do not arrive
 RING_EVENTS = 2000  # events a topic keeps for its subscribers
 RING_CHARS = 2_000_000  # characters of payload a topic keeps
-PROBE_TIMEOUT = 2.0  # seconds a notification may take at start-up
+PROBE_TIMEOUT = 2.0  # seconds a notification may take
+PROBE_AGAIN = 30.0  # seconds between looks whether notifications arrive after all
 
 logger = logging.getLogger(__name__)
 
@@ -313,24 +314,34 @@ class Feed:
             self._wake(topic)
 
     async def _probe(self) -> None:
-        """Send ourselves a notification; without an answer, poll and say why."""
+        """Poll until a notification that we send ourselves arrives; say why if none does."""
+        told = False
+        while True:
+            try:
+                await self._hear_ourselves()
+            except TimeoutError:
+                if not told:
+                    logger.warning(
+                        "notifications of %s do not arrive, probably because the connection goes "
+                        "through a transaction pooler; polling every %s s. Set "
+                        "database_listen_url to a direct connection.",
+                        self._channel,
+                        POLL,
+                    )
+                told = True
+            except psycopg.OperationalError as exc:
+                logger.debug("cannot send a notification now: %s", exc)
+            else:
+                self.polling = False
+                return
+            await asyncio.sleep(PROBE_AGAIN)
+
+    async def _hear_ourselves(self) -> None:
         name = f"probe:{uuid4()}"
         arrived = self._probes.setdefault(name, asyncio.Event())
         try:
             await self._reader.rows("notify", channel=self._channel, fids=[name])
             async with asyncio.timeout(PROBE_TIMEOUT):
                 await arrived.wait()
-        except TimeoutError:
-            logger.warning(
-                "notifications of %s do not arrive, probably because the connection goes through "
-                "a transaction pooler; polling every %s s. Set database_listen_url to a direct "
-                "connection.",
-                self._channel,
-                POLL,
-            )
-        except psycopg.OperationalError:
-            self.polling = True
-        else:
-            self.polling = False
         finally:
             self._probes.pop(name, None)

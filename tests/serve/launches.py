@@ -105,7 +105,12 @@ class Launcher:
     def pool(self, name: str | None = None) -> str:
         """The work pool that launches run in, or another one."""
         name = name or self.place.settings.launch_work_pool
-        answer = httpx.get(f"{self.place.api_url}/work_pools/{name}", timeout=30)
+
+        def asked() -> httpx.Response | None:
+            found = httpx.get(f"{self.place.api_url}/work_pools/{name}", timeout=30)
+            return None if found.status_code == 503 else found
+
+        answer = wait_for(asked, 30, f"an answer about {name}")
         if answer.status_code == 404:
             template = KodosumiRayWorker.get_default_base_job_template()
             self.prefect(

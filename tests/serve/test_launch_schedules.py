@@ -50,6 +50,16 @@ def test_a_schedule_is_one_of_prefect(launcher: Launcher) -> None:
     assert known["parameters"]["entry_point"] == f"{HERE}:other_order"
 
 
+def test_a_deployment_deleted_meanwhile_is_made_again(launcher: Launcher) -> None:
+    first = one(launcher, scheduled(launcher, {"interval": 3600}))
+    assert first is not None
+    launcher.prefect("DELETE", f"deployments/{first['deployment']['id']}")
+    second = one(launcher, scheduled(launcher, {"interval": 3600}))
+    assert second is not None
+    assert second["deployment"]["id"] != first["deployment"]["id"]
+    assert second["active"]
+
+
 def due(launcher: Launcher, row: dict[str, Any]) -> str:
     """A run that Prefect's scheduler made of a schedule; its fid."""
     body = {

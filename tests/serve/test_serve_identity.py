@@ -41,7 +41,9 @@ class Panel:
 
 
 @pytest.fixture
-def panel() -> Iterator[Panel]:
+def panel(monkeypatch: pytest.MonkeyPatch) -> Iterator[Panel]:
+    # A panel of an earlier test may have had the same port.
+    monkeypatch.setattr(identity, "_keys", {})
     made = Panel()
     with served_app(made.app) as url:
         made.url = url

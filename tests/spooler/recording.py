@@ -127,6 +127,10 @@ class Line:
             except OSError:
                 return
             self._ends |= {near, far}
+            if self._listener is not listener:  # cut while this one came through
+                self._close(near)
+                self._close(far)
+                return
             for source, sink in ((near, far), (far, near)):
                 threading.Thread(target=self._carry, args=(source, sink), daemon=True).start()
 

@@ -269,11 +269,11 @@ def test_what_is_said_while_the_database_is_slow_outlives_its_process(
     pid = got(emitter.way.remote())["pid"]
     with psycopg.connect(database) as slow:
         slow.execute("LOCK TABLE kodosumi.event IN ACCESS EXCLUSIVE MODE")
-        emitter.emit.remote(fid, [str(n) for n in range(1000)], 0.01)
+        emitter.emit.remote(fid, [str(n) for n in range(5000)], 0.002)
         time.sleep(0.6)
         os.kill(pid, signal.SIGKILL)
         slow.rollback()
-    # It was said for 600 ms, one each 10 ms and a little; all but the last 150 ms have to be there.
+    # It was said for 600 ms, one each 2 ms and a little; all but the last 150 ms have to be there.
     told = wait_for(lambda: found if len(found := payloads(database, fid)) > 30 else None, 10)
     assert told == ["before", *(str(n) for n in range(len(told) - 1))]
 
@@ -283,6 +283,7 @@ def test_a_killed_spooler_comes_back_and_nothing_is_lost_or_doubled(
 ) -> None:
     instance, fid = ensured().instance, fresh()
     processes = [emitters(instance) for _ in range(3)]
+    got([one.way.remote() for one in processes])  # they run
     count = 1500
     calls = [
         one.emit.remote(fid, [f"{name} {i}" for i in range(count)], 0.002)
@@ -362,7 +363,7 @@ def test_without_a_spooler_a_process_writes_itself_and_goes_over_later(
     fid = fresh()
     emitter = emitters(None, database)  # it learns the id from the database
     got(emitter.emit.remote(fid, ["1"]))
-    assert got(emitter.flush.remote(3.0))
+    assert got(emitter.flush.remote())
     way = got(emitter.way.remote())
     assert (way["actor"], way["direct"]) == (False, True)
     assert ensured().instance == way["instance"]

@@ -1,5 +1,6 @@
 """The spool client: never in the way, never losing, never doubling, in order."""
 
+import json
 import os
 import signal
 import subprocess
@@ -14,7 +15,7 @@ import psycopg
 import pytest
 from pydantic import SecretStr
 
-from kodosumi_prefect.events import DROPPABLE_KINDS, Kind
+from kodosumi_prefect.events import DROPPABLE_KINDS, Event, Kind
 from kodosumi_prefect.settings import Settings, write_address
 from kodosumi_prefect.spooler import client as client_module
 from kodosumi_prefect.spooler import spill
@@ -512,7 +513,7 @@ def test_on_a_full_disk_main_events_are_kept_in_memory_and_order_holds(
     assert client._queue
     assert client._spill
     (file,) = spill_files(client.settings)
-    assert file.read_bytes().endswith(b"\n"), "half a delivery was left behind"
+    wait_for(lambda: file.read_bytes().endswith(b"\n"), what="a whole delivery at the end")
     line.restore()
     assert client.flush(20) or client.flush(20)
     check_bounded(database, fid, 10_000)
@@ -760,6 +761,36 @@ def test_a_process_that_just_ends_delivers_everything_first(
     assert spill_files(settings) == []
 
 
+def test_what_many_threads_drop_is_counted_exactly(
+    make: Callable[..., SpoolClient], fid: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, threads, each = make(), 4, 5000
+    monkeypatch.setattr(client_module, "LARGE", 0)  # all of it is looked at
+    monkeypatch.setattr(client, "_is_flooded", lambda *_: True)
+    dropping = [
+        threading.Thread(
+            target=lambda: [client.emit(fid, said("x", Kind.STDOUT)) for _ in range(each)]
+        )
+        for _ in range(threads)
+    ]
+    often = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    counted = 0
+    try:
+        for thread in dropping:
+            thread.start()
+        going = True
+        while going:
+            going = any(thread.is_alive() for thread in dropping)
+            for batch in client._freeze([]):
+                counted += sum(
+                    json.loads(str(Event(*event).source))["missing"] for event in batch.events
+                )
+    finally:
+        sys.setswitchinterval(often)
+    assert counted == threads * each
+
+
 def test_what_was_emitted_a_moment_before_a_kill_is_stored(
     line: Line, tmp_path: Path, database: str, fid: str
 ) -> None:
@@ -769,10 +800,12 @@ say(sys.argv[1], "0")
 assert client.flush(10)
 for i in range(1, 100):
     say(sys.argv[1], str(i))
-time.sleep(0.1)
-os.kill(os.getpid(), 9)
+signal.pause()
 """
     with script(code, settings, fid) as process:
+        # Nothing but its own thread sends it on its way.
+        wait_for(lambda: len(payloads(database, fid)) == 100)
+        process.kill()
         assert process.wait(30) == -signal.SIGKILL
     assert payloads(database, fid) == [str(i) for i in range(100)]
 

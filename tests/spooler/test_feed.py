@@ -325,6 +325,24 @@ async def test_where_notifications_get_lost_the_feed_says_so_and_polls(
                     assert seqs(await take(items, 1, 3.0)) == [seq]
 
 
+async def test_a_notification_that_was_lost_once_does_not_have_the_feed_poll_for_ever(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feed_module, "PROBE_TIMEOUT", 0.3)
+    monkeypatch.setattr(feed_module, "PROBE_AGAIN", 0.2)
+    heard, lost = Feed._heard, []
+
+    def late(self: Feed, payload: str) -> None:
+        if not lost:
+            lost.append(payload)
+        else:
+            heard(self, payload)
+
+    monkeypatch.setattr(Feed, "_heard", late)
+    async with feed_of(database) as feed:
+        await until(lambda: lost and not feed.polling)
+
+
 async def test_tables_that_are_away_for_a_while_stop_nothing(
     feed: Feed, write: Writer, database: str, fid: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -343,13 +343,16 @@ def test_five_hundred_open_locks_cost_one_connection_and_no_processor(
     lids = [f"l{n}" for n in range(500)]
     append(running(1.0), *(lock(lid) for lid in lids[:50]))
     held = listening(database)
+    others = set(threading.enumerate())
     waiter = Waiter(settings)
     futures = [waiter.wait(fid, lid) for lid in lids]
     wait_for(lambda: listening(database) == held + 1)
     threading.Event().wait(2.5)  # notifications have proved to arrive by then
-    before = time.process_time()
+    (thread,) = (one for one in threading.enumerate() if one not in others)
+    clock = time.pthread_getcpuclockid(thread.ident or 0)
+    before = time.clock_gettime(clock)
     threading.Event().wait(3.0)
-    assert time.process_time() - before < 0.1
+    assert time.clock_gettime(clock) - before < 0.1
     assert listening(database) == held + 1
     assert not any(future.done() for future in futures)
     answer(database, fid, "l7", "l7")
