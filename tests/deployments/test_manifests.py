@@ -420,3 +420,18 @@ def test_the_database_url_is_not_given_to_ray() -> None:
 
 def test_the_base_job_template_is_json() -> None:
     assert "variables" in json.loads((DEPLOYMENTS / "base-job-template.json").read_text())
+
+
+def test_prefects_server_asks_for_what_its_clients_have() -> None:
+    """Who reaches Prefect without authentication runs code in our work pools."""
+    for processes in (in_compose(), in_kubernetes()):
+        (server,) = [p for p in processes if p.command[:3] == ["prefect", "server", "start"]]
+        secret = server.environment["PREFECT_SERVER_API_AUTH_STRING"]
+        assert secret.startswith("admin:")
+        assert "*" not in server.environment["PREFECT_SERVER_CORS_ALLOWED_ORIGINS"]
+        clients = [p for p in processes if {"worker", "observer", "panel"} & set(p.command)]
+        assert len(clients) == 3
+        assert {p.environment["PREFECT_API_AUTH_STRING"] for p in clients} == {secret}
+        nodes = [p for p in processes if "ray" in p.name and p.name.split("-")[0] != "worker"]
+        assert nodes
+        assert not any("PREFECT_API_AUTH_STRING" in p.environment for p in nodes)
