@@ -14,4 +14,6 @@ def carried(settings: Settings) -> dict[str, Any]:
     Travels as a call argument only: Ray's state API shows ``runtime_env`` to everybody.
     """
     values = settings.model_dump(mode="json", context={"include_secrets": True}, exclude=OURS_ALONE)
-    return values | {"database_url": database_url(settings), "run_key": run_key(settings)}
+    if settings.database_url is None:
+        values["database_url"] = database_url(settings)
+    return values | {"run_key": run_key(settings)}

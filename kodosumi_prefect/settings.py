@@ -5,25 +5,37 @@ Values are read as Prefect reads its own: environment (``PREFECT_INTEGRATIONS_KO
 """
 
 import json
+import logging
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import lru_cache
 from importlib.metadata import version
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 from prefect.settings.base import PrefectBaseSettings, build_settings_config
-from pydantic import Field, SecretStr, field_validator
+from psycopg import ProgrammingError
+from psycopg.conninfo import conninfo_to_dict
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
 
 VERSION = version("kodosumi-prefect")
 MEBIBYTE = 1024 * 1024
 SHORTEST_SECRET = 32  # characters
 PREFIX = "PREFECT_INTEGRATIONS_KODOSUMI_"
+DATABASE_URLS = ("database_url", "database_listen_url")
+
+logger = logging.getLogger(__name__)
 
 Names = Annotated[list[str], NoDecode]  # also as text, separated by commas
+
+
+class DatabaseUrlError(ValueError):
+    """A setting is no URL of a Postgres; the message names the setting and never quotes it."""
 
 
 class Settings(PrefectBaseSettings):
@@ -36,7 +48,10 @@ class Settings(PrefectBaseSettings):
         ```
     """
 
-    model_config: ClassVar[SettingsConfigDict] = build_settings_config(("integrations", "kodosumi"))
+    # Without what was set: it may be a password.
+    model_config: ClassVar[SettingsConfigDict] = build_settings_config(
+        ("integrations", "kodosumi")
+    ) | SettingsConfigDict(hide_input_in_errors=True)
 
     enabled: bool = Field(
         default=True,
@@ -359,6 +374,15 @@ class Settings(PrefectBaseSettings):
             )
         return value
 
+    @field_validator(*DATABASE_URLS)
+    @classmethod
+    def _of_postgres(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        if value is None or _lenient.get():
+            return value
+        if (fault := database_url_fault(value.get_secret_value())) is not None:
+            raise ValueError(f"{info.field_name} {fault}")
+        return value
+
     @field_validator("secret_key")
     @classmethod
     def _long_enough(cls, value: SecretStr | None) -> SecretStr | None:
@@ -412,6 +436,7 @@ class Settings(PrefectBaseSettings):
         return self.data_dir / "spool"
 
 
+_lenient: ContextVar[bool] = ContextVar("kodosumi_lenient", default=False)
 _override: ContextVar[Settings | None] = ContextVar("kodosumi_settings", default=None)
 _process: Settings | None = None
 
@@ -419,14 +444,36 @@ _process: Settings | None = None
 def get_settings() -> Settings:
     """The settings in force here: a surrounding ``use_settings``, else the process's own.
 
-    The process's own are read once; call ``reset_settings`` after changing the environment.
+    The process's own are read once; call ``reset_settings`` after changing the environment. A
+    database's URL that is none stops no flow: it is an error where the database is needed.
     """
     global _process
     if (settings := _override.get()) is not None:
         return settings
     if _process is None:
-        _process = Settings()
+        _process = read_settings({})
     return _process
+
+
+def read_settings(values: dict[str, Any]) -> Settings:
+    """Settings with some values given; a database's URL that is none is logged and let through.
+
+    Raises:
+        ValidationError: another value is wrong.
+    """
+    try:
+        return Settings(**values)
+    except ValidationError as exc:
+        errors = exc.errors(include_input=False, include_context=False, include_url=False)
+        if any(error["loc"][:1] not in [(name,) for name in DATABASE_URLS] for error in errors):
+            raise
+        said = "; ".join(error["msg"].removeprefix("Value error, ") for error in errors)
+        logger.error("%s", said)
+    token = _lenient.set(True)
+    try:
+        return Settings(**values)
+    finally:
+        _lenient.reset(token)
 
 
 def reset_settings(settings: Settings | None = None) -> None:
@@ -479,19 +526,68 @@ def write_address(settings: Settings, service: str, address: dict[str, Any] | No
     draft.replace(path)
 
 
+_SCHEMES = ("postgresql://", "postgres://")
+_EXAMPLE = "write it as postgresql://user:password@host:port/name"
+_ENCODED = "percent-encode what is special in user and password, such as @ as %40 and % as %25"
+
+
+@lru_cache(maxsize=8)
+def database_url_fault(url: str) -> str | None:
+    """What is wrong with the URL of a Postgres, or None; tells nothing that stands in it."""
+    if "://" in url.split("=", 1)[0] and not url.startswith(_SCHEMES):
+        return f"has a scheme that libpq does not know; {_EXAMPLE}"
+    try:
+        named = conninfo_to_dict(url)
+    except (ProgrammingError, UnicodeError, ValueError):  # the first quotes what it stumbled over
+        return f"cannot be read by libpq; {_EXAMPLE}, and {_ENCODED}"
+    ports = str(named.get("port") or "").split(",")
+    misread = any(port and not port.isdecimal() for port in ports)
+    if url.startswith(_SCHEMES):
+        # Else libpq takes the rest of a password for a host, or all of it for a database's name.
+        address = url.partition("://")[2].partition("?")[0]
+        authority = re.split("[/?]", address, maxsplit=1)[0]
+        misread = misread or address.count("@") > 1 or ("@" in address and "@" not in authority)
+    if misread:
+        return f"has special characters in user, password or port; {_ENCODED}"
+    return None
+
+
+def _checked(settings: Settings, name: str) -> str | None:
+    """A database's URL as it is set; raises DatabaseUrlError if it is none."""
+    value: SecretStr | None = getattr(settings, name)
+    if value is None:
+        return None
+    url = value.get_secret_value()
+    if (fault := database_url_fault(url)) is not None:
+        raise DatabaseUrlError(f"{name} {fault}")
+    return url
+
+
+def check_database_urls(settings: Settings) -> None:
+    """Refuse what ``get_settings`` lets through; raises DatabaseUrlError."""
+    for name in DATABASE_URLS:
+        _checked(settings, name)
+
+
 def database_url(settings: Settings) -> str | None:
-    """The configured Postgres, else the embedded one recorded for the data dir, else None."""
-    if settings.database_url is not None:
-        return settings.database_url.get_secret_value()
+    """The configured Postgres, else the embedded one recorded for the data dir, else None.
+
+    Raises:
+        DatabaseUrlError: what is configured is no URL of a Postgres.
+    """
+    if (url := _checked(settings, "database_url")) is not None:
+        return url
     recorded = read_address(settings, "postgres")
     return str(recorded["url"]) if recorded else None
 
 
 def listen_url(settings: Settings) -> str | None:
-    """The connection to use for LISTEN: the direct one if configured, else ``database_url``."""
-    if settings.database_listen_url is not None:
-        return settings.database_listen_url.get_secret_value()
-    return database_url(settings)
+    """The connection to use for LISTEN: the direct one if configured, else ``database_url``.
+
+    Raises:
+        DatabaseUrlError: what is configured is no URL of a Postgres.
+    """
+    return _checked(settings, "database_listen_url") or database_url(settings)
 
 
 def panel_url(settings: Settings) -> str:

@@ -23,7 +23,7 @@ from kodosumi_prefect.carried import carried as carry
 from kodosumi_prefect.runner import capture
 from kodosumi_prefect.runner.by_value import pickle_by_value
 from kodosumi_prefect.runner.ray_connection import NoRayError, connect
-from kodosumi_prefect.settings import Settings, get_settings, reset_settings
+from kodosumi_prefect.settings import get_settings, read_settings, reset_settings
 from kodosumi_prefect.spooler.client import get_client
 from kodosumi_prefect.spooler.route import learn_instance
 from kodosumi_prefect.tracer import Scope, entered, entered_scope, known_scope, learn_scope
@@ -311,7 +311,7 @@ def _run_task(
 
     values, instance, above, scope, flow_run = carried
     # A Ray worker serves one job, so these are the process's settings from now on.
-    reset_settings(Settings.model_validate(values))
+    reset_settings(read_settings(values))
     learn_instance(instance)
     arguments: dict[str, Any] = {
         "task": task,

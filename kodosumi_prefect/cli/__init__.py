@@ -9,6 +9,7 @@ import psycopg
 from pydantic import ValidationError
 from sqlalchemy.exc import DBAPIError
 
+from kodosumi_prefect import settings
 from kodosumi_prefect.cli import clean, config, db, demo, drain, runs, spool, up, user
 from kodosumi_prefect.cli.doctor import doctor
 from kodosumi_prefect.cli.output import CommandError, errors
@@ -43,6 +44,8 @@ def main() -> None:
     """The console script. Trouble that a user can mend is one line on stderr and exit code 1."""
     # The pool tells of every connection it drops when a command ends in the middle of a query.
     logging.getLogger("psycopg").setLevel(logging.ERROR)
+    # What is wrong with them is the error of whichever command needs them.
+    logging.getLogger(settings.__name__).setLevel(logging.CRITICAL)
     try:
         code = app()
     except MENDABLE as exc:
@@ -55,6 +58,7 @@ def _one_line(exc: Exception) -> str:
     if isinstance(exc, ValidationError):
         first = exc.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        return f"{where}: {first['msg'].removeprefix('Value error, ')}"
+        said = first["msg"].removeprefix("Value error, ")
+        return said if said.startswith(where) else f"{where}: {said}"
     text = str(exc.orig) if isinstance(exc, DBAPIError) else str(exc)
     return " ".join(text.split()) or type(exc).__name__

@@ -5,7 +5,6 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-import psycopg
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from rich.console import Console
 from rich.markdown import Markdown
@@ -13,8 +12,8 @@ from rich.padding import Padding
 from rich.text import Text
 
 from kodosumi_prefect.settings import Settings, database_url, get_settings, read_address
+from kodosumi_prefect.spooler.connection import connect
 from kodosumi_prefect.spooler.reader import StoredEvent
-from kodosumi_prefect.spooler.spooler import conninfo
 
 console = Console(highlight=False)
 errors = Console(stderr=True, highlight=False)
@@ -50,7 +49,7 @@ def require_database(settings: Settings) -> str:
             f"no Postgres is configured and none runs for {settings.data_dir}; "
             "set database_url or start `kodosumi-prefect up`"
         )
-    psycopg.connect(conninfo(url)).close()
+    connect(url).close()
     return url
 
 

@@ -7,7 +7,7 @@ import cyclopts
 from kodosumi_prefect.cli.output import CommandError, console, require_database
 from kodosumi_prefect.settings import get_settings
 from kodosumi_prefect.spooler import spill
-from kodosumi_prefect.spooler.replay import replay_orphans
+from kodosumi_prefect.spooler.replay import replay_orphans, replay_refused
 from kodosumi_prefect.spooler.spooler import ProtocolError, Spooler
 from kodosumi_prefect.spooler.transport import SpoolerAwayError
 
@@ -16,16 +16,23 @@ app = cyclopts.App(name="spool", help="Events that wait for Postgres, and the Sp
 
 @app.command
 def replay() -> None:
-    """Deliver the spill files that ended processes left; delivering twice stores nothing twice."""
+    """Deliver the spill files that ended processes left, and try again what Postgres refused.
+
+    Delivering twice stores nothing twice.
+    """
     settings = get_settings()
     spooler = Spooler(require_database(settings), settings.database_schema)
     try:
         done = replay_orphans(settings, spooler)
+        tried = replay_refused(settings, spooler)
     finally:
         spooler.close()
     for path, count in done.items():
         console.print(f"{path}: {count} batches delivered", markup=False, soft_wrap=True)
-    if not done:
+    for path, (stored, left) in tried.items():
+        text = f"{path}: {stored} batches that were refused are stored, {left} are refused again"
+        console.print(text, markup=False, soft_wrap=True)
+    if not done and not tried:
         console.print(f"nothing waits in {spill.folder(settings)}", markup=False, soft_wrap=True)
 
 

@@ -57,7 +57,14 @@ from kodosumi_prefect.panel.shield import Shield
 from kodosumi_prefect.panel.state import State
 from kodosumi_prefect.panel.streams import QUIET, Streams
 from kodosumi_prefect.serve.api import SCHEDULE
-from kodosumi_prefect.settings import Settings, database_url, get_settings, listen_url
+from kodosumi_prefect.settings import (
+    DatabaseUrlError,
+    Settings,
+    check_database_urls,
+    database_url,
+    get_settings,
+    listen_url,
+)
 from kodosumi_prefect.spooler import migrate
 from kodosumi_prefect.spooler.feed import Feed
 from kodosumi_prefect.spooler.reader import Reader
@@ -192,7 +199,11 @@ def _to_stderr(text: str) -> None:
 
 
 def _checked_database(settings: Settings) -> str:
-    url = database_url(settings)
+    try:
+        check_database_urls(settings)
+        url = database_url(settings)
+    except DatabaseUrlError as exc:
+        raise PanelError(str(exc)) from exc
     if url is None:
         raise PanelError(
             f"no database: database_url is not set and no `kodosumi-prefect up` runs for "

@@ -8,13 +8,14 @@ from typing import Any
 
 import psycopg
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
-from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from kodosumi_prefect.events import Status
 from kodosumi_prefect.panel import observers, spoolers
 from kodosumi_prefect.panel.jinja import package_version
+from kodosumi_prefect.spooler.connection import silences
 from kodosumi_prefect.spooler.feed import Feed
 from kodosumi_prefect.spooler.reader import Reader
 
@@ -93,6 +94,22 @@ class Metrics(Collector):
             "kodosumi_feed_listening",
             "Whether notifications arrive; 0: the panel polls.",
             self._feed.connected and not self._feed.polling,
+        )
+        age = self._feed.round_trip_age
+        yield _gauge(
+            "kodosumi_feed_round_trip_age_seconds",
+            "Since a notification of the panel's own arrived; -1: none has.",
+            -1.0 if age is None else age,
+        )
+        yield CounterMetricFamily(
+            "kodosumi_feed_losses",
+            "Connections for notifications that were lost, or closed as they did not answer.",
+            self._feed.losses,
+        )
+        yield CounterMetricFamily(
+            "kodosumi_database_timeouts",
+            "Connections to Postgres that were closed as they did not answer.",
+            silences(),
         )
         yield _gauge("kodosumi_sse_clients", "Open event streams.", len(self._streams))
         if self._database_up:

@@ -31,7 +31,7 @@ from kodosumi_prefect.runner.folder import working_folder
 from kodosumi_prefect.runner.interruption import Interruption
 from kodosumi_prefect.runner.launched import launched
 from kodosumi_prefect.runner.order import Order, Outcome
-from kodosumi_prefect.settings import PREFIX, Settings, get_settings, reset_settings
+from kodosumi_prefect.settings import PREFIX, get_settings, read_settings, reset_settings
 from kodosumi_prefect.spooler import payloads
 from kodosumi_prefect.spooler.client import get_client as get_spool_client
 from kodosumi_prefect.spooler.route import learn_instance
@@ -83,7 +83,7 @@ def _place(order: Order) -> Iterator[None]:
         for name, value in order.environment.items()
         if name.startswith(PREFIX)
     }
-    reset_settings(Settings.model_validate(order.carried | given))
+    reset_settings(read_settings(order.carried | given))
     learn_instance(order.instance)
     if _logging_variables() != logging_before:
         setup_logging()  # again: a Runner did so when it was made

@@ -5,7 +5,6 @@ import json
 import os
 import platform
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
 from typing import Any
 from uuid import UUID
 
@@ -14,8 +13,8 @@ from prefect.logging import get_logger
 from psycopg.rows import dict_row
 
 from kodosumi_prefect.settings import VERSION, Settings, database_url, listen_url
+from kodosumi_prefect.spooler.connection import connect_async, connect_listening
 from kodosumi_prefect.spooler.control import Message, channel, parse
-from kodosumi_prefect.spooler.spooler import conninfo
 from kodosumi_prefect.spooler.sql import Queries
 
 ANSWER = 4.0  # seconds Postgres has for a statement
@@ -137,26 +136,17 @@ class Registry:
             url = listen_url(self._settings)
             try:
                 if url is not None:
-                    async with self._listening(url) as connection:
+                    own = channel(self._settings.database_schema)
+                    async with await connect_listening(url, own) as connection:
                         delay = RELISTEN_FIRST
                         yield None
-                        async for note in connection.notifies():
-                            if (message := parse(note.payload)) is not None:
+                        async for payload in connection.notes():
+                            if (message := parse(payload)) is not None:
                                 yield message
             except (psycopg.Error, OSError) as exc:
                 logger.debug("not listening for messages now: %s", exc)
             await asyncio.sleep(delay)
             delay = min(delay * 2, RELISTEN_MOST)
-
-    @asynccontextmanager
-    async def _listening(self, url: str) -> AsyncIterator[psycopg.AsyncConnection[Any]]:
-        connection = await psycopg.AsyncConnection.connect(
-            conninfo(url), autocommit=True, prepare_threshold=None
-        )
-        async with connection:
-            name = psycopg.sql.Identifier(channel(self._settings.database_schema))
-            await connection.execute(psycopg.sql.SQL("LISTEN {}").format(name))
-            yield connection
 
     async def _tell(self, query: str, **parameters: Any) -> None:
         """As ``_ask`` where nothing depends on the answer."""
@@ -191,9 +181,7 @@ class Registry:
             url = database_url(self._settings)
             if url is None:
                 raise OSError(f"no database_url is set and no Postgres runs for {self._where}")
-            self._connection = await psycopg.AsyncConnection.connect(
-                conninfo(url), autocommit=True, prepare_threshold=None, row_factory=dict_row
-            )
+            self._connection = await connect_async(url, answer_timeout=ANSWER, row_factory=dict_row)
         return self._connection
 
     @property

@@ -31,7 +31,7 @@ from kodosumi_prefect.runner.ray_connection import NoRayError, keep_sigterm
 from kodosumi_prefect.runner.registry import Registry
 from kodosumi_prefect.runner.supervisor import Supervisor
 from kodosumi_prefect.runner.warm import WarmPool
-from kodosumi_prefect.settings import VERSION, get_settings
+from kodosumi_prefect.settings import VERSION, check_database_urls, get_settings
 from kodosumi_prefect.spooler.route import NoDatabaseError
 from kodosumi_prefect.spooler.spooler import ProtocolError
 from kodosumi_prefect.spooler.transport import SpoolerAwayError
@@ -76,6 +76,7 @@ class KodosumiRayWorker(
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._settings = get_settings()
+        check_database_urls(self._settings)
         self._registry = Registry(self._settings, self.name, self._settings.worker_lease)
         self._cluster: Cluster | None = None
         self._warm: WarmPool | None = None

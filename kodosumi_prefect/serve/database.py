@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import psycopg
 
 from kodosumi_prefect.serve.refusal import LaunchError
-from kodosumi_prefect.settings import Settings, database_url
+from kodosumi_prefect.settings import DatabaseUrlError, Settings, database_url
 from kodosumi_prefect.spooler.pool import Pool
 from kodosumi_prefect.spooler.spooler import ProtocolError, Spooler
 
@@ -21,7 +21,7 @@ _making = threading.Lock()
 
 def known(settings: Settings) -> bool:
     """Whether this process knows a database."""
-    return database_url(settings) is not None
+    return settings.database_url is not None or database_url(settings) is not None
 
 
 async def ask(settings: Settings, what: Callable[[Spooler], T]) -> T:
@@ -30,7 +30,10 @@ async def ask(settings: Settings, what: Callable[[Spooler], T]) -> T:
     Raises:
         LaunchError: the database is not known or away.
     """
-    url = database_url(settings)
+    try:
+        url = database_url(settings)
+    except DatabaseUrlError as exc:
+        raise LaunchError(503, str(exc)) from exc
     if url is None:
         raise LaunchError(
             503,

@@ -13,7 +13,7 @@ from typing import Any
 from kodosumi_prefect.spooler import actor
 from kodosumi_prefect.spooler.answer import check
 from kodosumi_prefect.spooler.batch import Batch, pack
-from kodosumi_prefect.spooler.spooler import ANSWER_TIMEOUT
+from kodosumi_prefect.spooler.connection import ANSWER_TIMEOUT
 from kodosumi_prefect.spooler.transport import Backlog, SpoolerAwayError
 
 logger = logging.getLogger(__name__)

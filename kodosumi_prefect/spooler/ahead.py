@@ -7,7 +7,7 @@ from concurrent.futures import Future, wait
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from kodosumi_prefect.spooler.batch import Batch
-from kodosumi_prefect.spooler.spooler import ANSWER_TIMEOUT
+from kodosumi_prefect.spooler.connection import ANSWER_TIMEOUT
 from kodosumi_prefect.spooler.transport import SpoolerAwayError
 
 AHEAD = 0.03  # seconds after which what came meanwhile is sent behind what is not answered yet

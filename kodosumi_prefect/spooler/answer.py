@@ -9,6 +9,7 @@ from typing import Any
 import psycopg
 
 from kodosumi_prefect.spooler.batch import Batch
+from kodosumi_prefect.spooler.refused import RefusedError
 from kodosumi_prefect.spooler.spooler import GapError, ProtocolError
 
 # None: stored. Else which error, and what it needs to be made again.
@@ -23,6 +24,8 @@ def of_error(error: BaseException) -> Answer:
     """The answer that raises an error like this one at the other side."""
     if isinstance(error, GapError):
         return "gap", (error.fid, error.writer, error.number, error.last_batch)
+    if isinstance(error, RefusedError):
+        return "refused", (list(error.names), error.reason)
     if isinstance(error, ProtocolError):
         return "protocol", (str(error),)
     if isinstance(error, psycopg.Error):
@@ -39,6 +42,8 @@ def check(answer: Answer) -> None:
     if which == "gap":
         fid, writer, number, last_batch = values
         raise GapError(Batch(fid, writer, number, {}, []), last_batch)
+    if which == "refused":
+        raise RefusedError(*values)
     if which == "protocol":
         raise ProtocolError(*values)
     if which == "psycopg":

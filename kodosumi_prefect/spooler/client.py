@@ -21,9 +21,11 @@ from kodosumi_prefect.settings import Settings, get_settings
 from kodosumi_prefect.spooler import spill
 from kodosumi_prefect.spooler.ahead import Flights, SendsAhead
 from kodosumi_prefect.spooler.batch import KIND, PAYLOAD, Batch, Fields, Header
+from kodosumi_prefect.spooler.connection import ANSWER_TIMEOUT
+from kodosumi_prefect.spooler.refused import Refused, RefusedError
 from kodosumi_prefect.spooler.replay import Rebase, replaying
 from kodosumi_prefect.spooler.route import NoDatabaseError, Route, warm
-from kodosumi_prefect.spooler.spooler import ANSWER_TIMEOUT, GapError, ProtocolError
+from kodosumi_prefect.spooler.spooler import GapError, ProtocolError
 from kodosumi_prefect.spooler.transport import Backlog, Transport
 
 BATCH_EVENTS = 2000
@@ -115,7 +117,7 @@ class SpoolClient:
         self._barriers: deque[tuple[int, _Barrier]] = deque()
         self._spill = spill.Spill(spill.folder(self.settings) / f"{self._writer}{spill.SUFFIX}")
         self._disk_failed = False
-        self._rebase = Rebase()
+        self._rebase = Rebase(Refused(spill.folder(self.settings)))
         self._flights = Flights()
         self._route = Route(self.settings, self._writer, self._backlog)
         self._outage_since: float | None = None
@@ -531,7 +533,7 @@ class SpoolClient:
                 flights.send(transport, batches, len(waiting), size)
             try:
                 return flights.settled()
-            except GapError:
+            except (GapError, RefusedError):
                 pass  # perhaps only since the one before it failed; once more, one by one
         waiting = self._oldest(0)
         self._rebase.deliver(transport, _batches(waiting))

@@ -18,6 +18,7 @@ from typing import IO, Any, Self
 import psycopg
 
 from kodosumi_prefect.settings import Settings, write_address
+from kodosumi_prefect.spooler.connection import connect
 from kodosumi_prefect.spooler.postmaster import (
     POLL_INTERVAL,
     Postmaster,
@@ -39,6 +40,7 @@ from kodosumi_prefect.spooler.programs import (
 
 MAJOR = 18  # of new clusters; existing ones keep the programs of their PG_VERSION
 ROLE = "kodosumi"  # superuser of the cluster and name of its database
+CREATE_TIMEOUT = 60.0  # seconds that making a database may take
 ORPHANS_TIMEOUT = 15.0  # seconds for backends of a killed postmaster to notice and end
 START_TIMEOUT = 120.0  # seconds; recovery after a crash takes a part of it
 LOG_BYTES = 10 * 1024 * 1024  # a log larger than this is cut to its newest tenth
@@ -431,7 +433,7 @@ def _url(password: str, port: int) -> str:
 
 def _ensure_database(url: str) -> None:
     maintenance = url.removesuffix(f"/{ROLE}") + "/postgres"
-    with psycopg.connect(maintenance, connect_timeout=10, autocommit=True) as connection:
+    with connect(maintenance, answer_timeout=CREATE_TIMEOUT) as connection:
         found = connection.execute("SELECT FROM pg_database WHERE datname = %s", (ROLE,))
         if found.fetchone() is None:
             connection.execute(f'CREATE DATABASE "{ROLE}"')

@@ -11,11 +11,14 @@ from typing import Self
 from uuid import uuid4
 
 import psycopg
-from psycopg import sql
 
 from kodosumi_prefect.cancelling import cancel_all
+from kodosumi_prefect.spooler.connection import (
+    BoundedAsyncConnection,
+    NoAnswerError,
+    connect_listening,
+)
 from kodosumi_prefect.spooler.reader import Reader, StoredEvent, Tail
-from kodosumi_prefect.spooler.spooler import conninfo
 
 SWEEP = 1.0  # seconds between looks for a lost wake-up
 POLL = 0.5  # seconds between looks when notifications do not arrive
@@ -109,17 +112,24 @@ class Feed:
     Arguments:
         reader: reads for all subscribers.
         listen_url: a direct connection, for LISTEN.
+
+    Attributes:
+        connected: whether there is a connection for LISTEN.
+        polling: whether notifications do not arrive on it, as far as is known.
+        losses: connections for LISTEN that were lost, or closed since they did not answer.
     """
 
     def __init__(self, reader: Reader, listen_url: str) -> None:
         self._reader = reader
-        self._conninfo = conninfo(listen_url)
+        self._listen_url = listen_url
         self._channel = reader.queries.schema
         self._topics: dict[str, _Topic] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._probes: dict[str, asyncio.Event] = {}
+        self._proven_at: float | None = None
         self.polling = True
         self.connected = False
+        self.losses = 0
 
     async def __aenter__(self) -> Self:
         self._tasks = [
@@ -131,6 +141,18 @@ class Feed:
     async def __aexit__(self, *exc: object) -> None:
         pumps = [topic.pump for topic in self._topics.values() if topic.pump]
         await cancel_all([*self._tasks, *pumps])
+
+    @property
+    def state(self) -> str:
+        """``listening``, ``polling`` where notifications do not arrive, or ``reconnecting``."""
+        if not self.connected:
+            return "reconnecting"
+        return "polling" if self.polling else "listening"
+
+    @property
+    def round_trip_age(self) -> float | None:
+        """Seconds since a notification of our own arrived; None if none has."""
+        return None if self._proven_at is None else time.monotonic() - self._proven_at
 
     @property
     def subscribers(self) -> int:
@@ -283,29 +305,42 @@ class Feed:
         delay = 0.2
         while True:
             try:
-                async with await psycopg.AsyncConnection.connect(
-                    self._conninfo, autocommit=True, prepare_threshold=None
-                ) as connection:
-                    await connection.execute(
-                        sql.SQL("LISTEN {}").format(sql.Identifier(self._channel))
-                    )
+                async with await connect_listening(self._listen_url, self._channel) as connection:
                     delay = 0.2
                     self.connected = True
                     for topic in list(self._topics.values()):
                         self._wake(topic)
-                    probe = asyncio.create_task(self._probe())
-                    try:
-                        async for note in connection.notifies():
-                            self._heard(note.payload)
-                    finally:
-                        probe.cancel()
+                    await self._follow(connection)
             except psycopg.OperationalError as exc:
                 if self.connected:
-                    logger.warning("lost the connection for LISTEN: %s", str(exc).strip())
+                    self.losses += 1
+                    logger.warning(
+                        "lost the connection for LISTEN, looking every %s s until there is "
+                        "another: %s",
+                        POLL,
+                        str(exc).strip(),
+                    )
             self.connected = False
             self.polling = True
             await asyncio.sleep(delay)
             delay = min(delay * 2, 5.0)
+
+    async def _follow(self, connection: BoundedAsyncConnection) -> None:
+        """Hear what is notified, as long as that arrives; raises OperationalError after that."""
+
+        async def hear() -> None:
+            async for payload in connection.notes():
+                self._heard(payload)
+
+        hearing = asyncio.create_task(hear())
+        probing = asyncio.create_task(self._probe())
+        try:
+            await asyncio.wait({hearing, probing}, return_when=asyncio.FIRST_COMPLETED)
+            for task in (hearing, probing):
+                if task.done():
+                    task.result()
+        finally:
+            await cancel_all([hearing, probing])
 
     def _heard(self, payload: str) -> None:
         if (probe := self._probes.get(payload)) is not None:
@@ -314,12 +349,18 @@ class Feed:
             self._wake(topic)
 
     async def _probe(self) -> None:
-        """Poll until a notification that we send ourselves arrives; say why if none does."""
+        """Send ourselves a notification now and then, and poll while none arrives.
+
+        Raises:
+            NoAnswerError: they arrived and do no longer.
+        """
         told = False
         while True:
             try:
                 await self._hear_ourselves()
-            except TimeoutError:
+            except TimeoutError as exc:
+                if not self.polling:
+                    raise NoAnswerError("notifications do not arrive any more") from exc
                 if not told:
                     logger.warning(
                         "notifications of %s do not arrive, probably because the connection goes "
@@ -331,9 +372,11 @@ class Feed:
                 told = True
             except psycopg.OperationalError as exc:
                 logger.debug("cannot send a notification now: %s", exc)
+                await asyncio.sleep(min(SWEEP, PROBE_AGAIN))
+                continue
             else:
                 self.polling = False
-                return
+                self._proven_at = time.monotonic()
             await asyncio.sleep(PROBE_AGAIN)
 
     async def _hear_ourselves(self) -> None:

@@ -8,14 +8,14 @@ from typing import Any, NamedTuple
 from uuid import uuid4
 
 import psycopg
-from psycopg import sql
 
 from kodosumi_prefect.cancelling import cancel_all
+from kodosumi_prefect.spooler.connection import connect_listening
 from kodosumi_prefect.spooler.open_locks import channel
-from kodosumi_prefect.spooler.spooler import ANSWER_TIMEOUT, conninfo
 from kodosumi_prefect.spooler.sql import Queries
 
 SWEEP = 30.0  # seconds between looks for lost notifications
+PROVE = 10.0  # seconds between looks that only tell whether the connection works
 POLL = 0.5  # seconds between looks until a notification of our own has arrived
 PROBE_TIMEOUT = 2.0  # seconds that it may take
 LINGER = 2.0  # seconds that the connection is kept when nobody waits any more
@@ -59,7 +59,7 @@ class Leases:
     """
 
     def __init__(self, url: str, schema: str) -> None:
-        self._conninfo = conninfo(url)
+        self._url = url
         self._queries = Queries(schema)
         self._channel = channel(schema)
         self._watches: set[_Watch] = set()
@@ -113,9 +113,7 @@ class Leases:
         warned = False
         while self._watches:
             try:
-                async with await psycopg.AsyncConnection.connect(
-                    self._conninfo, autocommit=True, prepare_threshold=None
-                ) as connection:
+                async with await connect_listening(self._url, self._channel) as connection:
                     await self._begin(connection)
                     self.connected, delay, warned = True, RETRY_FIRST, False
                     await self._follow(connection)
@@ -132,11 +130,9 @@ class Leases:
 
     async def _begin(self, connection: psycopg.AsyncConnection[Any]) -> None:
         self._heard, self._probe = False, f"probe:{uuid4()}"
-        async with asyncio.timeout(ANSWER_TIMEOUT):
-            await connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(self._channel)))
-            await connection.execute(
-                self._queries["notify"], {"channel": self._channel, "fids": [self._probe]}
-            )
+        await connection.execute(
+            self._queries["notify"], {"channel": self._channel, "fids": [self._probe]}
+        )
 
     async def _follow(self, connection: psycopg.AsyncConnection[Any]) -> None:
         """Read what was notified of, until nobody waits."""
@@ -164,7 +160,7 @@ class Leases:
     async def _hear(self, connection: psycopg.AsyncConnection[Any]) -> None:
         """Wait for a notification, for somebody new who waits, or until it is time to look."""
         began = asyncio.get_running_loop().time()
-        pause = (SWEEP if self._heard else POLL) if self._watches else LINGER
+        pause = (min(SWEEP, PROVE) if self._heard else POLL) if self._watches else LINGER
         try:
             async with asyncio.timeout(pause) as self._patience:
                 # A timeout of its own: the outer one can be lost, as cancel_all tells.
@@ -187,11 +183,10 @@ class Leases:
         if not lids:
             return
         fids = list({watched[lid] for lid in lids})
-        async with asyncio.timeout(ANSWER_TIMEOUT):
-            cursor = await connection.execute(
-                self._queries["settled_locks"], {"fids": fids, "lids": list(lids)}
-            )
-            found = [Settled(*row) for row in await cursor.fetchall()]
+        cursor = await connection.execute(
+            self._queries["settled_locks"], {"fids": fids, "lids": list(lids)}
+        )
+        found = [Settled(*row) for row in await cursor.fetchall()]
         for watch in self._watches:
             mine = [settled for settled in found if settled.lid in watch.locks]
             if mine:

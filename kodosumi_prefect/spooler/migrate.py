@@ -1,10 +1,11 @@
 """Bring the schema up to date, say how old it is, and who may do what in it."""
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import psycopg
 import sqlalchemy
 from alembic import command
 from alembic.config import Config
@@ -12,6 +13,10 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from psycopg.conninfo import conninfo_to_dict
 
+from kodosumi_prefect.spooler.connection import connect
+
+STATEMENT_TIMEOUT = 3600.0  # seconds; a migration may rewrite a large table
+ENCODING_REMEDY = "make one with CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0"
 MIGRATIONS = Path(__file__).with_name("migrations")
 
 
@@ -19,14 +24,33 @@ class SchemaTooOldError(RuntimeError):
     """The database's schema lacks what this version needs."""
 
 
+class EncodingError(RuntimeError):
+    """The database's encoding cannot hold every text; says how to make one that can."""
+
+
+def encoding_fault(encoding: str) -> str | None:
+    """Why a database of this encoding is refused, or None if it is not."""
+    if encoding == "UTF8":
+        return None
+    return f"has encoding {encoding}, and events are UTF-8"
+
+
+def _encoding(connection: sqlalchemy.Connection) -> str:
+    return str(connection.exec_driver_sql("SHOW server_encoding").scalar_one())
+
+
 def upgrade(url: str, schema: str) -> str:
     """Apply all pending migrations, one process at a time, and return the revision reached.
 
     Raises:
         psycopg.OperationalError: the database cannot be reached.
+        EncodingError: the database cannot hold every text.
         sqlalchemy.exc.ProgrammingError: the role may not create tables in ``schema``.
     """
-    with _connection(url) as connection, connection.begin():
+    with _connection(url, STATEMENT_TIMEOUT) as connection, connection.begin():
+        if (fault := encoding_fault(_encoding(connection))) is not None:
+            where = conninfo_to_dict(url)
+            raise EncodingError(f"database {where.get('dbname', '')} {fault}; {ENCODING_REMEDY}")
         connection.exec_driver_sql(
             "SELECT pg_advisory_xact_lock(hashtextextended(%(key)s, 0))",
             {"key": f"{schema}.migrate"},
@@ -120,15 +144,16 @@ def _config() -> Config:
 
 
 @contextmanager
-def _connection(url: str) -> Iterator[sqlalchemy.Connection]:
+def _connection(url: str, answer_timeout: float | None = None) -> Iterator[sqlalchemy.Connection]:
     """A SQLAlchemy connection to a libpq URL; libpq itself parses it, passfile and all."""
-    import psycopg
 
-    timeout = int(os.environ.get("PGCONNECT_TIMEOUT", "10"))
+    def creator() -> psycopg.Connection[Any]:
+        connection = connect(url, answer_timeout=answer_timeout)
+        connection.autocommit = False
+        return connection
+
     engine = sqlalchemy.create_engine(
-        "postgresql+psycopg://",
-        creator=lambda: psycopg.connect(url, connect_timeout=timeout, prepare_threshold=None),
-        poolclass=sqlalchemy.NullPool,
+        "postgresql+psycopg://", creator=creator, poolclass=sqlalchemy.NullPool
     )
     try:
         with engine.connect() as connection:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import psycopg
 
 from kodosumi_prefect.error import KodosumiError
-from kodosumi_prefect.settings import Settings, database_url
+from kodosumi_prefect.settings import DatabaseUrlError, Settings, database_url
 from kodosumi_prefect.spooler.spooler import Spooler
 
 logger = logging.getLogger(__name__)
@@ -39,7 +39,10 @@ def take(settings: Settings, payload: str, fid: str | None) -> Payload:
     Raises:
         PayloadError: they are gone or another run's, or the database is not there.
     """
-    url = database_url(settings)
+    try:
+        url = database_url(settings)
+    except DatabaseUrlError as exc:
+        raise PayloadError(str(exc)) from exc
     if url is None:
         raise PayloadError(
             "this run's inputs are kept in Postgres, which its process does not know; set "
@@ -68,7 +71,10 @@ def of_schedule(settings: Settings, schedule: str) -> dict[str, Any] | None:
 
 
 def _json_of(query: str, id_: str, settings: Settings) -> dict[str, Any] | None:
-    url = database_url(settings)
+    try:
+        url = database_url(settings)
+    except DatabaseUrlError:  # logged where the settings were read
+        return None
     if url is None:
         return None
     spooler = Spooler(url, settings.database_schema)

@@ -1,5 +1,6 @@
 """Reading executions and their events back."""
 
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple, Self
@@ -8,12 +9,15 @@ import psycopg
 from psycopg.rows import dict_row
 from psycopg_pool import AsyncConnectionPool
 
+from kodosumi_prefect.spooler.connection import BoundedAsyncConnection, NoAnswerError, conninfo
 from kodosumi_prefect.spooler.listing import EVERY, CursorError, Filter
-from kodosumi_prefect.spooler.spooler import conninfo
 from kodosumi_prefect.spooler.sql import Queries
 
 PAGE = 1000  # events read at once
 ALL = 2**31 - 1  # rows
+READ_TIMEOUT = 10.0  # seconds that a query may go without a sign of the server
+PROVE_AFTER = 5.0  # seconds unused after which a connection has to show that it works
+PROVE_TIMEOUT = 1.0  # seconds that it has for it
 POOL_TIMEOUT = 4.0  # seconds to wait for a connection before the database counts as away
 
 
@@ -97,17 +101,17 @@ class Reader:
 
     def __init__(self, url: str, schema: str, connections: int = 6) -> None:
         self.queries = Queries(schema)
-        self._pool: AsyncConnectionPool[psycopg.AsyncConnection[dict[str, Any]]] = (
-            AsyncConnectionPool(
-                conninfo(url),
-                kwargs={"autocommit": True, "prepare_threshold": None, "row_factory": dict_row},
-                min_size=1,
-                max_size=connections,
-                timeout=POOL_TIMEOUT,
-                reconnect_timeout=5.0,
-                open=False,
-                name="kodosumi-reader",
-            )
+        self._pool: AsyncConnectionPool[BoundedAsyncConnection] = AsyncConnectionPool(
+            conninfo(url),
+            connection_class=BoundedAsyncConnection,
+            check=self._check,
+            kwargs={"autocommit": True, "prepare_threshold": None, "row_factory": dict_row},
+            min_size=1,
+            max_size=connections,
+            timeout=POOL_TIMEOUT,
+            reconnect_timeout=5.0,
+            open=False,
+            name="kodosumi-reader",
         )
 
     async def __aenter__(self) -> Self:
@@ -120,12 +124,12 @@ class Reader:
     async def rows(self, name: str, /, **parameters: Any) -> list[dict[str, Any]]:
         """All rows of the named query. A connection that went stale is tried once more."""
         for last_try in (False, True):
-            async with self._pool.connection() as connection:
+            async with self._bounded(), self._pool.connection() as connection:
                 try:
                     cursor = await connection.execute(self.queries[name], parameters)
                     return await cursor.fetchall()
-                except psycopg.OperationalError:
-                    if last_try or not connection.broken:
+                except psycopg.OperationalError as exc:
+                    if last_try or isinstance(exc, NoAnswerError) or not connection.broken:
                         raise
             await self._pool.check()
         raise AssertionError("unreachable")
@@ -133,8 +137,35 @@ class Reader:
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[psycopg.AsyncConnection[dict[str, Any]]]:
         """A connection in a transaction, which is committed unless the block raises."""
-        async with self._pool.connection() as connection, connection.transaction():
+        async with (
+            self._bounded(),
+            self._pool.connection() as connection,
+            connection.transaction(),
+        ):
             yield connection
+
+    @asynccontextmanager
+    async def _bounded(self) -> AsyncIterator[None]:
+        """Where one connection does not answer, the others that wait are not to be trusted."""
+        try:
+            yield
+        except NoAnswerError:
+            await self._pool.drain()
+            raise
+
+    async def _check(self, connection: BoundedAsyncConnection) -> None:
+        """Have a connection that waited long prove that it is none of the half-open ones."""
+        connection.answer_timeout = READ_TIMEOUT
+        if time.monotonic() - connection.answered_at < PROVE_AFTER:
+            return
+        connection.answer_timeout = PROVE_TIMEOUT
+        try:
+            await connection.execute("SELECT 1")
+        except NoAnswerError:
+            await self._pool.drain()
+            raise
+        finally:
+            connection.answer_timeout = READ_TIMEOUT
 
     async def status(self, fid: str, visible: Visible = EVERYTHING) -> dict[str, Any] | None:
         """The row of an execution, or None if there is no such execution to be seen."""

@@ -14,10 +14,11 @@ import psycopg
 from psycopg.rows import namedtuple_row
 
 from kodosumi_prefect.events import DROPPABLE_KINDS
-from kodosumi_prefect.spooler.spooler import conninfo
+from kodosumi_prefect.spooler.connection import connect
 from kodosumi_prefect.spooler.sql import Queries
 
 DAY = 86_400.0  # seconds
+PORTION_TIMEOUT = 300.0  # seconds that one of its statements may take
 PORTION = 500  # executions of one transaction, at most
 KEPT_DELETED = 7 * DAY  # for which followers of changes are told of deleted executions
 PORTION_EVENTS = 50_000  # events of one transaction, but for an execution that alone has more
@@ -50,8 +51,8 @@ class Retention:
         self._dry_run = dry_run
 
     def __enter__(self) -> "Retention":
-        self._connection: psycopg.Connection[Any] = psycopg.connect(
-            conninfo(self._url), autocommit=True, prepare_threshold=None, row_factory=namedtuple_row
+        self._connection: psycopg.Connection[Any] = connect(
+            self._url, answer_timeout=PORTION_TIMEOUT, row_factory=namedtuple_row
         )
         return self
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from kodosumi_prefect.settings import Settings, database_url
+from kodosumi_prefect.settings import DatabaseUrlError, Settings, database_url
 from kodosumi_prefect.spooler.spooler import Spooler
 from kodosumi_prefect.spooler.transport import Backlog, SpoolerAwayError, Transport
 
@@ -118,9 +118,12 @@ class Route:
             psycopg.Error: the database has to be asked for its id and is away.
             ProtocolError: this version is too old for the database.
             SpoolerAwayError: the Spooler is not there now, but expected.
-            NoDatabaseError: neither a database nor its Spooler is known.
+            NoDatabaseError: neither a database nor its Spooler is known, or its URL is none.
         """
-        url = database_url(self._settings)
+        try:
+            url = database_url(self._settings)
+        except DatabaseUrlError as exc:
+            raise NoDatabaseError(str(exc)) from exc
         if not in_ray_worker():
             return self._connection(url)
         if _instance is None:

@@ -2,32 +2,28 @@
 
 import logging
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
+from hashlib import sha256
 from typing import Any
+from uuid import UUID
 
 import orjson
 import psycopg
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from kodosumi_prefect.events import ASIDE, Event, Kind, Status, clean
 from kodosumi_prefect.spooler.batch import DEDUPE, KIND, PROTOCOL, Batch, Fields, Header
+from kodosumi_prefect.spooler.connection import connect
+from kodosumi_prefect.spooler.header import DESCRIBED, REFUSED, TEXTS, bounded, tidied
 from kodosumi_prefect.spooler.open_locks import OpenLocks, channel
 from kodosumi_prefect.spooler.projection import LOCKING, PROJECTED, Projection
+from kodosumi_prefect.spooler.refused import RefusedError
 from kodosumi_prefect.spooler.rows import LATEST_TS, escape, line
 from kodosumi_prefect.spooler.sql import Queries
 
-# A connection that is gone must be noticed; what the URL says itself stands.
-CONNECTION_DEFAULTS: dict[str, Any] = {
-    "connect_timeout": 5,  # seconds
-    "keepalives_idle": 10,  # seconds
-    "keepalives_interval": 5,  # seconds
-    "keepalives_count": 3,
-    "tcp_user_timeout": 15_000,  # milliseconds
-    "application_name": "kodosumi-prefect",
-}
 PLACEHOLDER = "[an event of {size:,} characters that Postgres refused: {reason}]"
-ANSWER_TIMEOUT = 10.0  # seconds that a statement may go without an answer
 
+LARGEST_INT = 2**31 - 1  # that an integer column holds
+LONGEST_KEY = 500  # characters of a dedupe key that is stored as it is
 COPY_ROWS = 250  # rows sent at once
 
 logger = logging.getLogger(__name__)
@@ -57,12 +53,6 @@ class _BookedMeanwhileError(Exception):
     """Another delivery of the same batch got there first; what it stored counts."""
 
 
-def conninfo(url: str) -> str:
-    """``url`` with our connection defaults where it does not say otherwise."""
-    given = conninfo_to_dict(url)
-    return make_conninfo(url, **{k: v for k, v in CONNECTION_DEFAULTS.items() if k not in given})
-
-
 class Spooler:
     """Appends batches to the event streams of a database. Used by one thread at a time.
 
@@ -72,7 +62,7 @@ class Spooler:
     """
 
     def __init__(self, url: str, schema: str) -> None:
-        self._conninfo = conninfo(url)
+        self._url = url
         self._queries = Queries(schema)
         self._connection: psycopg.Connection[Any] | None = None
         self._used = 0.0
@@ -82,22 +72,25 @@ class Spooler:
         """Store one delivery in one transaction, then wake the feeds.
 
         A batch that was stored before is acknowledged without storing it again. An event that
-        Postgres refuses is replaced by a marked placeholder of the same kind, the rest is stored.
+        Postgres refuses is replaced by a marked placeholder of the same kind, the rest is stored;
+        so is what it refuses of a header.
 
         Raises:
+            RefusedError: these batches are refused whatever stands in for them; all others are
+                stored.
             psycopg.Error: nothing of the delivery is stored; it can be sent again.
             GapError: nothing is stored; the writer has to continue under another id.
             ProtocolError: nothing is stored; this version is too old for the database.
         """
         connection = self.connect()
+        refusal: RefusedError | None = None
         try:
             try:
                 ended = self._transact(connection, batches, one_by_one=False)
             except _MAY_BE_DATA as exc:
-                if isinstance(exc, psycopg.Error) and not _is_about_data(exc):
+                if not _is_about_data(exc):
                     raise
-                tidied = [_tidied(batch) for batch in batches]
-                ended = self._transact(connection, tidied, one_by_one=True)
+                ended, refusal = self._transact_apart(connection, batches)
             fids = list(dict.fromkeys(batch.fid for batch in batches if batch.events))
             schema = self._queries.schema
             for name, about in ((schema, fids), (channel(schema), ended)):
@@ -108,6 +101,8 @@ class Spooler:
                 self.close()
             raise
         self._used = time.monotonic()
+        if refusal is not None:
+            raise refusal
 
     def heartbeat(self, fids: Sequence[str]) -> None:
         """Say that the process of these executions is alive; does not count as use.
@@ -178,9 +173,7 @@ class Spooler:
             ProtocolError: this version is too old for the database.
         """
         if self._connection is None or self._connection.closed:
-            connection = _Connection.connect(
-                self._conninfo, autocommit=True, prepare_threshold=None, row_factory=_plain_row
-            )
+            connection = connect(self._url, row_factory=_plain_row)
             row = connection.execute(self._queries["read_instance"]).fetchone()
             if row is None or row[1] > PROTOCOL:
                 connection.close()
@@ -206,6 +199,62 @@ class Spooler:
                 return ended
             except _BookedMeanwhileError:
                 continue
+
+    def _transact_apart(
+        self, connection: psycopg.Connection[Any], batches: Sequence[Batch]
+    ) -> tuple[list[str], RefusedError | None]:
+        """Store a delivery of which Postgres refuses something, each execution for itself.
+
+        Returns:
+            The ids of locks that are no longer open by it, and what is refused all the same.
+        """
+        named = [_tidied(batch) for batch in batches if _is_named(batch)]
+        refused = [batch for batch in batches if not _is_named(batch)]
+        reason = "its execution or writer is no UUID"
+        try:
+            ended = self._transact(connection, named, one_by_one=True)
+        except _MAY_BE_DATA as exc:
+            if not _is_about_data(exc):
+                raise
+            reason = _one_line(exc)
+            ended, more = self._transact_reduced(connection, named)
+            refused += more
+        if not refused:
+            return ended, None
+        names = [(batch.fid, batch.writer, batch.number) for batch in refused]
+        return ended, RefusedError(names, reason)
+
+    def _transact_reduced(
+        self, connection: psycopg.Connection[Any], batches: Sequence[Batch]
+    ) -> tuple[list[str], list[Batch]]:
+        """Store what Postgres takes of each execution; what it takes nothing of is returned."""
+        while True:
+            ended: list[str] = []
+            refused: list[Batch] = []
+            try:
+                with connection.transaction(), connection.cursor() as cursor:
+                    for run in _runs(self._in_lock_order(cursor, batches)):
+                        over = self._append_reduced(cursor, run)
+                        if over is None:
+                            refused += run
+                        else:
+                            ended += over
+                return ended, refused
+            except _BookedMeanwhileError:
+                continue
+
+    def _append_reduced(self, cursor: psycopg.Cursor[Any], run: list[Batch]) -> list[str] | None:
+        """As ``_append``, with as much of the run as Postgres takes; None if that is nothing."""
+        reason: Exception | None = None
+        for reduced in (_whole, _without_meaning, _as_one_event, _emptied):
+            try:
+                with cursor.connection.transaction():
+                    return self._append(cursor, reduced(run, reason), one_by_one=True)
+            except _MAY_BE_DATA as exc:
+                if not _is_about_data(exc):
+                    raise
+                reason = exc
+        return None
 
     def _in_lock_order(
         self, cursor: psycopg.Cursor[Any], batches: Sequence[Batch]
@@ -249,7 +298,7 @@ class Spooler:
         if created:
             cursor.execute(self._queries["ensure_partitions"], {"id": execution})
         if created or any(event[KIND] == Kind.META for event in batch.events):
-            self._describe(cursor, execution, batch)
+            self._describe(cursor, execution, batch, one_by_one)
         events = self._new_ones(cursor, execution, batch.events, closing)
         locks: dict[str, int] = {}
         if open_locks and any(event[KIND] in PROJECTED for event in events):
@@ -300,21 +349,40 @@ class Spooler:
         values = {"id": execution, "lids": names, "states": states}
         cursor.execute(self._queries["end_locks"], values)
 
-    def _describe(self, cursor: psycopg.Cursor[Any], execution: int, batch: Batch) -> None:
-        cursor.execute(
-            self._queries["describe_execution"],
-            dict.fromkeys(_DESCRIBED) | dict(batch.header) | {"id": execution},
-        )
+    def _describe(
+        self, cursor: psycopg.Cursor[Any], execution: int, batch: Batch, one_by_one: bool
+    ) -> None:
+        header = bounded(batch.header)
+        if one_by_one:
+            self._describe_by_field(cursor, execution, header)
+        else:
+            values = dict.fromkeys(DESCRIBED) | header | {"id": execution}
+            cursor.execute(self._queries["describe_execution"], values)
         if process := batch.header.get("process"):
-            cursor.execute(
-                self._queries["remember_process"],
-                {"id": execution, "process": orjson.dumps(process).decode()},
-            )
+            values = {"id": execution, "process": orjson.dumps(process).decode()}
+            if one_by_one:
+                self._beside(cursor, "remember_process", values)
+            else:
+                cursor.execute(self._queries["remember_process"], values)
         if schedule := batch.header.get("schedule"):
             self._beside(cursor, "own_scheduled", {"id": execution, "schedule": schedule})
 
+    def _describe_by_field(
+        self, cursor: psycopg.Cursor[Any], execution: int, header: dict[str, Any]
+    ) -> None:
+        """Fill what Postgres takes of a header; a placeholder stands in for a text it refuses."""
+        for name in DESCRIBED:
+            if (value := header.get(name)) is None:
+                continue
+            row = dict.fromkeys(DESCRIBED) | {"id": execution}
+            taken = self._beside(cursor, "describe_execution", row | {name: value})
+            if not taken and name in TEXTS:
+                self._beside(cursor, "describe_execution", row | {name: REFUSED})
+
     def _beside(self, cursor: psycopg.Cursor[Any], query: str, parameters: dict[str, Any]) -> bool:
         """Execute what an older schema, or a role with few rights, may lack; events go on.
+
+        They go on as well where Postgres refuses a value.
 
         Returns:
             Whether it was executed.
@@ -327,6 +395,10 @@ class Spooler:
             logger.debug("%s: %s", query, exc)
         except psycopg.errors.InsufficientPrivilege as exc:
             logger.warning("%s: %s", query, " ".join(str(exc).split()))
+        except _MAY_BE_DATA as exc:
+            if not _is_about_data(exc):
+                raise
+            logger.warning("%s is refused: %s", query, _one_line(exc))
         return False
 
     def _new_ones(
@@ -337,6 +409,9 @@ class Spooler:
         keys = [event[DEDUPE] for event in events if event[DEDUPE] is not None]
         if not keys:
             return events
+        if max(map(len, keys)) > LONGEST_KEY:
+            events = [_with_short_key(event) for event in events]
+            keys = [event[DEDUPE] for event in events if event[DEDUPE] is not None]
         cursor.execute(self._queries["mark_seen"], {"id": execution, "keys": keys})
         new = {key for (key,) in cursor.fetchall()}
         kept = []
@@ -371,7 +446,7 @@ class Spooler:
                 self._copy(cursor, execution, rows)
             return rows
         except _MAY_BE_DATA as exc:
-            if isinstance(exc, psycopg.Error) and not _is_about_data(exc):
+            if not _is_about_data(exc):
                 raise
             if len(rows) == 1:
                 seq, event, late = rows[0]
@@ -385,12 +460,11 @@ class Spooler:
             ]
 
 
-_DESCRIBED = tuple(name for name in Header.__annotations__ if name not in ("process", "schedule"))
-
-
 _MAY_BE_DATA = (
     psycopg.DataError,
     psycopg.InternalError,
+    psycopg.IntegrityError,
+    psycopg.ProgrammingError,  # a value of a type that has no place in Postgres
     psycopg.errors.ProgramLimitExceeded,
     ValueError,  # surrogates, a source that is no JSON
     TypeError,  # surrogates in a state's message
@@ -419,30 +493,25 @@ def _numbered(events: list[Fields], last_seq: int, projection: Projection) -> li
 
 def _tidied(batch: Batch) -> Batch:
     """The batch with storable text wherever a placeholder could not tell what it stands for."""
-    header: Any = {
-        name: [clean(tag) for tag in value]
-        if isinstance(value, list)
-        else clean(value)
-        if isinstance(value, str)
-        else value
-        for name, value in batch.header.items()
-    }
     events: list[Fields] = []
     for event in map(Event._make, batch.events):
         state = event.state
         if state is not None:
-            state = state._replace(name=clean(state.name), message=clean(state.message))
+            state = state._replace(
+                name=clean(state.name),
+                message=clean(state.message),
+                ts=state.ts if 0 <= state.ts < LATEST_TS else time.time(),
+            )
         note = clean(event.note) if event.note is not None else None
         dedupe = clean(event.dedupe) if event.dedupe is not None else None
-        events.append(event._replace(state=state, note=note, dedupe=dedupe))
-    return batch._replace(header=header, events=events)
+        attempt = min(max(event.attempt, 0), LARGEST_INT)
+        events.append(event._replace(state=state, note=note, dedupe=dedupe, attempt=attempt))
+    return batch._replace(header=tidied(batch.header), events=events)
 
 
-def _placeholder(event: Event, refused: Exception) -> Event:
+def _placeholder(event: Event, refused: Exception | None) -> Event:
     """What stands in for an event that Postgres refused: of its kind, with the reason."""
-    lines = str(refused).splitlines() or [type(refused).__name__]
-    reason = lines[0].encode("ascii", "replace").decode()
-    text = PLACEHOLDER.format(size=len(event.payload), reason=reason)
+    text = PLACEHOLDER.format(size=len(event.payload), reason=_one_line(refused))
     return event._replace(
         ts=event.ts if 0 <= event.ts < LATEST_TS else time.time(),
         kind=escape(clean(event.kind)),
@@ -452,31 +521,6 @@ def _placeholder(event: Event, refused: Exception) -> Event:
 
 
 _STATUSES = frozenset(Status)
-
-
-class _Connection(psycopg.Connection[Any]):
-    """A connection that counts as lost when the server leaves a question unanswered for long.
-
-    A server that hangs keeps its sockets open; without this, our thread would hang with it.
-    """
-
-    def wait(self, gen: Generator[Any, Any, Any], *args: Any, **kwargs: Any) -> Any:
-        return super().wait(self._within(gen, ANSWER_TIMEOUT), *args, **kwargs)
-
-    def _within(self, gen: Generator[Any, Any, Any], seconds: float) -> Generator[Any, Any, Any]:
-        deadline = time.monotonic() + seconds
-        try:
-            wanted = next(gen)
-            while True:
-                ready = yield wanted
-                if ready:
-                    deadline = time.monotonic() + seconds
-                elif time.monotonic() > deadline:
-                    self.pgconn.finish()
-                    raise psycopg.OperationalError(f"no answer within {seconds:.0f} s")
-                wanted = gen.send(ready)
-        except StopIteration as done:
-            return done.value
 
 
 def _runs(batches: Sequence[Batch]) -> list[list[Batch]]:
@@ -506,6 +550,70 @@ def _plain_row(cursor: psycopg.Cursor[Any]) -> Any:
     return psycopg.rows.tuple_row(cursor)
 
 
-def _is_about_data(exc: psycopg.Error) -> bool:
-    """Whether a value is at fault (class 22, or more than a field can hold), not the database."""
-    return isinstance(exc, psycopg.DataError) or exc.sqlstate in ("XX000", "54000")
+def _is_about_data(exc: Exception) -> bool:
+    """Whether a value is at fault, or more than a field can hold, and not the database."""
+    if not isinstance(exc, psycopg.Error):
+        return True
+    state = exc.sqlstate
+    if state is None:  # psycopg itself refuses it, unless it is about the connection
+        return isinstance(exc, psycopg.DataError | psycopg.ProgrammingError)
+    if state == "23514" and exc.diag.constraint_name is None:
+        return False  # an event has no partition, which `db upgrade` or a restore has to mend
+    return state[:2] in _OF_VALUES or state in ("XX000", "42804")
+
+
+_OF_VALUES = ("22", "23", "54")  # data, integrity constraints, limits of the program
+
+
+def _is_named(batch: Batch) -> bool:
+    """Whether execution and writer are UUIDs, without which a batch has no place."""
+    try:
+        UUID(batch.fid)
+        UUID(batch.writer)
+    except (ValueError, AttributeError, TypeError):
+        return False
+    return True
+
+
+def _with_short_key(event: Fields) -> Fields:
+    key = event[DEDUPE]
+    if key is None or len(key) <= LONGEST_KEY:
+        return event
+    return Event._make(event)._replace(dedupe=f"sha256:{sha256(key.encode()).hexdigest()}")
+
+
+def _whole(run: list[Batch], refused: Exception | None) -> list[Batch]:
+    return run
+
+
+def _without_meaning(run: list[Batch], refused: Exception | None) -> list[Batch]:
+    """The run with placeholders for what would change its execution's row."""
+    reduced = []
+    for batch in run:
+        events = [
+            _placeholder(Event._make(event), refused)._replace(kind=Kind.DEBUG, dedupe=None)
+            if event[KIND] in PROJECTED
+            else event
+            for event in batch.events
+        ]
+        reduced.append(batch._replace(header=Header(), events=events))
+    return reduced
+
+
+def _as_one_event(run: list[Batch], refused: Exception | None) -> list[Batch]:
+    """The run with one placeholder for all its events."""
+    count = sum(len(batch.events) for batch in run)
+    text = f"[{count:,} events that Postgres refused: {_one_line(refused)}]"
+    event = Event(time.time(), Kind.STDERR, text, source='{"refused":true}')
+    empty = _emptied(run, refused)
+    return [*empty[:-1], empty[-1]._replace(events=[event] if count else [])]
+
+
+def _emptied(run: list[Batch], refused: Exception | None) -> list[Batch]:
+    """The run with nothing but its numbers, so that the ledger goes on."""
+    return [batch._replace(header=Header(), events=[]) for batch in run]
+
+
+def _one_line(exc: BaseException | None) -> str:
+    lines = str(exc).splitlines() or [type(exc).__name__]
+    return lines[0].encode("ascii", "replace").decode()

@@ -40,6 +40,7 @@ class Transport(Protocol):
         Raises:
             psycopg.Error: the database did not take it.
             SpoolerAwayError: it may be stored or not; sending it again stores nothing twice.
+            RefusedError: all is stored but for these batches, which are refused for good.
             GapError: the writer has to continue under another id.
             ProtocolError: this version is too old for the database.
         """

@@ -1,6 +1,7 @@
 """Probes, and a Postgres or Prefect that goes away and comes back."""
 
 import http.server
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -11,7 +12,9 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from pydantic import SecretStr
 
 from kodosumi_prefect.settings import Settings, write_address
+from kodosumi_prefect.spooler import connection, feed, reader, refused, spill
 from tests.panel.panel_runs import Gate, Stand, frames, until
+from tests.spooler.recording import batch, fresh, line_to, said
 
 
 @pytest.fixture
@@ -21,7 +24,7 @@ def panel(fresh_panel: Stand) -> Stand:
 
 def test_probes_answer(panel: Stand) -> None:
     assert panel.json("/livez") == {"status": "alive"}
-    assert panel.json("/readyz") == {"status": "ready"}
+    assert panel.json("/readyz")["status"] == "ready"
     found = panel.json("/health")
     assert found["status"] == "ok"
     assert found["postgres"]["status"] == "ok"
@@ -110,3 +113,53 @@ def test_ray_is_only_reached_for(panel: Stand, settings: Settings) -> None:
     write_address(settings, "ray", {"address": "127.0.0.1:1"})
     found = panel.json("/health")
     assert (found["status"], found["ray"]["status"]) == ("ok", "down")
+
+
+def test_a_line_that_swallows_everything_is_told_and_left_for_a_new_one(
+    settings: Settings,
+    database: str,
+    start_panel: Callable[..., Stand],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As behind a load balancer that forgot the connections: they are open, nothing comes."""
+    bounds = {"CANCEL_TIMEOUT": 0.3, "ROUND_TRIP": 0.3, "ROUND_TRIP_TIMEOUT": 0.5}
+    for name, seconds in bounds.items():
+        monkeypatch.setattr(connection, name, seconds)
+    monkeypatch.setattr(reader, "READ_TIMEOUT", 1.0)
+    monkeypatch.setattr(feed, "PROBE_AGAIN", 0.3)
+    monkeypatch.setitem(connection.CONNECTION_DEFAULTS, "connect_timeout", 2)
+    with line_to(database) as line:
+        through = settings.model_copy(update={"database_url": SecretStr(line.url)})
+        stand = start_panel(through)
+        stand.database = database
+        run = stand.run().begin()
+        until(lambda: stand.json("/readyz")["feed"] == "listening")
+        assert stand.json("/health")["spooler"]["losses"] == 0
+        with stand.stream(f"/outputs/stream/{run.fid}") as response:
+            coming = (f for f in frames(response) if f.event != "alive")
+            assert [next(coming).id for _ in range(4)] == ["1", "2", "3", "4"]
+            line.hang()
+            for path in (f"/outputs/status/{run.fid}", "/readyz"):
+                assert stand.get(path).status_code == 503, path
+            assert stand.json("/livez") == {"status": "alive"}
+            line.forget()  # what was open stays dead, for ever
+            line.resume()
+            until(lambda: stand.get("/readyz").status_code == 200)
+            run.lines("written meanwhile")
+            assert next(coming).data == "written meanwhile"
+        until(lambda: stand.json("/readyz")["feed"] == "listening")
+        assert stand.json("/health")["spooler"]["losses"] > 0
+        told = stand.get("/metrics").text
+        number = r"^kodosumi_database_timeouts_total ([0-9.]+)$"
+        found = re.search(number, told, re.MULTILINE)
+        assert found is not None
+        assert float(found[1]) > 0
+        assert re.search(r"^kodosumi_feed_losses_total [1-9]", told, re.MULTILINE)
+        assert re.search(r"^kodosumi_feed_round_trip_age_seconds [0-9]", told, re.MULTILINE)
+
+
+def test_refused_events_are_named(panel: Stand, settings: Settings) -> None:
+    assert panel.json("/health")["spooler"]["refused"] == []
+    kept = refused.Refused(spill.folder(settings))
+    kept.keep([batch(fresh(), said("bad"))], "no reason")
+    assert panel.json("/health")["spooler"]["refused"] == [kept.path.name]

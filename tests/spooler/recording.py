@@ -83,8 +83,9 @@ class Line:
         self._target = (str(given["host"]), int(str(given["port"])))
         self._listener: socket.socket | None = None
         self._ends: set[socket.socket] = set()
-        self._flows = threading.Event()
-        self._flows.set()
+        self._hangs = False
+        self._valves: set[threading.Event] = set()
+        self._forgotten: set[threading.Event] = set()
         self._port = 0
         self.restore()
         self.url = make_conninfo(url, host="127.0.0.1", port=str(self._port))
@@ -109,15 +110,28 @@ class Line:
             self._listener = None
         for end in list(self._ends):
             self._close(end)
-        self._flows.set()
+        self.resume()
+        for valve in self._forgotten:
+            valve.set()
 
     def hang(self) -> None:
         """Keep connections open and accept new ones, but carry nothing."""
-        self._flows.clear()
+        self._hangs = True
+        for valve in list(self._valves):
+            valve.clear()
 
     def resume(self) -> None:
         """Carry on after ``hang``."""
-        self._flows.set()
+        self._hangs = False
+        for valve in list(self._valves):
+            valve.set()
+
+    def forget(self) -> None:
+        """Keep the connections open and swallow what they say, for ever; new ones work."""
+        forgotten, self._valves = self._valves, set()
+        for valve in forgotten:
+            valve.clear()
+        self._forgotten |= forgotten
 
     def _accept(self, listener: socket.socket) -> None:
         while True:
@@ -127,17 +141,22 @@ class Line:
             except OSError:
                 return
             self._ends |= {near, far}
+            valve = threading.Event()
+            self._valves.add(valve)
+            if not self._hangs:
+                valve.set()
             if self._listener is not listener:  # cut while this one came through
                 self._close(near)
                 self._close(far)
                 return
             for source, sink in ((near, far), (far, near)):
-                threading.Thread(target=self._carry, args=(source, sink), daemon=True).start()
+                carry = (source, sink, valve)
+                threading.Thread(target=self._carry, args=carry, daemon=True).start()
 
-    def _carry(self, source: socket.socket, sink: socket.socket) -> None:
+    def _carry(self, source: socket.socket, sink: socket.socket, valve: threading.Event) -> None:
         with contextlib.suppress(OSError):
             while data := source.recv(65536):
-                self._flows.wait()
+                valve.wait()
                 sink.sendall(data)
         self._close(source)
         self._close(sink)

@@ -18,8 +18,8 @@ from pydantic import SecretStr
 from kodosumi_prefect.events import DROPPABLE_KINDS, Event, Kind
 from kodosumi_prefect.settings import Settings, write_address
 from kodosumi_prefect.spooler import client as client_module
+from kodosumi_prefect.spooler import connection as connection_module
 from kodosumi_prefect.spooler import spill
-from kodosumi_prefect.spooler import spooler as spooler_module
 from kodosumi_prefect.spooler.batch import Header
 from kodosumi_prefect.spooler.client import SpoolClient, get_client
 from kodosumi_prefect.spooler.replay import replay_orphans
@@ -262,8 +262,8 @@ def test_emit_does_not_wait_for_a_database_that_hangs(
     connected: bool,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(spooler_module, "ANSWER_TIMEOUT", 1.0)
-    monkeypatch.setitem(spooler_module.CONNECTION_DEFAULTS, "connect_timeout", 2)
+    monkeypatch.setattr(connection_module, "ANSWER_TIMEOUT", 1.0)
+    monkeypatch.setitem(connection_module.CONNECTION_DEFAULTS, "connect_timeout", 2)
     client = make()
     client.emit(fid, said("first"))
     if connected:
@@ -291,7 +291,7 @@ def test_events_survive_a_process_that_ends_while_the_database_hangs(
 ) -> None:
     settings = Settings(database_url=SecretStr(line.url), data_dir=tmp_path, flush_timeout=0.5)
     code = """
-from kodosumi_prefect.spooler import client as c, spooler as s
+from kodosumi_prefect.spooler import client as c, connection as s
 c.ANSWER_TIMEOUT = s.ANSWER_TIMEOUT = 1.5
 s.CONNECTION_DEFAULTS["connect_timeout"] = 2
 say(sys.argv[1], "0")
@@ -556,7 +556,7 @@ def test_emitters_faster_than_a_stuck_thread_lose_counted_output_only(
 ) -> None:
     monkeypatch.setattr(client_module, "INBOX_SOFT", 1000)
     monkeypatch.setattr(client_module, "INBOX_HARD", 1200)
-    monkeypatch.setitem(spooler_module.CONNECTION_DEFAULTS, "connect_timeout", 3)
+    monkeypatch.setitem(connection_module.CONNECTION_DEFAULTS, "connect_timeout", 3)
     client = make()
     line.hang()
     client.emit(fid, said("0 ", Kind.STDOUT))

@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from kodosumi_prefect.events import Event, Kind, State
-from kodosumi_prefect.spooler import spooler as spooler_module
+from kodosumi_prefect.spooler import connection as connection_module
 from kodosumi_prefect.spooler.batch import Batch, Header, pack, unpack
 from kodosumi_prefect.spooler.replay import Rebase
 from kodosumi_prefect.spooler.spooler import GapError, ProtocolError, Spooler
@@ -393,7 +393,7 @@ def test_a_connection_that_was_lost_is_made_anew(database: str) -> None:
 
 def test_a_server_that_hangs_counts_as_away(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its kernel still answers, so that neither keepalives nor TCP timeouts notice."""
-    monkeypatch.setattr(spooler_module, "ANSWER_TIMEOUT", 0.5)
+    monkeypatch.setattr(connection_module, "ANSWER_TIMEOUT", 0.5)
     fid, writer = fresh(), fresh()
     with line_to(database) as line:
         spooler = Spooler(line.url, "kodosumi")

@@ -12,7 +12,7 @@ from kodosumi_prefect.cli.doctor.prefect_server import check_prefect
 from kodosumi_prefect.cli.doctor.ray_cluster import check_ray
 from kodosumi_prefect.cli.output import console
 from kodosumi_prefect.settings import Settings, get_settings
-from kodosumi_prefect.spooler import spill
+from kodosumi_prefect.spooler import refused, spill
 
 _COLOURS = {Verdict.OK: "green", Verdict.WARN: "yellow", Verdict.FAIL: "bold red"}
 
@@ -45,6 +45,9 @@ def check_spill(settings: Settings) -> Finding:
     for path in where.glob(f"*{spill.SUFFIX}"):
         with suppress(FileNotFoundError):  # delivered in this moment
             waiting.append(path.stat())
+    if kept := refused.files(where):
+        text = f"{len(kept)} files of events that Postgres refuses lie in {where}"
+        return warn("spill", text, "the log says why; `kodosumi-prefect spool replay` tries again")
     damaged = list(where.glob(f"*{spill.DAMAGED}"))
     if waiting:
         size = sum(found.st_size for found in waiting) / 1_000_000

@@ -12,10 +12,16 @@ from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import namedtuple_row
 
 from kodosumi_prefect.cli.doctor.finding import Finding, fail, ok, one_line, skew, warn
-from kodosumi_prefect.settings import Settings, database_url, listen_url
+from kodosumi_prefect.settings import (
+    DatabaseUrlError,
+    Settings,
+    check_database_urls,
+    database_url,
+    listen_url,
+)
 from kodosumi_prefect.spooler import migrate
 from kodosumi_prefect.spooler.batch import PROTOCOL
-from kodosumi_prefect.spooler.spooler import conninfo
+from kodosumi_prefect.spooler.connection import connect
 from kodosumi_prefect.spooler.sql import Queries
 
 OLDEST_POSTGRES = 140000  # as server_version_num
@@ -27,14 +33,16 @@ Connection = psycopg.Connection[Any]
 
 def check_postgres(settings: Settings) -> list[Finding]:
     """All findings about the database; one that is not there has only one."""
-    url = database_url(settings)
+    try:
+        check_database_urls(settings)
+        url = database_url(settings)
+    except DatabaseUrlError as exc:
+        return [fail("database", str(exc), "correct it")]
     if url is None:
         text = f"none is configured and none runs for {settings.data_dir}"
         return [fail("database", text, "set database_url or start `kodosumi-prefect up`")]
     try:
-        with psycopg.connect(
-            conninfo(url), autocommit=True, prepare_threshold=None, row_factory=namedtuple_row
-        ) as connection:
+        with connect(url, row_factory=namedtuple_row) as connection:
             return list(_checks(settings, url, connection))
     except psycopg.Error as exc:
         text = f"{_where(url)} does not let us in: {one_line(exc)}"
@@ -49,6 +57,11 @@ def _checks(settings: Settings, url: str, connection: Connection) -> Iterator[Fi
         yield fail("database", f"{version} is too old", "use Postgres 14 or newer")
     else:
         yield ok("database", version)
+    encoding = connection.info.parameter_status("server_encoding") or "unknown"
+    if (fault := migrate.encoding_fault(encoding)) is not None:
+        yield fail(
+            "encoding", f"database {connection.info.dbname} {fault}", migrate.ENCODING_REMEDY
+        )
     revision = _revision(settings, url)
     yield revision
     if revision.verdict == "ok":
@@ -105,9 +118,7 @@ def _notifications(settings: Settings, url: str, connection: Connection) -> Find
     listen = listen_url(settings) or url
     payload = f"doctor:{uuid4()}"
     try:
-        with psycopg.connect(
-            conninfo(listen), autocommit=True, prepare_threshold=None
-        ) as listening:
+        with connect(listen) as listening:
             channel = settings.database_schema
             listening.execute(sql.SQL("LISTEN {}").format(sql.Identifier(channel)))
             began = time.monotonic()

@@ -16,7 +16,13 @@ import psycopg
 
 from kodosumi_prefect.cli.doctor.finding import Finding, fail, ok, one_line, warn
 from kodosumi_prefect.runner.ray_client import is_stillborn, ray_client_environment
-from kodosumi_prefect.settings import VERSION, Settings, database_url, read_address
+from kodosumi_prefect.settings import (
+    VERSION,
+    DatabaseUrlError,
+    Settings,
+    database_url,
+    read_address,
+)
 from kodosumi_prefect.spooler.batch import PROTOCOL
 from kodosumi_prefect.spooler.spooler import ProtocolError, Spooler
 
@@ -95,7 +101,10 @@ def _refusal(address: str) -> str | None:
 
 def _instance(settings: Settings) -> str:
     """The id of the database, which names its Spooler; empty if it does not answer."""
-    url = database_url(settings)
+    try:
+        url = database_url(settings)
+    except DatabaseUrlError:
+        return ""  # the checks of the database say so
     if url is None:
         return ""
     spooler = Spooler(url, settings.database_schema)

@@ -1,11 +1,9 @@
 """Signing in without a password, for programs of this package on the panel's own machine."""
 
-import psycopg
-
 from kodosumi_prefect.keys import panel_keys
 from kodosumi_prefect.panel.auth.sessions import Sessions
 from kodosumi_prefect.settings import Settings, database_url
-from kodosumi_prefect.spooler.spooler import conninfo
+from kodosumi_prefect.spooler.connection import connect
 from kodosumi_prefect.spooler.sql import Queries
 
 SECONDS = 3600.0
@@ -23,7 +21,7 @@ def local_token(settings: Settings, seconds: float = SECONDS) -> str:
     url = database_url(settings)
     if url is None:
         raise LookupError("there is no database, so nobody can be signed in")
-    with psycopg.connect(conninfo(url)) as connection:
+    with connect(url) as connection:
         row = connection.execute(Queries(settings.database_schema)["an_operator"]).fetchone()
     if row is None:
         raise LookupError("there is no active operator; the panel makes one when it starts")

@@ -155,11 +155,9 @@ async def _ray(panel: State) -> Found:
 
 async def _postgres(panel: State) -> Found:
     row = (await panel.reader.rows("database_facts"))[0]
-    feed = panel.feed
-    heard = "listening" if not feed.polling else "polling"
     return row | {
         "status": "ok",
-        "feed": heard if feed.connected else "reconnecting",
+        "feed": panel.feed.state,
         "schema": panel.reader.queries.schema,
     }
 

@@ -11,6 +11,7 @@ from kodosumi_prefect.panel.jinja import package_version
 from kodosumi_prefect.panel.probes import Found
 from kodosumi_prefect.panel.problems import answers
 from kodosumi_prefect.panel.state import Panel, State
+from kodosumi_prefect.spooler import refused, spill
 
 router = APIRouter(tags=["Health"])
 
@@ -23,11 +24,11 @@ async def livez() -> dict[str, str]:
 
 @router.get("/readyz", summary="The process and its Postgres")
 async def readyz(panel: Panel) -> dict[str, str]:
-    """503 while Postgres does not answer."""
+    """503 while Postgres does not answer. ``feed`` tells how new events are noticed."""
     found = await probes.bounded(probes.postgres(panel))
     if found["status"] != "ok":
         raise HTTPException(503, f"Postgres: {found['detail']}")
-    return {"status": "ready"}
+    return {"status": "ready", "feed": panel.feed.state}
 
 
 @router.get(
@@ -62,11 +63,14 @@ async def health(panel: Panel) -> Response:
 
 def _spooler(panel: State) -> Found:
     feed = panel.feed
-    heard = "listening" if not feed.polling else "polling"
+    age = feed.round_trip_age
     return {
-        "status": heard if feed.connected else "reconnecting",
+        "status": feed.state,
+        "round_trip_age": None if age is None else round(age, 1),
+        "losses": feed.losses,
         "subscribers": feed.subscribers,
         "streams": len(panel.streams),
+        "refused": [path.name for path in refused.files(spill.folder(panel.settings))],
     }
 
 

@@ -7,11 +7,10 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import psycopg
-from psycopg.conninfo import make_conninfo
 
 from kodosumi_prefect.cancelling import cancel_all
 from kodosumi_prefect.settings import Settings, listen_url
-from kodosumi_prefect.spooler.spooler import conninfo
+from kodosumi_prefect.spooler.connection import connect_async
 
 STAND_BY = 1.0  # seconds between tries to take over
 PROOF = 1.0  # seconds between looks whether the lock is still held
@@ -77,8 +76,7 @@ async def leading(settings: Settings) -> AsyncIterator[asyncio.Event]:
 
 
 async def _connect(url: str) -> Connection:
-    text = make_conninfo(conninfo(url), application_name="kodosumi-observer")
-    return await Connection.connect(text, autocommit=True, prepare_threshold=None)
+    return await connect_async(url, answer_timeout=ANSWER, application_name="kodosumi-observer")
 
 
 async def _is_pooled(url: str, connection: Connection) -> bool:
@@ -99,12 +97,11 @@ async def _prove(connection: Connection, key: dict[str, str] | None, lost: async
     try:
         while True:
             await asyncio.sleep(PROOF)
-            async with asyncio.timeout(ANSWER):
-                if key is None:
-                    await connection.execute("SELECT 1")
-                elif not await _is_true(connection, HELD, key):
-                    logger.warning("the lock is not held by this connection any more; %s", POOLED)
-                    return
+            if key is None:
+                await connection.execute("SELECT 1")
+            elif not await _is_true(connection, HELD, key):
+                logger.warning("the lock is not held by this connection any more; %s", POOLED)
+                return
     except (psycopg.Error, OSError, TimeoutError) as exc:
         logger.warning("this observer does not lead any more: %s", " ".join(str(exc).split()))
     finally:
