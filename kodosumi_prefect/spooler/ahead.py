@@ -55,6 +55,11 @@ class Flights:
         size = sum(flight.size for flight in self._flights)
         return len(self._flights) >= WINDOW or size >= WINDOW_BYTES
 
+    @property
+    def age(self) -> float:
+        """Seconds that the oldest is on its way; 0 if nothing is."""
+        return time.monotonic() - self._flights[0].since if self._flights else 0.0
+
     def send(
         self, transport: SendsAhead, batches: Sequence[Batch], deliveries: int, size: int
     ) -> None:
@@ -74,8 +79,7 @@ class Flights:
         """
         oldest = self._flights[0]
         until = oldest.since + ANSWER_TIMEOUT
-        patience = AHEAD if not self.full else until - time.monotonic()
-        wait([oldest.sent], max(patience, 0.0))
+        wait([oldest.sent], AHEAD)
         if not oldest.sent.done():
             if time.monotonic() < until:
                 return 0

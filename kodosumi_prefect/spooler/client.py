@@ -10,6 +10,7 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import islice
 from typing import Any, NamedTuple
 from uuid import uuid4
@@ -22,6 +23,7 @@ from kodosumi_prefect.spooler import spill
 from kodosumi_prefect.spooler.ahead import Flights, SendsAhead
 from kodosumi_prefect.spooler.batch import KIND, PAYLOAD, Batch, Fields, Header
 from kodosumi_prefect.spooler.connection import ANSWER_TIMEOUT
+from kodosumi_prefect.spooler.copies import Copies
 from kodosumi_prefect.spooler.refused import Refused, RefusedError
 from kodosumi_prefect.spooler.replay import Rebase, replaying
 from kodosumi_prefect.spooler.route import NoDatabaseError, Route, warm
@@ -38,9 +40,12 @@ LARGE = 10_000  # characters from which on a payload is counted on its own
 OUTAGE_LINGER = 0.05  # seconds
 HURRIED_LINGER = 0.001  # seconds; a few words said at once make one delivery and not two
 KNOWN_EXECUTIONS = 10_000  # whose batch numbers a client remembers before it starts over
+LATE = 0.05  # seconds after which what has no answer yet is written to disk as well
+LATE_EVENT = 25e-6  # seconds more that each event may take
 RETRY_FIRST = 0.05  # seconds
 RETRY_MOST = 2.0  # seconds
 THREAD_NAME = "kodosumi-spool"
+WATCH_NAME = "kodosumi-spool-watch"
 
 logger = logging.getLogger(__name__)
 
@@ -117,6 +122,13 @@ class SpoolClient:
         self._barriers: deque[tuple[int, _Barrier]] = deque()
         self._spill = spill.Spill(spill.folder(self.settings) / f"{self._writer}{spill.SUFFIX}")
         self._disk_failed = False
+        self._copies = Copies(spill.folder(self.settings))  # of the oldest in the queue
+        self._copying_failed = False
+        # Who may touch all this: the thread, and while it waits for an answer, the watch.
+        self._turn = threading.Lock()
+        self._asked_at: float | None = None
+        self._asking_began = threading.Event()
+        self._connects: list[_Connect] = []
         self._rebase = Rebase(Refused(spill.folder(self.settings)))
         self._flights = Flights()
         self._route = Route(self.settings, self._writer, self._backlog)
@@ -129,6 +141,7 @@ class SpoolClient:
         self._closing = False
         self._start_lock = threading.Lock()
         self._thread: threading.Thread | None = None
+        self._watch: threading.Thread | None = None
 
     # What any thread calls.
 
@@ -244,10 +257,13 @@ class SpoolClient:
             self._closing = True
             spilled = _SpillNow()
             self._inbox.put(spilled)
+            until = time.monotonic() + ANSWER_TIMEOUT + 1.0
             spilled.passed.wait(ANSWER_TIMEOUT + 1.0)
-            thread.join(1.0)
+            thread.join(max(until - time.monotonic(), 1.0))
         if not thread.is_alive():
             self._route.close()
+            self._watch = None
+            self._asking_began.set()  # so that the watch sees it
         self._thread = None
         self._closing = False
 
@@ -265,6 +281,7 @@ class SpoolClient:
         """Forget what belongs to the parent process, which goes on delivering it."""
         self._route.abandon()
         self._spill.abandon()
+        self._copies.abandon()
         self._begin()
 
     def _connect(self, timeout: float) -> None:
@@ -302,10 +319,12 @@ class SpoolClient:
             if self._thread is None:
                 # Known before it runs: it ends itself once it is not the client's thread any more.
                 self._thread = threading.Thread(target=self._run, name=THREAD_NAME, daemon=True)
+                self._watch = threading.Thread(target=self._look, name=WATCH_NAME, daemon=True)
                 try:
                     self._thread.start()
+                    self._watch.start()
                 except RuntimeError as exc:  # the interpreter shuts down
-                    self._thread = None
+                    self._thread = self._watch = None
                     logger.debug("no thread to deliver events: %s", exc)
 
     # What the thread does.
@@ -314,7 +333,8 @@ class SpoolClient:
         me = threading.current_thread()
         while self._thread is me:
             try:
-                self._round()
+                with self._turn:
+                    self._round()
                 if self._closing and not self._work_left():
                     return
             except Exception:
@@ -325,6 +345,8 @@ class SpoolClient:
         return bool(self._queue) or not self._inbox.empty()
 
     def _round(self) -> None:
+        while self._connects:
+            self._hold(self._connects.pop())
         self._collect(self._patience())
         self._deliver()
         if self._outage_since is None and not self._flights.count:
@@ -373,15 +395,8 @@ class SpoolClient:
                 self._store(chosen, size)
                 chosen, size = [], 0
                 self._hold(item)
-            elif isinstance(item, _Together):
-                chosen.extend((item.fid, tuple(event), None) for event in item.events)
-                size += sum(len(event.payload) + EVENT_BYTES for event in item.events)
             else:
-                chosen.append(item)
-                weight = len(item[1][PAYLOAD])
-                if weight > LARGE:
-                    self._count_large(-weight)
-                size += weight + EVENT_BYTES
+                size += self._choose(item, chosen)
                 if len(chosen) >= BATCH_EVENTS or size >= BATCH_BYTES:
                     self._store(chosen, size)
                     chosen, size = [], 0
@@ -395,15 +410,32 @@ class SpoolClient:
                 break
         self._store(chosen, size)
 
+    def _choose(self, item: _Emitted | _Together, chosen: list[_Emitted]) -> int:
+        """Have an item go into the next delivery; how many bytes it adds, about."""
+        if isinstance(item, _Together):
+            chosen.extend((item.fid, tuple(event), None) for event in item.events)
+            return sum(len(event.payload) + EVENT_BYTES for event in item.events)
+        chosen.append(item)
+        weight = len(item[1][PAYLOAD])
+        if weight > LARGE:
+            self._count_large(-weight)
+        return weight + EVENT_BYTES
+
     def _hold(self, barrier: _Barrier) -> None:
         if isinstance(barrier, _Connect):
+            if self._asked_at is not None:  # by the thread, later
+                self._connects.append(barrier)
+                return
             try:
-                self._route.transport().prepare()
+                with self._asking():
+                    self._route.transport().prepare()
             except _OUTAGES as exc:
                 logger.debug("no connection ahead of need: %s", exc)
             barrier.passed.set()
         elif isinstance(barrier, _SpillNow):
-            if self._queue and (self._outage_since is not None or self._closing):
+            if self._asked_at is not None:
+                self._copy()
+            elif self._queue and (self._outage_since is not None or self._closing):
                 self._move_to_disk()
             barrier.passed.set()
         elif self._acked >= self._cut:
@@ -418,10 +450,11 @@ class SpoolClient:
             return
         delivery = self._freeze(emitted)
         self._cut += 1
-        over = self._queue_bytes + size > self.settings.buffer_bytes
-        if (self._spill or over or self._outage_since is not None) and self._to_disk(
-            delivery, size
-        ):
+        # What is on its way right now stays where it is.
+        sending = self._asked_at is not None and bool(self._queue)
+        over = not sending and self._queue_bytes + size > self.settings.buffer_bytes
+        to_disk = not sending and (self._spill or over or self._outage_since is not None)
+        if to_disk and self._to_disk(delivery, size):
             return
         if over:
             delivery = _thin(delivery)
@@ -470,13 +503,20 @@ class SpoolClient:
         return True
 
     def _drop_oldest(self) -> None:
+        self._copies.drop()
         frozen = self._queue.popleft()
         self._queue_bytes -= frozen.size
         self._queue_events -= frozen.events
 
     def _write(self, delivery: list[Batch]) -> bool:
         try:
-            self._spill.append(delivery)
+            try:
+                self._spill.append(delivery)
+            except OSError:
+                if not self._copies:
+                    raise
+                self._copies.clear()  # they take the place
+                self._spill.append(delivery)
         except OSError as exc:
             if not self._disk_failed:
                 self._disk_failed = True
@@ -496,9 +536,12 @@ class SpoolClient:
                 return
             spilled = bool(self._spill)
             try:
-                transport = self._route.transport()
+                with self._asking():
+                    transport = self._route.transport()
                 if spilled:
-                    self._rebase.deliver(transport, self._spill.peek())
+                    delivery = self._spill.peek()
+                    with self._asking():
+                        self._rebase.deliver(transport, delivery)
                     stored = 1
                 else:
                     stored = self._send(transport)
@@ -508,7 +551,9 @@ class SpoolClient:
                 self._fail(exc)
                 return
             if not stored:
-                return  # its answer is out; what is said meanwhile goes behind it
+                # Its answer is out; what is said meanwhile goes behind it.
+                self._copy_if_late(self._flights.age)
+                return
             if spilled:
                 self._spill.pop()
             for _ in range(0 if spilled else stored):
@@ -536,7 +581,8 @@ class SpoolClient:
             except (GapError, RefusedError):
                 pass  # perhaps only since the one before it failed; once more, one by one
         waiting = self._oldest(0)
-        self._rebase.deliver(transport, _batches(waiting))
+        with self._asking():
+            self._rebase.deliver(transport, _batches(waiting))
         return len(waiting)
 
     def _oldest(self, skipped: int) -> list[_Frozen]:
@@ -572,7 +618,8 @@ class SpoolClient:
             return
         self._heartbeat_at = now + self.settings.heartbeat_interval
         try:
-            self._route.transport().heartbeat(sorted(self._live))
+            with self._asking():
+                self._route.transport().heartbeat(sorted(self._live))
         except _OUTAGES as exc:
             # Soon again: once Postgres is back, silence counts against a process after 10 s.
             self._heartbeat_at = now + min(self.settings.heartbeat_interval, RETRY_MOST)
@@ -586,11 +633,95 @@ class SpoolClient:
         if self._orphans is None:
             self._orphans = replaying(self.settings, transport)
         try:
-            for _ in self._orphans:
-                if not self._inbox.empty():
-                    return
+            with self._asking():
+                for _ in self._orphans:
+                    if not self._inbox.empty() or self._queue:  # the watch may have moved it
+                        return
         except _OUTAGES as exc:
             logger.warning("a spill file could not be delivered, it stays: %s", exc)
+
+    # What the watch does.
+
+    @contextmanager
+    def _asking(self) -> Iterator[None]:
+        """While the thread waits for others, and touches nothing that the watch does."""
+        self._asked_at = time.monotonic()
+        if not self._asking_began.is_set():
+            self._asking_began.set()
+        self._turn.release()
+        try:
+            yield
+        finally:
+            self._turn.acquire()
+            self._asked_at = None
+
+    def _asking_for(self) -> float:
+        """Seconds that the thread waits for an answer by now; 0 if it does not."""
+        asked_at = self._asked_at
+        return 0.0 if asked_at is None else max(time.monotonic() - asked_at, 1e-9)
+
+    def _look(self) -> None:
+        """Write down what has no answer yet when it is late, and what is said meanwhile."""
+        me = threading.current_thread()
+        while self._watch is me:
+            self._asking_began.wait()
+            time.sleep(LATE / 2)
+            if self._asking_for() == 0.0:
+                self._asking_began.clear()
+                if self._asking_for() == 0.0:  # nor did it begin between these two lines
+                    continue
+                self._asking_began.set()
+            try:
+                with self._turn:
+                    if (age := self._asking_for()) >= LATE:
+                        self._gather()
+                        self._copy_if_late(age)
+            except Exception:
+                logger.exception("the watch of the spool client goes on after an unexpected error")
+
+    def _gather(self) -> None:
+        """As ``_collect``, behind what is on its way."""
+        chosen: list[_Emitted] = []
+        size = 0
+        while self._queue_bytes + size < self.settings.buffer_bytes:
+            try:
+                item = self._inbox.get_nowait()
+            except queue.Empty:
+                break
+            if not isinstance(item, _Barrier):
+                size += self._choose(item, chosen)
+                if len(chosen) < BATCH_EVENTS and size < BATCH_BYTES:
+                    continue
+            self._store(chosen, size)
+            chosen, size = [], 0
+            if isinstance(item, _Barrier):
+                self._hold(item)
+        self._store(chosen, size)
+
+    def _copy_if_late(self, age: float) -> None:
+        """Write the queue down unless what was sent may just take its time, by its size."""
+        sent = sum(frozen.events for frozen in self._oldest(0))
+        if age >= LATE + sent * LATE_EVENT:
+            self._copy()
+
+    def _copy(self) -> None:
+        """Write down what of the queue is not written down yet."""
+        if len(self._copies) == len(self._queue) or self._copies.size > self.settings.spill_bytes:
+            return
+        waiting = islice(self._queue, len(self._copies), None)
+        try:
+            self._copies.add(frozen.delivery for frozen in waiting)
+        except OSError as exc:
+            if not self._copying_failed:
+                self._copying_failed = True
+                logger.warning(
+                    "what waits for an answer is in memory only, since it cannot be written to %s: "
+                    "%s",
+                    spill.folder(self.settings),
+                    exc.strerror or exc,
+                )
+        else:
+            self._copying_failed = False
 
 
 _OUTAGES = (psycopg.Error, ProtocolError, NoDatabaseError, OSError)

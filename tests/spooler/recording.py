@@ -14,7 +14,9 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import dict_row
 
 from kodosumi_prefect.events import Event, Kind, State
-from kodosumi_prefect.spooler.batch import Batch, Header
+from kodosumi_prefect.settings import Settings
+from kodosumi_prefect.spooler import spill
+from kodosumi_prefect.spooler.batch import Batch, Header, unpack
 
 
 def fresh() -> str:
@@ -69,6 +71,27 @@ def row(url: str, fid: str, schema: str = "kodosumi") -> dict[str, Any]:
 def execute(url: str, query: str) -> None:
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute(query)
+
+
+def words_on_disk(settings: Settings) -> list[str]:
+    """What the spill files hold, in order."""
+    return [
+        Event._make(event).payload
+        for file in sorted(spill.folder(settings).glob(f"*{spill.SUFFIX}"))
+        for line in file.read_bytes().splitlines(keepends=True)
+        if line.endswith(b"\n")
+        for one in unpack(line)
+        for event in one.events
+    ]
+
+
+@contextmanager
+def slow_table(database: str) -> Iterator[None]:
+    """No event is stored inside the block: a transaction holds their table."""
+    with psycopg.connect(database) as holding:
+        holding.execute("LOCK TABLE kodosumi.event IN ACCESS EXCLUSIVE MODE")
+        yield
+        holding.rollback()
 
 
 class Line:

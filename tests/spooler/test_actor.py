@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -24,7 +25,8 @@ from kodosumi_prefect.spooler.actor import NAME, ask, ensure_spooler, find
 from kodosumi_prefect.spooler.actor_transport import ActorTransport
 from kodosumi_prefect.spooler.batch import PROTOCOL
 from kodosumi_prefect.spooler.refused import RefusedError
-from kodosumi_prefect.spooler.spooler import GapError, ProtocolError
+from kodosumi_prefect.spooler.replay import replay_orphans
+from kodosumi_prefect.spooler.spooler import GapError, ProtocolError, Spooler
 from kodosumi_prefect.spooler.transport import Backlog, SpoolerAwayError
 from tests.answering import answer, until_open
 from tests.services import Place
@@ -37,7 +39,9 @@ from tests.spooler.recording import (
     payloads,
     row,
     said,
+    slow_table,
     stored,
+    words_on_disk,
 )
 from tests.waiting import wait_for
 
@@ -303,6 +307,32 @@ def test_a_killed_spooler_comes_back_and_nothing_is_lost_or_doubled(
         mine = [e["payload"] for e in events if e["payload"].startswith(f"{name} ")]
         assert mine == [f"{name} {i}" for i in range(count)]
     assert all(way["actor"] for way in got([one.way.remote() for one in processes]))
+
+
+def test_what_waits_for_a_late_answer_of_the_spooler_survives_a_kill_of_both(
+    ensured: Callable[..., Any], emitters: Callable[..., Any], site_here: Settings, database: str
+) -> None:
+    import ray
+
+    instance, fid = ensured().instance, fresh()
+    one = emitters(instance)
+    got(one.emit.remote(fid, ["0"]))
+    assert got(one.flush.remote())
+    of_process = Settings(data_dir=site_here.data_dir)  # it knows no URL
+    with slow_table(database):
+        got(one.emit.remote(fid, ["1", "2"]))
+        wait_for(lambda: words_on_disk(of_process) == ["1", "2"], 6)
+        os.kill(about(instance)["pid"], signal.SIGKILL)
+        pid = got(one.way.remote())["pid"]
+        ray.kill(one, no_restart=True)
+        wait_for(lambda: not Path(f"/proc/{pid}").exists())
+    spooler = Spooler(database, "kodosumi")
+    try:
+        wait_for(lambda: replay_orphans(of_process, spooler))
+    finally:
+        spooler.close()
+    assert payloads(database, fid) == ["0", "1", "2"]
+    assert words_on_disk(of_process) == []
 
 
 def pid_of(instance: str) -> int | None:

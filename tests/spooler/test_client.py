@@ -34,7 +34,9 @@ from tests.spooler.recording import (
     payloads,
     row,
     said,
+    slow_table,
     stored,
+    words_on_disk,
 )
 from tests.waiting import wait_for
 
@@ -558,6 +560,7 @@ def test_emitters_faster_than_a_stuck_thread_lose_counted_output_only(
     monkeypatch.setattr(client_module, "INBOX_HARD", 1200)
     monkeypatch.setitem(connection_module.CONNECTION_DEFAULTS, "connect_timeout", 3)
     client = make()
+    monkeypatch.setattr(client, "_gather", lambda: None)  # both threads are stuck
     line.hang()
     client.emit(fid, said("0 ", Kind.STDOUT))
     wait_for(lambda: line.connections == 1)
@@ -808,6 +811,70 @@ signal.pause()
         process.kill()
         assert process.wait(30) == -signal.SIGKILL
     assert payloads(database, fid) == [str(i) for i in range(100)]
+
+
+def test_what_waits_for_a_late_answer_survives_a_kill(
+    line: Line, tmp_path: Path, database: str, fid: str
+) -> None:
+    settings = Settings(database_url=SecretStr(line.url), data_dir=tmp_path)
+    code = """
+say(sys.argv[1], "0")
+assert client.flush(10)
+print("connected", flush=True)
+sys.stdin.readline()
+say(sys.argv[1], "1")
+while client._asked_at is None or not client._queue:
+    time.sleep(0.001)
+for word in "234":
+    say(sys.argv[1], word)
+sys.stdin.readline()
+"""
+    with script(code, settings, fid) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stdout.readline() == "connected\n"
+        with slow_table(database):
+            process.stdin.write("\n")
+            process.stdin.flush()
+            # Long before the 10 s after which it counts as an outage.
+            wait_for(lambda: words_on_disk(settings) == ["1", "2", "3", "4"], 6)
+            process.kill()
+            assert process.wait(30) == -signal.SIGKILL
+    deliver_orphans(settings, database)
+    assert payloads(database, fid) == ["0", "1", "2", "3", "4"]
+    assert spill_files(settings) == []
+
+
+def test_an_answer_that_comes_late_leaves_no_file_behind(
+    make: Callable[..., SpoolClient], database: str, fid: str
+) -> None:
+    client = make()
+    client.emit(fid, said("0"))
+    assert client.flush(10)
+    for number in (1, 2):
+        with slow_table(database):
+            client.emit(fid, said(str(number)))
+            wait_for(lambda number=number: words_on_disk(client.settings) == [str(number)], 6)
+            assert client.connected
+        assert client.flush(10)
+        assert spill_files(client.settings) == []
+    assert payloads(database, fid) == ["0", "1", "2"]
+
+
+def test_a_flush_that_gives_up_on_a_late_answer_has_everything_on_disk(
+    make: Callable[..., SpoolClient], database: str, fid: str
+) -> None:
+    client = make()
+    client.emit(fid, said("0"))
+    assert client.flush(10)
+    with slow_table(database):
+        for number in range(1, 5001):
+            client.emit(fid, said(str(number)))
+        assert client.flush(0.3) is False
+        assert words_on_disk(client.settings) == [str(number) for number in range(1, 5001)]
+    assert client.flush(20)
+    assert spill_files(client.settings) == []
+    assert payloads(database, fid) == [str(number) for number in range(5001)]
 
 
 def test_the_next_process_delivers_what_the_last_one_left(
