@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from kodosumi_prefect.settings import Settings
+from kodosumi_prefect.settings import Settings, make_data_dir
 
 FILE = "secret.key"
 
@@ -88,7 +88,7 @@ def make_secret(settings: Settings) -> str:
     """
     path = settings.data_dir / FILE
     while (secret := _secret(settings)) is None:
-        settings.data_dir.mkdir(parents=True, exist_ok=True)
+        make_data_dir(settings.data_dir)
         draft = path.with_suffix(f".{os.getpid()}.{secrets.token_hex(4)}")
         draft.touch(mode=0o600)
         draft.write_text(secrets.token_urlsafe(48))

@@ -519,7 +519,7 @@ def write_address(settings: Settings, service: str, address: dict[str, Any] | No
     if address is None:
         path.unlink(missing_ok=True)
         return
-    settings.run_dir.mkdir(parents=True, exist_ok=True)
+    private_folder(settings.run_dir)
     draft = path.with_suffix(f".{os.getpid()}.tmp")
     draft.touch(mode=0o600)
     draft.write_text(json.dumps(address))
@@ -567,6 +567,31 @@ def check_database_urls(settings: Settings) -> None:
     """Refuse what ``get_settings`` lets through; raises DatabaseUrlError."""
     for name in DATABASE_URLS:
         _checked(settings, name)
+
+
+def make_data_dir(folder: Path) -> None:
+    """Make a data dir that other users of the machine cannot look into; one that is there stays.
+
+    As root others may pass through it: the embedded Postgres runs as another user.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    folder.mkdir(mode=0o711 if os.geteuid() == 0 else 0o700, parents=True, exist_ok=True)
+
+
+def private_folder(folder: Path) -> Path:
+    """A folder of ours in the data dir that this user only can look into, made or shut.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    make_data_dir(folder.parent)
+    folder.mkdir(mode=0o700, exist_ok=True)
+    status = folder.stat()
+    if status.st_uid == os.geteuid() and status.st_mode & 0o077:
+        folder.chmod(0o700)  # an older version or somebody's umask left it open
+    return folder
 
 
 def database_url(settings: Settings) -> str | None:

@@ -1,6 +1,5 @@
 """The stack of `up`: what it starts, how it holds it up, and that nothing is left behind."""
 
-import asyncio
 import contextlib
 import json
 import os
@@ -22,9 +21,10 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from kodosumi_prefect.settings import Settings, read_address
 from kodosumi_prefect.spooler.embedded import EmbeddedPostgres, free_port
-from kodosumi_prefect.stack import Child, Stack, StackError, keeper, ray_client_environment
+from kodosumi_prefect.stack import Child, StackError, keeper, ray_client_environment
 from kodosumi_prefect.stack.temporary import temporary_folder
 from tests.accounts import home_of, unprivileged_python
+from tests.owner import Owner
 
 OWNER = """
 import asyncio, sys
@@ -50,31 +50,6 @@ async def main():
 asyncio.run(main())
 """
 DATA_DIR = "PREFECT_INTEGRATIONS_KODOSUMI_DATA_DIR"
-
-
-class Owner:
-    """A stack in this process. It supervises only while ``run`` runs."""
-
-    def __init__(self, settings: Settings, **arguments: object) -> None:
-        self.said: list[tuple[str, str]] = []
-        self.stack = Stack(
-            settings,
-            on_progress=lambda service, text: self.said.append((service, text)),
-            **arguments,  # type: ignore[arg-type]
-        )
-        self._runner = asyncio.Runner()
-        self.run = self._runner.run
-
-    def until(self, condition: Callable[[], bool], seconds: float = 120) -> None:
-        async def look() -> None:
-            while not condition():  # noqa: ASYNC110
-                await asyncio.sleep(0.05)
-
-        self.run(asyncio.wait_for(look(), seconds))
-
-    def close(self) -> None:
-        self.run(self.stack.stop())
-        self._runner.close()
 
 
 def wait_until(condition: Callable[[], bool], seconds: float = 120) -> None:
@@ -348,33 +323,6 @@ def test_a_second_stack_is_refused_with_the_first_ones_pid(owner: Owner) -> None
     assert str(owner.stack.settings.data_dir) in str(caught.value)
     assert "\n" not in str(caught.value)
     assert read_address(owner.stack.settings, "prefect") is not None
-
-
-def test_a_killed_postgres_comes_back_once_then_its_death_is_reported(
-    postgres_only: Settings,
-) -> None:
-    restarted: list[str] = []
-
-    async def on_restart(service: str) -> None:
-        restarted.append(service)
-
-    owner = Owner(postgres_only, worker=False, on_restart=on_restart)
-    try:
-        owner.run(owner.stack.start())
-        url = owner.stack.database_url or ""
-        first = read_address(postgres_only, "postgres")
-        assert first is not None
-        os.kill(first["pid"], signal.SIGKILL)
-        owner.until(lambda: restarted == ["postgres"])
-        assert owner.stack.database_url == url
-        psycopg.connect(url).close()
-        second = read_address(postgres_only, "postgres")
-        assert second is not None
-        os.kill(second["pid"], signal.SIGKILL)
-        with pytest.raises(StackError, match="postgres"):
-            owner.run(asyncio.wait_for(owner.stack.wait(), 20))
-    finally:
-        owner.close()
 
 
 def test_a_child_that_is_not_ready_is_shown_with_its_last_words(postgres_only: Settings) -> None:

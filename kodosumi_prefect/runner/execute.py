@@ -22,6 +22,7 @@ from prefect.logging.configuration import setup_logging
 from prefect.logging.handlers import APILogWorker
 from prefect.logging.loggers import flow_run_logger
 from prefect.states import Cancelled, Crashed
+from pydantic import ValidationError
 
 from kodosumi_prefect.events import plain
 from kodosumi_prefect.owner import schedule_of
@@ -53,9 +54,9 @@ def execute(order: Order) -> Outcome:
             _drive(fid, interruption)
     except SystemExit as exc:
         if exc.code not in (None, 0):
-            return Outcome(1, f"the run's process was told to exit with {exc.code}")
+            return _not_begun(fid, f"the run's process was told to exit with {exc.code}")
     except BaseException as exc:
-        return Outcome(1, _first_line(exc))
+        return _not_begun(fid, _first_line(exc))
     finally:
         _flush()
     return Outcome(0)
@@ -156,6 +157,21 @@ def _tell_not_loaded(flow_run: FlowRun, exc: Exception) -> None:
     if exc.__cause__ is not None:  # a pull step's own error says which step only
         why += f" ({_first_line(exc.__cause__)})"
     _tell(flow_run, Crashed(message=f"Flow could not be loaded. {why}"), exc)
+
+
+def _not_begun(fid: UUID, why: str) -> Outcome:
+    """Report the end of a run that Prefect's engine never began; the worker may be gone."""
+    try:
+        with get_client(sync_client=True) as client:
+            flow_run = client.read_flow_run(fid)
+        state = flow_run.state
+        if state is not None and state.is_pending():
+            _tell(flow_run, Crashed(message=why), why)
+        elif state is not None and state.is_cancelling() and flow_run.start_time is None:
+            _tell(flow_run, Cancelled(message=f"Flow run was cancelled; {why}."), why)
+    except (httpx.HTTPError, PrefectException, OSError, ValidationError) as exc:
+        logger.warning("flow run %s has to be reported by others: %s", fid, exc)
+    return Outcome(1, why)
 
 
 def _first_line(exc: BaseException) -> str:

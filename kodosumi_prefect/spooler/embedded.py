@@ -17,7 +17,7 @@ from typing import IO, Any, Self
 
 import psycopg
 
-from kodosumi_prefect.settings import Settings, write_address
+from kodosumi_prefect.settings import Settings, make_data_dir, private_folder, write_address
 from kodosumi_prefect.spooler.connection import connect
 from kodosumi_prefect.spooler.postmaster import (
     POLL_INTERVAL,
@@ -42,14 +42,25 @@ MAJOR = 18  # of new clusters; existing ones keep the programs of their PG_VERSI
 ROLE = "kodosumi"  # superuser of the cluster and name of its database
 CREATE_TIMEOUT = 60.0  # seconds that making a database may take
 ORPHANS_TIMEOUT = 15.0  # seconds for backends of a killed postmaster to notice and end
-START_TIMEOUT = 120.0  # seconds; recovery after a crash takes a part of it
+# Seconds without a line in its log. Recovery after a crash may last for hours, and a server that
+# is ended in it begins from the start; it says every 10 s (log_startup_progress_interval) that it
+# goes on.
+START_TIMEOUT = 120.0
 LOG_BYTES = 10 * 1024 * 1024  # a log larger than this is cut to its newest tenth
 # Below Linux' ephemeral ports, so that a port stays free from one start to the next.
 PORTS = range(20_000, 32_000)
+PORT_PATIENCE = 5.0  # seconds for a port that a server had before to become free
 _given: set[int] = set()  # ports that this process was told of
 _giving = threading.Lock()
 
-__all__ = ["EmbeddedError", "EmbeddedPostgres", "free_port", "port_is_free", "trim_log"]
+__all__ = [
+    "EmbeddedError",
+    "EmbeddedPostgres",
+    "PortTakenError",
+    "free_port",
+    "port_is_free",
+    "trim_log",
+]
 
 SERVER_SETTINGS = {
     "listen_addresses": "127.0.0.1",
@@ -63,6 +74,10 @@ SERVER_SETTINGS = {
     "log_checkpoints": "off",
     "log_line_prefix": "%m [%p] ",
 }
+
+
+class PortTakenError(EmbeddedError):
+    """Another program has the port on which others know the server."""
 
 
 class EmbeddedPostgres:
@@ -92,6 +107,8 @@ class EmbeddedPostgres:
         self._child: subprocess.Popen[bytes] | None = None
         self._process: Any = None
         self._url: str | None = None
+        self._port: int | None = None
+        self._given_up = threading.Event()
 
     @property
     def url(self) -> str:
@@ -133,16 +150,17 @@ class EmbeddedPostgres:
         Raises:
             EmbeddedError: the wheel is missing, another process owns the data dir, the folder is
                 not writable, the disk is full, or the server does not start.
+            PortTakenError: the server died, and another program has its port now.
         """
         if self._url is not None and self.alive:
             return self._url
-        self.stop()
+        self._end()
         try:
             self._take_lock()
             try:
                 self._url = self._start()
             except BaseException:
-                self.stop()
+                self._end()
                 raise
         except OSError as exc:
             raise EmbeddedError(_explained(exc, self.data_dir)) from exc
@@ -156,6 +174,10 @@ class EmbeddedPostgres:
 
     def stop(self) -> None:
         """End the server (fast, then immediate shutdown), forget its address; repeatable."""
+        self._end()
+        self._port = None
+
+    def _end(self) -> None:
         process, child = self._process, self._child
         if process is not None:
             end(process, child)
@@ -165,6 +187,10 @@ class EmbeddedPostgres:
                 write_address(self._addresses(), "postgres", None)
             self._lock.close()
             self._lock = None
+
+    def give_up(self) -> None:
+        """Have a ``start`` that goes on in another thread fail now, the server ended; for good."""
+        self._given_up.set()
 
     def destroy(self) -> None:
         """Stop the server and delete its files, wherever they are; the data is gone after that."""
@@ -185,7 +211,7 @@ class EmbeddedPostgres:
         if not (cluster / "PG_VERSION").exists():
             _initialise(programs(wheel, MAJOR, account), home, account, password)
         major = int((cluster / "PG_VERSION").read_text())
-        self.log_path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        private_folder(self.log_path.parent)
         self.trim_log()
         if (survivor := survivor_of(cluster)) is not None:
             self._process = survivor
@@ -194,15 +220,16 @@ class EmbeddedPostgres:
             if (url := self._adopted(cluster, password)) is not None:
                 return url
         self._launch(programs(wheel, major, account), home, cluster, account)
-        url = _url(password, Postmaster.read(cluster).port)
+        self._port = Postmaster.read(cluster).port
+        url = _url(password, self._port)
         _ensure_database(url)
         self._record(url)
         return url
 
     def _adopted(self, cluster: Path, password: str) -> str | None:
         """The address of the surviving server, or None after ending one that does not answer."""
-        deadline = time.monotonic() + START_TIMEOUT
-        while is_running(self._process) and time.monotonic() < deadline:
+        patience = _Patience(self.log_path)
+        while is_running(self._process) and self._goes_on(patience):
             try:
                 server = Postmaster.read(cluster)
             except (FileNotFoundError, ValueError):
@@ -213,6 +240,7 @@ class EmbeddedPostgres:
                     _ensure_database(url)
                 except psycopg.OperationalError:
                     break
+                self._port = server.port
                 self._record(url)
                 return url
             if server is not None and server.status == "stopping":
@@ -227,13 +255,19 @@ class EmbeddedPostgres:
         port_file = home / "port"
         recorded = port_file.read_text().strip() if port_file.exists() else ""
         port = int(recorded) if recorded.isdigit() else None
+        if self._port is not None:
+            port = self._wait_for_port(self._port)
         deadline = time.monotonic() + ORPHANS_TIMEOUT
         while True:
-            if port is None or not port_is_free(port):
+            self._check_given_up()
+            if port is None or (self._port is None and not port_is_free(port)):
                 port = free_port()
             written = self.log_path.stat().st_size if self.log_path.exists() else 0
             problem = self._launch_on(port, bin_dir, cluster, account)
+            self._check_given_up()
             if problem is None:
+                port_file.touch(mode=0o600)
+                port_file.chmod(0o600)
                 port_file.write_text(str(port))
                 return
             with self.log_path.open(errors="replace") as log:
@@ -242,7 +276,7 @@ class EmbeddedPostgres:
             if time.monotonic() > deadline:
                 break
             if "could not bind" in said:
-                port = None
+                port = None if self._port is None else self._wait_for_port(self._port)
             elif "is still in use" not in said:
                 break
             time.sleep(POLL_INTERVAL)
@@ -272,8 +306,8 @@ class EmbeddedPostgres:
         if self._on_launch is not None:
             self._on_launch(self._child.pid)
         self._process = load_psutil().Process(self._child.pid)
-        deadline = time.monotonic() + START_TIMEOUT
-        while time.monotonic() < deadline:
+        patience = _Patience(self.log_path)
+        while self._goes_on(patience):
             if (code := self._child.poll()) is not None:
                 return f"exited with {code} while starting"
             with contextlib.suppress(FileNotFoundError, ValueError):
@@ -282,11 +316,39 @@ class EmbeddedPostgres:
                     return None
             time.sleep(POLL_INTERVAL)
         end(self._process, self._child)
-        return f"was not ready within {START_TIMEOUT:.0f} s"
+        return f"was not ready and said nothing for {START_TIMEOUT:.0f} s"
+
+    def _check_given_up(self) -> None:
+        if self._given_up.is_set():
+            raise EmbeddedError(f"the embedded Postgres of {self.data_dir} was told to end")
+
+    def _goes_on(self, patience: "_Patience") -> bool:
+        """Whether a start may still be waited for."""
+        return not self._given_up.is_set() and patience.lasts()
+
+    def _wait_for_port(self, port: int) -> int:
+        """The port of the last start, which others know.
+
+        Raises:
+            PortTakenError: another program has it.
+        """
+        deadline = time.monotonic() + PORT_PATIENCE
+        while not port_is_free(port):
+            if time.monotonic() > deadline:
+                raise PortTakenError(
+                    f"the embedded Postgres of {self.data_dir} cannot be started again: another "
+                    f"program has taken its port {port}; end that program, then start this again"
+                )
+            time.sleep(POLL_INTERVAL)
+        return port
 
     def _take_lock(self) -> None:
-        self.data_dir.mkdir(parents=True, exist_ok=True)
-        lock = (self.data_dir / "postgres.lock").open("a+")
+        make_data_dir(self.data_dir)
+        path = self.data_dir / "postgres.lock"
+        # Whoever can open it can hold it, and keep this from starting.
+        path.touch(mode=0o600)
+        path.chmod(0o600)
+        lock = path.open("a+")
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -311,8 +373,10 @@ class EmbeddedPostgres:
             parents = (self.data_dir.resolve(), *self.data_dir.resolve().parents)
             open_to_all = all(parent.stat().st_mode & 0o001 for parent in parents)
             home = inside if open_to_all else self._system_home()
-        home.mkdir(parents=True, exist_ok=True)
-        if os.geteuid() == 0:
+        if os.geteuid() != 0:
+            private_folder(home)
+        else:
+            home.mkdir(parents=True, exist_ok=True)
             # A umask of 077 would shut out the account that the server runs as.
             for folder in {home, SYSTEM_HOME if SYSTEM_HOME in home.parents else home}:
                 folder.chmod(0o711)
@@ -328,6 +392,24 @@ class EmbeddedPostgres:
     def _record(self, url: str) -> None:
         address = {"url": url, "pid": self.pid, "started": self._process.create_time()}
         write_address(self._addresses(), "postgres", address | {"log": str(self.log_path)})
+
+
+class _Patience:
+    """For a server that starts: it lasts as long as its log grows."""
+
+    def __init__(self, log_path: Path) -> None:
+        self._log_path = log_path
+        self._size = -1
+        self._until = 0.0
+
+    def lasts(self) -> bool:
+        """Whether the log grew within ``START_TIMEOUT`` seconds."""
+        size = self._log_path.stat().st_size if self._log_path.exists() else 0
+        now = time.monotonic()
+        if size != self._size:
+            self._size = size
+            self._until = now + START_TIMEOUT
+        return now < self._until
 
 
 def trim_log(path: Path, limit: int = LOG_BYTES) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from kodosumi_prefect.settings import private_folder
 from kodosumi_prefect.spooler.embedded import trim_log
 from kodosumi_prefect.stack.keeper import Record, start_of
 
@@ -19,6 +20,10 @@ SHOWN_LINES = 15  # of a log, when a child fails
 
 class StackError(RuntimeError):
     """The stack cannot run; the message names the service and the way out."""
+
+
+class LastingError(StackError):
+    """A service cannot be started again, and will not heal by itself; one line."""
 
 
 @dataclass(frozen=True)
@@ -42,8 +47,8 @@ class Child:
         grace: seconds it has for that before it is killed.
         ask_all: ask the leaders of sessions that its descendants made, too, and before itself.
         order: of several children, the one with the highest is ended first; 0 is Postgres.
-        restart: ``backoff`` starts it again whenever it dies, after 1 to 60 s; ``once`` starts it
-            again one time and gives up when that fails or it dies again within ten minutes.
+        ports: on 127.0.0.1 that it cannot do without when it is started again.
+        remains: whether what it started goes on when it died, or is ended before its next start.
     """
 
     name: str
@@ -57,7 +62,8 @@ class Child:
     grace: float = 10.0
     ask_all: bool = False
     order: int = 3
-    restart: Literal["backoff", "once"] = "backoff"
+    ports: Sequence[int] = ()
+    remains: Literal["go on", "end"] = "go on"
 
 
 class RunningChild:
@@ -66,13 +72,13 @@ class RunningChild:
     def __init__(self, child: Child, log_dir: Path) -> None:
         self.child = child
         self.log_path = log_dir / f"{child.name}.log"
-        if child.prepare is not None:
-            child.prepare()
-        log_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if self.log_path.exists():
-            self.log_path.replace(self.log_path.with_suffix(".log.1"))
         environment = {**os.environ, **child.env}
         try:
+            if child.prepare is not None:
+                child.prepare()
+            private_folder(log_dir)
+            if self.log_path.exists():
+                self.log_path.replace(self.log_path.with_suffix(".log.1"))
             with self.log_path.open("ab") as log:
                 self.popen = subprocess.Popen(
                     child.argv,

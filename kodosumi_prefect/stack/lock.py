@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
+from kodosumi_prefect.settings import make_data_dir
 from kodosumi_prefect.stack.child import StackError
 from kodosumi_prefect.stack.keeper import start_of
 
@@ -58,8 +59,12 @@ async def take_lock(data_dir: Path, on_wait: Callable[[], None]) -> IO[str]:
 
 def _open(data_dir: Path) -> IO[str]:
     try:
-        data_dir.mkdir(parents=True, exist_ok=True)
-        return (data_dir / "up.lock").open("a+")
+        make_data_dir(data_dir)
+        path = data_dir / "up.lock"
+        # Whoever can open it can hold it, and keep this from starting.
+        path.touch(mode=0o600)
+        path.chmod(0o600)
+        return path.open("a+")
     except OSError as exc:
         raise StackError(
             f"data_dir {data_dir} is not usable for uid {os.geteuid()}: {exc.strerror}; "

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import prefect.settings
 
-from kodosumi_prefect.settings import Settings
+from kodosumi_prefect.settings import Settings, private_folder
 from kodosumi_prefect.spooler.embedded import free_port, port_is_free
 from kodosumi_prefect.stack.child import Child, StackError
 from kodosumi_prefect.stack.temporary import temporary_folder
@@ -61,15 +61,14 @@ def choose_port(settings: Settings, wanted: int | None) -> int:
         if port_is_free(last):
             return last
     port = free_port()
-    recorded.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    private_folder(recorded.parent)
     recorded.write_text(str(port))
     return port
 
 
 def server_child(settings: Settings, port: int) -> Child:
     """``prefect server start`` on loopback, with its files in the data dir."""
-    home = settings.data_dir / "prefect"
-    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    home = private_folder(settings.data_dir / "prefect")
     argv = [sys.executable, "-m", "kodosumi_prefect.stack.prefect_process", "server", "start"]
     argv += ["--host", "127.0.0.1", "--port", str(port), "--analytics-off"]
     database = f"sqlite+aiosqlite:///{home / 'prefect.db'}"
@@ -87,7 +86,8 @@ def server_child(settings: Settings, port: int) -> Child:
         timeout=SERVER_TIMEOUT,
         order=1,
         cwd=home,  # no prefect.toml or .env of the caller's folder
-        restart="once",
+        ports=(port,),
+        remains="end",
     )
 
 

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from kodosumi_prefect.runner.ray_client import token_environment
-from kodosumi_prefect.settings import Settings
+from kodosumi_prefect.settings import Settings, private_folder
 from kodosumi_prefect.spooler.embedded import free_port
 from kodosumi_prefect.stack.child import Child, StackError
 from kodosumi_prefect.stack.temporary import temporary_folder
 
 START_TIMEOUT = 90.0  # seconds
+METRICS = "RAY_enable_metrics_collection"
 
 
 class RayHead(NamedTuple):
@@ -55,8 +56,7 @@ def plan_ray(settings: Settings) -> RayHead:
         raise StackError(
             "Ray is not installed; run pip install 'kodosumi-prefect[ray]' or set ray_address"
         )
-    home = settings.data_dir / "ray"
-    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    home = private_folder(settings.data_dir / "ray")
     token_path = home / "token"
     if not token_path.exists():
         draft = home / f"token.{os.getpid()}"
@@ -96,6 +96,8 @@ def ray_child(head: RayHead, env: dict[str, str]) -> Child:
         **head.environment(),
         # Ray otherwise waits up to 30 s for busy actors when asked to end.
         "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",
+        # Its exporter asks for no token, and its numbers have the names of users' functions.
+        METRICS: os.environ.get(METRICS, "0"),
         "AUTOSCALER_METRIC_PORT": str(free_port()),
         "DASHBOARD_METRIC_PORT": str(free_port()),
         "RAY_ADDRESS": None,
@@ -111,7 +113,8 @@ def ray_child(head: RayHead, env: dict[str, str]) -> Child:
         timeout=START_TIMEOUT,
         grace=15.0,
         order=2,  # before Prefect, which Runners tell of their end
-        restart="once",
+        ports=(head.port, head.client_port),
+        remains="end",
     )
 
 

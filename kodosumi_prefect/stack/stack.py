@@ -10,20 +10,20 @@ from typing import IO, Any
 
 from kodosumi_prefect.cancelling import cancel_all
 from kodosumi_prefect.settings import PREFIX, Settings, database_url, write_address
-from kodosumi_prefect.spooler.embedded import EmbeddedError, EmbeddedPostgres
+from kodosumi_prefect.spooler.embedded import EmbeddedError, EmbeddedPostgres, PortTakenError
 from kodosumi_prefect.stack import prefect_server
-from kodosumi_prefect.stack.child import Child, RunningChild, StackError
+from kodosumi_prefect.stack.backoff import Backoff
+from kodosumi_prefect.stack.child import Child, LastingError, RunningChild, StackError
 from kodosumi_prefect.stack.keeper import Record, end, family, processes, start_of
 from kodosumi_prefect.stack.keeper_client import KeeperClient, leftovers
+from kodosumi_prefect.stack.lasting import check_ports, check_room
 from kodosumi_prefect.stack.lock import take_lock
 from kodosumi_prefect.stack.ray_head import RayHead, plan_ray, ray_child
 
 LOOK_INTERVAL = 0.5  # seconds between looks whether children live
 FAMILY_INTERVAL = 2.0  # seconds between looks for processes that children started
-FIRST_BACKOFF, LAST_BACKOFF = 1.0, 60.0  # seconds before a child is started again
-STEADY = 60.0  # seconds after which a child's backoff starts over
-ONCE_RENEWED = 600.0  # seconds after which a child that may be restarted once may be again
 POSTGRES_GRACE = 30.0  # seconds
+TELL_EVERY = 30.0  # seconds between words about a start that takes long
 SERVICES = ("postgres", "prefect", "ray", "panel")
 
 
@@ -40,6 +40,7 @@ class Stack:
             await stack.stop()
         ```
 
+    A service that dies is started again, after growing pauses, for as long as the stack is up.
     Whatever ends the owner, its children end: ``stop`` ends them, and a keeper process does if the
     owner is killed.
 
@@ -73,7 +74,7 @@ class Stack:
         self._postgres: EmbeddedPostgres | None = None
         self._postgres_start: asyncio.Future[str] | None = None
         self._children: dict[str, RunningChild] = {}
-        self._starts: dict[str, list[float]] = {}
+        self._backoffs: dict[str, Backoff] = {}
         self._prefect_url: str | None = None
         self._ray: RayHead | None = None
         self._supervision: asyncio.Task[None] | None = None
@@ -149,7 +150,7 @@ class Stack:
         """Return when the stack was stopped.
 
         Raises:
-            StackError: a service died and could not be started again; call ``stop`` then.
+            StackError: a service died and no further start would help; call ``stop`` then.
         """
         if self._supervision is None:
             return
@@ -205,26 +206,34 @@ class Stack:
     async def _start_postgres(self) -> None:
         self._on_progress("postgres", "starting")
         began = time.monotonic()
-        self._postgres = EmbeddedPostgres(self.settings.data_dir, self._keep_postgres)
+        if self._postgres is None:
+            self._postgres = EmbeddedPostgres(self.settings.data_dir, self._keep_postgres)
         # Cancelling us does not end the thread; stop() waits for this future.
         self._postgres_start = asyncio.ensure_future(asyncio.to_thread(self._postgres.start))
+        while not (await asyncio.wait({self._postgres_start}, timeout=TELL_EVERY))[0]:
+            self._on_progress(
+                "postgres",
+                f"still starting after {time.monotonic() - began:.0f} s, as after a crash with "
+                f"much to recover; see {self._postgres.log_path}",
+            )
         try:
-            await asyncio.shield(self._postgres_start)
+            self._postgres_start.result()
+        except PortTakenError as exc:
+            raise LastingError(str(exc)) from exc
         except EmbeddedError as exc:
             raise StackError(str(exc)) from exc
+        self._backoff("postgres").served()
         self._on_progress("postgres", f"ready after {time.monotonic() - began:.1f} s")
 
     async def _start_ray(self, head: RayHead) -> None:
         settings = {f"{PREFIX}DATA_DIR": str(self.settings.data_dir)}
         running = await self._run(ray_child(head, self._service_environment() | settings))
-        write_address(self.settings, "ray", head.recorded(running.popen.pid))
+        self._note_address("ray", running.popen.pid)
 
     async def _start_prefect(self, configured: str | None, port: int | None) -> None:
         if port is not None:
             running = await self._run(prefect_server.server_child(self.settings, port))
-            url = self._prefect_url or ""
-            address = {"url": url, "ui_url": url.removesuffix("/api"), "pid": running.popen.pid}
-            write_address(self.settings, "prefect", address)
+            self._note_address("prefect", running.popen.pid)
         elif configured is not None:
             await prefect_server.check_configured(configured)
         if self._worker:
@@ -246,7 +255,6 @@ class Stack:
         running.record = running.record._replace(leaders=leaders)
         self._children[child.name] = running
         self._keeper.add(running.record)
-        self._starts.setdefault(child.name, []).append(time.monotonic())
         try:
             seconds = await running.until_ready()
         except StackError:
@@ -254,8 +262,12 @@ class Stack:
             running.record = running.record._replace(leaders=())
             await self._end_child(child.name)
             raise
+        self._backoff(child.name).served()
         self._on_progress(child.name, f"ready after {seconds:.1f} s")
         return running
+
+    def _backoff(self, name: str) -> Backoff:
+        return self._backoffs.setdefault(name, Backoff())
 
     def _keep_postgres(self, pid: int) -> None:
         if self._keeper is not None:
@@ -281,6 +293,7 @@ class Stack:
         if self._postgres is None:
             return
         if self._postgres_start is not None:
+            self._postgres.give_up()
             await asyncio.gather(self._postgres_start, return_exceptions=True)
         was_there = self._postgres.pid is not None
         await asyncio.to_thread(self._postgres.stop)
@@ -345,64 +358,72 @@ class Stack:
                 running.record = record
                 self._keeper.add(record)
 
-    async def _revive(self, running: RunningChild) -> None:
+    async def _revive(self, dead: RunningChild) -> None:
         assert self._keeper is not None
-        child = running.child
-        died = running.failure(f"ended with {running.exit_code}")
-        starts = self._starts[child.name]
-        if child.restart == "once":
-            self._count_restart(child.name, died)
-            await asyncio.to_thread(end, running.record, running.popen.poll)
-            self._on_progress(child.name, f"ended with {running.exit_code}, starting again")
-        else:
-            pause = FIRST_BACKOFF
-            if len(starts) > 1 and starts[-1] - starts[-2] < STEADY:
-                pause = min(LAST_BACKOFF, FIRST_BACKOFF * 2 ** (len(starts) - 1))
-            else:
-                del starts[:-1]
-            self._on_progress(
-                child.name, f"ended with {running.exit_code}, starting again in {pause:.0f} s"
-            )
-            await asyncio.sleep(pause)
-        try:
-            revived = await self._run(child, running.record.leaders)
-        except StackError:
-            if child.restart == "once":
+        child = dead.child
+
+        async def start() -> None:
+            assert self._keeper is not None
+            if child.remains == "end":
+                await asyncio.to_thread(end, dead.record, dead.popen.poll)
+            await check_ports(child)
+            try:
+                running = await self._run(child, dead.record.leaders)
+            except StackError:
+                # What the dead one left goes on, and is to end with the stack all the same.
+                self._children[child.name] = dead
+                self._keeper.add(dead.record)
                 raise
-            # Still in need of a start: found dead at the next look, with a longer pause.
-            self._children[child.name] = running
-            self._keeper.add(running.record)
-            return
-        await self._after_restart(child.name, revived)
+            self._note_address(child.name, running.popen.pid)
+
+        await self._start_again(child.name, f"ended with {dead.exit_code}", start)
 
     async def _revive_postgres(self) -> None:
-        assert self._postgres is not None
-        self._count_restart("postgres", f"postgres ended; see {self._postgres.log_path}")
-        self._on_progress("postgres", "ended, starting again")
-        await self._start_postgres()
-        await self._after_restart("postgres", None)
+        await self._start_again("postgres", "ended", self._start_postgres)
 
-    def _count_restart(self, name: str, died: str) -> None:
-        """Allow one restart in ten minutes.
+    async def _start_again(
+        self, name: str, what: str, start: Callable[[], Awaitable[None]]
+    ) -> None:
+        """Start a service until it serves, with growing pauses.
+
+        Arguments:
+            what: happened to it, for people.
 
         Raises:
-            StackError: there was one.
+            StackError: no further start would help.
         """
-        now = time.monotonic()
-        restarts = self._starts.setdefault(f"{name} again", [])
-        if restarts and now - restarts[-1] < ONCE_RENEWED:
-            raise StackError(f"{died}\nIt had been started again before.")
-        restarts.append(now)
-
-    async def _after_restart(self, name: str, running: RunningChild | None) -> None:
-        if running is not None and name == "ray" and self._ray is not None:
-            write_address(self.settings, "ray", self._ray.recorded(running.popen.pid))
-        if running is not None and name == "prefect" and self._prefect_url is not None:
-            url = self._prefect_url
-            address = {"url": url, "ui_url": url.removesuffix("/api"), "pid": running.popen.pid}
-            write_address(self.settings, "prefect", address)
+        backoff = self._backoff(name)
+        while True:
+            pause = backoff.died()
+            often = f" ({backoff.often})" if backoff.often else ""
+            self._on_progress(name, f"{what}{often}, starting again in {pause:g} s")
+            await asyncio.sleep(pause)
+            try:
+                await start()
+            except OSError as exc:
+                where = exc.filename or self.settings.data_dir
+                raise LastingError(
+                    f"{name} was started again, but {where} cannot be written: "
+                    f"{exc.strerror or exc}; mend that, then start this again"
+                ) from exc
+            except LastingError:
+                raise
+            except StackError as exc:
+                check_room(name, self.settings.data_dir, str(exc))
+                what = "did not start: " + str(exc).partition("\n")[0]
+                continue
+            break
         if self._on_restart is not None:
             await self._on_restart(name)
+
+    def _note_address(self, name: str, pid: int) -> None:
+        """Write down where a child that was started is, for other processes of this user."""
+        if name == "ray" and self._ray is not None:
+            write_address(self.settings, "ray", self._ray.recorded(pid))
+        if name == "prefect" and self._prefect_url is not None:
+            url = self._prefect_url
+            address = {"url": url, "ui_url": url.removesuffix("/api"), "pid": pid}
+            write_address(self.settings, "prefect", address)
 
 
 def _first(group: BaseExceptionGroup[Any]) -> BaseException:

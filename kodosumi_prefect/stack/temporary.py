@@ -22,5 +22,6 @@ def temporary_folder(settings: Settings, name: str) -> Path:
     folder.mkdir(mode=0o700, exist_ok=True)
     if folder.is_symlink() or folder.lstat().st_uid != os.geteuid():
         raise StackError(f"{folder} belongs to somebody else; delete it or use another data_dir")
+    folder.chmod(0o700)
     (folder / name).mkdir(exist_ok=True)
     return folder / name

@@ -8,6 +8,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from shutil import copytree, rmtree
@@ -318,3 +319,55 @@ def test_a_data_dir_of_somebody_else_is_named_in_one_line(tmp_path: Path) -> Non
     last = failed.stderr.splitlines()[-1]
     assert "EmbeddedError" in last
     assert f"{home / 'data'} is not writable for uid {account['user']}" in last
+
+
+def slow_recovery(data_dir: Path, seconds: float) -> None:
+    """Have the next start recover, and say every so often that it does.
+
+    What Postgres asks for an archive, it asks for several times.
+    """
+    cluster = _cluster(data_dir)
+    slow = f"restore_command = 'echo asks for %f >&2; sleep {seconds:g}; false'\n"
+    with (cluster / "postgresql.auto.conf").open("a") as file:
+        file.write(slow)
+    (cluster / "recovery.signal").touch()
+    if os.geteuid() == 0:
+        owner = cluster.stat()
+        os.chown(cluster / "recovery.signal", owner.st_uid, owner.st_gid)
+
+
+def _cluster(data_dir: Path) -> Path:
+    homes = (data_dir / "postgres", EmbeddedPostgres(data_dir)._system_home())
+    return next(home / "data" for home in homes if (home / "data").exists())
+
+
+def test_a_recovery_that_goes_on_is_waited_for_beyond_the_timeout(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    postgres = EmbeddedPostgres(data_dir)
+    keep_a_note(postgres.start())
+    postgres.stop()
+    slow_recovery(data_dir, 4.0)
+    monkeypatch.setattr(embedded, "START_TIMEOUT", 6.0)
+    launched: list[int] = []
+    monkeypatch.setattr(postgres, "_on_launch", launched.append)
+    began = time.monotonic()
+    with postgres:
+        assert time.monotonic() - began > 6.0  # it asks twice
+        assert note(postgres.url) == "kept"
+        assert len(launched) == 1
+
+
+def test_a_start_in_the_middle_of_recovery_can_be_given_up(data_dir: Path) -> None:
+    with EmbeddedPostgres(data_dir):
+        pass
+    slow_recovery(data_dir, 600.0)
+    launched: list[int] = []
+    postgres = EmbeddedPostgres(data_dir, launched.append)
+    with ThreadPoolExecutor(1) as threads:
+        start = threads.submit(postgres.start)
+        wait_until(lambda: "asks for" in postgres.log_path.read_text())
+        postgres.give_up()
+        with pytest.raises(EmbeddedError, match="was told to end"):
+            start.result()
+    assert not psutil.pid_exists(launched[0])
