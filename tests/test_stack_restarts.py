@@ -16,7 +16,7 @@ from pydantic import SecretStr
 from kodosumi_prefect.settings import Settings, read_address
 from kodosumi_prefect.spooler import embedded
 from kodosumi_prefect.spooler.embedded import EmbeddedPostgres
-from kodosumi_prefect.stack import Child, StackError
+from kodosumi_prefect.stack import Child, StackError, lasting
 from tests.owner import Owner
 from tests.services import in_force
 
@@ -179,7 +179,10 @@ def test_a_full_disk_ends_the_stack_in_one_line(owner: Owner, tmp_path: Path) ->
     assert "\n" not in str(caught.value)
 
 
-def test_a_port_that_another_program_took_ends_the_stack_in_one_line(owner: Owner) -> None:
+def test_a_port_that_another_program_took_ends_the_stack_in_one_line(
+    owner: Owner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lasting, "PORT_PATIENCE", 0.2)
     port = embedded.free_port()
     child = Child(**{**vars(server(owner, "listener")), "ports": (port,)})
     owner.run(owner.stack.add(child))

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import IO, Any, Self
 
 import psycopg
+from psycopg.conninfo import make_conninfo
 
 from kodosumi_prefect.settings import Settings, make_data_dir, private_folder, write_address
 from kodosumi_prefect.spooler.connection import connect
@@ -46,10 +47,11 @@ ORPHANS_TIMEOUT = 15.0  # seconds for backends of a killed postmaster to notice 
 # is ended in it begins from the start; it says every 10 s (log_startup_progress_interval) that it
 # goes on.
 START_TIMEOUT = 120.0
+REQUIRE_AUTH = 160_000  # the version of libpq that has require_auth
 LOG_BYTES = 10 * 1024 * 1024  # a log larger than this is cut to its newest tenth
 # Below Linux' ephemeral ports, so that a port stays free from one start to the next.
 PORTS = range(20_000, 32_000)
-PORT_PATIENCE = 5.0  # seconds for a port that a server had before to become free
+PORT_PATIENCE = 15.0  # seconds for a port that a server had before to become free
 _given: set[int] = set()  # ports that this process was told of
 _giving = threading.Lock()
 
@@ -144,8 +146,9 @@ class EmbeddedPostgres:
         """Start the server (initialise its files the first time) or adopt a surviving one.
 
         Returns:
-            ``postgresql://kodosumi:PASSWORD@127.0.0.1:PORT/kodosumi``, which is also written down
-            for other processes of this user (``read_address(settings, "postgres")``).
+            ``postgresql://kodosumi:PASSWORD@127.0.0.1:PORT/kodosumi``, with a parameter that keeps
+            the password from whoever else has the port. It is also written down for other
+            processes of this user (``read_address(settings, "postgres")``).
 
         Raises:
             EmbeddedError: the wheel is missing, another process owns the data dir, the folder is
@@ -510,11 +513,14 @@ def _forget_foreign_pid(cluster: Path) -> None:
 
 
 def _url(password: str, port: int) -> str:
-    return f"postgresql://{ROLE}:{password}@127.0.0.1:{port}/{ROLE}"
+    url = f"postgresql://{ROLE}:{password}@127.0.0.1:{port}/{ROLE}"
+    # While the server is down another user's program may take its port, and ask for the password.
+    # With this it is never told: by SCRAM a server has to prove that it knows the password, too.
+    return f"{url}?require_auth=scram-sha-256" if psycopg.pq.version() >= REQUIRE_AUTH else url
 
 
 def _ensure_database(url: str) -> None:
-    maintenance = url.removesuffix(f"/{ROLE}") + "/postgres"
+    maintenance = make_conninfo(url, dbname="postgres")
     with connect(maintenance, answer_timeout=CREATE_TIMEOUT) as connection:
         found = connection.execute("SELECT FROM pg_database WHERE datname = %s", (ROLE,))
         if found.fetchone() is None:

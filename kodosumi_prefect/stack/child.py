@@ -16,6 +16,7 @@ from kodosumi_prefect.stack.keeper import Record, start_of
 
 READY_INTERVAL = 0.1  # seconds between looks whether a child is ready
 SHOWN_LINES = 15  # of a log, when a child fails
+LOG = "; the end of "
 
 
 class StackError(RuntimeError):
@@ -133,4 +134,9 @@ class RunningChild:
         """A message about this child with the last lines it logged."""
         lines = self.log_path.read_text(errors="replace").splitlines()[-SHOWN_LINES:]
         shown = "\n".join(f"  {line}" for line in lines)
-        return f"{self.child.name} {what}; the end of {self.log_path}:\n{shown}"
+        return f"{self.child.name} {what}{LOG}{self.log_path}:\n{shown}"
+
+
+def brief(error: StackError) -> str:
+    """What happened, in one line, without the end of the child's log."""
+    return str(error).partition(LOG)[0].partition("\n")[0]

@@ -10,7 +10,7 @@ from pathlib import Path
 from kodosumi_prefect.spooler.embedded import port_is_free
 from kodosumi_prefect.stack.child import Child, LastingError
 
-PORT_PATIENCE = 5.0  # seconds for the last process's own remains to let go of a port
+PORT_PATIENCE = 15.0  # seconds for the last process's own remains to let go of a port
 POLL_INTERVAL = 0.1  # seconds
 NO_ROOM = 1024 * 1024  # bytes; with less, nothing that writes starts
 FULL = {os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT)}

@@ -13,7 +13,7 @@ from kodosumi_prefect.settings import PREFIX, Settings, database_url, write_addr
 from kodosumi_prefect.spooler.embedded import EmbeddedError, EmbeddedPostgres, PortTakenError
 from kodosumi_prefect.stack import prefect_server
 from kodosumi_prefect.stack.backoff import Backoff
-from kodosumi_prefect.stack.child import Child, LastingError, RunningChild, StackError
+from kodosumi_prefect.stack.child import Child, LastingError, RunningChild, StackError, brief
 from kodosumi_prefect.stack.keeper import Record, end, family, processes, start_of
 from kodosumi_prefect.stack.keeper_client import KeeperClient, leftovers
 from kodosumi_prefect.stack.lasting import check_ports, check_room
@@ -323,8 +323,9 @@ class Stack:
         looked_at_families = time.monotonic()
         while True:
             await asyncio.sleep(LOOK_INTERVAL)
-            if await asyncio.to_thread(self._keeper.check):
-                self._on_progress("keeper", "was ended by somebody and is started again")
+            with contextlib.suppress(OSError):  # tried again at the next look
+                if await asyncio.to_thread(self._keeper.check):
+                    self._on_progress("keeper", "was ended by somebody and is started again")
             for name, task in [*self._revivals.items()]:
                 if task.done():
                     del self._revivals[name]
@@ -369,12 +370,16 @@ class Stack:
             await check_ports(child)
             try:
                 running = await self._run(child, dead.record.leaders)
-            except StackError:
+                self._note_address(child.name, running.popen.pid)
+            except (StackError, OSError) as exc:
+                await self._end_child(child.name)
                 # What the dead one left goes on, and is to end with the stack all the same.
                 self._children[child.name] = dead
-                self._keeper.add(dead.record)
+                with contextlib.suppress(OSError):
+                    self._keeper.add(dead.record)
+                if isinstance(exc, OSError):
+                    raise StackError(f"{exc.filename or child.name}: {exc.strerror}") from exc
                 raise
-            self._note_address(child.name, running.popen.pid)
 
         await self._start_again(child.name, f"ended with {dead.exit_code}", start)
 
@@ -400,19 +405,13 @@ class Stack:
             await asyncio.sleep(pause)
             try:
                 await start()
-            except OSError as exc:
-                where = exc.filename or self.settings.data_dir
-                raise LastingError(
-                    f"{name} was started again, but {where} cannot be written: "
-                    f"{exc.strerror or exc}; mend that, then start this again"
-                ) from exc
             except LastingError:
                 raise
             except StackError as exc:
                 check_room(name, self.settings.data_dir, str(exc))
-                what = "did not start: " + str(exc).partition("\n")[0]
-                continue
-            break
+                what = "did not start: " + brief(exc)
+            else:
+                break
         if self._on_restart is not None:
             await self._on_restart(name)
 

@@ -8,9 +8,11 @@ import contextlib
 import json
 import os
 import re
+import socket
 import stat
 import subprocess
 import sys
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ import psycopg
 import pytest
 
 from kodosumi_prefect.settings import Settings, private_folder, read_address
+from kodosumi_prefect.spooler.embedded import EmbeddedPostgres
 from tests.accounts import unprivileged_python
 from tests.e2e.running import PASSWORD, Up
 
@@ -244,3 +247,32 @@ def test_what_an_older_version_left_open_is_shut(tmp_path: Path) -> None:
         assert not new.parent.stat().st_mode & 0o066
     finally:
         os.umask(umask)
+
+
+def test_a_program_that_took_the_port_of_postgres_is_not_told_the_password(tmp_path: Path) -> None:
+    postgres = EmbeddedPostgres(tmp_path)
+    try:
+        url = postgres.start()
+    finally:
+        postgres.destroy()
+    heard: list[bytes] = []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def ask_for_the_password() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                heard.append(connection.recv(1000))
+                connection.sendall(b"R" + (8).to_bytes(4, "big") + (3).to_bytes(4, "big"))
+                heard.append(connection.recv(1000))
+
+        thread = threading.Thread(target=ask_for_the_password, daemon=True)
+        thread.start()
+        port = listener.getsockname()[1]
+        with pytest.raises(psycopg.OperationalError):
+            psycopg.connect(
+                url, port=port, sslmode="disable", gssencmode="disable", connect_timeout=10
+            )
+        thread.join(10)
+    password = url.split(":")[2].partition("@")[0].encode()
+    assert heard
+    assert not any(password in packet for packet in heard)
