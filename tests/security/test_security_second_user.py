@@ -55,10 +55,12 @@ OPEN = {
     "prefect": {"GET /", "GET /api/version"},
     "ray agent": {"GET /api/local_raylet_healthz"},  # that the raylet lives
 }
-# Those answer all addresses with numbers for Prometheus, which have these labels and no other.
+# Those answer all addresses with numbers for Prometheus about the machine and Ray itself, which have
+# these labels and no other.
 NUMBERS = {"ray dashboard", "ray monitor"}
 LABELS = {
     "Component",
+    "NodeType",
     "SessionName",
     "Version",
     "endpoint",
@@ -72,6 +74,7 @@ LABELS = {
     "minor",
     "patchlevel",
     "pid",
+    "resource",
     "version",
 }
 HTTP_REFUSALS = {"401", "403", "404", "405", "none"}
