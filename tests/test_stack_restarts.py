@@ -6,6 +6,7 @@ import socket
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import psycopg
@@ -75,6 +76,19 @@ def kill(owner: Owner, name: str) -> None:
     assert pid_of(owner, name) != before
 
 
+def addresses_until(owner: Owner, name: str) -> list[dict[str, Any] | None]:
+    """Where others find a service, at many moments until it is ready."""
+    addresses: list[dict[str, Any] | None] = []
+    ready = told(owner, name, "ready after")
+
+    def look() -> bool:
+        addresses.append(read_address(owner.stack.settings, name))
+        return ready()
+
+    owner.until(look)
+    return addresses
+
+
 def test_a_postgres_killed_three_times_comes_back_each_time(with_postgres: Owner) -> None:
     owner = with_postgres
     url = owner.stack.database_url or ""
@@ -84,7 +98,8 @@ def test_a_postgres_killed_three_times_comes_back_each_time(with_postgres: Owner
         address = read_address(owner.stack.settings, "postgres") or {}
         owner.said.clear()
         os.kill(address["pid"], signal.SIGKILL)
-        owner.until(told(owner, "postgres", "ready after"))
+        # Without an address there would seem to be no database.
+        assert None not in addresses_until(owner, "postgres")
         assert owner.stack.database_url == url
         with psycopg.connect(url) as connection:
             assert connection.execute("SELECT text FROM note").fetchall() == [("kept",)]

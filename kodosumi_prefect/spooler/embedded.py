@@ -157,13 +157,13 @@ class EmbeddedPostgres:
         """
         if self._url is not None and self.alive:
             return self._url
-        self._end()
+        self._end(forget=False)
         try:
             self._take_lock()
             try:
                 self._url = self._start()
             except BaseException:
-                self._end()
+                self._end(forget=self._port is None)
                 raise
         except OSError as exc:
             raise EmbeddedError(_explained(exc, self.data_dir)) from exc
@@ -177,17 +177,24 @@ class EmbeddedPostgres:
 
     def stop(self) -> None:
         """End the server (fast, then immediate shutdown), forget its address; repeatable."""
-        self._end()
+        self._end(forget=True)
         self._port = None
 
-    def _end(self) -> None:
+    def _end(self, *, forget: bool) -> None:
+        """End the server.
+
+        Arguments:
+            forget: its address, too. Who looks for it while it is started again waits for it
+                there; without an address there would seem to be no database.
+        """
         process, child = self._process, self._child
         if process is not None:
             end(process, child)
         self._process = self._child = self._url = None
         if self._lock is not None:
-            with contextlib.suppress(OSError):
-                write_address(self._addresses(), "postgres", None)
+            if forget:
+                with contextlib.suppress(OSError):
+                    write_address(self._addresses(), "postgres", None)
             self._lock.close()
             self._lock = None
 

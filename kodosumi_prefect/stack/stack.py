@@ -260,7 +260,7 @@ class Stack:
         except StackError:
             # What a predecessor left running may go on until the stack is stopped.
             running.record = running.record._replace(leaders=())
-            await self._end_child(child.name)
+            await self._end_child(child.name, forget=False)
             raise
         self._backoff(child.name).served()
         self._on_progress(child.name, f"ready after {seconds:.1f} s")
@@ -276,12 +276,18 @@ class Stack:
                 Record("postgres", pid, started, signal.SIGINT, POSTGRES_GRACE, False, order=0)
             )
 
-    async def _end_child(self, name: str) -> None:
+    async def _end_child(self, name: str, *, forget: bool = True) -> None:
+        """End a child.
+
+        Arguments:
+            forget: its address, too; kept where it is started again, for those who wait for it.
+        """
         running = self._children.pop(name, None)
         if running is None:
             return
-        with contextlib.suppress(OSError):
-            write_address(self.settings, name, None)
+        if forget:
+            with contextlib.suppress(OSError):
+                write_address(self.settings, name, None)
         if await asyncio.to_thread(end, running.record, running.popen.poll):
             if self._keeper is not None:
                 self._keeper.drop(name)
@@ -372,7 +378,7 @@ class Stack:
                 running = await self._run(child, dead.record.leaders)
                 self._note_address(child.name, running.popen.pid)
             except (StackError, OSError) as exc:
-                await self._end_child(child.name)
+                await self._end_child(child.name, forget=False)
                 # What the dead one left goes on, and is to end with the stack all the same.
                 self._children[child.name] = dead
                 with contextlib.suppress(OSError):

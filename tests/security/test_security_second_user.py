@@ -55,8 +55,8 @@ OPEN = {
     "prefect": {"GET /", "GET /api/version"},
     "ray agent": {"GET /api/local_raylet_healthz"},  # that the raylet lives
 }
-# Those answer all addresses with numbers for Prometheus about the machine and Ray itself, which have
-# these labels and no other.
+# Those answer all addresses with numbers for Prometheus about the machine and Ray itself, which
+# have these labels and no other.
 NUMBERS = {"ray dashboard", "ray monitor"}
 LABELS = {
     "Component",
