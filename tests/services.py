@@ -17,6 +17,7 @@ import pytest
 from prefect.client.schemas.objects import State
 from prefect.flows import Flow
 from prefect.settings import (
+    PREFECT_API_AUTH_STRING,
     PREFECT_API_URL,
     PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
     PREFECT_LOGGING_TO_API_ENABLED,
@@ -30,10 +31,12 @@ from kodosumi_prefect.settings import PREFIX, Settings, use_settings, write_addr
 from kodosumi_prefect.spooler.embedded import EmbeddedPostgres, free_port
 from kodosumi_prefect.stack.child import Child, RunningChild
 from kodosumi_prefect.stack.keeper import end
-from kodosumi_prefect.stack.prefect_server import server_child
+from kodosumi_prefect.stack.prefect_server import plan_server, server_child
 from kodosumi_prefect.stack.ray_head import plan_ray, ray_child
 from tests.waiting import wait_for
 
+AUTH_STRING = "admin:of the session's Prefect"
+AUTH = httpx.BasicAuth(*AUTH_STRING.split(":"))  # for requests that its own client does not make
 TESTS = Path(__file__).parent
 SAMPLES = TESTS / "samples"
 
@@ -55,11 +58,20 @@ def served(child: Child, log_dir: Path) -> Iterator[RunningChild]:
 
 @pytest.fixture(scope="session")
 def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The API URL of a Prefect server of this session's own."""
-    folder = tmp_path_factory.mktemp("prefect")
-    port = free_port()
-    with served(server_child(Settings(data_dir=folder), port), folder):
-        yield f"http://127.0.0.1:{port}/api"
+    """The API URL of a Prefect server of this session's own, which wants ``AUTH``."""
+    settings = Settings(data_dir=tmp_path_factory.mktemp("prefect"))
+    (settings.data_dir / "prefect").mkdir()
+    (settings.data_dir / "prefect" / "auth").write_text(AUTH_STRING)
+    access = plan_server(settings, free_port())
+    with served(server_child(settings, access), settings.data_dir):
+        yield access.url
+
+
+def record_prefect(settings: Settings, url: str) -> None:
+    """Write the session's Prefect server down in a data dir, as `up` does with its own."""
+    path = settings.data_dir / "auth-of-prefect"
+    path.write_text(AUTH_STRING)
+    write_address(settings, "prefect", {"url": url, "auth_path": str(path)})
 
 
 @pytest.fixture(scope="session")
@@ -194,6 +206,7 @@ class Place:
         return {
             **kept,
             "PREFECT_API_URL": self.api_url,
+            "PREFECT_API_AUTH_STRING": AUTH_STRING,
             "PREFECT_HOME": str(self.settings.data_dir / "home"),
             f"{PREFIX}DATA_DIR": str(self.settings.data_dir),
             "PYTHONUNBUFFERED": "1",
@@ -229,6 +242,7 @@ def in_force(api_url: str) -> dict[Any, Any]:
     """Prefect's settings for flows that run in the test's process."""
     return {
         PREFECT_API_URL: api_url,
+        PREFECT_API_AUTH_STRING: AUTH_STRING,
         PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None,  # ending its thread takes Prefect a second a run
         PREFECT_LOGGING_TO_API_ENABLED: False,
     }
@@ -256,7 +270,7 @@ def no_pools(place: Place) -> None:
     """A Prefect without the work pools that other tests left there."""
 
     def all_gone() -> bool:
-        with httpx.Client(base_url=place.api_url, timeout=30) as prefect:
+        with httpx.Client(base_url=place.api_url, auth=AUTH, timeout=30) as prefect:
             listed = prefect.post("/work_pools/filter", json={})
             if listed.status_code != 200:
                 return False  # its database is busy

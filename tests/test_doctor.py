@@ -23,7 +23,7 @@ from kodosumi_prefect.cli.doctor.ray_cluster import check_ray
 from kodosumi_prefect.settings import PREFIX, VERSION, Settings, write_address
 from kodosumi_prefect.spooler import migrate, spill
 from kodosumi_prefect.spooler.embedded import EmbeddedPostgres
-from tests.services import Place
+from tests.services import Place, record_prefect
 from tests.spooler.recording import execute, fresh
 
 PASSWORD = "a-password"
@@ -279,7 +279,7 @@ def doctor(**environment: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.usefixtures("no_pools")
 def test_the_command_prints_a_line_each_and_its_exit_code_tells(place: Place, empty: str) -> None:
     good = place.environment(**{f"{PREFIX}DATABASE_URL": place.database, "PYTHONPATH": sys.path[0]})
-    write_address(place.settings, "prefect", {"url": place.api_url})
+    record_prefect(place.settings, place.api_url)
     try:
         done = doctor(**good)
         assert done.returncode == 0, done.stdout + done.stderr

@@ -105,7 +105,8 @@ def forget(settings: Settings) -> None:
 @pytest.fixture
 def postgres_only(owner: Owner, tmp_path: Path) -> Iterator[Settings]:
     """Settings under which a stack starts Postgres only: Ray and Prefect are configured."""
-    with temporary_settings({PREFECT_API_URL: owner.stack.prefect_api_url}):
+    assert owner.stack.prefect is not None
+    with owner.stack.prefect.in_force():
         yield Settings(data_dir=tmp_path, ray_address="auto")
     EmbeddedPostgres(tmp_path).destroy()
 
@@ -114,7 +115,8 @@ def postgres_only(owner: Owner, tmp_path: Path) -> Iterator[Settings]:
 def owner_process(owner: Owner, postgres_only: Settings) -> Iterator["subprocess.Popen[str]"]:
     """Another process that owns Postgres and a child with a child in a session of its own."""
     environment = {DATA_DIR: str(postgres_only.data_dir)}
-    environment["PREFECT_API_URL"] = owner.stack.prefect_api_url or ""
+    assert owner.stack.prefect is not None
+    environment |= owner.stack.prefect.environment()
     process = subprocess.Popen(
         [sys.executable, "-c", OWNER, "postgres only"],
         env={**os.environ, **environment},

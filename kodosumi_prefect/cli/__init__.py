@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from sqlalchemy.exc import DBAPIError
 
 from kodosumi_prefect import settings
-from kodosumi_prefect.cli import clean, config, db, demo, drain, runs, spool, up, user
+from kodosumi_prefect.cli import clean, config, db, demo, drain, env, runs, spool, up, user
 from kodosumi_prefect.cli.doctor import doctor
 from kodosumi_prefect.cli.output import CommandError, errors
 from kodosumi_prefect.settings import VERSION
@@ -27,6 +27,7 @@ app = cyclopts.App(
 app.command(up.up)
 app.command(up.panel)
 app.command(up.observer)
+app.command(env.env)
 app.command(runs.tail)
 app.command(runs.runs)
 app.command(runs.cancel)

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 import signal
 import sys
 from pathlib import Path
@@ -13,6 +12,7 @@ from prefect.client.orchestration import get_client
 
 from kodosumi_prefect.cli.output import CommandError, console, print_event
 from kodosumi_prefect.cli.up import running_stack, with_options
+from kodosumi_prefect.secret_variables import inherited_environment
 from kodosumi_prefect.settings import Settings
 from kodosumi_prefect.spooler.reader import StoredEvent
 
@@ -72,7 +72,7 @@ async def _deploy(environment: dict[str, str]) -> None:
     prefect = Path(sys.executable).with_name("prefect")
     process = await asyncio.create_subprocess_exec(
         *(str(prefect), "--no-prompt", "deploy", "--name", "prime-gaps"),
-        env=os.environ | environment,
+        env=inherited_environment() | environment,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )

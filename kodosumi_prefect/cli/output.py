@@ -5,13 +5,13 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from prefect.settings import PREFECT_API_URL, temporary_settings
 from rich.console import Console
 from rich.markdown import Markdown
 from rich.padding import Padding
 from rich.text import Text
 
-from kodosumi_prefect.settings import Settings, database_url, get_settings, read_address
+from kodosumi_prefect.prefect_access import PrefectAccess, prefect_access
+from kodosumi_prefect.settings import Settings, database_url, get_settings
 from kodosumi_prefect.spooler.connection import connect
 from kodosumi_prefect.spooler.reader import StoredEvent
 
@@ -53,26 +53,24 @@ def require_database(settings: Settings) -> str:
     return url
 
 
-def prefect_api(settings: Settings) -> str:
+def require_prefect(settings: Settings) -> PrefectAccess:
     """The configured Prefect API, else the one that ``up`` runs for the data dir.
 
     Raises:
         CommandError: neither is there.
     """
-    if configured := PREFECT_API_URL.value():
-        return str(configured)
-    recorded = read_address(settings, "prefect")
-    if recorded is None:
+    access = prefect_access(settings)
+    if access is None:
         raise CommandError(
             "PREFECT_API_URL is not set and no Prefect server runs for "
             f"{settings.data_dir}; set it or start `kodosumi-prefect up`"
         )
-    return str(recorded["url"])
+    return access
 
 
 async def with_prefect(do: Callable[[], Awaitable[Any]]) -> Any:
-    """Await ``do()`` with Prefect's client pointed at the API that ``prefect_api`` finds."""
-    with temporary_settings({PREFECT_API_URL: prefect_api(get_settings())}):
+    """Await ``do()`` with Prefect's client pointed at the API that ``require_prefect`` finds."""
+    with require_prefect(get_settings()).in_force():
         return await do()
 
 

@@ -4,16 +4,17 @@ import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import Parameter
-from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from kodosumi_prefect.cancelling import cancel_all
+from kodosumi_prefect.cli.env import command_line
 from kodosumi_prefect.cli.logs import install_logging
-from kodosumi_prefect.cli.output import CommandError, console, prefect_api, require_database
+from kodosumi_prefect.cli.output import CommandError, console, require_database, require_prefect
+from kodosumi_prefect.prefect_access import prefect_access
 from kodosumi_prefect.settings import (
     Settings,
     get_settings,
@@ -86,11 +87,9 @@ def panel(
     )
     require_database(settings)
     install_logging(settings)
-    try:
-        url = prefect_api(settings)
-    except CommandError:
-        url = None  # /health says that Prefect is missing; streams do not need it
-    with temporary_settings({PREFECT_API_URL: url} if url else {}):
+    access = prefect_access(settings)
+    # Without one, /health says that Prefect is missing; streams do not need it.
+    with access.in_force() if access else nullcontext():
         run(settings, lambda address: console.print(f"ready {address}"), tell)
 
 
@@ -109,7 +108,7 @@ def observer() -> None:
     except migrate.SchemaTooOldError as exc:
         raise CommandError(str(exc)) from exc
     install_logging(settings)
-    with temporary_settings({PREFECT_API_URL: prefect_api(settings)}):
+    with require_prefect(settings).in_force():
         asyncio.run(_until_signalled(Observer(settings).run()))
 
 
@@ -195,9 +194,12 @@ async def running_stack(
             await asyncio.to_thread(migrate.upgrade, url, settings.database_schema)
         else:
             await asyncio.to_thread(migrate.require, url, settings.database_schema)
-        os.environ["PREFECT_API_URL"] = stack.prefect_api_url or ""
+        access = stack.prefect
+        assert access is not None
+        # For programs that services in the panel's process run.
+        os.environ.update(access.environment())
         ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        with temporary_settings({PREFECT_API_URL: stack.prefect_api_url}):
+        with access.in_force():
             serving = asyncio.create_task(
                 serve(settings, stop=stop_panel, on_ready=ready.set_result, say=tell)
             )
@@ -244,6 +246,8 @@ async def _up(settings: Settings, prefect_port: int | None, worker: bool) -> Non
     try:
         async with running_stack(settings, prefect_port, worker) as (stack, address):
             console.print(f"  Prefect API  {stack.prefect_api_url}", markup=False)
+            evaluate = f'  terminals    eval "$({command_line(settings)})"'
+            console.print(evaluate, markup=False, soft_wrap=True)
             console.print(f"  data         {settings.data_dir}", markup=False)
             console.print(f"ready {address}", markup=False)
             await stack.wait()

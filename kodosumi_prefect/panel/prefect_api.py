@@ -1,19 +1,12 @@
-"""Where Prefect is, from its own settings or from what ``up`` wrote down."""
+"""Where people see things in Prefect's own pages."""
 
 from typing import Any
 from urllib.parse import quote
 
 from prefect.settings import get_current_settings
 
-from kodosumi_prefect.settings import Settings, read_address
-
-
-def api_url(settings: Settings) -> str | None:
-    """Prefect's API, without a slash at its end, or None if none is configured or recorded."""
-    configured = get_current_settings().api.url
-    if configured is None and (recorded := read_address(settings, "prefect")) is not None:
-        configured = recorded.get("api_url") or recorded.get("url")
-    return str(configured).rstrip("/") if configured else None
+from kodosumi_prefect.prefect_access import prefect_access
+from kodosumi_prefect.settings import Settings
 
 
 def flow_run_url(settings: Settings, fid: str) -> str | None:
@@ -47,6 +40,6 @@ def ui_url(settings: Settings) -> str | None:
     """Prefect's pages, without a slash at the end: PREFECT_UI_URL, else beside the API."""
     configured = get_current_settings().ui_url
     base = str(configured).rstrip("/") if configured else None
-    if base is None and (api := api_url(settings)) is not None:
-        base = api.removesuffix("/api")
+    if base is None and (access := prefect_access(settings)) is not None:
+        base = access.url.removesuffix("/api")
     return base

@@ -7,9 +7,10 @@ from urllib.parse import urlsplit
 
 import httpx
 import psycopg
+from prefect.settings import get_current_settings
 
-from kodosumi_prefect.panel.prefect_api import api_url
 from kodosumi_prefect.panel.state import State
+from kodosumi_prefect.prefect_access import prefect_access
 from kodosumi_prefect.settings import read_address
 
 PATIENCE = 3.0  # seconds for one answer; a probe must not hang
@@ -41,16 +42,29 @@ async def postgres(panel: State) -> Found:
 
 
 async def prefect(panel: State) -> Found:
-    """Whether the API that is configured answers."""
-    address = api_url(panel.settings)
-    if address is None:
+    """Whether the API that is configured answers us, and which version it is if it tells."""
+    access = prefect_access(panel.settings)
+    if access is None:
         return {"status": "not configured"}
+    # Not /health, which a server answers whoever asks.
     async with httpx.AsyncClient(timeout=PATIENCE, trust_env=False) as client:
-        answer = await client.get(f"{address}/health")
+        answer = await client.get(f"{access.url}/admin/version", headers=access.headers)
+    found: Found = {"status": "ok", "url": access.url}
     if answer.status_code >= 500:
-        detail = f"GET /health answered {answer.status_code}"
-        return {"status": "down", "url": address, "detail": detail}
-    return {"status": "ok", "url": address}
+        detail = f"GET /admin/version answered {answer.status_code}"
+        return found | {"status": "down", "detail": detail}
+    if answer.status_code in (401, 403) and not _signs_in_otherwise():
+        detail = f"it answers {answer.status_code}: set PREFECT_API_AUTH_STRING"
+        return found | {"status": "down", "detail": detail}
+    if answer.status_code == 200 and "json" in answer.headers.get("content-type", ""):
+        found["version"] = answer.json()
+    return found
+
+
+def _signs_in_otherwise() -> bool:
+    """Whether Prefect's clients send what this module does not: an API key, or a proxy's login."""
+    configured = get_current_settings()
+    return configured.api.key is not None or bool(configured.client.custom_headers)
 
 
 async def ray(panel: State) -> Found:

@@ -9,11 +9,10 @@ import httpx
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State as PrefectState
 from prefect.exceptions import PrefectException
-from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from kodosumi_prefect.panel.gantt import Item, Stretch
-from kodosumi_prefect.panel.prefect_api import api_url
 from kodosumi_prefect.panel.state import State
+from kodosumi_prefect.prefect_access import prefect_access
 
 PATIENCE = 2.0  # seconds for all that Prefect is asked
 MOST = 40  # task runs asked about, since each takes a request of its own
@@ -26,11 +25,11 @@ async def attempts(panel: State, items: Sequence[Item]) -> dict[str, list[Stretc
     """
     retried = [item["id"] for item in items if item["retries"]][:MOST]
     found: dict[str, list[Stretch]] = {}
-    if not retried or (address := api_url(panel.settings)) is None:
+    if not retried or (access := prefect_access(panel.settings)) is None:
         return found
     try:
         async with asyncio.timeout(PATIENCE):
-            with temporary_settings({PREFECT_API_URL: address}):
+            with access.in_force():
                 client = await asyncio.to_thread(get_client)
                 async with client:
                     for id_ in retried:

@@ -17,11 +17,10 @@ from prefect.client.schemas.filters import (
 from prefect.client.schemas.objects import TaskRun
 from prefect.client.schemas.sorting import FlowRunSort, TaskRunSort
 from prefect.exceptions import PrefectException
-from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from kodosumi_prefect.panel.executions import Row
-from kodosumi_prefect.panel.prefect_api import api_url
 from kodosumi_prefect.panel.state import State
+from kodosumi_prefect.prefect_access import prefect_access
 
 PATIENCE = 5.0  # seconds for all that Prefect is asked
 PAGE = 200  # Prefect's own limit of one answer
@@ -63,12 +62,12 @@ async def task_runs(panel: State, execution: Row) -> tuple[list[Item], str | Non
 
 async def _ask_prefect(panel: State, root: UUID) -> _Tree:
     tree = _Tree()
-    if (address := api_url(panel.settings)) is None:
+    if (access := prefect_access(panel.settings)) is None:
         tree.missing = "no Prefect API is configured"
         return tree
     try:
         async with asyncio.timeout(PATIENCE):
-            with temporary_settings({PREFECT_API_URL: address}):
+            with access.in_force():
                 # Making one reads certificates for some 30 ms, which streams should not wait for.
                 client = await asyncio.to_thread(get_client)
                 async with client:

@@ -10,6 +10,7 @@ from kodosumi_prefect.carried import carried
 from kodosumi_prefect.runner.arrival import Wanted
 from kodosumi_prefect.runner.cluster import Spec
 from kodosumi_prefect.runner.order import Order
+from kodosumi_prefect.secret_variables import without_secrets
 from kodosumi_prefect.settings import get_settings
 
 MEBIBYTE = 2**20
@@ -83,6 +84,11 @@ class KodosumiRayJobConfiguration(BaseJobConfiguration):
     resources: dict[str, float] = Field(default_factory=dict)
     runtime_env: dict[str, Any] = Field(default_factory=dict)
     schedule_timeout: float | None = Field(default=None, gt=0)
+
+    @classmethod
+    def _base_environment(cls) -> dict[str, str]:
+        # All that this worker has of Prefect's settings; those of a server are none of a run's.
+        return without_secrets(super()._base_environment())
 
     def spec(self) -> Spec:
         """What its Runner needs of the cluster."""

@@ -163,7 +163,7 @@ def run_program(argv: list[str], account: Account | None = None, cwd: Path | Non
 
 
 def environment() -> dict[str, str]:
-    """What Postgres gets of this process's environment."""
+    """What programs that need nothing else get of this process's environment."""
     # PGDATA, PGPORT and the like of the caller's shell must not reach the server.
     kept = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
     return {name: os.environ[name] for name in kept if name in os.environ} | {"LC_ALL": "C"}

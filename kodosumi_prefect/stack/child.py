@@ -1,7 +1,6 @@
 """One process of the stack: how it is started, when it counts as ready, and where it logs."""
 
 import asyncio
-import os
 import signal
 import subprocess
 import time
@@ -10,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from kodosumi_prefect.secret_variables import inherited_environment
 from kodosumi_prefect.settings import private_folder
 from kodosumi_prefect.spooler.embedded import trim_log
 from kodosumi_prefect.stack.keeper import Record, start_of
@@ -39,7 +39,8 @@ class Child:
     Arguments:
         name: names it in messages and its log, ``data_dir/logs/NAME.log``.
         argv: program and arguments; the program is run directly, without a shell.
-        env: added to this process's environment; None removes a variable.
+        env: added to this process's environment, which comes without secrets of ours; None removes
+            a variable.
         prepare: called before each start, the first and later ones.
         ready: asked every 0.1 s, in a thread; True once it serves. None: at once.
         timeout: seconds it has to become ready.
@@ -73,7 +74,7 @@ class RunningChild:
     def __init__(self, child: Child, log_dir: Path) -> None:
         self.child = child
         self.log_path = log_dir / f"{child.name}.log"
-        environment = {**os.environ, **child.env}
+        environment = {**inherited_environment(), **child.env}
         try:
             if child.prepare is not None:
                 child.prepare()

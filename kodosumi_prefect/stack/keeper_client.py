@@ -8,6 +8,7 @@ import threading
 from pathlib import Path
 
 from kodosumi_prefect.settings import Settings, read_address, write_address
+from kodosumi_prefect.spooler.programs import environment
 from kodosumi_prefect.stack import keeper
 from kodosumi_prefect.stack.keeper import Record
 
@@ -79,6 +80,7 @@ class KeeperClient:
             [sys.executable, "-I", "-S", str(Path(keeper.__file__).resolve())],
             bufsize=0,
             cwd="/",
+            env=environment(),
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

@@ -57,6 +57,21 @@ async def take_lock(data_dir: Path, on_wait: Callable[[], None]) -> IO[str]:
     return file
 
 
+def owner_of(data_dir: Path) -> int | None:
+    """The process that runs the stack of a data dir now, or None.
+
+    Raises:
+        OSError: the folder is not readable for this user.
+    """
+    try:
+        with (data_dir / "up.lock").open() as file:
+            owner = _owner(file)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    pid = int(owner.get("pid", 0))
+    return pid if owner.get("started") == start_of(pid) is not None else None
+
+
 def _open(data_dir: Path) -> IO[str]:
     try:
         make_data_dir(data_dir)

@@ -1,7 +1,9 @@
 """The Prefect of a data dir: its server on SQLite, and a worker for its Ray pool."""
 
 import hashlib
+import os
 import re
+import secrets
 import socket
 import sys
 import urllib.error
@@ -10,6 +12,7 @@ from pathlib import Path
 
 import prefect.settings
 
+from kodosumi_prefect.prefect_access import PrefectAccess
 from kodosumi_prefect.settings import Settings, private_folder
 from kodosumi_prefect.spooler.embedded import free_port, port_is_free
 from kodosumi_prefect.stack.child import Child, StackError
@@ -31,12 +34,24 @@ async def check_configured(url: str) -> None:
     """Ask the configured Prefect whether it is there.
 
     Raises:
-        StackError: it does not answer.
+        StackError: it does not answer, or not to us.
     """
+    import httpx
+    from prefect.client.base import ServerType
     from prefect.client.orchestration import get_client
 
     async with get_client() as client:
         problem = await client.api_healthcheck()
+        # Health is told to everybody.
+        if problem is None and client.server_type != ServerType.CLOUD:
+            try:
+                await client.api_version()
+            except httpx.HTTPStatusError as exc:
+                if exc.response.status_code in (401, 403):
+                    raise StackError(
+                        f"PREFECT_API_URL is {url}, which answers {exc.response.status_code}; set "
+                        "PREFECT_API_AUTH_STRING, or unset both to use a server of our own"
+                    ) from exc
     if problem is not None:
         said = str(problem).splitlines()[0] if str(problem) else type(problem).__name__
         raise StackError(
@@ -66,11 +81,32 @@ def choose_port(settings: Settings, wanted: int | None) -> int:
     return port
 
 
-def server_child(settings: Settings, port: int) -> Child:
-    """``prefect server start`` on loopback, with its files in the data dir."""
-    home = private_folder(settings.data_dir / "prefect")
+def plan_server(settings: Settings, port: int) -> PrefectAccess:
+    """Where the server of a data dir is or will be, and its auth string, made once.
+
+    Raises:
+        OSError: it cannot be written in the data dir.
+    """
+    path = private_folder(settings.data_dir / "prefect") / "auth"
+    if not path.exists() or not path.read_text().strip():
+        draft = path.with_suffix(f".{os.getpid()}")
+        draft.touch(mode=0o600)
+        draft.write_text(f"admin:{secrets.token_urlsafe(32)}")
+        draft.replace(path)
+    return PrefectAccess(f"http://127.0.0.1:{port}/api", path.read_text().strip(), path)
+
+
+def server_child(settings: Settings, access: PrefectAccess) -> Child:
+    """``prefect server start`` on loopback, with its files in the data dir.
+
+    Arguments:
+        access: as ``plan_server`` gives it.
+    """
+    home = settings.data_dir / "prefect"
+    origin = access.url.removesuffix("/api")
+    port = origin.rpartition(":")[2]
     argv = [sys.executable, "-m", "kodosumi_prefect.stack.prefect_process", "server", "start"]
-    argv += ["--host", "127.0.0.1", "--port", str(port), "--analytics-off"]
+    argv += ["--host", "127.0.0.1", "--port", port, "--analytics-off"]
     database = f"sqlite+aiosqlite:///{home / 'prefect.db'}"
     return Child(
         "prefect",
@@ -78,15 +114,20 @@ def server_child(settings: Settings, port: int) -> Child:
         {
             "PREFECT_HOME": str(home),
             "PREFECT_PROFILE": None,  # names a profile of the user's own PREFECT_HOME
-            "PREFECT_API_DATABASE_CONNECTION_URL": None,
             "PREFECT_SERVER_DATABASE_CONNECTION_URL": database,
+            "PREFECT_SERVER_API_AUTH_STRING": access.auth_string,
+            "PREFECT_API_AUTH_STRING": None,
+            "PREFECT_API_KEY": None,
+            # Its own pages, which people may have opened by either name.
+            "PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS": f"{origin},http://localhost:{port}",
+            "PREFECT_SERVER_UI_API_URL": access.url,
             "DO_NOT_TRACK": "1",
         },
-        ready=lambda: is_healthy(f"http://127.0.0.1:{port}/api"),
+        ready=lambda: is_healthy(access),
         timeout=SERVER_TIMEOUT,
         order=1,
         cwd=home,  # no prefect.toml or .env of the caller's folder
-        ports=(port,),
+        ports=(int(port),),
         remains="end",
     )
 
@@ -120,12 +161,14 @@ def worker_child(settings: Settings, pool: str, env: dict[str, str], log_path: P
     )
 
 
-def is_healthy(api_url: str) -> bool:
-    """Whether a Prefect server without authentication answers there."""
+def is_healthy(access: PrefectAccess) -> bool:
+    """Whether a Prefect server answers there and takes the auth string."""
     # Without proxies: HTTP_PROXY is for the outside.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    # Not /health, which a server answers whoever asks.
+    request = urllib.request.Request(f"{access.url}/admin/version", headers=access.headers)
     try:
-        with opener.open(f"{api_url}/health", timeout=HEALTH_TIMEOUT) as response:
+        with opener.open(request, timeout=HEALTH_TIMEOUT) as response:
             return bool(response.status == 200)
     except (urllib.error.URLError, OSError):
         return False

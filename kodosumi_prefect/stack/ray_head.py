@@ -4,6 +4,7 @@ import os
 import secrets
 import shutil
 import sys
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -66,11 +67,12 @@ def plan_ray(settings: Settings) -> RayHead:
     return RayHead(free_port(), free_port(), token_path, temporary_folder(settings, "ray"))
 
 
-def ray_child(head: RayHead, env: dict[str, str]) -> Child:
+def ray_child(head: RayHead, env: Mapping[str, str | None]) -> Child:
     """The ``ray start`` that runs the head and, as long as it lives, Ray's daemons.
 
     Arguments:
-        env: what tasks on the cluster find in their environment beside this process's.
+        env: what tasks on the cluster find in their environment beside this process's; None
+            removes a variable.
     """
     started = head.temp_dir / "ray_current_cluster"
     options = {

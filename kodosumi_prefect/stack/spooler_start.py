@@ -11,6 +11,8 @@ import sys
 from asyncio.subprocess import DEVNULL, PIPE
 from collections.abc import Callable
 
+from kodosumi_prefect.secret_variables import inherited_environment
+
 COMMAND = [sys.executable, "-m", "kodosumi_prefect.cli", "spool", "start"]
 
 
@@ -25,7 +27,7 @@ async def start_spooler(
     """
     process = await asyncio.create_subprocess_exec(
         *COMMAND,
-        env=os.environ | environment,
+        env=inherited_environment() | environment,
         stdin=DEVNULL,
         stdout=DEVNULL,
         stderr=PIPE,

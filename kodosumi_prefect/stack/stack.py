@@ -9,6 +9,9 @@ from collections.abc import Awaitable, Callable
 from typing import IO, Any
 
 from kodosumi_prefect.cancelling import cancel_all
+from kodosumi_prefect.carried import OURS_ALONE
+from kodosumi_prefect.keys import run_key
+from kodosumi_prefect.prefect_access import PrefectAccess, prefect_access
 from kodosumi_prefect.settings import PREFIX, Settings, database_url, write_address
 from kodosumi_prefect.spooler.embedded import EmbeddedError, EmbeddedPostgres, PortTakenError
 from kodosumi_prefect.stack import prefect_server
@@ -75,7 +78,7 @@ class Stack:
         self._postgres_start: asyncio.Future[str] | None = None
         self._children: dict[str, RunningChild] = {}
         self._backoffs: dict[str, Backoff] = {}
-        self._prefect_url: str | None = None
+        self._prefect: PrefectAccess | None = None  # our own server
         self._ray: RayHead | None = None
         self._supervision: asyncio.Task[None] | None = None
         self._revivals: dict[str, asyncio.Task[None]] = {}
@@ -90,7 +93,12 @@ class Stack:
     @property
     def prefect_api_url(self) -> str | None:
         """The configured Prefect API or that of our server."""
-        return self._prefect_url or prefect_server.configured_api_url()
+        return self.prefect.url if self.prefect else None
+
+    @property
+    def prefect(self) -> PrefectAccess | None:
+        """How to reach our own server or the configured one."""
+        return self._prefect or prefect_access(self.settings)
 
     @property
     def ray_address(self) -> str | None:
@@ -98,11 +106,14 @@ class Stack:
         return self._ray.address if self._ray else self.settings.ray_address
 
     def environment(self) -> dict[str, str]:
-        """What a child needs in its environment to find the services of this stack."""
+        """What a child that runs flows needs to find the services of this stack.
+
+        Secrets of the panel are not in it; the key that runs need, derived from one, is.
+        """
         settings = self.settings
         known = settings.model_dump(
             mode="json",
-            include=settings.model_fields_set | {"data_dir"},
+            include=(settings.model_fields_set | {"data_dir"}) - OURS_ALONE,
             exclude_none=True,
             context={"include_secrets": True},
         )
@@ -110,6 +121,8 @@ class Stack:
             f"{PREFIX}{name.upper()}": json.dumps(value) if isinstance(value, list) else str(value)
             for name, value in known.items()
         }
+        if settings.secret_key is not None:
+            found[f"{PREFIX}RUN_KEY"] = run_key(settings) or ""
         return found | self._service_environment()
 
     async def start(self) -> None:
@@ -190,10 +203,9 @@ class Stack:
         for service in SERVICES:
             write_address(self.settings, service, None)
         configured = prefect_server.configured_api_url()
-        port = None
         if configured is None:
             port = prefect_server.choose_port(self.settings, self._prefect_port)
-            self._prefect_url = f"http://127.0.0.1:{port}/api"
+            self._prefect = prefect_server.plan_server(self.settings, port)
         if self.settings.ray_address is None:
             self._ray = plan_ray(self.settings)
         async with asyncio.TaskGroup() as group:
@@ -201,7 +213,7 @@ class Stack:
                 group.create_task(self._start_postgres())
             if self._ray is not None:
                 group.create_task(self._start_ray(self._ray))
-            group.create_task(self._start_prefect(configured, port))
+            group.create_task(self._start_prefect(configured))
 
     async def _start_postgres(self) -> None:
         self._on_progress("postgres", "starting")
@@ -226,13 +238,16 @@ class Stack:
         self._on_progress("postgres", f"ready after {time.monotonic() - began:.1f} s")
 
     async def _start_ray(self, head: RayHead) -> None:
-        settings = {f"{PREFIX}DATA_DIR": str(self.settings.data_dir)}
-        running = await self._run(ray_child(head, self._service_environment() | settings))
+        known: dict[str, str | None] = {f"{PREFIX}DATA_DIR": str(self.settings.data_dir)}
+        if self._prefect is not None:
+            # Who may read what Ray's processes inherit is not known; Runners get it by order.
+            known |= {"PREFECT_API_URL": self._prefect.url, "PREFECT_API_AUTH_STRING": None}
+        running = await self._run(ray_child(head, known))
         self._note_address("ray", running.popen.pid)
 
-    async def _start_prefect(self, configured: str | None, port: int | None) -> None:
-        if port is not None:
-            running = await self._run(prefect_server.server_child(self.settings, port))
+    async def _start_prefect(self, configured: str | None) -> None:
+        if self._prefect is not None:
+            running = await self._run(prefect_server.server_child(self.settings, self._prefect))
             self._note_address("prefect", running.popen.pid)
         elif configured is not None:
             await prefect_server.check_configured(configured)
@@ -245,7 +260,7 @@ class Stack:
 
     def _service_environment(self) -> dict[str, str]:
         found = self._ray.environment() if self._ray else {}
-        return found | ({"PREFECT_API_URL": self._prefect_url} if self._prefect_url else {})
+        return found | (self._prefect.environment() if self._prefect else {})
 
     async def _run(self, child: Child, leaders: Any = ()) -> RunningChild:
         """Start a child and wait until it serves; one that does not is ended."""
@@ -425,10 +440,8 @@ class Stack:
         """Write down where a child that was started is, for other processes of this user."""
         if name == "ray" and self._ray is not None:
             write_address(self.settings, "ray", self._ray.recorded(pid))
-        if name == "prefect" and self._prefect_url is not None:
-            url = self._prefect_url
-            address = {"url": url, "ui_url": url.removesuffix("/api"), "pid": pid}
-            write_address(self.settings, "prefect", address)
+        if name == "prefect" and self._prefect is not None:
+            write_address(self.settings, "prefect", self._prefect.recorded(pid))
 
 
 def _first(group: BaseExceptionGroup[Any]) -> BaseException:

@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
-from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from kodosumi_prefect.settings import PREFIX, Settings, reset_settings
 from kodosumi_prefect.spooler import migrate
@@ -38,7 +37,7 @@ def services() -> Iterator[tuple[Settings, str]]:
             url = stack.database_url
             migrate.upgrade(url, settings.database_schema)
             reset_settings(settings)
-            with temporary_settings({PREFECT_API_URL: stack.prefect_api_url}):
+            with stack.prefect.in_force():
                 yield settings, url
         finally:
             wait(stack.stop())

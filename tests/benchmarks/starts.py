@@ -10,9 +10,9 @@ from pathlib import Path
 
 import psycopg
 from prefect.client.orchestration import get_client
-from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from kodosumi_prefect.settings import PREFIX
+from kodosumi_prefect.prefect_access import recorded_access
+from kodosumi_prefect.settings import PREFIX, Settings
 from kodosumi_prefect.spooler.feed import Feed
 from kodosumi_prefect.spooler.reader import Reader, StoredEvent
 from kodosumi_prefect.stack.child import Child
@@ -69,7 +69,7 @@ async def starts(
 ) -> list[float]:
     """Seconds of ``count`` starts, one after the other, of the deployment ``ticking/NAME``."""
     found = []
-    with temporary_settings({PREFECT_API_URL: up.environment["PREFECT_API_URL"]}):
+    with recorded_access(Settings(data_dir=up.data_dir)).in_force():
         async with (
             get_client() as client,
             Reader(url, "kodosumi", 2) as reader,

@@ -163,7 +163,9 @@ def test_a_form_is_saved_as_a_schedule_that_prefect_has_too(up: Up, up_page: Pag
 
     def in_prefect() -> list[dict[str, Any]]:
         api = up.environment["PREFECT_API_URL"]
-        found = httpx.post(f"{api}/deployments/filter", json={}, timeout=30).raise_for_status()
+        found = httpx.post(
+            f"{api}/deployments/filter", json={}, auth=up.prefect_auth, timeout=30
+        ).raise_for_status()
         every = [schedule for deployment in found.json() for schedule in deployment["schedules"]]
         return [one for one in every if one["schedule"].get("cron") == "0 7 * * 1"]
 

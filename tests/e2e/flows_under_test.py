@@ -1,11 +1,16 @@
 """Flows that the tests of this folder deploy; run as a script, it deploys them."""
 
+import json
+import os
 import sys
 import time
 from pathlib import Path
+from uuid import UUID
 
 from prefect import flow as prefect_flow
 from prefect import task
+from prefect.client.orchestration import get_client
+from prefect.runtime import flow_run
 
 from kodosumi_prefect import Tracer, flow, tracer
 
@@ -75,7 +80,33 @@ def failing_once(marker: str, tracer: Tracer) -> str:
     return "this time"
 
 
-ON_RAY = (ticking, waiting_for_ray, failing_once, alone, together)
+def environment() -> dict[str, str]:
+    return dict(os.environ)
+
+
+def own_flow_run() -> str:
+    """The id of the flow run that this code is in, as Prefect tells it."""
+    with get_client(sync_client=True) as client:
+        return str(client.read_flow_run(UUID(flow_run.get_id())).id)
+
+
+@task
+def environment_of_a_task() -> tuple[dict[str, str], str]:
+    return environment(), own_flow_run()
+
+
+@flow
+def environments(path: str) -> None:
+    """Write down what the environment is here, in a Prefect task on Ray and in a Ray function."""
+    import ray
+
+    there, asked = environment_of_a_task.submit().result()
+    native = ray.get(ray.remote(num_cpus=0)(environment).remote())
+    found = {"flow": environment(), "task": there, "native": native}
+    Path(path).write_text(json.dumps(found | {"asked": {"flow": own_flow_run(), "task": asked}}))
+
+
+ON_RAY = (ticking, waiting_for_ray, failing_once, alone, together, environments)
 IN_PROCESSES = (alone, plain)
 
 if __name__ == "__main__":

@@ -13,6 +13,8 @@ from typing import Any
 import httpx
 import psutil
 
+from kodosumi_prefect.prefect_access import recorded_access
+from kodosumi_prefect.settings import Settings
 from kodosumi_prefect.spooler.embedded import EmbeddedPostgres
 from tests.waiting import wait_for
 
@@ -20,6 +22,13 @@ REPOSITORY = Path(__file__).parents[2]
 FLOWS = Path(__file__).with_name("flows_under_test.py")
 BIN = Path(sys.executable).parent
 PASSWORD = "of the first operator"
+# What whoever starts `up` exported: secrets of ours, one of Prefect's server, one for flows.
+EXPORTED = {
+    "PREFECT_INTEGRATIONS_KODOSUMI_ADMIN_PASSWORD": PASSWORD,
+    "PREFECT_INTEGRATIONS_KODOSUMI_SECRET_KEY": "a secret of more than thirty-two characters",
+    "PREFECT_API_DATABASE_CONNECTION_URL": "sqlite+aiosqlite:////nowhere/another.db",
+    "OPENAI_API_KEY": "a key of whoever runs flows",
+}
 
 
 @dataclass
@@ -35,6 +44,12 @@ class Up:
     environment: dict[str, str]
     process: "subprocess.Popen[str]"
     data_dir: Path
+
+    @property
+    def prefect_auth(self) -> httpx.BasicAuth:
+        """For requests that Prefect's own client does not make."""
+        name, _, password = self.environment["PREFECT_API_AUTH_STRING"].partition(":")
+        return httpx.BasicAuth(name, password)
 
     def command(self, *words: str, check: bool = True, timeout: float = 120) -> str:
         """Run a program of the virtual environment and return what it printed."""
@@ -57,13 +72,16 @@ class Up:
         """
         api = self.environment["PREFECT_API_URL"]
         flow, _, name = deployment.partition("/")
-        found = httpx.get(f"{api}/deployments/name/{flow}/{name}", timeout=30)
+        found = httpx.get(
+            f"{api}/deployments/name/{flow}/{name}", auth=self.prefect_auth, timeout=30
+        )
         deployment_id = found.raise_for_status().json()["id"]
 
         def answered() -> httpx.Response | None:
             answer = httpx.post(
                 f"{api}/deployments/{deployment_id}/create_flow_run",
                 json={"parameters": parameters, "state": {"type": "SCHEDULED"}},
+                auth=self.prefect_auth,
                 timeout=30,
             )
             return answer if answer.status_code != 503 else None
@@ -73,8 +91,8 @@ class Up:
 
     def prefect_state(self, fid: str) -> dict[str, Any]:
         api = self.environment["PREFECT_API_URL"]
-        run = httpx.get(f"{api}/flow_runs/{fid}", timeout=30).raise_for_status().json()
-        return dict(run["state"])
+        answer = httpx.get(f"{api}/flow_runs/{fid}", auth=self.prefect_auth, timeout=30)
+        return dict(answer.raise_for_status().json()["state"])
 
     def status(self, fid: str) -> dict[str, Any]:
         found = self.client.get(f"/outputs/status/{fid}")
@@ -146,7 +164,7 @@ def running_up(data_dir: Path, *options: str, keep: bool = False) -> Iterator[Up
     environment = clean_environment() | {
         "PREFECT_HOME": str(data_dir / "client"),
         "PREFECT_INTEGRATIONS_KODOSUMI_DATA_DIR": str(data_dir),
-        "PREFECT_INTEGRATIONS_KODOSUMI_ADMIN_PASSWORD": PASSWORD,
+        **EXPORTED,
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PYTHONFAULTHANDLER": "1",
     }
@@ -167,8 +185,9 @@ def running_up(data_dir: Path, *options: str, keep: bool = False) -> Iterator[Up
                 break
         else:
             raise AssertionError("".join(said))
-        api = next(line.split()[2] for line in said if "Prefect API" in line)
-        environment["PREFECT_API_URL"] = api
+        access = recorded_access(Settings(data_dir=data_dir))
+        assert access is not None and any(f"Prefect API  {access.url}\n" in line for line in said)
+        environment |= access.environment()
         address = said[-1].split()[1]
         with closing(signed_in(address)) as client:
             yield Up(address, client, environment, process, data_dir)

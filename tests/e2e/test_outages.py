@@ -14,6 +14,7 @@ from kodosumi_prefect.settings import PREFIX
 from kodosumi_prefect.spooler import migrate
 from kodosumi_prefect.spooler.embedded import EmbeddedPostgres
 from tests.e2e.running import clean_environment
+from tests.services import AUTH_STRING
 from tests.waiting import wait_for
 
 OUTAGE = 30.0  # seconds
@@ -59,6 +60,7 @@ class Flow:
             env=clean_environment()
             | {
                 "PREFECT_API_URL": api,
+                "PREFECT_API_AUTH_STRING": AUTH_STRING,
                 "PREFECT_HOME": str(folder / "client"),
                 f"{PREFIX}DATABASE_URL": url,
                 f"{PREFIX}DATA_DIR": str(folder / "data"),

@@ -83,6 +83,7 @@ def test_a_failed_run_retried_in_prefect_goes_on_in_the_same_stream(up: Up, tmp_
         answer = httpx.post(
             f"{up.environment['PREFECT_API_URL']}/flow_runs/{fid}/set_state",
             json={"state": {"type": "SCHEDULED", "name": "AwaitingRetry"}, "force": True},
+            auth=up.prefect_auth,
             timeout=30,
         )
         return answer if answer.status_code != 503 else None

@@ -19,7 +19,7 @@ from kodosumi_prefect.settings import PREFIX
 from kodosumi_prefect.spooler.control import Message, channel
 from kodosumi_prefect.stack.child import Child, RunningChild
 from kodosumi_prefect.stack.keeper import end
-from tests.services import Place, Recorded
+from tests.services import AUTH, Place, Recorded
 from tests.waiting import wait_for
 
 FLOWS = Path(__file__).with_name("flows_under_fault.py")
@@ -33,7 +33,9 @@ def ask(url: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
     """GET, or POST a body; as Prefect's client does, again while the server is too busy."""
 
     def asked() -> httpx.Response | None:
-        answer = httpx.request("GET" if body is None else "POST", url, json=body, timeout=30)
+        answer = httpx.request(
+            "GET" if body is None else "POST", url, json=body, auth=AUTH, timeout=30
+        )
         return None if answer.status_code == 503 else answer
 
     answer = wait_for(asked, 30, f"an answer of {url}")

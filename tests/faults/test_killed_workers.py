@@ -8,7 +8,7 @@ import pytest
 
 from tests.faults.cluster import RayNodes, kill
 from tests.faults.pool import Pool, Run
-from tests.services import Place
+from tests.services import AUTH, Place
 from tests.waiting import wait_for
 
 NOWHERE = {"resources": {"later": 0.01}}  # a node that a test adds when it is time
@@ -43,7 +43,7 @@ def orphaned(
         runs["claimed"] = pool.run("gentle")
         runs["claimed"].set_state("PENDING")
         # As if it had died between giving the order and telling Prefect who has it.
-        answer = httpx.patch(runs["unnamed"].api, json={"infrastructure_pid": None})
+        answer = httpx.patch(runs["unnamed"].api, json={"infrastructure_pid": None}, auth=AUTH)
         assert answer.is_success
         yield pool, runs, at
 

@@ -25,7 +25,7 @@ PREFIX = "/under/here"
 
 
 class Front:
-    """Serves ``{url}``, which ends with Prefect's own ``/api``.
+    """Serves ``{url}``, which ends with Prefect's own ``/api``, to who has the auth string.
 
     Attributes:
         refusals: requests that are answered 429 yet.
@@ -70,7 +70,10 @@ class Front:
             f"{self._target}/{request.path_params['path']}",
             params=dict(request.query_params),
             content=await request.body(),
-            headers={"content-type": request.headers.get("content-type", "application/json")},
+            headers={
+                "authorization": given,
+                "content-type": request.headers.get("content-type", "application/json"),
+            },
         )
         return Response(answer.content, answer.status_code, media_type="application/json")
 

@@ -12,6 +12,7 @@ from kodosumi_prefect.runner.observing import reconciler
 from kodosumi_prefect.runner.observing.dead import cause
 from tests.observer.watching import Watch, api, made_run, observing
 from tests.panel.panel_runs import Run
+from tests.services import AUTH
 from tests.spooler.recording import execute
 from tests.waiting import wait_for
 
@@ -46,7 +47,11 @@ def executed(watch: Watch, silent: float, pool: str | None = None) -> str:
 
 
 def prefect_state(watch: Watch, fid: str) -> str:
-    run = httpx.get(f"{watch.api_url}/flow_runs/{fid}", timeout=30).raise_for_status().json()
+    run = (
+        httpx.get(f"{watch.api_url}/flow_runs/{fid}", auth=AUTH, timeout=30)
+        .raise_for_status()
+        .json()
+    )
     return str(run["state"]["type"])
 
 
@@ -141,7 +146,7 @@ def test_a_run_deleted_in_prefect_ends_its_stream(watch: Watch) -> None:
         wait_for(lambda: watch.known(fid) and watch.recorded(fid).row["inputs"], 30, "the row")
 
         def deleted() -> bool:
-            answer = httpx.delete(f"{watch.api_url}/flow_runs/{fid}", timeout=30)
+            answer = httpx.delete(f"{watch.api_url}/flow_runs/{fid}", auth=AUTH, timeout=30)
             return answer.status_code in (204, 404)
 
         wait_for(deleted, 30, "Prefect to delete it")

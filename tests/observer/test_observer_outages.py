@@ -9,10 +9,9 @@ from pydantic import SecretStr
 from tests.observer.front import fronted
 from tests.observer.watching import Watch, enter, made_run, observing
 from tests.panel.panel_runs import Gate
+from tests.services import AUTH_STRING
 from tests.spooler.recording import line_to
 from tests.waiting import wait_for
-
-AUTH = "admin:a password"
 
 
 def running(watch: Watch) -> str:
@@ -23,8 +22,8 @@ def running(watch: Watch) -> str:
 
 
 def test_prefect_under_a_path_with_a_password_that_limits_requests(watch: Watch) -> None:
-    with fronted(watch.api_url, AUTH) as front:
-        with observing(watch, front.url, auth_string=AUTH):
+    with fronted(watch.api_url, AUTH_STRING) as front:
+        with observing(watch, front.url):
             fid = running(watch)
             front.refusals = 6
             enter(watch, fid, "COMPLETED")

@@ -19,7 +19,7 @@ from psycopg.rows import dict_row
 from kodosumi_prefect.cancelling import cancel_all
 from kodosumi_prefect.runner.observer import Observer
 from kodosumi_prefect.settings import PREFIX, Settings, use_settings
-from tests.services import SAMPLES, Place, Recorded
+from tests.services import AUTH, AUTH_STRING, SAMPLES, Place, Recorded
 from tests.waiting import wait_for
 
 COMMAND = [sys.executable, "-m", "kodosumi_prefect.cli", "observer"]
@@ -76,7 +76,7 @@ def api(watch: Watch, path: str, **body: Any) -> Any:
     """What Prefect answers to a POST; its SQLite is locked at times."""
 
     def answered() -> httpx.Response | None:
-        answer = httpx.post(f"{watch.api_url}{path}", json=body, timeout=30)
+        answer = httpx.post(f"{watch.api_url}{path}", json=body, auth=AUTH, timeout=30)
         return answer if answer.status_code != 503 else None
 
     return wait_for(answered, 30, path).raise_for_status().json()
@@ -97,9 +97,7 @@ def made_run(watch: Watch, **fields: Any) -> str:
 
 
 @contextmanager
-def observing(
-    watch: Watch, api_url: str | None = None, auth_string: str | None = None, **changed: Any
-) -> Iterator[None]:
+def observing(watch: Watch, api_url: str | None = None, **changed: Any) -> Iterator[None]:
     """An observer in a thread, which has taken the lead and ends with the block."""
     settings = watch.settings.model_copy(update={"observe_tags": [watch.tag], **changed})
     started: list[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = []
@@ -115,7 +113,7 @@ def observing(
         with (
             use_settings(settings),
             temporary_settings(
-                {PREFECT_API_URL: api_url or watch.api_url, PREFECT_API_AUTH_STRING: auth_string}
+                {PREFECT_API_URL: api_url or watch.api_url, PREFECT_API_AUTH_STRING: AUTH_STRING}
             ),
         ):
             asyncio.run(work())

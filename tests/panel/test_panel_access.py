@@ -14,7 +14,7 @@ from pydantic import SecretStr
 
 from kodosumi_prefect.settings import Settings, write_address
 from tests.panel.panel_runs import Person, Run, Stand, serving
-from tests.services import Place
+from tests.services import Place, record_prefect
 from tests.spooler.recording import execute
 
 
@@ -210,7 +210,7 @@ def test_what_runs_is_not_put_away_while_prefect_is_away(panel: Stand) -> None:
 def with_prefect(place: Place) -> Iterator[Stand]:
     """A panel on the Prefect that flows of ``place`` use."""
     settings = place.settings.model_copy(update={"database_url": SecretStr(place.database)})
-    write_address(place.settings, "prefect", {"url": place.api_url})
+    record_prefect(place.settings, place.api_url)
     with serving(settings) as stand:
         yield stand
     write_address(place.settings, "prefect", None)

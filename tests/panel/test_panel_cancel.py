@@ -16,14 +16,14 @@ from pydantic import SecretStr
 from kodosumi_prefect.panel import cancellation
 from kodosumi_prefect.settings import write_address
 from tests.panel.panel_runs import Stand, serving
-from tests.services import Place
+from tests.services import Place, record_prefect
 
 
 @pytest.fixture
 def panel(place: Place) -> Iterator[Stand]:
     """A panel on the database and the Prefect that flows of ``place`` use."""
     settings = place.settings.model_copy(update={"database_url": SecretStr(place.database)})
-    write_address(place.settings, "prefect", {"url": place.api_url})
+    record_prefect(place.settings, place.api_url)
     with serving(settings) as stand:
         yield stand
     write_address(place.settings, "prefect", None)

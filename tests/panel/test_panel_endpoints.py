@@ -14,7 +14,7 @@ from kodosumi_prefect.core import InputsError, Launch, ServeAPI, forms
 from kodosumi_prefect.settings import write_address
 from tests.http_services import served_app
 from tests.panel.panel_runs import Stand, serving
-from tests.services import Place
+from tests.services import Place, record_prefect
 
 app = ServeAPI(title="Behind a panel")
 form = forms.Model(
@@ -51,8 +51,9 @@ def stand(place: Place, request: pytest.FixtureRequest) -> Iterator[tuple[Stand,
         settings = settings.model_copy(update={"services": [f"{__name__}:app"]})
     with ExitStack() as stack:
         panel = stack.enter_context(serving(settings))
-        for service, url in (("panel", panel.url), ("prefect", place.api_url)):
-            write_address(place.settings, service, {"url": url})
+        write_address(place.settings, "panel", {"url": panel.url})
+        record_prefect(place.settings, place.api_url)
+        for service in ("panel", "prefect"):
             stack.callback(write_address, place.settings, service, None)
         source = f"{__name__}:app"
         if not mounted:

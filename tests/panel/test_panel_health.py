@@ -105,7 +105,7 @@ def test_prefects_own_setting_is_asked(panel: Stand, settings: Settings) -> None
     with temporary_settings({PREFECT_API_URL: None}):
         assert panel.json("/health")["prefect"]["status"] == "ok"
     server.shutdown()
-    assert paths == ["/api/health"]
+    assert paths == ["/api/admin/version"]
 
 
 def test_ray_is_only_reached_for(panel: Stand, settings: Settings) -> None:

@@ -27,7 +27,7 @@ from tests.http_services import served_app
 from tests.panel import faulty_services as faults
 from tests.panel.faulty_services import Faulty, document, operation
 from tests.panel.panel_runs import Stand, serving, until
-from tests.services import Place
+from tests.services import Place, record_prefect
 
 Start = Callable[..., tuple[Faulty, str]]
 
@@ -562,7 +562,7 @@ def greets(name: str, times: int = 1) -> None: ...
 @pytest.fixture
 def prefect_panel(place: Place, no_pools: None, settings: Settings) -> Iterator[Stand]:
     """A panel with a Prefect, and a work pool of each of two kinds."""
-    write_address(settings, "prefect", {"url": place.api_url})
+    record_prefect(settings, place.api_url)
     with get_client(sync_client=True) as client:
         for name, kind in (("ours", "kodosumi-ray"), ("others", "process")):
             with suppress(ObjectAlreadyExists):
@@ -653,7 +653,7 @@ def test_without_prefect_its_deployments_stay_and_are_marked(prefect_panel: Stan
     write_address(panel.settings, "prefect", {"url": "http://127.0.0.1:9/api"})
     until(lambda: [each["reachable"] for each in listed(panel)] == [False])
     assert "127.0.0.1:9" in str(trouble(panel, "prefect"))
-    write_address(panel.settings, "prefect", {"url": place.api_url})
+    record_prefect(panel.settings, place.api_url)
     until(lambda: [each["reachable"] for each in listed(panel)] == [True])
     with get_client(sync_client=True) as client:
         client.delete_deployment(deployment)  # type: ignore[arg-type]

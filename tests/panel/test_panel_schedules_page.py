@@ -8,11 +8,13 @@ import pytest
 from pydantic import SecretStr
 
 from kodosumi_prefect.panel.rule_words import cron_words, interval_words
+from kodosumi_prefect.prefect_access import PrefectAccess
 from kodosumi_prefect.serve.launch import Launch
 from kodosumi_prefect.settings import Settings, write_address
 from tests.panel.panel_runs import Person, Stand, serving
 from tests.serve.conftest import launcher, service_loop  # noqa: F401
 from tests.serve.launches import Launcher, request
+from tests.services import record_prefect
 
 HTML = {"Accept": "text/html,application/xhtml+xml"}
 HTMX = {"HX-Request": "true"}
@@ -23,7 +25,7 @@ NASTY = '"><script>alert(1)</script>'
 def stand(launcher: Launcher) -> Iterator[Stand]:  # noqa: F811
     url = SecretStr(launcher.place.database)
     settings = launcher.place.settings.model_copy(update={"database_url": url})
-    write_address(settings, "prefect", {"api_url": launcher.place.api_url})
+    record_prefect(settings, launcher.place.api_url)
     try:
         with serving(settings) as made:
             yield made
@@ -195,7 +197,9 @@ def test_while_prefect_is_away_the_page_shows_what_is_kept(
     from kodosumi_prefect.serve import prefect_api
 
     with monkeypatch.context() as patch:
-        patch.setattr(prefect_api, "api_url", lambda _: "http://127.0.0.1:9/api")
+        patch.setattr(
+            prefect_api, "require_access", lambda _: PrefectAccess("http://127.0.0.1:9/api")
+        )
         page = mira.client.get("/schedules", headers=HTML)
         assert page.status_code == 200
         assert "Prefect is away" in page.text

@@ -29,7 +29,7 @@ from tests.http_services import served_app
 from tests.panel import faulty_services as faults
 from tests.panel.faulty_services import Faulty, document, operation
 from tests.panel.panel_runs import Stand, serving, until
-from tests.services import Place
+from tests.services import Place, record_prefect
 
 TIMEOUT = 4.0  # seconds that the panel waits for a service
 
@@ -642,7 +642,7 @@ def greets(name: str, times: int = 1) -> None: ...
 @pytest.fixture
 def deployed(place: Place, no_pools: None, settings: Settings) -> Iterator[Stand]:
     """A panel with a Prefect and a deployment, ``greets/by-form``."""
-    write_address(settings, "prefect", {"url": place.api_url})
+    record_prefect(settings, place.api_url)
     with get_client(sync_client=True) as client:
         with suppress(ObjectAlreadyExists):
             client.create_work_pool(WorkPoolCreate(name="forms", type="kodosumi-ray"))
@@ -697,7 +697,7 @@ def test_without_prefect_its_deployments_are_bad_gateways(deployed: Stand, place
     write_address(deployed.settings, "prefect", {"url": "http://127.0.0.1:9/api"})
     for answer in (deployed.get(PREFECT_PATH), deployed.client.post(PREFECT_PATH, json={})):
         assert "127.0.0.1:9" in failure(answer, 502)
-    write_address(deployed.settings, "prefect", {"url": place.api_url})
+    record_prefect(deployed.settings, place.api_url)
 
 
 def test_a_deployment_deleted_in_prefect_is_not_found(deployed: Stand):

@@ -35,7 +35,7 @@ from kodosumi_prefect.spooler.reader import Reader
 from tests.http_services import served_app
 from tests.panel.faulty_services import Faulty, document, hanging, operation
 from tests.panel.panel_runs import Stand, serving, until
-from tests.services import Place
+from tests.services import AUTH, Place, record_prefect
 from tests.spooler.recording import execute
 
 TIMEOUT = 3.0  # seconds that the panel waits for a service
@@ -500,7 +500,7 @@ def whole(
         "register_interval": 0.2,
     }
     used = settings.model_copy(update=more)
-    write_address(used, "prefect", {"url": place.api_url})
+    record_prefect(used, place.api_url)
     settings_module.reset_settings(used)
     with use_settings(used), get_client(sync_client=True) as client:
         with suppress(ObjectAlreadyExists):
@@ -581,7 +581,7 @@ def test_what_prefect_itself_schedules_of_a_deployment_is_its_next_run(
     def asked(method: str, path: str, **body: Any) -> httpx.Response:
         def answer() -> httpx.Response | None:
             url = f"{place.api_url}/deployments{path}"
-            answer = httpx.request(method, url, timeout=30, **body)
+            answer = httpx.request(method, url, auth=AUTH, timeout=30, **body)
             return answer if answer.status_code != 503 else None  # its SQLite is locked at times
 
         got: httpx.Response = until(answer)
@@ -597,7 +597,7 @@ def test_what_prefect_itself_schedules_of_a_deployment_is_its_next_run(
     try:
         assert "so whether is unknown" in due()
     finally:
-        write_address(whole.settings, "prefect", {"url": place.api_url})
+        record_prefect(whole.settings, place.api_url)
 
 
 def test_without_prefect_the_pages_say_what_is_missing(whole: Stand, place: Place) -> None:
@@ -615,4 +615,4 @@ def test_without_prefect_the_pages_say_what_is_missing(whole: Stand, place: Plac
         assert answer.headers["hx-retarget"] == "#trouble" and "Prefect" in answer.text
         assert "value" in field(whole.get(mounted).text, "kodosumi.cron")
     finally:
-        write_address(whole.settings, "prefect", {"url": place.api_url})
+        record_prefect(whole.settings, place.api_url)

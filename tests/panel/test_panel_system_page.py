@@ -1,5 +1,6 @@
 """What runs underneath, as a page; and register sources."""
 
+import html
 import json
 import time
 from collections.abc import Callable, Iterator
@@ -17,6 +18,7 @@ from tests.panel.panel_runs import Stand
 from tests.panel.test_panel_account_page import PART
 from tests.panel.test_panel_accounts import HTML
 from tests.panel.test_panel_pages import ATTACK
+from tests.services import AUTH_STRING, record_prefect
 from tests.spooler.recording import execute
 
 
@@ -177,3 +179,37 @@ def test_sources_are_for_operators(panel: Stand) -> None:
     for path in ("", "/refresh", "/remove"):
         answer = person.client.post(f"/system/sources{path}", data={"url": "http://x/"})
         assert answer.status_code == 403
+
+
+def test_operators_are_told_how_to_sign_in_to_prefect_and_nobody_else(
+    fresh_panel: Stand, settings: Settings
+) -> None:
+    asked = "/system/prefect-password"
+    assert "Signing in to Prefect" not in fresh_panel.get("/system").text
+    assert fresh_panel.client.post(asked).status_code == 404
+    record_prefect(settings, "http://127.0.0.1:1/api")
+    person = fresh_panel.person("Looks at the system")
+    text = fresh_panel.get("/system").text
+    assert "Signing in to Prefect" in text and str(settings.data_dir) in text
+    assert AUTH_STRING not in html.unescape(text)
+    for headers in ({}, {"hx-request": "true"}):
+        answer = fresh_panel.client.post(asked, headers=headers)
+        assert AUTH_STRING in html.unescape(answer.text)
+        assert answer.headers["cache-control"] == "no-store"
+        refused = person.client.post(asked, headers=headers)
+        assert refused.status_code == 403 and AUTH_STRING not in html.unescape(refused.text)
+    for path in ("/system", "/system/blocks", "/health"):
+        text = html.unescape(person.client.get(path).text)
+        assert "Signing in" not in text and AUTH_STRING not in text
+
+
+def test_a_prefect_that_does_not_know_us_is_down_with_the_remedy(
+    fresh_panel: Stand, settings: Settings, prefect_server: str
+) -> None:
+    write_address(settings, "prefect", {"url": prefect_server})
+    found = block(fresh_panel.get("/system/blocks").text, "prefect")
+    assert "down" in found and "PREFECT_API_AUTH_STRING" in found
+    assert fresh_panel.get("/health").status_code == 503
+    record_prefect(settings, prefect_server)
+    assert "down" not in block(fresh_panel.get("/system/blocks").text, "prefect")
+    assert fresh_panel.json("/health")["prefect"]["status"] == "ok"

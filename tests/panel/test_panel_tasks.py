@@ -16,7 +16,7 @@ from kodosumi_prefect import flow, tracer
 from kodosumi_prefect.panel import task_runs
 from kodosumi_prefect.settings import write_address
 from tests.panel.panel_runs import Stand, serving, until
-from tests.services import Place
+from tests.services import Place, record_prefect
 
 TASK = {"id": "7f0c8a52-9d0e-4c39-8a3e-0d5a8e1f6b01", "name": "count-primes-0"}
 SUBFLOW = {"id": "7f0c8a52-9d0e-4c39-8a3e-0d5a8e1f6b02", "name": "eager-fox"}
@@ -26,7 +26,7 @@ SUBFLOW = {"id": "7f0c8a52-9d0e-4c39-8a3e-0d5a8e1f6b02", "name": "eager-fox"}
 def panel(place: Place) -> Iterator[Stand]:
     """A panel on the database and the Prefect that flows of ``place`` use."""
     settings = place.settings.model_copy(update={"database_url": SecretStr(place.database)})
-    write_address(place.settings, "prefect", {"url": place.api_url})
+    record_prefect(place.settings, place.api_url)
     with serving(settings) as stand:
         yield stand
     write_address(place.settings, "prefect", None)

@@ -11,7 +11,7 @@ import httpx
 import psycopg
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun
-from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 from prefect.states import Pending
 from psycopg.rows import dict_row
 from starlette.requests import Request
@@ -22,7 +22,7 @@ from kodosumi_prefect.runner.worker import KodosumiRayWorker
 from kodosumi_prefect.serve.endpoint import Endpoint
 from kodosumi_prefect.serve.launch import Launch
 from kodosumi_prefect.settings import Settings, use_settings
-from tests.services import Place, Recorded
+from tests.services import AUTH, AUTH_STRING, Place, Recorded
 from tests.waiting import wait_for
 
 T = TypeVar("T")
@@ -58,7 +58,9 @@ class Launcher:
 
     def do(self, work: Callable[..., Awaitable[T]], *args: Any) -> T:
         """Run something in the service's event loop."""
-        with temporary_settings({PREFECT_API_URL: self.place.api_url}):
+        with temporary_settings(
+            {PREFECT_API_URL: self.place.api_url, PREFECT_API_AUTH_STRING: AUTH_STRING}
+        ):
             return self.portal.call(work, *args)
 
     def launch(self, entry_point: Any, inputs: Any = None, **more: Any) -> str:
@@ -91,7 +93,7 @@ class Launcher:
 
         def asked() -> httpx.Response | None:
             url = f"{self.place.api_url}/{path}"
-            found = httpx.request(method, url, json=body or None, timeout=30)
+            found = httpx.request(method, url, json=body or None, auth=AUTH, timeout=30)
             return None if found.status_code == 503 else found  # SQLite is busy
 
         answer = wait_for(asked, 30, f"an answer to {method} {path}")
@@ -107,7 +109,7 @@ class Launcher:
         name = name or self.place.settings.launch_work_pool
 
         def asked() -> httpx.Response | None:
-            found = httpx.get(f"{self.place.api_url}/work_pools/{name}", timeout=30)
+            found = httpx.get(f"{self.place.api_url}/work_pools/{name}", auth=AUTH, timeout=30)
             return None if found.status_code == 503 else found
 
         answer = wait_for(asked, 30, f"an answer about {name}")

@@ -16,6 +16,7 @@ from kodosumi_prefect.serve.launch import Launch
 from kodosumi_prefect.serve.refusal import LaunchError
 from kodosumi_prefect.spooler.control import channel
 from tests.serve.launches import USER, Launcher, changed, request
+from tests.services import AUTH
 from tests.waiting import wait_for
 
 HERE = "tests.samples.entrypoints"
@@ -65,7 +66,7 @@ def test_a_change_keeps_schedules_that_people_made_in_prefect(launcher: Launcher
     url = f"{launcher.place.api_url}/{path}"
 
     def made() -> bool:  # Prefect's SQLite is locked at times, and has stored nothing then
-        return httpx.post(url, json=[{"schedule": rule}], timeout=30).status_code == 201
+        return httpx.post(url, json=[{"schedule": rule}], auth=AUTH, timeout=30).status_code == 201
 
     wait_for(made, 60, "Prefect to take a schedule")
     changed = launcher.endpoint(app, description="new")

@@ -10,13 +10,14 @@ from kodosumi_prefect.serve.launch import Launch
 from kodosumi_prefect.settings import write_address
 from tests.panel.panel_runs import Stand, serving
 from tests.serve.launches import Launcher, request
+from tests.services import record_prefect
 
 
 @pytest.fixture
 def stand(launcher: Launcher) -> Iterator[Stand]:
     url = SecretStr(launcher.place.database)
     settings = launcher.place.settings.model_copy(update={"database_url": url})
-    write_address(settings, "prefect", {"api_url": launcher.place.api_url})
+    record_prefect(settings, launcher.place.api_url)
     try:
         with serving(settings) as made:
             yield made

@@ -11,10 +11,10 @@ from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.objects import WorkPoolStatus
 from prefect.events.clients import get_events_subscriber
 from prefect.exceptions import PrefectException
-from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from kodosumi_prefect.cli.doctor.finding import Finding, fail, ok, one_line, skew, warn
-from kodosumi_prefect.cli.output import CommandError, prefect_api
+from kodosumi_prefect.cli.output import CommandError, require_prefect
+from kodosumi_prefect.prefect_access import PrefectAccess
 from kodosumi_prefect.settings import Settings
 
 PATIENCE = 8.0  # seconds for each question
@@ -24,11 +24,12 @@ CLOCK = 3.0  # seconds of skew that do no harm; HTTP tells whole ones
 async def check_prefect(settings: Settings) -> list[Finding]:
     """All findings about Prefect; one that is not there has only one."""
     try:
-        url = prefect_api(settings)
+        access = require_prefect(settings)
     except CommandError as exc:
         text, _, remedy = str(exc).partition("; ")
         return [fail("prefect", text, remedy)]
-    with temporary_settings({PREFECT_API_URL: url}):
+    url = access.url
+    with access.in_force():
         dates: list[float] = []
 
         async def note_date(response: httpx.Response) -> None:
@@ -44,6 +45,7 @@ async def check_prefect(settings: Settings) -> list[Finding]:
                     found.append(await _work_pools(client))
         except (TimeoutError, httpx.HTTPError, PrefectException, OSError, ValueError) as exc:
             return [fail("prefect", *_refusal(url, exc))]
+        found += await _open_to_all(access)
         found.append(await _events(url))
         if dates:
             # The header is cut to whole seconds: on average half a second behind.
@@ -72,6 +74,27 @@ def _refusal(url: str, exc: Exception) -> tuple[str, str]:
         return f"{url} is not Prefect's API", "PREFECT_API_URL usually ends in /api"
     said = f"no answer within {PATIENCE:g} s" if isinstance(exc, TimeoutError) else one_line(exc)
     return f"{url} does not answer: {said}", "start it or correct PREFECT_API_URL"
+
+
+async def _open_to_all(access: PrefectAccess) -> list[Finding]:
+    """A warning if the API answers whoever asks: they can run code in our work pools."""
+    try:
+        async with httpx.AsyncClient(timeout=PATIENCE) as client:
+            answer = await client.post(f"{access.url}/work_pools/filter", json={"limit": 1})
+    except httpx.HTTPError:
+        return []  # it has just answered; a proxy may cut off who has no login
+    if answer.status_code != 200 or not answer.headers.get("content-type", "").startswith(
+        "application/json"
+    ):
+        return []
+    return [
+        warn(
+            "prefect",
+            f"{access.url} has no authentication: who reaches it can run code in its work pools",
+            "start it with PREFECT_SERVER_API_AUTH_STRING=user:password and set "
+            "PREFECT_API_AUTH_STRING to the same for workers, panel, observer and flows",
+        )
+    ]
 
 
 async def _work_pools(client: PrefectClient) -> Finding:

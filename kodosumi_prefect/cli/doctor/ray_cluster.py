@@ -16,6 +16,7 @@ import psycopg
 
 from kodosumi_prefect.cli.doctor.finding import Finding, fail, ok, one_line, warn
 from kodosumi_prefect.runner.ray_client import is_stillborn, ray_client_environment
+from kodosumi_prefect.secret_variables import inherited_environment
 from kodosumi_prefect.settings import (
     VERSION,
     DatabaseUrlError,
@@ -136,7 +137,7 @@ def _spooler(about: dict[str, Any]) -> Finding:
 
 
 def _join(settings: Settings, address: str, instance: str) -> dict[str, Any]:
-    environment = os.environ | ray_client_environment(settings)
+    environment = inherited_environment() | ray_client_environment(settings)
     with subprocess.Popen(
         [sys.executable, "-c", JOIN, address, instance, NAME],
         env=environment,

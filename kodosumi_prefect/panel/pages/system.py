@@ -4,8 +4,7 @@ import asyncio
 from collections.abc import Awaitable
 from typing import Annotated, Any
 
-import httpx
-from fastapi import APIRouter, Form, Request
+from fastapi import APIRouter, Form, HTTPException, Request
 from fastapi.responses import Response
 
 from kodosumi_prefect.events import Status, clean
@@ -13,11 +12,12 @@ from kodosumi_prefect.panel import observers, probes, spoolers
 from kodosumi_prefect.panel.auth.user import CurrentUser, Operator
 from kodosumi_prefect.panel.jinja import package_version, page
 from kodosumi_prefect.panel.pages.parts import sentence, shown
-from kodosumi_prefect.panel.prefect_api import api_url, ui_url
+from kodosumi_prefect.panel.prefect_api import ui_url
 from kodosumi_prefect.panel.probes import Found
 from kodosumi_prefect.panel.register.found import SourceError
 from kodosumi_prefect.panel.register.register import canonical_url
 from kodosumi_prefect.panel.state import Panel, State
+from kodosumi_prefect.prefect_access import prefect_access
 from kodosumi_prefect.serve.refusal import LaunchError
 
 PATIENCE = 2.0  # seconds that one part may take; the others are shown all the same
@@ -33,7 +33,7 @@ async def whole(request: Request, panel: Panel, user: CurrentUser) -> Response:
     """The page."""
     found = await _all_blocks(panel)
     if user.operator:
-        found |= await _sources(panel)
+        found |= await _sources(panel) | _sign_in(panel)
     return page(request, "system.html", found)
 
 
@@ -41,6 +41,17 @@ async def whole(request: Request, panel: Panel, user: CurrentUser) -> Response:
 async def blocks(request: Request, panel: Panel, _: CurrentUser) -> Response:
     """How everything is now; asked again and again."""
     return page(request, "_system_blocks.html", await _all_blocks(panel))
+
+
+@router.post("/system/prefect-password")
+async def prefect_password(request: Request, panel: Panel, _: Operator) -> Response:
+    """What Prefect's own pages ask for."""
+    context = _sign_in(panel, revealed=True)
+    if not context:
+        raise HTTPException(404, "the Prefect in use is not one that `up` runs")
+    if "hx-request" not in request.headers:
+        context |= await _all_blocks(panel) | await _sources(panel)
+    return shown(request, "system.html", "_prefect_sign_in.html", context)
 
 
 @router.get("/system/sources")
@@ -100,7 +111,7 @@ async def _answer(
     told = {"wrong": wrong, "typed": typed, "said": said, "away": away}
     context = await _sources(panel) | told
     if "hx-request" not in request.headers:
-        context |= await _all_blocks(panel)
+        context |= await _all_blocks(panel) | _sign_in(panel)
     part = "_system_sources.html"
     return shown(request, "system.html", part, context, wrong=bool(wrong))
 
@@ -108,6 +119,16 @@ async def _answer(
 async def _sources(panel: State) -> dict[str, Any]:
     rows = await panel.register.sources()
     return {"sources": [row | {"own": panel.register.is_own(row["url"])} for row in rows]}
+
+
+def _sign_in(panel: State, *, revealed: bool = False) -> dict[str, Any]:
+    """How to sign in to the pages of the Prefect that ``up`` runs; nothing of another one."""
+    access = prefect_access(panel.settings)
+    if access is None or access.auth_path is None:
+        return {}
+    password = access.auth_string if revealed else None
+    facts = {"path": access.auth_path, "pages": ui_url(panel.settings), "password": password}
+    return {"sign_in": facts}
 
 
 def _endpoints(number: int) -> str:
@@ -132,13 +153,7 @@ async def _all_blocks(panel: State) -> dict[str, Any]:
 
 async def _prefect(panel: State) -> Found:
     found = await probes.prefect(panel)
-    if found["status"] == "ok":
-        async with httpx.AsyncClient(timeout=PATIENCE, trust_env=False) as client:
-            answer = await client.get(f"{api_url(panel.settings)}/admin/version")
-        # Behind a login it may not say; that it answers is what counts.
-        version = answer.json() if answer.status_code == 200 else None
-        found |= {"version": version, "ui": ui_url(panel.settings)}
-    return found
+    return found | {"ui": ui_url(panel.settings)}
 
 
 async def _ray(panel: State) -> Found:

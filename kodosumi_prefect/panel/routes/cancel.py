@@ -7,16 +7,15 @@ from uuid import UUID
 import httpx
 from fastapi import APIRouter, HTTPException
 from prefect.exceptions import PrefectException
-from prefect.settings import PREFECT_API_URL, temporary_settings
 from pydantic import BaseModel, Field
 
 from kodosumi_prefect.events import TERMINAL
 from kodosumi_prefect.panel.auth.user import CurrentUser, User
 from kodosumi_prefect.panel.cancellation import NotCancelledError, cancel
 from kodosumi_prefect.panel.executions import Row
-from kodosumi_prefect.panel.prefect_api import api_url
 from kodosumi_prefect.panel.problems import problems
 from kodosumi_prefect.panel.state import Execution, Panel, State, wait_for_execution
+from kodosumi_prefect.prefect_access import prefect_access
 
 MOST = 500  # executions of one request
 AT_ONCE = 8  # questions to Prefect
@@ -118,15 +117,15 @@ async def cancelled(panel: State, fid: UUID) -> str:
         LookupError: Prefect has no such flow run.
         NotCancelledError: it is over, or Prefect's rules forbid it.
     """
-    url = api_url(panel.settings)
-    if url is None:
+    access = prefect_access(panel.settings)
+    if access is None:
         raise HTTPException(502, "no Prefect is configured; set PREFECT_API_URL")
     try:
-        with temporary_settings({PREFECT_API_URL: url}):
+        with access.in_force():
             return await cancel(fid, "Cancelled in the panel.")
     except (httpx.HTTPError, PrefectException) as exc:
         said = " ".join(str(exc).split()) or type(exc).__name__
-        raise HTTPException(502, f"Prefect at {url} did not answer: {said[:200]}") from exc
+        raise HTTPException(502, f"Prefect at {access.url} did not answer: {said[:200]}") from exc
 
 
 def _require_own(user: User, execution: Row) -> None:
