@@ -197,7 +197,9 @@ async def running_stack(
         access = stack.prefect
         assert access is not None
         # For programs that services in the panel's process run.
-        os.environ.update(access.environment())
+        os.environ["PREFECT_API_URL"] = access.url
+        if access.auth_path is not None:
+            os.environ.update(access.environment())
         ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         with access.in_force():
             serving = asyncio.create_task(

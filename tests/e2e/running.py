@@ -22,11 +22,13 @@ REPOSITORY = Path(__file__).parents[2]
 FLOWS = Path(__file__).with_name("flows_under_test.py")
 BIN = Path(sys.executable).parent
 PASSWORD = "of the first operator"
-# What whoever starts `up` exported: secrets of ours, one of Prefect's server, one for flows.
+# What whoever starts `up` exported: secrets of ours, one of Prefect's server, one for another
+# Prefect, and one for flows.
 EXPORTED = {
     "PREFECT_INTEGRATIONS_KODOSUMI_ADMIN_PASSWORD": PASSWORD,
     "PREFECT_INTEGRATIONS_KODOSUMI_SECRET_KEY": "a secret of more than thirty-two characters",
     "PREFECT_API_DATABASE_CONNECTION_URL": "sqlite+aiosqlite:////nowhere/another.db",
+    "PREFECT_API_AUTH_STRING": "somebody:at another Prefect",
     "OPENAI_API_KEY": "a key of whoever runs flows",
 }
 
