@@ -4,8 +4,9 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, NoReturn
 
+from kodosumi_prefect.forms.bounds import fault
 from kodosumi_prefect.forms.choice import InputOption, Select
-from kodosumi_prefect.forms.element import Element, RefusedError, Value, empty, kind_of, text
+from kodosumi_prefect.forms.element import Element, RefusedError, Value, empty, kind_of
 from kodosumi_prefect.forms.model import Model
 from kodosumi_prefect.forms.text import InputArea
 
@@ -36,7 +37,8 @@ class JsonArea(InputArea):
         value = self._decoded(given) if isinstance(given, str) else given
         if self._kind is not None and not isinstance(value, _KINDS[self._kind]):
             raise RefusedError(f"must be {_WORDS[self._kind]} as JSON, not {kind_of(value)}")
-        check_text(value)
+        if (wrong := fault(value, path=(str(self.name),))) is not None:
+            raise RefusedError(wrong.below)
         return value
 
     def _decoded(self, given: str) -> Any:
@@ -115,20 +117,6 @@ class StructuredModel(Model):
                 continue
             _put(values, place.path, value)
         return values
-
-
-def check_text(value: Any) -> None:
-    """Refuse a JSON value that holds text which cannot be kept."""
-    waiting = [value]
-    while waiting:
-        item = waiting.pop()
-        if isinstance(item, Mapping):
-            waiting.extend(item.keys())
-            waiting.extend(item.values())
-        elif isinstance(item, list):
-            waiting.extend(item)
-        elif isinstance(item, str):
-            text(item)
 
 
 def _found(data: Mapping[str, Any], name: str, path: tuple[str, ...]) -> Any:

@@ -15,6 +15,7 @@ from kodosumi_prefect.serve import schedules
 from kodosumi_prefect.serve.deployment_launch import launch_deployment
 from kodosumi_prefect.serve.errors import told
 from kodosumi_prefect.serve.masking import masked
+from kodosumi_prefect.serve.parameters import UnheldError
 from kodosumi_prefect.serve.prefect_api import prefect_api
 from kodosumi_prefect.serve.when import When
 from kodosumi_prefect.settings import Settings
@@ -55,8 +56,27 @@ async def launch(
     elements = {"elements": model.get_model()}
     try:
         parameters = await run_in_threadpool(model.read, posted)
+        begun = await _begun(
+            endpoint, deployment, model, posted, parameters, wanted, user, settings
+        )
+    except UnheldError as error:
+        return {"errors": told(error.at_fields(model))} | elements
     except InputsError as error:
         return {"errors": told(error)} | elements
+    return begun | elements
+
+
+async def _begun(
+    endpoint: Row,
+    deployment: DeploymentResponse,
+    model: Model,
+    posted: Row,
+    parameters: Row,
+    wanted: str | None,
+    user: User,
+    settings: Settings,
+) -> dict[str, Any]:
+    """A schedule or a run, with what was read of the form."""
     owner = Owner(user.id, user.name)
     if wanted is not None:
         when = await When.of(wanted)
@@ -69,7 +89,7 @@ async def launch(
             summary=when.name or endpoint["summary"],
             settings=settings,
         )
-        return {"schedule": made} | elements
+        return {"schedule": made}
     flow = str(endpoint["summary"]).partition("/")[0]
     shown = None
     if model.secrets:
@@ -79,7 +99,7 @@ async def launch(
     fid = await launch_deployment(
         deployment.id, parameters, owner, flow_name=flow, shown=shown, settings=settings
     )
-    return {"result": fid} | elements
+    return {"result": fid}
 
 
 def _form(deployment: DeploymentResponse) -> Model:

@@ -31,6 +31,13 @@ from kodosumi_prefect.runner.by_value import pickle_by_value
 from kodosumi_prefect.runner.folder import working_folder
 from kodosumi_prefect.runner.interruption import Interruption
 from kodosumi_prefect.runner.launched import launched
+from kodosumi_prefect.runner.literal import (
+    escaped,
+    is_escaped,
+    opened,
+    reading_literally,
+    refers,
+)
 from kodosumi_prefect.runner.order import Order, Outcome
 from kodosumi_prefect.settings import PREFIX, get_settings, read_settings, reset_settings
 from kodosumi_prefect.spooler import payloads
@@ -107,6 +114,7 @@ def _drive(fid: UUID, interruption: Interruption) -> None:
     run_logger = flow_run_logger(flow_run=flow_run)
     try:
         flow: Flow[..., Any] = _as_launched(load_flow(flow_run), flow_run)
+        flow, flow_run = _with_data(flow, flow_run)
     except Exception as exc:
         run_logger.error("The flow could not be loaded", exc_info=True)
         _tell_not_loaded(flow_run, exc)
@@ -150,6 +158,28 @@ def _as_launched(flow: "Flow[..., Any]", flow_run: FlowRun) -> "Flow[..., Any]":
         retries=launch.retries,
         retry_delay_seconds=launch.retry_delay,
     )
+
+
+def _with_data(flow: "Flow[..., Any]", flow_run: FlowRun) -> "tuple[Flow[..., Any], FlowRun]":
+    """A flow that gets what people typed as they typed it, and its run with those parameters.
+
+    Schedules that an earlier release made have what people typed as it is; if it looks like the
+    address of a block it is none. Of the deployment's own parameters it is one, as ever.
+    """
+    parameters = flow_run.parameters
+    if launched(parameters) is not None:
+        return flow, flow_run  # its flow does so itself
+    if refers(parameters) and (schedule := schedule_of(flow_run)) is not None:
+        typed = payloads.of_schedule(get_settings(), schedule) or {}
+        data = {name: escaped(value) for name, value in typed.items() if refers(value)}
+        parameters = parameters | {
+            name: value for name, value in data.items() if parameters.get(name) == typed[name]
+        }
+    if not is_escaped(parameters):
+        return flow, flow_run
+    if not flow.should_validate_parameters:
+        return flow, flow_run.model_copy(update={"parameters": opened(parameters)})
+    return reading_literally(flow), flow_run.model_copy(update={"parameters": parameters})
 
 
 def _tell_not_loaded(flow_run: FlowRun, exc: Exception) -> None:

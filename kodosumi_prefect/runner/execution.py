@@ -20,6 +20,7 @@ from kodosumi_prefect.events import TERMINAL, Event, Kind, Status, clean, plain,
 from kodosumi_prefect.owner import owner_of, schedule_of
 from kodosumi_prefect.runner import capture
 from kodosumi_prefect.runner.launched import launched
+from kodosumi_prefect.runner.literal import opened
 from kodosumi_prefect.runner.states import reason, recorded, status_of
 from kodosumi_prefect.settings import VERSION, get_settings, panel_url
 from kodosumi_prefect.spooler import payloads
@@ -141,7 +142,7 @@ def opening(
     """
     now = time.time()
     launch = launched(flow_run.parameters)
-    given = parameters or flow_run.parameters
+    given = parameters or opened(flow_run.parameters)
     inputs: Any = given.get("inputs", given) if given.keys() <= {"inputs"} else given
     url, username = panel_url(get_settings()), header.get("owner")
     if launch is not None:

@@ -4,6 +4,8 @@ from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from kodosumi_prefect.runner.literal import opened
+
 NAMES = {"entry_point", "inputs", "launch"}  # of the parameters of every launched run
 
 
@@ -45,7 +47,7 @@ class Launch(BaseModel):
 
 
 class Launched(NamedTuple):
-    """The parameters of a launched run."""
+    """The parameters of a launched run; its inputs as they were given."""
 
     entry_point: str
     inputs: dict[str, Any]
@@ -63,4 +65,4 @@ def launched(parameters: dict[str, Any]) -> Launched | None:
         launch = Launch.model_validate(parameters["launch"])
     except ValidationError:
         return None
-    return Launched(entry_point, inputs, launch)
+    return Launched(entry_point, opened(inputs), launch)

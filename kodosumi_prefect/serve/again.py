@@ -7,10 +7,12 @@ from uuid import UUID
 from prefect.client.schemas.objects import FlowRun
 from prefect.exceptions import ObjectNotFound
 
-from kodosumi_prefect.owner import Owner
+from kodosumi_prefect.owner import LABEL, Owner, schedule_of
 from kodosumi_prefect.runner.launched import launched
+from kodosumi_prefect.runner.literal import opened, refers
 from kodosumi_prefect.serve import database
 from kodosumi_prefect.serve.masking import MASK
+from kodosumi_prefect.serve.parameters import UnheldError
 from kodosumi_prefect.serve.prefect_api import prefect_api
 from kodosumi_prefect.serve.refusal import LaunchError
 from kodosumi_prefect.serve.starting import Wish, new_id, start
@@ -36,9 +38,11 @@ async def run_again(
     old = await _earlier(fid, settings)
     if old.deployment_id is None:
         raise LaunchError(409, "it was started without a deployment, so nothing here can start it")
-    parameters = dict(old.parameters)
+    made = launched(old.parameters)
+    # Blocks that Prefect's own people gave a run are loaded again; what ours typed stays data.
+    trusted = made is None and LABEL not in old.labels and schedule_of(old) is None
+    parameters = dict(old.parameters) if trusted else opened(old.parameters)
     payload = None
-    made = launched(parameters)
     if made is not None:
         launch = dict(parameters["launch"])
         if made.launch.payload is not None:
@@ -56,9 +60,12 @@ async def run_again(
         shown=shown,
         payload=payload,
         tags=sorted({*old.tags} - BY_SERVER),
+        trusted=trusted and refers(parameters),
     )
     try:
         new = await start(old.deployment_id, wish, settings)
+    except UnheldError as exc:
+        raise LaunchError(422, str(exc)) from None
     except ObjectNotFound:
         raise LaunchError(404, "its deployment is no longer in Prefect") from None
     if database.known(settings):

@@ -22,6 +22,7 @@ from kodosumi_prefect.serve.launch import Launch
 from kodosumi_prefect.serve.locks import PATH as LOCK_PATH
 from kodosumi_prefect.serve.locks import Locks
 from kodosumi_prefect.serve.options import Options
+from kodosumi_prefect.serve.parameters import UnheldError
 
 F = TypeVar("F", bound=Callable[..., Any])
 HEADER = "kodosumi_launch"  # of an answer: the fid
@@ -317,22 +318,24 @@ async def _answer(
     """Read the form, call the handler, launch."""
     posted = await read_body(request)
     request.scope[SECRETS] = model.secret_values(posted)
+    elements = {"elements": model.get_model()}
     try:
         inputs = await run_in_threadpool(model.read, posted)
         answer = await handler(inputs=inputs, request=request, **injected)
+        if not isinstance(answer, Launching):
+            raise HTTPException(
+                500,
+                f"{handler.name}, the handler of {endpoint.path}, returned "
+                f"{type(answer).__name__}; it has to return a Launch or raise InputsError",
+            )
+        wanted = request.headers.get(SCHEDULE)
+        if wanted is not None:
+            return JSONResponse({"schedule": await answer.schedule(endpoint, wanted)} | elements)
+        fid = await answer.go(endpoint)
+    except UnheldError as error:
+        return JSONResponse({"errors": told(error.at_fields(model))} | elements)
     except InputsError as error:
-        return JSONResponse({"errors": told(error), "elements": model.get_model()})
-    if not isinstance(answer, Launching):
-        raise HTTPException(
-            500,
-            f"{handler.name}, the handler of {endpoint.path}, returned {type(answer).__name__}; "
-            "it has to return a Launch or raise InputsError",
-        )
-    elements = {"elements": model.get_model()}
-    wanted = request.headers.get(SCHEDULE)
-    if wanted is not None:
-        return JSONResponse({"schedule": await answer.schedule(endpoint, wanted)} | elements)
-    fid = await answer.go(endpoint)
+        return JSONResponse({"errors": told(error)} | elements)
     return JSONResponse({"result": fid} | elements, headers={HEADER: fid})
 
 

@@ -33,6 +33,7 @@ async def launch_deployment(
 
     Raises:
         LaunchError: it is gone (404), or Prefect is away or does not take the parameters.
+        UnheldError: a parameter that Prefect cannot hold.
     """
     wish = Wish(parameters, launch_id or new_id(), owner, shown=shown, flow_name=flow_name)
     try:

@@ -15,6 +15,7 @@ from prefect.flows import Flow
 from kodosumi_prefect.flow import flow
 from kodosumi_prefect.runner.by_value import pickle_folder_by_value
 from kodosumi_prefect.runner.launched import Launch
+from kodosumi_prefect.runner.literal import opened, validated_data
 from kodosumi_prefect.serve.crew import is_crew, run_crew
 from kodosumi_prefect.serve.payload import unpack
 from kodosumi_prefect.serve.target import TargetError, load
@@ -24,7 +25,12 @@ FLOW = "entrypoint"
 ENTRYPOINT = "kodosumi_prefect.serve.entrypoint.run_entrypoint"  # as deployments name it
 
 
-@flow(name=FLOW, description="Executes what stands behind an endpoint of an agentic service.")
+# Prefect would look for blocks in what people typed, so nothing but this module checks the inputs.
+@flow(
+    name=FLOW,
+    description="Executes what stands behind an endpoint of an agentic service.",
+    validate_parameters=False,
+)
 def run_entrypoint(
     entry_point: str,
     inputs: dict[str, Any],
@@ -39,11 +45,11 @@ def run_entrypoint(
         launch: what the endpoint says about the run; made by ``Launch``, not by hand.
     """
     made = Launch.model_validate({"flow": FLOW} | (launch or {}))
-    given = inputs
+    given = opened(inputs)
     if made.payload is not None:
         context = FlowRunContext.get()
         fid = str(context.flow_run.id) if context and context.flow_run else None
-        given = unpack(inputs, made.payload, fid)
+        given = unpack(given, made.payload, fid)
     return run(_found(entry_point, made.path), given, tracer)
 
 
@@ -85,7 +91,7 @@ def _call_flow(target: "Flow[..., Any]", inputs: dict[str, Any], tracer: Tracer)
     if "inputs" not in parameters:
         given = {name: value for name, value in inputs.items() if name in parameters}
     if target.should_validate_parameters:
-        given = target.validate_parameters(given)
+        given = validated_data(target, given)
     if "tracer" in parameters:
         given["tracer"] = tracer
     return function(**given)

@@ -12,12 +12,13 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
+from kodosumi_prefect.forms import InputsError
 from kodosumi_prefect.owner import Owner
 from kodosumi_prefect.runner import launched
 from kodosumi_prefect.serve import database, identity, schedules
 from kodosumi_prefect.serve.deploying import deployment_of, plan, runtime_env_here, slug_of, uid_of
 from kodosumi_prefect.serve.endpoint import Endpoint
-from kodosumi_prefect.serve.errors import SECRETS
+from kodosumi_prefect.serve.errors import SECRETS, told
 from kodosumi_prefect.serve.options import Options
 from kodosumi_prefect.serve.payload import Packed, pack
 from kodosumi_prefect.serve.refusal import LaunchError
@@ -87,6 +88,7 @@ class Launch(Response):
 
         Raises:
             LaunchError: it cannot be, in one line with the status code to answer.
+            UnheldError: an input that Prefect cannot hold.
         """
         if self._fid is None:
             self._fid = await self._go(endpoint)
@@ -101,6 +103,7 @@ class Launch(Response):
 
         Raises:
             LaunchError: it cannot be, in one line with the status code to answer.
+            UnheldError: as ``go``.
         """
         when = await When.of(wanted)
         ready = await self._ready(endpoint, kept=True)
@@ -131,8 +134,13 @@ class Launch(Response):
             raise
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        fid = await self.go(scope.get(ENDPOINT) or _endpoint_of(self.request))
-        await JSONResponse({"fid": fid}, headers={HEADER: fid})(scope, receive, send)
+        try:
+            fid = await self.go(scope.get(ENDPOINT) or _endpoint_of(self.request))
+        except InputsError as error:  # of an app that is none of ours
+            answer = JSONResponse({"errors": told(error), "elements": []})
+        else:
+            answer = JSONResponse({"fid": fid}, headers={HEADER: fid})
+        await answer(scope, receive, send)
 
     async def _go(self, endpoint: Endpoint) -> str:
         ready = await self._ready(endpoint)

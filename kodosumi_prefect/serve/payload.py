@@ -6,8 +6,10 @@ from typing import Any, NamedTuple
 
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
+from kodosumi_prefect.forms.bounds import fault
 from kodosumi_prefect.keys import NoKeyError, run_keys
 from kodosumi_prefect.serve.masking import Masked, masked, unmasked
+from kodosumi_prefect.serve.parameters import UnheldError
 from kodosumi_prefect.serve.refusal import LaunchError
 from kodosumi_prefect.settings import Settings, get_settings
 from kodosumi_prefect.spooler import payloads
@@ -49,8 +51,13 @@ def pack(
     Raises:
         LaunchError: the inputs are no mapping, no JSON can be made of them, or there is no key to
             encrypt secrets with.
+        UnheldError: one is nested too deep, or holds text that is none.
     """
-    secret = _jsonable(masked(_mapping(inputs), names, values))
+    given = _mapping(inputs)
+    for name, value in given.items():
+        if (wrong := fault(value, nul=True, path=(name,))) is not None:
+            raise UnheldError(wrong)
+    secret = _jsonable(masked(given, names, values))
     text = json.dumps(secret.inputs, ensure_ascii=False)
     size = len(text.encode(errors="replace"))
     large = size > LARGEST

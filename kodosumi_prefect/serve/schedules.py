@@ -18,6 +18,7 @@ from prefect.exceptions import ObjectNotFound
 
 from kodosumi_prefect.owner import Owner
 from kodosumi_prefect.serve import database
+from kodosumi_prefect.serve.parameters import held
 from kodosumi_prefect.serve.prefect_api import prefect_api
 from kodosumi_prefect.serve.refusal import LaunchError
 from kodosumi_prefect.serve.starting import new_id
@@ -69,16 +70,18 @@ async def create(
 
     Raises:
         LaunchError: the deployment is gone, or Prefect or Postgres are away or refuse it.
+        UnheldError: a parameter that Prefect cannot hold.
     """
     used = settings or get_settings()
-    wanted = DeploymentScheduleCreate(
-        schedule=when.schedule(),
-        # Begun once it is known whose it is.
-        active=False,
-        parameters=parameters,
-        slug=f"kodosumi-{new_id()}",
-    )
     async with prefect_api(used) as client:
+        parameters = await held(client, deployment, parameters)
+        wanted = DeploymentScheduleCreate(
+            schedule=when.schedule(),
+            # Begun once it is known whose it is.
+            active=False,
+            parameters=parameters,
+            slug=f"kodosumi-{new_id()}",
+        )
         try:
             [made] = await client.create_deployment_schedules(UUID(str(deployment)), [wanted])
         except httpx.HTTPStatusError as exc:

@@ -17,6 +17,7 @@ from kodosumi_prefect.keys import NoKeyError
 from kodosumi_prefect.owner import LABEL, Owner, signed
 from kodosumi_prefect.runner.execution import Meta, header_of, opening
 from kodosumi_prefect.serve import database
+from kodosumi_prefect.serve.parameters import held
 from kodosumi_prefect.serve.prefect_api import prefect_api
 from kodosumi_prefect.serve.refusal import LaunchError
 from kodosumi_prefect.serve.templates import literal
@@ -42,6 +43,7 @@ class Wish(NamedTuple):
         shown: inputs as people see them; the parameters if not given.
         payload: row of inputs that are kept for this run.
         flow_name: as lists show it, where the run does not say so itself.
+        trusted: the parameters are not what people of ours gave: they refer to blocks.
     """
 
     parameters: dict[str, Any]
@@ -54,6 +56,7 @@ class Wish(NamedTuple):
     payload: str | None = None
     flow_name: str | None = None
     tags: Sequence[str] = ()
+    trusted: bool = False
 
 
 def new_id() -> str:
@@ -65,6 +68,7 @@ async def start(deployment: UUID, wish: Wish, settings: Settings) -> str:
     """Create a run, open its record, and wake the workers of its pool; its fid.
 
     Raises:
+        UnheldError: a parameter that Prefect cannot hold.
         ObjectNotFound: the deployment is gone.
         LaunchError: Prefect did not take it, or the owner cannot be signed.
     """
@@ -74,9 +78,13 @@ async def start(deployment: UUID, wish: Wish, settings: Settings) -> str:
             labels[LABEL] = signed(wish.owner, wish.id, settings)
         except NoKeyError as exc:
             raise LaunchError(500, f"a run cannot be given its owner: {exc}") from exc
+    async with prefect_api(settings) as client:
+        parameters = wish.parameters
+        if not wish.trusted:
+            parameters = await held(client, deployment, parameters)
     wanted = DeploymentFlowRunCreate(
         state=to_state_create(Scheduled()),
-        parameters={name: literal(value) for name, value in wish.parameters.items()},
+        parameters={name: literal(value) for name, value in parameters.items()},
         idempotency_key=wish.id,
         labels=labels,
         tags=list(wish.tags),
