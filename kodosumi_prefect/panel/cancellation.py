@@ -10,6 +10,8 @@ from prefect.client.schemas import OrchestrationResult
 from prefect.exceptions import ObjectNotFound
 from prefect.states import Cancelling
 
+from kodosumi_prefect.listings import flow_run
+
 PATIENCE = 10.0  # seconds that Prefect may take to answer; its client alone waits many minutes
 
 
@@ -53,5 +55,7 @@ async def _cancel(fid: UUID, message: str) -> str:
         if answer.status.value != "ACCEPT" and not at_once:
             why = getattr(answer.details, "reason", None) or answer.status.value
             raise NotCancelledError(f"{fid} cannot be cancelled: {why}")
-        run = await client.read_flow_run(fid)
+        run = await flow_run(client, fid)
+        if run is None:  # it took the wish, but cannot tell of the run
+            return (answer.state.name if answer.state else None) or ""
         return run.state_name or ""

@@ -18,12 +18,13 @@ from prefect.client.schemas.objects import TaskRun
 from prefect.client.schemas.sorting import FlowRunSort, TaskRunSort
 from prefect.exceptions import PrefectException
 
+from kodosumi_prefect import listings
+from kodosumi_prefect.listings import PAGE, narrowed
 from kodosumi_prefect.panel.executions import Row
 from kodosumi_prefect.panel.state import State
 from kodosumi_prefect.prefect_access import prefect_access
 
 PATIENCE = 5.0  # seconds for all that Prefect is asked
-PAGE = 200  # Prefect's own limit of one answer
 MOST = 5000  # task runs of one answer
 SPAN = 100_000  # newest events looked through for nodes and processes
 
@@ -103,13 +104,17 @@ async def _task_runs_of(client: PrefectClient, flow_runs: list[UUID]) -> AsyncIt
     chosen = FlowRunFilter(id=FlowRunFilterId(any_=flow_runs))
     # In this order a task run that begins meanwhile comes last and shifts no page.
     order = TaskRunSort.EXPECTED_START_TIME_ASC
-    for offset in range(0, MOST + PAGE, PAGE):
-        found = await client.read_task_runs(
-            flow_run_filter=chosen, sort=order, limit=PAGE, offset=offset
+
+    async def read(limit: int, offset: int) -> list[TaskRun]:
+        return await client.read_task_runs(
+            flow_run_filter=chosen, sort=order, limit=limit, offset=offset
         )
-        for run in found:
+
+    for offset in range(0, MOST + PAGE, PAGE):
+        found = await narrowed(read, "task run", limit=PAGE, offset=offset)
+        for run in found.rows:
             yield run
-        if len(found) < PAGE:
+        if found.last:
             return
 
 
@@ -119,12 +124,12 @@ async def _subflows_of(
     chosen = FlowRunFilter(parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=flow_runs))
     order = FlowRunSort.EXPECTED_START_TIME_ASC
     for offset in range(0, MOST + PAGE, PAGE):
-        found = await client.read_flow_runs(
-            flow_run_filter=chosen, sort=order, limit=PAGE, offset=offset
+        found = await listings.flow_runs(
+            client, sort=order, limit=PAGE, offset=offset, flow_run_filter=chosen
         )
-        for run in found:
+        for run in found.rows:
             yield run.id, run.name
-        if len(found) < PAGE:
+        if found.last:
             return
 
 

@@ -21,6 +21,7 @@ from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.logging import get_logger
 from prefect.states import Cancelled, Crashed, Scheduled
 
+from kodosumi_prefect.listings import PAGE, flow_runs
 from kodosumi_prefect.runner.arrival import CannotStartError, NoRoomError, Wanted, arrival
 from kodosumi_prefect.runner.aside import aside
 from kodosumi_prefect.runner.cluster import (
@@ -38,7 +39,6 @@ from kodosumi_prefect.runner.registry import AwayError, Registry
 from kodosumi_prefect.runner.warm import LEASE, WarmPool
 
 STARTS = 3  # Runners tried for a run that none of them began
-PAGE = 200  # flow runs Prefect returns at once
 DEATH = 10.0  # seconds until Ray has told of a kill
 RETRY_FIRST = 0.5  # seconds
 
@@ -230,6 +230,38 @@ class Supervisor:
         await aside(self._cluster.kill, runner)
         return True
 
+    async def crash_unreadable(self) -> bool:
+        """End the scheduled runs of the pool that no worker can ever fetch.
+
+        While there is one, Prefect's server answers no worker what is due.
+
+        Returns:
+            Whether there were any.
+        """
+        any_ended = False
+        scheduled = FlowRunFilterStateType(any_=[StateType.SCHEDULED])
+        offset = 0
+        while True:
+            page = await flow_runs(
+                self._client,
+                offset=offset,
+                flow_run_filter=FlowRunFilter(state=FlowRunFilterState(type=scheduled)),
+                work_pool_filter=WorkPoolFilter(name=WorkPoolFilterName(any_=[self._pool])),
+            )
+            for fid in page.unreadable:
+                logger.error(
+                    "flow run %s is reported as crashed: Prefect's server cannot write it down, "
+                    "and while it is scheduled gives no worker of pool %s anything to do",
+                    fid,
+                    self._pool,
+                )
+                why = "Prefect's server cannot read this run's parameters, so nobody can run it."
+                await self._client.set_flow_run_state(fid, Crashed(message=why), force=True)
+                any_ended = True
+            if page.last:
+                return any_ended
+            offset += PAGE
+
     async def renew(self) -> None:
         """Go on answering for what is watched."""
         await self._registry.renew(self.watched)
@@ -239,13 +271,14 @@ class Supervisor:
         cancelling = FlowRunFilterStateType(any_=[StateType.CANCELLING])
         watched = self.watched
         for start in range(0, len(watched), PAGE):
-            runs = await self._client.read_flow_runs(
+            page = await flow_runs(
+                self._client,
                 flow_run_filter=FlowRunFilter(
                     id=FlowRunFilterId(any_=watched[start : start + PAGE]),
                     state=FlowRunFilterState(type=cancelling),
-                )
+                ),
             )
-            for run in runs:
+            for run in page.rows:
                 if run.id not in self._ending:
                     self._start(self.cancel(run.id))
 
@@ -261,19 +294,19 @@ class Supervisor:
         again = False
         offset = 0
         while True:
-            runs = await self._client.read_flow_runs(
+            page = await flow_runs(
+                self._client,
+                offset=offset,
                 flow_run_filter=FlowRunFilter(
                     state=FlowRunFilterState(type=FlowRunFilterStateType(any_=UNDER_WAY))
                 ),
                 work_pool_filter=WorkPoolFilter(name=WorkPoolFilterName(any_=[self._pool])),
-                limit=PAGE,
-                offset=offset,
             )
-            for run in runs:
+            for run in page.rows:
                 ours = run.id in self._watched or run.id in self._ending
                 if not ours and run.id not in submitting:
                     again = await self._adopt(run) or again
-            if len(runs) < PAGE:
+            if page.last:
                 return again
             offset += PAGE
 

@@ -14,6 +14,7 @@ import anyio.abc
 import httpx
 import psycopg
 from prefect.client.schemas.objects import FlowRun
+from prefect.client.schemas.responses import WorkerFlowRunResponse
 from prefect.events.clients import get_events_subscriber
 from prefect.events.filters import EventAnyResourceFilter, EventFilter, EventNameFilter
 from prefect.exceptions import InfrastructureNotFound, PrefectException
@@ -23,6 +24,7 @@ from prefect.workers.base import (
 )
 
 from kodosumi_prefect.cancelling import cancel_all
+from kodosumi_prefect.listings import is_fault
 from kodosumi_prefect.runner.arrival import Wanted
 from kodosumi_prefect.runner.aside import aside
 from kodosumi_prefect.runner.cluster import Cluster, LostError
@@ -205,6 +207,16 @@ class KodosumiRayWorker(
         if self._draining or not await self._has_ray():
             return []
         return await super().get_and_submit_flow_runs()
+
+    async def _get_scheduled_flow_runs(self) -> list[WorkerFlowRunResponse]:
+        try:
+            return await super()._get_scheduled_flow_runs()
+        except Exception as exc:
+            if not is_fault(exc) or self._supervisor is None:
+                raise
+            if not await self._supervisor.crash_unreadable():
+                raise
+        return await super()._get_scheduled_flow_runs()
 
     async def _propose_crashed_state(
         self, flow_run: FlowRun, message: str, client: Any = None

@@ -6,13 +6,14 @@ from uuid import UUID
 
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.filters import FlowFilter, FlowFilterId
-from prefect.client.schemas.objects import DeploymentSchedule
+from prefect.client.schemas.objects import DeploymentSchedule, Flow
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.exceptions import ObjectNotFound
 
+from kodosumi_prefect.listings import PAGE, deployments_by_id, narrowed
 from kodosumi_prefect.serve.prefect_api import prefect_api
 from kodosumi_prefect.serve.refusal import LaunchError
-from kodosumi_prefect.serve.schedules import PAGE, deployments_of, in_prefect, last_runs
+from kodosumi_prefect.serve.schedules import in_prefect, last_runs
 from kodosumi_prefect.settings import Settings
 
 Row = dict[str, Any]
@@ -68,9 +69,9 @@ async def next_times(
         LaunchError: Prefect is away.
     """
     async with prefect_api(settings) as client:
-        found = await deployments_of(client, sorted(deployments))
+        found = await deployments_by_id(client, sorted(map(UUID, deployments)))
     times: dict[str, Row] = {}
-    for deployment in found:
+    for deployment in found.rows.values():
         for schedule in deployment.schedules:
             if str(schedule.id) not in ours:
                 entry = times.setdefault(str(deployment.id), {"next": []})
@@ -104,10 +105,15 @@ async def _schedule(client: PrefectClient, deployment: str, id_: str) -> Deploym
 
 
 async def _deployments(client: PrefectClient) -> list[DeploymentResponse]:
+    async def read(limit: int, offset: int) -> list[DeploymentResponse]:
+        return await client.read_deployments(limit=limit, offset=offset)
+
     found: list[DeploymentResponse] = []
-    while len(some := await client.read_deployments(limit=PAGE, offset=len(found))) == PAGE:
-        found += some
-    return found + some
+    offset = 0
+    while not (page := await narrowed(read, "deployment", offset=offset)).last:
+        found += page.rows
+        offset += PAGE
+    return found + page.rows
 
 
 async def _flows(client: PrefectClient, ids: set[UUID]) -> dict[UUID, str]:
@@ -115,5 +121,9 @@ async def _flows(client: PrefectClient, ids: set[UUID]) -> dict[UUID, str]:
     names: dict[UUID, str] = {}
     for start in range(0, len(wanted), PAGE):
         some = FlowFilter(id=FlowFilterId(any_=wanted[start : start + PAGE]))
-        names |= {flow.id: flow.name for flow in await client.read_flows(flow_filter=some)}
+
+        async def read(limit: int, offset: int, some: FlowFilter = some) -> list[Flow]:
+            return await client.read_flows(flow_filter=some, limit=limit, offset=offset)
+
+        names |= {flow.id: flow.name for flow in (await narrowed(read, "flow")).rows}
     return names

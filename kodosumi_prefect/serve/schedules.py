@@ -10,12 +10,12 @@ from uuid import UUID
 import httpx
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.actions import DeploymentScheduleCreate
-from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterId
 from prefect.client.schemas.objects import DeploymentSchedule
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule
 from prefect.exceptions import ObjectNotFound
 
+from kodosumi_prefect.listings import deployments_by_id
 from kodosumi_prefect.owner import Owner
 from kodosumi_prefect.serve import database
 from kodosumi_prefect.serve.parameters import held
@@ -26,7 +26,6 @@ from kodosumi_prefect.serve.when import When, upcoming
 from kodosumi_prefect.settings import Settings, get_settings
 
 SHOWN_TIMES = 5
-PAGE = 200  # deployments Prefect returns at most
 PAUSED_DEPLOYMENT = "its deployment is paused in Prefect"
 
 Row = dict[str, Any]
@@ -120,17 +119,23 @@ async def found(owner: str | None, settings: Settings) -> list[Row]:
     if not noted:
         return []
     async with prefect_api(settings) as client:
-        deployments = await deployments_of(client, sorted({row.deployment_id for row in noted}))
+        ids = sorted({UUID(row.deployment_id) for row in noted})
+        deployments = await deployments_by_id(client, ids)
         known = {
             str(schedule.id): (deployment, schedule)
-            for deployment in deployments
+            for deployment in deployments.rows.values()
             for schedule in deployment.schedules
         }
         for row in noted:
             if row.id in known and not known[row.id][1].parameters:
                 schedule = known[row.id][1]
                 await _patch(client, row.deployment_id, schedule, schedule.active, _given(row))
-    await _forget([row.id for row in noted if row.id not in known], settings)
+    lost = [
+        row.id
+        for row in noted
+        if row.id not in known and UUID(row.deployment_id) not in deployments.unreadable
+    ]
+    await _forget(lost, settings)
     runs = await last_runs([row.id for row in noted], settings)
     return [await _shown(row, *known[row.id], runs.get(row.id)) for row in noted if row.id in known]
 
@@ -315,17 +320,6 @@ async def _one(id_: str, owner: str | None, settings: Settings) -> _Noted:
 async def _forget(ids: list[str], settings: Settings) -> None:
     if ids:
         await database.rows(settings, "forget_schedules", ids=ids)
-
-
-async def deployments_of(client: PrefectClient, ids: list[str]) -> list[DeploymentResponse]:
-    """The deployments of these ids that Prefect still has."""
-    deployments: list[DeploymentResponse] = []
-    for start in range(0, len(ids), PAGE):
-        some = [UUID(id_) for id_ in ids[start : start + PAGE]]
-        deployments += await client.read_deployments(
-            deployment_filter=DeploymentFilter(id=DeploymentFilterId(any_=some)), limit=PAGE
-        )
-    return deployments
 
 
 def _of(deployment: DeploymentResponse | None, id_: str) -> DeploymentSchedule | None:

@@ -14,9 +14,11 @@ from prefect.client.schemas.filters import (
     WorkPoolFilterName,
     WorkPoolFilterType,
 )
+from prefect.client.schemas.objects import Flow
 from prefect.client.schemas.responses import DeploymentResponse
 
 from kodosumi_prefect.events import clean
+from kodosumi_prefect.listings import PAGE, narrowed
 from kodosumi_prefect.panel.register.address import PREFECT, of_deployment
 from kodosumi_prefect.panel.register.found import Found, SourceError
 from kodosumi_prefect.serve.deploying import LABEL
@@ -26,7 +28,6 @@ from kodosumi_prefect.settings import Settings
 
 POOL_TYPE = "kodosumi-ray"
 ANY = "*"
-PAGE = 200  # objects Prefect returns at most
 MOST = 5000  # deployments
 
 
@@ -75,19 +76,26 @@ def _where(settings: Settings) -> list[dict[str, Any]]:
 
 
 async def _read(client: PrefectClient, where: dict[str, Any]) -> AsyncIterator[DeploymentResponse]:
+    async def read(limit: int, offset: int) -> list[DeploymentResponse]:
+        return await client.read_deployments(limit=limit, offset=offset, **where)
+
     for offset in range(0, MOST, PAGE):
-        page = await client.read_deployments(limit=PAGE, offset=offset, **where)
-        for deployment in page:
+        page = await narrowed(read, "deployment", offset=offset)
+        for deployment in page.rows:
             yield deployment
-        if len(page) < PAGE:
+        if page.last:
             return
 
 
 async def _flow_names(client: PrefectClient, ids: list[UUID]) -> dict[UUID, str]:
     names: dict[UUID, str] = {}
     for start in range(0, len(ids), PAGE):
-        some = FlowFilterId(any_=ids[start : start + PAGE])
-        for flow in await client.read_flows(flow_filter=FlowFilter(id=some), limit=PAGE):
+        wanted = FlowFilter(id=FlowFilterId(any_=ids[start : start + PAGE]))
+
+        async def read(limit: int, offset: int, wanted: FlowFilter = wanted) -> list[Flow]:
+            return await client.read_flows(flow_filter=wanted, limit=limit, offset=offset)
+
+        for flow in (await narrowed(read, "flow")).rows:
             names[flow.id] = flow.name
     return names
 

@@ -6,7 +6,8 @@ from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterParentFlo
 from prefect.client.schemas.objects import FlowRun
 from prefect.exceptions import ObjectNotFound
 
-from kodosumi_prefect.runner.observing.api import PAGE, Api
+from kodosumi_prefect.listings import flow_runs
+from kodosumi_prefect.runner.observing.api import Api
 
 MOST = 10_000  # flow runs remembered
 LEVELS = 50  # of subflows looked through
@@ -74,7 +75,7 @@ class Ancestry:
             chosen = FlowRunFilter(
                 parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=level)  # type: ignore[arg-type]
             )
-            found = await client.read_flow_runs(flow_run_filter=chosen, limit=PAGE)
+            found = (await flow_runs(client, flow_run_filter=chosen)).rows
             level = [str(run.id) for run in found if str(run.id) not in self._below[root]]
             for run in found:
                 self._remember(str(run.id), root)

@@ -6,11 +6,10 @@ from typing import Self
 from uuid import UUID
 
 from prefect.client.orchestration import PrefectClient, get_client
-from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.client.schemas.objects import FlowRun
 from prefect.exceptions import ObjectNotFound
 
-PAGE = 200  # objects Prefect returns at most
+from kodosumi_prefect import listings
 
 
 class Api:
@@ -39,20 +38,12 @@ class Api:
         return self._client
 
     async def flow_run(self, fid: str) -> FlowRun | None:
-        """A flow run, or None if it is not there any more."""
+        """A flow run, or None if it is not there any more, or Prefect cannot write it down."""
         try:
-            return await (await self.client()).read_flow_run(UUID(fid))
+            return await listings.flow_run(await self.client(), UUID(fid))
         except ObjectNotFound:
             return None
 
-    async def flow_runs(self, fids: list[str]) -> dict[str, FlowRun]:
+    async def flow_runs(self, fids: list[str]) -> listings.Found[FlowRun]:
         """Flow runs by id; those that Prefect does not know are left out."""
-        client = await self.client()
-        found: dict[str, FlowRun] = {}
-        for start in range(0, len(fids), PAGE):
-            ids = [UUID(fid) for fid in fids[start : start + PAGE]]
-            for run in await client.read_flow_runs(
-                flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=ids)), limit=PAGE
-            ):
-                found[str(run.id)] = run
-        return found
+        return await listings.flow_runs_by_id(await self.client(), [UUID(fid) for fid in fids])

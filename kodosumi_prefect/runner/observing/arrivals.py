@@ -9,9 +9,10 @@ from prefect.client.schemas.filters import (
     ArtifactFilterFlowRunId,
     ArtifactFilterKey,
 )
-from prefect.client.schemas.objects import FlowRun
+from prefect.client.schemas.objects import Artifact, FlowRun
 
-from kodosumi_prefect.runner.observing.api import PAGE, Api
+from kodosumi_prefect.listings import PAGE, narrowed
+from kodosumi_prefect.runner.observing.api import Api
 from kodosumi_prefect.settings import Settings, panel_url
 from kodosumi_prefect.spooler.reader import Reader
 
@@ -33,7 +34,8 @@ class Arrivals:
         rows = await self._reader.rows("begun", after=self._after, young=YOUNG, limit=PAGE)
         if not rows:
             return
-        runs = await self._api.flow_runs([row["fid"] for row in rows])
+        found = await self._api.flow_runs([row["fid"] for row in rows])
+        runs = {str(fid): run for fid, run in found.rows.items()}
         placed = {fid: run.work_pool_name for fid, run in runs.items() if run.work_pool_name}
         if placed:
             await self._reader.rows(
@@ -62,14 +64,16 @@ class Arrivals:
     async def _linked(self, client: PrefectClient, fids: list[str]) -> set[str]:
         if not fids:
             return set()
-        found = await client.read_artifacts(
-            artifact_filter=ArtifactFilter(
-                flow_run_id=ArtifactFilterFlowRunId(any_=[UUID(fid) for fid in fids]),
-                key=ArtifactFilterKey(any_=[key_of(fid) for fid in fids]),
-            ),
-            limit=PAGE,
+        wanted = ArtifactFilter(
+            flow_run_id=ArtifactFilterFlowRunId(any_=[UUID(fid) for fid in fids]),
+            key=ArtifactFilterKey(any_=[key_of(fid) for fid in fids]),
         )
-        return {str(artifact.flow_run_id) for artifact in found}
+
+        async def read(limit: int, offset: int) -> list[Artifact]:
+            return await client.read_artifacts(artifact_filter=wanted, limit=limit, offset=offset)
+
+        found = await narrowed(read, "artifact")
+        return {str(artifact.flow_run_id) for artifact in found.rows}
 
 
 def key_of(fid: str) -> str:

@@ -23,7 +23,8 @@ from prefect.client.schemas.sorting import FlowRunSort
 from prefect.exceptions import ObjectNotFound
 from prefect.types import DateTime
 
-from kodosumi_prefect.runner.observing.api import PAGE, Api
+from kodosumi_prefect.listings import PAGE, flow_runs
+from kodosumi_prefect.runner.observing.api import Api
 from kodosumi_prefect.runner.observing.changes import Place
 from kodosumi_prefect.settings import Settings
 
@@ -117,14 +118,14 @@ class Chosen:
     async def _read(self, wanted: FlowRunFilter, where: dict[str, Any]) -> AsyncIterator[FlowRun]:
         client = await self._api.client()
         for offset in range(0, 100 * PAGE, PAGE):
-            page = await client.read_flow_runs(
-                flow_run_filter=wanted,
+            page = await flow_runs(
+                client,
                 sort=FlowRunSort.EXPECTED_START_TIME_ASC,
-                limit=PAGE,
                 offset=offset,
+                flow_run_filter=wanted,
                 **where,
             )
-            for run in page:
+            for run in page.rows:
                 yield run
-            if len(page) < PAGE:
+            if page.last:
                 return

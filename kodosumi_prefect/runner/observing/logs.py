@@ -14,6 +14,7 @@ from prefect.client.schemas.sorting import LogSort
 from prefect.types import DateTime
 
 from kodosumi_prefect.events import Status
+from kodosumi_prefect.listings import Page, narrowed
 from kodosumi_prefect.runner.capture import NOT_OURS, RUN_LOGGERS
 from kodosumi_prefect.runner.observing.ancestry import Ancestry
 from kodosumi_prefect.runner.observing.api import PAGE, Api
@@ -156,26 +157,29 @@ class Logs:
         offset = found = 0
         while True:
             page = await self._page(followed.fid, since, offset)
-            for log in page:
+            for log in page.rows:
                 found += self._take(followed, log)
-            if len(page) < PAGE:
+            if page.last:
                 return found
-            last = page[-1].timestamp.timestamp()
+            last = page.rows[-1].timestamp.timestamp() if page.rows else since
             # On from the last line's time; through lines of one and the same time by number.
             offset = offset + PAGE if last <= since else 0
             since = max(since, last)
 
-    async def _page(self, fid: str, since: float, offset: int) -> list[Log]:
+    async def _page(self, fid: str, since: float, offset: int) -> Page[Log]:
         ids = [UUID(fid), *map(UUID, self._ancestry.below(fid))]
-        return await (await self._api.client()).read_logs(
-            LogFilter(
-                flow_run_id=LogFilterFlowRunId(any_=ids),
-                timestamp=LogFilterTimestamp(after_=DateTime.fromtimestamp(since, UTC)),
-            ),
-            limit=PAGE,
-            offset=offset,
-            sort=LogSort.TIMESTAMP_ASC,
+        client = await self._api.client()
+        wanted = LogFilter(
+            flow_run_id=LogFilterFlowRunId(any_=ids),
+            timestamp=LogFilterTimestamp(after_=DateTime.fromtimestamp(since, UTC)),
         )
+
+        async def read(limit: int, offset: int) -> list[Log]:
+            return await client.read_logs(
+                wanted, limit=limit, offset=offset, sort=LogSort.TIMESTAMP_ASC
+            )
+
+        return await narrowed(read, f"line of the log of {fid},", limit=PAGE, offset=offset)
 
     def _take(self, followed: _Followed, log: Log) -> bool:
         key = str(log.id)

@@ -2,9 +2,11 @@
 
 import time
 from dataclasses import dataclass
+from uuid import UUID
 
 from kodosumi_prefect.events import Status
-from kodosumi_prefect.runner.observing.api import PAGE, Api
+from kodosumi_prefect.listings import PAGE
+from kodosumi_prefect.runner.observing.api import Api
 from kodosumi_prefect.runner.observing.chosen import Chosen
 from kodosumi_prefect.runner.observing.dead import bury
 from kodosumi_prefect.runner.observing.logs import Logs
@@ -129,10 +131,13 @@ class Reconciler:
         return True
 
     async def _compare(self, rows: list[Row]) -> None:
-        runs = await self._api.flow_runs([row["fid"] for row in rows])
+        found = await self._api.flow_runs([row["fid"] for row in rows])
         calm = self._is_calm()
         for row in rows:
-            run = runs.get(row["fid"])
+            fid = UUID(row["fid"])
+            if fid in found.unreadable:
+                continue  # there, but nothing can be said of it
+            run = found.rows.get(fid)
             if await self._runs.compare(row, run, calm) and run is not None:
                 await bury(self._api, row, run, await self._chosen.our_pools())
 
