@@ -211,6 +211,16 @@ class Settings(PrefectBaseSettings):
         gt=0,
     )
 
+    audit_retention_days: float | None = Field(
+        default=None,
+        description=(
+            "Days for which is kept who did what in the panel, from which address; the observer "
+            "and `kodosumi-prefect clean` delete what is older. At least 7. Unset, it is kept for "
+            "ever."
+        ),
+        ge=7,
+    )
+
     observe_work_pools: Names | None = Field(
         default=None,
         description=(

@@ -1,8 +1,11 @@
 """``clean``: retention."""
 
+import asyncio
 from collections.abc import Iterable
 
+from kodosumi_prefect.cli.audited import audited_at
 from kodosumi_prefect.cli.output import CommandError, console, require_database
+from kodosumi_prefect.panel.audit.actions import Action
 from kodosumi_prefect.settings import get_settings
 from kodosumi_prefect.spooler import migrate
 from kodosumi_prefect.spooler.retention import Removed, Retention
@@ -11,8 +14,8 @@ from kodosumi_prefect.spooler.retention import Removed, Retention
 def clean(*, dry_run: bool = False) -> None:
     """Delete executions that ended longer ago than retention_days, and stdio events earlier.
 
-    Executions that are not over are never touched. Without the settings retention_days and
-    retention_stdio_days nothing is deleted. The observer does the same once an hour.
+    Executions that are not over are never touched. Audit entries go after audit_retention_days.
+    Without these settings nothing is deleted. The observer does the same once an hour.
 
     Parameters
     ----------
@@ -21,14 +24,20 @@ def clean(*, dry_run: bool = False) -> None:
     """
     settings = get_settings()
     days, stdio_days = settings.retention_days, settings.retention_stdio_days
-    if days is None and stdio_days is None:
+    audit_days = settings.audit_retention_days
+    if days is None and stdio_days is None and audit_days is None:
         raise CommandError(
-            "retention is off; set retention_days or retention_stdio_days, for example "
-            "`kodosumi-prefect config set retention_days 90`"
+            "retention is off; set retention_days, retention_stdio_days or audit_retention_days, "
+            "for example `kodosumi-prefect config set retention_days 90`"
         )
     url = require_database(settings)
     migrate.require(url, settings.database_schema)
     verb = "would delete" if dry_run else "deleted"
+    days_of: dict[str, float | None] = {
+        "executions": days,
+        "stdio": stdio_days,
+        "audit": audit_days,
+    }
     with Retention(url, settings.database_schema, dry_run=dry_run) as retention:
         if days is not None:
             executions, events = _sum(retention.executions(days))
@@ -44,10 +53,18 @@ def clean(*, dry_run: bool = False) -> None:
                 f"{stdio_days:g} days ago",
                 soft_wrap=True,
             )
+        if audit_days is not None:
+            console.print(
+                f"{verb} {sum(retention.audit(audit_days)):,} audit entries older than "
+                f"{audit_days:g} days",
+                soft_wrap=True,
+            )
         if dropped := list(retention.partitions()):
             verb = "would drop" if dry_run else "dropped"
             console.print(f"{verb} {len(dropped)} empty partitions", soft_wrap=True)
         retention.forget()
+    if not dry_run:
+        asyncio.run(audited_at(settings, Action.CLEAN, None, days=days_of))
 
 
 def _sum(removed: Iterable[Removed]) -> tuple[int, int]:

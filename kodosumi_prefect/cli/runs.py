@@ -8,6 +8,7 @@ from uuid import UUID
 
 from rich.text import Text
 
+from kodosumi_prefect.cli.audited import audited_at
 from kodosumi_prefect.cli.output import (
     CommandError,
     console,
@@ -18,6 +19,8 @@ from kodosumi_prefect.cli.output import (
 )
 from kodosumi_prefect.events import clean
 from kodosumi_prefect.panel import cancellation
+from kodosumi_prefect.panel.audit.actions import Action
+from kodosumi_prefect.panel.audit.entry import Target
 from kodosumi_prefect.settings import get_settings, listen_url
 from kodosumi_prefect.spooler.feed import End, Feed, Quiet, Reset
 from kodosumi_prefect.spooler.listing import Filter
@@ -83,9 +86,11 @@ def cancel(fid: UUID) -> None:
 
     async def ask() -> str:
         try:
-            return await cancellation.cancel(fid, "Cancelled by kodosumi-prefect cancel.")
+            state = await cancellation.cancel(fid, "Cancelled by kodosumi-prefect cancel.")
         except LookupError as exc:
             raise CommandError(str(exc)) from exc
+        await audited_at(get_settings(), Action.CANCEL, Target("execution", str(fid)))
+        return state
 
     console.print(f"{fid}: {asyncio.run(with_prefect(ask))}", markup=False)
 

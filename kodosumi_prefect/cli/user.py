@@ -4,12 +4,15 @@ import asyncio
 import sys
 from collections.abc import Awaitable, Callable
 from getpass import getpass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import cyclopts
 from rich.table import Table
 
+from kodosumi_prefect.cli.audited import audited
 from kodosumi_prefect.cli.output import CommandError, console, require_database
+from kodosumi_prefect.panel.audit.actions import Action
+from kodosumi_prefect.panel.audit.entry import Target
 from kodosumi_prefect.panel.auth.accounts import (
     Account,
     Accounts,
@@ -44,7 +47,7 @@ def add(name: str, *, email: str | None = None, operator: bool = False) -> None:
     async def make(accounts: Accounts) -> Account:
         return await accounts.add(name, email=email, password=hashed, operator=operator)
 
-    made = _do(make)
+    made = _do(make, Action.ACCOUNT_CREATE, operator=operator)
     console.print(f"made {made.name}" + (", an operator" if operator else ""), markup=False)
 
 
@@ -76,7 +79,7 @@ def passwd(name: str) -> None:
         The account.
     """
     hashed = _new_password()
-    _change(name, password=hashed)
+    _change(name, Action.ACCOUNT_PASSWORD, password=hashed)
     console.print(f"{name} has a new password, and has to sign in again", markup=False)
 
 
@@ -89,7 +92,7 @@ def disable(name: str) -> None:
     name
         The account.
     """
-    _change(name, active=False)
+    _change(name, Action.ACCOUNT_DISABLE, active=False)
     console.print(f"{name} is disabled", markup=False)
 
 
@@ -102,7 +105,7 @@ def enable(name: str) -> None:
     name
         The account.
     """
-    _change(name, active=True)
+    _change(name, Action.ACCOUNT_ENABLE, active=True)
     console.print(f"{name} is enabled", markup=False)
 
 
@@ -117,12 +120,13 @@ def operator(name: str, *, off: bool = False) -> None:
     off
         Make it none instead.
     """
-    _change(name, operator=not off)
+    _change(name, Action.ACCOUNT_OPERATOR, operator=not off)
     console.print(f"{name} is {'no operator' if off else 'an operator'}", markup=False)
 
 
 def _change(
     name: str,
+    action: Action,
     *,
     password: str | None = None,
     active: bool | None = None,
@@ -136,16 +140,22 @@ def _change(
             )
         return await accounts.change(found.id, password=password, active=active, operator=operator)
 
-    _do(change)
+    _do(change, action, **({} if operator is None else {"operator": operator}))
 
 
-def _do(work: Callable[[Accounts], Awaitable[T]]) -> T:
+def _do(
+    work: Callable[[Accounts], Awaitable[T]], action: Action | None = None, **details: Any
+) -> T:
+    """What ``work`` returns; recorded if it is an ``action`` done to an account."""
     settings = get_settings()
     url = require_database(settings)
 
     async def main() -> T:
         async with Reader(url, settings.database_schema, 1) as reader:
-            return await work(Accounts(reader))
+            done = await work(Accounts(reader))
+            if action is not None and isinstance(done, Account):
+                await audited(reader, action, Target("account", done.id, done.name), **details)
+            return done
 
     try:
         migrate.require(url, settings.database_schema)

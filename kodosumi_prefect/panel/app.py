@@ -4,6 +4,7 @@ import asyncio
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import psycopg
@@ -18,6 +19,9 @@ from starlette.concurrency import run_in_threadpool
 
 from kodosumi_prefect.cancelling import cancel_all
 from kodosumi_prefect.panel import errors, problems
+from kodosumi_prefect.panel.audit.entry import Actor
+from kodosumi_prefect.panel.audit.recording import Recording
+from kodosumi_prefect.panel.audit.trail import Trail
 from kodosumi_prefect.panel.auth.first import first_operator
 from kodosumi_prefect.panel.auth.gate import Gate
 from kodosumi_prefect.panel.auth.identification import Identification
@@ -40,6 +44,7 @@ from kodosumi_prefect.panel.pages import tasks as task_pages
 from kodosumi_prefect.panel.register.register import Register
 from kodosumi_prefect.panel.routes import (
     accounts,
+    audit,
     cancel,
     flow,
     health,
@@ -81,6 +86,7 @@ AREAS: tuple[Any, ...] = (
     schedules,
     accounts,
     roles,
+    audit,
     health,
     metrics,
     executions,
@@ -128,11 +134,23 @@ def create_app(
             Feed(reader, listen_url(used) or url) as feed,
         ):
             streams = Streams(feed, quiet)
-            numbers = Metrics(reader, feed, streams)
             identification = await _identification(used, reader, say or _to_stderr)
-            async with Services(used) as services, Register(reader, used, services) as register:
+            async with (
+                Trail(reader, partial(_actor, identification)) as trail,
+                Services(used) as services,
+                Register(reader, used, services) as register,
+            ):
+                numbers = Metrics(reader, feed, streams, trail)
                 app.state.panel = State(
-                    used, reader, feed, streams, numbers, identification, services, register
+                    used,
+                    reader,
+                    feed,
+                    streams,
+                    numbers,
+                    identification,
+                    services,
+                    register,
+                    trail,
                 )
                 reviewing = asyncio.create_task(streams.review(identification), name="review")
                 try:
@@ -151,6 +169,7 @@ def create_app(
         redoc_url=None,
     )
     errors.install(app)
+    app.add_middleware(Recording)
     app.add_middleware(Gate)
     app.add_middleware(Shield, cors_origins=used.cors_origins, panel_url=used.panel_url or "")
     if used.cors_origins:
@@ -192,6 +211,11 @@ async def _identification(
     if told is not None:
         say(told)
     return made
+
+
+async def _actor(identification: Identification, name: str) -> Actor | None:
+    account = await identification.accounts.by_name(name)
+    return None if account is None else Actor(account.id, account.name)
 
 
 def _to_stderr(text: str) -> None:

@@ -6,10 +6,13 @@ from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 from uuid import UUID
 
-from fastapi import HTTPException
+from fastapi import HTTPException, Request
 
 from kodosumi_prefect.events import TERMINAL
 from kodosumi_prefect.owner import Owner
+from kodosumi_prefect.panel.audit import actions
+from kodosumi_prefect.panel.audit.entry import Target
+from kodosumi_prefect.panel.audit.recording import record
 from kodosumi_prefect.panel.auth.user import User
 from kodosumi_prefect.panel.cancellation import NotCancelledError
 from kodosumi_prefect.panel.executions import Row, title
@@ -21,6 +24,11 @@ from kodosumi_prefect.serve.refusal import LaunchError
 AT_ONCE = 4  # questions to Prefect
 
 Action = Literal["cancel", "archive", "again"]
+RECORDED = {
+    "cancel": actions.Action.CANCEL,
+    "archive": actions.Action.ARCHIVE,
+    "again": actions.Action.RUN_AGAIN,
+}
 
 
 class Trouble(NamedTuple):
@@ -31,7 +39,9 @@ class Trouble(NamedTuple):
     why: str
 
 
-async def act(panel: State, user: User, action: Action, rows: Sequence[Row]) -> list[Trouble]:
+async def act(
+    request: Request, panel: State, user: User, action: Action, rows: Sequence[Row]
+) -> list[Trouble]:
     """Cancel, put away or run again; what could not be done holds up nothing.
 
     Raises:
@@ -41,7 +51,9 @@ async def act(panel: State, user: User, action: Action, rows: Sequence[Row]) -> 
 
     async def one(row: Row) -> Trouble | None:
         async with few:
+            entry = record(request, RECORDED[action], Target("execution", row["fid"], title(row)))
             why = await _one(panel, user, action, row)
+            entry.outcome = actions.Outcome.OK if why is None else actions.Outcome.REFUSED
         return None if why is None else Trouble(row["fid"], title(row), why)
 
     return [trouble for trouble in await asyncio.gather(*map(one, rows)) if trouble is not None]

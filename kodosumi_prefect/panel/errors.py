@@ -24,6 +24,7 @@ PAGES = (
     "/account",
     "/users",
     "/system",
+    "/audit",
 )
 
 logger = logging.getLogger(__name__)

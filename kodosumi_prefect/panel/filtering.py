@@ -77,7 +77,7 @@ async def _asked(
             raise HTTPException(
                 422, f"status is {one[:40]!r}; it can be one of {', '.join(STATUSES)}"
             )
-    start, end = _epoch("from", said.get("from")), _epoch("to", said.get("to"))
+    start, end = epoch("from", said.get("from")), epoch("to", said.get("to"))
     if (span := LAST.get(said.get("last", ""))) is not None:
         begun = (datetime.now(UTC) - span).timestamp()
         start = begun if start is None else max(begun, start)
@@ -93,7 +93,7 @@ async def _asked(
     return Asked(wanted, pairs)
 
 
-def _epoch(name: str, text: str | None) -> float | None:
+def epoch(name: str, text: str | None) -> float | None:
     """Epoch seconds of an ISO 8601 time, which is UTC if it does not say."""
     if text is None:
         return None

@@ -14,6 +14,7 @@ from prometheus_client.registry import Collector
 
 from kodosumi_prefect.events import Status
 from kodosumi_prefect.panel import observers, spoolers
+from kodosumi_prefect.panel.audit.trail import Trail
 from kodosumi_prefect.panel.jinja import package_version
 from kodosumi_prefect.spooler.connection import silences
 from kodosumi_prefect.spooler.feed import Feed
@@ -33,12 +34,14 @@ class Metrics(Collector):
         reader: counts executions, at most every ``COUNT_EVERY`` seconds and never twice at once.
         feed: tells its subscribers.
         streams: the panel's open event streams, for their number.
+        trail: counts what it could not record.
     """
 
-    def __init__(self, reader: Reader, feed: Feed, streams: Sized) -> None:
+    def __init__(self, reader: Reader, feed: Feed, streams: Sized, trail: Trail) -> None:
         self._reader = reader
         self._feed = feed
         self._streams = streams
+        self._trail = trail
         self._counts: list[dict[str, Any]] | None = None
         self._observers: list[dict[str, Any]] = []
         self._runners: list[dict[str, Any]] = []
@@ -112,6 +115,11 @@ class Metrics(Collector):
             silences(),
         )
         yield _gauge("kodosumi_sse_clients", "Open event streams.", len(self._streams))
+        yield CounterMetricFamily(
+            "kodosumi_audit_lost",
+            "Audit entries that are not stored; they are in the panel's log.",
+            self._trail.lost,
+        )
         if self._database_up:
             yield from spoolers.metrics(self._spoolers)
             yield from observers.metrics(self._observers, self._runners)

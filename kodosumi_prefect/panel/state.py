@@ -7,6 +7,7 @@ from uuid import UUID
 
 from fastapi import Depends, HTTPException, Query, Request
 
+from kodosumi_prefect.panel.audit.trail import Trail
 from kodosumi_prefect.panel.auth.identification import Identification
 from kodosumi_prefect.panel.auth.user import CurrentUser
 from kodosumi_prefect.panel.executions import Row
@@ -36,6 +37,7 @@ class State:
     identification: Identification
     services: Services
     register: Register
+    trail: Trail
     rates: Rates = field(default_factory=Rates)
 
 

@@ -26,6 +26,7 @@ from kodosumi_prefect.serve.parameters import UnheldError
 
 F = TypeVar("F", bound=Callable[..., Any])
 HEADER = "kodosumi_launch"  # of an answer: the fid
+SCHEDULED = "kodosumi_schedule"  # of an answer: the id of the schedule that was made
 SCHEDULE = "x-kodosumi-schedule"  # of a request: save as a schedule instead of launching
 UNTITLED = "FastAPI"  # FastAPI's own title
 _ROUTE_OPTIONS = frozenset(inspect.signature(FastAPI.add_api_route).parameters) - {"self"}
@@ -330,7 +331,8 @@ async def _answer(
             )
         wanted = request.headers.get(SCHEDULE)
         if wanted is not None:
-            return JSONResponse({"schedule": await answer.schedule(endpoint, wanted)} | elements)
+            made = await answer.schedule(endpoint, wanted)
+            return JSONResponse({"schedule": made} | elements, headers={SCHEDULED: made})
         fid = await answer.go(endpoint)
     except UnheldError as error:
         return JSONResponse({"errors": told(error.at_fields(model))} | elements)

@@ -127,6 +127,11 @@ DO $$ BEGIN
             FROM {reader};
         GRANT SELECT (id, name) ON {schema}.role TO {reader};
     END IF;
+    -- To what was done in the panel {writer} adds; only {owner} may change or delete it.
+    IF to_regclass('{schema}.audit') IS NOT NULL THEN
+        REVOKE ALL ON {schema}.audit FROM {writer}, {reader};
+        GRANT SELECT, INSERT ON {schema}.audit TO {writer};
+    END IF;
 END $$;
 -- What {owner} makes later (partitions, new tables) is granted likewise.
 ALTER DEFAULT PRIVILEGES FOR ROLE {owner} IN SCHEMA {schema}

@@ -21,6 +21,7 @@ DAY = 86_400.0  # seconds
 PORTION_TIMEOUT = 300.0  # seconds that one of its statements may take
 PORTION = 500  # executions of one transaction, at most
 KEPT_DELETED = 7 * DAY  # for which followers of changes are told of deleted executions
+PORTION_AUDIT = 10_000  # audit entries of one transaction
 PORTION_EVENTS = 50_000  # events of one transaction, but for an execution that alone has more
 
 
@@ -86,6 +87,19 @@ class Retention:
             else:
                 gone = self._row("delete_events", ids=ids, kinds=kinds, age=days * DAY)
                 yield Removed("stdio", 0, gone.events)
+
+    def audit(self, days: float) -> Iterator[int]:
+        """Delete audit entries older than ``days``, 7 at least; yields how many a time.
+
+        Raises:
+            psycopg.errors.InsufficientPrivilege: the role may not; see ``db grants``.
+        """
+        age = days * DAY
+        if self._dry_run:
+            yield int(self._row("count_old_audit", age=age).entries)
+            return
+        while gone := int(self._row("forget_audit", age=age, most=PORTION_AUDIT).entries):
+            yield gone
 
     def partitions(self) -> Iterator[str]:
         """Drop partitions whose executions are all deleted; yields their names.

@@ -168,6 +168,8 @@ def fill(stand: Stand, stack: ExitStack) -> dict[str, str]:
         "account": "/account",
         "users": "/users",
         "user": f"/users/{mira.id}",
+        "audit": "/audit",
+        "audit, nothing found": "/audit?target=no-such-thing",
         "system": "/system",
         "archived": f"/executions/{gone.fid}",
         "not there": f"/executions/{uuid4()}",

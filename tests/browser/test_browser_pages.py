@@ -18,7 +18,7 @@ from tests.browser.looking import PASSWORD, Complaints, sideways, violations
 from tests.browser.sights import fill
 from tests.panel.panel_runs import Stand, markdown, serving
 
-EMPTY = ("services", "executions", "waiting", "schedules", "account", "users", "system")
+EMPTY = ("services", "executions", "waiting", "schedules", "account", "users", "audit", "system")
 SHIFTS = """() => {
   window.shifts = [];
   new PerformanceObserver((list) => {

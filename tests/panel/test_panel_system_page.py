@@ -11,6 +11,7 @@ import pytest
 
 from kodosumi_prefect.panel.rates import Rates
 from kodosumi_prefect.settings import Settings, write_address
+from kodosumi_prefect.spooler.migrate import newest
 from kodosumi_prefect.spooler.spooler import Spooler
 from tests.http_services import served_app
 from tests.panel.faulty_services import Faulty, document
@@ -43,7 +44,7 @@ def worker(database: str, name: str = "some-worker", **info: Any) -> None:
 
 def test_every_part_is_there_and_empty_ones_say_so(fresh_panel: Stand) -> None:
     text = fresh_panel.get("/system").text
-    assert "revision 0005" in block(text, "postgres") and "MB" in block(text, "postgres")
+    assert f"revision {newest()}" in block(text, "postgres") and "MB" in block(text, "postgres")
     assert "kodosumi-prefect" in block(text, "versions")
     assert "No Prefect API is known" in block(text, "prefect")
     assert "No Ray cluster is known" in block(text, "ray")
@@ -91,7 +92,7 @@ def test_a_prefect_that_is_away_is_one_line_and_the_rest_stands(
     assert time.monotonic() - began < 5
     found = block(text, "prefect")
     assert "down" in found and "Version" not in found
-    assert "revision 0005" in block(text, "postgres")
+    assert f"revision {newest()}" in block(text, "postgres")
 
 
 def test_a_prefect_that_answers_tells_its_version(

@@ -73,6 +73,11 @@ class ApiKeys:
         self._known[hashed] = (now, owner)
         return owner
 
+    async def named(self, secret: str) -> tuple[str, str] | None:
+        """The id and name of a key, whether it counts or not."""
+        rows = await self._reader.rows("api_key_named", hash=_hash(secret))
+        return (rows[0]["id"], rows[0]["name"]) if rows else None
+
 
 def _hash(secret: str) -> bytes:
     # A key is random enough that guessing its hash is no easier than guessing the key.

@@ -1,5 +1,8 @@
 """The first operator."""
 
+from kodosumi_prefect.panel.audit.actions import Action
+from kodosumi_prefect.panel.audit.entry import Entry, Target
+from kodosumi_prefect.panel.audit.trail import write
 from kodosumi_prefect.panel.auth.identification import Identification
 from kodosumi_prefect.panel.auth.passwords import checked_password, random_password
 
@@ -36,6 +39,9 @@ async def first_operator(identification: Identification) -> str | None:
             f"the account {NAME} is no operator and nobody else is one; make one with "
             "`kodosumi-prefect user add NAME --operator`"
         )
+    whose = Target("account", made.id, made.name)
+    entry = Entry(Action.ACCOUNT_CREATE, whose, means="start", details={"operator": True})
+    await write(identification.reader, [entry])
     if configured is not None:
         return f"made the operator {NAME} with the password of the setting admin_password"
     return f"sign in as {NAME} with the password {password}  (it is not shown again)"

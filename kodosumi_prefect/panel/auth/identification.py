@@ -6,6 +6,9 @@ from typing import Literal
 from fastapi import Request
 
 from kodosumi_prefect.keys import panel_keys
+from kodosumi_prefect.panel.audit.actions import Action, Outcome
+from kodosumi_prefect.panel.audit.entry import Actor, Target
+from kodosumi_prefect.panel.audit.recording import record
 from kodosumi_prefect.panel.auth.accounts import Account, Accounts, NameTakenError
 from kodosumi_prefect.panel.auth.api_keys import ApiKeys
 from kodosumi_prefect.panel.auth.attempts import Attempts
@@ -41,6 +44,7 @@ class Identification:
 
     def __init__(self, settings: Settings, reader: Reader) -> None:
         self.settings = settings
+        self.reader = reader
         self.accounts = Accounts(reader)
         self.keys = ApiKeys(reader)
         self.attempts = Attempts(reader)
@@ -54,7 +58,7 @@ class Identification:
         if is_foreign(request):
             return None  # its page may use keys that it knows, not what the browser has of ours
         if self.settings.auth == "proxy":
-            return await self._by_proxy(proxy_user(request.scope))
+            return await self._by_proxy(request, proxy_user(request.scope))
         if (token := request.cookies.get(COOKIE)) is not None:
             return _caller(await self._by_session(token), "session")
         return None
@@ -64,7 +68,7 @@ class Identification:
             return _caller(await self.accounts.recent(role_id), "key")
         return _caller(await self._by_session(secret), "session")
 
-    async def _by_proxy(self, name: str | None) -> Caller | None:
+    async def _by_proxy(self, request: Request, name: str | None) -> Caller | None:
         """The account of this name; one that is seen first gets one."""
         if not name:
             return None
@@ -72,6 +76,9 @@ class Identification:
         if account is None:
             try:
                 account = await self.accounts.add(name)
+                whose = (account.id, account.name)
+                of = Target("account", *whose)
+                record(request, Action.ACCOUNT_CREATE, of, actor=Actor(*whose), outcome=Outcome.OK)
             except NameTakenError:  # by another request of the same person
                 account = await self.accounts.by_name(name)
             except ValueError:

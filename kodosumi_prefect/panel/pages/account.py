@@ -8,6 +8,9 @@ from fastapi import APIRouter, Form, HTTPException, Request
 from fastapi.responses import RedirectResponse, Response
 from pydantic import ValidationError
 
+from kodosumi_prefect.panel.audit.actions import Action, Outcome
+from kodosumi_prefect.panel.audit.entry import Target
+from kodosumi_prefect.panel.audit.recording import record
 from kodosumi_prefect.panel.auth.login import cookie_path
 from kodosumi_prefect.panel.auth.user import CurrentUser, User
 from kodosumi_prefect.panel.jinja import THEME, THEMES
@@ -92,6 +95,7 @@ async def revoke_key(request: Request, panel: Panel, user: CurrentUser, id: UUID
     if await panel.identification.keys.revoke(str(id), user.id):
         return await _page(request, panel, user, "_account_keys.html", {"revoked": True})
     wrong = {"": "This key was revoked before."}
+    record(request, Action.KEY_REVOKE, Target("key", str(id)), outcome=Outcome.REFUSED)
     return await _page(request, panel, user, "_account_keys.html", {"key_wrong": wrong})
 
 

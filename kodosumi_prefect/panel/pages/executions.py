@@ -109,7 +109,9 @@ class Wish(BaseModel):
 
 
 @router.post("/executions/bulk")
-async def bulk(panel: Panel, user: CurrentUser, asked: AskedFor, wish: Wish) -> dict[str, Any]:
+async def bulk(
+    request: Request, panel: Panel, user: CurrentUser, asked: AskedFor, wish: Wish
+) -> dict[str, Any]:
     """Do it to the next few; ``next`` is where to go on, null at the end."""
     visible = user.sees(panel.settings)
     more = False
@@ -129,7 +131,7 @@ async def bulk(panel: Panel, user: CurrentUser, asked: AskedFor, wish: Wish) -> 
         found = [(str(fid), await panel.reader.status(str(fid), visible)) for fid in wish.fids]
         rows = [row for _, row in found if row is not None]
         missing = [fid for fid, row in found if row is None]
-    troubles = await act(panel, user, wish.action, rows)
+    troubles = await act(request, panel, user, wish.action, rows)
     failed = [trouble._asdict() for trouble in troubles]
     failed += [{"fid": fid, "title": fid, "why": "there is no such execution"} for fid in missing]
     return {

@@ -7,6 +7,9 @@ from uuid import UUID
 from fastapi import APIRouter, Form, Query, Request
 from fastapi.responses import RedirectResponse, Response
 
+from kodosumi_prefect.panel.audit.actions import Action, Outcome
+from kodosumi_prefect.panel.audit.entry import Target
+from kodosumi_prefect.panel.audit.recording import record
 from kodosumi_prefect.panel.auth.user import CurrentUser, User
 from kodosumi_prefect.panel.jinja import page
 from kodosumi_prefect.panel.prefect_api import deployment_url
@@ -26,6 +29,11 @@ from kodosumi_prefect.serve.refusal import LaunchError
 
 Do = Literal["pause", "resume", "delete"]
 DONE = {"pause": "paused", "resume": "resumed", "delete": "deleted"}
+RECORDED = {
+    "pause": Action.SCHEDULE_PAUSE,
+    "resume": Action.SCHEDULE_RESUME,
+    "delete": Action.SCHEDULE_DELETE,
+}
 SHOWN_TIMES = 3  # next runs in the list; the others in its tooltip
 
 router = APIRouter(include_in_schema=False)
@@ -84,10 +92,13 @@ async def changed(
         targets = _targets(do, [row for row in before.rows if narrowing.holds(row)])
     done = 0
     for target, of in targets:
+        entry = record(request, RECORDED[do], Target("schedule", str(target)))
         try:
             await change(do, target, of, user, panel.settings)
             done += 1
+            entry.outcome = Outcome.OK
         except LaunchError as exc:
+            entry.outcome = Outcome.of_status(exc.status_code)
             if id is not None:
                 raise
             problems.append(exc.detail)

@@ -10,6 +10,9 @@ from markupsafe import Markup
 from starlette.exceptions import HTTPException
 
 from kodosumi_prefect.events import clean
+from kodosumi_prefect.panel.audit.actions import Action, Outcome
+from kodosumi_prefect.panel.audit.entry import Target
+from kodosumi_prefect.panel.audit.recording import record
 from kodosumi_prefect.panel.auth.user import CurrentUser, User
 from kodosumi_prefect.panel.endpoint_form import Elements, EndpointForm, Submitted
 from kodosumi_prefect.panel.executions import title
@@ -136,15 +139,21 @@ async def _submit(
     posted = {name: value for name, value in body.items() if not name.startswith(PREFIX)}
     typed = Typed.of({name: value for name, value in body.items() if name.startswith(PREFIX)})
     form = _form(request, panel, user, row)
+    action = Action.SCHEDULE_CREATE if scheduled else Action.LAUNCH
+    entry = record(request, action, Target("endpoint", row["url"]))
     try:
         if scheduled:
             await moments(typed)  # what is wrong with it is told before the service is asked
         done = await form.submit(posted, typed.wanted() if scheduled else None)
     except HTTPException as exc:
+        entry.outcome = Outcome.of_status(exc.status_code)
         return await _refused(request, panel, user, row, posted, typed, str(exc.detail), scheduled)
     if done.errors is not None:
         return await _corrected(request, panel, user, row, posted, typed, done)
+    what = ("schedule", done.schedule) if done.fid is None else ("execution", done.fid)
+    entry.target = Target(*what, name=row["url"])
     if done.fid is not None and body.get(AGAIN_OF):
+        entry.action = Action.RUN_AGAIN
         await _lead_to_each_other(panel, user, str(body[AGAIN_OF]), done.fid)
     where = "schedules" if done.fid is None else f"executions/{done.fid}"
     to = request.scope.get("root_path", "").rstrip("/") + f"/{where}"

@@ -9,6 +9,9 @@ from fastapi.responses import Response
 
 from kodosumi_prefect.events import Status, clean
 from kodosumi_prefect.panel import observers, probes, spoolers
+from kodosumi_prefect.panel.audit.actions import Action
+from kodosumi_prefect.panel.audit.entry import Target, shown_url
+from kodosumi_prefect.panel.audit.recording import record
 from kodosumi_prefect.panel.auth.user import CurrentUser, Operator
 from kodosumi_prefect.panel.jinja import package_version, page
 from kodosumi_prefect.panel.pages.parts import sentence, shown
@@ -63,6 +66,7 @@ async def sources(request: Request, panel: Panel, _: Operator) -> Response:
 @router.post("/system/sources")
 async def add_source(request: Request, panel: Panel, _: Operator, url: Text = "") -> Response:
     """Register a source and read it."""
+    record(request, Action.SOURCE_REGISTER, Target("source", shown_url(clean(url))))
     try:
         found = await panel.register.add([clean(url)])
     except SourceError as exc:
@@ -77,6 +81,7 @@ async def add_source(request: Request, panel: Panel, _: Operator, url: Text = ""
 @router.post("/system/sources/refresh")
 async def refresh_sources(request: Request, panel: Panel, _: Operator, url: Text = "") -> Response:
     """Read one source now, or all of them."""
+    record(request, Action.SOURCE_REFRESH, Target("source", shown_url(clean(url))))
     done = await panel.register.refresh([clean(url)] if url else None)
     if done.troubles:
         said = "; ".join(str(trouble) for trouble in done.troubles.values())
@@ -88,6 +93,7 @@ async def refresh_sources(request: Request, panel: Panel, _: Operator, url: Text
 @router.post("/system/sources/remove")
 async def remove_source(request: Request, panel: Panel, _: Operator, url: Text = "") -> Response:
     """Forget a source with its endpoints; what is scheduled of these is paused."""
+    record(request, Action.SOURCE_UNREGISTER, Target("source", shown_url(clean(url))))
     try:
         removed = await panel.register.remove([clean(url)])
     except LaunchError as exc:

@@ -49,7 +49,7 @@ async def add(
     typed = {"name": name, "email": email, "operator": operator, "generate": generate}
     try:
         new = roles.NewRole(name=name, email=email or None, password=secret, operator=operator)
-        made = await roles.add_role(panel, user, new)
+        made = await roles.add_role(request, panel, user, new)
     except ValidationError as exc:
         return await _list(request, panel, complaints(exc, WORDS), typed=typed)
     except HTTPException as exc:
@@ -117,7 +117,7 @@ async def set_password(
 async def remove(request: Request, panel: Panel, user: Operator, id: UUID) -> Response:
     """Delete an account, and go back to the others."""
     try:
-        await roles.remove_role(panel, user, id)
+        await roles.remove_role(request, panel, user, id)
     except HTTPException as exc:
         return await _one(request, panel, id, {"": refusal(exc)})
     target = f"{request.scope.get('root_path', '')}/users"

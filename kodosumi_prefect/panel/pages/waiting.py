@@ -10,6 +10,9 @@ from markupsafe import Markup
 from starlette.exceptions import HTTPException
 
 from kodosumi_prefect.events import Kind
+from kodosumi_prefect.panel.audit.actions import Action, Outcome
+from kodosumi_prefect.panel.audit.entry import Target
+from kodosumi_prefect.panel.audit.recording import record
 from kodosumi_prefect.panel.auth.user import CurrentUser, User
 from kodosumi_prefect.panel.executions import title
 from kodosumi_prefect.panel.forms_page import Messages, form_html
@@ -107,11 +110,13 @@ async def answer(
 ) -> Response:
     """Answer it; for htmx the card as it stands then, what was typed in it if it is wrong."""
     desk = Desk(panel, user, request)
+    entry = record(request, Action.LOCK_ANSWER, Target("lock", lid), fid=str(fid))
     posted = await read_body(request)
     try:
         lock = await desk.open(str(fid), lid)
         filled = await desk.fill_in(lock, posted)
     except HTTPException as refused:
+        entry.outcome = Outcome.of_status(refused.status_code)
         if refused.status_code not in (403, 409, 502, 503, 504):
             raise
         return await _refused(request, panel, str(fid), lid, refused)

@@ -8,6 +8,9 @@ from fastapi import APIRouter, Form, HTTPException, Query, Request
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from pydantic import BaseModel, Field, StringConstraints
 
+from kodosumi_prefect.panel.audit.actions import Action
+from kodosumi_prefect.panel.audit.entry import Actor, Target
+from kodosumi_prefect.panel.audit.recording import record, sign_in_failed
 from kodosumi_prefect.panel.auth.attempts import TooManyAttemptsError
 from kodosumi_prefect.panel.auth.login import end_session, local_path, remember, signed_in
 from kodosumi_prefect.panel.auth.user import HEADER, CurrentUser
@@ -137,6 +140,7 @@ async def logout(
     """Has the browser forget its session. API keys go on to count."""
     if everywhere and (caller := await panel.identification.caller(request)) is not None:
         await panel.identification.accounts.end_sessions(caller.user.id)
+        record(request, Action.SIGN_OUT, everywhere=True)
     return _logout(request)
 
 
@@ -167,6 +171,7 @@ async def make_key(request: Request, panel: Panel, user: CurrentUser, new: NewAp
     if new.expires_days is not None:
         expires = datetime.now(UTC) + timedelta(days=new.expires_days)
     made = await panel.identification.keys.make(user.id, new.name, expires)
+    record(request, Action.KEY_CREATE, Target("key", made.row["id"], new.name))
     return MadeApiKey(**made.row, key=made.secret)
 
 
@@ -184,11 +189,14 @@ async def _login(request: Request, panel: State, given: Credentials) -> Response
     try:
         account = await signed_in(identification, request, given.name, given.password)
     except TooManyAttemptsError as exc:
+        sign_in_failed(request, panel.trail, given.name, waiting=True)
         response = error_response(request, 429, str(exc))
         response.headers["Retry-After"] = str(round(exc.seconds))
         return response
     if account is None:
+        sign_in_failed(request, panel.trail, given.name)
         return error_response(request, 401, WRONG)
+    record(request, Action.SIGN_IN, actor=Actor(account.id, account.name))
     token = identification.sessions.begin(account.id, account.epoch)
     response = JSONResponse({"name": account.name, "id": account.id, HEADER: token})
     remember(identification, request, response, account, token)

@@ -5,11 +5,14 @@ from typing import Annotated, Any
 from uuid import UUID
 
 import httpx
-from fastapi import APIRouter, HTTPException
+from fastapi import APIRouter, HTTPException, Request
 from prefect.exceptions import PrefectException
 from pydantic import BaseModel, Field
 
 from kodosumi_prefect.events import TERMINAL
+from kodosumi_prefect.panel.audit.actions import Action, Outcome
+from kodosumi_prefect.panel.audit.entry import Target
+from kodosumi_prefect.panel.audit.recording import record
 from kodosumi_prefect.panel.auth.user import CurrentUser, User
 from kodosumi_prefect.panel.cancellation import NotCancelledError, cancel
 from kodosumi_prefect.panel.executions import Row
@@ -74,7 +77,9 @@ async def put_away(panel: Panel, user: CurrentUser, execution: Execution) -> Non
 
 
 @router.delete("", summary="Put several executions away", responses=problems(400, 413))
-async def put_all_away(panel: Panel, user: CurrentUser, chosen: Chosen) -> PutAway:
+async def put_all_away(
+    request: Request, panel: Panel, user: CurrentUser, chosen: Chosen
+) -> PutAway:
     """As for one; what cannot be put away is told and holds up nothing."""
     visible = user.sees(panel.settings)
     few = asyncio.Semaphore(AT_ONCE)
@@ -93,6 +98,9 @@ async def put_all_away(panel: Panel, user: CurrentUser, chosen: Chosen) -> PutAw
     troubles = dict(zip(fids, await asyncio.gather(*map(one, fids)), strict=True))
     ended = [str(fid) for fid, trouble in troubles.items() if trouble is None]
     done = await panel.reader.rows("set_archived", fids=ended, archived=True) if ended else []
+    for fid, trouble in troubles.items():
+        outcome = Outcome.OK if trouble is None else Outcome.REFUSED
+        record(request, Action.ARCHIVE, Target("execution", str(fid)), outcome=outcome)
     return PutAway(
         deletes=[UUID(row["fid"]) for row in done],
         failed={str(fid): trouble for fid, trouble in troubles.items() if trouble is not None},

@@ -2,10 +2,13 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, HTTPException, Query
+from fastapi import APIRouter, HTTPException, Query, Request
 from pydantic import BaseModel, Field
 
 from kodosumi_prefect.events import clean
+from kodosumi_prefect.panel.audit.actions import Action
+from kodosumi_prefect.panel.audit.entry import Target, shown_url
+from kodosumi_prefect.panel.audit.recording import record
 from kodosumi_prefect.panel.auth.user import CurrentUser, Operator
 from kodosumi_prefect.panel.problems import problems
 from kodosumi_prefect.panel.register.found import SourceError
@@ -131,12 +134,14 @@ async def tags(panel: Panel, _: CurrentUser) -> dict[str, int]:
 
 
 @router.post("/register", summary="Add sources", responses=problems(400, 413, 422))
-async def register(panel: Panel, body: Urls, _: Operator) -> list[Endpoint]:
+async def register(request: Request, panel: Panel, body: Urls, _: Operator) -> list[Endpoint]:
     """Reads OpenAPI documents, or Ray Serve's `/-/routes`, now and then again and again.
 
     Answers the endpoints found. A source that is away is kept; one that is no such document is
     not.
     """
+    for url in body.all:
+        record(request, Action.SOURCE_REGISTER, Target("source", shown_url(url)))
     try:
         return [Endpoint(**row) for row in await panel.register.add(body.all)]
     except SourceError as exc:
@@ -144,8 +149,10 @@ async def register(panel: Panel, body: Urls, _: Operator) -> list[Endpoint]:
 
 
 @router.post("/unregister", summary="Remove sources", responses=problems(400, 409, 413))
-async def unregister(panel: Panel, body: Urls, _: Operator) -> Deletes:
+async def unregister(request: Request, panel: Panel, body: Urls, _: Operator) -> Deletes:
     """Their endpoints go with them, and what is scheduled of these is paused."""
+    for url in body.all:
+        record(request, Action.SOURCE_UNREGISTER, Target("source", shown_url(url)))
     try:
         return Deletes(deletes=await panel.register.remove(body.all))
     except ValueError as exc:

@@ -7,6 +7,9 @@ from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import JSONResponse, Response
 
 from kodosumi_prefect.panel.answers import Answered, Facts, OpenLocks
+from kodosumi_prefect.panel.audit.actions import Action, Outcome
+from kodosumi_prefect.panel.audit.entry import Target
+from kodosumi_prefect.panel.audit.recording import record
 from kodosumi_prefect.panel.auth.user import CurrentUser, User
 from kodosumi_prefect.panel.locks import Desk, facts_of, item_of, signer
 from kodosumi_prefect.panel.problems import answers, problems
@@ -79,9 +82,11 @@ async def answer(
 ) -> Response:
     """`{"result"}`, and the run goes on with it; or `{"errors", "elements"}`, and it waits on."""
     desk = Desk(panel, user, request)
+    entry = record(request, Action.LOCK_ANSWER, Target("lock", lid), fid=str(fid))
     lock = await desk.open(str(fid), lid)
     filled = await desk.fill_in(lock, await read_body(request))
     if filled.errors is not None:
+        entry.outcome = Outcome.REFUSED
         return JSONResponse({"errors": filled.errors, "elements": filled.elements})
     return JSONResponse({"result": filled.result})
 

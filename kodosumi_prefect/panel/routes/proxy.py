@@ -10,7 +10,7 @@ from kodosumi_prefect.panel.auth.user import CurrentUser
 from kodosumi_prefect.panel.problems import problems
 from kodosumi_prefect.panel.state import Panel
 from kodosumi_prefect.serve import identity
-from kodosumi_prefect.serve.api import HEADER, SCHEDULE
+from kodosumi_prefect.serve.api import HEADER, SCHEDULE, SCHEDULED
 from kodosumi_prefect.serve.body import read_body
 
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
@@ -62,7 +62,8 @@ async def launch(panel: Panel, user: CurrentUser, request: Request, address: str
         wanted = request.headers.get(SCHEDULE)
         posted = await read_body(request)
         told = await deployment_form.launch(endpoint, posted, wanted, user, panel.settings)
-        return JSONResponse(told, headers={HEADER: told["result"]} if "result" in told else None)
+        made = {SCHEDULED: told.get("schedule"), HEADER: told.get("result")}
+        return JSONResponse(told, headers={name: id_ for name, id_ in made.items() if id_})
     return panel.services.forward(request, user, endpoint)
 
 

@@ -6,6 +6,10 @@ from uuid import UUID
 from fastapi import APIRouter, HTTPException, Request, Response
 from pydantic import BaseModel, Field, StringConstraints
 
+from kodosumi_prefect.panel.audit.actions import Action
+from kodosumi_prefect.panel.audit.changes import record_changes
+from kodosumi_prefect.panel.audit.entry import Target
+from kodosumi_prefect.panel.audit.recording import record
 from kodosumi_prefect.panel.auth.accounts import (
     Account,
     LastOperatorError,
@@ -63,7 +67,7 @@ async def roles(panel: Panel, _user: Operator) -> list[Role]:
 
 
 @router.post("", status_code=201, summary="Make an account", responses=problems(400, 409, 413))
-async def add_role(panel: Panel, _user: Operator, new: NewRole) -> Role:
+async def add_role(request: Request, panel: Panel, _user: Operator, new: NewRole) -> Role:
     """409 if the name is taken, upper and lower case alike."""
     hashed = None if new.password is None else await _hashed(panel, new.password)
     try:
@@ -78,6 +82,8 @@ async def add_role(panel: Panel, _user: Operator, new: NewRole) -> Role:
         raise HTTPException(409, str(exc)) from exc
     except ValueError as exc:
         raise HTTPException(422, f"name is {new.name[:80]!r}: {exc}") from exc
+    whose = Target("account", made.id, made.name)
+    record(request, Action.ACCOUNT_CREATE, whose, operator=made.operator)
     return _role(made)
 
 
@@ -104,6 +110,7 @@ async def change_role(
     """
     given = changes.model_dump(exclude_unset=True)
     account = await _known(panel, user, str(id))
+    record_changes(request, account, given)
     if not user.operator and (beyond := sorted(given.keys() & {"name", "active", "operator"})):
         raise HTTPException(403, f"only operators may change {', '.join(beyond)}")
     hashed = None
@@ -134,13 +141,14 @@ async def change_role(
 
 
 @router.delete("/{id}", status_code=204, summary="Delete an account", responses=problems(404, 409))
-async def remove_role(panel: Panel, _user: Operator, id: UUID) -> None:
+async def remove_role(request: Request, panel: Panel, _user: Operator, id: UUID) -> None:
     """Its API keys go with it; its executions stay, for operators to see.
 
     409 if nobody would be left who is an active operator.
     """
     try:
-        await panel.identification.accounts.remove(str(id))
+        gone = await panel.identification.accounts.remove(str(id))
+        record(request, Action.ACCOUNT_DELETE, Target("account", gone.id, gone.name))
     except UnknownAccountError as exc:
         raise HTTPException(404, str(exc)) from exc
     except LastOperatorError as exc:

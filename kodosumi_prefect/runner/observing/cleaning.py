@@ -47,6 +47,11 @@ class Cleaning:
                     return
             dropped = list(retention.partitions())
             retention.forget()
+            if settings.audit_retention_days is not None:
+                for entries in retention.audit(settings.audit_retention_days):
+                    logger.info("retention deleted %d audit entries", entries)
+                    if self._stopping.is_set():
+                        return
         if executions or events or dropped:
             logger.info(
                 "retention deleted %d executions and %d events, and dropped %d partitions",

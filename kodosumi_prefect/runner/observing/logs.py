@@ -14,10 +14,10 @@ from prefect.client.schemas.sorting import LogSort
 from prefect.types import DateTime
 
 from kodosumi_prefect.events import Status
-from kodosumi_prefect.listings import Page, narrowed
+from kodosumi_prefect.listings import PAGE, Page, narrowed
 from kodosumi_prefect.runner.capture import NOT_OURS, RUN_LOGGERS
 from kodosumi_prefect.runner.observing.ancestry import Ancestry
-from kodosumi_prefect.runner.observing.api import PAGE, Api
+from kodosumi_prefect.runner.observing.api import Api
 from kodosumi_prefect.runner.observing.changes import RunChange
 from kodosumi_prefect.runner.observing.recorder import Recorder, Row
 from kodosumi_prefect.runner.states import status_of

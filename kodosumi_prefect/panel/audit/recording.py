@@ -1,0 +1,192 @@
+"""Recording what requests do, each before its answer is sent."""
+
+import logging
+from dataclasses import replace
+from typing import Any
+
+import psycopg
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from kodosumi_prefect.panel.audit.actions import Action, Outcome
+from kodosumi_prefect.panel.audit.entry import Actor, Entry, Key, Target
+from kodosumi_prefect.panel.audit.rules import RULES, Rule
+from kodosumi_prefect.panel.audit.trail import Trail, failed_sign_in
+from kodosumi_prefect.panel.auth.api_keys import ApiKeys
+from kodosumi_prefect.panel.auth.user import HEADER as KEY_HEADER
+from kodosumi_prefect.panel.auth.user import User
+from kodosumi_prefect.panel.forwarded import own_path
+from kodosumi_prefect.serve.api import HEADER as LAUNCHED
+from kodosumi_prefect.serve.api import SCHEDULE, SCHEDULED
+
+logger = logging.getLogger(__name__)
+
+
+def record(
+    request: Request,
+    action: Action,
+    target: Target | None = None,
+    *,
+    outcome: Outcome | None = None,
+    actor: Actor | None = None,
+    **details: Any,
+) -> Entry:
+    """Have an action recorded, before the request is answered.
+
+    Without it, what ``rules`` says of the route is recorded.
+
+    Arguments:
+        outcome: if it is not what the answer's status says; may also be set later.
+        actor: if it is not who sent the request.
+        details: a few plain values: names of what was changed, never what was typed.
+    """
+    entry = Entry(action, target, outcome, actor, details=details)
+    _entries(request).append(entry)
+    return entry
+
+
+def sign_in_failed(request: Request, trail: Trail, name: str, **details: Any) -> None:
+    """Have a failed sign-in recorded, with the name if it is an account's."""
+    trail.sign_in_failed(name, failed_sign_in(**_where(request), details=details))
+
+
+def _entries(request: Request) -> list[Entry]:
+    if not hasattr(request.state, "audit"):
+        request.state.audit = []
+    entries: list[Entry] = request.state.audit
+    return entries
+
+
+class Recording:
+    """ASGI middleware inside the gate: records what handlers say and what ``rules`` names.
+
+    It is stored before the answer begins, so that who has an answer is in the record. What breaks
+    off without one counts as failed.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request = Request(scope)
+        if own_path(scope) == "/logout":
+            await _identify(request)  # the gate lets everybody in there
+        before = len(_entries(request))
+        status = None
+
+        async def recorded(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start" and status is None:
+                status = int(message["status"])
+                headers = dict(message.get("headers", ()))
+                if len(_entries(request)) == before:
+                    _add_unsaid(request, status, headers)
+                await _store(request, status)
+            await send(message)
+
+        try:
+            await self._app(scope, receive, recorded)
+        finally:
+            if status is None and len(_entries(request)) == before:
+                _add_unsaid(request, 500, {})
+            await _store(request, status or 500)  # also what was recorded behind the answer
+
+
+async def _identify(request: Request) -> None:
+    """Leave in the request who signs out, whose session may not count afterwards."""
+    try:
+        caller = await request.app.state.panel.identification.caller(request)
+    except psycopg.Error:
+        return
+    if caller is not None:
+        request.state.user, request.state.means = caller.user, caller.means
+
+
+def _add_unsaid(request: Request, status: int, headers: dict[bytes, bytes]) -> None:
+    """Record what the route's rule names, of which its handler said nothing."""
+    user = getattr(request.state, "user", None)
+    # Nobody signs out who is not signed in; nobody else comes in.
+    if (rule := _rule(request)) is not None and not rule.silent and user is not None:
+        _entries(request).append(_unsaid(request, rule, status, headers))
+
+
+async def _store(request: Request, status: int) -> None:
+    """Store all entries of a request that was answered with this status."""
+    entries = _entries(request).copy()
+    if not entries:
+        return
+    _entries(request).clear()
+    panel = request.app.state.panel
+    try:
+        key = await _key(request, panel.identification.keys)
+        await panel.trail.add([_completed(request, entry, status, key) for entry in entries])
+    except Exception:  # a fault of ours, which must not take back what was done
+        panel.trail.lost += len(entries)
+        logger.exception("what %s %s did is not recorded", request.method, request.url.path)
+
+
+async def _key(request: Request, keys: ApiKeys) -> Key | None:
+    """The API key that a request was sent with."""
+    if getattr(request.state, "means", None) != "key":
+        return None
+    try:
+        named = await keys.named(request.headers.get(KEY_HEADER, ""))
+    except psycopg.Error:
+        return None
+    return None if named is None else Key(*named)
+
+
+def _rule(request: Request) -> Rule | None:
+    path = getattr(request.scope.get("route"), "path", None)
+    return RULES.get(f"{request.method} {path}")
+
+
+def _unsaid(request: Request, rule: Rule, status: int, headers: dict[bytes, bytes]) -> Entry:
+    """The entry of an action whose handler says nothing about it."""
+    id_ = None if rule.parameter is None else str(request.path_params.get(rule.parameter, ""))
+    entry = Entry(rule.actions[0], None if rule.kind is None else Target(rule.kind, id_))
+    if "fid" in request.path_params and rule.kind != "execution":
+        entry.details["fid"] = str(request.path_params["fid"])
+    if rule.parameter == "address":
+        _of_service(request, entry, f"/-/{id_}", status, headers)
+    return entry
+
+
+def _of_service(
+    request: Request, entry: Entry, url: str, status: int, headers: dict[bytes, bytes]
+) -> None:
+    """What an endpoint's service did, as the headers of its answer tell."""
+    scheduled = SCHEDULE in request.headers
+    if scheduled:
+        entry.action = Action.SCHEDULE_CREATE
+    entry.target = Target("endpoint", url)
+    if (id_ := headers.get((SCHEDULED if scheduled else LAUNCHED).encode())) is not None:
+        entry.target = Target("schedule" if scheduled else "execution", id_.decode("latin-1"), url)
+    elif status < 400 and scheduled:
+        entry.details["confirmed"] = False  # services of older versions do not tell
+    elif status < 400:
+        entry.outcome = Outcome.REFUSED  # it answered what is wrong with the inputs
+
+
+def _completed(request: Request, entry: Entry, status: int, key: Key | None) -> Entry:
+    """With who did it, from where, by what means, and what came of it."""
+    user = getattr(request.state, "user", None)
+    entry = replace(entry, **_where(request))
+    entry.outcome = entry.outcome or Outcome.of_status(status)
+    if entry.actor is not None:
+        entry.means = "password" if entry.action is Action.SIGN_IN else None
+    elif isinstance(user, User):
+        entry.actor = Actor(user.id, user.name)
+    entry.means = entry.means or getattr(request.state, "means", None)
+    entry.key = key
+    return entry
+
+
+def _where(request: Request) -> dict[str, Any]:
+    return {
+        "address": request.client.host if request.client else None,
+        "user_agent": request.headers.get("user-agent"),
+    }

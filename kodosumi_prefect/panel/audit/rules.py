@@ -1,0 +1,88 @@
+"""Which action each operation of the panel is. A test holds this against the panel's routes."""
+
+from typing import NamedTuple
+
+from kodosumi_prefect.panel.audit.actions import Action
+
+
+class Rule(NamedTuple):
+    """What is recorded of an operation.
+
+    Attributes:
+        actions: what its handler may record; the first is recorded if the handler says nothing.
+        kind: of what it is done to.
+        parameter: of the path, which holds its id.
+        silent: only what the handler says is recorded.
+    """
+
+    actions: tuple[Action, ...]
+    kind: str | None = None
+    parameter: str | None = None
+    silent: bool = False
+
+
+def _of(kind: str, parameter: str | None, *actions: Action) -> Rule:
+    return Rule(actions, kind, parameter)
+
+
+_ACCOUNT = (
+    Action.ACCOUNT_CHANGE,
+    Action.ACCOUNT_PASSWORD,
+    Action.ACCOUNT_OPERATOR,
+    Action.ACCOUNT_DISABLE,
+    Action.ACCOUNT_ENABLE,
+)
+_LAUNCH = (Action.LAUNCH, Action.SCHEDULE_CREATE)
+
+# By method and path, as the routes have them.
+RULES: dict[str, Rule] = {
+    "POST /login": Rule((Action.SIGN_IN,), silent=True),
+    "POST /api/login": Rule((Action.SIGN_IN,), silent=True),
+    "GET /logout": Rule((Action.SIGN_OUT,)),
+    "POST /logout": Rule((Action.SIGN_OUT,)),
+    "POST /keys": _of("key", None, Action.KEY_CREATE),
+    "DELETE /keys/{id}": _of("key", "id", Action.KEY_REVOKE),
+    "POST /account/keys": _of("key", None, Action.KEY_CREATE),
+    "POST /account/keys/{id}/revoke": _of("key", "id", Action.KEY_REVOKE),
+    "POST /account/password": _of("account", None, Action.ACCOUNT_PASSWORD),
+    "POST /role": _of("account", None, Action.ACCOUNT_CREATE),
+    "PUT /role/{id}": _of("account", "id", *_ACCOUNT),
+    "DELETE /role/{id}": _of("account", "id", Action.ACCOUNT_DELETE),
+    "POST /users": _of("account", None, Action.ACCOUNT_CREATE),
+    "POST /users/{id}": _of("account", "id", *_ACCOUNT),
+    "POST /users/{id}/password": _of("account", "id", Action.ACCOUNT_PASSWORD),
+    "POST /users/{id}/delete": _of("account", "id", Action.ACCOUNT_DELETE),
+    "POST /-/{address:path}": _of("endpoint", "address", *_LAUNCH),
+    "PUT /-/{address:path}": _of("endpoint", "address", *_LAUNCH),
+    "PATCH /-/{address:path}": _of("endpoint", "address", *_LAUNCH),
+    "DELETE /-/{address:path}": _of("endpoint", "address", *_LAUNCH),
+    "POST /services/{uid}": _of("endpoint", "uid", Action.LAUNCH, Action.RUN_AGAIN),
+    "POST /services/{uid}/schedule": _of("endpoint", "uid", Action.SCHEDULE_CREATE),
+    "POST /outputs/{fid}/cancel": _of("execution", "fid", Action.CANCEL),
+    "DELETE /outputs/{fid}": _of("execution", "fid", Action.ARCHIVE),
+    "DELETE /outputs": _of("execution", None, Action.ARCHIVE),
+    "POST /executions/{fid}/cancel": _of("execution", "fid", Action.CANCEL),
+    "POST /executions/{fid}/archive": _of("execution", "fid", Action.ARCHIVE),
+    "POST /executions/bulk": Rule((Action.CANCEL, Action.ARCHIVE, Action.RUN_AGAIN), silent=True),
+    "POST /lock/{fid}/{lid}": _of("lock", "lid", Action.LOCK_ANSWER),
+    "POST /waiting/{fid}/{lid}": _of("lock", "lid", Action.LOCK_ANSWER),
+    "POST /schedules/{schedule_id}/pause": _of("schedule", "schedule_id", Action.SCHEDULE_PAUSE),
+    "POST /schedules/{schedule_id}/resume": _of("schedule", "schedule_id", Action.SCHEDULE_RESUME),
+    "DELETE /schedules/{schedule_id}": _of("schedule", "schedule_id", Action.SCHEDULE_DELETE),
+    "POST /schedules/change": Rule(
+        (Action.SCHEDULE_PAUSE, Action.SCHEDULE_RESUME, Action.SCHEDULE_DELETE), silent=True
+    ),
+    "POST /flow/register": _of("source", None, Action.SOURCE_REGISTER),
+    "POST /flow/unregister": _of("source", None, Action.SOURCE_UNREGISTER),
+    "PUT /flow/register": _of("source", None, Action.SOURCE_REFRESH),
+    "POST /system/sources": _of("source", None, Action.SOURCE_REGISTER),
+    "POST /system/sources/refresh": _of("source", None, Action.SOURCE_REFRESH),
+    "POST /system/sources/remove": _of("source", None, Action.SOURCE_UNREGISTER),
+    "GET /audit.csv": Rule((Action.AUDIT_EXPORT,)),
+    "GET /audit.jsonl": Rule((Action.AUDIT_EXPORT,)),
+}
+
+# What changes something and is recorded nowhere, and why.
+UNRECORDED: dict[str, str] = {
+    "POST /account/theme": "sets a cookie with the look that somebody likes, and nothing else",
+}
