@@ -16,6 +16,7 @@ from importlib.metadata import version
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
+from urllib.parse import urlsplit
 
 from prefect.settings.base import PrefectBaseSettings, build_settings_config
 from psycopg import ProgrammingError
@@ -354,6 +355,16 @@ class Settings(PrefectBaseSettings):
             "Unset, none; a service in the panel's own process needs none."
         ),
     )
+    service_url: Names = Field(
+        default=[],
+        description=(
+            "For a service: where the panel has registered it, such as https://agents.example.org/"
+            "digest; several separated by commas. Signatures for any other address are refused. "
+            "Unset, the address that a request arrives at counts, if it is registered as an IP "
+            "address, localhost or this machine's own name; behind a reverse proxy, a Kubernetes "
+            "Service or a mapped port it has to be set."
+        ),
+    )
     launch_work_pool: str = Field(
         default="kodosumi",
         description="Work pool that launches of services run in.",
@@ -410,6 +421,7 @@ class Settings(PrefectBaseSettings):
         "register_work_pools",
         "register_tags",
         "trusted_networks",
+        "service_url",
         mode="before",
     )
     @classmethod
@@ -428,6 +440,22 @@ class Settings(PrefectBaseSettings):
                 ip_network(name, strict=False)
             except ValueError as exc:
                 raise ValueError(f"{name!r} is no network; name such as 10.0.0.0/8") from exc
+        return value
+
+    @field_validator("service_url")
+    @classmethod
+    def _are_addresses(cls, value: list[str]) -> list[str]:
+        for url in value:
+            try:
+                parts = urlsplit(url)
+                usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+            except ValueError:
+                usable = False
+            if not usable or parts.username is not None:
+                raise ValueError(
+                    f"{url[:200]!r} is no address of a service; write one such as "
+                    "http://10.0.0.5:8000/digest"
+                )
         return value
 
     @field_validator("data_dir")

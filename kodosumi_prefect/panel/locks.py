@@ -173,11 +173,13 @@ def signer(panel: State, request: Request, fid: str, lid: str) -> User:
             panel.services.key.public_key(),
             algorithms=["EdDSA"],
             leeway=LEEWAY,
-            options={"require": ["sub", "exp", "path"]},
+            options={"require": ["sub", "exp", "path", "purpose"]},
         )
     except jwt.InvalidTokenError as exc:
         raise HTTPException(401, f"the signature is not valid: {exc}") from exc
-    if not str(claims["path"]).endswith(f"/_lock_/{fid}/{lid}"):
+    # An endpoint of that path could be registered.
+    about_lock = claims["purpose"] == "lock"
+    if not about_lock or not str(claims["path"]).endswith(f"/_lock_/{fid}/{lid}"):
         raise HTTPException(401, "the signature is for something else than this lock")
     return User(claims["sub"], str(claims.get("name", "")), claims.get("operator") is True)
 

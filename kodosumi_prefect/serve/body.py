@@ -1,6 +1,7 @@
 """What was posted: a JSON object or a form, up to a size."""
 
 import json
+from hashlib import sha256
 from typing import Any, NoReturn
 
 from fastapi import HTTPException
@@ -10,6 +11,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.types import Message, Receive
 
 LARGEST = 8 * 1024 * 1024  # bytes of a body
+SIGNED = 1024 * 1024  # bytes up to which the panel reads a body before it signs who calls
 ASIDE = 256 * 1024  # bytes from which on a body is parsed in a thread
 MOST_FIELDS = 10_000  # of a form
 _FORMS = ("application/x-www-form-urlencoded", "multipart/form-data")
@@ -35,6 +37,44 @@ def limited(receive: Receive) -> Receive:
         return message
 
     return counted
+
+
+class Digest:
+    """What a body came to, told as it is received.
+
+    Arguments:
+        receive: of the request, of which nothing was read yet.
+
+    Attributes:
+        size: bytes that came so far.
+        whole: nothing of it is still to come.
+    """
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._hash = sha256()
+        self.size = 0
+        self.whole = False
+
+    async def receive(self) -> Message:
+        """As the request's own."""
+        message = await self._receive()
+        if message["type"] == "http.request":
+            body = message.get("body", b"")
+            self.size += len(body)
+            if self.size <= SIGNED:  # nobody asks for that of a larger one
+                self._hash.update(body)
+            self.whole = not message.get("more_body", False)
+        return message
+
+    def hex(self) -> str | None:
+        """SHA-256 of the body; None if it has more than ``SIGNED`` bytes."""
+        return self._hash.hexdigest() if self.size <= SIGNED else None
+
+
+def digest_of(body: bytes | None) -> str | None:
+    """SHA-256 of a body, as ``Digest`` tells it; None for one that is not known whole."""
+    return None if body is None else sha256(body).hexdigest()
 
 
 async def read_body(request: Request) -> dict[str, Any]:

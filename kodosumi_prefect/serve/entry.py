@@ -12,7 +12,7 @@ from starlette.responses import JSONResponse, Response
 from kodosumi_prefect.error import KodosumiError
 from kodosumi_prefect.forms import InputsError
 from kodosumi_prefect.serve import identity
-from kodosumi_prefect.serve.body import limited
+from kodosumi_prefect.serve.body import Digest, limited
 from kodosumi_prefect.serve.endpoint import Endpoint
 from kodosumi_prefect.serve.errors import error_response, told, unforeseen_response
 from kodosumi_prefect.settings import get_settings
@@ -35,14 +35,18 @@ class Entry:
     """A dependency: lets in what the panel signed, and says which endpoint is being served.
 
     The handler finds who calls in ``request.state.caller``.
+
+    Arguments:
+        endpoint: None for the service's locks.
     """
 
     def __init__(self, endpoint: Endpoint | None) -> None:
         self._endpoint = endpoint
+        self._purpose: identity.Purpose = "lock" if endpoint is None else "endpoint"
 
     async def __call__(self, request: Request) -> None:
         try:
-            request.state.caller = await identity.verify(request, get_settings())
+            request.state.caller = await identity.verify(request, get_settings(), self._purpose)
         except identity.NoPanelKeyError as exc:
             raise HTTPException(503, str(exc)) from exc
         except identity.UnsignedError as exc:
@@ -57,7 +61,9 @@ class EntryRoute(APIRoute):
         handle = super().get_route_handler()
 
         async def guarded(request: Request) -> Response:
-            request = Request(request.scope, limited(request.receive))
+            digest = Digest(limited(request.receive))
+            request.scope[identity.DIGEST] = digest
+            request = Request(request.scope, digest.receive)
             try:
                 response = await handle(request)
                 if isinstance(response, Launching):

@@ -4,16 +4,18 @@ import ipaddress
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
-from urllib.parse import quote, unquote, urlsplit
+from typing import Any, Literal
+from urllib.parse import quote, unquote
 from uuid import uuid4
 
 import httpx
 import jwt
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from jwt.algorithms import OKPAlgorithm
-from starlette.requests import HTTPConnection
+from starlette.requests import ClientDisconnect, HTTPConnection, Request
 
+from kodosumi_prefect.serve.audience import another_service
+from kodosumi_prefect.serve.body import SIGNED, Digest, digest_of
 from kodosumi_prefect.settings import Settings, panel_url
 
 USER = "x-kodosumi_user"  # id of the account
@@ -24,6 +26,7 @@ SIGNATURE = "x-kodosumi-signature"  # a JWT over all of them; the only one that 
 HEADERS = (USER, USERNAME, BASE, PANEL, SIGNATURE)
 
 INPROCESS = "kodosumi.inprocess"  # in the ASGI scope: the panel itself calls, in its own process
+DIGEST = "kodosumi.digest"  # in the ASGI scope: the Digest of the request's body
 KEY_PATH = "/.well-known/kodosumi/key"
 
 LIFETIME = 45  # seconds that a signature is valid
@@ -32,6 +35,8 @@ FETCH_TIMEOUT = 5.0  # seconds for the panel's key
 REFETCH = 5.0  # seconds between fetches, so that forged key ids do not make us ask all the time
 
 _PLAIN = " !#$&'()*+,/:;=?@[]"
+
+Purpose = Literal["endpoint", "lock"]  # what somebody calls a service for
 
 
 class UnsignedError(Exception):
@@ -60,16 +65,27 @@ class Caller:
 
 
 def sign(
-    key: Ed25519PrivateKey, caller: Caller, method: str, path: str, *, operator: bool = False
+    key: Ed25519PrivateKey,
+    caller: Caller,
+    method: str,
+    path: str,
+    *,
+    query: str = "",
+    body: bytes | None = b"",
+    purpose: Purpose = "endpoint",
+    operator: bool = False,
 ) -> dict[str, str]:
     """The headers that tell a service who calls; for one request within 45 seconds.
 
-    The body is not signed, since it streams. A service that is no friend could send the signature
-    on to another one that has the same path, within those seconds.
+    They are good for nothing else: not at another service than the one at ``caller.base``, nor for
+    another path, query, method or body. Headers are not signed, and of a body that is too large
+    only that it is.
 
     Arguments:
         key: the panel's, ``panel_keys(settings).identity``.
         path: of the service's URL, decoded.
+        query: of the URL, as it is sent.
+        body: the whole of it; None if it has more than ``SIGNED`` bytes.
         operator: whether the caller is one.
     """
     now = int(time.time())
@@ -79,8 +95,11 @@ def sign(
         "operator": operator,
         "base": caller.base,
         "url": caller.panel_url,
+        "purpose": purpose,
         "method": method,
         "path": path,
+        "query": query,
+        "body": digest_of(body),
         "iat": now,
         "exp": now + LIFETIME,
         "jti": uuid4().hex,
@@ -110,12 +129,17 @@ def key_id(key: Ed25519PublicKey) -> str:
     return str(_jwk(key)["x"])[:16]
 
 
-async def verify(request: HTTPConnection, settings: Settings) -> Caller:
+async def verify(
+    request: HTTPConnection, settings: Settings, purpose: Purpose = "endpoint"
+) -> Caller:
     """Who calls this service.
 
     What the panel's signature says counts; without one, the bare headers do, if the request
     comes from the panel's own process or from ``settings.trusted_networks``. Calling it twice for
-    one request is fine.
+    one request is fine. The body is read, and kept by the request, unless it is large.
+
+    Arguments:
+        purpose: what the request has to be signed for.
 
     Raises:
         UnsignedError: nothing is signed, or it is forged, expired, used before, or for another
@@ -128,7 +152,7 @@ async def verify(request: HTTPConnection, settings: Settings) -> Caller:
     if request.scope.get(INPROCESS) is True or _is_trusted(request, settings):
         caller = _bare(request.headers)
     else:
-        caller = await _signed(request, settings)
+        caller = await _signed(request, settings, purpose)
     request.scope["kodosumi.caller"] = caller
     return caller
 
@@ -157,7 +181,7 @@ def _is_trusted(request: HTTPConnection, settings: Settings) -> bool:
     )
 
 
-async def _signed(request: HTTPConnection, settings: Settings) -> Caller:
+async def _signed(request: HTTPConnection, settings: Settings, purpose: Purpose) -> Caller:
     token = request.headers.get(SIGNATURE)
     if token is None:
         raise UnsignedError(
@@ -175,7 +199,14 @@ async def _signed(request: HTTPConnection, settings: Settings) -> Caller:
             options={"require": ["sub", "exp", "iat", "jti"]},
         )
         caller = Caller(claims["sub"], claims["name"], claims["base"], claims["url"])
-        signed = (claims["method"], claims["path"])
+        signed_for = claims.get("purpose")
+        if signed_for is None:
+            raise UnsignedError(
+                "the panel is of an older version, whose signatures could be sent on to any "
+                "service; upgrade the panel first"
+            )
+        method, path, query = claims["method"], claims["path"], claims["query"]
+        body: str | None = claims["body"]
     except jwt.ExpiredSignatureError as exc:
         raise UnsignedError(
             "the panel's signature has expired; if this lasts, compare the clocks of panel and "
@@ -183,25 +214,43 @@ async def _signed(request: HTTPConnection, settings: Settings) -> Caller:
         ) from exc
     except (jwt.InvalidTokenError, KeyError) as exc:
         raise UnsignedError(f"the panel's signature is not valid: {exc}") from exc
-    _require_same_request(request, caller, *signed)
+    scope = request.scope
+    if other := another_service(scope, caller.base, path, settings.service_url):
+        raise UnsignedError(other)
+    if signed_for != purpose:
+        raise UnsignedError(f"the panel's signature is for a service's {signed_for}")
+    if method != scope.get("method"):
+        raise UnsignedError(f"the panel's signature is for {method}")
+    if query.encode() != scope.get("query_string", b""):
+        raise UnsignedError("the panel's signature is for another query")
     _require_unused(claims["jti"], claims["exp"])
+    await _require_body(request, body)
     return caller
 
 
-def _require_same_request(request: HTTPConnection, caller: Caller, method: str, path: str) -> None:
-    """A proxy in between may take away the beginning of the path, and ``root_path`` adds one."""
-    seen = [request.scope["path"]]
-    if root := request.scope.get("root_path", ""):
-        seen.append(seen[0].removeprefix(root))
-    signed = path.rstrip("/")
-    is_base = unquote(urlsplit(caller.base).path).rstrip("/") == signed
-    for candidate in (each.rstrip("/") for each in seen):
-        if signed.endswith(candidate) if candidate else is_base:
-            break
-    else:
-        raise UnsignedError(f"the panel's signature is for {path}, not for {seen[0]}")
-    if method != request.scope.get("method"):
-        raise UnsignedError(f"the panel's signature is for {method}")
+async def _require_body(request: HTTPConnection, signed: str | None) -> None:
+    """Read the body, if it is one that is signed, and compare.
+
+    Arguments:
+        signed: its SHA-256; None for one that is too large for that.
+    """
+    if signed is None:
+        length = request.headers.get("content-length", "")
+        if length.isdecimal() and int(length[:18]) <= SIGNED:
+            raise UnsignedError("the panel's signature is for a larger body")
+        return
+    digest = request.scope.get(DIGEST)
+    body: bytes | None = None
+    if isinstance(request, Request) and not (isinstance(digest, Digest) and digest.whole):
+        try:
+            body = await request.body()
+        except ClientDisconnect as exc:
+            raise UnsignedError("the body broke off") from exc
+        except RuntimeError:
+            # An app that is none of ours has read it as a form, of which no bytes are left.
+            return
+    if signed != (digest.hex() if isinstance(digest, Digest) else digest_of(body)):
+        raise UnsignedError("the panel's signature is for another body")
 
 
 _used: dict[str, float] = {}  # ids of signatures and when they expire, oldest first

@@ -554,6 +554,17 @@ RETURNING id::text, name, email, active, operator, password, epoch;
 UPDATE {schema}.role SET epoch = epoch + 1, updated_at = now() WHERE id = %(id)s::uuid
 RETURNING id::text;
 
+-- name: end_session
+-- Have a session count no longer; those whose tokens have expired need no row.
+WITH expired AS (DELETE FROM {schema}.ended_session WHERE expires_at < now())
+INSERT INTO {schema}.ended_session (id, expires_at) VALUES (%(id)s, to_timestamp(%(expires)s))
+ON CONFLICT (id) DO NOTHING
+RETURNING id;
+
+-- name: session_ended
+-- A row if a session was ended before its time.
+SELECT id FROM {schema}.ended_session WHERE id = %(id)s;
+
 -- name: an_operator
 -- The eldest active operator.
 SELECT id::text, epoch FROM {schema}.role WHERE operator AND active ORDER BY created_at LIMIT 1;

@@ -113,12 +113,13 @@ def frames(response: httpx.Response) -> Iterator[Frame]:
 
 
 class Person(NamedTuple):
-    """Somebody with an account who is signed in."""
+    """Somebody with an account who is signed in; ``token`` is for the header."""
 
     id: str
     name: str
     token: str
     client: httpx.Client
+    cookie: str
 
 
 class Stand:
@@ -126,7 +127,8 @@ class Stand:
 
     Attributes:
         client: signed in as an operator.
-        token: what it is signed in with.
+        token: what it is signed in with, for the header.
+        cookie: likewise, for the cookie.
     """
 
     def __init__(self, url: str, app: Any, settings: Settings, token: str) -> None:
@@ -136,6 +138,7 @@ class Stand:
         self.database = settings.database_url.get_secret_value()
         self.settings = settings
         self.token = token
+        self.cookie = local_token(settings, use="cookie") if token else ""
         self.client = self.connect(self.token)
         self.runs: list[Run] = []
 
@@ -149,8 +152,10 @@ class Stand:
         made = self.client.post("/role", json={"name": name, "operator": operator})
         assert made.status_code == 201, made.text
         sessions = self.app.state.panel.identification.sessions
-        token = sessions.begin(made.json()["id"], 0)
-        return Person(made.json()["id"], name, token, self.connect(token))
+        id = made.json()["id"]
+        session = str(uuid4())
+        token, cookie = (sessions.begin(id, 0, use, session) for use in ("header", "cookie"))
+        return Person(id, name, token, self.connect(token), cookie)
 
     def run(self, **header: Any) -> Run:
         self.runs.append(Run(self.database, **header))

@@ -197,8 +197,8 @@ def test_a_session_ends_with_its_hours(
 ) -> None:
     brief = start_panel(settings.model_copy(update={"session_hours": 4 / 3600}))
     id = member(brief)
-    client = signed_in(brief)
-    token = client.cookies[COOKIE]
+    form = {"name": "Mira", "password": PASSWORD}
+    token = brief.connect().post("/login", data=form).json()["KODOSUMI_API_KEY"]
     assert whoami(brief.connect(token), id) == 200
     until(lambda: whoami(brief.connect(token), id) == 401, 10)
 

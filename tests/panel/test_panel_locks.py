@@ -235,7 +235,8 @@ def test_facts_are_for_who_may_answer_and_for_the_service_that_was_called(panel:
     assert nobody.get(f"{where}/facts").status_code == 401
 
     def signed(path: str, who: str = ann.id, key: Any = None, **more: Any) -> httpx.Response:
-        claims = {"sub": who, "name": "x", "path": path, "exp": time.time() + 30} | more
+        claims = {"sub": who, "name": "x", "path": path, "exp": time.time() + 30}
+        claims |= {"purpose": "lock"} | more
         token = jwt.encode(claims, key or panel.app.state.panel.services.key, algorithm="EdDSA")
         return nobody.get(f"{where}/facts", headers={SIGNATURE: token})
 
@@ -246,6 +247,7 @@ def test_facts_are_for_who_may_answer_and_for_the_service_that_was_called(panel:
     assert signed(f"/_lock_/{run.fid}/another").status_code == 401
     assert signed(right, key=Ed25519PrivateKey.generate()).status_code == 401
     assert signed(right, exp=time.time() - 60).status_code == 401
+    assert signed(right, purpose="endpoint").status_code == 401
     # The signature opens nothing else.
     token = {SIGNATURE: "x"}
     assert nobody.get(where, headers=token).status_code == 401

@@ -43,7 +43,7 @@ def login(stand: Stand, **headers: str) -> httpx.Response:
 
 def test_cookies_are_for_https_where_the_proxy_says_so(proxied: Stand) -> None:
     cookies = login(proxied, **{"X-Forwarded-Proto": "https"}).headers.get_list("set-cookie")
-    assert len(cookies) == 2
+    assert len(cookies) == 3
     assert all("Secure" in cookie and "HttpOnly" in cookie for cookie in cookies)
 
 
@@ -172,7 +172,7 @@ def test_behind_such_a_proxy_keys_work_and_passwords_do_not(
     assert by_proxy.connect().post("/api/login", json=form).status_code == 403
     by_password = start_panel(settings)
     session = by_proxy.connect()
-    session.cookies.set(COOKIE, by_password.token)
+    session.cookies.set(COOKIE, by_password.cookie)
     assert session.get("/timeline/list").status_code == 401
 
 
@@ -218,7 +218,7 @@ def mira(fresh_panel: Stand) -> Person:
     """An operator whose browser has a session."""
     person = fresh_panel.person("Mira", operator=True)
     person.client.headers.pop(HEADER)
-    person.client.cookies.set(COOKIE, person.token)
+    person.client.cookies.set(COOKIE, person.cookie)
     return person
 
 
@@ -273,7 +273,7 @@ def test_a_named_site_calls_with_a_key_and_never_with_a_cookie(
     assert with_key.status_code == 201
     assert with_key.headers["access-control-allow-origin"] == "https://app.example"
     with_cookie = named.connect()
-    with_cookie.cookies.set(COOKIE, named.token)
+    with_cookie.cookies.set(COOKIE, named.cookie)
     assert with_cookie.get("/keys").status_code == 200
     assert with_cookie.get("/keys", headers=headers).status_code == 401
     assert with_cookie.post("/keys", json={"name": "k"}, headers=headers).status_code == 401

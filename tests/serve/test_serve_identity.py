@@ -4,6 +4,7 @@ import base64
 import json
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -69,7 +70,7 @@ def service(settings: Settings) -> FastAPI:
 @pytest.fixture
 def called(panel: Panel) -> Iterator[httpx.Client]:
     with (
-        served_app(service(Settings(panel_url=panel.url))) as url,
+        served_app(service(Settings(panel_url=panel.url, service_url=[BASE]))) as url,
         httpx.Client(base_url=url, trust_env=False) as client,
     ):
         yield client
@@ -170,7 +171,9 @@ def test_a_proxy_before_the_service_may_take_the_prefix_away(panel: Panel, calle
 def test_a_service_with_a_root_path_knows_its_requests(panel: Panel):
     app = service(Settings(panel_url=panel.url))
     with served_app(app, root_path="/outside") as url:
-        answer = httpx.get(f"{url}/go", headers=panel.signed(path="/go"), trust_env=False)
+        there = replace(ANN, base=f"{url}/outside")
+        headers = panel.signed(path="/outside/go", caller=there)
+        answer = httpx.get(f"{url}/go", headers=headers, trust_env=False)
     assert answer.status_code == 200, answer.text
 
 

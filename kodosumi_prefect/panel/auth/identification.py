@@ -12,8 +12,9 @@ from kodosumi_prefect.panel.audit.recording import record
 from kodosumi_prefect.panel.auth.accounts import Account, Accounts, NameTakenError
 from kodosumi_prefect.panel.auth.api_keys import ApiKeys
 from kodosumi_prefect.panel.auth.attempts import Attempts
+from kodosumi_prefect.panel.auth.ended import EndedSessions
 from kodosumi_prefect.panel.auth.passwords import Passwords
-from kodosumi_prefect.panel.auth.sessions import Sessions
+from kodosumi_prefect.panel.auth.sessions import Session, Sessions, Use
 from kodosumi_prefect.panel.auth.user import COOKIE, HEADER, User
 from kodosumi_prefect.panel.forwarded import proxy_user
 from kodosumi_prefect.panel.shield import is_foreign
@@ -50,6 +51,7 @@ class Identification:
         self.attempts = Attempts(reader)
         self.passwords = Passwords()
         self.sessions = Sessions(panel_keys(settings).session, settings.session_hours * 3600)
+        self.ended = EndedSessions(reader)
 
     async def caller(self, request: Request) -> Caller | None:
         """Who sent the request; None if nobody who may."""
@@ -59,14 +61,30 @@ class Identification:
             return None  # its page may use keys that it knows, not what the browser has of ours
         if self.settings.auth == "proxy":
             return await self._by_proxy(request, proxy_user(request.scope))
-        if (token := request.cookies.get(COOKIE)) is not None:
-            return _caller(await self._by_session(token), "session")
+        for token in self._cookies(request):
+            if (account := await self._by_session(token, "cookie")) is not None:
+                return _caller(account, "session")
         return None
+
+    def sessions_of(self, request: Request) -> list[Session]:
+        """The sessions whose tokens a request brings, ended ones among them."""
+        if (secret := request.headers.get(HEADER)) is not None:
+            session = self.sessions.read(secret, "header")
+            return [] if session is None else [session]
+        if is_foreign(request) or self.settings.auth == "proxy":
+            return []
+        read = [self.sessions.read(token, "cookie") for token in self._cookies(request)]
+        return list(dict.fromkeys(session for session in read if session is not None))
+
+    def _cookies(self, request: Request) -> list[str]:
+        """The tokens of its cookies: this panel's own, and under the name that any may set."""
+        names = (f"{COOKIE}_{self.sessions.panel}", COOKIE)
+        return [request.cookies[name] for name in names if name in request.cookies]
 
     async def _by_header(self, secret: str) -> Caller | None:
         if (role_id := await self.keys.owner(secret)) is not None:
             return _caller(await self.accounts.recent(role_id), "key")
-        return _caller(await self._by_session(secret), "session")
+        return _caller(await self._by_session(secret, "header"), "session")
 
     async def _by_proxy(self, request: Request, name: str | None) -> Caller | None:
         """The account of this name; one that is seen first gets one."""
@@ -85,8 +103,9 @@ class Identification:
                 return None
         return _caller(account, "proxy")
 
-    async def _by_session(self, token: str) -> Account | None:
-        if (session := self.sessions.read(token)) is None:
+    async def _by_session(self, token: str, use: Use) -> Account | None:
+        session = self.sessions.read(token, use)
+        if session is None or await self.ended.has(session):
             return None
         account = await self.accounts.recent(session.role_id)
         return account if account is not None and account.epoch == session.epoch else None

@@ -1,7 +1,7 @@
 """Signing in without a password, for programs of this package on the panel's own machine."""
 
 from kodosumi_prefect.keys import panel_keys
-from kodosumi_prefect.panel.auth.sessions import Sessions
+from kodosumi_prefect.panel.auth.sessions import Sessions, Use
 from kodosumi_prefect.settings import Settings, database_url
 from kodosumi_prefect.spooler.connection import connect
 from kodosumi_prefect.spooler.sql import Queries
@@ -9,8 +9,8 @@ from kodosumi_prefect.spooler.sql import Queries
 SECONDS = 3600.0
 
 
-def local_token(settings: Settings, seconds: float = SECONDS) -> str:
-    """A session of an operator, for the header ``KODOSUMI_API_KEY``.
+def local_token(settings: Settings, seconds: float = SECONDS, use: Use = "header") -> str:
+    """A session of an operator, for the header ``KODOSUMI_API_KEY`` or the cookie.
 
     Who can read the secret key and the database needs no password. Blocks; not for event loops.
 
@@ -25,4 +25,4 @@ def local_token(settings: Settings, seconds: float = SECONDS) -> str:
         row = connection.execute(Queries(settings.database_schema)["an_operator"]).fetchone()
     if row is None:
         raise LookupError("there is no active operator; the panel makes one when it starts")
-    return Sessions(panel_keys(settings).session, seconds).begin(row[0], row[1])
+    return Sessions(panel_keys(settings).session, seconds).begin(row[0], row[1], use)

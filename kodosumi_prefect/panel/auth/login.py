@@ -24,8 +24,8 @@ async def signed_in(
     """
     account = await identification.accounts.by_name(name)
     device = None
-    if account is not None and (token := request.cookies.get(DEVICE_COOKIE)) is not None:
-        device = identification.sessions.device(token, account.id)
+    if account is not None:
+        device = _device(identification, request, account)
     address = request.client.host if request.client else ""
     attempt = await identification.attempts.begin(name, address, device)
     await wait(attempt)
@@ -41,26 +41,53 @@ def remember(
     request: Request,
     response: Response,
     account: Account,
-    token: str,
+    session: str,
 ) -> None:
-    """Have the browser keep a new session's token, and know it again after that."""
+    """Have the browser keep a session, and know it again after that.
+
+    The session is kept twice: under this panel's own name, and under the one that clients know.
+    Another panel on this machine may overwrite the latter.
+
+    Arguments:
+        session: its id.
+    """
     sessions = identification.sessions
-    _set(request, response, COOKIE, token, int(sessions.seconds))
-    known = request.cookies.get(DEVICE_COOKIE)
-    if known is None or sessions.device(known, account.id) is None:
+    token = sessions.begin(account.id, account.epoch, "cookie", session)
+    for name in (own_cookie(identification, COOKIE), COOKIE):
+        _set(request, response, name, token, int(sessions.seconds))
+    if _device(identification, request, account) is None:
         device = sessions.know_device(account.id, secrets.token_hex(16))
-        _set(request, response, DEVICE_COOKIE, device, DEVICE_DAYS * 86_400)
+        name = own_cookie(identification, DEVICE_COOKIE)
+        _set(request, response, name, device, DEVICE_DAYS * 86_400)
 
 
-def end_session(request: Request, response: Response) -> None:
-    """Have the browser forget its session."""
-    response.delete_cookie(
-        COOKIE,
-        path=cookie_path(request),
-        secure=request.url.scheme == "https",
-        httponly=True,
-        samesite="lax",
-    )
+def forget_session(identification: Identification, request: Request, response: Response) -> None:
+    """Have the browser forget its session, and leave it those of other panels."""
+    names = [own_cookie(identification, COOKIE)]
+    if identification.sessions.read(request.cookies.get(COOKIE, ""), "cookie") is not None:
+        names.append(COOKIE)
+    for name in names:
+        response.delete_cookie(
+            name,
+            path=cookie_path(request),
+            secure=request.url.scheme == "https",
+            httponly=True,
+            samesite="lax",
+        )
+
+
+def own_cookie(identification: Identification, name: str) -> str:
+    """The name under which this panel, and no other on the same machine, keeps a cookie."""
+    return f"{name}_{identification.sessions.panel}"
+
+
+def _device(identification: Identification, request: Request, account: Account) -> str | None:
+    """Which browser this is, if the account was signed in there before."""
+    for name in (own_cookie(identification, DEVICE_COOKIE), DEVICE_COOKIE):
+        token = request.cookies.get(name, "")
+        if (device := identification.sessions.device(token, account.id)) is not None:
+            return device
+    return None
 
 
 def local_path(target: str) -> str | None:

@@ -1,8 +1,15 @@
-"""Sessions: signed tokens that say who signed in, and until when that counts."""
+"""Sessions: signed tokens that say who signed in, and until when that counts.
 
+A session has two tokens: one for the cookie, one for the header. Browsers send cookies to whatever
+listens on the same machine, on any port; what such a program gets is no key to the API, which it
+could use without a browser's limits.
+"""
+
+import hmac
 import time
-from typing import NamedTuple
-from uuid import UUID
+from hashlib import sha256
+from typing import Literal, NamedTuple
+from uuid import UUID, uuid4
 
 import jwt
 
@@ -11,11 +18,23 @@ SESSION, DEVICE = "session", "device"  # what a token is for
 DEVICE_DAYS = 365
 
 
+Use = Literal["cookie", "header"]  # where a token may be sent
+
+
 class Session(NamedTuple):
-    """What a valid token says: whose it is, and under which epoch it was begun."""
+    """What a valid token says.
+
+    Attributes:
+        role_id: whose it is.
+        epoch: of the account when it was begun.
+        id: of the session, the same in both of its tokens.
+        expires: when, in seconds since 1970.
+    """
 
     role_id: str
     epoch: int
+    id: str
+    expires: int
 
 
 class Sessions:
@@ -24,30 +43,49 @@ class Sessions:
     Arguments:
         key: of the HMAC.
         seconds: for which a session counts.
+
+    Attributes:
+        panel: names the panel, and those that share its key, in the names of cookies: several
+            panels on one machine would overwrite each other's.
     """
 
     def __init__(self, key: bytes, seconds: float) -> None:
         self._key = key
         self.seconds = seconds
+        self.panel = hmac.new(key, b"panel", sha256).hexdigest()[:8]
 
-    def begin(self, role_id: str, epoch: int, seconds: float | None = None) -> str:
-        """The token of a new session."""
+    def begin(self, role_id: str, epoch: int, use: Use = "header", id: str | None = None) -> str:
+        """A token of a session.
+
+        Arguments:
+            id: of the session; None begins one.
+        """
         now = time.time()
         claims = {
             "sub": role_id,
             "aud": SESSION,
+            "use": use,
+            "sid": id or new_session(),
             "epoch": epoch,
             "iat": int(now),
-            "exp": int(now + (self.seconds if seconds is None else seconds)),
+            "exp": int(now + self.seconds),
         }
         return jwt.encode(claims, self._key, ALGORITHM)
 
-    def read(self, token: str) -> Session | None:
-        """What a token says, or None if it is expired, forged or none at all."""
+    def read(self, token: str, use: Use) -> Session | None:
+        """What a token says, or None if it is expired, forged, for another use or none at all.
+
+        Those that earlier versions made are for either use.
+        """
         claims = self._claims(token, SESSION, ("epoch",))
-        if claims is None or not isinstance(claims["epoch"], int):
+        if claims is None or claims.get("use", use) != use:
             return None
-        return Session(str(claims["sub"]), claims["epoch"])
+        epoch, expires = claims["epoch"], claims["exp"]
+        if not isinstance(epoch, int) or not isinstance(expires, int):
+            return None
+        # Of older tokens, what is signed: the signature itself can be written in several ways.
+        id = str(claims.get("sid") or sha256(token.rpartition(".")[0].encode()).hexdigest())
+        return Session(str(claims["sub"]), epoch, id, expires)
 
     def know_device(self, role_id: str, device: str) -> str:
         """A token that tells a browser in which this account was signed in before."""
@@ -75,3 +113,8 @@ class Sessions:
         except (jwt.InvalidTokenError, ValueError):
             return None
         return claims
+
+
+def new_session() -> str:
+    """The id of a session that begins."""
+    return uuid4().hex

@@ -72,5 +72,30 @@ async def operator(user: "CurrentUser") -> User:
     return user
 
 
+async def in_person(request: Request, user: "CurrentUser") -> User:
+    """As ``current_user``, but nobody who only has an API key.
+
+    Keys lie in files and variables of programs. Whoever finds one must not be able to make
+    accounts with it or take them over, and so stay after it is revoked.
+
+    Raises:
+        HTTPException: 403, an API key was sent.
+    """
+    if getattr(request.state, "means", None) == "key":
+        raise HTTPException(403, "an API key may not change accounts; sign in to do this")
+    return user
+
+
+async def operator_in_person(user: "InPerson") -> User:
+    """As ``in_person``, operators only.
+
+    Raises:
+        HTTPException: 403, it is none.
+    """
+    return await operator(user)
+
+
 CurrentUser = Annotated[User, Depends(current_user)]
 Operator = Annotated[User, Depends(operator)]
+InPerson = Annotated[User, Depends(in_person)]
+OperatorInPerson = Annotated[User, Depends(operator_in_person)]

@@ -12,7 +12,7 @@ from kodosumi_prefect.panel.audit.actions import Action, Outcome
 from kodosumi_prefect.panel.audit.entry import Target
 from kodosumi_prefect.panel.audit.recording import record
 from kodosumi_prefect.panel.auth.login import cookie_path
-from kodosumi_prefect.panel.auth.user import CurrentUser, User
+from kodosumi_prefect.panel.auth.user import CurrentUser, InPerson, User
 from kodosumi_prefect.panel.jinja import THEME, THEMES
 from kodosumi_prefect.panel.pages.parts import complaints, refusal, shown
 from kodosumi_prefect.panel.routes import accounts, roles
@@ -36,7 +36,7 @@ async def whole(request: Request, panel: Panel, user: CurrentUser) -> Response:
 
 @router.post("/account/password")
 async def change_password(
-    request: Request, panel: Panel, user: CurrentUser, old: Text = "", new: Text = ""
+    request: Request, panel: Panel, user: InPerson, old: Text = "", new: Text = ""
 ) -> Response:
     """Change one's own password; other sessions end."""
     _require_passwords(panel)

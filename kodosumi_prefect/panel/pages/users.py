@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from kodosumi_prefect.panel.auth.accounts import Account
 from kodosumi_prefect.panel.auth.passwords import random_password
-from kodosumi_prefect.panel.auth.user import Operator
+from kodosumi_prefect.panel.auth.user import Operator, OperatorInPerson
 from kodosumi_prefect.panel.pages.parts import complaints, refusal, sentence, shown
 from kodosumi_prefect.panel.routes import roles
 from kodosumi_prefect.panel.state import Panel, State
@@ -36,7 +36,7 @@ async def whole(request: Request, panel: Panel, _: Operator) -> Response:
 async def add(
     request: Request,
     panel: Panel,
-    user: Operator,
+    user: OperatorInPerson,
     name: Text = "",
     email: Text = "",
     password: Text = "",
@@ -68,7 +68,7 @@ async def one(request: Request, panel: Panel, _: Operator, id: UUID) -> Response
 async def change(
     request: Request,
     panel: Panel,
-    user: Operator,
+    user: OperatorInPerson,
     id: UUID,
     name: Text = "",
     email: Text = "",
@@ -91,7 +91,7 @@ async def change(
 async def set_password(
     request: Request,
     panel: Panel,
-    user: Operator,
+    user: OperatorInPerson,
     id: UUID,
     password: Text = "",
     generate: Box = False,
@@ -114,7 +114,7 @@ async def set_password(
 
 
 @router.post("/users/{id}/delete")
-async def remove(request: Request, panel: Panel, user: Operator, id: UUID) -> Response:
+async def remove(request: Request, panel: Panel, user: OperatorInPerson, id: UUID) -> Response:
     """Delete an account, and go back to the others."""
     try:
         await roles.remove_role(request, panel, user, id)

@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Annotated
 from uuid import UUID
 
+import psycopg
 from fastapi import APIRouter, Form, HTTPException, Query, Request
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from pydantic import BaseModel, Field, StringConstraints
@@ -12,9 +13,10 @@ from kodosumi_prefect.panel.audit.actions import Action
 from kodosumi_prefect.panel.audit.entry import Actor, Target
 from kodosumi_prefect.panel.audit.recording import record, sign_in_failed
 from kodosumi_prefect.panel.auth.attempts import TooManyAttemptsError
-from kodosumi_prefect.panel.auth.login import end_session, local_path, remember, signed_in
+from kodosumi_prefect.panel.auth.login import forget_session, local_path, remember, signed_in
+from kodosumi_prefect.panel.auth.sessions import new_session
 from kodosumi_prefect.panel.auth.user import HEADER, CurrentUser
-from kodosumi_prefect.panel.errors import error_response
+from kodosumi_prefect.panel.errors import database_response, error_response
 from kodosumi_prefect.panel.jinja import page
 from kodosumi_prefect.panel.problems import problems
 from kodosumi_prefect.panel.state import Panel, State
@@ -125,11 +127,11 @@ async def login_by_json(request: Request, panel: Panel, credentials: Credentials
 
 
 @router.get("/logout", include_in_schema=False)
-async def logout_by_link(request: Request) -> Response:
-    return _logout(request)
+async def logout_by_link(request: Request, panel: Panel) -> Response:
+    return await _logout(request, panel)
 
 
-@router.post("/logout", summary="Sign out")
+@router.post("/logout", summary="Sign out", responses=problems(403))
 async def logout(
     request: Request,
     panel: Panel,
@@ -137,11 +139,13 @@ async def logout(
         bool, Query(description="End all sessions of the account, not only this browser's.")
     ] = False,
 ) -> Response:
-    """Has the browser forget its session. API keys go on to count."""
+    """Ends the session, whose tokens open nothing any more. API keys go on to count."""
     if everywhere and (caller := await panel.identification.caller(request)) is not None:
+        if caller.means == "key":
+            raise HTTPException(403, "an API key may not end sessions; sign in to do this")
         await panel.identification.accounts.end_sessions(caller.user.id)
         record(request, Action.SIGN_OUT, everywhere=True)
-    return _logout(request)
+    return await _logout(request, panel)
 
 
 @router.get("/keys", summary="My API keys", responses=problems(403))
@@ -175,11 +179,16 @@ async def make_key(request: Request, panel: Panel, user: CurrentUser, new: NewAp
     return MadeApiKey(**made.row, key=made.secret)
 
 
-@router.delete("/keys/{id}", status_code=204, summary="Revoke an API key", responses=problems(404))
-async def revoke_key(panel: Panel, user: CurrentUser, id: UUID) -> None:
-    """One's own; operators anybody's."""
-    whose = None if user.operator else user.id
+@router.delete(
+    "/keys/{id}", status_code=204, summary="Revoke an API key", responses=problems(403, 404)
+)
+async def revoke_key(request: Request, panel: Panel, user: CurrentUser, id: UUID) -> None:
+    """One's own; operators anybody's, unless they send an API key."""
+    by_key = getattr(request.state, "means", None) == "key"
+    whose = None if user.operator and not by_key else user.id
     if not await panel.identification.keys.revoke(str(id), whose):
+        if user.operator and by_key:
+            raise HTTPException(403, "an API key revokes its own account's only; sign in")
         raise HTTPException(404, f"there is no API key {id}")
 
 
@@ -197,17 +206,24 @@ async def _login(request: Request, panel: State, given: Credentials) -> Response
         sign_in_failed(request, panel.trail, given.name)
         return error_response(request, 401, WRONG)
     record(request, Action.SIGN_IN, actor=Actor(account.id, account.name))
-    token = identification.sessions.begin(account.id, account.epoch)
+    session = new_session()
+    token = identification.sessions.begin(account.id, account.epoch, "header", session)
     response = JSONResponse({"name": account.name, "id": account.id, HEADER: token})
-    remember(identification, request, response, account, token)
+    remember(identification, request, response, account, session)
     return response
 
 
-def _logout(request: Request) -> Response:
+async def _logout(request: Request, panel: State) -> Response:
+    identification = panel.identification
     response: Response = JSONResponse({"status": "signed out"})
     if "text/html" in request.headers.get("accept", ""):
         response = RedirectResponse(f"{request.scope.get('root_path', '')}/login", 303)
-    end_session(request, response)
+    try:
+        for session in identification.sessions_of(request):
+            await identification.ended.end(session)
+    except psycopg.OperationalError as exc:  # the browser at least forgets it
+        response = database_response(request, exc)
+    forget_session(identification, request, response)
     return response
 
 

@@ -19,7 +19,15 @@ from kodosumi_prefect.panel.auth.accounts import (
 from kodosumi_prefect.panel.auth.attempts import TooManyAttemptsError
 from kodosumi_prefect.panel.auth.login import remember, signed_in
 from kodosumi_prefect.panel.auth.passwords import WeakPasswordError, checked_password
-from kodosumi_prefect.panel.auth.user import COOKIE, CurrentUser, Operator, User
+from kodosumi_prefect.panel.auth.sessions import new_session
+from kodosumi_prefect.panel.auth.user import (
+    HEADER,
+    CurrentUser,
+    InPerson,
+    Operator,
+    OperatorInPerson,
+    User,
+)
 from kodosumi_prefect.panel.problems import problems
 from kodosumi_prefect.panel.state import Panel, State
 
@@ -67,8 +75,8 @@ async def roles(panel: Panel, _user: Operator) -> list[Role]:
 
 
 @router.post("", status_code=201, summary="Make an account", responses=problems(400, 409, 413))
-async def add_role(request: Request, panel: Panel, _user: Operator, new: NewRole) -> Role:
-    """409 if the name is taken, upper and lower case alike."""
+async def add_role(request: Request, panel: Panel, _user: OperatorInPerson, new: NewRole) -> Role:
+    """409 if the name is taken, upper and lower case alike. 403 for an API key: sign in."""
     hashed = None if new.password is None else await _hashed(panel, new.password)
     try:
         made = await panel.identification.accounts.add(
@@ -98,7 +106,7 @@ async def change_role(
     request: Request,
     response: Response,
     panel: Panel,
-    user: CurrentUser,
+    user: InPerson,
     id: UUID,
     changes: RoleChanges,
 ) -> Role:
@@ -106,7 +114,7 @@ async def change_role(
 
     To change one's own password, `old_password` is needed. A new password, and `active: false`,
     end all sessions of the account but the browser's that asked for it. 409 if the name is
-    taken, or nobody would be left who is an active operator.
+    taken, or nobody would be left who is an active operator. An API key changes nothing: 403.
     """
     given = changes.model_dump(exclude_unset=True)
     account = await _known(panel, user, str(id))
@@ -134,17 +142,17 @@ async def change_role(
         raise HTTPException(409, str(exc)) from exc
     except ValueError as exc:
         raise HTTPException(422, f"name is {(changes.name or '')[:80]!r}: {exc}") from exc
-    if hashed is not None and account.id == user.id and COOKIE in request.cookies:
-        token = panel.identification.sessions.begin(changed.id, changed.epoch)
-        remember(panel.identification, request, response, changed, token)
+    by_cookie = request.headers.get(HEADER) is None and request.state.means == "session"
+    if hashed is not None and account.id == user.id and by_cookie:
+        remember(panel.identification, request, response, changed, new_session())
     return _role(changed)
 
 
 @router.delete("/{id}", status_code=204, summary="Delete an account", responses=problems(404, 409))
-async def remove_role(request: Request, panel: Panel, _user: Operator, id: UUID) -> None:
+async def remove_role(request: Request, panel: Panel, _user: OperatorInPerson, id: UUID) -> None:
     """Its API keys go with it; its executions stay, for operators to see.
 
-    409 if nobody would be left who is an active operator.
+    403 for an API key: sign in. 409 if nobody would be left who is an active operator.
     """
     try:
         gone = await panel.identification.accounts.remove(str(id))

@@ -15,6 +15,7 @@ from kodosumi_prefect.panel.errors import error_response
 from kodosumi_prefect.panel.services.harmless import Headers, response_headers
 from kodosumi_prefect.panel.services.incoming import LARGEST, Incoming
 from kodosumi_prefect.panel.services.mounted import Mounted, MountError
+from kodosumi_prefect.serve.body import SIGNED
 from kodosumi_prefect.serve.identity import INPROCESS
 
 logger = logging.getLogger(__name__)
@@ -119,12 +120,24 @@ class _Answer:
         await self._send(message)
 
 
-def over_http(http: httpx.AsyncClient, method: str, url: httpx.URL, headers: Headers) -> Way:
-    """The way to a service that listens somewhere."""
+def over_http(
+    http: httpx.AsyncClient,
+    method: str,
+    url: httpx.URL,
+    headers: Headers,
+    signed: Callable[[bytes | None], Headers],
+) -> Way:
+    """The way to a service that listens somewhere.
+
+    Arguments:
+        signed: the headers that tell who calls, for a body of up to ``SIGNED`` bytes, or for a
+            larger one, None.
+    """
 
     async def way(incoming: Incoming, send: Send) -> None:
+        who = signed(await incoming.beginning(SIGNED))
         content = incoming.body() if incoming.has_body else None
-        request = http.build_request(method, url, headers=headers, content=content)
+        request = http.build_request(method, url, headers=[*headers, *who], content=content)
         answer = await http.send(request, stream=True)
         try:
             start = {"status": answer.status_code, "headers": answer.headers.raw}

@@ -20,17 +20,29 @@ class Incoming:
         length = headers.get(b"content-length", b"0")
         self.has_body = b"transfer-encoding" in headers or length != b"0"
         self._receive = receive
+        self._length = int(length) if length.isdigit() and len(length) < 20 else 0
+        self._begun: list[bytes] = []  # what `beginning` has read, for `body`
         self._bytes = 0
         self._read = asyncio.Event()  # all of the body
         self._gone = asyncio.Event()
         self._too_large = asyncio.Event()
-        if length.isdigit() and int(length) > LARGEST:
+        if self._length > LARGEST or len(length) >= 20:
             self._too_large.set()
         if not self.has_body:
             self._read.set()
 
+    async def beginning(self, most: int) -> bytes | None:
+        """The body, which ``body`` still yields; None if it has more than ``most`` bytes."""
+        if self._length > most:
+            return None
+        while not self._read.is_set() and self._bytes <= most:
+            self._begun.append((await self.receive()).get("body", b""))
+        return b"".join(self._begun) if self._bytes <= most else None
+
     async def body(self) -> AsyncIterator[bytes]:
         """The body, piece by piece; it does not end if it is too large or breaks off."""
+        for piece in self._begun:
+            yield piece
         while not self._read.is_set():
             yield (await self.receive()).get("body", b"")
 

@@ -24,7 +24,7 @@ from kodosumi_prefect.panel.services.incoming import LARGEST, Incoming
 from kodosumi_prefect.panel.services.mounted import Mounted
 from kodosumi_prefect.serve import identity
 from kodosumi_prefect.serve.api import SCHEDULE
-from kodosumi_prefect.serve.identity import Caller
+from kodosumi_prefect.serve.identity import Caller, Purpose
 from kodosumi_prefect.settings import Settings
 
 START_TIMEOUT = 60.0  # seconds for mounted services to import and start; they may go on after
@@ -86,6 +86,7 @@ class Services:
             headers,
             caller,
             user.operator,
+            "endpoint",
         )
         return Forwarded(endpoint["base_url"], way)
 
@@ -111,7 +112,7 @@ class Services:
             ServiceError: 502 or 504, naming the service.
         """
         target = path if base in self._bases else base + path
-        return await self._asked(base, method, target, body, user, panel_url, [], beside)
+        return await self._asked(base, method, target, body, user, panel_url, [], "lock", beside)
 
     async def ask_endpoint(
         self,
@@ -136,7 +137,7 @@ class Services:
         if schedule is not None:
             headers.append((SCHEDULE.encode(), schedule.encode()))
         base, target = endpoint["base_url"], endpoint["target"]
-        return await self._asked(base, method, target, body, user, panel_url, headers)
+        return await self._asked(base, method, target, body, user, panel_url, headers, "endpoint")
 
     async def _asked(
         self,
@@ -147,6 +148,7 @@ class Services:
         user: User,
         panel_url: str,
         more: Headers,
+        purpose: Purpose,
         beside: dict[str, Any] | None = None,
     ) -> "Answered":
         headers: Headers = [(b"accept", b"application/json"), *more]
@@ -157,7 +159,9 @@ class Services:
                 (b"content-length", str(len(sent)).encode()),
             ]
         caller = Caller(user.id, user.name, base, panel_url)
-        way = self._way(method, base, target, b"", headers, caller, user.operator, beside or {})
+        way = self._way(
+            method, base, target, b"", headers, caller, user.operator, purpose, beside or {}
+        )
         scope = {"type": "http", "headers": headers}
         return await _collected(Forwarded(base, way), scope, sent)
 
@@ -170,6 +174,7 @@ class Services:
         headers: Headers,
         caller: Caller,
         operator: bool,
+        purpose: Purpose,
         beside: dict[str, Any] | None = None,
     ) -> Way:
         if base.startswith(f"{MOUNTED}/"):
@@ -196,10 +201,24 @@ class Services:
             }
             return in_process(service, scope, self.settings.service_timeout)
         url = httpx.URL(target)
-        signed = identity.sign(self.key, caller, method, url.path, operator=operator)
         if query:
             url = url.copy_with(query=query)
-        return over_http(self._http, method, url, [*headers, *_raw(signed)])
+
+        def signed(body: bytes | None) -> Headers:
+            return _raw(
+                identity.sign(
+                    self.key,
+                    caller,
+                    method,
+                    url.path,
+                    query=url.query.decode("ascii"),
+                    body=body,
+                    purpose=purpose,
+                    operator=operator,
+                )
+            )
+
+        return over_http(self._http, method, url, headers, signed)
 
 
 class Answered(NamedTuple):
