@@ -48,8 +48,8 @@ class ServeAPI(FastAPI):
         ```
 
     Serve it with uvicorn or Ray Serve, or in the panel: ``kodosumi-prefect up --service
-    greeter.app:app``. Endpoints answer the panel only, whose signature they check; see the setting
-    ``trusted_networks``.
+    greeter.app:app``. Endpoints answer the panel only, whose signature they check, and only what it
+    signed for this service; see the settings ``trusted_networks`` and ``service_url``.
 
     Arguments:
         args, kwargs: what ``FastAPI`` takes. The title, and the module for lack of one, is a part

@@ -557,7 +557,9 @@ RETURNING id::text;
 -- name: end_session
 -- Have a session count no longer; those whose tokens have expired need no row.
 WITH expired AS (DELETE FROM {schema}.ended_session WHERE expires_at < now())
-INSERT INTO {schema}.ended_session (id, expires_at) VALUES (%(id)s, to_timestamp(%(expires)s))
+INSERT INTO {schema}.ended_session (id, expires_at)
+-- A session's other token may expire a little later, and clocks differ.
+VALUES (%(id)s, to_timestamp(%(expires)s) + interval '1 hour')
 ON CONFLICT (id) DO NOTHING
 RETURNING id;
 

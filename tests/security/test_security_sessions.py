@@ -57,7 +57,7 @@ def by_header(panel: Stand, token: str) -> int:
 
 
 def own_cookie(panel: Stand) -> str:
-    return f"{COOKIE}_{panel.app.state.panel.identification.sessions.panel}"
+    return str(panel.app.state.panel.identification.sessions.own_cookie(COOKIE))
 
 
 def test_an_api_key_of_an_operator_changes_no_accounts(panel: Stand) -> None:

@@ -78,7 +78,7 @@ class Identification:
 
     def _cookies(self, request: Request) -> list[str]:
         """The tokens of its cookies: this panel's own, and under the name that any may set."""
-        names = (f"{COOKIE}_{self.sessions.panel}", COOKIE)
+        names = (self.sessions.own_cookie(COOKIE), COOKIE)
         return [request.cookies[name] for name in names if name in request.cookies]
 
     async def _by_header(self, secret: str) -> Caller | None:

@@ -53,17 +53,17 @@ def remember(
     """
     sessions = identification.sessions
     token = sessions.begin(account.id, account.epoch, "cookie", session)
-    for name in (own_cookie(identification, COOKIE), COOKIE):
+    for name in (sessions.own_cookie(COOKIE), COOKIE):
         _set(request, response, name, token, int(sessions.seconds))
     if _device(identification, request, account) is None:
         device = sessions.know_device(account.id, secrets.token_hex(16))
-        name = own_cookie(identification, DEVICE_COOKIE)
+        name = sessions.own_cookie(DEVICE_COOKIE)
         _set(request, response, name, device, DEVICE_DAYS * 86_400)
 
 
 def forget_session(identification: Identification, request: Request, response: Response) -> None:
     """Have the browser forget its session, and leave it those of other panels."""
-    names = [own_cookie(identification, COOKIE)]
+    names = [identification.sessions.own_cookie(COOKIE)]
     if identification.sessions.read(request.cookies.get(COOKIE, ""), "cookie") is not None:
         names.append(COOKIE)
     for name in names:
@@ -76,14 +76,9 @@ def forget_session(identification: Identification, request: Request, response: R
         )
 
 
-def own_cookie(identification: Identification, name: str) -> str:
-    """The name under which this panel, and no other on the same machine, keeps a cookie."""
-    return f"{name}_{identification.sessions.panel}"
-
-
 def _device(identification: Identification, request: Request, account: Account) -> str | None:
     """Which browser this is, if the account was signed in there before."""
-    for name in (own_cookie(identification, DEVICE_COOKIE), DEVICE_COOKIE):
+    for name in (identification.sessions.own_cookie(DEVICE_COOKIE), DEVICE_COOKIE):
         token = request.cookies.get(name, "")
         if (device := identification.sessions.device(token, account.id)) is not None:
             return device

@@ -1,8 +1,7 @@
 """Sessions: signed tokens that say who signed in, and until when that counts.
 
-A session has two tokens: one for the cookie, one for the header. Browsers send cookies to whatever
-listens on the same machine, on any port; what such a program gets is no key to the API, which it
-could use without a browser's limits.
+A session has two tokens, one for the cookie and one for the header, and neither counts in the
+other's place: a browser sends cookies to whatever listens on the same machine, on any port.
 """
 
 import hmac
@@ -43,16 +42,19 @@ class Sessions:
     Arguments:
         key: of the HMAC.
         seconds: for which a session counts.
-
-    Attributes:
-        panel: names the panel, and those that share its key, in the names of cookies: several
-            panels on one machine would overwrite each other's.
     """
 
     def __init__(self, key: bytes, seconds: float) -> None:
         self._key = key
         self.seconds = seconds
-        self.panel = hmac.new(key, b"panel", sha256).hexdigest()[:8]
+        self._panel = hmac.new(key, b"panel", sha256).hexdigest()[:8]
+
+    def own_cookie(self, name: str) -> str:
+        """The name under which this panel, and those that share its key, keep a cookie.
+
+        Several panels on one machine would overwrite each other's.
+        """
+        return f"{name}_{self._panel}"
 
     def begin(self, role_id: str, epoch: int, use: Use = "header", id: str | None = None) -> str:
         """A token of a session.
