@@ -300,6 +300,22 @@ class Settings(PrefectBaseSettings):
             "proxy_header and X-Forwarded-… count."
         ),
     )
+    streams_per_user: int = Field(
+        default=256,
+        description=(
+            "Event streams that one account may have open at a panel, those waiting for a run that "
+            "is not there yet included; further ones are refused with 429."
+        ),
+        ge=1,
+    )
+    connections: int = Field(
+        default=4096,
+        description=(
+            "Connections that a panel keeps open at once, at most. Beyond that, whoever holds most "
+            "of them loses one for each new one. Each is an open file."
+        ),
+        ge=16,
+    )
     session_hours: float = Field(
         default=168.0,
         description="Hours after which people have to sign in again.",
@@ -347,6 +363,14 @@ class Settings(PrefectBaseSettings):
         default=30.0,
         description="Seconds that the panel waits for a service's answer.",
         gt=0,
+    )
+    service_body_bytes: int = Field(
+        default=16 * MEBIBYTE,
+        description=(
+            "For a service: bytes of a request's body that it reads, on routes of its own too. Its "
+            "endpoints and locks read 8 MiB at most."
+        ),
+        ge=MEBIBYTE,
     )
     trusted_networks: Names = Field(
         default=[],

@@ -18,7 +18,7 @@ from psycopg.conninfo import conninfo_to_dict
 from starlette.concurrency import run_in_threadpool
 
 from kodosumi_prefect.cancelling import cancel_all
-from kodosumi_prefect.panel import errors, problems
+from kodosumi_prefect.panel import errors, limits, problems
 from kodosumi_prefect.panel.audit.entry import Actor
 from kodosumi_prefect.panel.audit.recording import Recording
 from kodosumi_prefect.panel.audit.trail import Trail
@@ -62,6 +62,7 @@ from kodosumi_prefect.panel.shield import Shield
 from kodosumi_prefect.panel.state import State
 from kodosumi_prefect.panel.streams import QUIET, Streams
 from kodosumi_prefect.serve.api import SCHEDULE
+from kodosumi_prefect.serve.limit import BodyLimit
 from kodosumi_prefect.settings import (
     DatabaseUrlError,
     Settings,
@@ -133,7 +134,7 @@ def create_app(
             Reader(url, used.database_schema, CONNECTIONS) as reader,
             Feed(reader, listen_url(used) or url) as feed,
         ):
-            streams = Streams(feed, quiet)
+            streams = Streams(feed, quiet, used.streams_per_user)
             identification = await _identification(used, reader, say or _to_stderr)
             async with (
                 Trail(reader, partial(_actor, identification)) as trail,
@@ -171,6 +172,7 @@ def create_app(
     errors.install(app)
     app.add_middleware(Recording)
     app.add_middleware(Gate)
+    app.add_middleware(BodyLimit, largest=limits.largest, refuse=errors.error_response)
     app.add_middleware(Shield, cors_origins=used.cors_origins, panel_url=used.panel_url or "")
     if used.cors_origins:
         app.add_middleware(

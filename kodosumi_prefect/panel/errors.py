@@ -47,7 +47,8 @@ def error_response(request: Request, status_code: int, detail: str) -> Response:
 def _wants_page(request: Request, status_code: int) -> bool:
     path = own_path(request.scope)
     nothing_there = status_code == HTTPStatus.NOT_FOUND and "endpoint" not in request.scope
-    of_pages = path == "/" or path.startswith(PAGES) or nothing_there
+    cut_off = status_code in (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+    of_pages = path == "/" or path.startswith(PAGES) or nothing_there or cut_off
     return of_pages and "text/html" in request.headers.get("accept", "")
 
 

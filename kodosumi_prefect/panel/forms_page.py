@@ -21,6 +21,9 @@ from kodosumi_prefect.panel.jinja import templates
 from kodosumi_prefect.panel.render import markdown
 from kodosumi_prefect.panel.sanitise import sanitise
 
+# Before each field's name in HTML: a browser finds the fields of a form as properties of the form,
+# in place of its own, so that one called `getAttribute` or `submit` would break all scripts.
+FIELD = "field."
 _UNKNOWN = "<p><em>The panel does not know what this part of the form is.</em></p>"
 Messages = Mapping[str, Sequence[str]]
 
@@ -64,9 +67,20 @@ def form_html(
             failures=failures,
             placed="errors" in kinds,
             submit=None if "submit" in kinds else submit,
+            field=FIELD,
             leave=leave,
         )
     )
+
+
+def own_names(posted: Mapping[str, Any]) -> dict[str, Any]:
+    """What a form of ours posted, by the names that its fields have to their service.
+
+    Programs post them as they are.
+    """
+    if not all(name.startswith(FIELD) for name in posted):
+        return dict(posted)
+    return {name.removeprefix(FIELD): value for name, value in posted.items()}
 
 
 def _read(given: Mapping[str, Any]) -> Element:

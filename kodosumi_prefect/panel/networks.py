@@ -4,6 +4,7 @@ import ipaddress
 from collections.abc import Sequence
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+LOOPBACK = "127.0.0.1"
 
 
 def address_of(text: str) -> Address | None:
@@ -13,6 +14,20 @@ def address_of(text: str) -> Address | None:
     except ValueError:
         return None
     return getattr(found, "ipv4_mapped", None) or found
+
+
+def source_of(address: str) -> str:
+    """What a client counts as, so that nobody counts as many.
+
+    This machine is one, whatever address of it; so is a /64 of IPv6, which one customer has all of,
+    and what is no address counts as itself.
+    """
+    found = address_of(address)
+    if found is None:
+        return address[:80]
+    if found.is_loopback:
+        return LOOPBACK
+    return found.exploded[:19] if found.version == 6 else str(found)
 
 
 class Networks:

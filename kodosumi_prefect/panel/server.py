@@ -10,8 +10,11 @@ from collections.abc import Callable, Iterator
 import uvicorn
 from fastapi import FastAPI
 from starlette.types import ASGIApp
+from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
+from kodosumi_prefect.cancelling import cancel_all
 from kodosumi_prefect.panel.app import PanelError, create_app
+from kodosumi_prefect.panel.connections import Connections, counted, most_connections
 from kodosumi_prefect.panel.host_check import OwnNamesOnly
 from kodosumi_prefect.panel.networks import address_of
 from kodosumi_prefect.panel.state import State
@@ -68,7 +71,7 @@ async def serve(
         async with app.router.lifespan_context(app):
             state = app.state.panel
             assert isinstance(state, State)
-            server = _Server(served, state)
+            server = _Server(served, state, most_connections(settings.connections))
             serving = asyncio.create_task(server.serve(sockets=[listener]), name="panel")
             stopping = asyncio.create_task(stop.wait(), name="panel-stop")
             try:
@@ -147,7 +150,8 @@ def _others_reach(listener: socket.socket) -> bool:
 class _Server(uvicorn.Server):
     """uvicorn without signal handlers, which ends event streams before it waits for answers."""
 
-    def __init__(self, app: ASGIApp, state: State) -> None:
+    def __init__(self, app: ASGIApp, state: State, most: int) -> None:
+        self._connections = Connections(most)
         super().__init__(
             uvicorn.Config(
                 app,
@@ -155,6 +159,7 @@ class _Server(uvicorn.Server):
                 access_log=False,
                 lifespan="off",  # serve() runs it, so that its errors reach the caller
                 ws="none",
+                http=counted(AutoHTTPProtocol, self._connections),
                 timeout_graceful_shutdown=STOP_TIMEOUT,
                 server_header=False,
                 proxy_headers=False,  # uvicorn would believe every program on this machine
@@ -165,10 +170,12 @@ class _Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
+        self._watching = asyncio.create_task(self._connections.watch(), name="connections")
         self.ready.set()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._state.streams.close()
+        await cancel_all([self._watching])
         await super().shutdown(sockets)
 
     @contextlib.contextmanager

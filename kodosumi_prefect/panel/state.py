@@ -1,6 +1,8 @@
 """What the routes share, and what they take from a request."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Annotated
 from uuid import UUID
@@ -51,7 +53,18 @@ Panel = Annotated[State, Depends(_state)]
 Cursor = Annotated[int, Query(ge=0, le=MAX_CURSOR)]
 
 
+async def _seat(request: Request, panel: Panel, user: CurrentUser) -> AsyncIterator[None]:
+    with panel.streams.seat(user.id):
+        request.state.seated = True
+        yield
+
+
+# For ``dependencies=`` of a route that answers with a stream, so that it comes before all others.
+Seat = Depends(_seat)
+
+
 async def _execution(
+    request: Request,
     panel: Panel,
     user: CurrentUser,
     fid: UUID,
@@ -60,7 +73,9 @@ async def _execution(
     ] = False,
 ) -> Row:
     patience = EXTENDED_WAIT if extended else 0.0
-    return await wait_for_execution(panel, fid, patience, user.sees(panel.settings))
+    seated = not extended or getattr(request.state, "seated", False)
+    with nullcontext() if seated else panel.streams.seat(user.id):
+        return await wait_for_execution(panel, fid, patience, user.sees(panel.settings))
 
 
 async def wait_for_execution(

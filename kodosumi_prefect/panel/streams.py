@@ -3,13 +3,13 @@
 import asyncio
 import logging
 import time
-from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable
-from contextlib import aclosing, suppress
+from collections import Counter, OrderedDict
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import aclosing, contextmanager, suppress
 from typing import NamedTuple
 
 import psycopg
-from fastapi import Request
+from fastapi import HTTPException, Request
 from fastapi.responses import StreamingResponse
 from fastapi.sse import format_sse_event
 from starlette.types import Send
@@ -25,6 +25,7 @@ REVIEW = 15.0  # seconds between looks whether readers still may read
 OUTBOX_BYTES = 128 * 1024  # held for one reader before the stream waits for it
 CHUNK = 64 * 1024  # bytes handed to the server at once
 RENDERED_BYTES = 8 * 1024 * 1024  # of frames with HTML, kept for the other readers of a run
+COME_BACK = 5  # seconds after which somebody with too many streams may try again
 SLOW_RENDER = 20_000  # characters from which on rendering leaves the event loop
 
 logger = logging.getLogger(__name__)
@@ -45,6 +46,14 @@ STDIO = View(frozenset(STDIO_KINDS), html=True)
 def frame(event: str, number: int, ts: float, payload: str) -> bytes:
     """One event on the wire; a payload of several lines takes several ``data:`` lines."""
     return format_sse_event(event=event, id=str(number), data_str=f"{ts}:{payload}")
+
+
+class TooManyStreamsError(HTTPException):
+    """An account has as many streams open as it may: 429, with ``Retry-After``."""
+
+    def __init__(self, most: int) -> None:
+        detail = f"{most} streams of this account are open already; close some, or read by the page"
+        super().__init__(429, detail, {"Retry-After": str(COME_BACK)})
 
 
 class EventStream(StreamingResponse):
@@ -123,15 +132,38 @@ class Streams:
     Arguments:
         feed: brings the events.
         quiet: seconds of silence before an ``alive`` event.
+        most: streams of one account.
     """
 
-    def __init__(self, feed: Feed, quiet: float = QUIET) -> None:
+    def __init__(self, feed: Feed, quiet: float = QUIET, most: int = 256) -> None:
         self._feed = feed
         self._quiet = quiet
+        self._most = most
+        self._seats: Counter[str] = Counter()
         self._open: dict[asyncio.Task[None], _Open] = {}
         self._rendered: OrderedDict[tuple[str, int, float], bytes] = OrderedDict()
         self._rendered_bytes = 0
         self.closing = asyncio.Event()
+
+    @contextmanager
+    def seat(self, account: str) -> Iterator[None]:
+        """A place for a stream, or for something else that goes on for long, while inside.
+
+        Arguments:
+            account: id of whose it is.
+
+        Raises:
+            TooManyStreamsError: they have no place left.
+        """
+        if self._seats[account] >= self._most:
+            raise TooManyStreamsError(self._most)
+        self._seats[account] += 1
+        try:
+            yield
+        finally:
+            self._seats[account] -= 1
+            if not self._seats[account]:
+                del self._seats[account]
 
     def open(self, request: Request, fid: str, after: int, view: View) -> EventStream:
         """The events of an execution behind ``after``, then live, until ``eof``.

@@ -10,19 +10,22 @@ from prefect.flows import Flow
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse
+from starlette.types import Scope
 
 from kodosumi_prefect.forms import InputsError, Model
 from kodosumi_prefect.serve.body import read_body
 from kodosumi_prefect.serve.endpoint import Endpoint
 from kodosumi_prefect.serve.entry import Entry, EntryRoute, Launching
-from kodosumi_prefect.serve.errors import SECRETS, told
+from kodosumi_prefect.serve.errors import SECRETS, error_response, told
 from kodosumi_prefect.serve.flow_form import flow_form
 from kodosumi_prefect.serve.handler import Handler
 from kodosumi_prefect.serve.launch import Launch
+from kodosumi_prefect.serve.limit import BodyLimit
 from kodosumi_prefect.serve.locks import PATH as LOCK_PATH
 from kodosumi_prefect.serve.locks import Locks
 from kodosumi_prefect.serve.options import Options
 from kodosumi_prefect.serve.parameters import UnheldError
+from kodosumi_prefect.settings import get_settings
 
 F = TypeVar("F", bound=Callable[..., Any])
 HEADER = "kodosumi_launch"  # of an answer: the fid
@@ -58,6 +61,7 @@ class ServeAPI(FastAPI):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.add_middleware(BodyLimit, largest=_largest_body, refuse=error_response)
         module = str(sys._getframe(1).f_globals.get("__name__", "service"))
         self.service_name = module if self.title == UNTITLED else self.title
         self._locks = Locks()
@@ -311,6 +315,10 @@ class ServeAPI(FastAPI):
             return function
 
         return decorate
+
+
+def _largest_body(scope: Scope) -> int:
+    return get_settings().service_body_bytes
 
 
 async def _answer(

@@ -24,6 +24,7 @@ SWEEP = 1.0  # seconds between looks for a lost wake-up
 POLL = 0.5  # seconds between looks when notifications do not arrive
 RING_EVENTS = 2000  # events a topic keeps for its subscribers
 RING_CHARS = 2_000_000  # characters of payload a topic keeps
+READS = 3  # reads for subscribers at the same time; the others wait without a connection
 PROBE_TIMEOUT = 2.0  # seconds a notification may take
 PROBE_AGAIN = 30.0  # seconds between looks whether notifications arrive after all
 
@@ -50,6 +51,7 @@ class Quiet:
 
 
 Item = StoredEvent | Reset | End | Quiet
+NOWHERE = Tail(0, None)  # of an execution that is not there
 
 
 class _Topic:
@@ -127,6 +129,7 @@ class Feed:
         self._tasks: list[asyncio.Task[None]] = []
         self._probes: dict[str, asyncio.Event] = {}
         self._proven_at: float | None = None
+        self._turns = asyncio.Semaphore(READS)
         self.polling = True
         self.connected = False
         self.losses = 0
@@ -207,7 +210,7 @@ class Feed:
     async def _is_beyond(self, topic: _Topic, cursor: int) -> bool:
         """Whether the stream really is shorter than a cursor, and not only our view of it."""
         try:
-            tail = (await self._reader.tails([topic.fid])).get(topic.fid, Tail(0, None))
+            tail = await self._tail(topic.fid)
         except psycopg.Error:
             return False
         return cursor > max(tail.last_seq, topic.seq)
@@ -225,9 +228,10 @@ class Feed:
             ]
             return chosen, end
         try:
-            page = await self._reader.page(
-                topic.fid, cursor, until=end, kinds=sorted(kinds) if kinds is not None else None
-            )
+            async with self._turns:
+                page = await self._reader.page(
+                    topic.fid, cursor, until=end, kinds=sorted(kinds) if kinds is not None else None
+                )
         except psycopg.Error:
             # The listener reports it; this subscriber's cursor stays where it is.
             await asyncio.sleep(SWEEP)
@@ -240,8 +244,11 @@ class Feed:
     async def _topic(self, fid: str) -> AsyncIterator[_Topic]:
         topic = self._topics.get(fid)
         if topic is None:
-            tails = await self._reader.tails([fid])
-            topic = self._topics.setdefault(fid, _Topic(fid, tails.get(fid, Tail(0, None))))
+            async with self._turns:
+                topic = self._topics.get(fid)  # by now another may have looked
+                if topic is None:
+                    tails = await self._reader.tails([fid])
+                    topic = self._topics.setdefault(fid, _Topic(fid, tails.get(fid, NOWHERE)))
         topic.subscribers += 1
         # What was committed between the read above and now had nobody to wake.
         self._wake(topic)
@@ -269,14 +276,15 @@ class Feed:
                 return  # the listener reports it; the sweep comes back to this topic
 
     async def _read(self, topic: _Topic) -> None:
-        tail = (await self._reader.tails([topic.fid])).get(topic.fid, Tail(0, None))
+        tail = await self._tail(topic.fid)
         if tail.last_seq < topic.seq:
             topic.restart()
             topic.seq = tail.last_seq
             topic.ended_seq = tail.ended_seq
             topic.announce()
         while topic.seq < tail.last_seq:
-            page = await self._reader.page(topic.fid, topic.seq, until=tail.last_seq)
+            async with self._turns:
+                page = await self._reader.page(topic.fid, topic.seq, until=tail.last_seq)
             if not page.events:
                 return  # its partition was dropped; there is nothing to say any more
             topic.extend(page.events)
@@ -286,6 +294,10 @@ class Feed:
         if topic.ended_seq != tail.ended_seq:
             topic.ended_seq = tail.ended_seq
             topic.announce()
+
+    async def _tail(self, fid: str) -> Tail:
+        async with self._turns:
+            return (await self._reader.tails([fid])).get(fid, NOWHERE)
 
     async def _sweep(self) -> None:
         while True:
@@ -297,7 +309,7 @@ class Feed:
             except psycopg.Error:  # such as a table that is away while a backup is restored
                 continue
             for fid, topic in list(self._topics.items()):
-                tail = tails.get(fid, Tail(0, None))
+                tail = tails.get(fid, NOWHERE)
                 if (topic.seq, topic.ended_seq) != tail:
                     self._wake(topic)
 

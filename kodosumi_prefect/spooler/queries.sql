@@ -631,6 +631,11 @@ RETURNING failures;
 -- Failures of a name whose owner signed in, or got a new password.
 DELETE FROM {schema}.login_failure WHERE key = %(key)s RETURNING failures;
 
+-- name: recent_failures
+-- What failed logins of the last hour are counted under, the most first.
+SELECT key, failures FROM {schema}.login_failure
+WHERE failures > 0 AND failed_at > now() - interval '1 hour' ORDER BY failures DESC LIMIT 1000;
+
 -- name: clean_logins
 -- Failures that are forgotten.
 DELETE FROM {schema}.login_failure WHERE failed_at < now() - make_interval(secs => %(window)s)
@@ -926,7 +931,9 @@ FROM {schema}.lock l JOIN {schema}.execution e ON e.id = l.execution_id
 WHERE l.state = 'open' AND l.expires_at > now()
     AND (%(owner)s::text IS NULL OR e.owner = %(owner)s)
     AND (%(before)s::text IS NULL OR (l.opened_at, l.lid) < (
-        SELECT b.opened_at, b.lid FROM {schema}.lock b WHERE b.lid = %(before)s
+        SELECT b.opened_at, b.lid FROM {schema}.lock b
+        JOIN {schema}.execution its ON its.id = b.execution_id
+        WHERE b.lid = %(before)s AND (%(owner)s::text IS NULL OR its.owner = %(owner)s)
         ORDER BY b.execution_id DESC LIMIT 1))
 ORDER BY l.opened_at DESC, l.lid DESC LIMIT %(limit)s;
 
@@ -995,9 +1002,10 @@ SELECT count(*) AS executions FROM (
 ) AS found;
 
 -- name: list_position
--- Where an execution stands in lists.
+-- Where an execution that may be seen stands in lists.
 SELECT l.created_at, l.execution_id AS id FROM {schema}.listing l
-JOIN {schema}.execution e ON e.id = l.execution_id WHERE e.fid = %(fid)s::uuid;
+JOIN {schema}.execution e ON e.id = l.execution_id WHERE e.fid = %(fid)s::uuid
+    AND (%(owner)s::text IS NULL OR e.owner = %(owner)s OR (%(unowned)s AND e.owner IS NULL));
 
 -- name: asked_words
 -- The words of a search, and accounts with a name of which a word begins so.

@@ -226,12 +226,12 @@ class Reader:
             after: in its place the first ``fid`` of the page behind: those right above it.
 
         Raises:
-            CursorError: there is no execution with the ``fid`` of the cursor.
+            CursorError: there is no execution to be seen with the ``fid`` of the cursor.
         """
         position: dict[str, Any] = {"at": None, "id": None}
         cursor = after or before
         if cursor is not None:
-            found = await self.rows("list_position", fid=cursor)
+            found = await self.rows("list_position", fid=cursor, **visible._asdict())
             if not found:
                 raise CursorError(f"there is no execution {cursor} to page on from")
             position = {"at": found[0]["created_at"], "id": found[0]["id"]}

@@ -61,6 +61,8 @@ class Page(HTMLParser):
         ]
 
     def one(self, tag, **wanted):
+        if "name" in wanted:
+            wanted["name"] = f"field.{wanted['name']}"
         [found] = self.all(tag, **wanted)
         return found
 

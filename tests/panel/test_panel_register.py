@@ -147,7 +147,7 @@ def test_an_endpoint_has_one_address(base: str, path: str, expected: str):
     ],
 )
 def test_an_app_lives_where_its_document_does_or_says(url: str, servers: Any, base: str):
-    [found] = endpoints_of(url, document(servers=servers))
+    [found] = endpoints_of(url, document(servers=servers)).endpoints
     assert (found.base_url, found.target) == (base, f"{base}/go")
 
 

@@ -99,7 +99,9 @@ def single(shared: Stand) -> Iterator[Remote]:
 
 def field(html: str, name: str) -> str:
     """The tag of a field."""
-    found = re.search(rf'<(?:input|textarea|select)[^>]* name="{re.escape(name)}"[^>]*>', html)
+    found = re.search(
+        rf'<(?:input|textarea|select)[^>]* name="(?:field\.)?{re.escape(name)}"[^>]*>', html
+    )
     assert found is not None, name
     return found[0]
 

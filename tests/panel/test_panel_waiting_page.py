@@ -53,7 +53,7 @@ def test_a_question_shows_its_run_its_data_and_its_form(panel: Stand) -> None:
     assert f'id="lock-{lid}"' in page
     assert f'href="/executions/{run.fid}">Weekly report</a>' in page
     assert '<th scope="row">draft</th><td>**seven**</td>' in page
-    assert f'id="field-{lid}-0" name="stars" required' in page
+    assert f'id="field-{lid}-0" name="field.stars" required' in page
     assert f'hx-post="/waiting/{run.fid}/{lid}"' in page
 
 
@@ -183,9 +183,9 @@ def test_a_service_is_asked_for_its_form_apart_from_the_page(serviced: Stand) ->
     where = of_service(serviced, "approve")
     page = serviced.get("/waiting").text
     assert f'hx-get="{where}/form" hx-trigger="intersect once"' in page
-    assert 'name="verdict"' not in page
-    assert 'name="verdict"' in serviced.get(f"{where}/form", headers=HTMX).text
-    assert 'name="verdict"' in serviced.get(where).text  # without scripts
+    assert 'name="field.verdict"' not in page
+    assert 'name="field.verdict"' in serviced.get(f"{where}/form", headers=HTMX).text
+    assert 'name="field.verdict"' in serviced.get(where).text  # without scripts
     wrong = serviced.client.post(where, data={"verdict": "perhaps"}, headers=HTMX)
     assert (wrong.status_code, "say yes or no" in wrong.text) == (422, True)
     assert 'value="perhaps"' in wrong.text

@@ -10,6 +10,7 @@ from kodosumi_prefect.cli.doctor.finding import Finding, Verdict, ok, warn
 from kodosumi_prefect.cli.doctor.postgres import check_postgres
 from kodosumi_prefect.cli.doctor.prefect_server import check_prefect
 from kodosumi_prefect.cli.doctor.ray_cluster import check_ray
+from kodosumi_prefect.cli.doctor.sign_in import check_sign_in
 from kodosumi_prefect.cli.output import console
 from kodosumi_prefect.settings import Settings, get_settings
 from kodosumi_prefect.spooler import refused, spill
@@ -30,12 +31,13 @@ def doctor() -> int:
 
 async def examine(settings: Settings) -> list[Finding]:
     """All findings, in the order of the report; the slow checks run beside each other."""
-    postgres, prefect, ray = await asyncio.gather(
+    postgres, sign_in, prefect, ray = await asyncio.gather(
         asyncio.to_thread(check_postgres, settings),
+        asyncio.to_thread(check_sign_in, settings),
         check_prefect(settings),
         asyncio.to_thread(check_ray, settings),
     )
-    return [*postgres, check_spill(settings), *prefect, *ray]
+    return [*postgres, check_spill(settings), *prefect, *ray, sign_in]
 
 
 def check_spill(settings: Settings) -> Finding:

@@ -10,7 +10,8 @@ import hashlib
 import time
 from dataclasses import dataclass
 
-from kodosumi_prefect.panel.networks import address_of
+from kodosumi_prefect.panel.auth.names import folded
+from kodosumi_prefect.panel.networks import source_of
 from kodosumi_prefect.spooler.reader import Reader
 
 WINDOW = 3600.0  # seconds after which failures are forgotten
@@ -60,6 +61,7 @@ class Attempts:
         It is counted before the password is looked at: of a thousand at once, ten get through.
 
         Arguments:
+            name: the account's own if there is one, which has many spellings; else what was typed.
             address: the client's.
             device: which browser it is, if the account was signed in there before.
 
@@ -67,7 +69,7 @@ class Attempts:
             TooManyAttemptsError: before that, for this source.
         """
         await self._clean()
-        source = _source(address) if device is None else f"device {device}"
+        source = f"address {source_of(address)}" if device is None else f"device {device}"
         counted = await self._reader.rows(
             "count_login",
             key=source,
@@ -84,7 +86,7 @@ class Attempts:
         if device is not None:
             return Attempt(source, None, 0.0)
         # People type passwords where the name belongs: it is not kept as it is.
-        key = "name " + hashlib.sha256(name.lower().encode(errors="replace")).hexdigest()[:32]
+        key = "name " + hashlib.sha256(folded(name).encode(errors="replace")).hexdigest()[:32]
         tried = await self._reader.rows(
             "count_login", key=key, window=WINDOW, free=2**31 - 1, first=0.0, longest=0.0
         )
@@ -111,13 +113,3 @@ async def wait(attempt: Attempt) -> None:
 def _delay(failures: int) -> float:
     beyond = failures - UNHURRIED
     return 0.0 if beyond < 0 else min(FIRST_DELAY * 2.0 ** min(beyond, 10), LONGEST_DELAY)
-
-
-def _source(address: str) -> str:
-    """The key of an address; of IPv6 that of its /64, which one customer has all of."""
-    found = address_of(address)
-    if found is None:
-        return f"address {address[:80]}"
-    if found.version == 6:
-        return f"address {found.exploded[:19]}"
-    return f"address {found}"

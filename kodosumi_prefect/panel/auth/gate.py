@@ -7,7 +7,7 @@ from fastapi import Request
 from fastapi.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from kodosumi_prefect.panel.auth.identification import Identification
+from kodosumi_prefect.panel.auth.identification import Identification, RefusedNameError
 from kodosumi_prefect.panel.errors import database_response, error_response
 from kodosumi_prefect.panel.forwarded import is_local, own_path
 from kodosumi_prefect.serve.identity import SIGNATURE
@@ -46,6 +46,9 @@ class Gate:
                 caller = await identification.caller(request)
             except psycopg.OperationalError as exc:
                 await database_response(request, exc)(scope, receive, send)
+                return
+            except RefusedNameError as exc:
+                await error_response(request, 401, str(exc))(scope, receive, send)
                 return
             if caller is None:
                 to_login = identification.settings.auth == "password" and _wants_page(request)

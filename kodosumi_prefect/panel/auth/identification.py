@@ -1,5 +1,6 @@
 """Who sent a request: a header or a cookie, and the account behind it."""
 
+import logging
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,6 +14,7 @@ from kodosumi_prefect.panel.auth.accounts import Account, Accounts, NameTakenErr
 from kodosumi_prefect.panel.auth.api_keys import ApiKeys
 from kodosumi_prefect.panel.auth.attempts import Attempts
 from kodosumi_prefect.panel.auth.ended import EndedSessions
+from kodosumi_prefect.panel.auth.names import clean_name, folded
 from kodosumi_prefect.panel.auth.passwords import Passwords
 from kodosumi_prefect.panel.auth.sessions import Session, Sessions, Use
 from kodosumi_prefect.panel.auth.user import COOKIE, HEADER, User
@@ -22,6 +24,13 @@ from kodosumi_prefect.settings import Settings
 from kodosumi_prefect.spooler.reader import Reader
 
 Means = Literal["session", "key", "proxy"]
+REMEMBERED = 1000  # names that were refused, so that each is logged once
+
+logger = logging.getLogger(__name__)
+
+
+class RefusedNameError(ValueError):
+    """A reverse proxy names somebody by a name that no account can have as it is written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +55,7 @@ class Identification:
     def __init__(self, settings: Settings, reader: Reader) -> None:
         self.settings = settings
         self.reader = reader
+        self._refused: set[str] = set()
         self.accounts = Accounts(reader)
         self.keys = ApiKeys(reader)
         self.attempts = Attempts(reader)
@@ -54,7 +64,11 @@ class Identification:
         self.ended = EndedSessions(reader)
 
     async def caller(self, request: Request) -> Caller | None:
-        """Who sent the request; None if nobody who may."""
+        """Who sent the request; None if nobody who may.
+
+        Raises:
+            RefusedNameError: our proxy says that it is somebody who cannot have an account.
+        """
         if (secret := request.headers.get(HEADER)) is not None:
             return await self._by_header(secret)
         if is_foreign(request):
@@ -87,9 +101,18 @@ class Identification:
         return _caller(await self._by_session(secret, "header"), "session")
 
     async def _by_proxy(self, request: Request, name: str | None) -> Caller | None:
-        """The account of this name; one that is seen first gets one."""
+        """The account of exactly this name, but for case; one that is seen first gets one.
+
+        Two people whom the proxy tells apart must not become one here.
+        """
         if not name:
             return None
+        try:
+            cleaned = clean_name(name)
+        except ValueError as exc:
+            raise self._refusal(name, str(exc)) from exc
+        if cleaned != name:
+            raise self._refusal(name, f"it would become {cleaned!r}")
         account = await self.accounts.by_name(name)
         if account is None:
             try:
@@ -99,9 +122,19 @@ class Identification:
                 record(request, Action.ACCOUNT_CREATE, of, actor=Actor(*whose), outcome=Outcome.OK)
             except NameTakenError:  # by another request of the same person
                 account = await self.accounts.by_name(name)
-            except ValueError:
-                return None
+        if account is not None and folded(account.name) != folded(name):
+            raise self._refusal(name, f"the database takes it for {account.name!r}")
         return _caller(account, "proxy")
+
+    def _refusal(self, name: str, why: str) -> RefusedNameError:
+        refusal = RefusedNameError(
+            f"{self.settings.proxy_header} names {name[:80]!r}, who cannot have an account: {why}; "
+            "have the proxy send another name"
+        )
+        if name not in self._refused and len(self._refused) < REMEMBERED:
+            self._refused.add(name)
+            logger.warning("nobody is signed in: %s", refusal)
+        return refusal
 
     async def _by_session(self, token: str, use: Use) -> Account | None:
         session = self.sessions.read(token, use)

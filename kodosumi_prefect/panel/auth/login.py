@@ -27,7 +27,8 @@ async def signed_in(
     if account is not None:
         device = _device(identification, request, account)
     address = request.client.host if request.client else ""
-    attempt = await identification.attempts.begin(name, address, device)
+    known_as = name if account is None else account.name
+    attempt = await identification.attempts.begin(known_as, address, device)
     await wait(attempt)
     fits = await identification.passwords.fits(password, account.password if account else None)
     if account is None or not account.active or not fits:

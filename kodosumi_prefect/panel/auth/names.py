@@ -6,6 +6,11 @@ from uuid import UUID
 LONGEST = 200  # characters, so that mail addresses fit
 
 
+def folded(text: str) -> str:
+    """What all ways to write a name have in common, be it one that an account can have or not."""
+    return unicodedata.normalize("NFKC", text).strip().casefold()
+
+
 def clean_name(text: str) -> str:
     """A name as it is stored.
 

@@ -19,7 +19,7 @@ from kodosumi_prefect.panel.pages.stretch import PANES, Asked, asked, stretch
 from kodosumi_prefect.panel.prefect_api import links
 from kodosumi_prefect.panel.render import render
 from kodosumi_prefect.panel.routes.cancel import cancel_execution, put_away
-from kodosumi_prefect.panel.state import Cursor, Execution, Panel, State
+from kodosumi_prefect.panel.state import Cursor, Execution, Panel, Seat, State
 from kodosumi_prefect.panel.streams import EventStream, View
 
 EXPORTED = 2000  # events read at once for a download
@@ -80,7 +80,7 @@ async def head(request: Request, panel: Panel, user: CurrentUser, execution: Exe
     return page(request, "_head.html", context)
 
 
-@router.get("/executions/{fid}/live")
+@router.get("/executions/{fid}/live", dependencies=[Seat])
 async def live(
     request: Request, panel: Panel, execution: Execution, after: Cursor = 0
 ) -> EventStream:

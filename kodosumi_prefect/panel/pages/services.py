@@ -16,7 +16,7 @@ from kodosumi_prefect.panel.audit.recording import record
 from kodosumi_prefect.panel.auth.user import CurrentUser, User
 from kodosumi_prefect.panel.endpoint_form import Elements, EndpointForm, Submitted
 from kodosumi_prefect.panel.executions import title
-from kodosumi_prefect.panel.forms_page import form_html
+from kodosumi_prefect.panel.forms_page import form_html, own_names
 from kodosumi_prefect.panel.jinja import page
 from kodosumi_prefect.panel.pages.again import filled
 from kodosumi_prefect.panel.pages.cards import cards, source
@@ -136,7 +136,7 @@ async def _submit(
 ) -> Response:
     row = await _endpoint(panel, uid)
     body = await read_body(request)
-    posted = {name: value for name, value in body.items() if not name.startswith(PREFIX)}
+    posted = own_names({name: value for name, value in body.items() if not name.startswith(PREFIX)})
     typed = Typed.of({name: value for name, value in body.items() if name.startswith(PREFIX)})
     form = _form(request, panel, user, row)
     action = Action.SCHEDULE_CREATE if scheduled else Action.LAUNCH

@@ -15,7 +15,7 @@ from kodosumi_prefect.panel.audit.entry import Target
 from kodosumi_prefect.panel.audit.recording import record
 from kodosumi_prefect.panel.auth.user import CurrentUser, User
 from kodosumi_prefect.panel.executions import title
-from kodosumi_prefect.panel.forms_page import Messages, form_html
+from kodosumi_prefect.panel.forms_page import Messages, form_html, own_names
 from kodosumi_prefect.panel.jinja import page
 from kodosumi_prefect.panel.locks import Desk
 from kodosumi_prefect.panel.render import render
@@ -111,7 +111,7 @@ async def answer(
     """Answer it; for htmx the card as it stands then, what was typed in it if it is wrong."""
     desk = Desk(panel, user, request)
     entry = record(request, Action.LOCK_ANSWER, Target("lock", lid), fid=str(fid))
-    posted = await read_body(request)
+    posted = own_names(await read_body(request))
     try:
         lock = await desk.open(str(fid), lid)
         filled = await desk.fill_in(lock, posted)

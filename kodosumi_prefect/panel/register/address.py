@@ -6,9 +6,37 @@ from urllib.parse import quote, unquote, urlsplit
 DEFAULT_PORTS = {"http": 80, "https": 443}
 SAFE = "/:@!$&'()*+,;=~"  # of a path, beside letters, digits and -._
 
+LONGEST = 2048  # characters of a path
+DEEPEST = 5  # times that a path may be percent-encoded
+
 # These two are no hosts: port 0 never is one's.
 MOUNTED = "/-/panel/0"
 PREFECT = "/-/prefect/0"
+
+
+def objection(path: str) -> str | None:
+    """Why a path cannot be registered: it may lead elsewhere than it says. None if it can.
+
+    Whoever takes a path apart on its way does so by rules of their own.
+    """
+    if len(path) > LONGEST:
+        return f"it has {len(path):,} characters, at most {LONGEST:,} are taken"
+    if "?" in path or "#" in path:
+        return "it has a query or a fragment"
+    plain = path
+    for _ in range(DEEPEST):
+        if "\\" in plain:
+            return "it has a backslash"
+        if not plain.isprintable():
+            return "it has characters that cannot be seen"
+        if "//" in plain:
+            return "it has two slashes in a row"
+        if any(part in (".", "..") for part in plain.split("/")):
+            return "it has a . or .. between slashes"
+        if (decoded := unquote(plain)) == plain:
+            return None
+        plain = decoded
+    return "it is percent-encoded over and over"
 
 
 def canonical(path: str) -> str:

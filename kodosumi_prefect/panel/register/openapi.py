@@ -5,46 +5,62 @@ from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 from kodosumi_prefect.events import clean
-from kodosumi_prefect.panel.register.address import DEFAULT_PORTS, canonical, of_service
-from kodosumi_prefect.panel.register.found import Found, SourceError
+from kodosumi_prefect.panel.register.address import (
+    DEFAULT_PORTS,
+    canonical,
+    objection,
+    of_service,
+)
+from kodosumi_prefect.panel.register.found import Found, Reading, SourceError
 
 MARK = "x-kodosumi"
 METHODS = ("get", "post", "put", "patch", "delete")  # the first that is marked counts
 MOST = 5000  # endpoints of one document
 LONGEST_LINE, LONGEST_TEXT = 500, 20_000  # characters
+NAMED = 3  # paths that are named among those refused
 
 
-def endpoints_of(url: str, document: Any) -> list[Found]:
+def endpoints_of(url: str, document: Any) -> Reading:
     """The marked operations of a document that was read at ``url``.
 
     The app lives where the document does, unless ``servers`` names another path of the same
     host, as FastAPI does for its ``root_path``. Other hosts named there are not believed: they
-    would be sent who calls. Operations with parameters in their path cannot be called by form.
+    would be sent who calls. Operations with parameters in their path cannot be called by form;
+    those at paths that may lead elsewhere are left out, and told as the reading's trouble.
 
     Raises:
-        SourceError: it is no OpenAPI document, or names too many.
+        SourceError: it is no OpenAPI document, names too many, or none at a path that is of use.
     """
     base = _base(url, _mapping(document).get("servers"))
-    return [
+    if (why := objection(urlsplit(base).path)) is not None:
+        raise SourceError(f"{url[:200]} cannot be registered for its path: {why}")
+    marked, trouble = _marked(url, document)
+    endpoints = [
         _found(method, operation, path=path, url=of_service(base, path), base=base, target=base)
-        for path, method, operation in _marked(url, document)
+        for path, method, operation in marked
     ]
+    return Reading(endpoints, trouble=trouble)
 
 
-def endpoints_of_mounted(name: str, base: str, document: Any) -> list[Found]:
+def endpoints_of_mounted(name: str, base: str, document: Any) -> Reading:
     """Likewise of an app that the panel serves itself, below the path ``base``."""
-    return [
+    marked, trouble = _marked(name, document)
+    endpoints = [
         _found(method, operation, path=path, url=canonical(f"{base}/-{path}"), base=base, target="")
-        for path, method, operation in _marked(name, document)
+        for path, method, operation in marked
     ]
+    return Reading(endpoints, trouble=trouble)
 
 
-def _marked(name: str, document: Any) -> list[tuple[str, str, Mapping[str, Any]]]:
+def _marked(
+    name: str, document: Any
+) -> tuple[list[tuple[str, str, Mapping[str, Any]]], str | None]:
+    """Path, method and operation of each, and why some are left out."""
     known = _mapping(document)
     paths = known.get("paths")
     if not isinstance(known.get("openapi"), str) or not isinstance(paths, dict):
         raise SourceError(f"{name} is not an OpenAPI document: it has no `openapi` and `paths`")
-    marked = []
+    marked, refused = [], []
     for path, item in paths.items():
         operations = {
             method: operation
@@ -53,10 +69,19 @@ def _marked(name: str, document: Any) -> list[tuple[str, str, Mapping[str, Any]]
         }
         if operations and path.startswith("/") and "{" not in path:
             method, operation = next(iter(operations.items()))
-            marked.append((path, method, _mapping(operation)))
+            if (why := objection(path)) is not None:
+                refused.append(f"{path[:60]!r}: {why}")
+            else:
+                marked.append((path, method, _mapping(operation)))
     if len(marked) > MOST:
         raise SourceError(f"{name} names {len(marked)} endpoints; at most {MOST} are taken")
-    return marked
+    trouble = None
+    if refused:
+        trouble = f"{name} has paths that are not registered: {'; '.join(refused[:NAMED])}"
+        trouble += f"; and {len(refused) - NAMED} more" if len(refused) > NAMED else ""
+        if not marked:
+            raise SourceError(trouble)
+    return marked, trouble
 
 
 def _found(

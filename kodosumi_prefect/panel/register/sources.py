@@ -8,9 +8,9 @@ from urllib.parse import urlsplit
 import httpx
 
 from kodosumi_prefect.panel.register import deployments
-from kodosumi_prefect.panel.register.address import of_mounted
+from kodosumi_prefect.panel.register.address import objection, of_mounted
 from kodosumi_prefect.panel.register.fetching import PATIENCE, fetch
-from kodosumi_prefect.panel.register.found import Found, Reading, SourceError
+from kodosumi_prefect.panel.register.found import Reading, SourceError
 from kodosumi_prefect.panel.register.openapi import endpoints_of, endpoints_of_mounted
 from kodosumi_prefect.panel.services.mounted import Mounted, MountError
 from kodosumi_prefect.settings import Settings
@@ -50,6 +50,8 @@ def checked(url: str) -> str:
     written = str(parsed)
     if len(written) > LONGEST_URL:
         raise SourceError(f"a source's URL has at most {LONGEST_URL} characters")
+    if (why := objection(urlsplit(written).path)) is not None:
+        raise SourceError(f"{written[:200]!r} cannot be registered for its path: {why}")
     return written
 
 
@@ -71,7 +73,7 @@ async def read(
     url = str(source["url"])
     match source["kind"]:
         case "openapi":
-            return Reading(await _document(http, url))
+            return await _document(http, url)
         case "routes":
             return await _routes(http, url)
         case "mounted":
@@ -82,7 +84,7 @@ async def read(
             raise SourceError(f"{url} is of kind {kind}, which this version does not know")
 
 
-async def _document(http: httpx.AsyncClient, url: str) -> list[Found]:
+async def _document(http: httpx.AsyncClient, url: str) -> Reading:
     fetched = await fetch(http, url)
     return await asyncio.to_thread(endpoints_of, fetched.url, fetched.document)
 
@@ -98,20 +100,22 @@ async def _routes(http: httpx.AsyncClient, url: str) -> Reading:
     bases = [origin + route.rstrip("/") for route in sorted(routes)]
     turns = asyncio.Semaphore(AT_ONCE)
 
-    async def one(base: str) -> list[Found] | SourceError:
+    async def one(base: str) -> Reading | SourceError:
         try:
             async with turns:
                 return await _document(http, f"{base}/openapi.json")
         except SourceError as exc:
             # An application without OpenAPI is none of ours.
-            return [] if exc.missing else exc
+            return Reading([]) if exc.missing else exc
 
     answers = await asyncio.gather(*(one(base) for base in bases))
-    troubles = [answer for answer in answers if isinstance(answer, SourceError)]
+    readings = [answer for answer in answers if isinstance(answer, Reading)]
+    troubles = [str(answer) for answer in answers if isinstance(answer, SourceError)]
+    troubles += [reading.trouble for reading in readings if reading.trouble is not None]
     return Reading(
-        [found for answer in answers if isinstance(answer, list) for found in answer],
-        failed=[b for b, answer in zip(bases, answers, strict=True) if answer in troubles],
-        trouble="; ".join(str(trouble) for trouble in troubles[:3]) or None,
+        [found for reading in readings for found in reading.endpoints],
+        failed=[b for b, a in zip(bases, answers, strict=True) if isinstance(a, SourceError)],
+        trouble="; ".join(troubles[:3]) or None,
     )
 
 
@@ -126,4 +130,4 @@ async def _mounted(name: str, mounted: Mapping[str, Mounted]) -> Reading:
         raise SourceError(why, away=True) from None
     except MountError as exc:
         raise SourceError(str(exc), away=True) from exc
-    return Reading(endpoints_of_mounted(name, of_mounted(name), document))
+    return endpoints_of_mounted(name, of_mounted(name), document)

@@ -20,7 +20,7 @@ from kodosumi_prefect.panel.jinja import page
 from kodosumi_prefect.panel.prefect_api import links
 from kodosumi_prefect.panel.problems import answers, problems
 from kodosumi_prefect.panel.render import render
-from kodosumi_prefect.panel.state import MAX_CURSOR, Cursor, Execution, Panel
+from kodosumi_prefect.panel.state import MAX_CURSOR, Cursor, Execution, Panel, Seat
 from kodosumi_prefect.panel.streams import MAIN, STDIO, STREAM, EventStream, View
 from kodosumi_prefect.spooler.reader import ANYWHERE, Origin
 
@@ -70,7 +70,7 @@ ENVELOPE: dict[int | str, dict[str, Any]] = {
 @router.get(
     "/status/{fid}",
     summary="Status and result of an execution",
-    responses=answers(ExecutionStatus) | problems(404),
+    responses=answers(ExecutionStatus) | problems(404, 429),
 )
 async def status(panel: Panel, execution: Execution) -> dict[str, Any]:
     """`final` is the stored envelope as a JSON string, in a failed run the error's message.
@@ -84,7 +84,8 @@ async def status(panel: Panel, execution: Execution) -> dict[str, Any]:
     "/stream/{fid}",
     response_class=EventStream,
     summary="All events, live",
-    responses=answers(StreamedEvent) | problems(404),
+    responses=answers(StreamedEvent) | problems(404, 429),
+    dependencies=[Seat],
 )
 async def stream(
     request: Request,
@@ -101,7 +102,8 @@ async def stream(
     "/main/{fid}",
     response_class=EventStream,
     summary="Main events, live",
-    responses=answers(StreamedEvent) | problems(404),
+    responses=answers(StreamedEvent) | problems(404, 429),
+    dependencies=[Seat],
 )
 async def main(
     request: Request,
@@ -120,7 +122,8 @@ async def main(
     "/stdio/{fid}",
     response_class=EventStream,
     summary="Log events, live",
-    responses=answers(StreamedEvent) | problems(404),
+    responses=answers(StreamedEvent) | problems(404, 429),
+    dependencies=[Seat],
 )
 async def stdio(
     request: Request,

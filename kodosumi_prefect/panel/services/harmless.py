@@ -31,8 +31,8 @@ SCHEDULE = b"x-kodosumi-schedule"  # of ours, the only one that people send
 ANSWERED = frozenset(
     {
         *(b"content-type", b"content-length", b"content-encoding", b"content-language"),
-        *(b"content-disposition", b"content-range", b"accept-ranges", b"cache-control"),
-        *(b"etag", b"last-modified", b"expires", b"vary", b"retry-after", b"allow"),
+        *(b"content-disposition", b"content-range", b"accept-ranges"),
+        *(b"etag", b"last-modified", b"vary", b"retry-after", b"allow"),
         *(b"x-request-id", b"x-process-time"),
     }
 )
@@ -84,6 +84,8 @@ def response_headers(headers: Iterable[tuple[bytes, bytes]]) -> Headers:
         whole = saved and saved[0].lower().startswith(b"attachment")
         kept.append((b"content-disposition", saved[0] if whole else b"attachment"))
     kept.append((b"content-security-policy", SANDBOX))
+    # What one person is answered, no cache may give to another, whatever the service says of it.
+    kept.append((b"cache-control", b"no-store"))
     return kept
 
 
