@@ -75,13 +75,20 @@ async def _execution(
     patience = EXTENDED_WAIT if extended else 0.0
     seated = not extended or getattr(request.state, "seated", False)
     with nullcontext() if seated else panel.streams.seat(user.id):
-        return await wait_for_execution(panel, fid, patience, user.sees(panel.settings))
+        return await wait_for_execution(panel, fid, patience, user.sees(panel.settings), request)
 
 
 async def wait_for_execution(
-    panel: State, fid: UUID, patience: float, visible: Visible = EVERYTHING
+    panel: State,
+    fid: UUID,
+    patience: float,
+    visible: Visible = EVERYTHING,
+    request: Request | None = None,
 ) -> Row:
     """The row of an execution, waiting up to ``patience`` seconds for it.
+
+    Arguments:
+        request: of the one who waits; the wait ends when they are gone.
 
     Raises:
         HTTPException: 404, there is none, or none that may be seen.
@@ -91,6 +98,8 @@ async def wait_for_execution(
         if asyncio.get_running_loop().time() >= deadline or panel.streams.closing.is_set():
             raise HTTPException(404, f"there is no execution {fid}")
         await asyncio.sleep(EXTENDED_POLL)
+        if request is not None and await request.is_disconnected():
+            raise HTTPException(404, f"there is no execution {fid}, and nobody waits for it")
     return row
 
 

@@ -99,9 +99,8 @@ def single(shared: Stand) -> Iterator[Remote]:
 
 def field(html: str, name: str) -> str:
     """The tag of a field."""
-    found = re.search(
-        rf'<(?:input|textarea|select)[^>]* name="(?:field\.)?{re.escape(name)}"[^>]*>', html
-    )
+    tag = rf'<(?:input|textarea|select)[^>]* name="(?:field\.)?{re.escape(name)}"[^>]*>'
+    found = re.search(tag, html)
     assert found is not None, name
     return found[0]
 
