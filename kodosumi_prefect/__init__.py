@@ -6,6 +6,7 @@ from kodosumi_prefect import forms
 from kodosumi_prefect.error import KodosumiError
 from kodosumi_prefect.flow import flow
 from kodosumi_prefect.forms import InputsError
+from kodosumi_prefect.runner import children as _children  # noqa: F401  (records children)
 from kodosumi_prefect.runner import ray_calls as _ray_calls  # noqa: F401  (binds native calls)
 from kodosumi_prefect.settings import VERSION as __version__
 from kodosumi_prefect.tracer import Tracer, TracerMock, tracer

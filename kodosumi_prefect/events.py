@@ -4,15 +4,21 @@ import dataclasses
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from datetime import date, datetime, time
 from enum import Enum, StrEnum
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from pydantic import BaseModel
 
 MAX_DEPTH = 100  # levels of nesting kept
 MAX_PARTS = 300_000  # containers and objects kept of one value
+MAX_TEXT = 1_000_000  # characters kept of what an object says of itself
+FRAME_ROWS = 1000  # kept of a data frame
+FRAME_COLUMNS = 200  # likewise
+FRAME_SIZE = 2_000_000  # characters of all rows that are kept
+FRAME_CELL = 10_000  # characters of one cell
 MAX_INT_BITS = 14_000  # Python refuses to print integers of more than 4,300 digits
 
 
@@ -142,8 +148,12 @@ def serialize(value: Any) -> str:
 
     Pydantic models become ``{"ClassName": {fields}}``; ``dict str int float bool`` stand under
     those names; lists and tuples become ``{"__list__": [envelopes]}``; other objects their
-    attributes; anything else ``{"TypeName": "its str"}``. The shape is Kodosumi's. NaN and
+    public attributes; anything else ``{"TypeName": "its str"}``. The shape is Kodosumi's. NaN and
     infinities, which JSON lacks, become the strings ``"NaN"``, ``"Infinity"``, ``"-Infinity"``.
+
+    Of a data frame of pandas or polars, or of one alike, the first rows are kept:
+    ``{"DataFrame": {"columns": [labels], "data": [rows], "shape": [rows, columns]}}``, with
+    ``"index": [labels]`` where rows are not just numbered.
     Never raises: what an object refuses to say is replaced by a note.
     """
     return json.dumps(envelope(value), ensure_ascii=False, allow_nan=False)
@@ -206,8 +216,10 @@ def _wrapped(value: Any, walk: _Walk) -> dict[str, Any]:
     for base in (bool, int, float, str):
         if isinstance(value, base) and not isinstance(value, Enum):
             return {base.__name__: _jsonable(value, walk)}
+    if (frame := _frame(value, walk)) is not None:
+        return {type(value).__name__: frame}
     fields = _fields(value)
-    return {type(value).__name__: plain(value) if fields is None else _jsonable(fields, walk)}
+    return {type(value).__name__: _text(value) if fields is None else _jsonable(fields, walk)}
 
 
 def _fields(value: Any) -> dict[str, Any] | None:
@@ -225,9 +237,73 @@ def _fields(value: Any) -> dict[str, Any] | None:
         attributes = getattr(value, "__dict__", None)
         if not attributes or type(value).__module__ == "builtins":
             return None
-        return {k: v for k, v in attributes.items() if not str(k).startswith("_")}
+        public = {k: v for k, v in attributes.items() if not str(k).startswith("_")}
+        return public or None
     except Exception:  # an author's property or __getattr__ may raise anything
         return None
+
+
+@lru_cache(maxsize=1000)
+def _bears(kind: Hashable, name: str) -> bool:
+    """Whether a class of this name is among a value's; its library need not be imported."""
+    return any(base.__name__ == name for base in getattr(kind, "__mro__", ()))
+
+
+def _text(value: Any) -> str:
+    """The str of an object; of a long series, which may be set to print all, its beginning."""
+    more = ""
+    if _bears(type(value), "Series") and hasattr(value, "head") and len(value) > FRAME_ROWS:
+        more = f"\n… the first {FRAME_ROWS:,} of {len(value):,} rows"
+        value = value.head(FRAME_ROWS)
+    return _cut(plain(value), MAX_TEXT) + more
+
+
+def _cut(text: str, size: int) -> str:
+    left = len(text) - size
+    return text if left <= 0 else f"{text[:size]}… {left:,} more characters"
+
+
+def _frame(value: Any, walk: _Walk) -> dict[str, Any] | None:
+    """The first rows of a data frame; None if it is none, or is not like those of today."""
+    if not _bears(type(value), "DataFrame"):
+        return None
+    try:
+        shape = [int(length) for length in value.shape]
+        _, _ = shape
+        head = value.head(FRAME_ROWS)
+        index: list[Any] | None = None
+        if hasattr(head, "iloc"):  # pandas
+            head = head.iloc[:, :FRAME_COLUMNS]
+            labels, index = head.columns.tolist(), head.index.tolist()
+            rows = list(head.itertuples(index=False, name=None))
+        else:  # polars
+            labels = head.columns[:FRAME_COLUMNS]
+            rows = head.select(labels).rows()
+        numbered = index is None or index == list(range(len(index)))
+    except Exception:  # a class that only has the name
+        return None
+    data: list[list[Any]] = []
+    size = 0
+    for row in rows:
+        cells = [_small(_jsonable(cell, walk)) for cell in row]
+        size += len(json.dumps(cells))
+        if data and size > FRAME_SIZE:
+            break
+        data.append(cells)
+    frame = {"columns": [_key(label) for label in labels], "data": data, "shape": shape}
+    return (
+        frame
+        if numbered or index is None
+        else frame | {"index": [_key(i) for i in index[: len(data)]]}
+    )
+
+
+def _small(cell: Any) -> Any:
+    """A cell of a table, cut if it is as long as a document."""
+    if isinstance(cell, dict | list):
+        text = json.dumps(cell, ensure_ascii=False)
+        return cell if len(text) <= FRAME_CELL else _cut(text, FRAME_CELL)
+    return _cut(cell, FRAME_CELL) if isinstance(cell, str) else cell
 
 
 def _jsonable(value: Any, walk: _Walk) -> Any:
@@ -253,9 +329,11 @@ def _json(value: Any, walk: _Walk) -> Any:
         return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
     if isinstance(value, datetime | date | time):
         return value.isoformat()
+    if (frame := _frame(value, walk)) is not None:
+        return frame
     content = _content(value)
     if content is None:
-        return plain(value)
+        return _text(value)
     if (note := walk.enter(value)) is not None:
         return note
     made: Any

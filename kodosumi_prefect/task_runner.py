@@ -4,6 +4,7 @@ import asyncio
 import concurrent.futures
 import weakref
 from collections.abc import Iterable
+from contextvars import Context, copy_context
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from uuid import UUID, uuid4
@@ -21,6 +22,7 @@ from prefect.utilities.engine import collect_task_run_inputs_sync
 
 from kodosumi_prefect.carried import carried as carry
 from kodosumi_prefect.runner import capture
+from kodosumi_prefect.runner.at_work import at_work
 from kodosumi_prefect.runner.by_value import pickle_by_value
 from kodosumi_prefect.runner.ray_connection import NoRayError, connect
 from kodosumi_prefect.settings import get_settings, read_settings, reset_settings
@@ -323,21 +325,25 @@ def _run_task(
         "return_type": "state",
     }
 
-    def run() -> State[Any]:
-        state: Any = (
-            asyncio.run(run_task_async(**arguments)) if task.isasync else run_task_sync(**arguments)
-        )
-        return cast("State[Any]", state)
+    def run(within: Context) -> State[Any]:
+        if not task.isasync:
+            work: Any = run_task_sync
+            return cast("State[Any]", within.run(work, **arguments))
+        with asyncio.Runner() as runner:
+            running: Any = run_task_async(**arguments)
+            return cast("State[Any]", runner.run(running, context=within))
 
     if scope is None or flow_run is None:
-        return run()
+        return run(copy_context())
     learn_scope(*flow_run, scope._replace(task_run=None))
     capturing = get_settings().capture
     if capturing:
         capture.hold()
     try:
         with entered(above or scope):
-            return run()
+            within = copy_context()
+        with at_work(above or scope, within):
+            return run(within)
     finally:
         if capturing:
             capture.release(scope.fid)

@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import orjson
 import prefect
 import pytest
 from prefect import task
@@ -13,15 +14,19 @@ from prefect.flows import Flow
 from prefect.states import Failed
 from prefect.task_runners import ThreadPoolTaskRunner
 from prefect.utilities.callables import parameter_schema
+from pydantic import BaseModel
 
 import kodosumi_prefect
 from kodosumi_prefect import KodosumiError, Tracer, TracerMock, flow
 from kodosumi_prefect.events import Kind
 from kodosumi_prefect.runner import hooks
+from kodosumi_prefect.runner.observing.changes import change_to
+from kodosumi_prefect.runner.observing.recorder import Recorder
+from kodosumi_prefect.spooler.client import SpoolClient
 from kodosumi_prefect.task_runner import RayTaskRunner
 from tests.samples import shapes
 from tests.samples.shapes import Order, Shop
-from tests.services import Place
+from tests.services import Place, Recorded
 
 ADA = {"name": "Ada"}
 
@@ -488,3 +493,78 @@ def test_a_disabled_recorder_records_nothing(place: Place) -> None:
 def test_a_flow_has_each_hook_once() -> None:
     assert shapes.typed.on_running_hooks == [hooks.record_state]
     assert shapes.typed.with_options(name="again").on_running_hooks == [hooks.record_state]
+
+
+class Part(BaseModel):
+    name: str = "bolt"
+    count: int = 1
+
+
+def deployed_run(place: Place, deployed: Flow[..., Any], parameters: dict[str, Any]) -> Recorded:
+    """Run a flow as a worker does, after others told of it what they knew."""
+    with prefect.get_client(sync_client=True) as client:
+        flow_run = client.create_flow_run(deployed, tags=["nightly"])
+        client.update_flow_run(flow_run.id, parameters=parameters)
+        flow_run = client.read_flow_run(flow_run.id)
+    recorder = SpoolClient(place.settings)
+    Recorder(recorder).begin(flow_run, deployed.name, change_to(flow_run, flow_run.state))
+    assert recorder.flush(30)
+    recorder.close()
+    run_flow(deployed, flow_run=flow_run)
+    return place.recorded(str(flow_run.id))
+
+
+def test_what_a_flow_says_of_itself_counts_more_than_what_a_worker_said_first(
+    place: Place,
+) -> None:
+    @flow(summary="Counts parts", description="All of them", tags=["stock"], author="me")
+    def counts() -> None: ...
+
+    recorded = deployed_run(place, counts, {})
+    words = {name: recorded.row[name] for name in ("summary", "description", "tags", "author")}
+    assert words == {
+        "summary": "Counts parts",
+        "description": "All of them",
+        "tags": ["nightly", "stock"],
+        "author": "me",
+    }
+    (meta,) = (event.value for event in recorded.events if event.kind == "meta")
+    assert {name: meta[name] for name in words} == words
+
+
+def test_inputs_of_a_deployed_run_are_what_its_flow_gets(place: Place) -> None:
+    @flow
+    def takes(number: int, part: Part, word: str = "default", *, flag: bool = False) -> None: ...
+
+    recorded = deployed_run(place, takes, {"number": "3", "part": {"count": "2"}})
+    inputs = {
+        "number": 3,
+        "part": {"name": "bolt", "count": 2},
+        "word": "default",
+        "flag": False,
+    }
+    (told,) = (event.value for event in recorded.events if event.kind == "inputs")
+    assert told == inputs
+    assert orjson.loads(recorded.row["inputs"]) == {"dict": inputs}
+    kinds = [event.kind for event in recorded.events]
+    assert kinds == ["status", "inputs", "meta", "status", "final", "status"]
+
+
+@pytest.mark.parametrize("kind", ["group", "notes", "pydantic"])
+def test_the_line_of_an_error_says_what_went_wrong(place: Place, kind: str) -> None:
+    @flow
+    def breaks() -> None:
+        if kind == "pydantic":
+            Part.model_validate({"count": "many"})
+        error = ValueError("no part")
+        error.add_note("while counting")
+        raise ExceptionGroup("together", [error, KeyError("x")]) if kind == "group" else error
+
+    assert (
+        place.run(breaks).row["error"]
+        == {
+            "group": "ValueError: no part; KeyError: 'x'",
+            "notes": "ValueError: no part",
+            "pydantic": "pydantic_core._pydantic_core.ValidationError: 1 validation error for Part",
+        }[kind]
+    )

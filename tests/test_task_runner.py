@@ -205,3 +205,22 @@ def test_tasks_get_the_tracer_as_an_argument_or_from_the_context(ray_place: Plac
         return both.submit(tracer).result()
 
     assert ray_place.run(hands).final == {"bool": True}
+
+
+@pytest.mark.parametrize("speaks", [on_ray.threads, on_ray.threads_of_async], ids=["sync", "async"])
+def test_threads_and_pools_of_a_task_are_recorded_as_the_tasks(
+    ray_place: Place, speaks: prefect.Task[..., Any]
+) -> None:
+    @flow
+    def submits() -> None:
+        speaks.submit("x").result()
+
+    recorded = ray_place.run(submits)
+    assert recorded.row["error"] is None
+    said = [event for event in recorded.events if event.kind in ("stdout", "debug", "stderr")]
+    assert sorted(event.payload for event in said) == [
+        f"{where} {does} x" for where in ("pool", "thread") for does in ("logs", "prints", "traces")
+    ]
+    tasks = {(event.source["task_run"]["id"], event.source["task_run"]["name"]) for event in said}
+    ((_, name),) = tasks
+    assert name.startswith(f"{speaks.name}-")

@@ -91,9 +91,10 @@ async def _begun(
         )
         return {"schedule": made}
     flow = str(endpoint["summary"]).partition("/")[0]
-    shown = None
-    if model.secrets:
-        shown = masked(parameters, model.secrets, model.secret_values(posted)).inputs
+    shown: dict[str, Any] | None = None
+    effective = _defaults(deployment) | parameters
+    if model.secrets or effective != parameters:
+        shown = masked(effective, model.secrets, model.secret_values(posted)).inputs
         if shown.keys() == {"inputs"} and isinstance(shown["inputs"], dict):
             shown = shown["inputs"]  # as the record has it of other runs
     fid = await launch_deployment(
@@ -104,6 +105,13 @@ async def _begun(
 
 def _form(deployment: DeploymentResponse) -> Model:
     return from_schema(deployment.parameter_openapi_schema or {}, deployment.parameters)
+
+
+def _defaults(deployment: DeploymentResponse) -> dict[str, Any]:
+    """What the flow gets where a launch says nothing."""
+    fields = (deployment.parameter_openapi_schema or {}).get("properties", {})
+    own = {name: field["default"] for name, field in fields.items() if "default" in field}
+    return own | (deployment.parameters or {})
 
 
 async def _deployment(endpoint: Row, settings: Settings) -> DeploymentResponse:

@@ -48,9 +48,18 @@ def render(kind: str, payload: str) -> str:
         return render_progress(stored)
     if kind in STDIO_KINDS:
         return escape(_cut(_flat(stored), MAX_LINE))
-    if len(payload) > MAX_RENDERED and not _is_text(stored):
+    if len(payload) > MAX_RENDERED and not _is_text(stored) and not _holds_frame(stored):
         return _text(json.dumps(stored, ensure_ascii=False, indent=2))
     return render_envelope(stored)
+
+
+def origin(source: Mapping[str, Any] | None) -> str:
+    """The task run that an event comes from, or else the subflow; empty if it is the flow's own."""
+    for part in ("task_run", "subflow"):
+        told = (source or {}).get(part)
+        if isinstance(told, Mapping) and told.get("name"):
+            return str(told["name"])[:200]
+    return ""
 
 
 def render_envelope(stored: Any, depth: int = 0) -> str:
@@ -75,6 +84,8 @@ def render_envelope(stored: Any, depth: int = 0) -> str:
             return _crew(name, value)
     if name in _SCALAR_NAMES:
         return f"<p>{_scalar(value)}</p>"
+    if isinstance(value, str):
+        return f'<p class="type">{escape(_cut(name, 200))}</p>{_text(value)}'
     return f'<p class="type">{escape(_cut(name, 200))}</p>{_value(value, depth)}'
 
 
@@ -165,6 +176,8 @@ def _crew(name: str, value: Mapping[str, Any]) -> str:
 
 def _value(value: Any, depth: int) -> str:
     if isinstance(value, Mapping):
+        if _is_frame(value):
+            return _frame(value)
         if depth >= MAX_NESTING:
             return _text(json.dumps(value, ensure_ascii=False, indent=2))
         return _table(value, depth) if value else '<p class="empty">empty</p>'
@@ -206,7 +219,8 @@ def _envelopes(value: list[Any], depth: int) -> str:
     inner = [next(iter(item.values())) for item in shown]
     if not value or depth >= MAX_NESTING or names <= _SCALAR_NAMES:
         return _list(inner, depth) + _more(value)
-    if len(names) == 1 and not names & _TEXT_NAMES and all(isinstance(i, Mapping) for i in inner):
+    alike = len(names) == 1 and not names & _TEXT_NAMES
+    if alike and all(isinstance(i, Mapping) and not _is_frame(i) for i in inner):
         return _list(inner, depth) + _more(value)
     return "".join(render_envelope(item, depth + 1) for item in shown) + _more(value)
 
@@ -221,6 +235,51 @@ def _records(rows: list[Any], depth: int) -> str:
     )
     table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
     return _scrolling(table, depth)
+
+
+def _is_frame(value: Any) -> bool:
+    """Whether this is what ``serialize`` keeps of a data frame."""
+    if not isinstance(value, Mapping) or value.keys() - {"index"} != {"columns", "data", "shape"}:
+        return False
+    columns, data, shape, index = (value.get(k) for k in ("columns", "data", "shape", "index"))
+    return (
+        isinstance(columns, list)
+        and isinstance(data, list)
+        and all(isinstance(row, list) and len(row) == len(columns) for row in data)
+        and isinstance(shape, list)
+        and len(shape) == 2
+        and all(isinstance(length, int) for length in shape)
+        and (index is None or (isinstance(index, list) and len(index) == len(data)))
+    )
+
+
+def _holds_frame(stored: Any) -> bool:
+    """Whether an envelope is a data frame's, whose size is bounded as it is stored."""
+    return isinstance(stored, Mapping) and len(stored) == 1 and _is_frame(*stored.values())
+
+
+def _frame(value: Mapping[str, Any]) -> str:
+    """The rows of a data frame that are kept, and how many it has."""
+    (rows, width), data, index = value["shape"], value["data"], value.get("index")
+    columns = value["columns"][:MAX_COLUMNS]
+    head = "".join(f'<th scope="col">{escape(_cut(str(name), 300))}</th>' for name in columns)
+    corner = "<td></td>" if index is not None else ""
+    lines = []
+    for number, row in enumerate(data):
+        label = f'<th scope="row">{_scalar(index[number])}</th>' if index is not None else ""
+        cells = "".join(_td(cell, 1) for cell in row[:MAX_COLUMNS])
+        lines.append(f"<tr>{label}{cells}</tr>")
+    table = f"<table><thead><tr>{corner}{head}</tr></thead><tbody>{''.join(lines)}</tbody></table>"
+    size = " × ".join((_counted(rows, len(data), "row"), _counted(width, len(columns), "column")))
+    return (
+        f'<div class="wide frame" tabindex="0" role="group" aria-label="Table">{table}</div>'
+        f'<p class="empty">{size}</p>'
+    )
+
+
+def _counted(all_of_them: int, shown: int, word: str) -> str:
+    words = f"{all_of_them:,} {word}{'' if all_of_them == 1 else 's'}"
+    return words if shown >= all_of_them else f"first {shown:,} of {words}"
 
 
 def _td(value: Any, depth: int) -> str:

@@ -6,6 +6,7 @@ import time
 from collections import Counter, OrderedDict
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import aclosing, contextmanager, suppress
+from html import escape
 from typing import NamedTuple
 
 import psycopg
@@ -14,9 +15,10 @@ from fastapi.responses import StreamingResponse
 from fastapi.sse import format_sse_event
 from starlette.types import Send
 
-from kodosumi_prefect.events import MAIN_KINDS, STDIO_KINDS
+from kodosumi_prefect.error_line import line_of
+from kodosumi_prefect.events import MAIN_KINDS, STDIO_KINDS, Kind
 from kodosumi_prefect.panel.auth.identification import Identification
-from kodosumi_prefect.panel.render import render
+from kodosumi_prefect.panel.render import origin, render
 from kodosumi_prefect.spooler.feed import End, Feed, Item, Quiet, Reset
 from kodosumi_prefect.spooler.reader import StoredEvent
 
@@ -32,10 +34,16 @@ logger = logging.getLogger(__name__)
 
 
 class View(NamedTuple):
-    """Which events a stream brings, and whether their payloads are rendered to HTML."""
+    """Which events a stream brings, and whether their payloads are rendered to HTML.
+
+    Attributes:
+        named: before the HTML of what a task prints or logs stands the task's name, and before
+            an error what it says in one line.
+    """
 
     kinds: frozenset[str] | None
     html: bool
+    named: bool = False
 
 
 STREAM = View(None, html=False)
@@ -141,7 +149,7 @@ class Streams:
         self._most = most
         self._seats: Counter[str] = Counter()
         self._open: dict[asyncio.Task[None], _Open] = {}
-        self._rendered: OrderedDict[tuple[str, int, float], bytes] = OrderedDict()
+        self._rendered: OrderedDict[tuple[str, int, float, bool], bytes] = OrderedDict()
         self._rendered_bytes = 0
         self.closing = asyncio.Event()
 
@@ -230,7 +238,7 @@ class Streams:
         match item:
             case StoredEvent():
                 if view.html:
-                    return await self._html(fid, item)
+                    return await self._html(fid, item, view.named)
                 return frame(item.kind, item.seq, item.ts, item.payload)
             case Reset():
                 note = f"the stream ends at {item.last_seq}, it is replayed from 1"
@@ -242,14 +250,19 @@ class Streams:
             case End():
                 return frame("eof", item.seq, time.time(), "end of stream")
 
-    async def _html(self, fid: str, event: StoredEvent) -> bytes:
-        key = (fid, event.seq, event.ts)
+    async def _html(self, fid: str, event: StoredEvent, named: bool) -> bytes:
+        name = origin(event.source) if named and event.kind in STDIO_KINDS else ""
+        key = (fid, event.seq, event.ts, named)
         if (known := self._rendered.get(key)) is not None:
             return known
         if len(event.payload) > SLOW_RENDER:
             html = await asyncio.to_thread(render, event.kind, event.payload)
         else:
             html = render(event.kind, event.payload)
+        if named and event.kind == Kind.ERROR:
+            html = f'<span class="said" hidden>{escape(line_of(event.payload))}</span>{html}'
+        if name:
+            html = f'<span class="from">{escape(name)}</span>{html}'
         made = frame(event.kind, event.seq, event.ts, html)
         if key not in self._rendered:
             self._rendered[key] = made

@@ -5,6 +5,7 @@ Everything still goes where it went before.
 
 import io
 import logging
+import os
 import sys
 import threading
 import time
@@ -33,8 +34,23 @@ QUIET_THREADS = (THREAD_NAME, "ray_")
 _PREFECT = str(Path(prefect.__file__).parent)
 _LOGGING = logging.__file__
 
+# Marks a log record that was recorded; underscored, as formatters that write out all attributes of
+# a record leave those away.
+_MARK = "_kodosumi_recorded"
+_HOOKED = "callHandlers"  # of a Logger, which calls it for records that pass its own filters
+_CallHandlers = Callable[[logging.Logger, logging.LogRecord], None]
+
 # Ways to find whose output it is in threads and calls that Prefect's context does not reach.
 owners: list[Callable[[], Scope | None]] = []
+
+
+class _Here(threading.local):
+    """What the calling thread is about."""
+
+    handling = False  # a log record is with its handlers, and whatever they write is its text
+
+
+_here = _Here()
 
 
 def owner() -> Scope | None:
@@ -49,29 +65,48 @@ def owner() -> Scope | None:
     return None
 
 
-class _Stream(io.TextIOBase):
-    """Stands in for ``sys.stdout`` or ``sys.stderr``: passes on, and records for the owner."""
+class _Nowhere(io.TextIOBase):
+    """Behind the proxy of a stream that the process was started without, as by ``>&-``."""
 
-    def __init__(self, stream: TextIO, kind: Kind) -> None:
-        self._stream = stream
+    def write(self, text: str) -> int:
+        return len(text)
+
+    def writable(self) -> bool:
+        return True
+
+
+class _Stream(io.TextIOBase):
+    """Stands in for ``sys.stdout`` or ``sys.stderr``: passes on, and records for the owner.
+
+    Attributes:
+        replaced: what it stands in for; None in a process that was started without it.
+    """
+
+    def __init__(self, stream: TextIO | None, kind: Kind) -> None:
+        self.replaced = stream
+        self._stream: Any = stream if stream is not None else _Nowhere()
         self._kind = kind
         self._partial: dict[tuple[str, int], tuple[Scope, str]] = {}
 
     def write(self, text: str) -> int:
-        written = self._stream.write(text)
-        if _is_logged_anyway(sys._getframe(1)):
+        written: int = self._stream.write(text)
+        if _here.handling or _is_logged_anyway(sys._getframe(1)):
             return written
         scope = owner()
         if scope is not None:
             self._record(scope, text)
         return written
 
-    def finish(self, fid: str) -> None:
-        """Record what was written without a newline at its end."""
+    def finish(self, fid: str | None) -> None:
+        """Record what was written without a newline at its end; of all executions if None."""
         for key in list(self._partial):  # other threads go on writing meanwhile
-            if key[0] == fid and (held := self._partial.pop(key, None)):
+            if fid in (None, key[0]) and (held := self._partial.pop(key, None)):
                 scope, text = held
                 _emit(scope, self._kind, text.rpartition("\r")[2])
+
+    def forget(self) -> None:
+        """What was written without a newline is another process's to record."""
+        self._partial.clear()
 
     def _record(self, scope: Scope, text: str) -> None:
         key = (scope.fid, threading.get_ident())
@@ -91,25 +126,26 @@ class _Stream(io.TextIOBase):
         self._stream.flush()
 
     def fileno(self) -> int:
-        return self._stream.fileno()
+        return int(self._stream.fileno())
 
     def isatty(self) -> bool:
-        return self._stream.isatty()
+        return bool(self._stream.isatty())
 
     def writable(self) -> bool:
         return True
 
     @property
     def closed(self) -> bool:
-        return self._stream.closed
+        return bool(self._stream.closed)
 
     @property
     def encoding(self) -> str:  # type: ignore[override]
-        return self._stream.encoding
+        return self._stream.encoding or "utf-8"
 
     @property
     def errors(self) -> str | None:  # type: ignore[override]
-        return self._stream.errors
+        errors: str | None = self._stream.errors
+        return errors
 
     @property
     def buffer(self) -> Any:
@@ -119,25 +155,57 @@ class _Stream(io.TextIOBase):
         return getattr(self._stream, name)
 
 
-class _Handler(logging.Handler):
-    """Records what loggers propagate to the root."""
+def _take(logger: logging.Logger, record: logging.LogRecord) -> bool:
+    """Record a log record, once; whether what its handlers write of it is no news any more."""
+    if not _holders:
+        return False
+    kind = _kind_of(record)
+    if kind is None or getattr(record, _MARK, False):
+        return True
+    if record.name not in RUN_LOGGERS and not _reaches_root(logger):
+        return False  # its own handlers alone say where it goes
+    scope = owner()
+    if scope is None:
+        return False
+    try:
+        text = record.getMessage()
+    except Exception as exc:  # arguments that do not fit their format
+        text = f"{record.msg!r} with arguments that do not fit it: {exc}"
+    if record.exc_info and record.exc_info[0] is not None:
+        text = f"{text}\n{_FORMATTER.formatException(record.exc_info)}"
+    source = orjson.loads(source_of(scope))
+    source |= {"level": record.levelname, "logger": record.name}
+    setattr(record, _MARK, True)
+    _emit(scope, kind, text, orjson.dumps(source).decode())
+    return True
 
-    def emit(self, record: logging.LogRecord) -> None:
-        kind = _kind_of(record)
-        if kind is None:
-            return
-        scope = owner()
-        if scope is None:
-            return
+
+def _reaches_root(logger: logging.Logger | None) -> bool:
+    while logger is not None and logger.parent is not None:
+        if not logger.propagate:
+            return False
+        logger = logger.parent
+    return True
+
+
+def _recording(call_handlers: _CallHandlers) -> _CallHandlers:
+    """``Logger.callHandlers`` that records first.
+
+    A handler of ours at the root would be gone after the author's ``dictConfig`` or
+    ``basicConfig(force=True)``.
+    """
+
+    def callHandlers(self: logging.Logger, record: logging.LogRecord) -> None:
+        taken = _take(self, record)
+        if not taken or _here.handling:
+            return call_handlers(self, record)
+        _here.handling = True
         try:
-            text = record.getMessage()
-        except Exception as exc:  # arguments that do not fit their format
-            text = f"{record.msg!r} with arguments that do not fit it: {exc}"
-        if record.exc_info and record.exc_info[0] is not None:
-            text = f"{text}\n{_FORMATTER.formatException(record.exc_info)}"
-        source = orjson.loads(source_of(scope))
-        source |= {"level": record.levelname, "logger": record.name}
-        _emit(scope, kind, text, orjson.dumps(source).decode())
+            call_handlers(self, record)
+        finally:
+            _here.handling = False
+
+    return callHandlers
 
 
 _FORMATTER = logging.Formatter()
@@ -145,12 +213,13 @@ _lock = threading.Lock()
 _holders = 0
 _stdout: _Stream | None = None
 _stderr: _Stream | None = None
-_handler = _Handler()
+_handling: _CallHandlers | None = None  # ours, while it is in place
+_handling_before: _CallHandlers = logging.Logger.callHandlers
 
 
 def hold() -> None:
     """Capture until ``release`` was called as often."""
-    global _holders, _stdout, _stderr
+    global _holders, _stdout, _stderr, _handling, _handling_before
     with _lock:
         _holders += 1
         if _holders > 1 and sys.stdout is _stdout and sys.stderr is _stderr:
@@ -161,30 +230,36 @@ def hold() -> None:
             sys.stdout = _stdout = _Stream(sys.stdout, Kind.STDOUT)
         if not isinstance(sys.stderr, _Stream):
             sys.stderr = _stderr = _Stream(sys.stderr, Kind.STDERR)
-        root = logging.getLogger()
-        if _handler not in root.handlers:
-            root.addHandler(_handler)
+        if logging.Logger.callHandlers is not _handling:
+            _handling_before = logging.Logger.callHandlers
+            _handling = _recording(_handling_before)
+            setattr(logging.Logger, _HOOKED, _handling)
 
 
 def release(fid: str) -> None:
     """Stop capturing for one holder; what an execution wrote without a newline is recorded."""
-    global _holders
-    for stream in (_stdout, _stderr):
-        if stream is not None:
-            stream.finish(fid)
+    global _holders, _handling
+    finish(fid)
     with _lock:
         _holders -= 1
         if _holders:
             return
-        logging.getLogger().removeHandler(_handler)
+        if logging.Logger.callHandlers is _handling:
+            setattr(logging.Logger, _HOOKED, _handling_before)
+            _handling = None
+        # Else somebody's own stands over it and calls it: it stays, and records nothing meanwhile.
         if _stdout is not None and sys.stdout is _stdout:
-            sys.stdout = _stdout._stream
+            sys.stdout = _stdout.replaced
         if _stderr is not None and sys.stderr is _stderr:
-            sys.stderr = _stderr._stream
+            sys.stderr = _stderr.replaced
 
 
-def finish(fid: str) -> None:
-    """Record what an execution wrote without a newline so far, such as at the end of a task."""
+def finish(fid: str | None) -> None:
+    """Record what an execution wrote without a newline so far, such as at the end of a task.
+
+    Arguments:
+        fid: the execution; None means all of them.
+    """
     for stream in (_stdout, _stderr):
         if stream is not None:
             stream.finish(fid)
@@ -224,12 +299,25 @@ def _is_logged_anyway(frame: FrameType) -> bool:
     if frame.f_code.co_filename != _LOGGING:
         return False
     record = frame.f_locals.get("record")
-    if isinstance(record, logging.LogRecord) and record.name.partition(".")[0] in NOT_OURS:
-        return True
-    return frame.f_locals.get("self") in logging.getLogger().handlers
+    if not isinstance(record, logging.LogRecord):
+        return False
+    # A QueueListener's handlers write in another thread than its logger's.
+    return getattr(record, _MARK, False) or record.name.partition(".")[0] in NOT_OURS
 
 
 def _without_overwritten(text: str) -> str:
     if "\r" not in text:
         return text
     return "\n".join(line.rstrip("\r").rpartition("\r")[2] for line in text.split("\n"))
+
+
+def _after_fork() -> None:
+    """A child has other threads, and its parent records what it wrote itself."""
+    global _lock
+    _lock = threading.Lock()
+    for stream in (_stdout, _stderr):
+        if stream is not None:
+            stream.forget()
+
+
+os.register_at_fork(after_in_child=_after_fork)

@@ -24,7 +24,7 @@ from prefect.logging.loggers import flow_run_logger
 from prefect.states import Cancelled, Crashed
 from pydantic import ValidationError
 
-from kodosumi_prefect.events import plain
+from kodosumi_prefect.error_line import error_line
 from kodosumi_prefect.owner import schedule_of
 from kodosumi_prefect.runner import execution
 from kodosumi_prefect.runner.by_value import pickle_by_value
@@ -63,7 +63,7 @@ def execute(order: Order) -> Outcome:
         if exc.code not in (None, 0):
             return _not_begun(fid, f"the run's process was told to exit with {exc.code}")
     except BaseException as exc:
-        return _not_begun(fid, _first_line(exc))
+        return _not_begun(fid, error_line(exc))
     finally:
         _flush()
     return Outcome(0)
@@ -183,9 +183,9 @@ def _with_data(flow: "Flow[..., Any]", flow_run: FlowRun) -> "tuple[Flow[..., An
 
 
 def _tell_not_loaded(flow_run: FlowRun, exc: Exception) -> None:
-    why = _first_line(exc)
+    why = error_line(exc)
     if exc.__cause__ is not None:  # a pull step's own error says which step only
-        why += f" ({_first_line(exc.__cause__)})"
+        why += f" ({error_line(exc.__cause__)})"
     _tell(flow_run, Crashed(message=f"Flow could not be loaded. {why}"), exc)
 
 
@@ -202,10 +202,6 @@ def _not_begun(fid: UUID, why: str) -> Outcome:
     except (httpx.HTTPError, PrefectException, OSError, ValidationError) as exc:
         logger.warning("flow run %s has to be reported by others: %s", fid, exc)
     return Outcome(1, why)
-
-
-def _first_line(exc: BaseException) -> str:
-    return f"{type(exc).__name__}: {plain(exc)}".splitlines()[0]
 
 
 def _tell(flow_run: FlowRun, state: State[Any], error: "Exception | str") -> None:

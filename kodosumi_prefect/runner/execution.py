@@ -15,10 +15,11 @@ from prefect.client.schemas.objects import State as PrefectState
 from prefect.context import FlowRunContext
 from prefect.flows import Flow
 
-from kodosumi_prefect.error import KodosumiError
+from kodosumi_prefect.error_line import error_line
 from kodosumi_prefect.events import TERMINAL, Event, Kind, Status, clean, plain, serialize
 from kodosumi_prefect.owner import owner_of, schedule_of
 from kodosumi_prefect.runner import capture
+from kodosumi_prefect.runner.at_work import scopes_at_work
 from kodosumi_prefect.runner.launched import launched
 from kodosumi_prefect.runner.literal import opened
 from kodosumi_prefect.runner.states import reason, recorded, status_of
@@ -26,7 +27,6 @@ from kodosumi_prefect.settings import VERSION, get_settings, panel_url
 from kodosumi_prefect.spooler import payloads
 from kodosumi_prefect.spooler.batch import Header
 from kodosumi_prefect.spooler.client import SpoolClient, get_client
-from kodosumi_prefect.spooler.projection import last_line
 from kodosumi_prefect.tracer import Scope, finders, learn_scope, source_of
 
 TERMINAL_FLUSH = 5.0  # seconds a hook waits for the terminal status to be stored
@@ -265,15 +265,14 @@ def tell_error(
 
     Arguments:
         note: the line of an error that is a text.
-        line: the line of an exception, if the last one of its traceback does not say enough.
+        line: the line of an exception, if what it says itself is not enough.
     """
     live.error_told = True
     if isinstance(error, str):
         live.put(Kind.ERROR, plain(error), note=note)
         return
     text = traceback_of(error)
-    short = plain(error) if isinstance(error, KodosumiError) else last_line(text)
-    live.put(Kind.ERROR, text, note=clean(line or short))
+    live.put(Kind.ERROR, text, note=clean(line or error_line(error)))
 
 
 def traceback_of(error: BaseException) -> str:
@@ -318,8 +317,10 @@ def _only_live() -> Scope | None:
     flow_run = context.flow_run if context is not None else None
     if flow_run is not None and flow_run.parent_task_run_id is None:
         return None
-    scopes = live_scopes()
-    return scopes[0] if len(scopes) == 1 else None
+    scopes = live_scopes() + scopes_at_work()
+    if not scopes or len({scope.fid for scope in scopes}) > 1:
+        return None
+    return scopes[0] if len(scopes) == 1 else scopes[0]._replace(task_run=None)
 
 
 def _text(value: Any) -> str | None:

@@ -31,6 +31,8 @@ def _bind(scope: Scope) -> None:
     call = _current_call()
     with _lock:
         if call is not None:
+            if _current_actor() is None:
+                _bound.clear()  # a worker without an actor runs one call after the other
             _bound[call] = scope
             _bound.move_to_end(call)
             if len(_bound) > BOUND_MOST:
@@ -54,7 +56,23 @@ def _bound_scope() -> Scope | None:
     if not _bound:
         return None
     call = _current_call()
-    return _bound.get(call) if call is not None else None
+    if call is None or call in _bound or _runs_here():
+        return _bound.get(call) if call is not None else None
+    scopes = list(_bound.values())
+    return scopes[-1] if len({scope.fid for scope in scopes}) == 1 else None
+
+
+def _runs_here() -> bool:
+    """Whether the calling thread is one that Ray runs calls in, and not one that a call started.
+
+    Ray makes up a task id for each of those, of a task without a name.
+    """
+    return bool(sys.modules["ray"].get_runtime_context().get_task_name())
+
+
+def _current_actor() -> str | None:
+    actor: str | None = sys.modules["ray"].get_runtime_context().get_actor_id()
+    return actor
 
 
 def _current_call() -> str | None:

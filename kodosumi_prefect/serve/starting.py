@@ -12,10 +12,11 @@ from prefect.client.schemas.objects import FlowRun, FlowRunPolicy
 from prefect.exceptions import ObjectNotFound
 from prefect.states import Scheduled, to_state_create
 
-from kodosumi_prefect.events import clean
+from kodosumi_prefect.events import Kind, clean
 from kodosumi_prefect.keys import NoKeyError
 from kodosumi_prefect.owner import LABEL, Owner, signed
 from kodosumi_prefect.runner.execution import Meta, header_of, opening
+from kodosumi_prefect.runner.launched import launched
 from kodosumi_prefect.serve import database
 from kodosumi_prefect.serve.parameters import held
 from kodosumi_prefect.serve.prefect_api import prefect_api
@@ -133,6 +134,8 @@ def _tell(spooler: Spooler, run: FlowRun, wish: Wish, settings: Settings) -> Non
     if header["flow_name"] is None and wish.flow_name is not None:
         header["flow_name"] = header["summary"] = clean(wish.flow_name)
     events = opening(run, header, 1, shown=wish.shown)
+    if launched(run.parameters) is None:  # its own process knows what the flow says of itself
+        events = tuple(event for event in events if event.kind != Kind.META)
     fid = str(run.id)
     spooler.append([Batch(fid, str(uuid4()), 1, header, list(events))])
     if wish.payload is not None:

@@ -44,6 +44,8 @@ LATE = 0.05  # seconds after which what has no answer yet is written to disk as 
 LATE_EVENT = 25e-6  # seconds more that each event may take
 RETRY_FIRST = 0.05  # seconds
 RETRY_MOST = 2.0  # seconds
+SPILL_WAIT = 2.0  # seconds that what cannot be stored may take to reach the spill file
+SPILL_GLANCE = 0.1  # seconds likewise, for who comes often
 THREAD_NAME = "kodosumi-spool"
 WATCH_NAME = "kodosumi-spool-watch"
 
@@ -241,10 +243,22 @@ class SpoolClient:
                 timeout,
                 self._spill.path,
             )
-        spilled = _SpillNow()
-        self._inbox.put(spilled)
-        spilled.passed.wait(2.0)
+        self._spill_now(SPILL_WAIT)
         return False
+
+    def deliver(self, timeout: float, *, last: bool = False) -> None:
+        """Have what was emitted stored, or in the spill file: this process may be killed next.
+
+        Arguments:
+            timeout: most seconds to wait for the database. In an outage there is no waiting.
+            last: nothing is emitted behind it, so the connection is given back.
+        """
+        if self._thread is None or threading.current_thread() is self._thread:
+            return
+        if self._outage_since is not None:
+            self._spill_now(SPILL_WAIT if last else SPILL_GLANCE)
+        elif self.flush(timeout) and last:
+            self.close()
 
     def close(self) -> None:
         """Flush, or spill what cannot be flushed, and end the thread. The next emit starts anew."""
@@ -283,6 +297,11 @@ class SpoolClient:
         self._spill.abandon()
         self._copies.abandon()
         self._begin()
+
+    def _spill_now(self, timeout: float) -> None:
+        spilled = _SpillNow()
+        self._inbox.put(spilled)
+        spilled.passed.wait(timeout)
 
     def _connect(self, timeout: float) -> None:
         """Have the thread connect, and wait for it; not in an outage."""
@@ -762,6 +781,12 @@ def get_client(settings: Settings | None = None) -> SpoolClient:
         with _clients_lock:
             client = _clients.setdefault(key, SpoolClient(settings))
     return client
+
+
+def deliver(timeout: float, *, last: bool = False) -> None:
+    """As ``SpoolClient.deliver``, for all clients of this process."""
+    for client in list(_clients.values()):
+        client.deliver(timeout, last=last)
 
 
 def _close_all() -> None:

@@ -1,5 +1,6 @@
 """What events mean for their execution's row: status, attempt, result, error, progress, locks."""
 
+from kodosumi_prefect.error_line import line_of
 from kodosumi_prefect.events import TERMINAL, Event, Kind, State, Status
 from kodosumi_prefect.spooler.open_locks import OpenLocks, new_lock, told
 
@@ -75,7 +76,7 @@ class Projection:
                 self._put(final=event.payload, final_attempt=event.attempt)
                 self.visible = True
             case Kind.ERROR if event.attempt >= self.attempt:
-                self._put(error=event.note or last_line(event.payload))
+                self._put(error=event.note or line_of(event.payload))
                 self.visible = True
         return True
 
@@ -178,8 +179,3 @@ class Projection:
 
 
 _OF_LOCKS = '{"by":"locks"}'  # the source of such a status
-
-
-def last_line(text: str) -> str:
-    """The last line that says something, such as a traceback's message."""
-    return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "")

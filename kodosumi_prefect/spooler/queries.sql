@@ -26,20 +26,30 @@ INSERT INTO {schema}.execution (fid) VALUES (%(fid)s) ON CONFLICT (fid) DO NOTHI
 SELECT {schema}.ensure_partition(%(id)s), {schema}.ensure_partition(%(id)s + 500);
 
 -- name: describe_execution
--- Fill what is not known yet of an execution from a batch's header; never overwrite.
+-- Fill what is not known yet of an execution from a batch's header. Whose it is and where it comes
+-- from is never overwritten; what the flow says of itself counts more than what others said first.
 UPDATE {schema}.execution SET
     owner = coalesce(owner, %(owner)s),
-    flow_name = coalesce(flow_name, %(flow_name)s),
     deployment_id = coalesce(deployment_id, %(deployment_id)s::uuid),
-    entry_point = coalesce(entry_point, %(entry_point)s),
     app_url = coalesce(app_url, %(app_url)s),
-    summary = coalesce(summary, %(summary)s),
-    description = coalesce(description, %(description)s),
-    tags = coalesce(tags, %(tags)s::text[]),
-    author = coalesce(author, %(author)s),
-    organization = coalesce(organization, %(organization)s),
-    version = coalesce(version, %(version)s),
-    deprecated = coalesce(deprecated, %(deprecated)s),
+    flow_name = CASE WHEN %(own)s THEN coalesce(%(flow_name)s, flow_name)
+        ELSE coalesce(flow_name, %(flow_name)s) END,
+    entry_point = CASE WHEN %(own)s THEN coalesce(%(entry_point)s, entry_point)
+        ELSE coalesce(entry_point, %(entry_point)s) END,
+    summary = CASE WHEN %(own)s THEN coalesce(%(summary)s, summary)
+        ELSE coalesce(summary, %(summary)s) END,
+    description = CASE WHEN %(own)s THEN coalesce(%(description)s, description)
+        ELSE coalesce(description, %(description)s) END,
+    tags = CASE WHEN %(own)s THEN coalesce(%(tags)s::text[], tags)
+        ELSE coalesce(tags, %(tags)s::text[]) END,
+    author = CASE WHEN %(own)s THEN coalesce(%(author)s, author)
+        ELSE coalesce(author, %(author)s) END,
+    organization = CASE WHEN %(own)s THEN coalesce(%(organization)s, organization)
+        ELSE coalesce(organization, %(organization)s) END,
+    version = CASE WHEN %(own)s THEN coalesce(%(version)s, version)
+        ELSE coalesce(version, %(version)s) END,
+    deprecated = CASE WHEN %(own)s THEN coalesce(%(deprecated)s, deprecated)
+        ELSE coalesce(deprecated, %(deprecated)s) END,
     changed = pg_current_xact_id()::text::bigint
 WHERE id = %(id)s;
 

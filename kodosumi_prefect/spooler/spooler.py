@@ -353,12 +353,15 @@ class Spooler:
         self, cursor: psycopg.Cursor[Any], execution: int, batch: Batch, one_by_one: bool
     ) -> None:
         header = bounded(batch.header)
+        process = batch.header.get("process")
+        # Only the process that runs the flow names itself, and it has the flow at hand.
+        row = {"id": execution, "own": bool(process)}
         if one_by_one:
-            self._describe_by_field(cursor, execution, header)
+            self._describe_by_field(cursor, row, header)
         else:
-            values = dict.fromkeys(DESCRIBED) | header | {"id": execution}
+            values = dict.fromkeys(DESCRIBED) | header | row
             cursor.execute(self._queries["describe_execution"], values)
-        if process := batch.header.get("process"):
+        if process:
             values = {"id": execution, "process": orjson.dumps(process).decode()}
             if one_by_one:
                 self._beside(cursor, "remember_process", values)
@@ -368,16 +371,16 @@ class Spooler:
             self._beside(cursor, "own_scheduled", {"id": execution, "schedule": schedule})
 
     def _describe_by_field(
-        self, cursor: psycopg.Cursor[Any], execution: int, header: dict[str, Any]
+        self, cursor: psycopg.Cursor[Any], row: dict[str, Any], header: dict[str, Any]
     ) -> None:
         """Fill what Postgres takes of a header; a placeholder stands in for a text it refuses."""
+        empty = dict.fromkeys(DESCRIBED) | row
         for name in DESCRIBED:
             if (value := header.get(name)) is None:
                 continue
-            row = dict.fromkeys(DESCRIBED) | {"id": execution}
-            taken = self._beside(cursor, "describe_execution", row | {name: value})
+            taken = self._beside(cursor, "describe_execution", empty | {name: value})
             if not taken and name in TEXTS:
-                self._beside(cursor, "describe_execution", row | {name: REFUSED})
+                self._beside(cursor, "describe_execution", empty | {name: REFUSED})
 
     def _beside(self, cursor: psycopg.Cursor[Any], query: str, parameters: dict[str, Any]) -> bool:
         """Execute what an older schema, or a role with few rights, may lack; events go on.

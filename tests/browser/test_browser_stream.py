@@ -1,11 +1,14 @@
 """Following an execution's stream: live, through a lost connection, and in a log of any length."""
 
+import json
+import random
 import re
+import time
 
 import psycopg
 from playwright.sync_api import Page, expect
 
-from kodosumi_prefect.events import serialize
+from kodosumi_prefect.events import Event, serialize
 from tests.browser.conftest import NewContext
 from tests.browser.looking import Complaints
 from tests.browser.steps import arrived
@@ -182,3 +185,101 @@ def test_raw_events_are_copied_and_downloaded(new_context: NewContext, stand: St
     text = download.value.path().read_text()
     assert len(text.splitlines()) == page.locator("#raw-list li[data-seq]").count()
     assert '"an action"' in text or "an action" in text
+
+
+def log_texts(page: Page) -> list[str]:
+    return page.locator("#log-list .text").all_text_contents()
+
+
+def of_task(at: float, number: int, task: str) -> Event:
+    source = json.dumps({"task_run": {"id": task, "name": f"{task}-run"}})
+    return Event(at, "stdout", f"{number}", 1, source)
+
+
+def test_lines_of_tasks_stand_by_their_times_live_and_loaded(page: Page, stand: Stand) -> None:
+    run = stand.run(summary="Tasks at once").begin()
+    open_log(page, run)
+    expect(page.locator("#live")).to_have_text("Live")
+    now = time.time()
+    for first in (0, 40):  # each task delivers its own half of what was said by turns
+        for task, odd in (("second", 1), ("first", 0)):
+            numbers = range(first + odd, first + 40, 2)
+            run.put(*(of_task(now + number / 10, number, task) for number in numbers))
+    expect(page.locator("#log-list .text")).to_have_count(80)
+    live = log_texts(page)
+    assert live == [str(number) for number in range(80)]
+    assert page.locator("#log-list .from").all_text_contents() == ["first-run", "second-run"] * 40
+    page.reload()
+    expect(page.locator("#log-list .text")).to_have_count(80)
+    assert log_texts(page) == live
+    run.finish()
+
+
+def test_a_long_log_that_is_out_of_order_has_every_line_once_at_its_time(
+    page: Page, stand: Stand
+) -> None:
+    lines = 6000
+    run = stand.run(summary="Out of order").begin()
+    now, chance = time.time(), random.Random(1)
+    stretches = list(range(0, lines, 50))
+    for start in stretches:
+        numbers = list(range(start, start + 50))
+        chance.shuffle(numbers)
+        run.put(*(of_task(now + number / 100, number, "task") for number in numbers))
+    run.finish()
+    open_log(page, run)
+    expect(page.locator("#log-list .text").last).to_have_text(str(lines - 1))
+    seen: set[str] = set()
+
+    def look() -> None:
+        shown = [int(text) for text in log_texts(page)]
+        assert shown == sorted(set(shown))
+        seen.update(map(str, shown))
+
+    look()
+    while page.locator("#panel-log .earlier").is_visible():
+        top = page.locator("#log-list li").first.get_attribute("data-seq")
+        page.locator("#panel-log .earlier a").evaluate("link => link.click()")
+        expect(page.locator("#log-list li").first).not_to_have_attribute("data-seq", str(top))
+        look()
+    assert seen == {str(number) for number in range(lines)}
+    seen.clear()
+    look()
+    while page.locator("#panel-log .later").is_visible():
+        end = page.locator("#log-list li").last.get_attribute("data-seq")
+        page.locator("#panel-log .later a").evaluate("link => link.click()")
+        expect(page.locator("#log-list li").last).not_to_have_attribute("data-seq", str(end))
+        look()
+    assert seen == {str(number) for number in range(lines)}
+
+
+def test_a_group_of_errors_is_one_line_live_and_loaded(page: Page, stand: Stand) -> None:
+    run = stand.run(summary="Group").begin()
+    page.goto(f"/executions/{run.fid}?tab=reasoning")
+    expect(page.locator("#live")).to_have_text("Live")
+    run.fail(
+        "  + Exception Group Traceback (most recent call last):\n"
+        '  |   File "a.py", line 1, in <module>\n'
+        "  | ExceptionGroup: both (2 sub-exceptions)\n"
+        "  +-+---------------- 1 ----------------\n"
+        "    | ValueError: one\n"
+        "    +---------------- 2 ----------------\n"
+        "    | KeyError: 'two'\n"
+        "    +------------------------------------"
+    )
+    line = page.locator("#reasoning-list .error summary")
+    expect(line).to_have_text("ValueError: one; KeyError: 'two'")
+    page.reload()
+    expect(line).to_have_text("ValueError: one; KeyError: 'two'")
+
+
+def test_a_data_frame_is_a_table_that_scrolls_by_itself(page: Page, stand: Stand) -> None:
+    rows = [[number, number / 7, f"word {number}"] for number in range(1000)]
+    frame = {"columns": ["n", "share", "word"], "data": rows, "shape": [25000, 3]}
+    run = stand.run(summary="Frame").begin().finish(json.dumps({"DataFrame": frame}))
+    page.goto(f"/executions/{run.fid}")
+    table = page.locator("#result .frame")
+    expect(table.locator("tbody tr")).to_have_count(1000)
+    expect(page.locator("#result")).to_contain_text("first 1,000 of 25,000 rows × 3 columns")
+    assert table.evaluate("each => each.scrollHeight > each.clientHeight")
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")

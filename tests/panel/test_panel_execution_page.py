@@ -2,13 +2,15 @@
 
 import json
 import re
+import traceback
+from time import time as now
 from uuid import uuid4
 
 import httpx
 import pytest
 
-from kodosumi_prefect.events import serialize
-from tests.panel.panel_runs import Run, Stand, markdown
+from kodosumi_prefect.events import Event, serialize
+from tests.panel.panel_runs import Run, Stand, frames, markdown
 from tests.spooler.recording import execute
 
 HTML = {"accept": "text/html"}
@@ -214,6 +216,81 @@ def test_the_error_is_told_in_a_line_with_its_traceback_folded(panel: Stand) -> 
     assert folded is not None and "deep" in folded[1]
     text = panel.get(f"/executions/{run.fid}?tab=reasoning").text
     assert "<summary>KeyError: &#39;x&#39;</summary>" in text
+
+
+def test_a_group_of_errors_is_told_by_those_in_it(panel: Stand) -> None:
+    try:
+        raise ExceptionGroup("both", [ValueError("one"), KeyError("two")])
+    except ExceptionGroup as exc:
+        text = "".join(traceback.format_exception(exc))
+    run = panel.run().begin().fail(text)
+    line = "ValueError: one; KeyError: &#39;two&#39;"
+    assert f"<summary>{line}</summary>" in panel.get(f"/executions/{run.fid}?tab=reasoning").text
+    status = panel.json(f"/outputs/status/{run.fid}")
+    assert json.loads(status["final"]) == {"Text": {"body": "ValueError: one; KeyError: 'two'"}}
+    with panel.client.stream("GET", f"/executions/{run.fid}/live") as live:
+        (error,) = (frame.data for frame in frames(live) if frame.event == "error")
+    assert error.startswith(f'<span class="said" hidden>{line.replace("&#39;", "&#x27;")}</span>')
+
+
+def spoken(ts: float, text: str, task: str | None = None, attempt: int = 1) -> Event:
+    source = json.dumps({"task_run": {"id": task, "name": f"{task}-name"}}) if task else None
+    return Event(ts, "stdout", text, attempt, source)
+
+
+def log_lines(text: str) -> list[str]:
+    return re.findall(r'<span class="text">(.*?)</span>', text)
+
+
+def test_lines_of_tasks_that_spoke_at_once_stand_in_the_order_of_their_times(panel: Stand) -> None:
+    run = panel.run().begin()
+    t = now()
+    run.put(spoken(t + 7, "b2", "b"), spoken(t + 9, "b3", "b"))
+    run.put(spoken(t + 4, "a1", "a"), spoken(t + 8, "a2", "a"), spoken(t + 9, "root"))
+    text = panel.get(f"/executions/{run.fid}/log").text
+    assert log_lines(text) == ["a1", "b2", "a2", "b3", "root"]
+    assert re.findall(r'<span class="from">(.*?)</span>', text) == ["a-name", "b-name"] * 2
+    raw = panel.get(f"/executions/{run.fid}/raw").text
+    seqs = [int(seq) for seq in re.findall(r'data-seq="(\d+)"', raw)]
+    assert seqs == sorted(seqs)
+    with panel.client.stream("GET", f"/executions/{run.fid}/live?after=4") as live:
+        first = next(frame for frame in frames(live) if frame.event == "stdout")
+    assert first.data == '<span class="from">b-name</span>b2'
+
+
+def test_what_comes_hours_late_stands_near_where_it_was_stored(panel: Stand) -> None:
+    run = panel.run().begin()
+    t = now()
+    lines = [spoken(t + second, f"now {second}") for second in range(30)]
+    run.put(*lines, spoken(t - 7200, "late 1"), spoken(t - 7199, "late 2"), spoken(t + 30, "then"))
+    shown = log_lines(panel.get(f"/executions/{run.fid}/log").text)
+    assert shown.index("late 1") + 1 == shown.index("late 2")
+    assert shown[shown.index("late 1") - 1] == "now 19"
+    assert shown[-1] == "then"
+
+
+def test_the_times_of_one_attempt_do_not_mix_with_those_of_another(panel: Stand) -> None:
+    run = panel.run().begin()
+    t = now()
+    run.put(spoken(t + 5, "w1"), spoken(t + 4, "w2", attempt=2), spoken(t + 3, "w3"))
+    text = panel.get(f"/executions/{run.fid}/log").text
+    assert re.findall("w1|Attempt 2|w2|w3", text) == ["w1", "Attempt 2", "w3", "w2"]
+
+
+def test_pages_of_the_log_hold_every_line_once(panel: Stand) -> None:
+    run = panel.run().begin()
+    t = now()
+    run.put(*(spoken(t + number + 5 * (number % 2), f"line {number}") for number in range(1200)))
+    path, found = f"/executions/{run.fid}/log", []
+    before = ""
+    while True:
+        text = panel.get(f"{path}?{before}").text
+        found += log_lines(text)
+        first = re.search(r'data-first="(\d+)"', text)
+        if first is None:
+            break
+        before = f"before={first[1]}"
+    assert sorted(found) == sorted(f"line {number}" for number in range(1200))
 
 
 def test_output_holds_the_errors_of_earlier_attempts_and_the_last_one_once(panel: Stand) -> None:

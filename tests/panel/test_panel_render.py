@@ -67,6 +67,34 @@ def test_nothing_active_gets_through(attack: str) -> None:
             assert not ACTIVE.search(html), (kind, payload, html)
 
 
+FRAME = {"columns": ["n", "<b>"], "data": [[1, "x"], [2, None]], "shape": [5000, 60]}
+
+
+@pytest.mark.parametrize(
+    "stored", [{"DataFrame": FRAME}, {"dict": {"in": FRAME}}, {"__list__": [{"DataFrame": FRAME}]}]
+)
+def test_a_data_frame_is_a_table_that_names_its_size(stored: dict[str, object]) -> None:
+    html = render("result", json.dumps(stored))
+    assert '<th scope="col">n</th><th scope="col">&lt;b&gt;</th>' in html
+    assert "<tr><td class=number>1</td><td>x</td></tr>" in html
+    assert "first 2 of 5,000 rows × first 2 of 60 columns" in html
+
+
+def test_a_large_data_frame_is_a_table_with_its_labels() -> None:
+    rows = [[number, "word " * 60] for number in range(1000)]
+    labels = [f"row {number}" for number in range(1000)]
+    frame = {"columns": ["n", "w"], "data": rows, "shape": [1000, 2], "index": labels}
+    html = render("final", json.dumps({"DataFrame": frame}))
+    assert html.count("<tr>") == 1001
+    assert '<th scope="row">row 999</th><td class=number>999</td>' in html
+    assert "1,000 rows × 2 columns" in html
+
+
+def test_the_str_of_an_object_keeps_its_lines() -> None:
+    html = render("result", json.dumps({"Series": "0    1\n1    2"}))
+    assert html == '<p class="type">Series</p><pre class="text">0    1\n1    2</pre>'
+
+
 def test_markdown_has_tables_links_and_pictures_it_holds_itself() -> None:
     html = render(
         "result",

@@ -3,21 +3,30 @@
 import asyncio
 import contextvars
 import logging
+import logging.config
+import queue
+import subprocess
 import sys
 import threading
 from collections import Counter
+from collections.abc import Callable, Iterator
+from logging import handlers
+from multiprocessing import forkserver
+from pathlib import Path
 
 import prefect
 import pytest
 from prefect import get_run_logger, task
 from prefect.flows import Flow
 from prefect.task_runners import ThreadPoolTaskRunner
+from rich.logging import RichHandler
 
 import kodosumi_prefect
 from kodosumi_prefect import Tracer, flow
 from kodosumi_prefect.runner import capture
 from kodosumi_prefect.settings import use_settings
-from tests.services import Place
+from tests.samples import on_children
+from tests.services import SAMPLES, Place
 
 
 @pytest.mark.parametrize("log_prints", [False, True], ids=["print", "log_prints"])
@@ -335,3 +344,137 @@ def test_capturing_can_be_turned_off(place: Place) -> None:
     with use_settings(place.settings.model_copy(update={"capture": False})):
         recorded = place.run(uncaptured)
     assert recorded.of("stdout", "stderr", "debug") == ["traced"]
+
+
+@pytest.fixture
+def fork_server() -> Iterator[None]:
+    """What the fork server of a test started with ends with it."""
+    yield
+    forkserver._forkserver._stop()
+
+
+@pytest.mark.parametrize("method", ["fork", "forkserver"])
+def test_what_child_processes_say_is_recorded_to_the_end(
+    place: Place, fork_server: None, method: str
+) -> None:
+    @flow
+    def parent() -> list[str]:
+        sys.stdout.write("the parent's own ")
+        done = on_children.talks_in_children(method)
+        print("line")
+        return done
+
+    recorded = place.run(parent)
+    assert recorded.row["error"] is None
+    said = recorded.of("stdout", "stderr", "debug")
+    lines = sorted(line for text in said for line in text.splitlines())
+    assert lines == sorted([*on_children.SAID_IN_CHILDREN, "the parent's own line"])
+    pids = {e.source["pid"] for e in recorded.events if e.source and "child" in e.payload}
+    assert len(pids) == on_children.CHILDREN
+
+
+CONFIGURED = {
+    "basicConfig": lambda: logging.basicConfig(force=True),
+    "basicConfig with a level": lambda: logging.basicConfig(force=True, level=logging.INFO),
+    "dictConfig to a stream": lambda: logging.config.dictConfig(
+        {
+            "version": 1,
+            "disable_existing_loggers": False,
+            "handlers": {"out": {"class": "logging.StreamHandler", "stream": "ext://sys.stdout"}},
+            "root": {"handlers": ["out"], "level": "INFO"},
+        }
+    ),
+    "dictConfig to nowhere": lambda: logging.config.dictConfig(
+        {"version": 1, "disable_existing_loggers": False, "root": {"handlers": []}}
+    ),
+    "a console of its own": lambda: logging.getLogger().addHandler(RichHandler()),
+}
+
+
+@pytest.fixture
+def _logging_as_it_was() -> Iterator[None]:
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+
+
+@pytest.mark.parametrize("configure", CONFIGURED.values(), ids=CONFIGURED.keys())
+@pytest.mark.usefixtures("_logging_as_it_was")
+def test_records_are_recorded_once_whatever_a_flow_makes_of_logging(
+    place: Place, configure: Callable[[], None]
+) -> None:
+    @flow
+    def configures() -> None:
+        configure()
+        logging.getLogger("author.part").warning("by a logger")
+        logging.warning("by the root")
+        get_run_logger().info("by the run logger")
+        print("by print")
+
+    recorded = place.run(configures)
+    said = [text.strip() for text in recorded.of("stdout", "stderr", "debug")]
+    # At INFO, what Prefect's HTTP client says of its requests is the author's wish, too.
+    said = [text for text in said if not text.startswith("HTTP Request")]
+    assert said == ["by a logger", "by the root", "by the run logger", "by print"]
+
+
+@pytest.mark.usefixtures("_logging_as_it_was")
+def test_a_logger_that_goes_its_own_way_is_recorded_by_the_stream_it_writes_to(
+    place: Place,
+) -> None:
+    apart = logging.getLogger("author.apart")
+    apart.propagate = False
+
+    @flow
+    def quiet() -> None:
+        apart.addHandler(logging.NullHandler())
+        apart.warning("to nobody")
+        apart.addHandler(logging.StreamHandler(sys.stdout))
+        apart.warning("to stdout")
+
+    try:
+        recorded = place.run(quiet)
+    finally:
+        apart.handlers.clear()
+    assert recorded.of("stdout", "stderr", "debug") == ["to stdout"]
+
+
+@pytest.mark.usefixtures("_logging_as_it_was")
+def test_a_record_that_a_queue_listener_writes_is_recorded_once(place: Place) -> None:
+    @flow
+    def listens() -> None:
+        records: queue.SimpleQueue[logging.LogRecord] = queue.SimpleQueue()
+        logging.getLogger().addHandler(handlers.QueueHandler(records))
+        listener = handlers.QueueListener(records, logging.StreamHandler(sys.stdout))
+        listener.start()
+        logging.getLogger("author").warning("queued")
+        listener.stop()
+
+    assert place.run(listens).of("stdout", "stderr", "debug") == ["queued"]
+
+
+def test_a_flow_that_configures_logging_gets_what_it_asked_for(
+    place: Place, tmp_path: Path
+) -> None:
+    done = place.call("script_configures.py", str(tmp_path / "fid"))
+    assert done.returncode == 0, done.stderr
+    assert "as the author wants it: configured" in done.stderr.splitlines()
+    assert "Running hook" not in done.stderr
+    recorded = place.recorded((tmp_path / "fid").read_text())
+    assert recorded.of("stdout", "stderr", "debug") == ["configured", "printed", "to stderr"]
+
+
+def test_a_flow_runs_where_stdout_and_stderr_are_closed(place: Place, tmp_path: Path) -> None:
+    script = [sys.executable, str(SAMPLES / "script_configures.py"), str(tmp_path / "fid")]
+    subprocess.run(
+        ["sh", "-c", 'exec "$@" >&- 2>&-', "sh", *script],
+        env=place.environment(),
+        cwd=place.settings.data_dir,
+        check=True,
+        timeout=60,
+    )
+    recorded = place.recorded((tmp_path / "fid").read_text())
+    assert recorded.row["status"] == "finished"
+    assert recorded.of("stdout", "stderr", "debug") == ["configured", "printed", "to stderr"]

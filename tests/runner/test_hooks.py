@@ -1,6 +1,7 @@
 """Prefect's hooks: reported once, the user's own stay, and they never fail a run."""
 
 import logging
+import pickle
 
 import prefect
 import pytest
@@ -92,3 +93,44 @@ def test_a_crash_is_recorded_with_its_reason(place: Place) -> None:
     assert recorded.row["state_name"] == "Crashed"
     assert [kind for kind, _ in recorded.told[-2:]] == ["error", "status"]
     assert recorded.row["error"] == "KeyboardInterrupt"
+
+
+def test_what_prefect_logs_of_our_hooks_is_in_nobodys_log(
+    place: Place, caplog: pytest.LogCaptureFixture
+) -> None:
+    def mine(flow: Flow, flow_run: FlowRun, state: State) -> None: ...
+
+    @flow(on_running=[mine], on_completion=[mine])
+    def hooked() -> None: ...
+
+    @prefect.flow
+    def plain() -> None:
+        tracer.debug("here")
+
+    with caplog.at_level(logging.INFO):
+        place.run(hooked)
+        place.run(plain)
+    lines = [record.getMessage() for record in caplog.records if "ook " in record.getMessage()]
+    assert lines == [
+        "Running hook 'mine' in response to entering state 'Running'",
+        "Hook 'mine' finished running successfully",
+        "Running hook 'mine' in response to entering state 'Completed'",
+        "Hook 'mine' finished running successfully",
+    ]
+
+
+def test_a_hook_of_a_user_that_is_named_like_ours_is_logged(
+    place: Place, caplog: pytest.LogCaptureFixture
+) -> None:
+    def record_state(flow: Flow, flow_run: FlowRun, state: State) -> None: ...
+
+    @flow(on_completion=[record_state])
+    def namesake() -> None: ...
+
+    with caplog.at_level(logging.INFO):
+        place.run(namesake)
+    assert "Hook 'record_state' finished running successfully" in caplog.messages
+
+
+def test_our_hook_travels_by_reference() -> None:
+    assert pickle.loads(pickle.dumps(hooks.record_state)) is hooks.record_state

@@ -86,6 +86,20 @@ def test_a_function_that_did_not_get_the_tracer_is_not_recorded(
     assert said(recorded) == expected
 
 
+def test_threads_of_a_function_that_got_the_tracer_are_recorded(
+    ray_place: Place, native: Any
+) -> None:
+    import ray
+
+    @flow
+    def calls_threads(tracer: Tracer) -> None:
+        ray.get(native.told_of_threads.remote(tracer, "a"))
+
+    expected = ["pool logs a", "thread prints a"]
+    recorded = until_said(ray_place, ray_place.run(calls_threads).fid, expected)
+    assert said(recorded) == expected
+
+
 def test_a_tracer_deep_in_arguments_and_handed_on_is_recorded(
     ray_place: Place, native: Any
 ) -> None:

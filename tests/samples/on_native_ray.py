@@ -2,6 +2,8 @@
 
 import asyncio
 import logging
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import ray
@@ -15,6 +17,15 @@ def told(tracer: Tracer, word: str) -> str:
     tracer.debug(f"traces {word}")
     logging.getLogger("author").warning(f"logs {word}")
     return word
+
+
+@ray.remote(num_cpus=0)
+def told_of_threads(tracer: Tracer, word: str) -> None:
+    thread = threading.Thread(target=print, args=(f"thread prints {word}",))
+    thread.start()
+    thread.join()
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(logging.getLogger("author").warning, f"pool logs {word}").result()
 
 
 @ray.remote(num_cpus=0)

@@ -1,6 +1,10 @@
 """Flows and tasks for Ray."""
 
+import asyncio
+import logging
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +42,31 @@ def whisper(tracer: Tracer, word: str) -> None:
     tracer.debug(f"handed {word}")
     kodosumi_prefect.tracer.debug(f"current {word}")
     print(f"printed {word}")
+
+
+def _threads(word: str) -> None:
+    """Says the same from a thread, from a pool, and from a child process."""
+
+    def speak(where: str) -> None:
+        print(f"{where} prints {word}")
+        logging.getLogger("author").warning(f"{where} logs {word}")
+        kodosumi_prefect.tracer.debug(f"{where} traces {word}")
+
+    thread = threading.Thread(target=speak, args=("thread",))
+    thread.start()
+    thread.join()
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(speak, "pool").result()
+
+
+@task
+def threads(word: str) -> None:
+    _threads(word)
+
+
+@task
+async def threads_of_async(word: str) -> None:
+    await asyncio.to_thread(_threads, word)
 
 
 @task

@@ -11,6 +11,8 @@ import pytest
 from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 from pydantic import SecretStr
 
+from kodosumi_prefect.panel import deployment_form
+from kodosumi_prefect.panel.auth.user import User
 from kodosumi_prefect.serve.deploying import FLOW, LABEL, deployment_of, plan, slug_of, uid_of
 from kodosumi_prefect.serve.launch import Launch
 from kodosumi_prefect.serve.refusal import LaunchError
@@ -180,3 +182,33 @@ def test_prefect_away_is_told_in_one_line(launcher: Launcher) -> None:
     ):
         launcher.portal.call(launch.go, launcher.endpoint(fresh()))
     assert caught.value.status_code == 502
+
+
+def test_a_launched_deployment_shows_what_its_flow_gets_and_leaves_its_words_to_it(
+    launcher: Launcher,
+) -> None:
+    flow = launcher.prefect("POST", "flows/", name="stock")["id"]
+    schema = {
+        "type": "object",
+        "properties": {
+            "number": {"type": "integer", "title": "number"},
+            "word": {"type": "string", "title": "word", "default": "plain"},
+            "place": {"type": "string", "title": "place", "default": "here"},
+        },
+        "required": ["number"],
+    }
+    deployment = launcher.prefect(
+        "POST",
+        "deployments/",
+        name=fresh(),
+        flow_id=flow,
+        parameters={"word": "deployed"},
+        parameter_openapi_schema=schema,
+    )
+    endpoint = {"uid": None, "deployment_id": deployment["id"], "summary": "stock/count"}
+    user = User(id=USER, name="ada", operator=False)
+    settings = launcher.place.settings
+    answer = launcher.do(deployment_form.launch, endpoint, {"number": "3"}, None, user, settings)
+    recorded = launcher.place.recorded(answer["result"])
+    assert [event.kind for event in recorded.events] == ["status", "inputs"]
+    assert recorded.events[1].value == {"number": 3, "word": "deployed", "place": "here"}

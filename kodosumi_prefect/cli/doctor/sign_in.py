@@ -4,7 +4,7 @@ import psycopg
 
 from kodosumi_prefect.cli.doctor.finding import Finding, ok, warn
 from kodosumi_prefect.settings import Settings, database_url
-from kodosumi_prefect.spooler.spooler import conninfo
+from kodosumi_prefect.spooler.connection import connect
 from kodosumi_prefect.spooler.sql import Queries
 
 CHECK = "sign-in"
@@ -35,7 +35,7 @@ def _crowd(settings: Settings) -> Finding | None:
     if url is None:
         return None
     try:
-        with psycopg.connect(conninfo(url), autocommit=True, prepare_threshold=None) as connection:
+        with connect(url) as connection:
             query = Queries(settings.database_schema)["recent_failures"]
             failed = [(str(key), int(count)) for key, count in connection.execute(query)]
     except psycopg.Error:  # told by the checks of the database

@@ -23,7 +23,7 @@ from kodosumi_prefect.panel.state import Cursor, Execution, Panel, Seat, State
 from kodosumi_prefect.panel.streams import EventStream, View
 
 EXPORTED = 2000  # events read at once for a download
-LIVE = View(None, html=True)
+LIVE = View(None, html=True, named=True)
 
 TABS = {
     "output": "Output",

@@ -10,12 +10,14 @@ from typing import Annotated, Any, Literal, NamedTuple
 from fastapi import Query
 from markupsafe import Markup
 
+from kodosumi_prefect.error_line import line_of
 from kodosumi_prefect.events import STDIO_KINDS, Kind, clean
 from kodosumi_prefect.panel.executions import Row
-from kodosumi_prefect.panel.render import render
+from kodosumi_prefect.panel.render import origin, render
 from kodosumi_prefect.panel.state import MAX_CURSOR, State
 from kodosumi_prefect.spooler.reader import Origin, StoredEvent
 
+WINDOW = 10.0  # seconds that an event goes ahead at most of one that was stored before it
 MAX_PAYLOAD = 20_000  # characters of a payload that the raw tab shows
 
 Turn = Literal["next", "previous"]
@@ -86,7 +88,8 @@ async def stretch(panel: State, row: Row, name: str, wish: Asked) -> dict[str, A
 
     Of errors, the output holds those of earlier attempts; the newest one's stands above it.
     ``first`` and ``last`` are the seqs to ask with for more, None where there is none; ``match``
-    is the event that a search or a time led to.
+    is the event that a search or a time led to. But for raw ones, events stand in the order of
+    their times: tasks that speak at once are stored one after the other.
     """
     pane, fid = PANES[name], row["fid"]
     kinds = [kind for kind in pane.kinds if kind in wish.kinds] or list(pane.kinds)
@@ -162,18 +165,46 @@ async def _after(
     return found.events[:limit], found.more or len(found.events) > limit
 
 
-def _items(name: str, events: Iterable[StoredEvent], attempt: int) -> Iterable[dict[str, Any]]:
+class _Placed(NamedTuple):
+    """Where an event stands in a list; ``pane.js`` follows the same rule."""
+
+    attempt: int
+    at: float  # its time, or one that is late enough
+    event: StoredEvent
+
+
+def _placed(events: Iterable[StoredEvent], attempt: int, window: float) -> list[_Placed]:
+    """Events in the order of their times, those of an attempt together.
+
+    Clocks differ, and what a spill file held comes hours late: an event goes ahead of those that
+    were stored before it by no more than ``window`` seconds.
+    """
+    placed = []
+    newest = float("-inf")
     for event in events:
         if event.attempt > attempt:
-            attempt = event.attempt
+            attempt, newest = event.attempt, float("-inf")
+        newest = max(newest, event.ts)
+        placed.append(_Placed(attempt, max(event.ts, newest - window), event))
+    if window:
+        placed.sort(key=lambda each: (each.attempt, each.at, each.event.seq))
+    return placed
+
+
+def _items(name: str, events: Iterable[StoredEvent], attempt: int) -> Iterable[dict[str, Any]]:
+    for now, at, event in _placed(events, attempt, 0.0 if name == "raw" else WINDOW):
+        if now > attempt:
+            attempt = now
             yield {"divider": attempt}
         item = {"seq": event.seq, "ts": event.ts, "kind": event.kind}
         if name == "raw":
             yield item | _raw(event)
         else:
             yield item | {
+                "at": f"{at:.6f}",
+                "origin": origin(event.source),
                 "html": Markup(render(event.kind, event.payload)),
-                "said": last_line(event.payload) if event.kind == Kind.ERROR else None,
+                "said": line_of(event.payload) or "error" if event.kind == Kind.ERROR else None,
             }
 
 
@@ -196,12 +227,6 @@ def _raw(event: StoredEvent) -> dict[str, Any]:
         "source": json.dumps(source, ensure_ascii=False, indent=2) if source else "",
         "attempt": event.attempt,
     }
-
-
-def last_line(traceback: str) -> str:
-    """What an error says: the last line of its traceback."""
-    lines = traceback.strip().splitlines()
-    return lines[-1][:1000] if lines else "error"
 
 
 def _moment(text: str) -> datetime | None:

@@ -29,7 +29,11 @@ export function line({ kind, ts, html, seq, attempt }) {
   if (attempt) return divider(attempt);
   const item = element("li", `line ${kind}`);
   item.dataset.seq = seq;
-  item.append(stamp(ts), element("span", "text", html));
+  item.dataset.at = ts;
+  const text = element("span", "text", html);
+  const from = text.querySelector(":scope > .from");
+  text.querySelector(":scope > .said")?.remove();
+  item.append(stamp(ts), ...(from ? [from] : []), text);
   return item;
 }
 
@@ -38,21 +42,25 @@ export function card({ kind, ts, html, seq, attempt }) {
   if (attempt) return divider(attempt);
   const item = element("li", `card ${kind}`);
   item.dataset.seq = seq;
+  item.dataset.at = ts;
   const top = element("p", "kind");
   const name = document.createElement("span");
   name.textContent = kind;
   top.append(name, stamp(ts));
   const body = element("div", "body", html);
+  body.querySelector(":scope > .from")?.remove(); // which lines have
   if (kind === "error") fold(body);
   item.append(top, body);
   return item;
 }
 
-/** Of a traceback only the last line is shown at first. */
+/** Of a traceback only what the error says is shown at first. */
 function fold(body) {
+  const said = body.querySelector(":scope > .said");
+  said?.remove();
   const details = document.createElement("details");
   const summary = document.createElement("summary");
-  summary.textContent = body.textContent.trim().split("\n").pop() || "error";
+  summary.textContent = said?.textContent || "error";
   details.append(summary, ...body.childNodes);
   body.replaceChildren(details);
 }

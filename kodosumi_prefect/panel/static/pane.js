@@ -3,9 +3,17 @@
 import { ask } from "./frame.js";
 
 const EDGE = 800; // px from an edge of the screen at which more is loaded
+const WINDOW = 10; // s that an item goes ahead at most of one that was stored before it
 const LATER_PAUSE = 400; // ms between looks for what the stream does not bring itself
 
+/** An item's place in time; NaN, which is before and behind nothing, for a divider. */
+const at = (item) => Number(item?.dataset.at);
+
 /**
+ * Items stand in the order of their times (`data-at`), as `stretch.py` has it; those without one,
+ * in that of their seq. `first` and `last` bound what is shown without a gap: items are asked for
+ * before the one and behind the other, and those that are shown already are left out.
+ *
  * Items of the live stream come by `add`, or by `told` if the server has to be asked for them, and
  * reach the page once a frame. What lies before or behind is loaded from `address`.
  */
@@ -111,12 +119,15 @@ export class Pane {
     const found = await this.#fetch({ before: this.first });
     if (!found) return;
     this.#kept(() => {
-      this.list.prepend(...found.items);
+      this.#placeBefore(this.#unseen(found.items));
       this.first = found.first;
       if (this.list.childElementCount > this.limit) {
         this.queue = [];
-        while (this.list.childElementCount > this.limit) this.list.lastElementChild.remove();
-        this.last = this.#lastShown();
+        while (this.list.childElementCount > this.limit) {
+          const seq = Number(this.list.lastElementChild.dataset.seq);
+          if (seq) this.last = Math.min(this.last, seq - 1);
+          this.list.lastElementChild.remove();
+        }
         this.#leaveEnd();
       }
     });
@@ -128,7 +139,7 @@ export class Pane {
     const found = await this.#fetch({ after: this.last });
     if (!found) return;
     this.#kept(() => {
-      this.list.append(...found.items);
+      this.#unseen(found.items).forEach((item) => this.#place(item));
       this.last = Math.max(this.last, this.#lastShown());
       this.#trimTop();
     });
@@ -163,13 +174,11 @@ export class Pane {
       this.list.replaceChildren();
       this.first = items.find((item) => item.seq)?.seq ?? this.first;
     }
-    const fragment = document.createDocumentFragment();
     for (const item of items) {
       if (item.seq && item.seq <= this.last) continue;
-      fragment.append(this.build(item));
+      this.#place(this.build(item));
       this.last = item.seq ?? this.last;
     }
-    this.list.append(fragment);
     this.#trimTop();
     this.#links();
     if (this.following) this.#scrollDown();
@@ -177,12 +186,41 @@ export class Pane {
   }
 
   #trimTop() {
-    let dropped = false;
+    let dropped = 0;
     while (this.list.childElementCount > this.limit) {
+      dropped = Math.max(dropped, Number(this.list.firstElementChild.dataset.seq) || 0);
       this.list.firstElementChild.remove();
-      dropped = true;
     }
-    if (dropped) this.first = Number(this.list.querySelector("[data-seq]")?.dataset.seq) || null;
+    if (dropped) this.first = Math.max(this.first ?? 0, dropped + 1);
+  }
+
+  /** Put an item at its time near the end; a divider between attempts is passed by none. */
+  #place(item) {
+    const newest = at(this.list.lastElementChild);
+    if (at(item) < newest - WINDOW) item.dataset.at = newest - WINDOW;
+    let next = null;
+    let before = this.list.lastElementChild;
+    while (before && at(before) > at(item)) {
+      next = before;
+      before = before.previousElementSibling;
+    }
+    this.list.insertBefore(item, next);
+  }
+
+  /** Put items in front, merged with those they overlap in time. */
+  #placeBefore(items) {
+    let next = this.list.firstElementChild;
+    let left = items.filter((item) => !item.dataset.seq).length; // dividers ahead
+    for (const item of items) {
+      if (!item.dataset.seq) left -= 1;
+      while (!left && next && at(next) < at(item)) next = next.nextElementSibling;
+      this.list.insertBefore(item, next);
+    }
+  }
+
+  #unseen(items) {
+    const shown = new Set([...this.list.children].map((item) => item.dataset.seq));
+    return items.filter((item) => !item.dataset.seq || !shown.has(item.dataset.seq));
   }
 
   #reachedEnd(found) {
@@ -206,8 +244,9 @@ export class Pane {
   }
 
   #lastShown() {
-    const shown = this.list.querySelectorAll("[data-seq]");
-    return Number(shown[shown.length - 1]?.dataset.seq) || 0;
+    let last = 0;
+    for (const item of this.list.children) last = Math.max(last, Number(item.dataset.seq) || 0);
+    return last;
   }
 
   #way(name) {

@@ -1,0 +1,55 @@
+"""Executions that this process works for without running them: in Ray tasks and child processes."""
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from contextvars import Context
+from typing import NamedTuple
+
+from prefect.context import TaskRunContext
+
+from kodosumi_prefect.tracer import Scope
+
+_task_context = TaskRunContext.__var__
+
+
+class _Work(NamedTuple):
+    scope: Scope
+    context: Context | None
+
+
+_work: dict[object, _Work] = {}
+
+
+@contextmanager
+def at_work(scope: Scope, context: Context | None = None) -> Generator[None, None, None]:
+    """Have output that nothing else tells the owner of belong to ``scope`` inside the block.
+
+    Arguments:
+        context: what the code runs in; Prefect's task run in there names the task.
+    """
+    key = object()
+    _work[key] = _Work(scope, context)
+    try:
+        yield
+    finally:
+        del _work[key]
+
+
+def begin_work(scope: Scope) -> None:
+    """As ``at_work``, for the rest of this process's life."""
+    _work.clear()
+    _work["process"] = _Work(scope, None)
+
+
+def scopes_at_work() -> list[Scope]:
+    """Whom this process works for now, each with the task run it is in."""
+    return [_with_task(work) for work in list(_work.values())]
+
+
+def _with_task(work: _Work) -> Scope:
+    # A context can be read from outside while its code runs.
+    task_context = work.context.get(_task_context) if work.context is not None else None
+    task_run = getattr(task_context, "task_run", None)
+    if task_run is None:
+        return work.scope
+    return work.scope._replace(task_run=(str(task_run.id), task_run.name))
