@@ -4,10 +4,9 @@ import dataclasses
 import json
 import math
 import re
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from datetime import date, datetime, time
 from enum import Enum, StrEnum
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 from pydantic import BaseModel
@@ -243,16 +242,15 @@ def _fields(value: Any) -> dict[str, Any] | None:
         return None
 
 
-@lru_cache(maxsize=1000)
-def _bears(kind: Hashable, name: str) -> bool:
+def _bears(value: object, name: str) -> bool:
     """Whether a class of this name is among a value's; its library need not be imported."""
-    return any(base.__name__ == name for base in getattr(kind, "__mro__", ()))
+    return any(base.__name__ == name for base in type(value).__mro__)
 
 
 def _text(value: Any) -> str:
     """The str of an object; of a long series, which may be set to print all, its beginning."""
     more = ""
-    if _bears(type(value), "Series") and hasattr(value, "head") and len(value) > FRAME_ROWS:
+    if _bears(value, "Series") and hasattr(value, "head") and len(value) > FRAME_ROWS:
         more = f"\n… the first {FRAME_ROWS:,} of {len(value):,} rows"
         value = value.head(FRAME_ROWS)
     return _cut(plain(value), MAX_TEXT) + more
@@ -265,7 +263,7 @@ def _cut(text: str, size: int) -> str:
 
 def _frame(value: Any, walk: _Walk) -> dict[str, Any] | None:
     """The first rows of a data frame; None if it is none, or is not like those of today."""
-    if not _bears(type(value), "DataFrame"):
+    if not _bears(value, "DataFrame"):
         return None
     try:
         shape = [int(length) for length in value.shape]
