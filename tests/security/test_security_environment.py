@@ -59,8 +59,9 @@ def test_no_process_of_the_stack_has_a_secret_that_it_does_not_need(up: Up) -> N
             assert name in ("prefect", "worker") or auth not in values
     assert found["worker"][0][AUTH] == auth
     for name in ("ray", "worker"):
-        for environment in found[name]:
-            assert environment["OPENAI_API_KEY"] == EXPORTED["OPENAI_API_KEY"]
+        # Not in all: a process that names itself writes over what it was started with.
+        keys = {environment.get("OPENAI_API_KEY") for environment in found[name]}
+        assert EXPORTED["OPENAI_API_KEY"] in keys
 
 
 def test_a_flow_finds_what_its_user_exported_and_of_our_secrets_only_how_to_ask_prefect(
