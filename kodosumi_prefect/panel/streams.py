@@ -147,7 +147,7 @@ class Streams:
         self._feed = feed
         self._quiet = quiet
         self._most = most
-        self._seats: Counter[str] = Counter()
+        self.seats: Counter[str] = Counter()  # taken ones by account
         self._open: dict[asyncio.Task[None], _Open] = {}
         self._rendered: OrderedDict[tuple[str, int, float, bool], bytes] = OrderedDict()
         self._rendered_bytes = 0
@@ -163,15 +163,15 @@ class Streams:
         Raises:
             TooManyStreamsError: they have no place left.
         """
-        if self._seats[account] >= self._most:
+        if self.seats[account] >= self._most:
             raise TooManyStreamsError(self._most)
-        self._seats[account] += 1
+        self.seats[account] += 1
         try:
             yield
         finally:
-            self._seats[account] -= 1
-            if not self._seats[account]:
-                del self._seats[account]
+            self.seats[account] -= 1
+            if not self.seats[account]:
+                del self.seats[account]
 
     def open(self, request: Request, fid: str, after: int, view: View) -> EventStream:
         """The events of an execution behind ``after``, then live, until ``eof``.

@@ -39,7 +39,7 @@ class BodyLimit:
             await self._app(scope, receive, send)
             return
         body = _Body(receive, scope, self._largest(scope))
-        answer = _Answer(body, send)
+        answer = _Answer(body, send, str(scope.get("http_version", "1.1")))
         if not answer.is_ours():
             try:
                 await self._app(scope, body.receive, answer.send)
@@ -119,9 +119,10 @@ class _Body:
 class _Answer:
     """Hands on what is answered; nothing of a handler whose request was given up."""
 
-    def __init__(self, body: _Body, send: Send) -> None:
+    def __init__(self, body: _Body, send: Send, version: str) -> None:
         self._body = body
         self._send = send
+        self._one_by_one = version.startswith("1")  # requests share a connection in turns
         self._closing = False
         self.started = False
 
@@ -138,7 +139,7 @@ class _Answer:
         if message["type"] == "http.response.start":
             self.started = True
             self._closing = self._body.long and not self._body.whole
-            if self._closing or self._body.trouble is not None:
+            if self._one_by_one and (self._closing or self._body.trouble is not None):
                 headers = [*message.get("headers", ()), (b"connection", b"close")]
                 message = {**message, "headers": headers}
         last = message["type"] == "http.response.body" and not message.get("more_body", False)

@@ -51,6 +51,7 @@ def panel(settings: Settings, url: str) -> Iterator[tuple[str, int]]:
     environment = os.environ | {
         f"{PREFIX}DATABASE_URL": url,
         f"{PREFIX}DATA_DIR": str(settings.data_dir),
+        f"{PREFIX}STREAMS_PER_USER": str(settings.streams_per_user),
     }
     process = subprocess.Popen(
         [sys.executable, "-m", "kodosumi_prefect.cli", "panel", "--port", "0"],

@@ -36,7 +36,9 @@ from pydantic import SecretStr
 from kodosumi_prefect.panel.server import run
 from kodosumi_prefect.settings import Settings
 url, folder = sys.argv[1:]
-settings = Settings(database_url=SecretStr(url), data_dir=Path(folder), port=0)
+settings = Settings(
+    database_url=SecretStr(url), data_dir=Path(folder), port=0, streams_per_user=100_000
+)
 run(settings, on_ready=lambda url: print(url, flush=True))
 """
 

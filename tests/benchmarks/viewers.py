@@ -242,7 +242,11 @@ def main(words: list[str] | None = None) -> int:
     bare = _bare(chosen)
     with tempfile.TemporaryDirectory() as folder, EmbeddedPostgres(Path(folder)) as postgres:
         migrate.upgrade(postgres.url, SCHEMA)
-        settings = Settings(database_url=SecretStr(postgres.url), data_dir=Path(folder))
+        settings = Settings(
+            database_url=SecretStr(postgres.url),
+            data_dir=Path(folder),
+            streams_per_user=chosen.viewers,  # all of them are signed in as one
+        )
         spooler = Spooler(postgres.url, SCHEMA)
         streams = _panel(spooler, settings, chosen, asks=False)
         pages = _panel(spooler, settings, chosen, asks=True)

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import resource
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -20,6 +21,7 @@ from kodosumi_prefect.core import ServeAPI
 from kodosumi_prefect.panel import connections
 from kodosumi_prefect.panel.auth.user import HEADER
 from kodosumi_prefect.panel.connections import Connections
+from kodosumi_prefect.panel.services import services
 from kodosumi_prefect.panel.streams import COME_BACK
 from kodosumi_prefect.serve import limit
 from kodosumi_prefect.serve.errors import error_response
@@ -29,6 +31,7 @@ from kodosumi_prefect.spooler.embedded import EmbeddedPostgres
 from kodosumi_prefect.spooler.feed import Feed
 from kodosumi_prefect.spooler.reader import Reader
 from tests.http_services import served_app
+from tests.panel.faulty_services import Faulty, document, hanging, operation
 from tests.panel.panel_runs import DEADLINE, Run, Stand, fetch, serving, until
 
 STREAMS = 3  # of one account
@@ -256,6 +259,25 @@ def test_who_holds_most_connections_loses_one_for_each_new_one() -> None:
     assert len(door) == 0
 
 
+@pytest.mark.parametrize(
+    ("soft", "hard", "most", "allowed"),
+    [
+        (1024, 20000, 1000, 1256),  # more are asked for
+        (1024, 1024, 768, 1024),  # no more can be had
+        (20000, 20000, 1000, 20000),
+        (resource.RLIM_INFINITY, resource.RLIM_INFINITY, 1000, resource.RLIM_INFINITY),
+    ],
+)
+def test_no_more_connections_are_taken_than_files_can_be_open(
+    soft: int, hard: int, most: int, allowed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits = [(soft, hard)]
+    monkeypatch.setattr(resource, "getrlimit", lambda _: limits[-1])
+    monkeypatch.setattr(resource, "setrlimit", lambda _, wanted: limits.append(wanted))
+    assert connections.most_connections(1000) == most
+    assert limits[-1] == (allowed, hard)
+
+
 WAYS = (
     "/outputs/stream/{fid}",
     "/outputs/main/{fid}",
@@ -280,7 +302,7 @@ def test_somebody_with_all_their_streams_open_gets_no_more_and_others_do(
         open_ones = [stack.enter_context(connect(small.url)) for _ in range(STREAMS)]
         for one in open_ones:
             one.sendall(head("GET", path, **{HEADER: greedy.token}))
-        seats = small.app.state.panel.streams._seats
+        seats = small.app.state.panel.streams.seats
         until(lambda: seats[greedy.id] == STREAMS)
         for further in WAYS:
             refused = greedy.client.get(further.format(fid=run.fid, unknown=UNKNOWN))
@@ -296,6 +318,30 @@ def test_somebody_with_all_their_streams_open_gets_no_more_and_others_do(
         with greedy.client.stream("GET", f"/outputs/stream/{run.fid}") as stream:
             assert stream.status_code == 200
     until(lambda: not seats[greedy.id])
+
+
+def test_requests_of_one_to_slow_services_leave_room_for_others(
+    small: Stand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(services, "OF_ONE", 2)
+    greedy, other = (small.person(f"{name} of services") for name in ("greedy", "other"))
+    under_way = small.app.state.panel.services.under_way
+    paths = {"/go": {"get": operation("Go")}, "/slow": {"get": operation("Slow")}}
+    service = Faulty(**{"openapi.json": document(paths), "go": {}, "slow": hanging})
+    with served_app(service.app) as url, ExitStack() as stack:
+        found = small.client.post("/flow/register", json={"url": f"{url}/openapi.json"}).json()
+        go, slow = sorted(item["url"] for item in found)
+        for _ in range(2):
+            client = stack.enter_context(connect(small.url))
+            client.sendall(head("GET", slow, **{HEADER: greedy.token}))
+        until(lambda: under_way[greedy.id] == 2)
+        refused = greedy.client.get(go)
+        assert "2 requests of this account" in refusal(refused, 429)
+        assert refused.headers["retry-after"] == str(services.COME_BACK)
+        assert other.client.get(go).json() == {}
+        stack.close()
+        until(lambda: greedy.id not in under_way)
+        assert greedy.client.get(go).json() == {}
 
 
 async def test_many_streams_that_catch_up_leave_connections_to_everybody_else(

@@ -93,7 +93,7 @@ def test_the_register_says_which_paths_it_does_not_take(stand: Stand) -> None:
     with served_app(service.app) as url:
         added = stand.client.post("/flow/register", json={"url": f"{url}/openapi.json"})
         assert [item["url"].rpartition("/-/")[2] for item in added.json()] == ["go"]
-        (source,) = [one for one in stand.json("/flow/register")["registers"] if url in str(one)]
+        (source,) = [one for one in stand.json("/flow/register")["sources"] if url in str(one)]
         assert "not registered" in str(source)
         for crooked in (f"{url}/bad/openapi.json", f"{url}/%2e%2e/openapi.json"):
             refused = stand.client.post("/flow/register", json={"url": crooked})

@@ -48,7 +48,7 @@ class Gate:
                 await database_response(request, exc)(scope, receive, send)
                 return
             except RefusedNameError as exc:
-                await error_response(request, 401, str(exc))(scope, receive, send)
+                await error_response(request, exc.status_code, exc.detail)(scope, receive, send)
                 return
             if caller is None:
                 to_login = identification.settings.auth == "password" and _wants_page(request)

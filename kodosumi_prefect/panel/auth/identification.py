@@ -4,7 +4,7 @@ import logging
 from dataclasses import dataclass
 from typing import Literal
 
-from fastapi import Request
+from fastapi import HTTPException, Request
 
 from kodosumi_prefect.keys import panel_keys
 from kodosumi_prefect.panel.audit.actions import Action, Outcome
@@ -29,8 +29,8 @@ REMEMBERED = 1000  # names that were refused, so that each is logged once
 logger = logging.getLogger(__name__)
 
 
-class RefusedNameError(ValueError):
-    """A reverse proxy names somebody by a name that no account can have as it is written."""
+class RefusedNameError(HTTPException):
+    """A reverse proxy names somebody by a name that no account can have as it is written: 401."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,12 +128,13 @@ class Identification:
 
     def _refusal(self, name: str, why: str) -> RefusedNameError:
         refusal = RefusedNameError(
+            401,
             f"{self.settings.proxy_header} names {name[:80]!r}, who cannot have an account: {why}; "
-            "have the proxy send another name"
+            "have the proxy send another name",
         )
         if name not in self._refused and len(self._refused) < REMEMBERED:
             self._refused.add(name)
-            logger.warning("nobody is signed in: %s", refusal)
+            logger.warning("nobody is signed in: %s", refusal.detail)
         return refusal
 
     async def _by_session(self, token: str, use: Use) -> Account | None:

@@ -46,6 +46,7 @@ class Forwarded(Response):
             await self.relay(Incoming(scope, receive), send)
         except HTTPException as exc:
             response = error_response(Request(scope), exc.status_code, exc.detail)
+            response.headers.update(exc.headers or {})
             await response(scope, receive, send)
 
     async def relay(self, incoming: Incoming, send: Send) -> None:

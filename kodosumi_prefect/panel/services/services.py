@@ -2,12 +2,13 @@
 
 import asyncio
 import json
+from collections import Counter
 from typing import Any, NamedTuple
 from urllib.parse import unquote
 
 import httpx
 from fastapi import Request, Response
-from starlette.types import Message
+from starlette.types import Message, Send
 
 from kodosumi_prefect.keys import panel_keys
 from kodosumi_prefect.panel.auth.user import User
@@ -30,6 +31,8 @@ from kodosumi_prefect.settings import Settings
 START_TIMEOUT = 60.0  # seconds for mounted services to import and start; they may go on after
 CONNECT = 5.0  # seconds for a connection to a service
 CONNECTIONS = 200  # to all services
+OF_ONE = 50  # requests of one account that are under way at once, so that others find room
+COME_BACK = 2  # seconds after which such an account may try again
 # Shorter than what servers keep idle connections for, so that none is used as it is closed.
 KEPT_IDLE = 2.0  # seconds
 ENDPOINT = b"x-kodosumi-endpoint"  # header: the register's id of the endpoint
@@ -59,6 +62,7 @@ class Services:
                 keepalive_expiry=KEPT_IDLE,
             ),
         )
+        self.under_way: Counter[str] = Counter()  # by account
         self._http.headers.clear()  # what people send is what services get
 
     async def __aenter__(self) -> "Services":
@@ -218,7 +222,26 @@ class Services:
                 )
             )
 
-        return over_http(self._http, method, url, headers, signed)
+        return self._counted(caller, over_http(self._http, method, url, headers, signed))
+
+    def _counted(self, caller: Caller, way: Way) -> Way:
+        """A way that an account has only so often at once."""
+
+        async def counted(incoming: Incoming, send: Send) -> None:
+            if self.under_way[caller.user_id] >= OF_ONE:
+                detail = (
+                    f"{OF_ONE} requests of this account to services are under way; wait for them"
+                )
+                raise ServiceError(429, detail, {"Retry-After": str(COME_BACK)})
+            self.under_way[caller.user_id] += 1
+            try:
+                await way(incoming, send)
+            finally:
+                self.under_way[caller.user_id] -= 1
+                if not self.under_way[caller.user_id]:
+                    del self.under_way[caller.user_id]
+
+        return counted
 
 
 class Answered(NamedTuple):
