@@ -1,6 +1,7 @@
 """Errors as JSON of one shape, as pages for people, and never as a traceback."""
 
 import logging
+import reprlib
 from http import HTTPStatus
 from typing import Any
 from uuid import uuid4
@@ -11,6 +12,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
+from kodosumi_prefect.events import clean
 from kodosumi_prefect.panel.forwarded import own_path
 from kodosumi_prefect.panel.jinja import page
 
@@ -36,7 +38,7 @@ def error_response(request: Request, status_code: int, detail: str) -> Response:
     body: dict[str, Any] = {
         "error": error,
         "path": request.url.path,
-        "detail": detail,
+        "detail": clean(detail),
         "status_code": status_code,
     }
     if _wants_page(request, status_code):
@@ -75,7 +77,7 @@ def _complaint(error: dict[str, Any]) -> str:
 
 
 def _short(value: object) -> str:
-    text = repr(value)
+    text = reprlib.repr(value)
     return text if len(text) <= 80 else text[:80] + "…"
 
 
@@ -87,6 +89,21 @@ def database_response(request: Request, exc: Exception) -> Response:
     response = error_response(request, 503, detail)
     response.headers["Retry-After"] = "2"
     return response
+
+
+async def _unstorable(request: Request, exc: Exception) -> Response:
+    """What came is of a kind that Postgres refuses for good: NUL characters, endless numbers."""
+    said = " ".join(str(exc).split())[:200]
+    logger.warning("refused by Postgres at %s: %s", request.url.path, said, extra=_of(request))
+    return error_response(request, 422, f"a value cannot be stored: {said}")
+
+
+async def _too_deep(request: Request, exc: Exception) -> Response:
+    """JSON nested so deep that nothing can be done with it; its traceback tells nothing."""
+    if request.method in ("GET", "HEAD"):  # of our own making
+        return unforeseen_response(request, exc)
+    logger.warning("nested too deep: what came to %s", request.url.path, extra=_of(request))
+    return error_response(request, 422, "body: is nested too deep")
 
 
 async def _no_database(request: Request, exc: Exception) -> Response:
@@ -112,3 +129,5 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(psycopg.OperationalError, _no_database)
+    app.add_exception_handler(psycopg.DataError, _unstorable)
+    app.add_exception_handler(RecursionError, _too_deep)

@@ -10,6 +10,8 @@ from prefect.client.schemas.objects import FlowRun, State
 from prefect.exceptions import Abort, ObjectNotFound, PrefectException
 from prefect.logging import get_logger
 
+from kodosumi_prefect.listings import flow_run
+
 RETRY_FIRST = 0.5  # seconds
 RETRY_MOST = 10.0  # seconds
 
@@ -48,11 +50,11 @@ class FlowRuns:
         return run is None or (run.state is not None and run.state.is_final())
 
     async def read(self, fid: UUID) -> FlowRun | None:
-        """The flow run, None if it was deleted; waits for a Prefect that is away."""
+        """The flow run, None if it was deleted or cannot be read; waits for a Prefect away."""
         delay = RETRY_FIRST
         while True:
             try:
-                return await self._client.read_flow_run(fid)
+                return await flow_run(self._client, fid)
             except ObjectNotFound:
                 return None
             except PREFECT_AWAY as exc:

@@ -10,6 +10,8 @@ from starlette.datastructures import UploadFile
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Message, Receive
 
+from kodosumi_prefect.forms.bounds import DEEPEST, too_deep
+
 LARGEST = 8 * 1024 * 1024  # bytes of a body
 SIGNED = 1024 * 1024  # bytes up to which the panel reads a body before it signs who calls
 ASIDE = 256 * 1024  # bytes from which on a body is parsed in a thread
@@ -81,7 +83,7 @@ async def read_body(request: Request) -> dict[str, Any]:
     """The fields that were posted, as JSON or as a form without files.
 
     Raises:
-        HTTPException: 413 for too much, 400 for what is neither.
+        HTTPException: 413 for too much, 422 for what is nested too deep, 400 for what is neither.
     """
     length = request.headers.get("content-length", "")
     if length.isdecimal() and (len(length) > 18 or int(length) > LARGEST):
@@ -118,8 +120,12 @@ def _object(body: bytes) -> dict[str, Any]:
     except json.JSONDecodeError as exc:
         where = f"line {exc.lineno}, column {exc.colno}"
         raise HTTPException(400, f"the body is not JSON: {exc.msg} at {where}") from exc
-    except (ValueError, RecursionError) as exc:  # endless numbers, endless nesting
-        raise HTTPException(400, "the body is JSON that nobody means: too long or deep") from exc
+    except RecursionError:  # said in one line: its own traceback has a thousand
+        raise HTTPException(422, f"body: is nested deeper than {DEEPEST} levels") from None
+    except ValueError as exc:  # endless numbers
+        raise HTTPException(400, "the body is JSON that nobody means: too long") from exc
+    if (path := too_deep(data)) is not None:
+        raise HTTPException(422, f"{path[0]}: is nested deeper than {DEEPEST} levels")
     if not isinstance(data, dict):
         raise HTTPException(400, f"the body is a JSON {type(data).__name__}, not an object")
     return data

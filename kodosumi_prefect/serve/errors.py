@@ -10,6 +10,7 @@ from uuid import uuid4
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
+from kodosumi_prefect.events import clean
 from kodosumi_prefect.forms import InputsError
 from kodosumi_prefect.forms.errors import GENERAL
 
@@ -26,7 +27,7 @@ def error_response(
     body = {
         "error": HTTPStatus(status_code).phrase,
         "path": request.url.path,
-        "detail": detail,
+        "detail": clean(detail) if isinstance(detail, str) else detail,
         "status_code": status_code,
     }
     return JSONResponse(body, status_code, headers)

@@ -2,14 +2,18 @@
 
 import json
 import re
+import reprlib
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any, NamedTuple, Self
 from zoneinfo import available_timezones
 
+import pytz  # type: ignore[import-untyped]  # by which Prefect's server looks them up
 from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule
 from prefect.server.schemas import schedules as prefect_server
 from pydantic import ValidationError
 
+from kodosumi_prefect.forms.bounds import fault
 from kodosumi_prefect.serve.refusal import LaunchError
 
 SHORTEST = 60.0  # seconds between two runs of a schedule
@@ -18,6 +22,8 @@ LONGEST_NAME = 200  # characters
 
 KEYS = {"cron", "timezone", "interval", "name"}
 _SPACE = re.compile(r"\s+")
+_repr = reprlib.Repr()  # of what somebody sent, however deep and long
+_repr.maxstring = _repr.maxlong = 200
 
 
 class When(NamedTuple):
@@ -45,12 +51,14 @@ class When(NamedTuple):
         asked = _mapping(wanted)
         zone = asked.get("timezone") or "UTC"
         name = asked.get("name")
-        if not isinstance(zone, str) or zone not in available_timezones():
+        if not isinstance(zone, str) or zone not in timezones():
             raise LaunchError(
                 422, f"timezone {_short(zone)} is not known; use a name such as Europe/Berlin"
             )
         if name is not None and (not isinstance(name, str) or len(name) > LONGEST_NAME):
             raise LaunchError(422, f"a schedule's name has at most {LONGEST_NAME} characters")
+        if (wrong := fault(name)) is not None:
+            raise LaunchError(422, f"a schedule's name {wrong.why}")
         cron, interval = asked.get("cron"), asked.get("interval")
         if (cron is None) == (interval is None):
             raise LaunchError(422, "a schedule has either a cron or an interval in seconds")
@@ -74,10 +82,14 @@ def _mapping(wanted: Any) -> dict[str, Any]:
     if isinstance(wanted, str):
         try:
             wanted = json.loads(wanted)
-        except ValueError as exc:
-            raise LaunchError(422, f"a schedule is JSON, {_short(wanted)} is none: {exc}") from None
+        except (ValueError, RecursionError) as exc:
+            said = str(exc) if isinstance(exc, ValueError) else "it is nested too deep"
+            raise LaunchError(
+                422, f"a schedule is JSON, {_short(wanted)} is none: {said}"
+            ) from None
     if not isinstance(wanted, dict) or (unknown := wanted.keys() - KEYS):
-        what = f"has no {', '.join(sorted(map(str, unknown)))}" if isinstance(wanted, dict) else ""
+        named = ", ".join(sorted(map(str, unknown)))[:100] if isinstance(wanted, dict) else ""
+        what = f"has no {named}" if named else ""
         raise LaunchError(
             422,
             f"a schedule {what or 'is an object'}: give "
@@ -120,11 +132,18 @@ def _interval(interval: Any) -> float:
     if not SHORTEST <= interval <= LONGEST:
         raise LaunchError(
             422,
-            f"interval is {interval:g} s; give at least {SHORTEST:.0f} and at most {LONGEST:.0f} s",
+            f"interval is {_short(interval)} s; give at least {SHORTEST:.0f} and at most "
+            f"{LONGEST:.0f} s",
         )
     return float(interval)
 
 
+@cache
+def timezones() -> frozenset[str]:
+    """The time zones that Python and Prefect's server both know."""
+    return frozenset(available_timezones() & pytz.all_timezones_set)
+
+
 def _short(value: Any) -> str:
-    text = repr(value)
+    text = _repr.repr(value)
     return text if len(text) <= 60 else f"{text[:60]}…"

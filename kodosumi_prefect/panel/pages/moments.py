@@ -5,11 +5,11 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any, NamedTuple
-from zoneinfo import ZoneInfo, available_timezones
+from zoneinfo import ZoneInfo
 
 from kodosumi_prefect.panel.rule_words import cron_words, interval_words
 from kodosumi_prefect.serve.refusal import LaunchError
-from kodosumi_prefect.serve.when import When, upcoming
+from kodosumi_prefect.serve.when import When, timezones, upcoming
 
 SHOWN = 5  # times
 PREFIX = "kodosumi."  # of the fields about a schedule, which stand beside those of any service
@@ -82,5 +82,5 @@ async def moments(typed: Typed) -> Moments:
 def zones() -> list[str]:
     """Time zones as people look for them."""
     odd = ("Etc/", "posix/", "right/", "SystemV/", "US/")
-    named = (zone for zone in available_timezones() if "/" in zone and not zone.startswith(odd))
+    named = (zone for zone in timezones() if "/" in zone and not zone.startswith(odd))
     return ["UTC", *sorted(named)]
