@@ -39,7 +39,8 @@ def show(*, verbose: bool = False) -> None:
     for service in ("postgres", "prefect", "ray", "panel"):
         if found := read_address(settings, service):
             address = found.get("address") or found.get("url") or ""
-            console.print(f"up runs {service} at {_without_password(str(address))}", markup=False)
+            where = _without_password(str(address))
+            console.print(f"up runs {service} at {where}", markup=False, soft_wrap=True)
     console.print(f"\nset by environment as {PREFIX}NAME, or `kodosumi-prefect config set`")
 
 

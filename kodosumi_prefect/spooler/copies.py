@@ -8,7 +8,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from kodosumi_prefect.spooler.batch import Batch, pack
-from kodosumi_prefect.spooler.spill import SUFFIX
+from kodosumi_prefect.spooler.spill import SUFFIX, make_folder
 
 PART_BYTES = 8_000_000  # from which on a file is not written any further, so that it can go
 
@@ -17,7 +17,7 @@ class _Part:
     """One file of copies, locked as long as its process lives."""
 
     def __init__(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_folder(folder)
         self.path = folder / f"{uuid4()}{SUFFIX}"
         self.size = 0
         self.deliveries = 0

@@ -9,6 +9,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from kodosumi_prefect.spooler.batch import Batch, pack, unpack
+from kodosumi_prefect.spooler.spill import make_folder
 
 SUFFIX = ".refused"
 
@@ -47,7 +48,7 @@ class Refused:
         Raises:
             OSError: the disk is full or the folder cannot be written; they are not kept.
         """
-        self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_folder(self.path.parent)
         with _locked(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND) as fd:
             size = os.fstat(fd).st_size
             line = pack(batches)

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from kodosumi_prefect.settings import Settings
+from kodosumi_prefect.settings import Settings, make_data_dir
 from kodosumi_prefect.spooler.batch import Batch, pack, unpack
 
 SUFFIX = ".spool"
@@ -31,6 +31,17 @@ def folder(settings: Settings) -> Path:
         target = url.rpartition("@")[2] if "@" in url else url
     digest = hashlib.sha256(f"{target} {settings.database_schema}".encode()).hexdigest()
     return settings.spool_dir / digest[:16]
+
+
+def make_folder(where: Path) -> None:
+    """Make a folder as ``folder`` names it, for this user only.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    make_data_dir(where.parent.parent)
+    for part in (where.parent, where):
+        part.mkdir(mode=0o700, exist_ok=True)
 
 
 class Spill:
@@ -103,7 +114,7 @@ class Spill:
 
     def _open(self) -> int:
         if self._fd is None:
-            self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            make_folder(self.path.parent)
             fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             fcntl.flock(fd, fcntl.LOCK_EX)
             self._fd = fd

@@ -12,7 +12,13 @@ from kodosumi_prefect.cancelling import cancel_all
 from kodosumi_prefect.carried import OURS_ALONE
 from kodosumi_prefect.keys import run_key
 from kodosumi_prefect.prefect_access import PrefectAccess, prefect_access
-from kodosumi_prefect.settings import PREFIX, Settings, database_url, write_address
+from kodosumi_prefect.settings import (
+    PREFIX,
+    Settings,
+    database_url,
+    private_folder,
+    write_address,
+)
 from kodosumi_prefect.spooler.embedded import EmbeddedError, EmbeddedPostgres, PortTakenError
 from kodosumi_prefect.stack import prefect_server
 from kodosumi_prefect.stack.backoff import Backoff
@@ -138,6 +144,7 @@ class Stack:
             lambda: self._on_progress("stack", "waiting for the last one's processes to end"),
         )
         try:
+            private_folder(self.settings.spool_dir)
             self._keeper = KeeperClient(self.settings, self._lock.fileno())
             await self._end_leftovers()
             await self._start_services()

@@ -102,6 +102,7 @@ REQUESTS: dict[str, tuple[dict[str, Any], Outcome]] = {
     "POST /system/sources": ({"data": {"url": NOWHERE}}, Outcome.OK),
     "POST /system/sources/refresh": ({"data": {"url": NOWHERE}}, Outcome.REFUSED),
     "POST /system/sources/remove": ({"data": {"url": NOWHERE}}, Outcome.OK),
+    "POST /system/prefect-password": ({}, Outcome.REFUSED),
     "GET /audit.csv": ({}, Outcome.OK),
     "GET /audit.jsonl": ({}, Outcome.OK),
 }

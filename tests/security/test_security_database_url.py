@@ -25,6 +25,7 @@ from kodosumi_prefect.settings import (
 )
 from kodosumi_prefect.spooler import spill
 from kodosumi_prefect.spooler.connection import connect, conninfo, without_secrets
+from tests.services import AUTH_STRING
 
 PASSWORD = "sEcReT"
 WRONG = {
@@ -187,7 +188,8 @@ print(own())
     path.write_text(script)
     ran = subprocess.run(
         [sys.executable, str(path)],
-        env=environment(WRONG["a bare %"], tmp_path) | {"PREFECT_API_URL": prefect_server},
+        env=environment(WRONG["a bare %"], tmp_path)
+        | {"PREFECT_API_URL": prefect_server, "PREFECT_API_AUTH_STRING": AUTH_STRING},
         capture_output=True,
         text=True,
         timeout=120,

@@ -32,7 +32,7 @@ from kodosumi_prefect.serve import other_schedules, schedules
 from kodosumi_prefect.serve.when import When
 from kodosumi_prefect.settings import Settings
 from tests.observer.watching import Watch, enter, observing
-from tests.services import Place, in_force
+from tests.services import AUTH, Place, in_force
 from tests.waiting import wait_for
 
 HUGE = '{"n": 99999999999999999999}'  # read by itself, but in no list
@@ -62,6 +62,7 @@ class Prefect:
                     f"{self._url}/{path}",
                     content=text,
                     headers={"content-type": "application/json"},
+                    auth=AUTH,
                     timeout=30,
                 )
             except httpx.ReadError:  # what failed before closed the connection

@@ -37,6 +37,7 @@ class Action(StrEnum):
     SOURCE_REGISTER = "source_register", "Register a source of endpoints"
     SOURCE_UNREGISTER = "source_unregister", "Unregister a source of endpoints"
     SOURCE_REFRESH = "source_refresh", "Read sources of endpoints"
+    PREFECT_PASSWORD = "prefect_password", "See the password of Prefect's server"
     AUDIT_EXPORT = "audit_export", "Export the audit"
     CLEAN = "clean", "Delete what is older than it is kept"
 

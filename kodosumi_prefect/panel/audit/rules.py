@@ -78,6 +78,7 @@ RULES: dict[str, Rule] = {
     "POST /system/sources": _of("source", None, Action.SOURCE_REGISTER),
     "POST /system/sources/refresh": _of("source", None, Action.SOURCE_REFRESH),
     "POST /system/sources/remove": _of("source", None, Action.SOURCE_UNREGISTER),
+    "POST /system/prefect-password": Rule((Action.PREFECT_PASSWORD,)),
     "GET /audit.csv": Rule((Action.AUDIT_EXPORT,)),
     "GET /audit.jsonl": Rule((Action.AUDIT_EXPORT,)),
 }
