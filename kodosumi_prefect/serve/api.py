@@ -20,7 +20,7 @@ from kodosumi_prefect.serve.errors import SECRETS, error_response, told
 from kodosumi_prefect.serve.flow_form import flow_form
 from kodosumi_prefect.serve.handler import Handler
 from kodosumi_prefect.serve.launch import Launch
-from kodosumi_prefect.serve.limit import BodyLimit
+from kodosumi_prefect.serve.limit import MIB, BodyLimit
 from kodosumi_prefect.serve.locks import PATH as LOCK_PATH
 from kodosumi_prefect.serve.locks import Locks
 from kodosumi_prefect.serve.options import Options
@@ -61,7 +61,10 @@ class ServeAPI(FastAPI):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.add_middleware(BodyLimit, largest=_largest_body, refuse=error_response)
+        # The panel hands on bodies of 16 MiB, and has to come to read why they are refused.
+        self.add_middleware(
+            BodyLimit, largest=_largest_body, refuse=error_response, linger=16 * MIB
+        )
         module = str(sys._getframe(1).f_globals.get("__name__", "service"))
         self.service_name = module if self.title == UNTITLED else self.title
         self._locks = Locks()

@@ -12,7 +12,7 @@ GRACE = 10.0  # seconds that any body may take
 SLOWEST = 4 * KIB  # bytes a second that a longer one has to come with
 SMALL = 64 * KIB  # bytes that a server takes in by itself
 LINGER = 1.0  # seconds for which what nobody wants is still taken off the wire
-LINGER_BYTES = MIB  # and how much of it
+LINGER_BYTES = MIB  # and how much of it, unless told otherwise
 
 Refuse = Callable[[Request, int, str], Response]
 
@@ -27,18 +27,27 @@ class BodyLimit:
     Arguments:
         largest: bytes that a request of this scope may have.
         refuse: makes the answer of a status and a reason.
+        linger: bytes of what nobody wants that are still taken off the wire, so that who sends them
+            comes to read the answer.
     """
 
-    def __init__(self, app: ASGIApp, largest: Callable[[Scope], int], refuse: Refuse) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        largest: Callable[[Scope], int],
+        refuse: Refuse,
+        linger: int = LINGER_BYTES,
+    ) -> None:
         self._app = app
         self._largest = largest
         self._refuse = refuse
+        self._linger = linger
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        body = _Body(receive, scope, self._largest(scope))
+        body = _Body(receive, scope, self._largest(scope), self._linger)
         answer = _Answer(body, send, str(scope.get("http_version", "1.1")))
         if not answer.is_ours():
             try:
@@ -59,7 +68,7 @@ class _Body:
         whole: nothing more comes.
     """
 
-    def __init__(self, receive: Receive, scope: Scope, largest: int) -> None:
+    def __init__(self, receive: Receive, scope: Scope, largest: int, linger: int) -> None:
         headers = dict(scope["headers"])
         length = headers.get(b"content-length", b"")
         declared = int(length[:19]) if length.isdigit() else 0
@@ -68,6 +77,7 @@ class _Body:
         self.whole = False
         self._receive = receive
         self._largest = largest
+        self._linger = linger
         self._bytes = 0
         self._waited = 0.0  # seconds
 
@@ -108,7 +118,7 @@ class _Body:
         discarded = 0
         try:
             async with asyncio.timeout(LINGER):
-                while discarded <= LINGER_BYTES and not self.whole:
+                while discarded <= self._linger and not self.whole:
                     message = await self._receive()
                     discarded += len(message.get("body", b""))
                     self.whole = not message.get("more_body", False)

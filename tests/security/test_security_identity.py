@@ -248,7 +248,8 @@ def test_what_the_panel_sends_arrives_whole_and_is_believed(
 
 def test_too_large_a_body_is_refused_as_before(scene: Scene) -> None:
     content = (b"x" * SIGNED for _ in range(LARGEST // SIGNED + 1))
-    assert scene.through_panel(scene.honest, "/go", content=content).status_code == 413
+    answer = scene.through_panel(scene.honest, "/go", content=content)
+    assert answer.status_code == 413, answer.text
 
 
 def test_locks_of_the_service_are_shown_and_answered(scene: Scene) -> None:

@@ -212,8 +212,9 @@ async def test_a_worker_sees_cancellations_and_abandoned_runs_beside_unreadable_
 ) -> None:
     cancelled, abandoned = prefect.run(GOOD), prefect.run(GOOD)
     huge, half = prefect.run(HUGE), prefect.run(HALF)
-    prefect.enter(cancelled, "CANCELLING")
-    prefect.enter(huge, "CANCELLING")
+    for run in (cancelled, huge):
+        prefect.enter(run, "PENDING")  # else Prefect cancels it by itself
+        prefect.enter(run, "CANCELLING")
     prefect.enter(abandoned, "PENDING")
     prefect.enter(half, "PENDING")
     async with get_client() as client:
