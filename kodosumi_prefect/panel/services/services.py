@@ -31,7 +31,7 @@ from kodosumi_prefect.settings import Settings
 START_TIMEOUT = 60.0  # seconds for mounted services to import and start; they may go on after
 CONNECT = 5.0  # seconds for a connection to a service
 CONNECTIONS = 200  # to all services
-OF_ONE = 50  # requests of one account that are under way at once, so that others find room
+OF_ONE = 100  # requests of one account that are under way at once, so that others find room
 COME_BACK = 2  # seconds after which such an account may try again
 # Shorter than what servers keep idle connections for, so that none is used as it is closed.
 KEPT_IDLE = 2.0  # seconds
