@@ -103,7 +103,8 @@ class Trail:
             or self._admits((entry.actor.id if entry.actor else None, entry.action), entry, BURST)
         ]
         if admitted:
-            self.lost += await write(self._reader, admitted)
+            lost = await write(self._reader, admitted)
+            self.lost += lost
 
     def sign_in_failed(self, name: str, entry: Entry) -> None:
         """Record a failed sign-in, soon. The name is kept only if an account has it.
@@ -124,7 +125,8 @@ class Trail:
             if one.times
         ]
         if counted:
-            self.lost += await write(self._reader, counted)
+            lost = await write(self._reader, counted)
+            self.lost += lost
 
     def _admits(self, what: tuple[str | None, ...], entry: Entry, most: int) -> bool:
         """Whether this gets an entry of its own; else it is counted."""
@@ -159,7 +161,8 @@ class Trail:
         if what not in self._repeated and self._sign_ins() >= FAILED_SIGN_INS:
             self._admits(("sign-ins",), _anybodys(entry), 0)
         elif self._admits(what, entry, 1):
-            self.lost += await write(self._reader, [entry])
+            lost = await write(self._reader, [entry])
+            self.lost += lost
 
     def _sign_ins(self) -> int:
         return sum(what[0] == "sign-in" for what in self._repeated)

@@ -14,10 +14,26 @@ from kodosumi_prefect.runner.observing.changes import TaskChange
 from kodosumi_prefect.runner.observing.recorder import Recorder, Row
 from kodosumi_prefect.runner.states import status_of
 
-PATIENCE = 6.0  # seconds for which a task run waits for its execution's row
+PATIENCE = 120.0  # seconds for which a task run waits for its execution's row
+FIRST_PAUSE = 0.25  # seconds between two looks for that row, which double up to the longest
+LONGEST_PAUSE = 8.0
 REST = 2.0  # seconds after which it is looked whether one came between a result and the end
 CLOSING = 180.0  # seconds for which an end is waited for
 WAITING = 20_000  # task runs that wait at once
+
+
+class _Waiting(NamedTuple):
+    """A state whose execution has no row yet; times are of the monotonic clock."""
+
+    change: TaskChange
+    until: float
+    due: float
+    pause: float = FIRST_PAUSE
+
+    def later(self) -> "_Waiting":
+        """Looked for in vain: the next look is later."""
+        due = time.monotonic() + self.pause
+        return self._replace(due=due, pause=min(self.pause * 2, LONGEST_PAUSE))
 
 
 class _Told(NamedTuple):
@@ -45,7 +61,7 @@ class TaskRuns:
         self._recorder = recorder
         self._ancestry = ancestry
         self._known = known
-        self._waiting: list[tuple[float, TaskChange]] = []
+        self._waiting: list[_Waiting] = []
         self._told: list[_Told] = []
 
     def meet(self, roots: Iterable[str]) -> None:
@@ -55,31 +71,34 @@ class TaskRuns:
 
     async def take(self, changes: list[TaskChange]) -> None:
         """Record what begins and ends a task run; what has no row yet waits for a while."""
-        until = time.monotonic() + PATIENCE
+        now = time.monotonic()
         for change in changes:
             self._ancestry.learn_task(change.id, change.name)
-        wanted = [change for change in changes if _is_told(change)]
-        self._waiting = await self._record([(until, change) for change in wanted]) + self._waiting
+        wanted = [_Waiting(change, now + PATIENCE, now) for change in changes if _is_told(change)]
+        self._waiting = await self._record(wanted) + self._waiting
         del self._waiting[WAITING:]
 
     async def again(self) -> None:
         """Try those that wait once more, and give up the ones that waited long enough.
 
         What was told while an execution was about to end was not stored; it is told again behind
-        the end. What was stored has a key, so telling it again is harmless.
+        the end. What was stored has a key, so telling it again is harmless. If Prefect or Postgres
+        cannot be asked, all go on waiting.
         """
         await self._tell_behind_ends()
-        if self._waiting:
-            waiting, self._waiting = self._waiting, []
-            waiting.sort(key=lambda item: item[1].state.timestamp)
-            now = time.monotonic()
-            self._waiting += await self._record([item for item in waiting if item[0] > now])
+        now = time.monotonic()
+        self._waiting = [waiting for waiting in self._waiting if waiting.until > now]
+        due = [waiting for waiting in self._waiting if waiting.due <= now]
+        if due:
+            due.sort(key=lambda waiting: waiting.change.state.timestamp)
+            left = await self._record(due)
+            looked = {id(waiting) for waiting in due}
+            self._waiting = left + [one for one in self._waiting if id(one) not in looked]
+            del self._waiting[WAITING:]
 
-    async def _record(
-        self, items: list[tuple[float, TaskChange]]
-    ) -> list[tuple[float, TaskChange]]:
-        """Record those whose execution is known; returns the others."""
-        runs = {change.id: await self._flow_run(change) for _, change in items}
+    async def _record(self, items: list[_Waiting]) -> list[_Waiting]:
+        """Record those whose execution is known; returns the others, to be tried later."""
+        runs = {item.change.id: await self._flow_run(item.change) for item in items}
         rows = await self._known(list({run for run in runs.values() if run}))
         roots: dict[str, str | None] = {run: run for run in rows}
         for run in {run for run in runs.values() if run} - rows.keys():
@@ -87,15 +106,16 @@ class TaskRuns:
         above = {root for root in roots.values() if root} - rows.keys()
         rows |= await self._known(list(above))
         left = []
-        for until, change in items:
-            run = runs[change.id] or ""
+        for item in items:
+            run = runs[item.change.id] or ""
             root = roots.get(run)
             row = rows.get(root or "")
             if root is None or row is None or not row["opened"]:
-                left.append((until, change))
+                left.append(item.later())
                 continue
             subflow = (run, self._ancestry.name(run)) if run != root else None
-            told = _Told(time.monotonic(), root, change, max(row["attempt"], 1), subflow)
+            now, attempt = time.monotonic(), max(row["attempt"], 1)
+            told = _Told(now, root, item.change, attempt, subflow)
             self._tell(told)
             self._told.append(told)
         return left

@@ -1,0 +1,112 @@
+"""Task runs that are heard of before their execution is there lose nothing by waiting."""
+
+import asyncio
+from datetime import UTC, datetime
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import pytest
+from prefect.client.schemas.objects import State, StateType
+
+from kodosumi_prefect.runner.observing import tasks as module
+from kodosumi_prefect.runner.observing.changes import TaskChange
+from kodosumi_prefect.runner.observing.tasks import TaskRuns
+
+ROW = {"opened": True, "attempt": 1, "closing": False, "status": "running"}
+
+
+class Ancestry:
+    """Every flow run is a root."""
+
+    def learn_task(self, task_run: str, name: str) -> None: ...
+
+    async def root(self, flow_run: str) -> str | None:
+        return flow_run
+
+
+class Recorder:
+    def __init__(self) -> None:
+        self.names: list[str] = []
+
+    def task(self, fid: str, change: TaskChange, attempt: int, subflow: Any) -> None:
+        self.names.append(change.name)
+
+
+class Executions:
+    """The rows that Postgres has; the first to ask after ``slow`` was set waits for it."""
+
+    def __init__(self) -> None:
+        self.rows: dict[str, dict[str, Any]] = {}
+        self.slow: asyncio.Event | None = None
+        self.asked = asyncio.Event()
+        self.trouble: Exception | None = None
+
+    async def known(self, fids: list[str]) -> dict[str, dict[str, Any]]:
+        slow, self.slow = self.slow, None
+        if slow is not None:
+            self.asked.set()
+            await slow.wait()
+        if self.trouble is not None:
+            raise self.trouble
+        return {fid: self.rows[fid] for fid in fids if fid in self.rows}
+
+
+def change(name: str, flow_run: str) -> TaskChange:
+    state: State[Any] = State(type=StateType.RUNNING, timestamp=datetime.now(UTC))  # type: ignore[arg-type]
+    return TaskChange(str(uuid4()), name, state, flow_run)
+
+
+def task_runs(executions: Executions) -> tuple[TaskRuns, Recorder]:
+    recorder = Recorder()
+    runs = TaskRuns(None, recorder, Ancestry(), executions.known)  # type: ignore[arg-type]
+    return runs, recorder
+
+
+async def settled(runs: TaskRuns) -> None:
+    """Look again, after the pause that a look in vain is followed by."""
+    await asyncio.sleep(module.FIRST_PAUSE * 1.1)
+    await runs.again()
+
+
+async def test_what_comes_while_waiting_ones_are_looked_at_is_kept() -> None:
+    executions = Executions()
+    runs, recorder = task_runs(executions)
+    await runs.take([change("first", "a")])
+    await asyncio.sleep(module.FIRST_PAUSE * 1.1)
+    answers = executions.slow = asyncio.Event()
+    looking = asyncio.create_task(runs.again())
+    await executions.asked.wait()
+    await runs.take([change("second", "a")])
+    answers.set()
+    await looking
+    executions.rows["a"] = ROW
+    await settled(runs)
+    await settled(runs)
+    assert sorted(recorder.names) == ["first", "second"]
+
+
+@pytest.mark.parametrize("trouble", [httpx.ReadTimeout("late"), ValueError("ours")])
+async def test_those_that_wait_survive_an_outage(trouble: Exception) -> None:
+    executions = Executions()
+    runs, recorder = task_runs(executions)
+    await runs.take([change("first", "a")])
+    executions.trouble = trouble
+    with pytest.raises(type(trouble)):
+        await settled(runs)
+    executions.trouble, executions.rows["a"] = None, ROW
+    await settled(runs)
+    assert recorder.names == ["first"]
+
+
+async def test_a_run_that_is_no_execution_is_given_up_in_the_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "PATIENCE", module.FIRST_PAUSE * 1.05)
+    executions = Executions()
+    runs, recorder = task_runs(executions)
+    await runs.take([change("first", "a")])
+    await settled(runs)
+    executions.rows["a"] = ROW
+    await settled(runs)
+    assert recorder.names == []
