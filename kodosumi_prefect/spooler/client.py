@@ -571,7 +571,8 @@ class SpoolClient:
                 return
             if not stored:
                 # Its answer is out; what is said meanwhile goes behind it.
-                self._copy_if_late(self._flights.age)
+                if self._is_late(self._flights.age):
+                    self._copy()
                 return
             if spilled:
                 self._spill.pop()
@@ -692,9 +693,9 @@ class SpoolClient:
                 self._asking_began.set()
             try:
                 with self._turn:
-                    if (age := self._asking_for()) >= LATE:
+                    if self._is_late(self._asking_for()):
                         self._gather()
-                        self._copy_if_late(age)
+                        self._copy()
             except Exception:
                 logger.exception("the watch of the spool client goes on after an unexpected error")
 
@@ -717,11 +718,12 @@ class SpoolClient:
                 self._hold(item)
         self._store(chosen, size)
 
-    def _copy_if_late(self, age: float) -> None:
-        """Write the queue down unless what was sent may just take its time, by its size."""
+    def _is_late(self, age: float) -> bool:
+        """Whether an answer is later than the size of what was sent explains."""
+        if age < LATE:
+            return False
         sent = sum(frozen.events for frozen in self._oldest(0))
-        if age >= LATE + sent * LATE_EVENT:
-            self._copy()
+        return age >= LATE + sent * LATE_EVENT
 
     def _copy(self) -> None:
         """Write down what of the queue is not written down yet."""

@@ -15,6 +15,7 @@ import jwt
 ALGORITHM = "HS256"  # the only one that is read, whatever a token says of itself
 SESSION, DEVICE = "session", "device"  # what a token is for
 DEVICE_DAYS = 365
+REMEMBERED = 2000  # tokens that were read, of which only the time is looked at again
 
 
 Use = Literal["cookie", "header"]  # where a token may be sent
@@ -47,6 +48,7 @@ class Sessions:
     def __init__(self, key: bytes, seconds: float) -> None:
         self._key = key
         self.seconds = seconds
+        self._read: dict[tuple[str, Use], Session] = {}
         self._panel = hmac.new(key, b"panel", sha256).hexdigest()[:8]
 
     def own_cookie(self, name: str) -> str:
@@ -79,6 +81,9 @@ class Sessions:
 
         Those that earlier versions made are for either use.
         """
+        known = self._read.get((token, use))
+        if known is not None:  # its signature does not change
+            return known if known.expires > time.time() else None
         claims = self._claims(token, SESSION, ("epoch",))
         if claims is None or claims.get("use", use) != use:
             return None
@@ -87,7 +92,11 @@ class Sessions:
             return None
         # Of older tokens, what is signed: the signature itself can be written in several ways.
         id = str(claims.get("sid") or sha256(token.rpartition(".")[0].encode()).hexdigest())
-        return Session(str(claims["sub"]), epoch, id, expires)
+        session = Session(str(claims["sub"]), epoch, id, expires)
+        if len(self._read) >= REMEMBERED:
+            self._read.clear()
+        self._read[token, use] = session
+        return session
 
     def know_device(self, role_id: str, device: str) -> str:
         """A token that tells a browser in which this account was signed in before."""
