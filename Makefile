@@ -7,7 +7,7 @@ READY  := $(VENV)/.ready
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export DO_NOT_TRACK := 1
 
-.PHONY: install demo test lint browser faults bench lock clean
+.PHONY: install demo check test lint docs browser faults bench lock prefect schema clean
 
 install: $(READY)
 
@@ -27,6 +27,13 @@ lint: install
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# Builds the site into site/; a broken link or reference is an error.
+docs: install
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+check: lint docs
+	$(BIN)/python -m pytest -m pure
 
 test: lint browser
 	$(BIN)/python -m pytest
@@ -48,6 +55,14 @@ lock:
 	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 \
 		--no-emit-index-url --no-annotate --no-header --output-file requirements.lock
 
+# Another Prefect than the lock's, such as: make prefect PREFECT='>=3.9,<3.10'
+prefect: install
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check "prefect$(PREFECT)"
+
+# Makes or upgrades the schema in the configured Postgres.
+schema: install
+	$(BIN)/kodosumi-prefect db upgrade
+
 clean:
-	rm -rf $(VENV) .kodosumi build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) .kodosumi build dist site .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
