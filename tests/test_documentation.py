@@ -1,0 +1,126 @@
+"""What pages and files for maintainers say of the code, compared with it."""
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from kodosumi_prefect.events import MAIN_KINDS, STDIO_KINDS, Kind
+from kodosumi_prefect.settings import VERSION
+
+TOP = Path(__file__).parents[1]
+DOCS = TOP / "docs"
+PAGES = sorted(DOCS.rglob("*.md"))
+LINKING = [*sorted(TOP.glob("*.md")), *PAGES]
+RECORDS = sorted((DOCS / "decisions").glob("0*.md"))
+MAKEFILE = (TOP / "Makefile").read_text()
+TARGETS = set(re.findall(r"^([a-z]+):", MAKEFILE, re.MULTILINE))
+FORMS = sorted((TOP / ".github" / "ISSUE_TEMPLATE").glob("*.yml"))
+
+
+def without_code(path: Path) -> str:
+    return re.sub(r"```.*?```|`[^`]*`", "", path.read_text(), flags=re.DOTALL)
+
+
+def named(navigation: Any) -> set[str]:
+    """The pages in the navigation of mkdocs.yml."""
+    if isinstance(navigation, str):
+        return {navigation}
+    parts = navigation.values() if isinstance(navigation, dict) else navigation
+    return set().union(*map(named, parts))
+
+
+@pytest.mark.parametrize("path", LINKING, ids=lambda path: str(path.relative_to(TOP)))
+def test_links_lead_to_files_and_headings_that_there_are(path: Path) -> None:
+    for target in re.findall(r"\]\((?!https?:)([^)\s]+)\)", without_code(path)):
+        name, _, anchor = target.partition("#")
+        there = (path.parent / name).resolve() if name else path
+        assert there.exists(), target
+        if anchor:
+            headings = re.findall(r"^#+ (.+)", there.read_text(), re.MULTILINE)
+            slugs = {re.sub(r"[^\w -]", "", h.lower()).replace(" ", "-") for h in headings}
+            assert anchor in slugs, target
+
+
+def test_every_page_is_in_the_navigation() -> None:
+    config = yaml.safe_load((TOP / "mkdocs.yml").read_text())
+    assert {str(page.relative_to(DOCS)) for page in PAGES} <= named(config["nav"])
+
+
+def test_every_kind_is_described_with_its_streams() -> None:
+    text = (DOCS / "events.md").read_text()
+    table = re.findall(r"^\| `(\w+)` \| ((?:main|stdio)(?:, stdio)?) \|", text, re.MULTILINE)
+    streams = {
+        str(kind): ", ".join(
+            name for name, kinds in (("main", MAIN_KINDS), ("stdio", STDIO_KINDS)) if kind in kinds
+        )
+        for kind in Kind
+    }
+    assert dict(table) == streams
+
+
+def test_decisions_are_numbered_listed_and_complete() -> None:
+    numbers = [int(path.name[:4]) for path in RECORDS]
+    assert numbers == list(range(1, len(RECORDS) + 1))
+    index = (DOCS / "decisions" / "index.md").read_text()
+    for path in RECORDS:
+        text = path.read_text()
+        headings = re.findall(r"^#+ (.+)", text, re.MULTILINE)
+        title = headings[0].removeprefix(f"{path.name[:4]} ")
+        assert f"| {path.name[:4]} | [{title}]({path.name}) |" in index
+        assert headings[1:] == ["Context", "Decision", "Consequences"]
+        assert re.search(r"^Status: (accepted|superseded by \d{4})$", text, re.MULTILINE)
+
+
+def test_contributing_names_files_and_make_targets_that_there_are() -> None:
+    text = (TOP / "CONTRIBUTING.md").read_text()
+    for name in re.findall(r"`([\w.-]+/[\w./-]*|[\w-]+\.(?:md|toml|yml|yaml))`", text):
+        assert (TOP / name).exists(), name
+    assert set(re.findall(r"(?:^|`)make (?:PYTHON=\S+ )?([a-z]+)", text, re.MULTILINE)) <= TARGETS
+
+
+def test_the_changelog_has_this_version() -> None:
+    versions = re.findall(r"^## (.+)", (TOP / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert versions[0] == "Unreleased"
+    assert re.fullmatch(rf"{re.escape(VERSION)} - \d{{4}}-\d\d-\d\d", versions[1])
+
+
+def test_ci_runs_targets_that_there_are_on_versions_that_are_allowed() -> None:
+    workflow = yaml.safe_load((TOP / ".github" / "workflows" / "ci.yml").read_text())
+    jobs = workflow["jobs"]
+    commands = [step["run"] for job in jobs.values() for step in job["steps"] if "run" in step]
+    for command in commands:
+        target = re.fullmatch(r"make (?:PYTHON=python )?([a-z]+)( PREFECT='.*')?", command)
+        assert target and target[1] in TARGETS, command
+    project = tomllib.loads((TOP / "pyproject.toml").read_text())["project"]
+    (prefect,) = (d for d in project["dependencies"] if d.startswith("prefect>"))
+    lowest, below = re.fullmatch(r"prefect>=([\d.]+),<([\d.]+)", prefect).groups()
+    oldest, newest = jobs["test"]["strategy"]["matrix"]["prefect"]
+    assert oldest == f"=={lowest}"
+    assert newest.endswith(f",<{below}")
+    pythons = {c.rpartition(" ")[2] for c in project["classifiers"] if "Python :: 3." in c}
+    assert set(jobs["check"]["strategy"]["matrix"]["python"]) == pythons
+
+
+@pytest.mark.parametrize("path", FORMS, ids=lambda path: path.name)
+def test_issue_forms_have_what_github_asks_for(path: Path) -> None:
+    form = yaml.safe_load(path.read_text())
+    if path.name == "config.yml":
+        return
+    assert form["name"] and form["description"]
+    ids = [part["id"] for part in form["body"] if part["type"] != "markdown"]
+    assert len(ids) == len(set(ids)) > 0
+    for part in form["body"]:
+        assert "label" in part["attributes"] or part["type"] == "markdown"
+
+
+def test_hooks_run_what_is_in_the_virtual_environment() -> None:
+    config = yaml.safe_load((TOP / ".pre-commit-config.yaml").read_text())
+    for repository in config["repos"]:
+        assert repository["repo"] == "local"
+        for hook in repository["hooks"]:
+            assert hook["language"] == "system"
+            assert hook["entry"].startswith(".venv/bin/")
