@@ -12,7 +12,7 @@ from mkdocs.structure.pages import Page
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
-from kodosumi_prefect.settings import PREFIX, Settings
+from kodosumi_prefect.settings import MEBIBYTE, PREFIX, Settings
 
 PAGE = "settings.md"
 PLACE = "<!-- every setting -->"
@@ -72,4 +72,6 @@ def _default(value: Any) -> str:
         return "on" if value else "off"
     if isinstance(value, list):
         return ", ".join(f"`{item}`" for item in value) or "empty"
+    if isinstance(value, int) and value >= MEBIBYTE:
+        return f"`{value}` ({value // MEBIBYTE:,} MiB)"
     return f"`{value}`"
