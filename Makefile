@@ -28,9 +28,9 @@ lint: install
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# Builds the site into site/; a broken link or reference is an error.
+# Builds the site into site/; a broken link or reference is an error (with --quiet it is none).
 docs: install
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 check: lint docs
 	$(BIN)/python -m pytest -m pure
