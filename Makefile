@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
+WORKERS ?= 2
 READY  := $(VENV)/.ready
 
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
@@ -35,8 +36,9 @@ docs: install
 check: lint docs
 	$(BIN)/python -m pytest -m pure
 
+# Two workers, since tests mostly wait; what takes long to start is started by one of them.
 test: lint browser
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
 
 # A Chromium for tests/browser: the system's, else Debian's (as root), else Playwright's.
 browser: install

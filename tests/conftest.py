@@ -1,8 +1,14 @@
 """What the tests share: one Postgres a session, a fresh database a test."""
 
+import os
 import signal
 from collections.abc import Iterator
 from itertools import count
+from pathlib import Path
+
+# No test speaks TLS, but each HTTP client reads all authorities that it would trust: here one,
+# which takes a thirtieth of the time. Before Prefect is imported, which remembers the file.
+os.environ["SSL_CERT_FILE"] = str(Path(__file__).with_name("authority.pem"))
 
 import psycopg
 import pytest
@@ -19,6 +25,16 @@ pytest_plugins = ["tests.services", "tests.e2e.stack"]
 pytest.register_assert_rewrite("tests.e2e.ticks", "tests.faults.pool")
 
 _numbers = count(1)
+# Tiers, the dearest first, by the fixture that starts what they need; "pure" needs nothing.
+TIERS = {
+    "browser": "chromium",
+    "stack": "up",
+    "ray": "ray_cluster",
+    "prefect": "prefect_server",
+    "postgres": "postgres",
+}
+# What one worker starts, and ends once its group has run.
+GROUPS = {"up": {"up", "chromium"}, "prefect": {"prefect_server"}}
 
 
 def pytest_configure() -> None:
@@ -28,6 +44,36 @@ def pytest_configure() -> None:
         raise KeyboardInterrupt
 
     signal.signal(signal.SIGTERM, interrupted)
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Mark a test with its tier, and keep those together that share what takes long to start."""
+    if not any(mark.name in TIERS for mark in item.iter_markers()):
+        item.add_marker(tier_of(item))
+    item.add_marker(pytest.mark.xdist_group(group_of(item)))
+
+
+def tier_of(item: pytest.Item) -> str:
+    """The dearest thing that a test's fixtures start."""
+    needed = getattr(item, "fixturenames", ())
+    return next((tier for tier, fixture in TIERS.items() if fixture in needed), "pure")
+
+
+def group_of(item: pytest.Item) -> str:
+    """Which tests one worker of pytest-xdist runs one after the other: of a stack, or a file."""
+    needed = getattr(item, "fixturenames", ())
+    return next((name for name, shared in GROUPS.items() if shared & {*needed}), item.location[0])
+
+
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """End a stack when the last test of its group has run, and not with the session."""
+    group = group_of(item)
+    if nextitem is None or group_of(nextitem) == group:
+        return
+    for name in GROUPS.get(group, ()):
+        for definition in item.session._fixturemanager.getfixturedefs(name, item) or ():
+            if definition.scope == "session":
+                definition.finish(item._request)  # type: ignore[attr-defined]
 
 
 @pytest.fixture(scope="session")

@@ -201,7 +201,7 @@ class Place:
 
     def environment(self, **more: str) -> dict[str, str]:
         """For processes that run flows here."""
-        names = ("PATH", "HOME", "LANG", "PYTHONPATH")
+        names = ("PATH", "HOME", "LANG", "PYTHONPATH", "SSL_CERT_FILE")
         kept = {name: os.environ[name] for name in names if name in os.environ}
         return {
             **kept,

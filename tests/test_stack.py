@@ -26,6 +26,8 @@ from kodosumi_prefect.stack.temporary import temporary_folder
 from tests.accounts import home_of, unprivileged_python
 from tests.owner import Owner
 
+pytestmark = pytest.mark.stack
+
 OWNER = """
 import asyncio, sys
 from pathlib import Path

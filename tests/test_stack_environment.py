@@ -7,6 +7,8 @@ import pytest
 from kodosumi_prefect.settings import PREFIX, Settings
 from kodosumi_prefect.stack import Stack
 
+pytestmark = pytest.mark.stack
+
 
 def test_lists_reach_the_children_as_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     names = ["flows.review:app", "with, comma:app"]

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.stack
+
 # One connection holds the write lock, a thread waits for it on another, of which a failed cursor is
 # garbage. The main thread makes objects until the collector has run, then lets the lock go.
 SCRIPT = """

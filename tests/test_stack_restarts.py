@@ -21,6 +21,8 @@ from kodosumi_prefect.stack import Child, StackError, lasting
 from tests.owner import Owner
 from tests.services import in_force
 
+pytestmark = pytest.mark.stack
+
 # Says with which start it serves, and waits.
 SERVER = "import time; print('serves', flush=True); time.sleep(600)"
 

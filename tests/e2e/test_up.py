@@ -18,6 +18,8 @@ from kodosumi_prefect.spooler.spooler import Spooler
 from tests.e2e.running import BIN, REPOSITORY, Up, clean_environment, gone, pid_of, running_up
 from tests.waiting import wait_for
 
+pytestmark = pytest.mark.stack
+
 
 def test_a_deployed_run_on_ray_streams_gap_free_to_its_end(up: Up):
     fid = up.run("prime-gaps/prime-gaps", limit=1_000_000)

@@ -120,7 +120,11 @@ def test_texts_of_every_kind_are_digested(text: str) -> None:
     assert "<script>" not in report.replace("\\<script\\>", "")
 
 
-@pytest.mark.parametrize("text", ["word " * 200_000, "x" * 1_000_000, "Aa. " * 250_000])
+@pytest.mark.parametrize(
+    "text",
+    ["word " * 200_000, "x" * 1_000_000, "Aa. " * 250_000],
+    ids=["words", "one word", "sentences"],
+)
 def test_a_text_of_the_greatest_length_is_split_in_time(text: str) -> None:
     began = time.monotonic()
     sentences = digester.sentences_of(text)

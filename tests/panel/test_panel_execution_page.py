@@ -13,6 +13,7 @@ from kodosumi_prefect.events import Event, serialize
 from tests.panel.panel_runs import Run, Stand, frames, markdown
 from tests.spooler.recording import execute
 
+NOWHERE = "00000000-0000-4000-8000-000000000000"  # the id of no execution
 HTML = {"accept": "text/html"}
 TABS = ["output", "reasoning", "tasks", "log", "inputs", "raw"]
 ATTACK = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>"
@@ -355,7 +356,7 @@ def test_archiving_leads_back_to_the_list_and_its_page_says_so(panel: Stand) -> 
     assert again is not None and panel.get(again[1]).status_code == 200
 
 
-@pytest.mark.parametrize("fid", [str(uuid4()), "no-fid"])
+@pytest.mark.parametrize("fid", [NOWHERE, "no-fid"])
 def test_what_is_not_there_is_told_plainly_with_a_way_back(panel: Stand, fid: str) -> None:
     answer = panel.get(f"/executions/{fid}", headers=HTML)
     assert answer.status_code in (404, 422)

@@ -26,6 +26,8 @@ from kodosumi_prefect.spooler.embedded import EmbeddedPostgres
 from tests.accounts import unprivileged_python
 from tests.e2e.running import PASSWORD, Up
 
+pytestmark = pytest.mark.stack
+
 STRANGER = Path(__file__).with_name("stranger.py")
 
 # What listens, by the command line of its process; the first that fits.

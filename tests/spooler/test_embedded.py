@@ -24,6 +24,8 @@ from kodosumi_prefect.spooler.embedded import EmbeddedError, EmbeddedPostgres, t
 from kodosumi_prefect.spooler.postmaster import is_running
 from tests.accounts import home_of, unprivileged_python
 
+pytestmark = pytest.mark.postgres
+
 OWNER = """
 import sys
 from pathlib import Path
