@@ -46,6 +46,13 @@ def pytest_configure() -> None:
     signal.signal(signal.SIGTERM, interrupted)
 
 
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """Name a test by the beginning of a text that is as long as a page."""
+    if isinstance(val, str) and len(val) > 80:
+        return f"{val[:40]}… of {len(val)}"
+    return None
+
+
 def pytest_itemcollected(item: pytest.Item) -> None:
     """Mark a test with its tier, and keep those together that share what takes long to start."""
     if not any(mark.name in TIERS for mark in item.iter_markers()):
