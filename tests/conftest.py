@@ -2,9 +2,13 @@
 
 import os
 import signal
+import subprocess
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 # No test speaks TLS, but each HTTP client reads all authorities that it would trust: here one,
 # which takes a thirtieth of the time. Before Prefect is imported, which remembers the file.
@@ -25,6 +29,7 @@ pytest_plugins = ["tests.services", "tests.e2e.stack"]
 pytest.register_assert_rewrite("tests.e2e.ticks", "tests.faults.pool")
 
 _numbers = count(1)
+WORKERS_END = 90.0  # seconds that workers may take to stop what they started
 # Tiers, the dearest first, by the fixture that starts what they need; "pure" needs nothing.
 TIERS = {
     "browser": "chromium",
@@ -37,13 +42,35 @@ TIERS = {
 GROUPS = {"up": {"up", "chromium"}, "prefect": {"prefect_server"}}
 
 
-def pytest_configure() -> None:
-    """Ended by SIGTERM, a session still stops what it started."""
+def pytest_configure(config: pytest.Config) -> None:
+    """Ended by SIGTERM, a session still stops what it started; a worker by Ctrl-C, too."""
+    ends = [signal.SIGTERM, signal.SIGINT] if hasattr(config, "workerinput") else [signal.SIGTERM]
 
     def interrupted(*_: object) -> None:
+        for number in ends:  # once is enough: what it starts to stop, it stops
+            signal.signal(number, signal.SIG_IGN)
         raise KeyboardInterrupt
 
-    signal.signal(signal.SIGTERM, interrupted)
+    for number in ends:
+        signal.signal(number, interrupted)
+
+
+_workers: list[subprocess.Popen[bytes]] = []  # of pytest-xdist
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodeready(node: Any) -> None:
+    _workers.append(node.gateway._io.popen)
+
+
+def pytest_keyboard_interrupt() -> None:
+    """Have workers stop what they started; xdist would kill them after 10 s."""
+    for worker in _workers:
+        worker.terminate()
+    until = time.monotonic() + WORKERS_END
+    for worker in _workers:
+        with suppress(subprocess.TimeoutExpired):
+            worker.wait(max(until - time.monotonic(), 0))
 
 
 def pytest_make_parametrize_id(val: object) -> str | None:
