@@ -34,9 +34,8 @@ from kodosumi_prefect.runner.registry import Registry
 from kodosumi_prefect.runner.supervisor import Supervisor
 from kodosumi_prefect.runner.warm import WarmPool
 from kodosumi_prefect.settings import VERSION, check_database_urls, get_settings
-from kodosumi_prefect.spooler.route import NoDatabaseError
 from kodosumi_prefect.spooler.spooler import ProtocolError
-from kodosumi_prefect.spooler.transport import SpoolerAwayError
+from kodosumi_prefect.spooler.transport import NoDatabaseError, SpoolerAwayError
 
 TENDS = 4  # times that a lease is renewed before it would lapse
 ADOPTIONS = 2  # looks for runs that nobody answers for, in the time of a lease

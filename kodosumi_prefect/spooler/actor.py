@@ -28,9 +28,8 @@ from kodosumi_prefect.spooler.batch import PROTOCOL
 from kodosumi_prefect.spooler.figures import Figures
 from kodosumi_prefect.spooler.leases import Leases, Settled
 from kodosumi_prefect.spooler.pool import CONNECTIONS, Pool
-from kodosumi_prefect.spooler.route import NoDatabaseError
 from kodosumi_prefect.spooler.spooler import ProtocolError, Spooler
-from kodosumi_prefect.spooler.transport import Backlog, SpoolerAwayError
+from kodosumi_prefect.spooler.transport import Backlog, NoDatabaseError, SpoolerAwayError
 
 # Another protocol is another actor: both serve while processes of two versions run.
 NAME = f"spooler-{PROTOCOL}"

@@ -9,7 +9,12 @@ from typing import TYPE_CHECKING
 
 from kodosumi_prefect.settings import DatabaseUrlError, Settings, database_url
 from kodosumi_prefect.spooler.spooler import Spooler
-from kodosumi_prefect.spooler.transport import Backlog, SpoolerAwayError, Transport
+from kodosumi_prefect.spooler.transport import (
+    Backlog,
+    NoDatabaseError,
+    SpoolerAwayError,
+    Transport,
+)
 
 if TYPE_CHECKING:
     from kodosumi_prefect.spooler.actor_transport import ActorTransport
@@ -22,10 +27,6 @@ logger = logging.getLogger(__name__)
 
 _instance: str | None = None
 _forked = False
-
-
-class NoDatabaseError(Exception):
-    """There is no database to deliver to, and none is expected soon."""
 
 
 def learn_instance(instance: str | None) -> None:
