@@ -35,6 +35,7 @@ from kodosumi_prefect.runner.execution import (
 from kodosumi_prefect.runner.roots import enter_flow_run
 from kodosumi_prefect.task_runner import cancel_tasks, default_task_runner
 from kodosumi_prefect.tracer import Scope, Tracer, TracerMock, entered, travelled
+from kodosumi_prefect.vocabulary import FLOW_ATTRIBUTE
 
 R = TypeVar("R")
 SETTLE = 0.3  # seconds native Ray calls get to deliver what they said before they returned
@@ -241,7 +242,7 @@ def wrap(function: Callable[..., Any], meta: Meta) -> Callable[..., Any]:
                 return result
 
     wrapper.__signature__ = shown  # type: ignore[attr-defined]
-    wrapper.__kodosumi__ = meta  # type: ignore[attr-defined]
+    setattr(wrapper, FLOW_ATTRIBUTE, meta)
     annotations = dict(getattr(function, "__annotations__", {}))
     annotations.pop("tracer", None)
     wrapper.__annotations__ = annotations

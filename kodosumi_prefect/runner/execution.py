@@ -28,6 +28,13 @@ from kodosumi_prefect.spooler import payloads
 from kodosumi_prefect.spooler.batch import Header
 from kodosumi_prefect.spooler.client import SpoolClient, get_client
 from kodosumi_prefect.tracer import Scope, finders, learn_scope, source_of
+from kodosumi_prefect.vocabulary import (
+    FLOW_ATTRIBUTE,
+    OPEN_INPUTS_KEY,
+    OPEN_META_KEY,
+    OPEN_STATUS_KEY,
+    state_key,
+)
 
 TERMINAL_FLUSH = 5.0  # seconds a hook waits for the terminal status to be stored
 
@@ -111,7 +118,7 @@ def open_execution(
     settings = get_settings()
     scope = Scope(fid, attempt, flow.name if flow else None)
     live = Live(scope, get_client(settings), flow_run)
-    meta: Meta = getattr(getattr(flow, "fn", None), "__kodosumi__", None) or Meta()
+    meta: Meta = getattr(getattr(flow, "fn", None), FLOW_ATTRIBUTE, None) or Meta()
     header = header_of(flow, flow_run, meta)
     if running:
         header["process"] = {"host": platform.node(), "pid": os.getpid(), "started": _STARTED}
@@ -170,9 +177,9 @@ def opening(
         "kodosumi": VERSION,
     }
     return (
-        Event(now, Kind.STATUS, Status.STARTING, attempt, dedupe="open:status"),
-        Event(now, Kind.INPUTS, serialize(inputs), attempt, dedupe="open:inputs"),
-        Event(now, Kind.META, serialize(meta), attempt, dedupe="open:meta"),
+        Event(now, Kind.STATUS, Status.STARTING, attempt, dedupe=OPEN_STATUS_KEY),
+        Event(now, Kind.INPUTS, serialize(inputs), attempt, dedupe=OPEN_INPUTS_KEY),
+        Event(now, Kind.META, serialize(meta), attempt, dedupe=OPEN_META_KEY),
     )
 
 
@@ -231,7 +238,7 @@ def report_state(live: Live, state: PrefectState, attempt: int) -> None:
         status,
         attempt,
         source_of(live.scope),
-        dedupe=f"state:{state.id}",
+        dedupe=state_key(state.id),
         state=recorded(state),
     )
     runs_here = live.scope.fid in _live
