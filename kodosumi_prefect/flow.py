@@ -20,6 +20,7 @@ from prefect.utilities.asyncutils import run_coro_as_sync
 from prefect.utilities.collections import visit_collection
 from prefect.utilities.hashing import file_hash
 
+from kodosumi_prefect._compat.prefect import name_entrypoint
 from kodosumi_prefect.events import Kind, describe
 from kodosumi_prefect.runner import capture, hooks
 from kodosumi_prefect.runner.by_value import was_loaded_from_file
@@ -151,7 +152,7 @@ def flow(
         task_runner=task_runner or default_task_runner(ray_address, ray_options),
         **prefect_options,
     )
-    made._entrypoint = _entrypoint_of(function)
+    name_entrypoint(made, _entrypoint_of(function))
     return made
 
 

@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from prefect._internal.result_records import ResultRecord
 from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.objects import State as PrefectState
 from prefect.context import FlowRunContext
 from prefect.flows import Flow
 
+from kodosumi_prefect._compat.prefect import entrypoint_of, value_in
 from kodosumi_prefect.error_line import error_line
 from kodosumi_prefect.events import TERMINAL, Event, Kind, Status, clean, plain, serialize
 from kodosumi_prefect.owner import owner_of, schedule_of
@@ -188,7 +188,7 @@ def header_of(flow: "Flow[..., Any] | None", flow_run: FlowRun, meta: Meta) -> H
     name = flow.name if flow is not None else None
     description = meta.description or (flow.description if flow is not None else None)
     version = meta.version or getattr(flow, "version", None)
-    entry_point = meta.entry_point or getattr(flow, "_entrypoint", None)
+    entry_point = meta.entry_point or entrypoint_of(flow)
     app_url = None
     if (made := launched(flow_run.parameters)) is not None:
         launch = made.launch
@@ -311,8 +311,7 @@ def tell_final_of(live: Live, state: PrefectState) -> None:
     """Record the result that a completed state holds in memory, if the flow did not tell it."""
     if live.final_told:
         return
-    data = state.data
-    tell_final(live, getattr(data, "result", None) if isinstance(data, ResultRecord) else data)
+    tell_final(live, value_in(state.data))
 
 
 def _only_live() -> Scope | None:
