@@ -73,12 +73,6 @@ class Status(StrEnum):
 TERMINAL = frozenset({Status.FINISHED, Status.ERROR})
 
 
-# Begins the dedupe key of events that nobody in the run emitted, such as a task run's states.
-# None of them is stored between a result and the end, where clients expect nothing; the reporter
-# says it again after the end.
-ASIDE = "task:"
-
-
 class State(NamedTuple):
     """A Prefect state, as a ``status`` event carries it beside Kodosumi's word.
 

@@ -20,6 +20,7 @@ from prefect.utilities.asyncutils import run_coro_as_sync
 from prefect.utilities.collections import visit_collection
 from prefect.utilities.hashing import file_hash
 
+from kodosumi_prefect._compat.prefect import name_entrypoint
 from kodosumi_prefect.events import Kind, describe
 from kodosumi_prefect.runner import capture, hooks
 from kodosumi_prefect.runner.by_value import was_loaded_from_file
@@ -35,6 +36,7 @@ from kodosumi_prefect.runner.execution import (
 from kodosumi_prefect.runner.roots import enter_flow_run
 from kodosumi_prefect.task_runner import cancel_tasks, default_task_runner
 from kodosumi_prefect.tracer import Scope, Tracer, TracerMock, entered, travelled
+from kodosumi_prefect.vocabulary import FLOW_ATTRIBUTE
 
 R = TypeVar("R")
 SETTLE = 0.3  # seconds native Ray calls get to deliver what they said before they returned
@@ -150,7 +152,7 @@ def flow(
         task_runner=task_runner or default_task_runner(ray_address, ray_options),
         **prefect_options,
     )
-    made._entrypoint = _entrypoint_of(function)
+    name_entrypoint(made, _entrypoint_of(function))
     return made
 
 
@@ -241,7 +243,7 @@ def wrap(function: Callable[..., Any], meta: Meta) -> Callable[..., Any]:
                 return result
 
     wrapper.__signature__ = shown  # type: ignore[attr-defined]
-    wrapper.__kodosumi__ = meta  # type: ignore[attr-defined]
+    setattr(wrapper, FLOW_ATTRIBUTE, meta)
     annotations = dict(getattr(function, "__annotations__", {}))
     annotations.pop("tracer", None)
     wrapper.__annotations__ = annotations

@@ -23,6 +23,8 @@ from prefect.client.schemas.responses import DeploymentResponse
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.exceptions import ObjectNotFound
 
+from kodosumi_prefect._compat.prefect import RUN_HISTORY
+
 PAGE = 200  # rows Prefect returns at most
 MOST_FAULTS = 20  # rows of one page; more of them, and it is the server that is at fault
 REMEMBERED = 10_000  # rows that were reported
@@ -243,7 +245,7 @@ async def _ids(
         if chosen is not None:
             body[OF_FILTERS[name]] = chosen.model_dump(mode="json")
     try:
-        answer = await client.request("POST", "/ui/flow_runs/history", json=body)
+        answer = await client.request("POST", RUN_HISTORY, json=body)
         return [UUID(row["id"]) for row in answer.json()]
     except httpx.HTTPStatusError as exc:
         if exc.response.status_code in (404, 405, 422, 500):  # a server of another release

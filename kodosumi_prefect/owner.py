@@ -10,8 +10,8 @@ from prefect.client.schemas.objects import FlowRun
 
 from kodosumi_prefect.keys import NoKeyError, run_keys
 from kodosumi_prefect.settings import Settings, get_settings
+from kodosumi_prefect.vocabulary import OWNER_LABEL
 
-LABEL = "kodosumi.owner"
 DIGEST = "sha256"
 BY_SCHEDULE = "SCHEDULE"  # what Prefect's server says made a run that is due
 
@@ -48,7 +48,7 @@ def verified(labels: Mapping[str, Any], launch: str | None, settings: Settings) 
     Arguments:
         launch: the run's idempotency key.
     """
-    said, _, mac = str(labels.get(LABEL) or "").partition(".")
+    said, _, mac = str(labels.get(OWNER_LABEL) or "").partition(".")
     if not said or launch is None:
         return None
     try:

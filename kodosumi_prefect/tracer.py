@@ -13,8 +13,8 @@ from uuid import UUID
 
 import orjson
 from prefect.client.schemas.objects import FlowRun, TaskRun
-from prefect.context import FlowRunContext, TaskRunContext
 
+from kodosumi_prefect._compat.prefect import FLOW_CONTEXT, TASK_CONTEXT
 from kodosumi_prefect.error import KodosumiError
 from kodosumi_prefect.events import Event, Kind, plain, serialize
 from kodosumi_prefect.question import Question, Wording, ask_here
@@ -66,8 +66,8 @@ _flow_scopes: dict[tuple[UUID, int], Scope] = {}
 # The same by the very objects in Prefect's context, which is what makes looking it up cheap.
 _by_object: dict[tuple[int, int], "_Place"] = {}
 _Place = tuple[FlowRun | None, TaskRun | None, Scope, str]  # the last one: the source as JSON
-_flow_context = FlowRunContext.__var__.get
-_task_context = TaskRunContext.__var__.get
+_flow_context = FLOW_CONTEXT.get
+_task_context = TASK_CONTEXT.get
 # Ways to find the scope of code whose flow run is not known yet; upper layers add theirs.
 finders: list[Callable[[], Scope | None]] = []
 # Called with the scope of a Tracer that arrived in this process by being unpickled.

@@ -15,6 +15,7 @@ from kodosumi_prefect.cli.up import running_stack, with_options
 from kodosumi_prefect.secret_variables import inherited_environment
 from kodosumi_prefect.settings import Settings
 from kodosumi_prefect.spooler.reader import StoredEvent
+from kodosumi_prefect.vocabulary import API_KEY_HEADER
 
 LIMIT = 1_000_000
 PRIMES = 78_498  # primes below LIMIT
@@ -88,10 +89,9 @@ async def _deploy(environment: dict[str, str]) -> None:
 
 async def _follow(panel: str, fid: str, token: str) -> Any:
     """Print the stream as it arrives over HTTP; the final result, or None."""
-    from kodosumi_prefect.panel.auth.user import HEADER
 
     final = None
-    headers = {HEADER: token}
+    headers = {API_KEY_HEADER: token}
     patience = httpx.Timeout(FIRST_WAIT)
     async with httpx.AsyncClient(base_url=panel, headers=headers, timeout=patience) as client:
         async with asyncio.timeout(FIRST_WAIT):

@@ -26,7 +26,6 @@ from kodosumi_prefect.panel.auth.first import first_operator
 from kodosumi_prefect.panel.auth.gate import Gate
 from kodosumi_prefect.panel.auth.identification import Identification
 from kodosumi_prefect.panel.auth.passwords import WeakPasswordError
-from kodosumi_prefect.panel.auth.user import HEADER
 from kodosumi_prefect.panel.forwarded import Forwarded
 from kodosumi_prefect.panel.jinja import COMPRESSED, FOLDER, package_version, page
 from kodosumi_prefect.panel.metrics import Metrics
@@ -61,7 +60,6 @@ from kodosumi_prefect.panel.services.services import Services
 from kodosumi_prefect.panel.shield import Shield
 from kodosumi_prefect.panel.state import State
 from kodosumi_prefect.panel.streams import QUIET, Streams
-from kodosumi_prefect.serve.api import SCHEDULE
 from kodosumi_prefect.serve.limit import BodyLimit
 from kodosumi_prefect.settings import (
     DatabaseUrlError,
@@ -74,6 +72,7 @@ from kodosumi_prefect.settings import (
 from kodosumi_prefect.spooler import migrate
 from kodosumi_prefect.spooler.feed import Feed
 from kodosumi_prefect.spooler.reader import Reader
+from kodosumi_prefect.vocabulary import API_KEY_HEADER, LAUNCH_HEADER, SCHEDULE_HEADER
 
 # In the order of the panel's OpenAPI document.
 AREAS: tuple[Any, ...] = (
@@ -179,8 +178,8 @@ def create_app(
             CORSMiddleware,
             allow_origins=used.cors_origins,
             allow_methods=["GET", "POST", "PUT", "DELETE"],
-            allow_headers=[HEADER, "Content-Type", "Last-Event-ID", SCHEDULE],
-            expose_headers=["kodosumi_launch", "Retry-After"],
+            allow_headers=[API_KEY_HEADER, "Content-Type", "Last-Event-ID", SCHEDULE_HEADER],
+            expose_headers=[LAUNCH_HEADER, "Retry-After"],
             allow_credentials=False,
         )
     app.add_middleware(Forwarded, settings=used)

@@ -19,6 +19,7 @@ from kodosumi_prefect.serve.parameters import UnheldError
 from kodosumi_prefect.serve.prefect_api import prefect_api
 from kodosumi_prefect.serve.when import When
 from kodosumi_prefect.settings import Settings
+from kodosumi_prefect.vocabulary import OPENAPI_MARK
 
 Row = dict[str, Any]
 
@@ -34,7 +35,7 @@ async def describe(endpoint: Row, settings: Settings) -> dict[str, Any]:
         "summary": endpoint["summary"],
         "description": endpoint["description"],
         "tags": endpoint["tags"],
-        "openapi_extra": {"x-kodosumi": True, "x-version": endpoint["version"]},
+        "openapi_extra": {OPENAPI_MARK: True, "x-version": endpoint["version"]},
         "elements": model.get_model(),
     }
 

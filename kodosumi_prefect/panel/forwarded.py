@@ -8,8 +8,8 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from kodosumi_prefect.panel.networks import Networks, address_of
 from kodosumi_prefect.settings import Settings
+from kodosumi_prefect.vocabulary import LOCAL_SCOPE, PROXY_USER_SCOPE
 
-LOCAL, USER = "kodosumi.local", "kodosumi.proxy_user"
 # Whoever forwards a request says so in one of these, if it says anything.
 FORWARDING = frozenset(
     {
@@ -34,12 +34,12 @@ def own_path(scope: Scope) -> str:
 
 def is_local(scope: Scope) -> bool:
     """Whether a program on this machine sent this itself, as far as that can be told."""
-    return bool(scope.get(LOCAL))
+    return bool(scope.get(LOCAL_SCOPE))
 
 
 def proxy_user(scope: Scope) -> str | None:
     """Who a reverse proxy of ours says is signed in."""
-    name = scope.get(USER)
+    name = scope.get(PROXY_USER_SCOPE)
     return name if isinstance(name, str) else None
 
 
@@ -67,11 +67,11 @@ class Forwarded:
         named = _values(headers, self._header)
         scope["headers"] = [pair for pair in headers if pair[0].lower() != self._header]
         if peer not in self._networks:
-            scope[LOCAL] = _from_here(peer, headers)
+            scope[LOCAL_SCOPE] = _from_here(peer, headers)
             await self._app(scope, receive, send)
             return
         # Two of them: a proxy let one of its client's pass, and who is to tell which is which?
-        scope[USER] = named[0] if len(named) == 1 else None
+        scope[PROXY_USER_SCOPE] = named[0] if len(named) == 1 else None
         if (address := address_of(peer)) is not None:
             scope["client"] = (str(address), (scope.get("client") or ("", 0))[1])
         _rename(scope, _first(headers, b"x-forwarded-host"))

@@ -11,9 +11,10 @@ from fastapi import Request
 from fastapi.responses import HTMLResponse
 from fastapi.templating import Jinja2Templates
 
+from kodosumi_prefect.vocabulary import THEME_COOKIE
+
 FOLDER = Path(__file__).parent
 
-THEME = "kodosumi_theme"  # the cookie with the look somebody chose; without it the system's
 THEMES = ("light", "dark")
 
 COMPRESSED = 1000  # bytes from which on compressing a page is worth it
@@ -35,7 +36,7 @@ def page(
     """
     root = request.scope.get("root_path", "").rstrip("/") + "/"
     user = getattr(request.state, "user", None)
-    theme = request.cookies.get(THEME)
+    theme = request.cookies.get(THEME_COOKIE)
     html = (
         templates()
         .get_template(name)

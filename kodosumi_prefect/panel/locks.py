@@ -17,9 +17,10 @@ from kodosumi_prefect.panel.services.services import Answered, own_url
 from kodosumi_prefect.panel.state import State
 from kodosumi_prefect.serve import lock_facts
 from kodosumi_prefect.serve.errors import told
-from kodosumi_prefect.serve.identity import LEEWAY, SIGNATURE
+from kodosumi_prefect.serve.identity import LEEWAY
 from kodosumi_prefect.spooler.locks import AnsweredError, Locks, Row, UnknownLockError, closed
 from kodosumi_prefect.spooler.sealing import masked, sealed
+from kodosumi_prefect.vocabulary import LOCK_FACTS_SCOPE, SIGNATURE_HEADER
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +151,7 @@ class Desk:
             body,
             self._user,
             self._url,
-            {lock_facts.INPROCESS: known},
+            {LOCK_FACTS_SCOPE: known},
         )
         return _read(answer, base)
 
@@ -169,7 +170,7 @@ def signer(panel: State, request: Request, fid: str, lid: str) -> User:
     """
     try:
         claims = jwt.decode(
-            request.headers.get(SIGNATURE, ""),
+            request.headers.get(SIGNATURE_HEADER, ""),
             panel.services.key.public_key(),
             algorithms=["EdDSA"],
             leeway=LEEWAY,

@@ -9,6 +9,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from kodosumi_prefect.panel.errors import error_response, unforeseen_response
 from kodosumi_prefect.panel.forwarded import own_path
+from kodosumi_prefect.vocabulary import FOREIGN_SCOPE
 
 # Pages hold texts that agents wrote. Nothing of them may run, load or send anything.
 POLICY = (
@@ -24,12 +25,9 @@ HEADERS = {
 }
 
 
-FOREIGN = "kodosumi.foreign"
-
-
 def is_foreign(request: Request) -> bool:
     """Whether a browser sends this for a page of another site, one of ``cors_origins`` then."""
-    return bool(request.scope.get(FOREIGN))
+    return bool(request.scope.get(FOREIGN_SCOPE))
 
 
 def _from_elsewhere(request: Request, own: str) -> bool:
@@ -87,8 +85,10 @@ class Shield:
 
         request = Request(scope)
         if _from_elsewhere(request, self._own):
-            scope[FOREIGN] = request.headers.get("origin") in self._allowed or "*" in self._allowed
-            if not scope[FOREIGN] and _changes(request):
+            scope[FOREIGN_SCOPE] = (
+                request.headers.get("origin") in self._allowed or "*" in self._allowed
+            )
+            if not scope[FOREIGN_SCOPE] and _changes(request):
                 detail = "a page of another site sent this; open the panel itself"
                 await error_response(request, 403, detail)(scope, receive, shielded)
                 return

@@ -10,12 +10,13 @@ from kodosumi_prefect.runner.aside import aside
 from kodosumi_prefect.runner.cluster import Cluster, RunnerHandle, Spec, why_it_died
 from kodosumi_prefect.runner.order import Facts
 from kodosumi_prefect.runner.warm import LEASE
+from kodosumi_prefect.vocabulary import POOL_TYPE
 
 ROOM_LOOK = 5.0  # seconds between looks whether the cluster can take a Runner
 ANSWER = 3.0  # seconds that a Runner that was found has to answer, however late it is by then
 INFEASIBLE_GRACE = 20.0  # seconds in which a node that is missing may come back
 
-logger = get_logger("kodosumi-ray")  # shown where Prefect's own are
+logger = get_logger(POOL_TYPE)  # shown where Prefect's own are
 
 
 class CannotStartError(Exception):

@@ -5,11 +5,8 @@ from contextlib import contextmanager
 from contextvars import Context
 from typing import NamedTuple
 
-from prefect.context import TaskRunContext
-
+from kodosumi_prefect._compat.prefect import task_context_in
 from kodosumi_prefect.tracer import Scope
-
-_task_context = TaskRunContext.__var__
 
 
 class _Work(NamedTuple):
@@ -48,7 +45,7 @@ def scopes_at_work() -> list[Scope]:
 
 def _with_task(work: _Work) -> Scope:
     # A context can be read from outside while its code runs.
-    task_context = work.context.get(_task_context) if work.context is not None else None
+    task_context = task_context_in(work.context) if work.context is not None else None
     task_run = getattr(task_context, "task_run", None)
     if task_run is None:
         return work.scope

@@ -17,8 +17,9 @@ from typing import Any, TextIO
 import orjson
 import prefect
 from prefect.logging.configuration import ensure_logging_setup
-from prefect.logging.loggers import print_as_log
 
+from kodosumi_prefect._compat.prefect import PRINT_AS_LOG
+from kodosumi_prefect._compat.ray import DRIVER_THREADS
 from kodosumi_prefect.events import Event, Kind, plain
 from kodosumi_prefect.spooler.client import THREAD_NAME, get_client
 from kodosumi_prefect.tracer import Scope, known_scope, source_of
@@ -29,7 +30,7 @@ RUN_LOGGERS = frozenset({"prefect.flow_runs", "prefect.task_runs"})
 # Loggers whose records are about recording or running, not about the author's work.
 NOT_OURS = ("prefect", "psycopg", "kodosumi_prefect", "ray")
 # Ray prints workers' output in the driver from threads of these names; the workers record it.
-QUIET_THREADS = (THREAD_NAME, "ray_")
+QUIET_THREADS = (THREAD_NAME, DRIVER_THREADS)
 
 _PREFECT = str(Path(prefect.__file__).parent)
 _LOGGING = logging.__file__
@@ -288,7 +289,7 @@ def _was_printed() -> bool:
     for _ in range(PRINT_DEPTH):
         if frame is None:
             return False
-        if frame.f_code is print_as_log.__code__:
+        if frame.f_code is PRINT_AS_LOG:
             return True
         frame = frame.f_back
     return False

@@ -7,12 +7,12 @@ from concurrent.futures import Future
 from typing import Any, NamedTuple, cast
 from uuid import uuid4
 
+from kodosumi_prefect._compat.ray import ask_head, autoscaling_status, upload_folders
 from kodosumi_prefect.runner.actor import Runner
 from kodosumi_prefect.runner.order import Facts, Order, Outcome
 from kodosumi_prefect.runner.ray_connection import NoRayError, connect
 from kodosumi_prefect.settings import VERSION, Settings
 
-AUTOSCALING_STATUS = "__autoscaling_status"  # Ray's key for what its autoscaler last said
 ANSWER = 5.0  # seconds that Ray's head has for a question
 OWN_NODE_TYPE = "node_"  # begins the types that Ray gives nodes no autoscaler knows of
 
@@ -108,14 +108,10 @@ class Cluster:
             NoRayError: it does not answer.
             LostError: its head was started anew, and knows nothing of us any more.
         """
-        import ray
         from ray.exceptions import AuthenticationError, RpcError
 
-        gcs: Any = getattr(ray._private.worker.global_worker, "gcs_client", None)
-        if gcs is None:
-            return  # through a Ray client, which ends with its server
         try:
-            gcs.internal_kv_get(AUTOSCALING_STATUS.encode(), None, timeout=ANSWER)
+            ask_head(ANSWER)
         except AuthenticationError as exc:
             raise LostError(" ".join(str(exc).split())) from exc
         except RpcError as exc:
@@ -205,9 +201,7 @@ class Cluster:
         """Whether an autoscaler may add nodes."""
         if self._settings.ray_autoscaling is not None:
             return self._settings.ray_autoscaling
-        from ray.experimental.internal_kv import _internal_kv_get
-
-        said: bytes | None = _internal_kv_get(AUTOSCALING_STATUS)
+        said = autoscaling_status()
         report = json.loads(said).get("autoscaler_report") or {} if said else {}
         if report.get("pending_nodes") or report.get("pending_launches"):
             return True
@@ -250,17 +244,10 @@ def uploaded(runtime_env: Mapping[str, Any]) -> dict[str, Any]:
 
     Ray itself does this for ``ray.init`` only.
     """
-    found = dict(runtime_env)
-    local = [found.get("working_dir"), *(found.get("py_modules") or ())]
+    local = [runtime_env.get("working_dir"), *(runtime_env.get("py_modules") or ())]
     if not any(place and "://" not in str(place) for place in local):
-        return found
-    from ray._private.runtime_env.py_modules import upload_py_modules_if_needed
-    from ray._private.runtime_env.working_dir import upload_working_dir_if_needed
-
-    found = upload_working_dir_if_needed(found, include_gitignore=True, logger=logger)
-    if found.get("py_modules"):
-        found = upload_py_modules_if_needed(found, include_gitignore=True, logger=logger)
-    return found
+        return dict(runtime_env)
+    return upload_folders(runtime_env, logger)
 
 
 def may_live(exc: BaseException) -> bool:

@@ -9,11 +9,10 @@ from typing import Any, cast
 from uuid import UUID
 
 import httpx
-from prefect._internal.metrics import RunMetrics
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.context import refresh_global_settings_context
-from prefect.engine import _drive_run_flow_result, handle_engine_signals
+from prefect.engine import handle_engine_signals
 from prefect.events.worker import EventsWorker
 from prefect.exceptions import PrefectException
 from prefect.flow_engine import load_flow, load_flow_run, run_flow
@@ -24,6 +23,7 @@ from prefect.logging.loggers import flow_run_logger
 from prefect.states import Cancelled, Crashed
 from pydantic import ValidationError
 
+from kodosumi_prefect._compat.prefect import drive, run_metrics
 from kodosumi_prefect.error_line import error_line
 from kodosumi_prefect.owner import schedule_of
 from kodosumi_prefect.runner import execution
@@ -124,10 +124,10 @@ def _drive(fid: UUID, interruption: Interruption) -> None:
         message = "Flow run was cancelled before its code began."
         _tell(flow_run, Cancelled(message=message), message)
         return
-    with RunMetrics(flow_run, flow):
+    with run_metrics(flow_run, flow):
         error_logger = cast(logging.Logger, run_logger)
         result: object = run_flow(flow, flow_run=flow_run, error_logger=error_logger)
-        _drive_run_flow_result(flow, result)
+        drive(flow, result)
 
 
 def _with_lost_parameters(flow_run: FlowRun) -> FlowRun:

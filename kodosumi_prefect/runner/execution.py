@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from prefect._internal.result_records import ResultRecord
 from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.objects import State as PrefectState
 from prefect.context import FlowRunContext
 from prefect.flows import Flow
 
+from kodosumi_prefect._compat.prefect import entrypoint_of, value_in
 from kodosumi_prefect.error_line import error_line
 from kodosumi_prefect.events import TERMINAL, Event, Kind, Status, clean, plain, serialize
 from kodosumi_prefect.owner import owner_of, schedule_of
@@ -28,6 +28,13 @@ from kodosumi_prefect.spooler import payloads
 from kodosumi_prefect.spooler.batch import Header
 from kodosumi_prefect.spooler.client import SpoolClient, get_client
 from kodosumi_prefect.tracer import Scope, finders, learn_scope, source_of
+from kodosumi_prefect.vocabulary import (
+    FLOW_ATTRIBUTE,
+    OPEN_INPUTS_KEY,
+    OPEN_META_KEY,
+    OPEN_STATUS_KEY,
+    state_key,
+)
 
 TERMINAL_FLUSH = 5.0  # seconds a hook waits for the terminal status to be stored
 
@@ -111,7 +118,7 @@ def open_execution(
     settings = get_settings()
     scope = Scope(fid, attempt, flow.name if flow else None)
     live = Live(scope, get_client(settings), flow_run)
-    meta: Meta = getattr(getattr(flow, "fn", None), "__kodosumi__", None) or Meta()
+    meta: Meta = getattr(getattr(flow, "fn", None), FLOW_ATTRIBUTE, None) or Meta()
     header = header_of(flow, flow_run, meta)
     if running:
         header["process"] = {"host": platform.node(), "pid": os.getpid(), "started": _STARTED}
@@ -170,9 +177,9 @@ def opening(
         "kodosumi": VERSION,
     }
     return (
-        Event(now, Kind.STATUS, Status.STARTING, attempt, dedupe="open:status"),
-        Event(now, Kind.INPUTS, serialize(inputs), attempt, dedupe="open:inputs"),
-        Event(now, Kind.META, serialize(meta), attempt, dedupe="open:meta"),
+        Event(now, Kind.STATUS, Status.STARTING, attempt, dedupe=OPEN_STATUS_KEY),
+        Event(now, Kind.INPUTS, serialize(inputs), attempt, dedupe=OPEN_INPUTS_KEY),
+        Event(now, Kind.META, serialize(meta), attempt, dedupe=OPEN_META_KEY),
     )
 
 
@@ -181,7 +188,7 @@ def header_of(flow: "Flow[..., Any] | None", flow_run: FlowRun, meta: Meta) -> H
     name = flow.name if flow is not None else None
     description = meta.description or (flow.description if flow is not None else None)
     version = meta.version or getattr(flow, "version", None)
-    entry_point = meta.entry_point or getattr(flow, "_entrypoint", None)
+    entry_point = meta.entry_point or entrypoint_of(flow)
     app_url = None
     if (made := launched(flow_run.parameters)) is not None:
         launch = made.launch
@@ -231,7 +238,7 @@ def report_state(live: Live, state: PrefectState, attempt: int) -> None:
         status,
         attempt,
         source_of(live.scope),
-        dedupe=f"state:{state.id}",
+        dedupe=state_key(state.id),
         state=recorded(state),
     )
     runs_here = live.scope.fid in _live
@@ -304,8 +311,7 @@ def tell_final_of(live: Live, state: PrefectState) -> None:
     """Record the result that a completed state holds in memory, if the flow did not tell it."""
     if live.final_told:
         return
-    data = state.data
-    tell_final(live, getattr(data, "result", None) if isinstance(data, ResultRecord) else data)
+    tell_final(live, value_in(state.data))
 
 
 def _only_live() -> Scope | None:

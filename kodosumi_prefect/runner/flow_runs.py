@@ -11,13 +11,14 @@ from prefect.exceptions import Abort, ObjectNotFound, PrefectException
 from prefect.logging import get_logger
 
 from kodosumi_prefect.listings import flow_run
+from kodosumi_prefect.vocabulary import POOL_TYPE
 
 RETRY_FIRST = 0.5  # seconds
 RETRY_MOST = 10.0  # seconds
 
 PREFECT_AWAY = (httpx.HTTPError, PrefectException, OSError)
 
-logger = get_logger("kodosumi-ray")  # shown where Prefect's own are
+logger = get_logger(POOL_TYPE)  # shown where Prefect's own are
 
 
 class FlowRuns:

@@ -14,6 +14,7 @@ from kodosumi_prefect.runner.execution import (
     tell_final_of,
 )
 from kodosumi_prefect.settings import get_settings
+from kodosumi_prefect.vocabulary import FLOW_ATTRIBUTE
 
 logger = logging.getLogger(__name__)
 
@@ -27,7 +28,7 @@ def record_state(flow: "Flow[..., Any]", flow_run: FlowRun, state: PrefectState)
     if not get_settings().enabled or flow_run.parent_task_run_id is not None:
         return
     runs = state.is_running()
-    if runs and hasattr(flow.fn, "__kodosumi__"):
+    if runs and hasattr(flow.fn, FLOW_ATTRIBUTE):
         return  # the wrapper around its function tells at once, and knows the parameters it gets
     try:
         attempt = flow_run.run_count + 1 if runs else max(flow_run.run_count, 1)

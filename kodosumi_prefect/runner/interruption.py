@@ -11,12 +11,11 @@ from typing import Self
 from uuid import UUID
 
 import httpx
-from prefect._internal import control_listener
-from prefect._internal.observers import FlowRunCancellingObserver
 from prefect.client.orchestration import get_client
 from prefect.events.filters import EventAnyResourceFilter, EventFilter, EventNameFilter
 from prefect.exceptions import PrefectException
-from prefect.utilities.engine import commit_control_intent_and_ack
+
+from kodosumi_prefect._compat.prefect import cancelling_observer, commit_to_cancel
 
 HEAD_START = 0.5  # seconds the flow gets for its own start before we take a share of the processor
 POLL = 5.0  # seconds between looks while Prefect's events do not arrive
@@ -72,15 +71,15 @@ class Interruption:
     async def _watch(self) -> None:
         """Return once the run is to be cancelled or is over."""
         self._loop = asyncio.get_running_loop()
-        observer = FlowRunCancellingObserver(
-            on_cancelling=lambda _: self._ask(),
-            polling_interval=POLL,
-            event_filter=EventFilter(
+        observer = cancelling_observer(
+            self._flow_run_id,
+            lambda flow_run_id: self._ask(),
+            POLL,
+            EventFilter(
                 event=EventNameFilter(name=["prefect.flow-run.Cancelling"]),
                 any_resource=EventAnyResourceFilter(id=[f"prefect.flow-run.{self._flow_run_id}"]),
             ),
         )
-        observer.add_in_flight_flow_run_id(self._flow_run_id)
         async with observer:
             await self._look()  # it may have been asked for before anybody listened
             while not self._ended.is_set() and not self.asked:
@@ -107,10 +106,6 @@ class Interruption:
     def _deliver(self) -> None:
         """Commit the intent as soon as Prefect's engine listens, then send the signal."""
         while not self._ended.wait(ARM_INTERVAL):
-            if commit_control_intent_and_ack(
-                commit_intent=lambda: control_listener._set_intent("cancel"),
-                clear_intent=control_listener.clear_intent,
-                send_ack=lambda: None,
-            ):
+            if commit_to_cancel():
                 os.kill(os.getpid(), signal.SIGTERM)
                 return

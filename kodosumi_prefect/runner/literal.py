@@ -10,9 +10,10 @@ import re
 from types import MappingProxyType
 from typing import Any, cast
 
-from prefect.blocks.core import Block
 from prefect.flows import Flow
 from prefect.utilities.collections import visit_collection
+
+from kodosumi_prefect._compat.prefect import load_block, replace_validation
 
 REFERENCE = "$ref"  # the key by which Prefect knows an object that stands for a block
 _ESCAPED = re.compile(r"\\+\$ref", re.DOTALL)
@@ -60,7 +61,7 @@ def reading_literally(flow: "Flow[..., Any]") -> "Flow[..., Any]":
     def validated(parameters: dict[str, Any]) -> dict[str, Any]:
         return validated_data(flow, opened(_with_blocks(parameters)))
 
-    copy.validate_parameters = validated  # type: ignore[method-assign]
+    replace_validation(copy, validated)
     return copy
 
 
@@ -76,7 +77,7 @@ def _with_blocks(parameters: dict[str, Any]) -> dict[str, Any]:
 
     def loaded(value: Any) -> Any:
         if isinstance(value, dict) and REFERENCE in value:
-            return Block.load_from_ref(value[REFERENCE], _sync=True)  # type: ignore[call-arg]
+            return load_block(value[REFERENCE])
         return value
 
     found: dict[str, Any] = visit_collection(parameters, loaded, return_data=True)

@@ -2,9 +2,8 @@
 
 import os
 import sys
-from importlib import import_module
-from typing import Any
 
+from kodosumi_prefect._compat.ray import reread_environment
 from kodosumi_prefect.settings import Settings, read_address
 
 # Ray replaces 127.0.0.1 by the machine's outward address unless it believes that clusters of
@@ -60,12 +59,5 @@ def prepare_ray_client(settings: Settings) -> None:
     if not environment:
         return
     os.environ.update(environment)
-    if "ray" not in sys.modules:
-        return
-    # Ray read its environment when it was imported (2.60): the authentication mode into its C++
-    # configuration, the token into a cache, the loopback question into a module constant.
-    constants: Any = import_module("ray._private.ray_constants")
-    constants.ENABLE_RAY_CLUSTER = False
-    core: Any = import_module("ray._raylet")
-    core.Config.initialize("")
-    core.AuthenticationTokenLoader.instance().reset_cache()
+    if "ray" in sys.modules:
+        reread_environment()

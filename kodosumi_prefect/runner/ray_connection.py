@@ -8,6 +8,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
 
+from kodosumi_prefect._compat.ray import CONNECTION_LOGGER, NO_SIGTERM_HANDLER
 from kodosumi_prefect.runner.ray_client import is_stillborn, prepare_ray_client
 from kodosumi_prefect.settings import Settings, read_address
 
@@ -36,7 +37,7 @@ def connect(
         import ray
 
         # The worker connects from a thread on purpose: its handler for SIGTERM is Prefect's.
-        logging.getLogger("ray._private.worker").addFilter(_is_of_interest)
+        logging.getLogger(CONNECTION_LOGGER).addFilter(_is_of_interest)
         if ray.is_initialized():
             return
         recorded = read_address(settings, "ray")
@@ -93,7 +94,7 @@ def keep_sigterm() -> None:
 
 
 def _is_of_interest(record: logging.LogRecord) -> bool:
-    return "SIGTERM handler is not set" not in record.getMessage()
+    return NO_SIGTERM_HANDLER not in record.getMessage()
 
 
 def _check_door(address: str) -> None:

@@ -16,12 +16,13 @@ from kodosumi_prefect.settings import VERSION, Settings, database_url, listen_ur
 from kodosumi_prefect.spooler.connection import connect_async, connect_listening
 from kodosumi_prefect.spooler.control import Message, channel, parse
 from kodosumi_prefect.spooler.sql import Queries
+from kodosumi_prefect.vocabulary import POOL_TYPE
 
 ANSWER = 4.0  # seconds Postgres has for a statement
 RELISTEN_FIRST = 0.5  # seconds
 RELISTEN_MOST = 10.0  # seconds
 
-logger = get_logger("kodosumi-ray")  # shown where Prefect's own are
+logger = get_logger(POOL_TYPE)  # shown where Prefect's own are
 
 Row = dict[str, Any]
 

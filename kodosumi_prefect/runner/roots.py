@@ -10,6 +10,7 @@ from prefect.context import FlowRunContext
 from prefect.exceptions import PrefectException
 from prefect.flows import Flow
 
+from kodosumi_prefect._compat.prefect import outer_context
 from kodosumi_prefect.runner.execution import Live, open_execution, report_state
 from kodosumi_prefect.runner.hooks import attach
 from kodosumi_prefect.settings import get_settings
@@ -50,7 +51,7 @@ def _outer(context: FlowRunContext) -> FlowRunContext | None:
     """The context of the flow that called a subflow, if it runs in this process."""
     if context.flow_run is None or context.flow_run.parent_task_run_id is None:
         return None
-    outer = context._token.old_value if context._token is not None else None
+    outer = outer_context(context)
     return outer if isinstance(outer, FlowRunContext) and outer.flow_run is not None else None
 
 

@@ -37,6 +37,7 @@ from kodosumi_prefect.runner.order import Order
 from kodosumi_prefect.runner.ray_connection import NoRayError
 from kodosumi_prefect.runner.registry import AwayError, Registry
 from kodosumi_prefect.runner.warm import LEASE, WarmPool
+from kodosumi_prefect.vocabulary import POOL_TYPE
 
 STARTS = 3  # Runners tried for a run that none of them began
 DEATH = 10.0  # seconds until Ray has told of a kill
@@ -44,7 +45,7 @@ RETRY_FIRST = 0.5  # seconds
 
 UNDER_WAY = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
 
-logger = get_logger("kodosumi-ray")  # shown where Prefect's own are
+logger = get_logger(POOL_TYPE)  # shown where Prefect's own are
 
 
 class Watched(NamedTuple):

@@ -14,11 +14,12 @@ from kodosumi_prefect.runner.cluster import (
     why_it_died,
 )
 from kodosumi_prefect.runner.order import Facts
+from kodosumi_prefect.vocabulary import POOL_TYPE
 
 LEASE = 60.0  # seconds that a waiting Runner lives on without its worker
 PATIENCE = 120.0  # seconds for a new Runner's process to start
 
-logger = get_logger("kodosumi-ray")  # shown where Prefect's own are
+logger = get_logger(POOL_TYPE)  # shown where Prefect's own are
 
 
 class Waiting(NamedTuple):

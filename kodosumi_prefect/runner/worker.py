@@ -34,9 +34,9 @@ from kodosumi_prefect.runner.registry import Registry
 from kodosumi_prefect.runner.supervisor import Supervisor
 from kodosumi_prefect.runner.warm import WarmPool
 from kodosumi_prefect.settings import VERSION, check_database_urls, get_settings
-from kodosumi_prefect.spooler.route import NoDatabaseError
 from kodosumi_prefect.spooler.spooler import ProtocolError
-from kodosumi_prefect.spooler.transport import SpoolerAwayError
+from kodosumi_prefect.spooler.transport import NoDatabaseError, SpoolerAwayError
+from kodosumi_prefect.vocabulary import POOL_TYPE
 
 TENDS = 4  # times that a lease is renewed before it would lapse
 ADOPTIONS = 2  # looks for runs that nobody answers for, in the time of a lease
@@ -69,7 +69,7 @@ class KodosumiRayWorker(
     that comes back finds its Runners again; one that does not is replaced by another of its pool.
     """
 
-    type = "kodosumi-ray"
+    type = POOL_TYPE
     job_configuration = KodosumiRayJobConfiguration
     job_configuration_variables = KodosumiRayVariables
     _description = "Execute flow runs on a Ray cluster, with Kodosumi's event stream in Postgres."

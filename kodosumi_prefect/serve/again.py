@@ -7,7 +7,7 @@ from uuid import UUID
 from prefect.client.schemas.objects import FlowRun
 from prefect.exceptions import ObjectNotFound
 
-from kodosumi_prefect.owner import LABEL, Owner, schedule_of
+from kodosumi_prefect.owner import Owner, schedule_of
 from kodosumi_prefect.runner.launched import launched
 from kodosumi_prefect.runner.literal import opened, refers
 from kodosumi_prefect.serve import database
@@ -17,6 +17,7 @@ from kodosumi_prefect.serve.prefect_api import prefect_api
 from kodosumi_prefect.serve.refusal import LaunchError
 from kodosumi_prefect.serve.starting import Wish, new_id, start
 from kodosumi_prefect.settings import Settings
+from kodosumi_prefect.vocabulary import OWNER_LABEL
 
 BY_SERVER = {"auto-scheduled"}  # tags that Prefect's scheduler gives
 GONE = "its secret inputs were deleted when it ended; launch it by its form"
@@ -40,7 +41,7 @@ async def run_again(
         raise LaunchError(409, "it was started without a deployment, so nothing here can start it")
     made = launched(old.parameters)
     # Blocks that Prefect's own people gave a run are loaded again; what ours typed stays data.
-    trusted = made is None and LABEL not in old.labels and schedule_of(old) is None
+    trusted = made is None and OWNER_LABEL not in old.labels and schedule_of(old) is None
     parameters = dict(old.parameters) if trusted else opened(old.parameters)
     payload = None
     if made is not None:

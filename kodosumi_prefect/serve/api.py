@@ -16,7 +16,7 @@ from kodosumi_prefect.forms import InputsError, Model
 from kodosumi_prefect.serve.body import read_body
 from kodosumi_prefect.serve.endpoint import Endpoint
 from kodosumi_prefect.serve.entry import Entry, EntryRoute, Launching
-from kodosumi_prefect.serve.errors import SECRETS, error_response, told
+from kodosumi_prefect.serve.errors import error_response, told
 from kodosumi_prefect.serve.flow_form import flow_form
 from kodosumi_prefect.serve.handler import Handler
 from kodosumi_prefect.serve.launch import Launch
@@ -26,11 +26,16 @@ from kodosumi_prefect.serve.locks import Locks
 from kodosumi_prefect.serve.options import Options
 from kodosumi_prefect.serve.parameters import UnheldError
 from kodosumi_prefect.settings import get_settings
+from kodosumi_prefect.vocabulary import (
+    FLOW_ATTRIBUTE,
+    LAUNCH_HEADER,
+    OPENAPI_MARK,
+    SCHEDULE_HEADER,
+    SCHEDULED_HEADER,
+    SECRETS_SCOPE,
+)
 
 F = TypeVar("F", bound=Callable[..., Any])
-HEADER = "kodosumi_launch"  # of an answer: the fid
-SCHEDULED = "kodosumi_schedule"  # of an answer: the id of the schedule that was made
-SCHEDULE = "x-kodosumi-schedule"  # of a request: save as a schedule instead of launching
 UNTITLED = "FastAPI"  # FastAPI's own title
 _ROUTE_OPTIONS = frozenset(inspect.signature(FastAPI.add_api_route).parameters) - {"self"}
 
@@ -172,7 +177,7 @@ class ServeAPI(FastAPI):
                 function,
                 methods=[method],
                 name=name if shown else f"{name}_launch",
-                openapi_extra=extra | {"x-kodosumi": shown},
+                openapi_extra=extra | {OPENAPI_MARK: shown},
                 **described,
             )
 
@@ -207,7 +212,7 @@ class ServeAPI(FastAPI):
         if not isinstance(flow, Flow):
             raise TypeError(f"add_flow takes a flow, not {flow!r}")
         model = flow_form(flow)
-        said = getattr(flow.fn, "__kodosumi__", None)
+        said = getattr(flow.fn, FLOW_ATTRIBUTE, None)
         own = "inputs" in model.places
 
         def launch(inputs: dict[str, Any], request: Request) -> Launch:
@@ -290,7 +295,7 @@ class ServeAPI(FastAPI):
         Options.of(of_launch)
 
         def decorate(function: F) -> F:
-            extra = _extra(openapi_extra, version, author, organization) | {"x-kodosumi": True}
+            extra = _extra(openapi_extra, version, author, organization) | {OPENAPI_MARK: True}
             name = str(getattr(function, "__name__", "endpoint"))
             endpoint = Endpoint(
                 app_name=self.service_name,
@@ -329,7 +334,7 @@ async def _answer(
 ) -> JSONResponse:
     """Read the form, call the handler, launch."""
     posted = await read_body(request)
-    request.scope[SECRETS] = model.secret_values(posted)
+    request.scope[SECRETS_SCOPE] = model.secret_values(posted)
     elements = {"elements": model.get_model()}
     try:
         inputs = await run_in_threadpool(model.read, posted)
@@ -340,16 +345,16 @@ async def _answer(
                 f"{handler.name}, the handler of {endpoint.path}, returned "
                 f"{type(answer).__name__}; it has to return a Launch or raise InputsError",
             )
-        wanted = request.headers.get(SCHEDULE)
+        wanted = request.headers.get(SCHEDULE_HEADER)
         if wanted is not None:
             made = await answer.schedule(endpoint, wanted)
-            return JSONResponse({"schedule": made} | elements, headers={SCHEDULED: made})
+            return JSONResponse({"schedule": made} | elements, headers={SCHEDULED_HEADER: made})
         fid = await answer.go(endpoint)
     except UnheldError as error:
         return JSONResponse({"errors": told(error.at_fields(model))} | elements)
     except InputsError as error:
         return JSONResponse({"errors": told(error)} | elements)
-    return JSONResponse({"result": fid} | elements, headers={HEADER: fid})
+    return JSONResponse({"result": fid} | elements, headers={LAUNCH_HEADER: fid})
 
 
 def _signature(handler: Handler) -> inspect.Signature:
@@ -365,7 +370,7 @@ def _extra(
     """What an endpoint's place in the OpenAPI document holds beside FastAPI's keys."""
     said = {"x-author": author, "x-organization": organization, "x-version": version}
     told = {name: value for name, value in said.items() if value is not None}
-    return {"x-kodosumi": True} | told | (own or {})
+    return {OPENAPI_MARK: True} | told | (own or {})
 
 
 def _described(endpoint: Endpoint, extra: dict[str, Any]) -> dict[str, Any]:

@@ -23,9 +23,9 @@ from kodosumi_prefect.serve.prefect_api import prefect_api
 from kodosumi_prefect.serve.refusal import LaunchError
 from kodosumi_prefect.settings import Settings
 from kodosumi_prefect.spooler.spooler import Spooler
+from kodosumi_prefect.vocabulary import ENDPOINT_LABEL
 
 T = TypeVar("T")
-LABEL = "kodosumi.endpoint"  # of deployments that are ours to change; holds the endpoint's uid
 LONGEST_SLUG = 60  # characters
 LOCKED_FOR = 30.0  # seconds that making a deployment may take
 # Of a Ray process's runtime_env, what means something to another process.
@@ -139,7 +139,7 @@ async def _read(client: PrefectClient, wanted: Plan) -> DeploymentResponse | Non
 
 
 def _is_ours(found: DeploymentResponse, wanted: Plan) -> bool:
-    return bool(found.labels and found.labels.get(LABEL) == wanted.uid)
+    return bool(found.labels and found.labels.get(ENDPOINT_LABEL) == wanted.uid)
 
 
 async def _made(client: PrefectClient, wanted: Plan) -> DeploymentResponse:
@@ -167,7 +167,7 @@ async def _made(client: PrefectClient, wanted: Plan) -> DeploymentResponse:
         entrypoint=ENTRYPOINT,
         work_pool_name=wanted.pool,
         job_variables=wanted.job_variables,
-        labels={LABEL: wanted.uid},
+        labels={ENDPOINT_LABEL: wanted.uid},
     )
     # The client's own method for this takes no labels.
     await client.request(

@@ -16,8 +16,7 @@ from kodosumi_prefect.serve.body import Digest, limited
 from kodosumi_prefect.serve.endpoint import Endpoint
 from kodosumi_prefect.serve.errors import error_response, told, unforeseen_response
 from kodosumi_prefect.settings import get_settings
-
-ENDPOINT = "kodosumi.endpoint"  # in the ASGI scope: the Endpoint that is being served
+from kodosumi_prefect.vocabulary import DIGEST_SCOPE, ENDPOINT_SCOPE
 
 
 @runtime_checkable
@@ -51,7 +50,7 @@ class Entry:
             raise HTTPException(503, str(exc)) from exc
         except identity.UnsignedError as exc:
             raise HTTPException(401, str(exc)) from exc
-        request.scope[ENDPOINT] = self._endpoint
+        request.scope[ENDPOINT_SCOPE] = self._endpoint
 
 
 class EntryRoute(APIRoute):
@@ -62,13 +61,13 @@ class EntryRoute(APIRoute):
 
         async def guarded(request: Request) -> Response:
             digest = Digest(limited(request.receive))
-            request.scope[identity.DIGEST] = digest
+            request.scope[DIGEST_SCOPE] = digest
             request = Request(request.scope, digest.receive)
             try:
                 response = await handle(request)
                 if isinstance(response, Launching):
                     # Launched here, where what goes wrong can still be answered.
-                    await response.go(request.scope[ENDPOINT])
+                    await response.go(request.scope[ENDPOINT_SCOPE])
                 return response
             except InputsError as error:
                 return JSONResponse({"errors": told(error), "elements": []})

@@ -13,10 +13,10 @@ from starlette.responses import JSONResponse
 from kodosumi_prefect.events import clean
 from kodosumi_prefect.forms import InputsError
 from kodosumi_prefect.forms.errors import GENERAL
+from kodosumi_prefect.vocabulary import SECRETS_SCOPE
 
 logger = logging.getLogger(__name__)
 
-SECRETS = "kodosumi.secrets"  # in the ASGI scope: what was typed into password fields
 MASK = "********"
 
 
@@ -37,7 +37,7 @@ def unforeseen_response(request: Request, exc: Exception) -> JSONResponse:
     """A 500 whose id finds the traceback in the service's log, secrets masked."""
     number = uuid4().hex[:12]
     said = "".join(traceback.format_exception(exc)).rstrip()
-    for secret in sorted(request.scope.get(SECRETS) or (), key=len, reverse=True):
+    for secret in sorted(request.scope.get(SECRETS_SCOPE) or (), key=len, reverse=True):
         said = said.replace(secret, MASK)
     logger.error("error %s at %s\n%s", number, request.url.path, said)
     detail = f"unexpected error {number}, described in the service's log"

@@ -17,17 +17,17 @@ from starlette.requests import ClientDisconnect, HTTPConnection, Request
 from kodosumi_prefect.serve.audience import another_service
 from kodosumi_prefect.serve.body import SIGNED, Digest, digest_of
 from kodosumi_prefect.settings import Settings, panel_url
-
-USER = "x-kodosumi_user"  # id of the account
-USERNAME = "x-kodosumi_username"  # its name, percent-encoded where it is not plain ASCII
-BASE = "x-kodosumi_base"  # where the service lives
-PANEL = "x-kodosumi-url"  # where the panel lives
-SIGNATURE = "x-kodosumi-signature"  # a JWT over all of them; the only one that is believed
-HEADERS = (USER, USERNAME, BASE, PANEL, SIGNATURE)
-
-INPROCESS = "kodosumi.inprocess"  # in the ASGI scope: the panel itself calls, in its own process
-DIGEST = "kodosumi.digest"  # in the ASGI scope: the Digest of the request's body
-KEY_PATH = "/.well-known/kodosumi/key"
+from kodosumi_prefect.vocabulary import (
+    BASE_HEADER,
+    CALLER_SCOPE,
+    DIGEST_SCOPE,
+    INPROCESS_SCOPE,
+    KEY_PATH,
+    PANEL_HEADER,
+    SIGNATURE_HEADER,
+    USER_HEADER,
+    USERNAME_HEADER,
+)
 
 LIFETIME = 45  # seconds that a signature is valid
 LEEWAY = 15  # seconds that the clocks of panel and service may differ
@@ -105,16 +105,16 @@ def sign(
         "jti": uuid4().hex,
     }
     token = jwt.encode(claims, key, algorithm="EdDSA", headers={"kid": key_id(key.public_key())})
-    return {**plain(caller), SIGNATURE: token}
+    return {**plain(caller), SIGNATURE_HEADER: token}
 
 
 def plain(caller: Caller) -> dict[str, str]:
     """The same headers without a signature, for services in the panel's own process."""
     return {
-        USER: caller.user_id,
-        USERNAME: quote(caller.username, safe=_PLAIN),
-        BASE: caller.base,
-        PANEL: caller.panel_url,
+        USER_HEADER: caller.user_id,
+        USERNAME_HEADER: quote(caller.username, safe=_PLAIN),
+        BASE_HEADER: caller.base,
+        PANEL_HEADER: caller.panel_url,
     }
 
 
@@ -146,23 +146,23 @@ async def verify(
             request; answer 401.
         NoPanelKeyError: the panel that is configured here does not give its key; answer 503.
     """
-    known = request.scope.get("kodosumi.caller")
+    known = request.scope.get(CALLER_SCOPE)
     if isinstance(known, Caller):
         return known
-    if request.scope.get(INPROCESS) is True or _is_trusted(request, settings):
+    if request.scope.get(INPROCESS_SCOPE) is True or _is_trusted(request, settings):
         caller = _bare(request.headers)
     else:
         caller = await _signed(request, settings, purpose)
-    request.scope["kodosumi.caller"] = caller
+    request.scope[CALLER_SCOPE] = caller
     return caller
 
 
 def _bare(headers: Mapping[str, str]) -> Caller:
     return Caller(
-        headers.get(USER, ""),
-        unquote(headers.get(USERNAME, "")),
-        headers.get(BASE, ""),
-        headers.get(PANEL, ""),
+        headers.get(USER_HEADER, ""),
+        unquote(headers.get(USERNAME_HEADER, "")),
+        headers.get(BASE_HEADER, ""),
+        headers.get(PANEL_HEADER, ""),
     )
 
 
@@ -182,11 +182,11 @@ def _is_trusted(request: HTTPConnection, settings: Settings) -> bool:
 
 
 async def _signed(request: HTTPConnection, settings: Settings, purpose: Purpose) -> Caller:
-    token = request.headers.get(SIGNATURE)
+    token = request.headers.get(SIGNATURE_HEADER)
     if token is None:
         raise UnsignedError(
-            f"the request has no {SIGNATURE} header; call the service through its panel, or add "
-            "the caller's network to trusted_networks"
+            f"the request has no {SIGNATURE_HEADER} header; call the service through its panel, or "
+            "add the caller's network to trusted_networks"
         )
     try:
         kid = str(jwt.get_unverified_header(token).get("kid"))
@@ -239,7 +239,7 @@ async def _require_body(request: HTTPConnection, signed: str | None) -> None:
         if length.isdecimal() and int(length[:18]) <= SIGNED:
             raise UnsignedError("the panel's signature is for a larger body")
         return
-    digest = request.scope.get(DIGEST)
+    digest = request.scope.get(DIGEST_SCOPE)
     body: bytes | None = None
     if isinstance(request, Request) and not (isinstance(digest, Digest) and digest.whole):
         try:

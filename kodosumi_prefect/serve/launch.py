@@ -18,7 +18,7 @@ from kodosumi_prefect.runner import launched
 from kodosumi_prefect.serve import database, identity, schedules
 from kodosumi_prefect.serve.deploying import deployment_of, plan, runtime_env_here, slug_of, uid_of
 from kodosumi_prefect.serve.endpoint import Endpoint
-from kodosumi_prefect.serve.errors import SECRETS, told
+from kodosumi_prefect.serve.errors import told
 from kodosumi_prefect.serve.options import Options
 from kodosumi_prefect.serve.payload import Packed, pack
 from kodosumi_prefect.serve.refusal import LaunchError
@@ -26,10 +26,12 @@ from kodosumi_prefect.serve.starting import Wish, new_id, start
 from kodosumi_prefect.serve.target import TargetError, folders_of, load, name_of
 from kodosumi_prefect.serve.when import When
 from kodosumi_prefect.settings import Settings, get_settings, panel_url
-
-HEADER = "kodosumi_launch"
-UID = "x-kodosumi-endpoint"  # header: the register's id of the endpoint, if the panel asks
-ENDPOINT = "kodosumi.endpoint"  # in the ASGI scope: the Endpoint that is being served
+from kodosumi_prefect.vocabulary import (
+    ENDPOINT_HEADER,
+    ENDPOINT_SCOPE,
+    LAUNCH_HEADER,
+    SECRETS_SCOPE,
+)
 
 
 class Launch(Response):
@@ -115,7 +117,7 @@ class Launch(Response):
                 when,
                 ready.parameters(payload, scheduled=True),
                 ready.owner,
-                endpoint_uid=self.request.headers.get(UID) or uid_of(endpoint),
+                endpoint_uid=self.request.headers.get(ENDPOINT_HEADER) or uid_of(endpoint),
                 summary=when.name or self.summary or endpoint.summary or slug_of(endpoint),
                 payload=payload,
                 settings=ready.settings,
@@ -135,11 +137,11 @@ class Launch(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            fid = await self.go(scope.get(ENDPOINT) or _endpoint_of(self.request))
+            fid = await self.go(scope.get(ENDPOINT_SCOPE) or _endpoint_of(self.request))
         except InputsError as error:  # of an app that is none of ours
             answer = JSONResponse({"errors": told(error), "elements": []})
         else:
-            answer = JSONResponse({"fid": fid}, headers={HEADER: fid})
+            answer = JSONResponse({"fid": fid}, headers={LAUNCH_HEADER: fid})
         await answer(scope, receive, send)
 
     async def _go(self, endpoint: Endpoint) -> str:
@@ -188,7 +190,7 @@ class Launch(Response):
         except TargetError as exc:
             raise LaunchError(500, str(exc)) from exc
         options = self.options.over(Options.of(endpoint.options)).over(_options_of(target))
-        values = self.request.scope.get(SECRETS) or ()
+        values = self.request.scope.get(SECRETS_SCOPE) or ()
         return _Ready(
             entry_point=name,
             target=target,

@@ -9,10 +9,9 @@ import httpx
 from fastapi import HTTPException
 from starlette.requests import Request
 
-from kodosumi_prefect.serve.identity import SIGNATURE
 from kodosumi_prefect.settings import get_settings, panel_url
+from kodosumi_prefect.vocabulary import LOCK_FACTS_SCOPE, SIGNATURE_HEADER
 
-INPROCESS = "kodosumi.lock_facts"  # in the ASGI scope: the panel's own answer, in its process
 TIMEOUT = 10.0  # seconds
 
 
@@ -44,12 +43,12 @@ async def facts(request: Request, fid: str, lid: str) -> LockFacts:
         HTTPException: 404 there is none, 409 and 410 it is closed, 502 and 503 the panel does not
             answer.
     """
-    ask: Ask | None = request.scope.get(INPROCESS)
+    ask: Ask | None = request.scope.get(LOCK_FACTS_SCOPE)
     if ask is not None:
         return await ask(fid, lid)
     url = f"{panel_url(get_settings())}/lock/{quote(fid, safe='')}/{quote(lid, safe='')}/facts"
-    signature = request.headers.get(SIGNATURE)
-    headers = {SIGNATURE: signature} if signature else {}
+    signature = request.headers.get(SIGNATURE_HEADER)
+    headers = {SIGNATURE_HEADER: signature} if signature else {}
     try:
         async with httpx.AsyncClient(timeout=TIMEOUT, trust_env=False) as client:
             answer = await client.get(url, headers=headers)

@@ -11,9 +11,10 @@ from starlette.requests import Request
 
 from kodosumi_prefect.forms import InputsError, Model
 from kodosumi_prefect.serve.body import read_body
-from kodosumi_prefect.serve.errors import SECRETS, told
+from kodosumi_prefect.serve.errors import told
 from kodosumi_prefect.serve.handler import Handler
 from kodosumi_prefect.serve.lock_facts import facts
+from kodosumi_prefect.vocabulary import SECRETS_SCOPE
 
 F = TypeVar("F", bound=Callable[..., Any])
 NAMES = ("data", "request", "inputs")  # arguments that lock and lease functions may have
@@ -61,7 +62,7 @@ class Locks:
         posted = await read_body(request)
         found = await facts(request, fid, lid)
         model = await self._form(found.name, data=found.data, request=request, inputs=posted)
-        request.scope[SECRETS] = model.secret_values(posted)
+        request.scope[SECRETS_SCOPE] = model.secret_values(posted)
         try:
             inputs = await run_in_threadpool(model.read, posted)
             lease = self._leases.get(found.name)

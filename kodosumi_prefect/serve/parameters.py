@@ -11,8 +11,7 @@ from kodosumi_prefect.forms.bounds import Fault, Path, fault
 from kodosumi_prefect.forms.structured import StructuredModel
 from kodosumi_prefect.runner.launched import launched
 from kodosumi_prefect.runner.literal import REFERENCE, escaped, refers
-
-POOL_TYPE = "kodosumi-ray"  # of the work pools whose Runners read what is escaped
+from kodosumi_prefect.vocabulary import POOL_TYPE
 
 
 class UnheldError(InputsError):

@@ -14,7 +14,7 @@ from prefect.states import Scheduled, to_state_create
 
 from kodosumi_prefect.events import Kind, clean
 from kodosumi_prefect.keys import NoKeyError
-from kodosumi_prefect.owner import LABEL, Owner, signed
+from kodosumi_prefect.owner import Owner, signed
 from kodosumi_prefect.runner.execution import Meta, header_of, opening
 from kodosumi_prefect.runner.launched import launched
 from kodosumi_prefect.serve import database
@@ -26,6 +26,7 @@ from kodosumi_prefect.settings import Settings
 from kodosumi_prefect.spooler.batch import Batch
 from kodosumi_prefect.spooler.control import Message, channel
 from kodosumi_prefect.spooler.spooler import Spooler
+from kodosumi_prefect.vocabulary import OWNER_LABEL
 
 ATTEMPTS = 2  # of creating a run; its idempotency key makes the second harmless
 
@@ -76,7 +77,7 @@ async def start(deployment: UUID, wish: Wish, settings: Settings) -> str:
     labels: dict[str, Any] = {}
     if wish.owner is not None:
         try:
-            labels[LABEL] = signed(wish.owner, wish.id, settings)
+            labels[OWNER_LABEL] = signed(wish.owner, wish.id, settings)
         except NoKeyError as exc:
             raise LaunchError(500, f"a run cannot be given its owner: {exc}") from exc
     async with prefect_api(settings) as client:

@@ -8,11 +8,10 @@ from functools import cache
 from typing import Any, NamedTuple, Self
 from zoneinfo import available_timezones
 
-import pytz  # type: ignore[import-untyped]  # by which Prefect's server looks them up
 from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule
-from prefect.server.schemas import schedules as prefect_server
 from pydantic import ValidationError
 
+from kodosumi_prefect._compat.prefect_server import dates_of, known_timezones
 from kodosumi_prefect.forms.bounds import fault
 from kodosumi_prefect.serve.refusal import LaunchError
 
@@ -117,13 +116,10 @@ async def _cron(cron: Any, zone: str) -> str:
 
 async def upcoming(schedule: Any, times: int) -> list[datetime]:
     """When a schedule fires next, as Prefect's server reckons; fewer times if there are no more."""
-    kind = type(schedule).__name__
-    mirrored = getattr(prefect_server, kind).model_validate(schedule.model_dump())
     try:
-        found: list[datetime] = await mirrored.get_dates(times, start=datetime.now(UTC))
+        return await dates_of(schedule, times, datetime.now(UTC))
     except ValueError:  # croniter's word for never
         return []
-    return found
 
 
 def _interval(interval: Any) -> float:
@@ -141,7 +137,7 @@ def _interval(interval: Any) -> float:
 @cache
 def timezones() -> frozenset[str]:
     """The time zones that Python and Prefect's server both know."""
-    return frozenset(available_timezones() & pytz.all_timezones_set)
+    return known_timezones(available_timezones())
 
 
 def _short(value: Any) -> str:

@@ -28,12 +28,12 @@ from kodosumi_prefect.spooler.batch import PROTOCOL
 from kodosumi_prefect.spooler.figures import Figures
 from kodosumi_prefect.spooler.leases import Leases, Settled
 from kodosumi_prefect.spooler.pool import CONNECTIONS, Pool
-from kodosumi_prefect.spooler.route import NoDatabaseError
 from kodosumi_prefect.spooler.spooler import ProtocolError, Spooler
-from kodosumi_prefect.spooler.transport import Backlog, SpoolerAwayError
+from kodosumi_prefect.spooler.transport import Backlog, NoDatabaseError, SpoolerAwayError
+from kodosumi_prefect.vocabulary import instance_namespace, spooler_name
 
 # Another protocol is another actor: both serve while processes of two versions run.
-NAME = f"spooler-{PROTOCOL}"
+NAME = spooler_name(PROTOCOL)
 REPORT_EVERY = 10.0  # seconds
 ENSURE_TIMEOUT = 60.0  # seconds for the actor to start and answer
 CALLS = 1000  # that wait in the actor at once
@@ -223,11 +223,6 @@ def _telling(query: str, row: dict[str, Any]) -> Callable[[Spooler], None]:
     return lambda spooler: spooler.tell(query, row)
 
 
-def namespace_of(instance: str) -> str:
-    """Ray's namespace of what belongs to a database."""
-    return f"kodosumi-{instance}"
-
-
 def find(instance: str) -> Any:
     """A handle of the database's Spooler in this cluster, or None if there is none.
 
@@ -235,7 +230,7 @@ def find(instance: str) -> Any:
         SpoolerUnreachableError: the cluster does not say.
     """
     try:
-        return ray.get_actor(NAME, namespace=namespace_of(instance))
+        return ray.get_actor(NAME, namespace=instance_namespace(instance))
     except ValueError:
         return None
     except ray.exceptions.RayError as exc:
@@ -317,7 +312,7 @@ def ensure_spooler(settings: Settings) -> SpoolerAddress:
         try:
             about = ask(actor, "about", timeout=max(deadline - time.monotonic(), 1.0))
             if _serves(actor, Target(*about["target"]), target):
-                return SpoolerAddress(instance, namespace_of(instance), NAME, made)
+                return SpoolerAddress(instance, instance_namespace(instance), NAME, made)
             logger.info("the Spooler writes to another database URL; it is replaced")
             ray.kill(actor, no_restart=True)
         except (SpoolerGoneError, SpoolerUnreachableError):
@@ -347,7 +342,7 @@ def _make(instance: str, url: str, schema: str, target: Target, direct: str | No
     made: Any = ray.remote(SpoolerActor)
     return made.options(
         name=NAME,
-        namespace=namespace_of(instance),
+        namespace=instance_namespace(instance),
         get_if_exists=True,
         lifetime="detached",
         num_cpus=0,

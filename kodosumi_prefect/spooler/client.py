@@ -26,9 +26,9 @@ from kodosumi_prefect.spooler.connection import ANSWER_TIMEOUT
 from kodosumi_prefect.spooler.copies import Copies
 from kodosumi_prefect.spooler.refused import Refused, RefusedError
 from kodosumi_prefect.spooler.replay import Rebase, replaying
-from kodosumi_prefect.spooler.route import NoDatabaseError, Route, warm
+from kodosumi_prefect.spooler.route import Route, warm
 from kodosumi_prefect.spooler.spooler import GapError, ProtocolError
-from kodosumi_prefect.spooler.transport import Backlog, Transport
+from kodosumi_prefect.spooler.transport import Backlog, NoDatabaseError, Transport
 
 BATCH_EVENTS = 2000
 TOGETHER = 4  # deliveries sent in one transaction at most

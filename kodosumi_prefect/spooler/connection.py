@@ -15,6 +15,7 @@ from psycopg import capabilities
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import tuple_row
 
+from kodosumi_prefect._compat.psycopg import CancellingConnection
 from kodosumi_prefect.settings import DatabaseUrlError, database_url_fault
 
 # A connection that is gone must be noticed; what the URL says itself stands.
@@ -176,7 +177,7 @@ class BoundedConnection(psycopg.Connection[Any]):
             raise
 
 
-class BoundedAsyncConnection(psycopg.AsyncConnection[Any]):
+class BoundedAsyncConnection(CancellingConnection):
     """As ``BoundedConnection``, for event loops; a cancelled statement ends within two seconds.
 
     Attributes:
@@ -200,7 +201,7 @@ class BoundedAsyncConnection(psycopg.AsyncConnection[Any]):
         except NoAnswerError:
             _count()
             try:
-                await self._try_cancel()  # it may be at work still, for nobody
+                await self.cancel_statement(CANCEL_TIMEOUT)  # it may be at work still, for nobody
             finally:
                 self.pgconn.finish()
             raise
@@ -221,7 +222,7 @@ class BoundedAsyncConnection(psycopg.AsyncConnection[Any]):
                 yield note.payload
             await self.execute("SELECT 1")
 
-    async def _try_cancel(self, *, timeout: float = CANCEL_TIMEOUT) -> None:
+    async def cancel_statement(self, timeout: float) -> None:
         """Psycopg's own gives a server that is not there 5 s here, and 5 s to end the statement."""
         timeout = min(timeout, CANCEL_TIMEOUT)
         if capabilities.has_cancel_safe():  # else it would block, and for how long nobody knows

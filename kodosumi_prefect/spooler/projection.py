@@ -3,6 +3,7 @@
 from kodosumi_prefect.error_line import line_of
 from kodosumi_prefect.events import TERMINAL, Event, Kind, State, Status
 from kodosumi_prefect.spooler.open_locks import OpenLocks, new_lock, told
+from kodosumi_prefect.vocabulary import LOCKS_STATUS_KEY
 
 CLOCK_GRAIN = 1e-6  # seconds; Postgres keeps microseconds
 
@@ -12,8 +13,6 @@ COLUMNS = (
 )
 _WORDS = frozenset(Status)
 _PAUSED = "PAUSED"  # the type of the states in which Prefect itself waits for somebody
-# Stands in the place of a dedupe key in what a Spooler says by itself of a status.
-OWN_WORDS = "locks:status"
 LOCKING = frozenset({Kind.STATUS, Kind.LOCK, Kind.LEASE})  # what may open or end locks
 PROJECTED = LOCKING | {Kind.INPUTS, Kind.FINAL, Kind.ERROR, Kind.PROGRESS}
 
@@ -59,7 +58,7 @@ class Projection:
     def take(self, event: Event, seq: int) -> bool:
         """Follow ``event``, which would get ``seq``; False if it is superseded and not stored."""
         match event.kind:
-            case Kind.STATUS if event.dedupe == OWN_WORDS:
+            case Kind.STATUS if event.dedupe == LOCKS_STATUS_KEY:
                 self._said = event.payload
             case Kind.STATUS:
                 return self._status(event, seq)
@@ -98,7 +97,9 @@ class Projection:
         if self.ended_seq is not None or awaiting == (self.shown == Status.AWAITING):
             return None
         self._said = self.shown
-        return Event(event.ts, Kind.STATUS, self._said, event.attempt, _OF_LOCKS, dedupe=OWN_WORDS)
+        return Event(
+            event.ts, Kind.STATUS, self._said, event.attempt, _OF_LOCKS, dedupe=LOCKS_STATUS_KEY
+        )
 
     def parameters(self) -> dict[str, object]:
         """Values for the query ``project``; None leaves a column as it is."""

@@ -7,9 +7,15 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from kodosumi_prefect._compat.ray import runs_in_worker
 from kodosumi_prefect.settings import DatabaseUrlError, Settings, database_url
 from kodosumi_prefect.spooler.spooler import Spooler
-from kodosumi_prefect.spooler.transport import Backlog, SpoolerAwayError, Transport
+from kodosumi_prefect.spooler.transport import (
+    Backlog,
+    NoDatabaseError,
+    SpoolerAwayError,
+    Transport,
+)
 
 if TYPE_CHECKING:
     from kodosumi_prefect.spooler.actor_transport import ActorTransport
@@ -22,10 +28,6 @@ logger = logging.getLogger(__name__)
 
 _instance: str | None = None
 _forked = False
-
-
-class NoDatabaseError(Exception):
-    """There is no database to deliver to, and none is expected soon."""
 
 
 def learn_instance(instance: str | None) -> None:
@@ -52,8 +54,7 @@ def in_ray_worker() -> bool:
     ray = sys.modules.get("ray")
     if ray is None or _forked or not ray.is_initialized():
         return False
-    worker = ray._private.worker
-    return bool(worker.global_worker.mode == worker.WORKER_MODE)
+    return runs_in_worker()
 
 
 def warm() -> None:

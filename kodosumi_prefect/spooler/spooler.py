@@ -10,7 +10,7 @@ from uuid import UUID
 import orjson
 import psycopg
 
-from kodosumi_prefect.events import ASIDE, Event, Kind, Status, clean
+from kodosumi_prefect.events import Event, Kind, Status, clean
 from kodosumi_prefect.spooler.batch import DEDUPE, KIND, PROTOCOL, Batch, Fields, Header
 from kodosumi_prefect.spooler.connection import connect
 from kodosumi_prefect.spooler.header import DESCRIBED, REFUSED, TEXTS, bounded, tidied
@@ -19,6 +19,7 @@ from kodosumi_prefect.spooler.projection import LOCKING, PROJECTED, Projection
 from kodosumi_prefect.spooler.refused import RefusedError
 from kodosumi_prefect.spooler.rows import LATEST_TS, escape, line
 from kodosumi_prefect.spooler.sql import Queries
+from kodosumi_prefect.vocabulary import ASIDE
 
 PLACEHOLDER = "[an event of {size:,} characters that Postgres refused: {reason}]"
 

@@ -10,6 +10,10 @@ class SpoolerAwayError(ConnectionError):
     """The cluster's Spooler is not there, or does not answer; what was sent can be sent again."""
 
 
+class NoDatabaseError(Exception):
+    """There is no database to deliver to, and none is expected soon."""
+
+
 class Backlog(NamedTuple):
     """What a client has not delivered yet.
 

@@ -13,9 +13,9 @@ import psycopg
 from kodosumi_prefect.cancelling import cancel_all
 from kodosumi_prefect.settings import Settings, listen_url
 from kodosumi_prefect.spooler.leases import LINGER, SWEEP, Leases, Settled
-from kodosumi_prefect.spooler.route import NoDatabaseError, Route
+from kodosumi_prefect.spooler.route import Route
 from kodosumi_prefect.spooler.spooler import ProtocolError
-from kodosumi_prefect.spooler.transport import Backlog, SpoolerAwayError
+from kodosumi_prefect.spooler.transport import Backlog, NoDatabaseError, SpoolerAwayError
 
 if TYPE_CHECKING:
     from kodosumi_prefect.spooler.actor_transport import ActorTransport

@@ -17,12 +17,12 @@ from kodosumi_prefect.settings import Settings, private_folder
 from kodosumi_prefect.spooler.embedded import free_port, port_is_free
 from kodosumi_prefect.stack.child import Child, StackError
 from kodosumi_prefect.stack.temporary import temporary_folder
+from kodosumi_prefect.vocabulary import POOL_TYPE
 
 SERVER_TIMEOUT = 120.0  # seconds; the first start migrates an empty database
 WORKER_TIMEOUT = 90.0  # seconds
 HEALTH_TIMEOUT = 5.0  # seconds for an answer
 WORKER_GRACE = 15.0  # seconds for a worker to say goodbye
-WORKER_TYPE = "kodosumi-ray"
 
 
 def configured_api_url() -> str | None:
@@ -143,7 +143,7 @@ def worker_child(settings: Settings, pool: str, env: dict[str, str], log_path: P
     # The same name each time, so that Prefect does not list a dead worker for every start.
     key = hashlib.sha256(bytes(settings.data_dir)).hexdigest()[:6]
     name = f"kodosumi-{re.sub(r'[^A-Za-z0-9.-]', '-', socket.gethostname())}-{key}"
-    argv = [sys.executable, "-m", "prefect", "worker", "start", "--type", WORKER_TYPE]
+    argv = [sys.executable, "-m", "prefect", "worker", "start", "--type", POOL_TYPE]
     argv += ["--pool", pool, "--name", name, "--install-policy", "never"]
     # A worker works in TMPDIR/runner_storage, which is the first user's if all share /tmp.
     folder = str(temporary_folder(settings, "worker"))

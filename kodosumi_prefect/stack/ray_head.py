@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from kodosumi_prefect._compat.ray import CLI_MODULE
 from kodosumi_prefect.runner.ray_client import token_environment
 from kodosumi_prefect.settings import Settings, private_folder
 from kodosumi_prefect.spooler.embedded import free_port
@@ -91,7 +92,7 @@ def ray_child(head: RayHead, env: Mapping[str, str | None]) -> Child:
         "--log-style": "record",
         "--log-color": "false",
     }
-    argv = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block"]
+    argv = [sys.executable, "-m", CLI_MODULE, "start", "--head", "--block"]
     argv += ["--disable-usage-stats", *(str(part) for pair in options.items() for part in pair)]
     ours: dict[str, str | None] = {
         **env,

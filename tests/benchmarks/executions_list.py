@@ -23,13 +23,13 @@ import psycopg
 from pydantic import SecretStr
 
 from kodosumi_prefect.panel.auth.local import local_token
-from kodosumi_prefect.panel.auth.user import HEADER
 from kodosumi_prefect.settings import Settings
 from kodosumi_prefect.spooler import migrate
 from kodosumi_prefect.spooler.embedded import EmbeddedPostgres
 from kodosumi_prefect.spooler.listing import Filter
 from kodosumi_prefect.spooler.reader import EVERYTHING
 from kodosumi_prefect.spooler.sql import Queries
+from kodosumi_prefect.vocabulary import API_KEY_HEADER
 from tests.benchmarks.flow_list import PANEL
 from tests.benchmarks.harness import machine, quantile, report
 
@@ -62,7 +62,7 @@ def main(words: list[str] | None = None) -> int:
                 assert panel.stdout is not None
                 url = panel.stdout.readline().strip()
                 settings = Settings(database_url=SecretStr(postgres.url), data_dir=Path(folder))
-                headers = {HEADER: local_token(settings)}
+                headers = {API_KEY_HEADER: local_token(settings)}
                 have = 0
                 with httpx.Client(base_url=url, headers=headers, trust_env=False) as client:
                     for size in sizes:

@@ -21,12 +21,12 @@ import psycopg
 from pydantic import SecretStr
 
 from kodosumi_prefect.panel.auth.local import local_token
-from kodosumi_prefect.panel.auth.user import HEADER
 from kodosumi_prefect.panel.register.found import Found
 from kodosumi_prefect.settings import Settings
 from kodosumi_prefect.spooler import migrate
 from kodosumi_prefect.spooler.embedded import EmbeddedPostgres
 from kodosumi_prefect.spooler.sql import Queries
+from kodosumi_prefect.vocabulary import API_KEY_HEADER
 from tests.benchmarks.harness import quantile
 
 LIMIT = 30.0  # milliseconds, 95th percentile
@@ -61,7 +61,7 @@ def main(words: list[str] | None = None) -> int:
                 assert panel.stdout is not None
                 url = panel.stdout.readline().strip()
                 settings = Settings(database_url=SecretStr(postgres.url), data_dir=Path(folder))
-                headers = {HEADER: local_token(settings)}
+                headers = {API_KEY_HEADER: local_token(settings)}
                 process = psutil.Process(panel.pid)
                 with httpx.Client(base_url=url, headers=headers, trust_env=False) as client:
                     _lists(client, 20)

@@ -10,8 +10,8 @@ from prefect.runtime import flow_run
 
 from kodosumi_prefect import Tracer, flow
 from kodosumi_prefect.panel.auth.local import local_token
-from kodosumi_prefect.panel.auth.user import HEADER
 from kodosumi_prefect.settings import Settings
+from kodosumi_prefect.vocabulary import API_KEY_HEADER
 from tests.benchmarks.harness import connect, panel, quantile, report
 
 SECONDS = 20
@@ -38,7 +38,7 @@ def steady(address: str, token: str, tracer: Tracer) -> list[float]:
 
 def follow(address: str, token: str, fid: str, found: list[float], ready: threading.Event) -> None:
     url = f"{address}/outputs/stream/{fid}"
-    with httpx.stream("GET", url, headers={HEADER: token}, timeout=30) as response:
+    with httpx.stream("GET", url, headers={API_KEY_HEADER: token}, timeout=30) as response:
         for line in response.iter_lines():
             ready.set()
             if not line.startswith("data: ") or TEXT not in line:

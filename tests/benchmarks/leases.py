@@ -8,8 +8,8 @@ import httpx
 
 from kodosumi_prefect import Tracer, flow
 from kodosumi_prefect.panel.auth.local import local_token
-from kodosumi_prefect.panel.auth.user import HEADER
 from kodosumi_prefect.settings import Settings
+from kodosumi_prefect.vocabulary import API_KEY_HEADER
 from tests.benchmarks.harness import panel, quantile, report
 
 ROUNDS = 100
@@ -61,7 +61,7 @@ def run(settings: Settings, url: str) -> None:
     with (
         panel(settings, url) as (address, _),
         httpx.Client(
-            base_url=address, headers={HEADER: local_token(settings)}, trust_env=False
+            base_url=address, headers={API_KEY_HEADER: local_token(settings)}, trust_env=False
         ) as client,
     ):
         human = threading.Thread(target=answers, args=(client, given))

@@ -24,12 +24,12 @@ from pydantic import SecretStr
 
 from kodosumi_prefect.events import Event, serialize
 from kodosumi_prefect.panel.auth.local import local_token
-from kodosumi_prefect.panel.auth.user import HEADER
 from kodosumi_prefect.settings import Settings
 from kodosumi_prefect.spooler import migrate
 from kodosumi_prefect.spooler.batch import Batch
 from kodosumi_prefect.spooler.embedded import EmbeddedPostgres
 from kodosumi_prefect.spooler.spooler import Spooler
+from kodosumi_prefect.vocabulary import API_KEY_HEADER
 from tests.benchmarks.harness import machine, panel, quantile, report
 from tests.browser.chromium import launch
 
@@ -189,7 +189,7 @@ def _measure(
 
     def context() -> BrowserContext:
         made = browser.new_context(
-            extra_http_headers={HEADER: token}, viewport={"width": WIDTH, "height": HEIGHT}
+            extra_http_headers={API_KEY_HEADER: token}, viewport={"width": WIDTH, "height": HEIGHT}
         )
         made.set_default_timeout(60_000)
         return made

@@ -17,11 +17,11 @@ from playwright.sync_api import Browser, CDPSession, sync_playwright
 from pydantic import SecretStr
 
 from kodosumi_prefect.panel.auth.local import local_token
-from kodosumi_prefect.panel.auth.user import HEADER
 from kodosumi_prefect.settings import Settings
 from kodosumi_prefect.spooler import migrate
 from kodosumi_prefect.spooler.embedded import EmbeddedPostgres
 from kodosumi_prefect.spooler.spooler import Spooler
+from kodosumi_prefect.vocabulary import API_KEY_HEADER
 from tests.benchmarks.executions_list import fill
 from tests.benchmarks.flow_list import fill_endpoints
 from tests.benchmarks.harness import machine, panel, report
@@ -83,7 +83,7 @@ def main(words: list[str] | None = None) -> int:
 
 def _weight(browser: Browser, address: str, token: str) -> tuple[int, int]:
     """Bytes over the network, headers included, of a first visit and of the next one."""
-    headers = {} if address.endswith("/login") else {HEADER: token}
+    headers = {} if address.endswith("/login") else {API_KEY_HEADER: token}
     with browser.new_context(extra_http_headers=headers) as fresh:
         page = fresh.new_page()
         devtools = fresh.new_cdp_session(page)

@@ -20,12 +20,12 @@ from pydantic import SecretStr
 
 from kodosumi_prefect.events import Event, serialize
 from kodosumi_prefect.panel.auth.local import local_token
-from kodosumi_prefect.panel.auth.user import HEADER
 from kodosumi_prefect.settings import Settings
 from kodosumi_prefect.spooler import migrate
 from kodosumi_prefect.spooler.batch import Batch
 from kodosumi_prefect.spooler.embedded import EmbeddedPostgres
 from kodosumi_prefect.spooler.spooler import Spooler
+from kodosumi_prefect.vocabulary import API_KEY_HEADER
 
 LIMIT = 5.0  # percent of a core
 SCHEMA = "kodosumi"
@@ -97,7 +97,7 @@ async def _measure(
     async def read() -> None:
         nonlocal heard
         reader, writer = await asyncio.open_connection(host, int(port))
-        head = f"Host: localhost\r\n{HEADER}: {token}"
+        head = f"Host: localhost\r\n{API_KEY_HEADER}: {token}"
         writer.write(f"GET /outputs/main/{fid} HTTP/1.1\r\n{head}\r\n\r\n".encode())
         await reader.readuntil(b"id: 2\n")
         connected.release()

@@ -29,12 +29,12 @@ from pydantic import SecretStr
 
 from kodosumi_prefect.events import Event, serialize
 from kodosumi_prefect.panel.auth.local import local_token
-from kodosumi_prefect.panel.auth.user import HEADER
 from kodosumi_prefect.settings import Settings
 from kodosumi_prefect.spooler import migrate
 from kodosumi_prefect.spooler.batch import Batch
 from kodosumi_prefect.spooler.embedded import EmbeddedPostgres
 from kodosumi_prefect.spooler.spooler import Spooler
+from kodosumi_prefect.vocabulary import API_KEY_HEADER
 from tests.benchmarks.harness import machine, panel, quantile, report
 
 SCHEMA = "kodosumi"
@@ -105,7 +105,9 @@ def _view(port: int, path: str, token: str, viewers: int, asks: bool, parent: Co
 
     async def body() -> None:
         loop = asyncio.get_running_loop()
-        request = f"GET {path} HTTP/1.1\r\nHost: localhost\r\n{HEADER}: {token}\r\n\r\n".encode()
+        request = (
+            f"GET {path} HTTP/1.1\r\nHost: localhost\r\n{API_KEY_HEADER}: {token}\r\n\r\n".encode()
+        )
         few = asyncio.Semaphore(CONNECTING)
 
         async def connect() -> _Viewer:
@@ -117,7 +119,7 @@ def _view(port: int, path: str, token: str, viewers: int, asks: bool, parent: Co
             return viewer
 
         made = await asyncio.gather(*(connect() for _ in range(viewers)))
-        url, headers = f"http://127.0.0.1:{port}", {HEADER: token}
+        url, headers = f"http://127.0.0.1:{port}", {API_KEY_HEADER: token}
         async with httpx.AsyncClient(base_url=url, headers=headers, trust_env=False) as client:
             asking = [asyncio.create_task(ask(client, n)) for n in range(viewers if asks else 0)]
             parent.send(None)

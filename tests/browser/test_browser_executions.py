@@ -6,7 +6,7 @@ from uuid import uuid4
 
 from playwright.sync_api import Page, expect
 
-from kodosumi_prefect.panel.auth.user import COOKIE
+from kodosumi_prefect.vocabulary import SESSION_COOKIE
 from tests.browser.conftest import NewContext
 from tests.browser.looking import Complaints
 from tests.browser.steps import arrived
@@ -43,7 +43,7 @@ def test_a_shared_filter_shows_the_same_to_somebody_else_and_stays_live(
 
     bob = stand.person(f"bob-{tag}", operator=True)
     context = new_context(stand, signed_in=False)
-    context.add_cookies([{"name": COOKIE, "value": bob.cookie, "url": stand.url}])
+    context.add_cookies([{"name": SESSION_COOKIE, "value": bob.cookie, "url": stand.url}])
     other = context.new_page()
     other.goto(page.url)
     expect(other.locator("details.me summary")).to_contain_text(bob.name)

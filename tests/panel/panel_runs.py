@@ -17,11 +17,11 @@ from psycopg.rows import dict_row
 from kodosumi_prefect.events import Event, State, serialize
 from kodosumi_prefect.panel.app import create_app
 from kodosumi_prefect.panel.auth.local import local_token
-from kodosumi_prefect.panel.auth.user import HEADER
 from kodosumi_prefect.panel.server import serve
 from kodosumi_prefect.settings import Settings
 from kodosumi_prefect.spooler.batch import Batch
 from kodosumi_prefect.spooler.spooler import Spooler
+from kodosumi_prefect.vocabulary import API_KEY_HEADER
 
 DEADLINE = 20.0  # seconds
 QUIET = 0.4  # seconds, so that nobody has to wait for `alive`
@@ -144,7 +144,7 @@ class Stand:
 
     def connect(self, token: str | None = None) -> httpx.Client:
         """A further client; without a token it is signed in as nobody."""
-        headers = {HEADER: token} if token else {}
+        headers = {API_KEY_HEADER: token} if token else {}
         return httpx.Client(base_url=self.url, headers=headers, timeout=DEADLINE, trust_env=False)
 
     def person(self, name: str, *, operator: bool = False) -> "Person":

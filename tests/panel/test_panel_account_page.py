@@ -7,9 +7,8 @@ from collections.abc import Callable
 import httpx
 import pytest
 
-from kodosumi_prefect.panel.auth.user import HEADER
-from kodosumi_prefect.panel.jinja import THEME
 from kodosumi_prefect.settings import Settings
+from kodosumi_prefect.vocabulary import API_KEY_HEADER, THEME_COOKIE
 from tests.panel.panel_runs import Stand
 from tests.panel.test_panel_accounts import HTML, PASSWORD, member, signed_in, whoami
 from tests.panel.test_panel_pages import ATTACK
@@ -71,7 +70,7 @@ def test_a_key_is_shown_once_and_opens_the_api_until_it_is_revoked(panel: Stand)
     shown = person.client.get("/account").text
     assert key not in shown and key[:11] in shown and "CI" in shown
     with panel.connect() as program:
-        program.headers[HEADER] = key
+        program.headers[API_KEY_HEADER] = key
         assert program.get("/keys").status_code == 200
     id = person.client.get("/keys").json()[0]["id"]
     revoked = person.client.post(f"/account/keys/{id}/revoke", headers=PART)
@@ -134,7 +133,7 @@ def test_a_theme_is_kept_in_a_cookie(panel: Stand, theme: str) -> None:
         answer = client.post("/account/theme", data={"theme": theme})
         assert answer.status_code == 303 and answer.headers["location"] == "/account"
         cookie = answer.headers["set-cookie"].lower()
-        assert f"{THEME}={theme}" in cookie
+        assert f"{THEME_COOKIE}={theme}" in cookie
         assert "samesite=lax" in cookie and "path=/" in cookie and "max-age=31536000" in cookie
         text = client.get("/account").text
         assert f'data-theme="{theme}"' in text
@@ -146,7 +145,7 @@ def test_a_theme_is_kept_in_a_cookie(panel: Stand, theme: str) -> None:
 def test_a_theme_that_is_none_is_not_kept(panel: Stand) -> None:
     with panel.connect(panel.token) as client:
         client.post("/account/theme", data={"theme": '"><script>'})
-        assert THEME not in client.cookies
+        assert THEME_COOKIE not in client.cookies
 
 
 def test_behind_a_proxy_the_page_says_who_keeps_passwords(

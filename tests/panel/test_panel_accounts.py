@@ -15,9 +15,9 @@ from pydantic import SecretStr
 
 from kodosumi_prefect.keys import panel_keys
 from kodosumi_prefect.panel.auth import accounts, api_keys
-from kodosumi_prefect.panel.auth.user import COOKIE, HEADER
 from kodosumi_prefect.settings import Settings
 from kodosumi_prefect.spooler.sql import Queries
+from kodosumi_prefect.vocabulary import API_KEY_HEADER, SESSION_COOKIE
 from tests.panel.panel_runs import Stand, fetch, serving, until
 from tests.spooler.recording import execute
 
@@ -59,10 +59,12 @@ def test_form_and_json_sign_in_and_the_answer_opens_the_api(panel: Stand) -> Non
         body = answer.json()
         assert set(body) == {"name", "id", "KODOSUMI_API_KEY"}
         assert (body["name"], body["id"]) == ("Mira", id)
-        cookie = next(c for c in answer.headers.get_list("set-cookie") if c.startswith(COOKIE))
+        cookie = next(
+            c for c in answer.headers.get_list("set-cookie") if c.startswith(SESSION_COOKIE)
+        )
         assert "HttpOnly" in cookie and "SameSite=lax" in cookie and "Secure" not in cookie
         by_cookie = panel.connect()
-        by_cookie.cookies.set(COOKIE, answer.cookies[COOKIE])
+        by_cookie.cookies.set(SESSION_COOKIE, answer.cookies[SESSION_COOKIE])
         assert whoami(by_cookie, id) == 200
         assert whoami(panel.connect(body["KODOSUMI_API_KEY"]), id) == 200
 
@@ -147,7 +149,7 @@ def test_programs_get_a_401_that_says_what_to_send(panel: Stand) -> None:
         answer = panel.connect().get(path)
         assert answer.status_code == 401, path
         assert set(answer.json()) == {"error", "path", "detail", "status_code"}
-        assert HEADER in answer.json()["detail"]
+        assert API_KEY_HEADER in answer.json()["detail"]
     assert panel.connect().post("/outputs/x/cancel").status_code == 401
     assert panel.connect().delete("/outputs/x").status_code == 401
 
@@ -189,7 +191,7 @@ def test_expired_forged_and_unsigned_tokens_open_nothing(panel: Stand) -> None:
     for name, token in bad.items():
         assert whoami(panel.connect(token or "x"), id) == 401, name
         client = panel.connect()
-        client.cookies.set(COOKIE, token)
+        client.cookies.set(SESSION_COOKIE, token)
         assert whoami(client, id) == 401, name
 
 
@@ -247,7 +249,7 @@ def test_logging_out_here_and_everywhere(panel: Stand) -> None:
     id = member(panel)
     here, there = signed_in(panel), signed_in(panel)
     assert here.post("/logout").json() == {"status": "signed out"}
-    assert COOKIE not in here.cookies
+    assert SESSION_COOKIE not in here.cookies
     assert whoami(here, id) == 401
     assert whoami(there, id) == 200
     here = signed_in(panel)

@@ -22,9 +22,9 @@ from kodosumi_prefect.panel.audit.rules import RULES, UNRECORDED
 from kodosumi_prefect.panel.audit.trail import BURST
 from kodosumi_prefect.panel.auth import attempts
 from kodosumi_prefect.panel.auth.local import local_token
-from kodosumi_prefect.panel.auth.user import HEADER
 from kodosumi_prefect.runner.observing.cleaning import Cleaning
 from kodosumi_prefect.settings import Settings, use_settings
+from kodosumi_prefect.vocabulary import API_KEY_HEADER
 from tests.audit_entries import entries, entry, last_id
 from tests.http_services import served_app
 from tests.panel.faulty_services import Faulty, document, hanging
@@ -476,7 +476,7 @@ def test_the_first_operator_is_recorded_by_the_start(fresh_panel: Stand) -> None
 
 def test_a_session_in_the_header_is_no_key(panel: Stand) -> None:
     mira = panel.person(f"mira-{uuid4()}")
-    assert mira.client.headers[HEADER] == mira.token
+    assert mira.client.headers[API_KEY_HEADER] == mira.token
     mira.client.post("/keys", json={"name": "one"})
     row = entry(panel, actor_id=mira.id, action="key_create")
     assert (row["means"], row["key_id"]) == ("session", None)

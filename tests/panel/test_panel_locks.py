@@ -17,9 +17,9 @@ from kodosumi_prefect import forms
 from kodosumi_prefect import settings as settings_module
 from kodosumi_prefect.events import serialize
 from kodosumi_prefect.panel.register.address import of_mounted
-from kodosumi_prefect.serve.identity import SIGNATURE
 from kodosumi_prefect.settings import Settings
 from kodosumi_prefect.spooler.sealing import unsealed
+from kodosumi_prefect.vocabulary import SIGNATURE_HEADER
 from tests.answering import locks
 from tests.http_services import served_app
 from tests.panel.panel_runs import Run, Stand, serving
@@ -238,7 +238,7 @@ def test_facts_are_for_who_may_answer_and_for_the_service_that_was_called(panel:
         claims = {"sub": who, "name": "x", "path": path, "exp": time.time() + 30}
         claims |= {"purpose": "lock"} | more
         token = jwt.encode(claims, key or panel.app.state.panel.services.key, algorithm="EdDSA")
-        return nobody.get(f"{where}/facts", headers={SIGNATURE: token})
+        return nobody.get(f"{where}/facts", headers={SIGNATURE_HEADER: token})
 
     right = f"/service/_lock_/{run.fid}/{lid}"
     assert signed(right).json() == facts
@@ -249,5 +249,5 @@ def test_facts_are_for_who_may_answer_and_for_the_service_that_was_called(panel:
     assert signed(right, exp=time.time() - 60).status_code == 401
     assert signed(right, purpose="endpoint").status_code == 401
     # The signature opens nothing else.
-    token = {SIGNATURE: "x"}
+    token = {SIGNATURE_HEADER: "x"}
     assert nobody.get(where, headers=token).status_code == 401

@@ -13,7 +13,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from kodosumi_prefect.panel import state
-from kodosumi_prefect.panel.auth.user import HEADER
+from kodosumi_prefect.vocabulary import API_KEY_HEADER
 from tests.panel.panel_runs import Stand
 
 EXAMPLES = 12  # of each operation; a few that fit, the rest from what is usual to break
@@ -102,7 +102,7 @@ def test_nothing_that_is_sent_makes_a_server_error(
             tried += 1
             if tried % 2 and "fid" in case.path_parameters:
                 case.path_parameters["fid"] = run.fid  # one that is there
-            response = case.call(headers={HEADER: fresh_panel.token}, timeout=60)
+            response = case.call(headers={API_KEY_HEADER: fresh_panel.token}, timeout=60)
             broken = response.status_code >= 500 and response.status_code not in AWAY
             assert not broken, f"{case.as_curl_command()}\n{response.text}"
             case.validate_response(response, checks=TRUE)

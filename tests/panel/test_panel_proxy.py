@@ -8,9 +8,9 @@ import httpx
 import pytest
 from pydantic import ValidationError
 
-from kodosumi_prefect.panel.auth.user import COOKIE, HEADER
 from kodosumi_prefect.panel.server import PLAIN
 from kodosumi_prefect.settings import Settings
+from kodosumi_prefect.vocabulary import API_KEY_HEADER, SESSION_COOKIE
 from tests.panel.panel_runs import Person, Stand, fetch
 
 PASSWORD = "long enough to guess"
@@ -87,7 +87,7 @@ def test_below_a_path_links_redirects_and_cookies_lead_there(
     form = {"name": "Mira", "password": PASSWORD, "redirect": "https://elsewhere.example"}
     gone = client.post(f"{base}/login", data=form, headers=headers)
     assert gone.headers["location"] == "/agents/"
-    key = {HEADER: proxied.token}
+    key = {API_KEY_HEADER: proxied.token}
     page = client.get(f"{base}/executions", headers=headers | key)
     assert page.status_code == 200
     assert 'href="/agents/executions"' in page.text
@@ -172,7 +172,7 @@ def test_behind_such_a_proxy_keys_work_and_passwords_do_not(
     assert by_proxy.connect().post("/api/login", json=form).status_code == 403
     by_password = start_panel(settings)
     session = by_proxy.connect()
-    session.cookies.set(COOKIE, by_password.cookie)
+    session.cookies.set(SESSION_COOKIE, by_password.cookie)
     assert session.get("/timeline/list").status_code == 401
 
 
@@ -217,8 +217,8 @@ FOREIGN = [
 def mira(fresh_panel: Stand) -> Person:
     """An operator whose browser has a session."""
     person = fresh_panel.person("Mira", operator=True)
-    person.client.headers.pop(HEADER)
-    person.client.cookies.set(COOKIE, person.cookie)
+    person.client.headers.pop(API_KEY_HEADER)
+    person.client.cookies.set(SESSION_COOKIE, person.cookie)
     return person
 
 
@@ -263,7 +263,7 @@ def test_a_named_site_calls_with_a_key_and_never_with_a_cookie(
     headers = {"Origin": "https://app.example", "Sec-Fetch-Site": "cross-site"}
     asked = {
         "Access-Control-Request-Method": "POST",
-        "Access-Control-Request-Headers": f"{HEADER}, content-type",
+        "Access-Control-Request-Headers": f"{API_KEY_HEADER}, content-type",
     }
     preflight = named.connect().options("/keys", headers=headers | asked)
     assert preflight.status_code == 200
@@ -273,7 +273,7 @@ def test_a_named_site_calls_with_a_key_and_never_with_a_cookie(
     assert with_key.status_code == 201
     assert with_key.headers["access-control-allow-origin"] == "https://app.example"
     with_cookie = named.connect()
-    with_cookie.cookies.set(COOKIE, named.cookie)
+    with_cookie.cookies.set(SESSION_COOKIE, named.cookie)
     assert with_cookie.get("/keys").status_code == 200
     assert with_cookie.get("/keys", headers=headers).status_code == 401
     assert with_cookie.post("/keys", json={"name": "k"}, headers=headers).status_code == 401
@@ -316,7 +316,7 @@ def test_everybody_may_be_listened_to_with_a_warning(
         assert client.get("/livez", headers={"Host": "panel.example"}).status_code == 200
         for path in ("/health", "/metrics", "/timeline/list"):
             assert client.get(path).status_code == 401, path
-            assert client.get(path, headers={HEADER: stand.token}).status_code == 200, path
+            assert client.get(path, headers={API_KEY_HEADER: stand.token}).status_code == 200, path
     with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client:
         assert client.get("/metrics").status_code == 200
         assert client.get("/metrics", headers={"Host": "evil.example"}).status_code == 401

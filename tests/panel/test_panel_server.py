@@ -17,9 +17,9 @@ from pydantic import SecretStr
 import kodosumi_prefect.panel
 from kodosumi_prefect.panel.app import PanelError
 from kodosumi_prefect.panel.auth.local import local_token
-from kodosumi_prefect.panel.auth.user import HEADER
 from kodosumi_prefect.panel.server import serve
 from kodosumi_prefect.settings import Settings
+from kodosumi_prefect.vocabulary import API_KEY_HEADER
 from tests.panel.panel_runs import Run, Stand, serving, until
 
 PROGRAM = """
@@ -99,7 +99,7 @@ def test_sigterm_ends_the_process_promptly_with_streams_open(
     try:
         assert child.stdout is not None
         url = child.stdout.readline().strip()
-        headers = {HEADER: local_token(settings)}
+        headers = {API_KEY_HEADER: local_token(settings)}
         address = f"{url}/outputs/stream/{run.fid}"
         with httpx.stream("GET", address, headers=headers, trust_env=False) as response:
             next(response.iter_bytes())

@@ -23,8 +23,8 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from kodosumi_prefect.panel.services.harmless import request_headers, response_headers
 from kodosumi_prefect.panel.services.incoming import LARGEST
-from kodosumi_prefect.serve import identity
 from kodosumi_prefect.settings import Settings, write_address
+from kodosumi_prefect.vocabulary import KEY_PATH
 from tests.http_services import served_app
 from tests.panel import faulty_services as faults
 from tests.panel.faulty_services import Faulty, document, operation
@@ -708,7 +708,7 @@ def test_a_deployment_deleted_in_prefect_is_not_found(deployed: Stand):
 
 
 def test_the_key_is_public(panel: Stand):
-    answer = panel.connect().get(identity.KEY_PATH)
+    answer = panel.connect().get(KEY_PATH)
     assert answer.status_code == 200
     key = answer.json()
     assert (key["kty"], key["crv"], key["alg"], key["use"]) == ("OKP", "Ed25519", "EdDSA", "sig")

@@ -11,10 +11,10 @@ import pytest
 
 from kodosumi_prefect.events import serialize
 from kodosumi_prefect.panel import streams
-from kodosumi_prefect.panel.auth.user import HEADER
 from kodosumi_prefect.panel.streams import CHUNK, OUTBOX_BYTES
 from kodosumi_prefect.settings import Settings
 from kodosumi_prefect.spooler import feed
+from kodosumi_prefect.vocabulary import API_KEY_HEADER
 from tests.panel.panel_runs import Frame, Stand, frames, markdown, until
 
 
@@ -163,7 +163,7 @@ def test_a_slow_reader_costs_no_memory_and_holds_up_nobody(panel: Stand) -> None
     with socket.socket() as slow:
         slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
         slow.connect((host, int(port)))
-        head = f"Host: localhost\r\n{HEADER}: {panel.token}"
+        head = f"Host: localhost\r\n{API_KEY_HEADER}: {panel.token}"
         slow.sendall(f"GET /outputs/stream/{run.fid} HTTP/1.0\r\n{head}\r\n\r\n".encode())
         opened = panel.app.state.panel.streams._open
         until(lambda: any(one.outbox._size >= OUTBOX_BYTES for one in opened.values()))

@@ -24,9 +24,10 @@ from kodosumi_prefect.panel.services.incoming import LARGEST
 from kodosumi_prefect.serve import identity
 from kodosumi_prefect.serve.audience import another_service
 from kodosumi_prefect.serve.body import SIGNED
-from kodosumi_prefect.serve.identity import SIGNATURE, Caller
+from kodosumi_prefect.serve.identity import Caller
 from kodosumi_prefect.settings import Settings
 from kodosumi_prefect.spooler.embedded import EmbeddedPostgres
+from kodosumi_prefect.vocabulary import SIGNATURE_HEADER
 from tests.answering import locks
 from tests.http_services import served_app
 from tests.panel.faulty_services import Faulty, document, operation
@@ -139,12 +140,14 @@ def test_a_service_cannot_use_a_signature_at_another_one(scene: Scene) -> None:
     assert scene.through_panel(scene.thief_url, "/go", content=body).status_code == 200
     headers, stolen = scene.thief.requests[-1]
     assert stolen == body
-    line = refusal(scene.sent("POST", "/go", {SIGNATURE: headers[SIGNATURE]}, content=body))
+    line = refusal(
+        scene.sent("POST", "/go", {SIGNATURE_HEADER: headers[SIGNATURE_HEADER]}, content=body)
+    )
     assert scene.thief_url in line and scene.honest.removeprefix("http://") in line
     assert "service_url" in line
     # Nor by saying that it is the thief who is asked: the Host header is the sender's.
     assert scene.through_panel(scene.thief_url, "/go", content=body).status_code == 200
-    again = {SIGNATURE: scene.thief.requests[-1][0][SIGNATURE]}
+    again = {SIGNATURE_HEADER: scene.thief.requests[-1][0][SIGNATURE_HEADER]}
     disguised = again | {"host": scene.thief_url.removeprefix("http://")}
     assert scene.thief_url in refusal(scene.sent("POST", "/go", disguised, content=body))
 
@@ -191,7 +194,7 @@ def test_signatures_for_endpoints_and_for_locks_are_not_exchanged(scene: Scene) 
     # An endpoint may be registered at such a path, to have the panel tell what a lock asks.
     stolen = scene.signed("POST", lock, base=scene.thief_url)
     asked = scene.panel.connect().get(
-        f"/lock/{fid}/{lid}/facts", headers={SIGNATURE: stolen[SIGNATURE]}
+        f"/lock/{fid}/{lid}/facts", headers={SIGNATURE_HEADER: stolen[SIGNATURE_HEADER]}
     )
     assert asked.status_code == 401
 
@@ -213,11 +216,13 @@ def test_a_panel_of_an_older_version_has_to_be_upgraded_first(scene: Scene) -> N
     }
     headers = {"kid": identity.key_id(key.public_key())}
     token = jwt.encode(claims, key, algorithm="EdDSA", headers=headers)
-    assert "upgrade the panel first" in refusal(scene.sent("POST", "/go", {SIGNATURE: token}))
+    assert "upgrade the panel first" in refusal(
+        scene.sent("POST", "/go", {SIGNATURE_HEADER: token})
+    )
 
 
 def test_a_service_of_an_older_version_believes_the_panel(scene: Scene) -> None:
-    token = scene.signed()[SIGNATURE]
+    token = scene.signed()[SIGNATURE_HEADER]
     # Just as such a service reads it, which names no audience.
     claims = jwt.decode(
         token,

@@ -19,7 +19,6 @@ from pydantic import SecretStr
 from kodosumi_prefect import settings as settings_module
 from kodosumi_prefect.core import ServeAPI
 from kodosumi_prefect.panel import connections
-from kodosumi_prefect.panel.auth.user import HEADER
 from kodosumi_prefect.panel.connections import Connections
 from kodosumi_prefect.panel.services import services
 from kodosumi_prefect.panel.services.incoming import LARGEST
@@ -31,6 +30,7 @@ from kodosumi_prefect.spooler import feed
 from kodosumi_prefect.spooler.embedded import EmbeddedPostgres
 from kodosumi_prefect.spooler.feed import Feed
 from kodosumi_prefect.spooler.reader import Reader
+from kodosumi_prefect.vocabulary import API_KEY_HEADER
 from tests.http_services import served_app
 from tests.panel.faulty_services import Faulty, document, hanging, operation
 from tests.panel.panel_runs import DEADLINE, Run, Stand, fetch, serving, until
@@ -66,7 +66,7 @@ def connect(url: str) -> socket.socket:
 def head(method: str, path: str, **headers: str) -> bytes:
     lines = [f"{method} {path} HTTP/1.1", "Host: localhost", "Content-Type: application/json"]
     for name, value in headers.items():
-        lines.append(f"{name if name == HEADER else name.replace('_', '-')}: {value}")
+        lines.append(f"{name if name == API_KEY_HEADER else name.replace('_', '-')}: {value}")
     return ("\r\n".join(lines) + "\r\n\r\n").encode()
 
 
@@ -302,7 +302,7 @@ def test_somebody_with_all_their_streams_open_gets_no_more_and_others_do(
     with ExitStack() as stack:
         open_ones = [stack.enter_context(connect(small.url)) for _ in range(STREAMS)]
         for one in open_ones:
-            one.sendall(head("GET", path, **{HEADER: greedy.token}))
+            one.sendall(head("GET", path, **{API_KEY_HEADER: greedy.token}))
         seats = small.app.state.panel.streams.seats
         until(lambda: seats[greedy.id] == STREAMS)
         for further in WAYS:
@@ -334,7 +334,7 @@ def test_requests_of_one_to_slow_services_leave_room_for_others(
         go, slow = sorted(item["url"] for item in found)
         for _ in range(2):
             client = stack.enter_context(connect(small.url))
-            client.sendall(head("GET", slow, **{HEADER: greedy.token}))
+            client.sendall(head("GET", slow, **{API_KEY_HEADER: greedy.token}))
         until(lambda: under_way[greedy.id] == 2)
         refused = greedy.client.get(go)
         assert "2 requests of this account" in refusal(refused, 429)

@@ -16,11 +16,11 @@ from kodosumi_prefect.keys import panel_keys
 from kodosumi_prefect.panel import streams
 from kodosumi_prefect.panel.auth import ended
 from kodosumi_prefect.panel.auth.local import local_token
-from kodosumi_prefect.panel.auth.user import COOKIE, HEADER
 from kodosumi_prefect.panel.pages import users
 from kodosumi_prefect.panel.routes import roles
 from kodosumi_prefect.settings import Settings
 from kodosumi_prefect.spooler.embedded import EmbeddedPostgres
+from kodosumi_prefect.vocabulary import API_KEY_HEADER, SESSION_COOKIE
 from tests.panel.panel_runs import Gate, Stand, fetch, frames, serving, until
 from tests.spooler.recording import execute
 
@@ -44,7 +44,7 @@ def sign_in(panel: Stand) -> tuple[httpx.Client, str]:
     return client, str(answer.json()["KODOSUMI_API_KEY"])
 
 
-def by_cookie(panel: Stand, token: str, name: str = COOKIE) -> int:
+def by_cookie(panel: Stand, token: str, name: str = SESSION_COOKIE) -> int:
     """What a browser is answered that keeps a token."""
     with panel.connect() as client:
         client.cookies.set(name, token)
@@ -57,7 +57,7 @@ def by_header(panel: Stand, token: str) -> int:
 
 
 def own_cookie(panel: Stand) -> str:
-    return str(panel.app.state.panel.identification.sessions.own_cookie(COOKIE))
+    return str(panel.app.state.panel.identification.sessions.own_cookie(SESSION_COOKIE))
 
 
 def test_an_api_key_of_an_operator_changes_no_accounts(panel: Stand) -> None:
@@ -114,7 +114,7 @@ def test_the_cookie_s_token_opens_nothing_as_a_header_nor_the_other_way_round(
     panel: Stand,
 ) -> None:
     client, header = sign_in(panel)
-    cookies = {client.cookies[name] for name in (own_cookie(panel), COOKIE)}
+    cookies = {client.cookies[name] for name in (own_cookie(panel), SESSION_COOKIE)}
     assert header not in cookies
     for cookie in cookies:
         assert by_cookie(panel, cookie) == 200
@@ -145,7 +145,7 @@ def test_tokens_of_an_older_version_count_until_they_expire_or_end(panel: Stand)
 @pytest.mark.parametrize("way", ["cookie", "header", "link"])
 def test_after_a_logout_both_tokens_of_the_session_are_void(panel: Stand, way: str) -> None:
     client, header = sign_in(panel)
-    cookie = client.cookies[COOKIE]
+    cookie = client.cookies[SESSION_COOKIE]
     _, header_elsewhere = sign_in(panel)
     if way == "link":
         assert client.get("/logout", headers=HTML).status_code == 303
@@ -185,7 +185,7 @@ def test_an_open_stream_ends_with_its_session(
             for coming in (ending, lasting):
                 assert [next(coming).id for _ in range(4)] == ["1", "2", "3", "4"]
             with stand.connect() as somewhere:
-                somewhere.cookies.set(COOKIE, leaving.cookies[COOKIE])
+                somewhere.cookies.set(SESSION_COOKIE, leaving.cookies[SESSION_COOKIE])
                 assert somewhere.post("/logout").status_code == 200
             assert {frame.event for frame in ending} <= {"alive"}
             run.finish()
@@ -231,7 +231,7 @@ def test_without_postgres_the_browser_forgets_at_least(
             client, _ = sign_in(stand)
             gate.shut()
             assert client.post("/logout").status_code == 503
-            assert not any(name.startswith(COOKIE) for name in client.cookies)
+            assert not any(name.startswith(SESSION_COOKIE) for name in client.cookies)
             gate.open()
     finally:
         gate.close()
@@ -262,9 +262,9 @@ def test_two_panels_of_one_machine_do_not_sign_each_other_out(
 
 def test_a_client_that_knows_the_cookie_s_usual_name_only_goes_on(panel: Stand) -> None:
     client, _ = sign_in(panel)
-    token = client.cookies[COOKIE]
+    token = client.cookies[SESSION_COOKIE]
     assert by_cookie(panel, token) == 200
-    assert HEADER == "KODOSUMI_API_KEY" and COOKIE == "kodosumi_jwt"
+    assert API_KEY_HEADER == "KODOSUMI_API_KEY" and SESSION_COOKIE == "kodosumi_jwt"
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 from fastapi import Response
 
-from kodosumi_prefect.serve import identity
+from kodosumi_prefect.vocabulary import INPROCESS_SCOPE
 
 
 class FakeLaunch(Response):
@@ -29,7 +29,7 @@ class InPanel:
 
     def __init__(self, app, **scope):
         self._app = app
-        self._scope = {identity.INPROCESS: True, **scope}
+        self._scope = {INPROCESS_SCOPE: True, **scope}
 
     async def __call__(self, scope, receive, send):
         await self._app({**scope, **self._scope}, receive, send)

@@ -13,10 +13,11 @@ from pydantic import SecretStr
 
 from kodosumi_prefect.panel import deployment_form
 from kodosumi_prefect.panel.auth.user import User
-from kodosumi_prefect.serve.deploying import FLOW, LABEL, deployment_of, plan, slug_of, uid_of
+from kodosumi_prefect.serve.deploying import FLOW, deployment_of, plan, slug_of, uid_of
 from kodosumi_prefect.serve.launch import Launch
 from kodosumi_prefect.serve.refusal import LaunchError
 from kodosumi_prefect.spooler.control import channel
+from kodosumi_prefect.vocabulary import ENDPOINT_LABEL
 from tests.serve.launches import USER, Launcher, changed, request
 from tests.services import AUTH
 from tests.waiting import wait_for
@@ -45,7 +46,7 @@ def test_the_name_stays_when_the_summary_changes(launcher: Launcher) -> None:
     name = f"{slug_of(first)}-{uid_of(first)[:8]}"
     (found,) = deployments(launcher, name)
     assert found["description"] == "Text"
-    assert found["labels"][LABEL] == uid_of(first)
+    assert found["labels"][ENDPOINT_LABEL] == uid_of(first)
     assert found["work_pool_name"] == "kodosumi"
 
 

@@ -5,9 +5,10 @@ from uuid import UUID, uuid4
 import pytest
 
 from kodosumi_prefect.keys import run_keys
-from kodosumi_prefect.owner import LABEL, Owner, signed, verified
+from kodosumi_prefect.owner import Owner, signed, verified
 from kodosumi_prefect.serve.deployment_launch import launch_deployment
 from kodosumi_prefect.serve.refusal import LaunchError
+from kodosumi_prefect.vocabulary import OWNER_LABEL
 from tests.serve.launches import USER, Launcher, request
 
 HERE = "tests.samples.entrypoints"
@@ -29,7 +30,7 @@ def test_nobody_owns_what_nobody_launched(launcher: Launcher) -> None:
 def test_a_label_says_nothing_on_another_run(launcher: Launcher) -> None:
     run = launcher.flow_run(launcher.launch(f"{HERE}:nothing"))
     path = f"deployments/{run.deployment_id}/create_flow_run"
-    copied = launcher.prefect("POST", path, labels={LABEL: run.labels[LABEL]})["id"]
+    copied = launcher.prefect("POST", path, labels={OWNER_LABEL: run.labels[OWNER_LABEL]})["id"]
     assert launcher.execute(copied).row["owner"] is None
 
 
@@ -37,11 +38,11 @@ def test_a_forged_label_says_nothing(launcher: Launcher) -> None:
     settings = launcher.place.settings
     launch = str(uuid4())
     genuine = signed(Owner(USER, "ada"), launch, settings)
-    assert verified({LABEL: genuine}, launch, settings) == Owner(USER, "ada")
+    assert verified({OWNER_LABEL: genuine}, launch, settings) == Owner(USER, "ada")
     said, _, mac = genuine.partition(".")
     other = signed(Owner("x", "eve"), launch, settings).partition(".")[0]
     for forged in (f"{other}.{mac}", f"{said}.", f"{said}.ü", said, "", 7, f"?.{mac}"):
-        assert verified({LABEL: forged}, launch, settings) is None
+        assert verified({OWNER_LABEL: forged}, launch, settings) is None
     assert run_keys(settings).label
 
 

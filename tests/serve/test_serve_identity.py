@@ -17,6 +17,13 @@ from fastapi.responses import JSONResponse
 from kodosumi_prefect.serve import identity
 from kodosumi_prefect.serve.identity import Caller, NoPanelKeyError, UnsignedError, sign
 from kodosumi_prefect.settings import Settings
+from kodosumi_prefect.vocabulary import (
+    INPROCESS_SCOPE,
+    KEY_PATH,
+    SIGNATURE_HEADER,
+    USER_HEADER,
+    USERNAME_HEADER,
+)
 from tests.http_services import served_app
 
 BASE = "http://services.example:8000/prefix"
@@ -32,7 +39,7 @@ class Panel:
         self.url = ""
         self.app = FastAPI()
 
-        @self.app.get(identity.KEY_PATH)
+        @self.app.get(KEY_PATH)
         def key() -> dict[str, Any]:
             self.fetches += 1
             return identity.public_jwk(self.key)
@@ -89,14 +96,14 @@ def test_what_the_panel_signed_is_believed(panel: Panel, called: httpx.Client):
 
 
 def test_the_signature_counts_and_not_the_headers_beside_it(panel: Panel, called: httpx.Client):
-    headers = panel.signed() | {identity.USER: "mallory", identity.USERNAME: "Mallory"}
+    headers = panel.signed() | {USER_HEADER: "mallory", USERNAME_HEADER: "Mallory"}
     assert called.get("/prefix/go", headers=headers).json()["id"] == "0f0e"
 
 
 def test_names_of_all_alphabets_arrive(panel: Panel, called: httpx.Client):
     caller = Caller("1", "Zoë 50% \N{SNOWMAN}", BASE, "https://panel.example")
     headers = panel.signed(caller=caller)
-    headers[identity.USERNAME].encode("ascii")
+    headers[USERNAME_HEADER].encode("ascii")
     assert called.get("/prefix/go", headers=headers).json()["name"] == caller.username
 
 
@@ -111,12 +118,12 @@ def test_another_ones_signature_is_refused(panel: Panel, called: httpx.Client):
 
 
 def test_a_forger_who_names_the_panels_key_is_refused(panel: Panel, called: httpx.Client):
-    claims = jwt.decode(panel.signed()[identity.SIGNATURE], options={"verify_signature": False})
+    claims = jwt.decode(panel.signed()[SIGNATURE_HEADER], options={"verify_signature": False})
     kid = identity.key_id(panel.key.public_key())
     forged = jwt.encode(
         claims, Ed25519PrivateKey.generate(), algorithm="EdDSA", headers={"kid": kid}
     )
-    headers = {identity.SIGNATURE: forged}
+    headers = {SIGNATURE_HEADER: forged}
     assert "not valid" in refusal(called.get("/prefix/go", headers=headers))
 
 
@@ -124,18 +131,18 @@ def test_a_forger_who_names_the_panels_key_is_refused(panel: Panel, called: http
 def test_the_token_does_not_choose_the_algorithm(
     panel: Panel, called: httpx.Client, algorithm: str
 ):
-    good = panel.signed()[identity.SIGNATURE]
+    good = panel.signed()[SIGNATURE_HEADER]
     claims = good.split(".")[1]
     kid = identity.key_id(panel.key.public_key())
     head = json.dumps({"alg": algorithm, "typ": "JWT", "kid": kid}).encode()
     token = f"{base64.urlsafe_b64encode(head).rstrip(b'=').decode()}.{claims}."
     token += good.split(".")[2] if algorithm == "HS256" else ""
-    refusal(called.get("/prefix/go", headers={identity.SIGNATURE: token}))
+    refusal(called.get("/prefix/go", headers={SIGNATURE_HEADER: token}))
 
 
 @pytest.mark.parametrize("token", ["", "x", "a.b.c", "....", "e30.e30.e30"])
 def test_nonsense_is_refused(panel: Panel, called: httpx.Client, token: str):
-    refusal(called.get("/prefix/go", headers={identity.SIGNATURE: token}))
+    refusal(called.get("/prefix/go", headers={SIGNATURE_HEADER: token}))
 
 
 def test_an_expired_signature_is_refused(
@@ -208,7 +215,7 @@ async def test_the_panels_own_process_and_trusted_networks_need_no_signature():
         )
 
     nobody, near = Settings(), Settings(trusted_networks=["10.0.0.0/8", "fd00::/8"])
-    inside = {identity.INPROCESS: True}
+    inside = {INPROCESS_SCOPE: True}
     assert await identity.verify(request("192.0.2.1", **inside), nobody) == ANN
     for host in ("10.1.2.3", "::ffff:10.1.2.3", "fd00::1"):
         assert await identity.verify(request(host), near) == ANN

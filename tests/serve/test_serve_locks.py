@@ -5,9 +5,9 @@ import pytest
 from fastapi import FastAPI, HTTPException, Request
 
 from kodosumi_prefect.core import InputsError, ServeAPI, forms
-from kodosumi_prefect.serve import lock_facts
 from kodosumi_prefect.serve.lock_facts import LockFacts
 from kodosumi_prefect.settings import Settings, use_settings
+from kodosumi_prefect.vocabulary import LOCK_FACTS_SCOPE
 from tests.http_services import served_app
 from tests.serve.service_doubles import InPanel
 
@@ -27,7 +27,7 @@ def app():
 
 @pytest.fixture
 async def http(app):
-    inside = InPanel(app, **{lock_facts.INPROCESS: facts})
+    inside = InPanel(app, **{LOCK_FACTS_SCOPE: facts})
     transport = httpx.ASGITransport(inside, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
         yield client

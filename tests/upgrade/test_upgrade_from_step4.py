@@ -34,6 +34,7 @@ from kodosumi_prefect.spooler.client import get_client
 from kodosumi_prefect.spooler.embedded import EmbeddedPostgres
 from kodosumi_prefect.spooler.replay import replay_orphans
 from kodosumi_prefect.spooler.spooler import Spooler
+from kodosumi_prefect.vocabulary import ENDPOINT_LABEL
 from tests.panel.panel_runs import serving
 from tests.services import Place
 from tests.spooler.recording import payloads, row, stored
@@ -121,7 +122,7 @@ def test_orders_parameters_and_labels_of_before_are_read(settings_of_before: Set
     deployment = FACTS["deployment"]
     assert (deployment["entrypoint"], deployment["label"]) == (
         deploying.ENTRYPOINT,
-        deploying.LABEL,
+        ENDPOINT_LABEL,
     )
     run = launched(deployment["parameters"])
     assert run is not None

@@ -26,26 +26,27 @@ from kodosumi_prefect.settings import (
 )
 from kodosumi_prefect.spooler.batch import PROTOCOL
 from kodosumi_prefect.spooler.spooler import ProtocolError, Spooler
+from kodosumi_prefect.vocabulary import instance_namespace, spooler_name
 
 PORT_PATIENCE = 3.0  # seconds for the cluster's port
 PATIENCE = 60.0  # seconds; joining a cluster takes 8 on two cores
-NAME = f"spooler-{PROTOCOL}"  # as in spooler.actor, which would import Ray
+NAME = spooler_name(PROTOCOL)
 START = "start a kodosumi-ray worker, or run `kodosumi-prefect spool start`"
 
 # Ray compares its own version and Python's when it joins, and refuses with both in one line. The
-# second argument names the database; empty, there is no Spooler to look for.
+# second argument is the namespace of the database; empty, there is no Spooler to look for.
 JOIN = """
 import json, sys
 import ray
-address, instance, name = sys.argv[1:]
+address, space, name = sys.argv[1:]
 try:
     ray.init(address=address, namespace="kodosumi-doctor", configure_logging=False,
              log_to_driver=False)
     alive = [node for node in ray.nodes() if node["Alive"]]
     found = {"nodes": len(alive), "cpus": ray.cluster_resources().get("CPU", 0)}
-    if instance:
+    if space:
         try:
-            actor = ray.get_actor(name, namespace="kodosumi-" + instance)
+            actor = ray.get_actor(name, namespace=space)
             found["spooler"] = ray.get(actor.about.remote(), timeout=10)
         except ValueError:
             found["spooler"] = {}
@@ -137,9 +138,10 @@ def _spooler(about: dict[str, Any]) -> Finding:
 
 
 def _join(settings: Settings, address: str, instance: str) -> dict[str, Any]:
+    space = instance_namespace(instance) if instance else ""
     environment = inherited_environment() | ray_client_environment(settings)
     with subprocess.Popen(
-        [sys.executable, "-c", JOIN, address, instance, NAME],
+        [sys.executable, "-c", JOIN, address, space, NAME],
         env=environment,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,

@@ -13,11 +13,14 @@ from kodosumi_prefect.panel.audit.entry import Actor, Entry, Key, Target
 from kodosumi_prefect.panel.audit.rules import RULES, Rule
 from kodosumi_prefect.panel.audit.trail import Trail, failed_sign_in
 from kodosumi_prefect.panel.auth.api_keys import ApiKeys
-from kodosumi_prefect.panel.auth.user import HEADER as KEY_HEADER
 from kodosumi_prefect.panel.auth.user import User
 from kodosumi_prefect.panel.forwarded import own_path
-from kodosumi_prefect.serve.api import HEADER as LAUNCHED
-from kodosumi_prefect.serve.api import SCHEDULE, SCHEDULED
+from kodosumi_prefect.vocabulary import (
+    API_KEY_HEADER,
+    LAUNCH_HEADER,
+    SCHEDULE_HEADER,
+    SCHEDULED_HEADER,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -133,7 +136,7 @@ async def _key(request: Request, keys: ApiKeys) -> Key | None:
     if getattr(request.state, "means", None) != "key":
         return None
     try:
-        named = await keys.named(request.headers.get(KEY_HEADER, ""))
+        named = await keys.named(request.headers.get(API_KEY_HEADER, ""))
     except psycopg.Error:
         return None
     return None if named is None else Key(*named)
@@ -159,11 +162,13 @@ def _of_service(
     request: Request, entry: Entry, url: str, status: int, headers: dict[bytes, bytes]
 ) -> None:
     """What an endpoint's service did, as the headers of its answer tell."""
-    scheduled = SCHEDULE in request.headers
+    scheduled = SCHEDULE_HEADER in request.headers
     if scheduled:
         entry.action = Action.SCHEDULE_CREATE
     entry.target = Target("endpoint", url)
-    if (id_ := headers.get((SCHEDULED if scheduled else LAUNCHED).encode())) is not None:
+    if (
+        id_ := headers.get((SCHEDULED_HEADER if scheduled else LAUNCH_HEADER).encode())
+    ) is not None:
         entry.target = Target("schedule" if scheduled else "execution", id_.decode("latin-1"), url)
     elif status < 400 and scheduled:
         entry.details["confirmed"] = False  # services of older versions do not tell

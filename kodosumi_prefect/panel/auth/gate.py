@@ -10,7 +10,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from kodosumi_prefect.panel.auth.identification import Identification, RefusedNameError
 from kodosumi_prefect.panel.errors import database_response, error_response
 from kodosumi_prefect.panel.forwarded import is_local, own_path
-from kodosumi_prefect.serve.identity import SIGNATURE
+from kodosumi_prefect.vocabulary import API_KEY_HEADER, KEY_PATH, SIGNATURE_HEADER
 
 OPEN = frozenset(
     {
@@ -21,7 +21,7 @@ OPEN = frozenset(
         "/logout",
         "/docs",
         "/openapi.json",
-        "/.well-known/kodosumi/key",
+        KEY_PATH,
     }
 )
 OPEN_FOLDERS = ("/static/",)
@@ -69,7 +69,7 @@ def _is_handed_back(scope: Scope) -> bool:
     """Whether a service asks about a lock with our own signature, which the handler looks at."""
     path = own_path(scope)
     about_lock = path.startswith("/lock/") and path.endswith("/facts")
-    return about_lock and SIGNATURE in Request(scope).headers
+    return about_lock and SIGNATURE_HEADER in Request(scope).headers
 
 
 def _wants_page(request: Request) -> bool:
@@ -77,7 +77,7 @@ def _wants_page(request: Request) -> bool:
 
 
 def _refused(request: Request) -> Response:
-    response = error_response(request, 401, "sign in, or send the header KODOSUMI_API_KEY")
+    response = error_response(request, 401, f"sign in, or send the header {API_KEY_HEADER}")
     response.headers["WWW-Authenticate"] = "APIKey"
     return response
 

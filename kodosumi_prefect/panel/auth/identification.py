@@ -17,11 +17,12 @@ from kodosumi_prefect.panel.auth.ended import EndedSessions
 from kodosumi_prefect.panel.auth.names import clean_name, folded
 from kodosumi_prefect.panel.auth.passwords import Passwords
 from kodosumi_prefect.panel.auth.sessions import Session, Sessions, Use
-from kodosumi_prefect.panel.auth.user import COOKIE, HEADER, User
+from kodosumi_prefect.panel.auth.user import User
 from kodosumi_prefect.panel.forwarded import proxy_user
 from kodosumi_prefect.panel.shield import is_foreign
 from kodosumi_prefect.settings import Settings
 from kodosumi_prefect.spooler.reader import Reader
+from kodosumi_prefect.vocabulary import API_KEY_HEADER, SESSION_COOKIE
 
 Means = Literal["session", "key", "proxy"]
 REMEMBERED = 1000  # names that were refused, so that each is logged once
@@ -69,7 +70,7 @@ class Identification:
         Raises:
             RefusedNameError: our proxy says that it is somebody who cannot have an account.
         """
-        if (secret := request.headers.get(HEADER)) is not None:
+        if (secret := request.headers.get(API_KEY_HEADER)) is not None:
             return await self._by_header(secret)
         if is_foreign(request):
             return None  # its page may use keys that it knows, not what the browser has of ours
@@ -82,7 +83,7 @@ class Identification:
 
     def sessions_of(self, request: Request) -> list[Session]:
         """The sessions whose tokens a request brings, ended ones among them."""
-        if (secret := request.headers.get(HEADER)) is not None:
+        if (secret := request.headers.get(API_KEY_HEADER)) is not None:
             session = self.sessions.read(secret, "header")
             return [] if session is None else [session]
         if is_foreign(request) or self.settings.auth == "proxy":
@@ -92,7 +93,7 @@ class Identification:
 
     def _cookies(self, request: Request) -> list[str]:
         """The tokens of its cookies: this panel's own, and under the name that any may set."""
-        names = (self.sessions.own_cookie(COOKIE), COOKIE)
+        names = (self.sessions.own_cookie(SESSION_COOKIE), SESSION_COOKIE)
         return [request.cookies[name] for name in names if name in request.cookies]
 
     async def _by_header(self, secret: str) -> Caller | None:

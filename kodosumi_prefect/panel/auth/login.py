@@ -9,9 +9,7 @@ from kodosumi_prefect.panel.auth.accounts import Account
 from kodosumi_prefect.panel.auth.attempts import wait
 from kodosumi_prefect.panel.auth.identification import Identification
 from kodosumi_prefect.panel.auth.sessions import DEVICE_DAYS
-from kodosumi_prefect.panel.auth.user import COOKIE
-
-DEVICE_COOKIE = "kodosumi_device"
+from kodosumi_prefect.vocabulary import DEVICE_COOKIE, SESSION_COOKIE
 
 
 async def signed_in(
@@ -54,7 +52,7 @@ def remember(
     """
     sessions = identification.sessions
     token = sessions.begin(account.id, account.epoch, "cookie", session)
-    for name in (sessions.own_cookie(COOKIE), COOKIE):
+    for name in (sessions.own_cookie(SESSION_COOKIE), SESSION_COOKIE):
         _set(request, response, name, token, int(sessions.seconds))
     if _device(identification, request, account) is None:
         device = sessions.know_device(account.id, secrets.token_hex(16))
@@ -64,9 +62,9 @@ def remember(
 
 def forget_session(identification: Identification, request: Request, response: Response) -> None:
     """Have the browser forget its session, and leave it those of other panels."""
-    names = [identification.sessions.own_cookie(COOKIE)]
-    if identification.sessions.read(request.cookies.get(COOKIE, ""), "cookie") is not None:
-        names.append(COOKIE)
+    names = [identification.sessions.own_cookie(SESSION_COOKIE)]
+    if identification.sessions.read(request.cookies.get(SESSION_COOKIE, ""), "cookie") is not None:
+        names.append(SESSION_COOKIE)
     for name in names:
         response.delete_cookie(
             name,

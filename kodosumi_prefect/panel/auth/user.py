@@ -8,15 +8,15 @@ from fastapi.security import APIKeyCookie, APIKeyHeader
 
 from kodosumi_prefect.settings import Settings
 from kodosumi_prefect.spooler.reader import EVERYTHING, Visible
-
-HEADER = "KODOSUMI_API_KEY"
-COOKIE = "kodosumi_jwt"
+from kodosumi_prefect.vocabulary import API_KEY_HEADER, SESSION_COOKIE
 
 # The gate has looked at both before any handler runs; these put them into the OpenAPI document.
 _header = APIKeyHeader(
-    name=HEADER, auto_error=False, description="A named API key, or the token that a login answers."
+    name=API_KEY_HEADER,
+    auto_error=False,
+    description="A named API key, or the token that a login answers.",
 )
-_cookie = APIKeyCookie(name=COOKIE, auto_error=False, description="What a login sets.")
+_cookie = APIKeyCookie(name=SESSION_COOKIE, auto_error=False, description="What a login sets.")
 
 
 @dataclass(frozen=True, slots=True)

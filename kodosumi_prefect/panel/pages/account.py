@@ -13,10 +13,11 @@ from kodosumi_prefect.panel.audit.entry import Target
 from kodosumi_prefect.panel.audit.recording import record
 from kodosumi_prefect.panel.auth.login import cookie_path
 from kodosumi_prefect.panel.auth.user import CurrentUser, InPerson, User
-from kodosumi_prefect.panel.jinja import THEME, THEMES
+from kodosumi_prefect.panel.jinja import THEMES
 from kodosumi_prefect.panel.pages.parts import complaints, refusal, shown
 from kodosumi_prefect.panel.routes import accounts, roles
 from kodosumi_prefect.panel.state import Panel, State
+from kodosumi_prefect.vocabulary import THEME_COOKIE
 
 FOR_EVER = "never"  # an empty field would count as one that was left out
 LIVES = {"30": "30 days", "90": "90 days", "365": "1 year", FOR_EVER: "No expiry"}  # of an API key
@@ -107,10 +108,10 @@ async def choose_theme(request: Request, user: CurrentUser, theme: Text = "") ->
     path = cookie_path(request)
     if theme in THEMES:
         answer.set_cookie(
-            THEME, theme, max_age=THEME_SECONDS, path=path, secure=secure, samesite="lax"
+            THEME_COOKIE, theme, max_age=THEME_SECONDS, path=path, secure=secure, samesite="lax"
         )
     else:
-        answer.delete_cookie(THEME, path=path, secure=secure, samesite="lax")
+        answer.delete_cookie(THEME_COOKIE, path=path, secure=secure, samesite="lax")
     return answer
 
 

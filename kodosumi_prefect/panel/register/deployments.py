@@ -21,12 +21,11 @@ from kodosumi_prefect.events import clean
 from kodosumi_prefect.listings import PAGE, narrowed
 from kodosumi_prefect.panel.register.address import PREFECT, of_deployment
 from kodosumi_prefect.panel.register.found import Found, SourceError
-from kodosumi_prefect.serve.deploying import LABEL
 from kodosumi_prefect.serve.prefect_api import prefect_api
 from kodosumi_prefect.serve.refusal import LaunchError
 from kodosumi_prefect.settings import Settings
+from kodosumi_prefect.vocabulary import ENDPOINT_LABEL, POOL_TYPE
 
-POOL_TYPE = "kodosumi-ray"
 ANY = "*"
 MOST = 5000  # deployments
 
@@ -50,7 +49,7 @@ async def find(settings: Settings) -> list[Found]:
             for where in _where(settings):
                 async for deployment in _read(client, where):
                     known[deployment.id] = deployment
-            shown = [one for one in known.values() if LABEL not in (one.labels or {})]
+            shown = [one for one in known.values() if ENDPOINT_LABEL not in (one.labels or {})]
             names = await _flow_names(client, sorted({one.flow_id for one in shown}))
     except LaunchError as exc:
         raise SourceError(str(exc.detail), away=True) from exc

@@ -12,8 +12,8 @@ from kodosumi_prefect.panel.register.address import (
     of_service,
 )
 from kodosumi_prefect.panel.register.found import Found, Reading, SourceError
+from kodosumi_prefect.vocabulary import OPENAPI_MARK
 
-MARK = "x-kodosumi"
 METHODS = ("get", "post", "put", "patch", "delete")  # the first that is marked counts
 MOST = 5000  # endpoints of one document
 LONGEST_LINE, LONGEST_TEXT = 500, 20_000  # characters
@@ -65,7 +65,7 @@ def _marked(
         operations = {
             method: operation
             for method in METHODS
-            if _mapping(operation := _mapping(item).get(method)).get(MARK) is True
+            if _mapping(operation := _mapping(item).get(method)).get(OPENAPI_MARK) is True
         }
         if operations and path.startswith("/") and "{" not in path:
             method, operation = next(iter(operations.items()))

@@ -15,11 +15,12 @@ from kodosumi_prefect.panel.audit.recording import record, sign_in_failed
 from kodosumi_prefect.panel.auth.attempts import TooManyAttemptsError
 from kodosumi_prefect.panel.auth.login import forget_session, local_path, remember, signed_in
 from kodosumi_prefect.panel.auth.sessions import new_session
-from kodosumi_prefect.panel.auth.user import HEADER, CurrentUser
+from kodosumi_prefect.panel.auth.user import CurrentUser
 from kodosumi_prefect.panel.errors import database_response, error_response
 from kodosumi_prefect.panel.jinja import page
 from kodosumi_prefect.panel.problems import problems
 from kodosumi_prefect.panel.state import Panel, State
+from kodosumi_prefect.vocabulary import API_KEY_HEADER
 
 WRONG = "name or password is wrong"
 LONGEST_KEY_LIFE = 3650  # days
@@ -208,7 +209,7 @@ async def _login(request: Request, panel: State, given: Credentials) -> Response
     record(request, Action.SIGN_IN, actor=Actor(account.id, account.name))
     session = new_session()
     token = identification.sessions.begin(account.id, account.epoch, "header", session)
-    response = JSONResponse({"name": account.name, "id": account.id, HEADER: token})
+    response = JSONResponse({"name": account.name, "id": account.id, API_KEY_HEADER: token})
     remember(identification, request, response, account, session)
     return response
 

@@ -10,15 +10,15 @@ from kodosumi_prefect.panel.auth.user import CurrentUser
 from kodosumi_prefect.panel.problems import problems
 from kodosumi_prefect.panel.state import Panel
 from kodosumi_prefect.serve import identity
-from kodosumi_prefect.serve.api import HEADER, SCHEDULE, SCHEDULED
 from kodosumi_prefect.serve.body import read_body
+from kodosumi_prefect.vocabulary import KEY_PATH, LAUNCH_HEADER, SCHEDULE_HEADER, SCHEDULED_HEADER
 
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
 router = APIRouter(tags=["Services"])
 
 
-@router.get(identity.KEY_PATH, summary="The key that tells services who calls")
+@router.get(KEY_PATH, summary="The key that tells services who calls")
 async def key(panel: Panel) -> dict[str, Any]:
     """The public half of the panel's Ed25519 key as a JSON Web Key; for everybody."""
     return identity.public_jwk(panel.services.key)
@@ -59,10 +59,10 @@ async def launch(panel: Panel, user: CurrentUser, request: Request, address: str
     """`{"result": fid, "elements"}`, or `{"errors", "elements"}` if the inputs do not fit."""
     endpoint = await _endpoint(panel, request, address)
     if endpoint["kind"] == "prefect":
-        wanted = request.headers.get(SCHEDULE)
+        wanted = request.headers.get(SCHEDULE_HEADER)
         posted = await read_body(request)
         told = await deployment_form.launch(endpoint, posted, wanted, user, panel.settings)
-        made = {SCHEDULED: told.get("schedule"), HEADER: told.get("result")}
+        made = {SCHEDULED_HEADER: told.get("schedule"), LAUNCH_HEADER: told.get("result")}
         return JSONResponse(told, headers={name: id_ for name, id_ in made.items() if id_})
     return panel.services.forward(request, user, endpoint)
 

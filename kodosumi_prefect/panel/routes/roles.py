@@ -21,7 +21,6 @@ from kodosumi_prefect.panel.auth.login import remember, signed_in
 from kodosumi_prefect.panel.auth.passwords import WeakPasswordError, checked_password
 from kodosumi_prefect.panel.auth.sessions import new_session
 from kodosumi_prefect.panel.auth.user import (
-    HEADER,
     CurrentUser,
     InPerson,
     Operator,
@@ -30,6 +29,7 @@ from kodosumi_prefect.panel.auth.user import (
 )
 from kodosumi_prefect.panel.problems import problems
 from kodosumi_prefect.panel.state import Panel, State
+from kodosumi_prefect.vocabulary import API_KEY_HEADER
 
 router = APIRouter(prefix="/role", tags=["Accounts"])
 
@@ -142,7 +142,7 @@ async def change_role(
         raise HTTPException(409, str(exc)) from exc
     except ValueError as exc:
         raise HTTPException(422, f"name is {(changes.name or '')[:80]!r}: {exc}") from exc
-    by_cookie = request.headers.get(HEADER) is None and request.state.means == "session"
+    by_cookie = request.headers.get(API_KEY_HEADER) is None and request.state.means == "session"
     if hashed is not None and account.id == user.id and by_cookie:
         remember(panel.identification, request, response, changed, new_session())
     return _role(changed)

@@ -16,7 +16,7 @@ from kodosumi_prefect.panel.services.harmless import Headers, response_headers
 from kodosumi_prefect.panel.services.incoming import LARGEST, Incoming
 from kodosumi_prefect.panel.services.mounted import Mounted, MountError
 from kodosumi_prefect.serve.body import SIGNED
-from kodosumi_prefect.serve.identity import INPROCESS
+from kodosumi_prefect.vocabulary import INPROCESS_SCOPE
 
 logger = logging.getLogger(__name__)
 
@@ -181,6 +181,6 @@ def in_process(service: Mounted, scope: Scope, patience: float) -> Way:
                     # After its answer it may take its time.
                     limit.reschedule(loop.time() + patience if more else None)
 
-            await service({**scope, INPROCESS: True}, receiving, sending)
+            await service({**scope, INPROCESS_SCOPE: True}, receiving, sending)
 
     return way

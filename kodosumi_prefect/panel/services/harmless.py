@@ -7,7 +7,12 @@ panel's own origin: it must not set cookies, run scripts or lead browsers astray
 from collections.abc import Iterable
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 
+from kodosumi_prefect.vocabulary import API_KEY_HEADER, OWN_HEADERS, SCHEDULE_HEADER
+
 Headers = list[tuple[bytes, bytes]]
+
+_API_KEY = API_KEY_HEADER.lower().encode()
+_OWN = OWN_HEADERS.encode()
 
 # Meant for the next hop only; RFC 9110, 7.6.1.
 HOP_BY_HOP = frozenset(
@@ -20,12 +25,12 @@ HOP_BY_HOP = frozenset(
 # Who somebody is to the panel, where a request came from, and what we set ourselves.
 PRIVATE = frozenset(
     {
-        *(b"host", b"cookie", b"authorization", b"kodosumi_api_key", b"kodosumi-api-key"),
+        *(b"host", b"cookie", b"authorization", _API_KEY, _API_KEY.replace(b"_", b"-")),
         *(b"forwarded", b"via", b"x-real-ip", b"origin", b"referer"),
     }
 )
-PRIVATE_BEGINNINGS = (b"x-forwarded-", b"sec-", b"x-kodosumi", b"x-auth-request-")
-SCHEDULE = b"x-kodosumi-schedule"  # of ours, the only one that people send
+PRIVATE_BEGINNINGS = (b"x-forwarded-", b"sec-", _OWN, b"x-auth-request-")
+SCHEDULE = SCHEDULE_HEADER.encode()  # of ours, the only one that people send
 
 # What passes of an answer, beside headers that begin with kodosumi or x-kodosumi.
 ANSWERED = frozenset(
@@ -72,8 +77,7 @@ def response_headers(headers: Iterable[tuple[bytes, bytes]]) -> Headers:
     kept = [
         (name, value)
         for name, value in known
-        if name not in dropped
-        and (name in ANSWERED or name.startswith((b"kodosumi", b"x-kodosumi")))
+        if name not in dropped and (name in ANSWERED or name.startswith((b"kodosumi", _OWN)))
     ]
     media = dict(kept).get(b"content-type", b"").decode("latin-1")
     if media.partition(";")[0].strip().lower() not in SHOWN:

@@ -24,9 +24,9 @@ from kodosumi_prefect.panel.services.harmless import Headers, no_cookies, reques
 from kodosumi_prefect.panel.services.incoming import LARGEST, Incoming
 from kodosumi_prefect.panel.services.mounted import Mounted
 from kodosumi_prefect.serve import identity
-from kodosumi_prefect.serve.api import SCHEDULE
 from kodosumi_prefect.serve.identity import Caller, Purpose
 from kodosumi_prefect.settings import Settings
+from kodosumi_prefect.vocabulary import ENDPOINT_HEADER, SCHEDULE_HEADER
 
 START_TIMEOUT = 60.0  # seconds for mounted services to import and start; they may go on after
 CONNECT = 5.0  # seconds for a connection to a service
@@ -35,7 +35,6 @@ OF_ONE = 100  # requests of one account that are under way at once, so that othe
 COME_BACK = 2  # seconds after which such an account may try again
 # Shorter than what servers keep idle connections for, so that none is used as it is closed.
 KEPT_IDLE = 2.0  # seconds
-ENDPOINT = b"x-kodosumi-endpoint"  # header: the register's id of the endpoint
 
 
 class Services:
@@ -81,7 +80,7 @@ class Services:
         """
         caller = Caller(user.id, user.name, endpoint["base_url"], own_url(request, self.settings))
         headers = request_headers(request.headers.raw, [self.settings.proxy_header])
-        headers.append((ENDPOINT, endpoint["uid"].encode()))
+        headers.append((ENDPOINT_HEADER.encode(), endpoint["uid"].encode()))
         way = self._way(
             request.method,
             endpoint["base_url"],
@@ -137,9 +136,9 @@ class Services:
         Raises:
             ServiceError: 502 or 504, naming the service.
         """
-        headers: Headers = [(ENDPOINT, endpoint["uid"].encode())]
+        headers: Headers = [(ENDPOINT_HEADER.encode(), endpoint["uid"].encode())]
         if schedule is not None:
-            headers.append((SCHEDULE.encode(), schedule.encode()))
+            headers.append((SCHEDULE_HEADER.encode(), schedule.encode()))
         base, target = endpoint["base_url"], endpoint["target"]
         return await self._asked(base, method, target, body, user, panel_url, headers, "endpoint")
 

@@ -27,8 +27,8 @@ from kodosumi_prefect.listings import PAGE, flow_runs
 from kodosumi_prefect.runner.observing.api import Api
 from kodosumi_prefect.runner.observing.changes import Place
 from kodosumi_prefect.settings import Settings
+from kodosumi_prefect.vocabulary import POOL_TYPE
 
-POOL_TYPE = "kodosumi-ray"
 ANY = "*"
 POOLS_KEPT = 30.0  # seconds for which the names of our pools are remembered
 

@@ -7,12 +7,13 @@ from uuid import UUID, uuid5
 import orjson
 from prefect.client.schemas.objects import FlowRun, StateType
 
-from kodosumi_prefect.events import ASIDE, Event, Kind, State, Status, clean
+from kodosumi_prefect.events import Event, Kind, State, Status, clean
 from kodosumi_prefect.runner.execution import Meta, header_of, opening
 from kodosumi_prefect.runner.observing.changes import RunChange, TaskChange
 from kodosumi_prefect.runner.states import reason, recorded, status_of
 from kodosumi_prefect.spooler.batch import Header
 from kodosumi_prefect.spooler.client import SpoolClient
+from kodosumi_prefect.vocabulary import OPEN_STATUS_KEY, error_key, log_key, state_key, task_key
 
 Row = dict[str, Any]
 
@@ -27,7 +28,7 @@ class Recorder:
         """A run that is about to start gets a row; inputs and meta come from whoever runs it."""
         header = self._describe(run, flow_name)
         state = recorded(change.state)
-        first = Event(time.time(), Kind.STATUS, Status.STARTING, 1, dedupe="open:status")
+        first = Event(time.time(), Kind.STATUS, Status.STARTING, 1, dedupe=OPEN_STATUS_KEY)
         self._client.describe(str(run.id), header)
         self._client.emit(str(run.id), first._replace(state=state))
 
@@ -71,7 +72,7 @@ class Recorder:
             clean(f"task {change.name}: {said}"),
             attempt,
             orjson.dumps(source).decode(),
-            dedupe=f"{ASIDE}{state.id}",
+            dedupe=task_key(state.id),
             state=state,
         )
         self._client.emit(fid, event)
@@ -79,7 +80,7 @@ class Recorder:
     def log(self, fid: str, key: str, ts: float, text: str, attempt: int, source: Row) -> None:
         """A line that the run's code logged to Prefect."""
         event = Event(ts, Kind.DEBUG, clean(text), attempt, orjson.dumps(source).decode())
-        self._client.emit(fid, event._replace(dedupe=f"log:{key}"))
+        self._client.emit(fid, event._replace(dedupe=log_key(key)))
 
     def _put(
         self,
@@ -95,9 +96,9 @@ class Recorder:
         events = []
         if status is Status.ERROR and not row["has_error"]:
             payload = clean(traceback or why)
-            key = f"error:{state.id}"
+            key = error_key(state.id)
             events.append(Event(now, Kind.ERROR, payload, attempt, dedupe=key, note=why))
-        key = f"state:{state.id}"
+        key = state_key(state.id)
         events.append(Event(now, Kind.STATUS, status, attempt, dedupe=key, state=state))
         self._client.emit_together(fid, tuple(events))
 

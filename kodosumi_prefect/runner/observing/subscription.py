@@ -11,6 +11,7 @@ from prefect.events import Event
 from prefect.events.clients import PrefectEventSubscriber, get_events_subscriber
 from prefect.events.filters import EventFilter, EventNameFilter
 
+from kodosumi_prefect._compat.prefect import begin_at
 from kodosumi_prefect.runner.observing.changes import FLOW_RUN, TASK_RUN
 from kodosumi_prefect.runner.observing.trouble import Trouble
 
@@ -107,12 +108,7 @@ def _wanted() -> EventFilter:
 
 
 def _go_back(subscriber: PrefectEventSubscriber, since: float) -> None:
-    """Have the first connection bring what happened since then, as Prefect's own reconnect does.
-
-    There is no argument for it; the subscriber otherwise begins one minute ago.
-    """
+    """Have the first connection bring what happened since then, as Prefect's own reconnect does."""
     earliest = time.time() - FARTHEST
     moment = datetime.fromtimestamp(max(since, earliest), UTC)
-    subscriber._backfill_since = min(  # type: ignore[assignment]
-        moment, datetime.now(UTC) - timedelta(seconds=OVERLAP)
-    )
+    begin_at(subscriber, min(moment, datetime.now(UTC) - timedelta(seconds=OVERLAP)))

@@ -1,0 +1,133 @@
+"""Prefect's private API. What is said of it was read in Prefect 3.8.8 unless noted.
+
+Prefect's server has a module of its own, since only services import it.
+"""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from contextvars import Context, ContextVar
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+from prefect._internal import control_listener
+from prefect._internal.metrics import RunMetrics
+from prefect._internal.observers import FlowRunCancellingObserver, OnCancellingCallback
+from prefect._internal.result_records import ResultRecord
+from prefect.blocks.core import Block
+from prefect.client.schemas.objects import FlowRun
+from prefect.context import FlowRunContext, TaskRunContext
+from prefect.engine import _drive_run_flow_result
+from prefect.events.clients import PrefectEventSubscriber
+from prefect.events.filters import EventFilter
+from prefect.flows import Flow
+from prefect.logging.loggers import print_as_log
+from prefect.utilities.engine import commit_control_intent_and_ack
+
+# The code by which ``log_prints`` logs; it is on the stack of each record that it makes.
+PRINT_AS_LOG = print_as_log.__code__
+
+# Where Prefect keeps the flow run and the task run that code is in; ``get()`` of the classes, which
+# looks the variable up each time, takes longer.
+FLOW_CONTEXT: ContextVar[FlowRunContext] = FlowRunContext.__var__
+TASK_CONTEXT: ContextVar[TaskRunContext] = TaskRunContext.__var__
+
+# A list of flow runs that tells little beside their ids, made for the server's own pages.
+RUN_HISTORY: Final = "/ui/flow_runs/history"
+
+# What our subclasses override or read of Prefect's classes, and so has its name from there.
+WORKER_OVERRIDES = (  # of BaseWorker, by KodosumiRayWorker
+    "_cancel_run",
+    "_get_scheduled_flow_runs",
+    "_give_worker_labels_to_flow_run",
+    "_initialize_after_sync",
+    "_propose_crashed_state",
+)
+WORKER_ATTRIBUTES = (
+    "_description",
+    "_logger",
+    "_submitting_flow_run_ids",
+    "_work_pool",
+    "_work_pool_name",
+)
+JOB_OVERRIDES = ("_base_environment",)  # of BaseJobConfiguration, by KodosumiRayJobConfiguration
+TASK_RUNNER_ATTRIBUTES = ("_started",)  # of TaskRunner, by RayTaskRunner
+FUTURE_ATTRIBUTES = ("_final_state",)  # of PrefectWrappedFuture, by RayFuture
+
+
+def value_in(data: Any) -> Any:
+    """The result that a completed state holds in memory: ``State.data``, or what its record has."""
+    return getattr(data, "result", None) if isinstance(data, ResultRecord) else data
+
+
+def run_metrics(flow_run: FlowRun, flow: "Flow[..., Any]") -> AbstractContextManager[None]:
+    """Prefect's own measuring of a run, which its ``python -m prefect.engine`` begins, too."""
+    return RunMetrics(flow_run, flow)
+
+
+def drive(flow: "Flow[..., Any]", result: object) -> None:
+    """Run what ``run_flow`` returned of an async flow or a generator to its end."""
+    _drive_run_flow_result(flow, result)
+
+
+def cancelling_observer(
+    flow_run_id: UUID,
+    on_cancelling: OnCancellingCallback,
+    polling_interval: float,
+    event_filter: EventFilter,
+) -> FlowRunCancellingObserver:
+    """What tells a runner of Prefect's that a flow run is to be cancelled; a context manager."""
+    observer = FlowRunCancellingObserver(
+        on_cancelling=on_cancelling, polling_interval=polling_interval, event_filter=event_filter
+    )
+    observer.add_in_flight_flow_run_id(flow_run_id)
+    return observer
+
+
+def commit_to_cancel() -> bool:
+    """Have Prefect's engine take the next SIGTERM for a cancellation; False until it listens."""
+    return commit_control_intent_and_ack(
+        commit_intent=lambda: control_listener._set_intent("cancel"),
+        clear_intent=control_listener.clear_intent,
+        send_ack=lambda: None,
+    )
+
+
+def begin_at(subscriber: PrefectEventSubscriber, since: datetime) -> None:
+    """Have a subscriber's first connection bring what happened since then.
+
+    There is no argument for it; it otherwise begins one minute ago.
+    """
+    subscriber._backfill_since = since  # type: ignore[assignment]
+
+
+def outer_context(context: FlowRunContext) -> Any:
+    """What stood where this context was entered, such as the context of the calling flow."""
+    return context._token.old_value if context._token is not None else None
+
+
+def task_context_in(context: Context) -> Any:
+    """The TaskRunContext of code that runs in another context; None if it is in no task."""
+    return context.get(TASK_CONTEXT)
+
+
+def entrypoint_of(flow: "Flow[..., Any] | None") -> str | None:
+    """Where Prefect finds a flow again: ``file:name`` or ``module:name``."""
+    return getattr(flow, "_entrypoint", None)
+
+
+def name_entrypoint(flow: "Flow[..., Any]", entrypoint: str) -> None:
+    """Say where Prefect finds a flow again, if its function is the wrapper of another one."""
+    flow._entrypoint = entrypoint
+
+
+def load_block(reference: Any) -> Any:
+    """The block that ``{"$ref": reference}`` stands for among a flow's parameters."""
+    return Block.load_from_ref(reference, _sync=True)  # type: ignore[call-arg]
+
+
+def replace_validation(
+    flow: "Flow[..., Any]", validate: Callable[[dict[str, Any]], dict[str, Any]]
+) -> None:
+    """Have Prefect's engine validate a flow's parameters by another function, for this object."""
+    flow.validate_parameters = validate  # type: ignore[method-assign, assignment]
