@@ -332,7 +332,7 @@ class Tracer:
 
     def fs_sync(self) -> Any:
         """As ``fs``, for sync code."""
-        raise KodosumiError("tracer.fs(): this version does not have files yet")
+        raise KodosumiError("tracer.fs(): files are not supported by this version yet")
 
     def _scope(self) -> Scope:
         # Where the caller stands says more than where the tracer was made, if it is the same run.

@@ -58,7 +58,7 @@ class _Teller:
         try:
             told = Belonging(scope, carried(settings), get_client(settings).instance())
         except (OSError, ValueError) as exc:
-            logger.warning("what a child process says is not recorded: %s", exc)
+            logger.warning("output of a child process is not recorded: %s", exc)
             return bool, ()
         _preload()
         return Belonging, tuple(told)

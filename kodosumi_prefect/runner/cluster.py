@@ -195,7 +195,7 @@ class Cluster:
         for name, n in sorted(needs.items()):
             most = max((node["Resources"].get(name, 0.0) for node in nodes), default=0.0)
             if most < n:
-                return f"{name} {_amount(name, n)} is wanted, no node has more than " + _amount(
+                return f"{name} {_amount(name, n)} is needed, no node has more than " + _amount(
                     name, most
                 )
         labels = f" with the labels {dict(spec.labels)}" if spec.labels else ""
@@ -285,8 +285,8 @@ def why_it_died(exc: BaseException) -> str:
     detail = text.rpartition("Worker exit detail:")[2].strip() if "exit detail" in text else text
     if "connection error code 2" in detail:
         return (
-            "its process ended without a word: killed (SIGKILL, perhaps by the kernel for lack "
-            "of memory) or crashed"
+            "its process ended without a message: killed (SIGKILL, perhaps by the kernel for "
+            "lack of memory) or crashed"
         )
     return " ".join(detail.split())[:500] or first
 

@@ -61,7 +61,7 @@ def execute(order: Order) -> Outcome:
             _drive(fid, interruption)
     except SystemExit as exc:
         if exc.code not in (None, 0):
-            return _not_begun(fid, f"the run's process was told to exit with {exc.code}")
+            return _not_begun(fid, f"the run's process exited with {exc.code}")
     except BaseException as exc:
         return _not_begun(fid, error_line(exc))
     finally:
@@ -200,7 +200,7 @@ def _not_begun(fid: UUID, why: str) -> Outcome:
         elif state is not None and state.is_cancelling() and flow_run.start_time is None:
             _tell(flow_run, Cancelled(message=f"Flow run was cancelled; {why}."), why)
     except (httpx.HTTPError, PrefectException, OSError, ValidationError) as exc:
-        logger.warning("flow run %s has to be reported by others: %s", fid, exc)
+        logger.warning("cannot report the end of flow run %s, its worker has to: %s", fid, exc)
     return Outcome(1, why)
 
 
@@ -210,7 +210,7 @@ def _tell(flow_run: FlowRun, state: State[Any], error: "Exception | str") -> Non
         with get_client(sync_client=True) as client:
             answer = client.set_flow_run_state(flow_run.id, state, force=True)
     except (httpx.HTTPError, PrefectException, OSError) as exc:
-        logger.error("Prefect was not told that flow run %s %s: %s", flow_run.id, state, exc)
+        logger.error("cannot set flow run %s to %s in Prefect: %s", flow_run.id, state, exc)
         raise
     if not get_settings().enabled:
         return

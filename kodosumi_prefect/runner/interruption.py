@@ -99,7 +99,7 @@ class Interruption:
             async with get_client() as client:
                 run = await client.read_flow_run(self._flow_run_id)
         except (httpx.HTTPError, PrefectException, OSError) as exc:
-            logger.warning("cannot ask Prefect about flow run %s: %s", self._flow_run_id, exc)
+            logger.warning("cannot read flow run %s from Prefect: %s", self._flow_run_id, exc)
             return
         if run.state is not None and run.state.is_cancelling():
             self._ask()

@@ -60,7 +60,7 @@ def connect(
                 _join(address, options | (init_kwargs or {}))
         except (ConnectionError, RuntimeError, ValueError) as exc:
             detail = " ".join(str(exc).split())
-            raise NoRayError(f"ray_address {address} refuses: {detail}") from exc
+            raise NoRayError(f"ray_address {address} refused the connection: {detail}") from exc
 
 
 def _join(address: str, options: dict[str, Any]) -> None:
@@ -74,8 +74,8 @@ def _join(address: str, options: dict[str, Any]) -> None:
             if attempt == TRIES or not is_stillborn(str(exc)):
                 raise
             logger.warning(
-                "the server that Ray started for us behind %s ended at once; asking for another "
-                "(%s of %s)",
+                "the server that Ray started for this client behind %s ended at once; "
+                "asking for another (%s of %s)",
                 address,
                 attempt + 1,
                 TRIES,
@@ -108,7 +108,7 @@ def _check_door(address: str) -> None:
     try:
         socket.create_connection((host.strip("[]"), int(port)), DOOR).close()
     except OSError as exc:
-        raise NoRayError(f"ray_address {address} refuses: {exc}") from exc
+        raise NoRayError(f"ray_address {address} refused the connection: {exc}") from exc
 
 
 @contextmanager

@@ -144,7 +144,7 @@ class Registry:
                             if (message := parse(payload)) is not None:
                                 yield message
             except (psycopg.Error, OSError) as exc:
-                logger.debug("not listening for messages now: %s", exc)
+                logger.debug("cannot listen for messages now, runs are polled: %s", exc)
             await asyncio.sleep(delay)
             delay = min(delay * 2, RELISTEN_MOST)
 
@@ -153,7 +153,7 @@ class Registry:
         try:
             await self._ask(query, **parameters)
         except AwayError as exc:
-            logger.debug("%s was not written down: %s", query, exc)
+            logger.debug("%s could not be written to Postgres: %s", query, exc)
 
     async def _ask(self, query: str, **parameters: Any) -> list[Row]:
         async with self._one_at_a_time:
@@ -166,7 +166,7 @@ class Registry:
                 await self._drop()
                 if not self._away:
                     logger.warning(
-                        "Postgres does not answer the worker, runs go on without it: %s",
+                        "Postgres does not answer the worker; runs go on without it: %s",
                         " ".join(str(exc).split()) or type(exc).__name__,
                     )
                 self._away = True

@@ -79,7 +79,7 @@ def root_scope(flow_run: FlowRun, flow: "Flow[..., Any] | None") -> Scope:
     try:
         root = _look_up_root(flow_run)
     except (httpx.HTTPError, PrefectException, OSError) as exc:
-        logger.warning("cannot ask Prefect for the parent of flow run %s: %s", flow_run.id, exc)
+        logger.warning("cannot read the parent of flow run %s from Prefect: %s", flow_run.id, exc)
         return own
     return Scope(str(root.id), max(root.run_count, 1), None, subflow=subflow)
 

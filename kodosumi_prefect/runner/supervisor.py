@@ -128,7 +128,7 @@ class Supervisor:
                 fid, flow_run.run_count + 1, self._pool, self._cluster.namespace, mine=True
             )
         except AwayError as exc:
-            logger.debug("flow run %s is not written down: %s", fid, exc)
+            logger.debug("flow run %s could not be written to Postgres: %s", fid, exc)
         try:
             reason = await self._tries(flow_run, wanted, order, on_placed)
         except CannotStartError as exc:
@@ -158,7 +158,7 @@ class Supervisor:
             else:
                 await aside(self._cluster.kill, runner)
                 return outcome.message if outcome.status else None
-            logger.warning("Runner %s of %s died: %s", runner.name, flow_run.id, why)
+            logger.warning("Runner %s of flow run %s died: %s", runner.name, flow_run.id, why)
             if flow_run.id in self._ending or await self._flow_runs.has_begun(flow_run.id):
                 return f"The run's Runner died: {why}"
             if not await self._flow_runs.is_pending(flow_run.id):
@@ -205,7 +205,9 @@ class Supervisor:
                     async with asyncio.timeout(self._grace):
                         await watched.over.wait()
                 except TimeoutError:
-                    logger.warning("flow run %s did not stop within %s s", fid, self._grace)
+                    logger.warning(
+                        "flow run %s did not stop within %s s; killing its Runner", fid, self._grace
+                    )
                 else:
                     return
             watched = self._watched.get(fid, watched)
@@ -250,8 +252,8 @@ class Supervisor:
             )
             for fid in page.unreadable:
                 logger.error(
-                    "flow run %s is reported as crashed: Prefect's server cannot write it down, "
-                    "and while it is scheduled gives no worker of pool %s anything to do",
+                    "flow run %s is set to crashed: Prefect's server cannot serialize it, and "
+                    "while it is scheduled no worker of pool %s gets any run",
                     fid,
                     self._pool,
                 )
@@ -340,11 +342,13 @@ class Supervisor:
             wanted = await self._wanted(run) if waits else None
             if not known:  # its worker died before it could tell
                 await self._client.update_flow_run(run.id, infrastructure_pid=prefix + name)
-            logger.info("Runner %s of flow run %s is found again", runner.name, run.id)
+            logger.info(
+                "taking over Runner %s of flow run %s, which is still alive", runner.name, run.id
+            )
             self._watched[run.id] = Watched(runner, asyncio.Event())
             self._start(self._follow(run, runner, wanted))
             return False
-        again = await self._conclude(run.id, "its Runner is gone, no worker saw why")
+        again = await self._conclude(run.id, "its Runner is gone for an unknown reason")
         await self._registry.forget(run.id)
         return again
 
@@ -355,7 +359,11 @@ class Supervisor:
         except (httpx.HTTPError, OSError):
             raise  # asked again at the next look
         except Exception as exc:  # users' templates and blocks fail in many ways
-            logger.warning("flow run %s waits without a schedule_timeout: %s", run.id, _line(exc))
+            logger.warning(
+                "cannot read schedule_timeout of flow run %s, it waits without: %s",
+                run.id,
+                _line(exc),
+            )
             return None
 
     async def _follow(self, run: FlowRun, runner: RunnerHandle, waits: Wanted | None) -> None:
@@ -393,7 +401,7 @@ class Supervisor:
             if await self._flow_runs.is_pending(run.id):
                 raise
         except CannotStartError as exc:
-            logger.info("Runner %s died before it had its order: %s", runner.name, exc)
+            logger.info("Runner %s died before it got its run: %s", runner.name, exc)
 
     async def _end_of(self, runner: RunnerHandle) -> str:
         """Wait for the end of a Runner that may have a run in hand; why it ended."""
@@ -407,7 +415,7 @@ class Supervisor:
                 await asyncio.sleep(RETRY_FIRST)
             else:
                 await aside(self._cluster.kill, runner)
-                return "it was left without its order"
+                return "it was never given its run"
 
     async def _conclude(self, fid: UUID, why: str) -> bool:
         """Tell Prefect of a run whose Runner is gone; returns whether it was scheduled anew."""
@@ -415,7 +423,7 @@ class Supervisor:
         if run is None or run.state is None or run.state.is_final():
             return False
         if run.state.is_pending():
-            logger.warning("flow run %s was not begun (%s); it is scheduled anew", fid, why)
+            logger.warning("flow run %s had not begun (%s); it is scheduled again", fid, why)
             await self._flow_runs.settle(
                 fid, Scheduled(message="Its Runner was lost before it began.")
             )

@@ -85,7 +85,7 @@ class WarmPool:
                 async with asyncio.timeout(LEASE / 2):
                     await asyncio.wrap_future(one.handle.hello(LEASE))
             except TimeoutError:
-                logger.warning("Runner %s does not answer; it is replaced", one.handle.name)
+                logger.warning("Runner %s does not answer; replacing it", one.handle.name)
             except Exception as exc:  # whatever Ray raises, this Runner is of no use
                 logger.info("Runner %s is gone: %s", one.handle.name, why_it_died(exc))
             else:
@@ -106,7 +106,7 @@ class WarmPool:
             slow = isinstance(exc, TimeoutError)
             why = f"not there after {PATIENCE:.0f} s" if slow else why_it_died(exc)
             if why != self._trouble:
-                logger.warning("no Runner can be kept ready: %s", why)
+                logger.warning("cannot keep a Runner ready, runs start more slowly: %s", why)
             self._trouble = why
             if handle is not None:
                 await aside(self._cluster.kill, handle)

@@ -153,7 +153,7 @@ class KodosumiRayWorker(
                 if self._warm is not None:
                     await self._warm.close()
         except TimeoutError:
-            self._logger.warning("the worker ends without having told Postgres or Ray")
+            self._logger.warning("the worker ends without deregistering from Postgres and Ray")
         await super().teardown(*exc_info)
 
     async def run(
@@ -263,20 +263,20 @@ class KodosumiRayWorker(
             await aside(self._cluster.connect)
             await aside(self._cluster.check)
         except LostError as exc:
-            await self._give_up(f"the Ray cluster was started anew under this worker: {exc}")
+            await self._give_up(f"the Ray cluster was restarted while this worker ran: {exc}")
         except NoRayError as exc:
             now = time.monotonic()
             if self._ray_away_since is None:
                 self._ray_away_since = now
                 self._logger.warning(
-                    "no Ray yet, runs wait up to %.0f s for it: %s", RAY_PATIENCE, exc
+                    "Ray does not answer yet; runs wait up to %.0f s for it: %s", RAY_PATIENCE, exc
                 )
             return now - self._ray_away_since > RAY_PATIENCE
         if not self._connected:
             self._connected = True
             keep_sigterm()
         if self._ray_away_since is not None:
-            self._logger.info("Ray is there now")
+            self._logger.info("Ray answers now")
         self._ray_away_since = None
         if time.monotonic() - self._looked_at > LOOK_EVERY:
             self._looked_at = time.monotonic()
@@ -293,7 +293,7 @@ class KodosumiRayWorker(
 
         At once, because what is under way on a cluster that is gone would keep it from ending.
         """
-        self._logger.critical("%s; the worker ends and has to be started again", why)
+        self._logger.critical("%s; the worker ends, start it again", why)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(FAREWELL):
                 await self._registry.leave()
@@ -346,7 +346,9 @@ class KodosumiRayWorker(
             except NoRayError:
                 pass  # told when runs were looked for
             except (httpx.HTTPError, PrefectException, OSError, RuntimeError) as exc:
-                self._logger.warning("cannot look after runs now: %s", " ".join(str(exc).split()))
+                self._logger.warning(
+                    "cannot supervise runs now, trying again: %s", " ".join(str(exc).split())
+                )
             await asyncio.sleep(lease / TENDS)
 
     async def _have_spooler(self) -> None:
@@ -360,7 +362,7 @@ class KodosumiRayWorker(
         except (psycopg.Error, NoDatabaseError, ProtocolError, SpoolerAwayError) as exc:
             trouble = " ".join(str(exc).split())
             if trouble != self._spooler_trouble:
-                self._logger.warning("there is no Spooler on Ray now: %s", trouble)
+                self._logger.warning("no Spooler on Ray now, trying again: %s", trouble)
             self._spooler_trouble = trouble
             return
         self._spooler_trouble = None
@@ -380,7 +382,9 @@ class KodosumiRayWorker(
                     await self._warm.tend()
                     await self._registry.report(self._info())
                 except (httpx.HTTPError, PrefectException, OSError, ValueError) as exc:
-                    self._logger.warning("no Runner can be kept ready now: %s", exc)
+                    self._logger.warning(
+                        "cannot keep a Runner ready now, runs start more slowly: %s", exc
+                    )
             elif self._draining:
                 await self._warm.close()
             with contextlib.suppress(TimeoutError):
@@ -420,7 +424,7 @@ class KodosumiRayWorker(
                     async for _ in subscriber:
                         self._wake.set()
             except Exception as exc:  # sockets fail in many ways, and polling goes on
-                self._logger.debug("no events from Prefect now: %s", exc)
+                self._logger.debug("cannot receive events from Prefect now: %s", exc)
             await asyncio.sleep(RESUBSCRIBE)
 
     async def _listen(self) -> None:
@@ -429,7 +433,7 @@ class KodosumiRayWorker(
             if message is None or (message.what == "wake" and message.whom == self._work_pool_name):
                 self._wake.set()
             elif message.what == "drain" and message.whom == self.name and not self._draining:
-                self._logger.info("draining: nothing new is taken")
+                self._logger.info("draining: no new runs are taken")
                 self._draining = True
                 await self._registry.report(self._info())
 

@@ -194,7 +194,7 @@ class SpoolerActor:
     def _answer(self, error: Exception) -> Answer:
         answer = of_error(error)
         if answer is not None and answer[0] == "fault":
-            logger.error("a call failed unexpectedly", exc_info=error)
+            logger.error("unexpected error in a call to the Spooler", exc_info=error)
         return answer
 
     def _info(self) -> dict[str, Any]:
@@ -215,7 +215,9 @@ class SpoolerActor:
             try:
                 self._pool.do(_telling("report_service", row)).result()
             except (psycopg.Error, ProtocolError) as exc:
-                logger.warning("the Spooler cannot report itself: %s", " ".join(str(exc).split()))
+                logger.warning(
+                    "the Spooler cannot report its state: %s", " ".join(str(exc).split())
+                )
             time.sleep(REPORT_EVERY)
 
 
@@ -318,7 +320,7 @@ def ensure_spooler(settings: Settings) -> SpoolerAddress:
             about = ask(actor, "about", timeout=max(deadline - time.monotonic(), 1.0))
             if _serves(actor, Target(*about["target"]), target):
                 return SpoolerAddress(instance, namespace_of(instance), NAME, made)
-            logger.info("the Spooler writes to another database URL; it is replaced")
+            logger.info("the Spooler writes to another database URL; replacing it")
             ray.kill(actor, no_restart=True)
         except (SpoolerGoneError, SpoolerUnreachableError):
             if time.monotonic() > deadline:

@@ -344,7 +344,7 @@ class SpoolClient:
                     self._watch.start()
                 except RuntimeError as exc:  # the interpreter shuts down
                     self._thread = self._watch = None
-                    logger.debug("no thread to deliver events: %s", exc)
+                    logger.debug("cannot start the thread that delivers events: %s", exc)
 
     # What the thread does.
 
@@ -357,7 +357,7 @@ class SpoolClient:
                 if self._closing and not self._work_left():
                     return
             except Exception:
-                logger.exception("the spool client goes on after an unexpected error")
+                logger.exception("unexpected error in the spool client, it continues")
                 time.sleep(RETRY_FIRST)
 
     def _work_left(self) -> bool:
@@ -449,7 +449,7 @@ class SpoolClient:
                 with self._asking():
                     self._route.transport().prepare()
             except _OUTAGES as exc:
-                logger.debug("no connection ahead of need: %s", exc)
+                logger.debug("cannot connect ahead of need: %s", exc)
             barrier.passed.set()
         elif isinstance(barrier, _SpillNow):
             if self._asked_at is not None:
@@ -566,7 +566,7 @@ class SpoolClient:
                     stored = self._send(transport)
             except Exception as exc:
                 if not isinstance(exc, _OUTAGES):
-                    logger.exception("a delivery failed unexpectedly, it is tried again")
+                    logger.exception("unexpected error in a delivery, trying again")
                 self._fail(exc)
                 return
             if not stored:
@@ -658,7 +658,7 @@ class SpoolClient:
                     if not self._inbox.empty() or self._queue:  # the watch may have moved it
                         return
         except _OUTAGES as exc:
-            logger.warning("a spill file could not be delivered, it stays: %s", exc)
+            logger.warning("cannot deliver a spill file, it is kept and tried again: %s", exc)
 
     # What the watch does.
 
@@ -697,7 +697,7 @@ class SpoolClient:
                         self._gather()
                         self._copy()
             except Exception:
-                logger.exception("the watch of the spool client goes on after an unexpected error")
+                logger.exception("unexpected error in the spool client's watch, it continues")
 
     def _gather(self) -> None:
         """As ``_collect``, behind what is on its way."""
@@ -736,8 +736,7 @@ class SpoolClient:
             if not self._copying_failed:
                 self._copying_failed = True
                 logger.warning(
-                    "what waits for an answer is in memory only, since it cannot be written to %s: "
-                    "%s",
+                    "cannot write a copy of undelivered events to %s; they are in memory only: %s",
                     spill.folder(self.settings),
                     exc.strerror or exc,
                 )

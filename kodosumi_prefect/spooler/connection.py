@@ -86,7 +86,7 @@ def connect(
         application_name: what the server calls it; default the one of the URL, or ours.
 
     Raises:
-        psycopg.Error: the database does not let us in.
+        psycopg.Error: the database refused the connection.
         DatabaseUrlError: ``url`` is none.
     """
     with _telling_no_secrets(url):

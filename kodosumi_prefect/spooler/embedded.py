@@ -170,7 +170,7 @@ class EmbeddedPostgres:
         except psycopg.Error as exc:
             said = str(exc).strip().replace("\n", " ")
             raise EmbeddedError(
-                f"the embedded Postgres of {self.data_dir} does not serve: {said} "
+                f"the embedded Postgres of {self.data_dir} does not accept connections: {said} "
                 f"(see {self.log_path})"
             ) from exc
         return self._url
@@ -326,11 +326,11 @@ class EmbeddedPostgres:
                     return None
             time.sleep(POLL_INTERVAL)
         end(self._process, self._child)
-        return f"was not ready and said nothing for {START_TIMEOUT:.0f} s"
+        return f"was not ready and logged nothing for {START_TIMEOUT:.0f} s"
 
     def _check_given_up(self) -> None:
         if self._given_up.is_set():
-            raise EmbeddedError(f"the embedded Postgres of {self.data_dir} was told to end")
+            raise EmbeddedError(f"the embedded Postgres of {self.data_dir} was stopped")
 
     def _goes_on(self, patience: "_Patience") -> bool:
         """Whether a start may still be waited for."""

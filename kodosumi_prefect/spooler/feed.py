@@ -327,7 +327,7 @@ class Feed:
                 if self.connected:
                     self.losses += 1
                     logger.warning(
-                        "lost the connection for LISTEN, looking every %s s until there is "
+                        "lost the connection for LISTEN, polling every %s s until there is "
                         "another: %s",
                         POLL,
                         str(exc).strip(),
@@ -372,7 +372,7 @@ class Feed:
                 await self._hear_ourselves()
             except TimeoutError as exc:
                 if not self.polling:
-                    raise NoAnswerError("notifications do not arrive any more") from exc
+                    raise NoAnswerError("notifications no longer arrive") from exc
                 if not told:
                     logger.warning(
                         "notifications of %s do not arrive, probably because the connection goes "

@@ -122,7 +122,7 @@ class Leases:
                 if not warned:
                     warned = True
                     said = " ".join(str(exc).split()) or type(exc).__name__
-                    logger.warning("answers to locks are not heard now: %s", said)
+                    logger.warning("cannot listen for answers to locks now, trying again: %s", said)
                 await asyncio.sleep(delay)
                 delay = min(delay * 2, RETRY_MOST)
             finally:
@@ -150,7 +150,7 @@ class Leases:
                 warned = True
                 logger.warning(
                     "notifications of %s do not arrive, probably because the connection goes "
-                    "through a transaction pooler; looking every %s s. Set database_listen_url to "
+                    "through a transaction pooler; polling every %s s. Set database_listen_url to "
                     "a direct connection.",
                     self._channel,
                     POLL,

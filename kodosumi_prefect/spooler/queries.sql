@@ -265,7 +265,7 @@ ORDER BY changed;
 DELETE FROM {schema}.deleted WHERE deleted_at < now() - make_interval(secs => %(age)s);
 
 -- name: forget_services
--- Services that ended without a word so long ago that nobody is told of them any more.
+-- Services that ended without deregistering so long ago that they are no longer reported.
 DELETE FROM {schema}.service WHERE seen_at < now() - interval '1 day';
 
 -- name: empty_partitions
@@ -1058,7 +1058,7 @@ SELECT inputs, kept FROM {schema}.payload WHERE id = %(id)s::uuid;
 
 -- name: find_text
 -- Of the events of some kinds that hold a text, upper and lower case alike: how many there are, the
--- next one in a direction from a seq, round the end if need be, and the how-manieth that is.
+-- next one in a direction from a seq, round the end if need be, and its position among the matches.
 -- Terminal sequences are left out of what is searched, as panel/ansi.py leaves them out of pages.
 WITH hit AS (
     SELECT seq FROM {schema}.event

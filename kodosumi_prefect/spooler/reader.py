@@ -233,7 +233,7 @@ class Reader:
         if cursor is not None:
             found = await self.rows("list_position", fid=cursor, **visible._asdict())
             if not found:
-                raise CursorError(f"there is no execution {cursor} to page on from")
+                raise CursorError(f"there is no execution {cursor} to continue from")
             position = {"at": found[0]["created_at"], "id": found[0]["id"]}
         asked = await self._asked(wanted, visible)
         name = "timeline_newer" if after else "timeline"

@@ -61,8 +61,8 @@ class Refused:
                 raise
         events = sum(len(batch.events) for batch in batches)
         logger.error(
-            "Postgres refuses %d events of %s for good (%s); they are kept in %s, what comes "
-            "behind them goes on. `kodosumi-prefect spool replay` tries them again",
+            "Postgres refused %d events of %s (%s); they are kept in %s, later events are stored. "
+            "`kodosumi-prefect spool replay` tries them again",
             events,
             ", ".join(sorted({batch.fid for batch in batches})),
             reason,
@@ -94,7 +94,7 @@ def replay(path: Path, deliver: Callable[[list[Batch]], None]) -> tuple[int, int
                 deliver(unpack(line))
                 delivered += 1
             except (RefusedError, ValueError) as exc:
-                logger.warning("a delivery of %s stays: %s", path, exc)
+                logger.warning("a delivery in %s is refused again and kept: %s", path, exc)
                 left.append(line)
         if not left:
             path.unlink()

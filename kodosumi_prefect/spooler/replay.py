@@ -53,7 +53,7 @@ class Rebase:
                 self._refused.keep(kept, exc.reason)
                 return
             except GapError as gap:
-                logger.warning("the database lacks earlier batches, it was restored: %s", gap)
+                logger.warning("the database lacks earlier batches, probably by a restore: %s", gap)
                 self.learn(gap)
 
 

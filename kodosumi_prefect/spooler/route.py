@@ -41,7 +41,7 @@ def learn_instance(instance: str | None) -> None:
         _instance = instance
     else:
         logger.warning(
-            "this process records to database %s; what came from %s is recorded there too",
+            "this process records to database %s; runs that belong to %s are recorded there too",
             _instance,
             instance,
         )
@@ -69,7 +69,7 @@ def warm() -> None:
     try:
         actor.find(_instance)
     except SpoolerAwayError as exc:
-        logger.debug("the Spooler is not looked up ahead of need: %s", exc)
+        logger.debug("cannot look up the Spooler ahead of need: %s", exc)
 
 
 class Route:
@@ -192,7 +192,7 @@ class Route:
             if actor.find():
                 return actor
         if expected:
-            raise SpoolerAwayError("the cluster's Spooler is gone; it is expected back")
+            raise SpoolerAwayError("the cluster's Spooler is gone; waiting for it to return")
         return None
 
 

@@ -166,7 +166,7 @@ def replay(path: Path, deliver: Callable[[list[Batch]], None]) -> Iterator[int]:
             try:
                 batches = unpack(line)
             except ValueError as exc:
-                logger.warning("%s is damaged (%s); it is kept beside as %s", path, exc, DAMAGED)
+                logger.warning("%s is damaged (%s); it is kept with suffix %s", path, exc, DAMAGED)
                 damaged = True
                 continue
             deliver(batches)

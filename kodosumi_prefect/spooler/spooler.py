@@ -178,8 +178,8 @@ class Spooler:
             if row is None or row[1] > PROTOCOL:
                 connection.close()
                 raise ProtocolError(
-                    f"the database takes writer protocol {row[1] if row else '?'} and newer, this "
-                    f"process speaks {PROTOCOL}; upgrade kodosumi-prefect"
+                    f"the database accepts writer protocol {row[1] if row else '?'} and newer, "
+                    f"this process writes {PROTOCOL}; upgrade kodosumi-prefect"
                 )
             self.instance = row[0]
             self._connection = connection
@@ -401,7 +401,7 @@ class Spooler:
         except _MAY_BE_DATA as exc:
             if not _is_about_data(exc):
                 raise
-            logger.warning("%s is refused: %s", query, _one_line(exc))
+            logger.warning("Postgres refused %s: %s", query, _one_line(exc))
         return False
 
     def _new_ones(

@@ -50,13 +50,13 @@ async def check_configured(url: str) -> None:
                 if exc.response.status_code in (401, 403):
                     raise StackError(
                         f"PREFECT_API_URL is {url}, which answers {exc.response.status_code}; set "
-                        "PREFECT_API_AUTH_STRING, or unset both to use a server of our own"
+                        "PREFECT_API_AUTH_STRING, or unset both to use the server that `up` runs"
                     ) from exc
     if problem is not None:
         said = str(problem).splitlines()[0] if str(problem) else type(problem).__name__
         raise StackError(
             f"PREFECT_API_URL is {url}, which does not answer ({said}); "
-            "start that server or unset PREFECT_API_URL to use one of our own"
+            "start that server or unset PREFECT_API_URL to use the one that `up` runs"
         )
 
 
@@ -69,7 +69,7 @@ def choose_port(settings: Settings, wanted: int | None) -> int:
     recorded = settings.data_dir / "prefect" / "port"
     if wanted:
         if not port_is_free(wanted):
-            raise StackError(f"port {wanted} for Prefect is taken; free it or give another one")
+            raise StackError(f"port {wanted} for Prefect is taken; free it or choose another one")
         return wanted
     if recorded.exists() and (text := recorded.read_text().strip()).isdigit():
         last = int(text)

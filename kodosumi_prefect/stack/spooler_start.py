@@ -44,4 +44,4 @@ async def start_spooler(
         on_progress("spooler", "ready")
         return
     said = errors.decode(errors="replace").strip().splitlines() or [f"exit {process.returncode}"]
-    on_progress("spooler", f"is not there, Ray processes write to Postgres themselves: {said[-1]}")
+    on_progress("spooler", f"did not start, Ray processes write to Postgres themselves: {said[-1]}")

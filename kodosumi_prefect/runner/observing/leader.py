@@ -28,8 +28,8 @@ HELD = f"""SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND g
 
 POOLED = (
     "database_url goes through a transaction pooler, where no lock can be held, so this observer "
-    "leads without one and several would do the same work; set database_listen_url to a direct "
-    "connection"
+    "leads without a lock and several observers do the same work; set database_listen_url to a "
+    "direct connection"
 )
 
 logger = logging.getLogger(__name__)
@@ -100,10 +100,10 @@ async def _prove(connection: Connection, key: dict[str, str] | None, lost: async
             if key is None:
                 await connection.execute("SELECT 1")
             elif not await _is_true(connection, HELD, key):
-                logger.warning("the lock is not held by this connection any more; %s", POOLED)
+                logger.warning("this connection lost the leader's lock; %s", POOLED)
                 return
     except (psycopg.Error, OSError, TimeoutError) as exc:
-        logger.warning("this observer does not lead any more: %s", " ".join(str(exc).split()))
+        logger.warning("this observer is no longer the leader: %s", " ".join(str(exc).split()))
     finally:
         lost.set()
 

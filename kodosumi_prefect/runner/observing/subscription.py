@@ -46,7 +46,9 @@ class Subscription:
         self.occurred = since
         self._delay = 0.0
         self._queue: asyncio.Queue[Event] = asyncio.Queue(WAITING)
-        self._trouble = Trouble("events of Prefect do not arrive, runs are asked for instead")
+        self._trouble = Trouble(
+            "receiving events from Prefect", "runs are compared with Prefect instead"
+        )
 
     @property
     def lag(self) -> float:
