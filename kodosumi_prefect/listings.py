@@ -260,8 +260,8 @@ def _report(what: str, which: str, exc: BaseException) -> None:
     _reported.add((what, which))
     said = " ".join(str(exc).split())[:200]
     logger.warning(
-        "Prefect cannot list %s %s, likely for its parameters: it is read by itself or left out, "
-        "the others are not; delete it in Prefect (%s)",
+        "Prefect cannot list %s %s, probably because of its parameters: it is read "
+        "alone or left out, all others are listed; delete it in Prefect (%s)",
         what,
         which,
         said,

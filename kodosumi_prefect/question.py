@@ -174,7 +174,7 @@ class Question:
         if told is None or told.state == "expired":
             raise TimeoutError(f"lock {name!r} was not answered within {self._timeout:g} seconds")
         if told.state != "leased":
-            raise VoidLockError(f"lock {name!r} is void: its run is over or began again")
+            raise VoidLockError(f"lock {name!r} is void: its run ended or started again")
         return self._wording.read(self._given(told))
 
     def _given(self, told: Settled) -> Any:
@@ -235,8 +235,8 @@ def ask_here(wording: Wording) -> Any:
             given = {str(field.name): _typed_in(field) for field in wording.model.fields}
         except EOFError:
             raise KodosumiError(
-                f"tracer.lock({wording.name!r}) needs an answer, and nobody types one; pipe it "
-                "into standard input"
+                f"tracer.lock({wording.name!r}) needs an answer, and standard input has "
+                "ended; pipe the answer into it"
             ) from None
         try:
             return wording.read(wording.model.read(given))

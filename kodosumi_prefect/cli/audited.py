@@ -18,7 +18,9 @@ async def audited(reader: Reader, action: Action, target: Target | None, **detai
     entry = Entry(action, target, actor=actor, means="cli", address=platform.node())
     entry.details = details
     if await write(reader, [entry]):
-        errors.print("this is not in the audit; see the line above", style="yellow")
+        errors.print(
+            "this action is not recorded in the audit; the line above says why", style="yellow"
+        )
 
 
 async def audited_at(

@@ -55,11 +55,11 @@ async def _drain(name: str | None, wait: bool) -> None:
                         "notify", channel=channel(settings.database_schema), fids=[payload]
                     )
             elif not wait:
-                console.print(f"{name} drains, {info['runs']} runs to go", markup=False)
+                console.print(f"{name} is draining, {info['runs']} runs left", markup=False)
                 return
             elif info["runs"] != runs:
                 runs = info["runs"]
-                console.print(f"{name} drains, {runs} runs to go", markup=False)
+                console.print(f"{name} is draining, {runs} runs left", markup=False)
             await asyncio.sleep(0.5)
 
 
@@ -78,5 +78,5 @@ def _chosen(workers: list[dict[str, Any]], name: str | None) -> dict[str, Any]:
     if name is None and workers:
         raise CommandError(f"there are several workers, name one of them: {names}")
     raise CommandError(
-        f"there is no worker {name or ''} now; there are: {names}".replace("  ", " ")
+        f"there is no worker {name or ''} now; these run: {names}".replace("  ", " ")
     )

@@ -106,13 +106,13 @@ async def _tail(fid: str, after: int, raw: bool) -> int:
             Feed(reader, listen_url(settings) or url) as feed,
         ):
             if await reader.status(fid) is None:
-                errors.print(f"waiting for {fid} to begin", style="dim")
+                errors.print(f"waiting for {fid} to start", style="dim")
             async for item in feed.subscribe(fid, after):
                 if isinstance(item, Quiet):
                     continue
                 if isinstance(item, Reset):
                     errors.print(
-                        f"the stream is only {item.last_seq} long; from its beginning",
+                        f"the stream has only {item.last_seq} events; starting at 1",
                         style="yellow",
                     )
                 elif isinstance(item, End):
@@ -130,7 +130,7 @@ async def _tail(fid: str, after: int, raw: bool) -> int:
                 row = await reader.status(fid)
                 status = row["status"] if row else ""
     except (KeyboardInterrupt, asyncio.CancelledError):
-        errors.print(f"\ngo on with: kodosumi-prefect tail {fid} --after {seen}")
+        errors.print(f"\ncontinue with: kodosumi-prefect tail {fid} --after {seen}")
         return 130
     return 0 if status == "finished" else 1
 

@@ -24,7 +24,7 @@ from kodosumi_prefect.settings import get_settings
 from kodosumi_prefect.spooler import migrate
 from kodosumi_prefect.spooler.reader import Reader
 
-app = cyclopts.App(name="user", help="Make, list and change the panel's accounts.")
+app = cyclopts.App(name="user", help="Create, list and change the panel's accounts.")
 
 T = TypeVar("T")
 
@@ -48,7 +48,7 @@ def add(name: str, *, email: str | None = None, operator: bool = False) -> None:
         return await accounts.add(name, email=email, password=hashed, operator=operator)
 
     made = _do(make, Action.ACCOUNT_CREATE, operator=operator)
-    console.print(f"made {made.name}" + (", an operator" if operator else ""), markup=False)
+    console.print(f"created {made.name}" + (", an operator" if operator else ""), markup=False)
 
 
 @app.command(name="list")
@@ -178,7 +178,7 @@ def _new_password() -> str:
     if sys.stdin.isatty():
         given = getpass("password: ")
         if getpass("once more: ") != given:
-            raise CommandError("the two differ")
+            raise CommandError("the two passwords differ")
     else:
         given = sys.stdin.readline().rstrip("\r\n")
     return hash_password(checked_password(given))

@@ -78,11 +78,11 @@ def too_deep(value: Any) -> Path | None:
 
 def _text_fault(text: str, nul: bool) -> str | None:
     if "\0" in text and not nul:
-        return "holds a NUL character, which is no text"
+        return "contains a NUL character, which text cannot hold"
     try:
         text.encode()
     except UnicodeEncodeError:
-        return "holds half a character (a lone surrogate), which is no text"
+        return "contains half a character (a lone surrogate)"
     return None
 
 
@@ -90,7 +90,7 @@ def _number_fault(value: Any) -> str | None:
     if isinstance(value, float) and not math.isfinite(value):
         return "is not a finite number"
     if isinstance(value, int) and not LEAST <= value <= MOST:
-        return f"is {_short(value)}; integers from {LEAST} to {MOST} can be kept"
+        return f"is {_short(value)}; integers from {LEAST} to {MOST} can be stored"
     return None
 
 

@@ -84,11 +84,11 @@ def text(given: Value) -> str:
     if not isinstance(given, str):
         raise RefusedError(f"must be text, not {kind_of(given)}")
     if "\0" in given:
-        raise RefusedError("holds a NUL character, which is no text")
+        raise RefusedError("contains a NUL character, which text cannot hold")
     try:
         given.encode()
     except UnicodeEncodeError:
-        raise RefusedError("holds half a character (a lone surrogate), which is no text") from None
+        raise RefusedError("contains half a character (a lone surrogate)") from None
     return given
 
 

@@ -24,7 +24,7 @@ class ExecutionStatus(BaseModel):
     """One execution as it stands."""
 
     status: Status
-    timestamp: float = Field(description="Its last sign of life. " + SECONDS)
+    timestamp: float = Field(description="Its last heartbeat. " + SECONDS)
     final: str | None = Field(description="The stored envelope; in a failed run the error's.")
     fid: UUID
     summary: str | None

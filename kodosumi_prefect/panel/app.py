@@ -205,7 +205,7 @@ async def _identification(
         told = await first_operator(made)
     except OSError as exc:
         raise PanelError(
-            f"the secret behind sessions cannot be kept in {settings.data_dir} ({exc.strerror}); "
+            f"the secret behind sessions cannot be stored in {settings.data_dir} ({exc.strerror}); "
             "make it writable or set secret_key"
         ) from exc
     except WeakPasswordError as exc:
@@ -249,6 +249,6 @@ def _unreachable(url: str, exc: BaseException) -> str:
     said = str(exc).strip().splitlines()
     return (
         f"database_url points at {where.get('host', 'localhost')}:{where.get('port', 5432)}, "
-        f"which does not let us in: {said[0] if said else type(exc).__name__}; start it or "
+        f"which refused the connection: {said[0] if said else type(exc).__name__}; start it or "
         "correct database_url"
     )

@@ -65,7 +65,7 @@ async def _one(panel: State, user: User, action: Action, row: Row) -> str | None
     try:
         if action == "cancel":
             if row["status"] in TERMINAL:
-                return "it is over"
+                return "it has ended"
             await cancelled(panel, UUID(row["fid"]))
         elif action == "archive":
             await end(panel, row)
@@ -78,7 +78,7 @@ async def _one(panel: State, user: User, action: Action, row: Row) -> str | None
     except LaunchError as exc:
         return exc.detail
     except LookupError:
-        return "Prefect does not know it any more"
+        return "Prefect no longer has it"
     except NotCancelledError as exc:
         return str(exc).removeprefix(f"{row['fid']} ")
     return None

@@ -102,7 +102,9 @@ async def _too_deep(request: Request, exc: Exception) -> Response:
     """JSON nested so deep that nothing can be done with it; its traceback tells nothing."""
     if request.method in ("GET", "HEAD"):  # of our own making
         return unforeseen_response(request, exc)
-    logger.warning("nested too deep: what came to %s", request.url.path, extra=_of(request))
+    logger.warning(
+        "refused a body that is nested too deep, sent to %s", request.url.path, extra=_of(request)
+    )
     return error_response(request, 422, "body: is nested too deep")
 
 

@@ -50,7 +50,7 @@ class Asked(NamedTuple):
 async def _asked(
     q: Words = None,
     status: Annotated[
-        list[str], Query(max_length=20, description="Any of these; none for all.")
+        list[str], Query(max_length=20, description="Any of these; empty: all.")
     ] = [],  # noqa: B006 - FastAPI copies it
     flow: Named = None,
     owner: Annotated[

@@ -61,7 +61,7 @@ class Desk:
             raise HTTPException(404, f"there is no execution {fid}")
         lock = await self._read(fid, lid)
         if not self._user.owns(lock["owner"]):
-            raise HTTPException(403, "only who owns the execution, and operators, may answer")
+            raise HTTPException(403, "only the owner of the execution and operators may answer")
         if (reason := closed(lock)) is not None:
             raise HTTPException(409, reason)
         return lock
@@ -180,7 +180,7 @@ def signer(panel: State, request: Request, fid: str, lid: str) -> User:
     # An endpoint of that path could be registered.
     about_lock = claims["purpose"] == "lock"
     if not about_lock or not str(claims["path"]).endswith(f"/_lock_/{fid}/{lid}"):
-        raise HTTPException(401, "the signature is for something else than this lock")
+        raise HTTPException(401, "the signature is not for this lock")
     return User(claims["sub"], str(claims.get("name", "")), claims.get("operator") is True)
 
 

@@ -19,7 +19,7 @@ _GAUGES = {
         "kodosumi_client_buffer_events",
         "Events that those processes hold in memory, not delivered yet.",
     ),
-    "buffered_bytes": ("kodosumi_client_buffer_bytes", "Bytes that those events take."),
+    "buffered_bytes": ("kodosumi_client_buffer_bytes", "Size of those events."),
     "spilled_bytes": ("kodosumi_client_spill_bytes", "Bytes in their spill files."),
 }
 

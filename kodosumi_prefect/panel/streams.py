@@ -199,7 +199,7 @@ class Streams:
                 except psycopg.OperationalError:
                     break  # nobody is turned out because the database is away
                 except Exception:
-                    logger.exception("cannot tell whether somebody still may read a stream")
+                    logger.exception("cannot check whether an account may still read a stream")
                     continue
                 if caller is None or caller.user != request.state.user:
                     pump.cancel()

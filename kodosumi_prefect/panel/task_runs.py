@@ -74,7 +74,7 @@ async def _ask_prefect(panel: State, root: UUID) -> _Tree:
                 async with client:
                     await _walk(client, root, tree)
     except TimeoutError:
-        tree.missing = f"Prefect did not tell all within {PATIENCE:g} s"
+        tree.missing = f"Prefect did not answer completely within {PATIENCE:g} s"
     except (httpx.HTTPError, PrefectException, OSError, ValueError, RuntimeError) as exc:
         said = str(exc).strip().splitlines()
         tree.missing = f"Prefect does not answer: {said[0] if said else type(exc).__name__}"

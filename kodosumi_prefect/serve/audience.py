@@ -38,7 +38,7 @@ def another_service(scope: Scope, base: str, path: str, urls: Sequence[str]) -> 
     """
     signed = _read(base)
     if signed is None:
-        return f"the panel's signature is for {base[:200]!r}, which is no address of a service"
+        return f"the panel's signature is for {base[:200]!r}, which is not an address of a service"
     if urls:
         if signed not in [_read(url) for url in urls]:
             return (
@@ -98,7 +98,7 @@ def _ip(host: str | None) -> IPv4Address | IPv6Address | None:
 def _listens(scope: Scope) -> str:
     host, port = scope.get("server") or (None, None)
     if host is None:
-        return "an address that it is not told"
+        return "an unknown address"
     if port is None:
         return f"the Unix socket {host}"
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -123,7 +123,7 @@ def _object(body: bytes) -> dict[str, Any]:
     except RecursionError:  # said in one line: its own traceback has a thousand
         raise HTTPException(422, f"body: is nested deeper than {DEEPEST} levels") from None
     except ValueError as exc:  # endless numbers
-        raise HTTPException(400, "the body is JSON that nobody means: too long") from exc
+        raise HTTPException(400, "the body is JSON with a number that is too long") from exc
     if (path := too_deep(data)) is not None:
         raise HTTPException(422, f"{path[0]}: is nested deeper than {DEEPEST} levels")
     if not isinstance(data, dict):
@@ -132,4 +132,4 @@ def _object(body: bytes) -> dict[str, Any]:
 
 
 def _no_number(word: str) -> NoReturn:
-    raise json.JSONDecodeError(f"{word} is no JSON number", word, 0)
+    raise json.JSONDecodeError(f"{word} is not a JSON number", word, 0)

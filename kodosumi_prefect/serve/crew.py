@@ -94,7 +94,7 @@ def _made(crew: Any) -> Any:
             )
         found = make()
     if not callable(getattr(found, "kickoff", None)):
-        raise KodosumiError(f"{describe(crew)} has no kickoff; hand over a crew or a crew base")
+        raise KodosumiError(f"{describe(crew)} has no kickoff; give a crew or a crew base")
     return found
 
 

@@ -37,7 +37,7 @@ async def ask(settings: Settings, what: Callable[[Spooler], T]) -> T:
     if url is None:
         raise LaunchError(
             503,
-            "this service's process knows no database, where such inputs and schedules are kept; "
+            "this service has no database_url, where such inputs and schedules are stored;  "
             "set database_url for it",
         )
     try:

@@ -287,7 +287,7 @@ async def _fetch(url: str) -> dict[str, Ed25519PublicKey]:
         jwk = answer.json()
         key = OKPAlgorithm.from_jwk(jwk)
         if not isinstance(key, Ed25519PublicKey):
-            raise ValueError("it is no Ed25519 public key")
+            raise ValueError("it is not an Ed25519 public key")
         return {key_id(key): key}
     except (httpx.HTTPError, httpx.InvalidURL, jwt.InvalidKeyError, ValueError) as exc:
         said = str(exc).splitlines() or [type(exc).__name__]

@@ -68,4 +68,4 @@ def _read(answer: httpx.Response, url: str) -> LockFacts:
         return LockFacts(str(found["name"]), found.get("data"), found.get("expires"))
     except (httpx.HTTPStatusError, ValueError, KeyError, TypeError, AttributeError) as exc:
         status = answer.status_code
-        raise HTTPException(502, f"the panel answered {status} at {url}, and no lock") from exc
+        raise HTTPException(502, f"the panel answered {status} at {url}, without a lock") from exc

@@ -42,7 +42,7 @@ class Locks:
             handler = Handler(function, NAMES)
             if needed := [each.name for each in handler.others if each.default is each.empty]:
                 raise TypeError(
-                    f"{kind} function {handler.name} takes {', '.join(needed)}; there are only "
+                    f"{kind} function {handler.name} takes {', '.join(needed)}; it can only take "
                     f"{', '.join(NAMES)}"
                 )
             known[name] = handler
@@ -74,7 +74,7 @@ class Locks:
             return {"result": jsonable_encoder(result), "elements": model.get_model()}
         except (PydanticSerializationError, ValueError, TypeError, RecursionError) as exc:
             kind = type(result).__name__
-            detail = f"the lease function of {found.name!r} returned {kind}, which is no JSON"
+            detail = f"the lease function of {found.name!r} returned {kind}, which is not JSON"
             raise HTTPException(500, detail) from exc
 
     async def _form(self, name: str, **available: Any) -> Model:

@@ -40,7 +40,7 @@ class Options(BaseModel):
         """
         if unknown := given.keys() - cls.model_fields.keys():
             raise TypeError(
-                f"{', '.join(sorted(unknown))}: no option of a launch; there are "
+                f"{', '.join(sorted(unknown))}: not an option of a launch; options are "
                 f"{', '.join(cls.model_fields)}"
             )
         try:

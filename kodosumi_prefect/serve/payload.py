@@ -68,9 +68,9 @@ def pack(
         try:
             box = run_keys(settings).box
         except NoKeyError as exc:
-            raise LaunchError(500, f"secret inputs cannot be kept: {exc}") from exc
+            raise LaunchError(500, f"secret inputs cannot be stored: {exc}") from exc
         row["secrets"] = box.encrypt(json.dumps(secret.secrets).encode())
-    note = {"kept": f"{size:,} bytes of inputs are kept in Kodosumi's database"}
+    note = {"kept": f"{size:,} bytes of inputs are stored in Kodosumi's database"}
     return Packed(secret.inputs, note if large else secret.inputs, large, row)
 
 
@@ -116,4 +116,4 @@ def _jsonable(found: Masked) -> Masked:
             [(place, to_jsonable_python(value)) for place, value in found.secrets],
         )
     except (PydanticSerializationError, ValueError, RecursionError) as exc:
-        raise LaunchError(500, f"Launch got inputs that are no JSON: {exc}") from exc
+        raise LaunchError(500, f"Launch got inputs that are not JSON: {exc}") from exc

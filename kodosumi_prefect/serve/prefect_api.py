@@ -50,7 +50,7 @@ async def prefect_api(settings: Settings) -> AsyncIterator[PrefectClient]:
             503, f"Prefect at {url} did not answer within {PATIENCE:.0f} s; try again"
         ) from exc
     except (PrefectHTTPStatusError, httpx.HTTPStatusError) as exc:
-        raise LaunchError(502, f"Prefect at {url} refused it: {said_by(exc)}") from exc
+        raise LaunchError(502, f"Prefect at {url} refused the request: {said_by(exc)}") from exc
     except ObjectNotFound:
         raise
     except (httpx.HTTPError, PrefectException, OSError) as exc:

@@ -78,7 +78,7 @@ async def start(deployment: UUID, wish: Wish, settings: Settings) -> str:
         try:
             labels[LABEL] = signed(wish.owner, wish.id, settings)
         except NoKeyError as exc:
-            raise LaunchError(500, f"a run cannot be given its owner: {exc}") from exc
+            raise LaunchError(500, f"the owner of a run cannot be set: {exc}") from exc
     async with prefect_api(settings) as client:
         parameters = wish.parameters
         if not wish.trusted:

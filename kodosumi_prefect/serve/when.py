@@ -84,9 +84,7 @@ def _mapping(wanted: Any) -> dict[str, Any]:
             wanted = json.loads(wanted)
         except (ValueError, RecursionError) as exc:
             said = str(exc) if isinstance(exc, ValueError) else "it is nested too deep"
-            raise LaunchError(
-                422, f"a schedule is JSON, {_short(wanted)} is none: {said}"
-            ) from None
+            raise LaunchError(422, f"a schedule is JSON, {_short(wanted)} is not: {said}") from None
     if not isinstance(wanted, dict) or (unknown := wanted.keys() - KEYS):
         named = ", ".join(sorted(map(str, unknown)))[:100] if isinstance(wanted, dict) else ""
         what = f"has no {named}" if named else ""
@@ -104,7 +102,7 @@ async def _cron(cron: Any, zone: str) -> str:
     text = _SPACE.sub(" ", cron).strip()
     if len(text.split(" ")) != 5:
         raise LaunchError(
-            422, f"cron {_short(text)} has not five fields: minute, hour, day, month, weekday"
+            422, f"cron {_short(text)} does not have five fields: minute, hour, day, month, weekday"
         )
     try:
         schedule = CronSchedule(cron=text, timezone=zone)

@@ -203,7 +203,7 @@ def test_what_is_over_or_someone_elses_is_told_and_holds_up_nothing(panel: Stand
     fids = [over.fid, foreign.fid, missing]
     found = bulk(panel, {"action": "cancel", "fids": fids}, mira.client)
     why = {one["fid"]: one["why"] for one in found["failed"]}
-    assert found["done"] == 0 and why[over.fid] == "it is over"
+    assert found["done"] == 0 and why[over.fid] == "it has ended"
     assert why[missing] == "there is no such execution" and foreign.fid in why
     found = bulk(panel, {"action": "archive", "fids": fids}, mira.client)
     assert found["done"] == 1 and len(found["failed"]) == 2

@@ -318,13 +318,13 @@ def test_an_interval_is_put_into_words_as_well(shared: Stand) -> None:
     [
         ({"cron": "0 0 31 2 *"}, "never fires"),
         ({"cron": "99 * * * *"}, "is not valid"),
-        ({"cron": "* * *"}, "has not five fields"),
-        ({"cron": ""}, "has not five fields"),
+        ({"cron": "* * *"}, "does not have five fields"),
+        ({"cron": ""}, "does not have five fields"),
         ({"cron": "0 6 * * *", "timezone": "Mars/Base"}, "Mars/Base"),
-        ({"repeat": "interval", "every": "often"}, "is no interval"),
+        ({"repeat": "interval", "every": "often"}, "is not an interval"),
         ({"repeat": "interval", "every": "nan", "unit": "minutes"}, "give at least 60"),
         ({"repeat": "interval", "every": "0.5", "unit": "minutes"}, "give at least 60"),
-        ({"repeat": "interval", "every": "1", "unit": "years"}, "is no interval"),
+        ({"repeat": "interval", "every": "1", "unit": "years"}, "is not an interval"),
     ],
     ids=str,
 )

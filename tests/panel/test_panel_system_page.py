@@ -145,7 +145,7 @@ def test_sources_are_added_read_and_removed(
     removed = panel.post("/system/sources/remove", data={"url": url}, headers=PART)
     assert "The source is removed." in removed.text and url not in removed.text
     again = panel.post("/system/sources/remove", data={"url": url}, headers=PART)
-    assert again.status_code == 422 and "removed before" in again.text
+    assert again.status_code == 422 and "removed already" in again.text
 
 
 @pytest.mark.parametrize("url", ["", "nonsense", "ftp://host/x", "http://u:p@host/", ATTACK])
@@ -161,7 +161,7 @@ def test_what_is_no_source_is_refused_and_kept_as_typed(fresh_panel: Stand, url:
 def test_a_source_that_is_away_is_kept_and_says_why(fresh_panel: Stand) -> None:
     url = "http://127.0.0.1:1/openapi.json"
     answer = fresh_panel.client.post("/system/sources", data={"url": url}, headers=PART)
-    assert answer.status_code == 200 and "Added, but it is away" in answer.text
+    assert answer.status_code == 200 and "Added, but it cannot be read" in answer.text
     assert "trouble" in fresh_panel.get("/system/sources").text
 
 

@@ -69,8 +69,8 @@ def test_an_operator_with_a_chosen_password_is_added(fresh_panel: Stand) -> None
     [
         ({"name": ""}, "A name has 1 to 200 characters."),
         ({"name": "mira"}, "The name &#39;mira&#39; is taken."),
-        ({"name": "a/b"}, "A name has no slash"),
-        ({"name": "Ada", "email": "nowhere"}, "This is no email address."),
+        ({"name": "a/b"}, "A name has only visible"),
+        ({"name": "Ada", "email": "nowhere"}, "This is not an email address."),
         ({"name": "Ada", "password": "short"}, "A password has 8 to 1024 characters."),
         ({"name": "Ada", "password": ""}, "A password has 8 to 1024 characters."),
     ],
@@ -112,7 +112,9 @@ def test_the_last_operator_stays(fresh_panel: Stand, rights: dict[str, str] | No
     data = {"name": last["name"]} | (rights or {})
     answer = fresh_panel.client.post(path, data=data, headers=PART)
     assert answer.status_code == 422
-    assert "This is the last active operator; make another one first." in answer.text
+    assert (
+        "This is the last active operator; make another account an operator first." in answer.text
+    )
     assert fresh_panel.json("/role") == [last]
 
 

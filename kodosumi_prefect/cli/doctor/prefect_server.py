@@ -102,7 +102,7 @@ async def _work_pools(client: PrefectClient) -> Finding:
     if not pools:
         return warn(
             "work pools",
-            "none exists, so deployments have nobody to run them",
+            "none exists, so no worker can run deployments",
             "run `prefect work-pool create kodosumi --type process`, or `kodosumi-prefect up`",
         )
     names = ", ".join(f"{pool.name} ({pool.type})" for pool in pools[:5])

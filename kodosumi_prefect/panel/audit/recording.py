@@ -125,7 +125,7 @@ async def _store(request: Request, status: int) -> None:
         await panel.trail.add([_completed(request, entry, status, key) for entry in entries])
     except Exception:  # a fault of ours, which must not take back what was done
         panel.trail.lost += len(entries)
-        logger.exception("what %s %s did is not recorded", request.method, request.url.path)
+        logger.exception("%s %s is not recorded in the audit", request.method, request.url.path)
 
 
 async def _key(request: Request, keys: ApiKeys) -> Key | None:

@@ -64,10 +64,10 @@ async def _wanted(
         str | None, Query(max_length=1000, description="Id or name of who did it.")
     ] = None,
     action: Annotated[
-        list[str], Query(max_length=50, description="Any of these; none for all.")
+        list[str], Query(max_length=50, description="Any of these; empty: all.")
     ] = [],  # noqa: B006 - FastAPI copies it
     target: Annotated[
-        str | None, Query(max_length=2000, description="Id or name of what it was done to.")
+        str | None, Query(max_length=2000, description="Id or name of its target.")
     ] = None,
     outcome: Annotated[
         str | None, Query(max_length=20, description="`ok`, `refused` or `failed`.")

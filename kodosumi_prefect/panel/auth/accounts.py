@@ -177,7 +177,9 @@ class Accounts:
             return account
         if await self.by_id(role_id) is None:
             raise UnknownAccountError(f"there is no account {role_id}")
-        raise LastOperatorError("this is the last active operator; make another one first")
+        raise LastOperatorError(
+            "this is the last active operator; make another account an operator first"
+        )
 
 
 def _one(rows: list[dict[str, Any]]) -> Account | None:

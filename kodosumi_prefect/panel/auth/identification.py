@@ -123,7 +123,7 @@ class Identification:
             except NameTakenError:  # by another request of the same person
                 account = await self.accounts.by_name(name)
         if account is not None and folded(account.name) != folded(name):
-            raise self._refusal(name, f"the database takes it for {account.name!r}")
+            raise self._refusal(name, f"the database reads it as {account.name!r}")
         return _caller(account, "proxy")
 
     def _refusal(self, name: str, why: str) -> RefusedNameError:
@@ -134,7 +134,7 @@ class Identification:
         )
         if name not in self._refused and len(self._refused) < REMEMBERED:
             self._refused.add(name)
-            logger.warning("nobody is signed in: %s", refusal.detail)
+            logger.warning("refused a sign-in by the proxy: %s", refusal.detail)
         return refusal
 
     async def _by_session(self, token: str, use: Use) -> Account | None:

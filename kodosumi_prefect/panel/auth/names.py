@@ -21,9 +21,9 @@ def clean_name(text: str) -> str:
     if not name or len(name) > LONGEST:
         raise ValueError(f"a name has 1 to {LONGEST} characters")
     if not name.isprintable() or "/" in name:
-        raise ValueError("a name has no slash and only characters that can be seen")
+        raise ValueError("a name has only visible characters and no slash")
     try:
         UUID(name)
     except ValueError:
         return name
-    raise ValueError("a name is no UUID, which would be taken for an account's id")
+    raise ValueError("a name must not be a UUID, which would be read as an account's id")

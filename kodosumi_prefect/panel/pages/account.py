@@ -94,7 +94,7 @@ async def revoke_key(request: Request, panel: Panel, user: CurrentUser, id: UUID
     """Have one of one's own API keys count no longer."""
     if await panel.identification.keys.revoke(str(id), user.id):
         return await _page(request, panel, user, "_account_keys.html", {"revoked": True})
-    wrong = {"": "This key was revoked before."}
+    wrong = {"": "This key was revoked already."}
     record(request, Action.KEY_REVOKE, Target("key", str(id)), outcome=Outcome.REFUSED)
     return await _page(request, panel, user, "_account_keys.html", {"key_wrong": wrong})
 

@@ -285,7 +285,7 @@ def _earlier(row: Row | None, values: Row | None) -> Row | None:
 async def _endpoint(panel: State, uid: str) -> Row:
     row = await panel.register.of_uid(uid)
     if row is None:
-        raise HTTPException(404, f"there is no service {uid}, or its source no longer names it")
+        raise HTTPException(404, f"there is no service {uid}, or its source no longer lists it")
     return row
 
 

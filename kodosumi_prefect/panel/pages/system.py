@@ -74,7 +74,9 @@ async def add_source(request: Request, panel: Panel, _: Operator, url: Text = ""
     known = {row["url"]: row for row in await panel.register.sources()}
     trouble = (known.get(canonical_url(clean(url))) or {}).get("trouble")
     if trouble:
-        return await _answer(request, panel, said=f"Added, but it is away: {trouble}", away=True)
+        return await _answer(
+            request, panel, said=f"Added, but it cannot be read now: {trouble}", away=True
+        )
     return await _answer(request, panel, said=f"Added, with {_endpoints(len(found))}.")
 
 
@@ -101,7 +103,7 @@ async def remove_source(request: Request, panel: Panel, _: Operator, url: Text =
     except ValueError as exc:
         return await _answer(request, panel, wrong=sentence(str(exc)))
     if not removed:
-        return await _answer(request, panel, wrong="This source was removed before.")
+        return await _answer(request, panel, wrong="This source was removed already.")
     return await _answer(request, panel, said="The source is removed.")
 
 

@@ -20,7 +20,7 @@ def objection(path: str) -> str | None:
     Whoever takes a path apart on its way does so by rules of their own.
     """
     if len(path) > LONGEST:
-        return f"it has {len(path):,} characters, at most {LONGEST:,} are taken"
+        return f"it has {len(path):,} characters, at most {LONGEST:,} are accepted"
     if "?" in path or "#" in path:
         return "it has a query or a fragment"
     plain = path
@@ -28,7 +28,7 @@ def objection(path: str) -> str | None:
         if "\\" in plain:
             return "it has a backslash"
         if not plain.isprintable():
-            return "it has characters that cannot be seen"
+            return "it has invisible characters"
         if "//" in plain:
             return "it has two slashes in a row"
         if any(part in (".", "..") for part in plain.split("/")):
@@ -36,7 +36,7 @@ def objection(path: str) -> str | None:
         if (decoded := unquote(plain)) == plain:
             return None
         plain = decoded
-    return "it is percent-encoded over and over"
+    return "it is percent-encoded too many times"
 
 
 def canonical(path: str) -> str:

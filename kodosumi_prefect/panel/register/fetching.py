@@ -50,7 +50,7 @@ async def fetch(http: httpx.AsyncClient, url: str) -> Fetched:
     except httpx.TimeoutException as exc:
         raise SourceError(f"{url} did not answer in time", away=True) from exc
     except (httpx.InvalidURL, httpx.UnsupportedProtocol) as exc:
-        raise SourceError(f"{url} leads to an address that cannot be asked: {exc}") from exc
+        raise SourceError(f"{url} leads to an address that cannot be requested: {exc}") from exc
     except (httpx.HTTPError, OSError) as exc:
         said = str(exc) or type(exc).__name__
         raise SourceError(f"{url} cannot be reached: {said[:DEEPEST]}", away=True) from exc

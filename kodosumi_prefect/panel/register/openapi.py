@@ -74,7 +74,7 @@ def _marked(
             else:
                 marked.append((path, method, _mapping(operation)))
     if len(marked) > MOST:
-        raise SourceError(f"{name} names {len(marked)} endpoints; at most {MOST} are taken")
+        raise SourceError(f"{name} lists {len(marked)} endpoints; at most {MOST} are accepted")
     trouble = None
     if refused:
         trouble = f"{name} has paths that are not registered: {'; '.join(refused[:NAMED])}"

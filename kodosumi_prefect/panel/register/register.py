@@ -123,7 +123,7 @@ class Register:
         for url in urls:
             if self.is_own(url):
                 setting = "services" if url in self._mounted else "register_work_pools"
-                raise ValueError(f"{url} is there by the setting {setting}; change that")
+                raise ValueError(f"{url} is set by the setting {setting}; change that")
         written = [canonical_url(url) for url in urls]
         rows = await self._reader.rows("source_endpoints", urls=written)
         uids = [row["uid"] for row in rows]
@@ -234,9 +234,12 @@ class Register:
                 )
                 await self._mind_schedules()
             except psycopg.OperationalError as exc:
-                logger.warning("the register is not refreshed: %s", " ".join(str(exc).split()))
+                logger.warning(
+                    "the register cannot be refreshed now, trying again: %s",
+                    " ".join(str(exc).split()),
+                )
             except Exception:
-                logger.exception("the register is not refreshed")
+                logger.exception("unexpected error in refreshing the register, trying again")
             due = interval * DUE
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(interval):
@@ -261,7 +264,7 @@ class Register:
         except (SourceError, UnicodeError, psycopg.DataError) as exc:
             wrong = exc
             if not isinstance(wrong, SourceError):
-                wrong = SourceError(f"{url} holds text that cannot be kept: {exc}")
+                wrong = SourceError(f"{url} contains text that cannot be stored: {exc}")
             self._tell(url, str(wrong))
             await self._reader.rows("fail_source", id=source["id"], trouble=str(wrong))
             return Refreshed([], [], {url: wrong})
@@ -289,20 +292,20 @@ class Register:
         back = await self._reader.rows("schedules_of_returned")
         try:
             for row in gone:
-                why = f"{row['source']} no longer names its endpoint"
+                why = f"{row['source']} no longer lists its endpoint"
                 await schedules.pause_endpoints([row["uid"]], why, self._settings)
             if back:
                 await schedules.resume_endpoints([row["uid"] for row in back], self._settings)
         except LaunchError as exc:
-            logger.warning("schedules of endpoints that came or went: %s", exc.detail)
+            logger.warning("cannot update schedules of endpoints that came or went: %s", exc.detail)
 
     def _tell(self, url: str, trouble: str | None) -> None:
         """Log what is new about a source's trouble."""
         if trouble is not None and self._troubles.get(url) != trouble:
             self._troubles[url] = trouble
-            logger.warning("a source of services: %s", trouble)
+            logger.warning("cannot read a source of services: %s", trouble)
         elif trouble is None and self._troubles.pop(url, None) is not None:
-            logger.info("source %s is well again", url)
+            logger.info("source %s recovered", url)
 
 
 def canonical_url(url: str) -> str:

@@ -36,7 +36,7 @@ class PutAway(BaseModel):
     """What became of each."""
 
     deletes: list[UUID]
-    failed: dict[str, str] = Field(description="fid to why it is still there")
+    failed: dict[str, str] = Field(description="fid to the reason why it is still there")
 
 
 @router.post(
@@ -64,7 +64,7 @@ async def cancel_execution(panel: Panel, user: CurrentUser, fid: UUID) -> dict[s
 
 
 @router.delete(
-    "/{fid}", summary="Put an execution away", status_code=204, responses=problems(404, 502)
+    "/{fid}", summary="Archive an execution", status_code=204, responses=problems(404, 502)
 )
 async def put_away(panel: Panel, user: CurrentUser, execution: Execution) -> None:
     """Cancels it if it runs, then takes it out of all lists; its record stays.
@@ -76,7 +76,7 @@ async def put_away(panel: Panel, user: CurrentUser, execution: Execution) -> Non
     await panel.reader.rows("set_archived", fids=[execution["fid"]], archived=True)
 
 
-@router.delete("", summary="Put several executions away", responses=problems(400, 413))
+@router.delete("", summary="Archive several executions", responses=problems(400, 413))
 async def put_all_away(
     request: Request, panel: Panel, user: CurrentUser, chosen: Chosen
 ) -> PutAway:

@@ -49,7 +49,7 @@ class Endpoint(BaseModel):
     organization: str | None
     version: str | None
     tags: list[str]
-    base_url: str = Field(description="Where its service lives.")
+    base_url: str = Field(description="Where its service runs.")
     reachable: bool = Field(description="Whether its source could be read the last time.")
     kind: str = Field(description="`openapi`, `routes`, `mounted` or `prefect`.")
 
@@ -111,7 +111,7 @@ async def endpoints(
     pp: Annotated[int, Query(ge=1, le=MOST, description="Endpoints per page.")] = 10,
     offset: Annotated[
         str | None,
-        Query(pattern="^[0-9a-f]{32}$", description="The `offset` of the page before."),
+        Query(pattern="^[0-9a-f]{32}$", description="The `offset` of the previous page."),
     ] = None,
     tag: Annotated[list[str] | None, Query(description="Tags it must all have.")] = None,
 ) -> Endpoints:

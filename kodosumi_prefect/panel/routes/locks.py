@@ -45,7 +45,7 @@ async def locks(
         Query(
             max_length=LONGEST_ID,
             pattern=r"^[\w.:-]+$",
-            description="The `offset` of the page before.",
+            description="The `offset` of the previous page.",
         ),
     ] = None,
 ) -> dict[str, Any]:

@@ -33,7 +33,7 @@ After = Annotated[
     Cursor | None, Query(description="The seq of the last event you have; 0 or none: from 1.")
 ]
 LastEventId = Annotated[
-    str | None, Header(description="Sent by an EventSource that reconnects; goes before `after`.")
+    str | None, Header(description="Sent by an EventSource that reconnects; wins over `after`.")
 ]
 Raw = Annotated[str | None, Query(description="Present: payloads as stored, not as HTML.")]
 

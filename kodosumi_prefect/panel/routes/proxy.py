@@ -18,7 +18,7 @@ METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 router = APIRouter(tags=["Services"])
 
 
-@router.get(identity.KEY_PATH, summary="The key that tells services who calls")
+@router.get(identity.KEY_PATH, summary="The key that proves to services who calls")
 async def key(panel: Panel) -> dict[str, Any]:
     """The public half of the panel's Ed25519 key as a JSON Web Key; for everybody."""
     return identity.public_jwk(panel.services.key)
@@ -80,7 +80,7 @@ async def other(panel: Panel, user: CurrentUser, request: Request, address: str)
 async def _endpoint(panel: Panel, request: Request, address: str) -> dict[str, Any]:
     found = await panel.register.endpoint(f"/-/{address}")
     if found is None:
-        raise HTTPException(404, f"/-/{address[:200]} is no registered endpoint; see GET /flow")
+        raise HTTPException(404, f"/-/{address[:200]} is not a registered endpoint; see GET /flow")
     if found["gone"]:
-        raise HTTPException(404, f"/-/{address[:200]} is gone: its source no longer names it")
+        raise HTTPException(404, f"/-/{address[:200]} is gone: its source no longer lists it")
     return found

@@ -186,7 +186,7 @@ class Services:
             if service is None:
                 name = base.removeprefix(f"{MOUNTED}/")
                 raise ServiceError(
-                    502, f"service {name} is not run by this panel; start it with it"
+                    502, f"service {name} is not run by this panel; start the panel with it"
                 )
             scope = {
                 "type": "http",
