@@ -157,7 +157,7 @@ def test_behind_a_proxy_the_page_says_who_keeps_passwords(
     person = httpx.Client(base_url=stand.url, headers={"X-User": "Mira"}, trust_env=False)
     with person:
         text = person.get("/account").text
-        assert "passwords are kept there" in text and 'name="old"' not in text
+        assert "your password is managed there" in text and 'name="old"' not in text
         assert person.post("/account/password", data={"old": "", "new": NEW}).status_code == 403
 
 

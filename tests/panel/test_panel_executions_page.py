@@ -255,7 +255,7 @@ def test_a_run_is_started_again_with_its_inputs_and_linked(with_prefect: Stand) 
         new = client.read_flow_run(row["fid"])
     assert new.deployment_id == deployment and new.parameters == old.parameters
     assert "mine" in new.tags and new.id != old.id
-    assert f'href="/executions/{run.fid}">again of {run.fid[:8]}' in panel.get("/executions").text
+    assert f'href="/executions/{run.fid}">rerun of {run.fid[:8]}' in panel.get("/executions").text
     assert f'href="/executions/{row["fid"]}"' in panel.get(f"/executions/{run.fid}").text
     assert f'href="/executions/{run.fid}"' in panel.get(f"/executions/{row['fid']}").text
 

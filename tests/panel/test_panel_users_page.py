@@ -37,14 +37,14 @@ def test_the_list_tells_role_and_state(fresh_panel: Stand, mira: Person) -> None
     fresh_panel.client.put(f"/role/{mira.id}", json={"active": False})
     text = fresh_panel.get("/users").text
     row = text.partition(f'id="user-{mira.id}"')[2].partition("</tr>")[0]
-    assert "Mira" in row and "Member" in row and "disabled" in row and "not known" in row
+    assert "Mira" in row and "Member" in row and "disabled" in row and ">unknown<" in row
 
 
 def test_a_run_tells_when_somebody_was_seen(fresh_panel: Stand, mira: Person) -> None:
     fresh_panel.run(owner=mira.id).begin()
     text = fresh_panel.get("/users").text
     row = text.partition(f'id="user-{mira.id}"')[2].partition("</tr>")[0]
-    assert "<time" in row and "not known" not in row
+    assert "<time" in row and ">unknown<" not in row
 
 
 def test_a_generated_password_is_shown_once_and_lets_in(fresh_panel: Stand) -> None:
