@@ -1,4 +1,4 @@
-"""What Postgres refuses for good: kept in a file, so that nothing waits behind it."""
+"""Batches that Postgres refuses for good: kept in a file, so that nothing waits behind them."""
 
 import fcntl
 import logging
@@ -19,11 +19,11 @@ Name = tuple[str, str, int]  # a batch's execution, writer and number
 
 
 class RefusedError(Exception):
-    """The database refuses some batches whatever stands in for them; all others are stored.
+    """The database refuses some batches even with placeholders; all others are stored.
 
     Attributes:
         names: execution, writer and number of each of them.
-        reason: what the database says, in one line.
+        reason: the database's message, in one line.
     """
 
     def __init__(self, names: Sequence[Name], reason: str) -> None:

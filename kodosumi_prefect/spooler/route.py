@@ -1,4 +1,4 @@
-"""Which way a process's deliveries take: its own connection, or the Spooler of its Ray cluster."""
+"""The way of a process's deliveries: its own connection, or the Spooler of its Ray cluster."""
 
 import logging
 import os
@@ -14,9 +14,9 @@ from kodosumi_prefect.spooler.transport import Backlog, SpoolerAwayError, Transp
 if TYPE_CHECKING:
     from kodosumi_prefect.spooler.actor_transport import ActorTransport
 
-PATIENCE = 5.0  # seconds for a Spooler that was there to be made again
-RESTART_PATIENCE = 30.0  # seconds for one that is there and cannot be reached
-LOOK_AGAIN = 5.0  # seconds between looks for a Spooler while there is none
+PATIENCE = 5.0  # seconds for a Spooler that is gone to be started again
+RESTART_PATIENCE = 30.0  # seconds for one that exists and cannot be reached
+LOOK_AGAIN = 5.0  # seconds between checks for a Spooler while there is none
 
 logger = logging.getLogger(__name__)
 
@@ -82,7 +82,7 @@ class Route:
     Arguments:
         settings: the database, as far as this process knows it.
         writer: what the client is called in the Spooler's figures.
-        backlog: tells what the client has not delivered yet.
+        backlog: what the client has not delivered yet.
     """
 
     def __init__(self, settings: Settings, writer: str, backlog: Callable[[], Backlog]) -> None:
@@ -173,7 +173,7 @@ class Route:
         return self.direct
 
     def _spooler(self, instance: str) -> "ActorTransport | None":
-        """The Spooler of the cluster, or None if this process shall not wait for one.
+        """The Spooler of the cluster, or None if this process need not wait for one.
 
         Raises:
             SpoolerAwayError: it was there a moment ago.
@@ -197,7 +197,7 @@ class Route:
 
 
 def _after_fork() -> None:
-    """A child of a Ray worker is none: Ray's threads and sockets are the parent's."""
+    """A child of a Ray worker is no Ray worker: Ray's threads and sockets are the parent's."""
     global _forked
     _forked = True
 

@@ -157,7 +157,7 @@ def replay(path: Path, deliver: Callable[[list[Batch]], None]) -> Iterator[int]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            return  # another process is at it
+            return  # another process is working on it
         if not path.exists():
             return
         for line in file:
