@@ -19,8 +19,8 @@ from prefect.exceptions import PrefectException
 from prefect.utilities.engine import commit_control_intent_and_ack
 
 HEAD_START = 0.5  # seconds the flow gets for its own start before we take a share of the processor
-POLL = 5.0  # seconds between looks while Prefect's events do not arrive
-LOOK_INTERVAL = 20.0  # seconds between looks although Prefect's events arrive
+POLL = 5.0  # seconds between polls while Prefect's events do not arrive
+LOOK_INTERVAL = 20.0  # seconds between polls although Prefect's events arrive
 ARM_INTERVAL = 0.05  # seconds between tries while Prefect's engine is not ready for the signal
 
 logger = logging.getLogger(__name__)
@@ -82,7 +82,7 @@ class Interruption:
         )
         observer.add_in_flight_flow_run_id(self._flow_run_id)
         async with observer:
-            await self._look()  # it may have been asked for before anybody listened
+            await self._look()  # it may have been requested before anybody listened
             while not self._ended.is_set() and not self.asked:
                 # Events are lost while Prefect's socket reconnects.
                 with contextlib.suppress(TimeoutError):

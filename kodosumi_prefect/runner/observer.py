@@ -1,4 +1,4 @@
-"""The Observer: records what processes could not say themselves."""
+"""The Observer: records what processes could not report themselves."""
 
 import asyncio
 import logging
@@ -29,8 +29,8 @@ from kodosumi_prefect.spooler import client as spool
 from kodosumi_prefect.spooler.reader import Reader
 
 CONNECTIONS = 4  # to Postgres, beside the one that holds the lock
-OFTEN = 0.5  # seconds between looks at what waits for something to happen
-RETRIES = 2  # of one request by Prefect's client, which waits longer each time; we go on after
+OFTEN = 0.5  # seconds between checks of what waits for something to happen
+RETRIES = 2  # of one request by Prefect's client, which waits longer each time; then we continue
 
 logger = logging.getLogger(__name__)
 

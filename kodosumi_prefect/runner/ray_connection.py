@@ -13,7 +13,7 @@ from kodosumi_prefect.settings import Settings, read_address
 
 NAMESPACE = "prefect"  # of Ray jobs; prefect-ray's default
 DOOR = 5.0  # seconds for a first connection
-TRIES = 3  # at a Ray Client server, which may die as it starts; Ray takes 40 s to say so
+TRIES = 3  # at a Ray Client server, which may die as it starts; Ray reports that after 40 s
 
 logger = logging.getLogger(__name__)
 _connecting = threading.Lock()
@@ -26,7 +26,7 @@ class NoRayError(RuntimeError):
 def connect(
     settings: Settings, address: str | None = None, init_kwargs: dict[str, Any] | None = None
 ) -> None:
-    """Connect this process to Ray, once; what is connected already stays.
+    """Connect this process to Ray, once; an existing connection stays.
 
     Raises:
         NoRayError: no cluster is configured or recorded, or it refuses.
@@ -104,7 +104,7 @@ def _check_door(address: str) -> None:
     """
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not host or not port.isdecimal():
-        return  # "auto", "local" and others that name no door
+        return  # "auto", "local" and others without host and port
     try:
         socket.create_connection((host.strip("[]"), int(port)), DOOR).close()
     except OSError as exc:

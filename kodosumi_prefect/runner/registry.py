@@ -27,14 +27,14 @@ Row = dict[str, Any]
 
 
 class AwayError(Exception):
-    """Postgres cannot be asked now."""
+    """Postgres does not answer now."""
 
 
 class Registry:
     """Table ``runner`` as one worker uses it.
 
     A lease keeps two workers of a pool from taking over the same run. Losing Postgres costs
-    that, and the panel's view of who runs what; no run waits for it or fails by it.
+    that, and the panel's view of who runs what; no run waits for it or fails because of it.
 
     Arguments:
         worker: name of the worker.
@@ -96,7 +96,7 @@ class Registry:
         )
 
     async def renew(self, fids: Sequence[UUID]) -> None:
-        """Go on answering for flow runs."""
+        """Keep answering for flow runs."""
         if fids:
             await self._tell(
                 "renew_runners", fids=list(fids), worker=self._worker, lease=self._lease
@@ -107,7 +107,7 @@ class Registry:
         await self._tell("forget_runner", fid=fid, worker=self._worker)
 
     async def report(self, info: dict[str, Any]) -> None:
-        """Say that this worker is there, and how it is."""
+        """Report that this worker runs, and its figures."""
         await self._tell(
             "report_service",
             kind="worker",
@@ -119,7 +119,7 @@ class Registry:
         )
 
     async def leave(self) -> None:
-        """Say that this worker ends; others may answer for its flow runs at once."""
+        """Report that this worker ends; others may answer for its flow runs at once."""
         await self._tell("release_runners", worker=self._worker)
         await self._tell("forget_service", kind="worker", name=self._worker, pid=os.getpid())
 
@@ -130,7 +130,7 @@ class Registry:
             self._connection = None
 
     async def messages(self) -> AsyncIterator[Message | None]:
-        """What others tell the workers of this database; None where something may be missed."""
+        """Messages to the workers of this database; None where some may have been missed."""
         delay = RELISTEN_FIRST
         while True:
             url = listen_url(self._settings)

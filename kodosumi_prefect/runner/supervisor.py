@@ -39,7 +39,7 @@ from kodosumi_prefect.runner.registry import AwayError, Registry
 from kodosumi_prefect.runner.warm import LEASE, WarmPool
 
 STARTS = 3  # Runners tried for a run that none of them began
-DEATH = 10.0  # seconds until Ray has told of a kill
+DEATH = 10.0  # seconds until Ray has reported a kill
 RETRY_FIRST = 0.5  # seconds
 
 UNDER_WAY = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
@@ -121,7 +121,7 @@ class Supervisor:
         """
         fid = flow_run.id
         while (before := self._watched.get(fid)) is not None:
-            await before.over.wait()  # the attempt before, which somebody had run again at once
+            await before.over.wait()  # the previous attempt, which somebody retried at once
         self._watched[fid] = Watched(None, asyncio.Event())
         try:
             await self._registry.claim(
@@ -162,7 +162,7 @@ class Supervisor:
             if flow_run.id in self._ending or await self._flow_runs.has_begun(flow_run.id):
                 return f"The run's Runner died: {why}"
             if not await self._flow_runs.is_pending(flow_run.id):
-                return None  # scheduled anew by a worker that took us for dead
+                return None  # rescheduled by a worker that took us for dead
         return f"No Runner began the run in {STARTS} tries; the last one died: {why}"
 
     async def _place(
@@ -179,7 +179,7 @@ class Supervisor:
                 raise CannotStartError(f"No Runner can be started: {_line(exc)}") from exc
             facts = None
         self._watched[fid] = self._watched[fid]._replace(runner=runner)
-        # Written down before it gets its order: whoever comes after us finds it by this.
+        # Stored before it gets its order: a later worker finds it by this.
         await self._registry.place(fid, runner.name)
         on_placed(self.identifier(runner))
         if facts is None:
@@ -235,7 +235,7 @@ class Supervisor:
     async def crash_unreadable(self) -> bool:
         """End the scheduled runs of the pool that no worker can ever fetch.
 
-        While there is one, Prefect's server answers no worker what is due.
+        While there is one, Prefect's server gives no worker any run that is due.
 
         Returns:
             Whether there were any.
@@ -265,7 +265,7 @@ class Supervisor:
             offset += PAGE
 
     async def renew(self) -> None:
-        """Go on answering for what is watched."""
+        """Keep answering for watched runs."""
         await self._registry.renew(self.watched)
 
     async def tend(self) -> None:
@@ -340,7 +340,7 @@ class Supervisor:
             # Only a Runner that was seen to be there is given an order.
             waits = run.state.is_pending() and row["pid"] is None
             wanted = await self._wanted(run) if waits else None
-            if not known:  # its worker died before it could tell
+            if not known:  # its worker died before it could report it
                 await self._client.update_flow_run(run.id, infrastructure_pid=prefix + name)
             logger.info(
                 "taking over Runner %s of flow run %s, which is still alive", runner.name, run.id
@@ -353,11 +353,11 @@ class Supervisor:
         return again
 
     async def _wanted(self, run: FlowRun) -> Wanted | None:
-        """What a run asks for that another worker began; None if that is not known any more."""
+        """What a run of another worker asks for; None if that is no longer known."""
         try:
             return await self._resolve(run)
         except (httpx.HTTPError, OSError):
-            raise  # asked again at the next look
+            raise  # read again the next time
         except Exception as exc:  # users' templates and blocks fail in many ways
             logger.warning(
                 "cannot read schedule_timeout of flow run %s, it waits without: %s",
@@ -404,7 +404,7 @@ class Supervisor:
             logger.info("Runner %s died before it got its run: %s", runner.name, exc)
 
     async def _end_of(self, runner: RunnerHandle) -> str:
-        """Wait for the end of a Runner that may have a run in hand; why it ended."""
+        """Wait for the end of a Runner that may be executing a run; why it ended."""
         while True:
             try:
                 # Answered when the actor ends, by an error; at once if it has nothing to do.
@@ -418,7 +418,7 @@ class Supervisor:
                 return "it was never given its run"
 
     async def _conclude(self, fid: UUID, why: str) -> bool:
-        """Tell Prefect of a run whose Runner is gone; returns whether it was scheduled anew."""
+        """Report a run whose Runner is gone to Prefect; returns whether it was rescheduled."""
         run = await self._flow_runs.read(fid)
         if run is None or run.state is None or run.state.is_final():
             return False

@@ -61,7 +61,7 @@ class WarmPool:
         return None
 
     async def tend(self) -> None:
-        """Renew leases, forget what died, end what nobody wants, and make what is missing."""
+        """Renew leases, forget dead Runners, end unwanted ones, and start missing ones."""
         await self._renew()
         spec = self._spec
         key = spec.key if spec is not None and spec.may_wait else None
@@ -95,7 +95,7 @@ class WarmPool:
                 await aside(self._cluster.kill, one.handle)
 
     async def _make(self, spec: Spec) -> Waiting | None:
-        """Start one; None, told once, if that does not work now."""
+        """Start one; None, logged once, if that does not work now."""
         handle: Any = None
         try:
             handle = await aside(self._cluster.spawn, spec, LEASE)

@@ -39,14 +39,14 @@ from kodosumi_prefect.spooler.spooler import ProtocolError
 from kodosumi_prefect.spooler.transport import SpoolerAwayError
 
 TENDS = 4  # times that a lease is renewed before it would lapse
-ADOPTIONS = 2  # looks for runs that nobody answers for, in the time of a lease
+ADOPTIONS = 2  # checks for runs that nobody answers for, in the time of a lease
 WARM_INTERVAL = 8.0  # seconds
 REFILL_PAUSE = 1.5  # seconds that a new run gets before Runners are made again
 SECOND_LOOK = 0.25  # seconds after a wake-up that found nothing
 RAY_PATIENCE = 60.0  # seconds that runs stay scheduled while Ray does not answer
-FAREWELL = 5.0  # seconds for what a worker that ends has to tell others
+FAREWELL = 5.0  # seconds for a worker's last reports at its end
 RESUBSCRIBE = 2.0  # seconds
-LOOK_EVERY = 10.0  # seconds between looks at the nodes of the cluster
+LOOK_EVERY = 10.0  # seconds between reads of the cluster's nodes
 MOST_NODES = 100  # that are reported
 
 
@@ -66,7 +66,7 @@ class KodosumiRayWorker(
         ```
 
     Each flow run is executed by a Runner, a detached Ray actor: it outlives the worker. A worker
-    that comes back finds its Runners again; one that does not is replaced by another of its pool.
+    that comes back finds its Runners; one that does not is replaced by another of its pool.
     """
 
     type = "kodosumi-ray"
@@ -230,7 +230,7 @@ class KodosumiRayWorker(
         self._start_child(super()._give_worker_labels_to_flow_run(flow_run_id))
 
     async def _cancel_run(self, flow_run_id: UUID) -> None:
-        # The superclass looks after runs only that were not started.
+        # The superclass only handles runs that were not started.
         if self._supervisor is not None and flow_run_id in self._supervisor.watched:
             await self._supervisor.cancel(flow_run_id)
             return
@@ -252,7 +252,7 @@ class KodosumiRayWorker(
         return configuration.wanted()
 
     async def _has_ray(self) -> bool:
-        """Whether Ray can be had; after a while without it runs are begun, and fail, all the same.
+        """Whether Ray answers; after a while without it runs are begun all the same, and fail.
 
         A Ray head that is being restarted at night must not fail what is due then.
         """
@@ -317,7 +317,7 @@ class KodosumiRayWorker(
             self._logger.error("a task of the worker failed", exc_info=error)
 
     async def _answer(self) -> None:
-        """Renew leases and say that we are there, whatever the other loops wait for."""
+        """Renew leases and report this worker, whatever the other loops wait for."""
         supervisor = cast(Supervisor, self._supervisor)
         lease = self._settings.worker_lease
         while True:
@@ -330,7 +330,7 @@ class KodosumiRayWorker(
             await asyncio.sleep(min(lease / TENDS, 1.0) if self._draining else lease / TENDS)
 
     async def _tend(self) -> None:
-        """Look after cancellations, and after runs that nobody answers for."""
+        """Handle cancellations, and runs that nobody answers for."""
         supervisor = cast(Supervisor, self._supervisor)
         lease = self._settings.worker_lease
         adopted_at = -lease
@@ -344,7 +344,7 @@ class KodosumiRayWorker(
                         if await supervisor.adopt(set(self._submitting_flow_run_ids)):
                             self._wake.set()
             except NoRayError:
-                pass  # told when runs were looked for
+                pass  # logged when runs were looked for
             except (httpx.HTTPError, PrefectException, OSError, RuntimeError) as exc:
                 self._logger.warning(
                     "cannot supervise runs now, trying again: %s", " ".join(str(exc).split())
@@ -394,7 +394,7 @@ class KodosumiRayWorker(
             await asyncio.sleep(REFILL_PAUSE)
 
     async def _be_woken(self) -> None:
-        """Look for runs as soon as somebody says that there are some."""
+        """Look for runs as soon as a message announces some."""
         while True:
             await self._wake.wait()
             self._wake.clear()
@@ -423,7 +423,7 @@ class KodosumiRayWorker(
                     self._wake.set()
                     async for _ in subscriber:
                         self._wake.set()
-            except Exception as exc:  # sockets fail in many ways, and polling goes on
+            except Exception as exc:  # sockets fail in many ways, and polling continues
                 self._logger.debug("cannot receive events from Prefect now: %s", exc)
             await asyncio.sleep(RESUBSCRIBE)
 

@@ -24,7 +24,7 @@ async def bury(api: Api, row: Row, run: FlowRun, our_pools: frozenset[str]) -> N
 
 
 def cause(row: Row, pool: str | None, our_pools: frozenset[str]) -> str | None:
-    """What is known of the end of a run whose process has been silent; None if it may live.
+    """What is known about the end of a run whose process has been silent; None if it may live.
 
     A process on another machine is known by its Runner only: its worker's lease on it lapses.
     """

@@ -1,4 +1,4 @@
-"""Handing the events of Prefect's stream to the rules, in order, until they were taken."""
+"""Passing the events of Prefect's stream to the rules, in order, until they were handled."""
 
 import asyncio
 import logging

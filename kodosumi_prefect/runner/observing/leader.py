@@ -13,7 +13,7 @@ from kodosumi_prefect.settings import Settings, listen_url
 from kodosumi_prefect.spooler.connection import connect_async
 
 STAND_BY = 1.0  # seconds between tries to take over
-PROOF = 1.0  # seconds between looks whether the lock is still held
+PROOF = 1.0  # seconds between checks whether the lock is still held
 ANSWER = 5.0  # seconds that Postgres may take to answer them
 
 # So that Postgres, too, notices within some 10 seconds that a leader's machine is gone.
@@ -41,7 +41,7 @@ Connection = psycopg.AsyncConnection[tuple[Any, ...]]
 async def leading(settings: Settings) -> AsyncIterator[asyncio.Event]:
     """Stand by until this process leads, and lead inside the block.
 
-    Behind a transaction pooler no lock can be held: the process then leads at once and says so.
+    Behind a transaction pooler no lock can be held: the process then leads at once and logs that.
     Everything that observers write is stored once, so that is wasteful, not wrong.
 
     Yields:

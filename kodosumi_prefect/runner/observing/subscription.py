@@ -67,7 +67,7 @@ class Subscription:
             try:
                 await self._receive()
                 reason: Exception = ConnectionError("Prefect closed the event stream")
-            except Exception as exc:  # Prefect raises a bare Exception if it is not let in
+            except Exception as exc:  # Prefect raises a bare Exception if the server refuses it
                 reason = exc
             finally:
                 worked, self.healthy = self.healthy, False
@@ -103,7 +103,7 @@ class Subscription:
 
 
 def _wanted() -> EventFilter:
-    # A running flow's heartbeats say nothing that its states do not.
+    # A running flow's heartbeats add nothing to its states.
     names = EventNameFilter(prefix=[FLOW_RUN, TASK_RUN], exclude_name=[f"{FLOW_RUN}heartbeat"])
     return EventFilter(event=names)
 
