@@ -118,12 +118,12 @@ def create_app(
     Arguments:
         settings: where Postgres is; default the settings in force.
         quiet: seconds of silence before a stream says `alive`.
-        say: told what whoever starts the panel has to know, such as the first operator's
+        say: called with what whoever starts the panel has to know, such as the first operator's
             password; default stderr.
 
     Raises (at start):
         PanelError: no database is known, it does not answer, or its schema is too old; or the
-            secret key or ``admin_password`` is of no use.
+            secret key or ``admin_password`` is not usable.
     """
     used = settings or get_settings()
 

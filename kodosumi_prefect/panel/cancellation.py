@@ -30,7 +30,7 @@ async def cancel(fid: UUID, message: str) -> str:
 
     Raises:
         LookupError: Prefect has no such flow run.
-        NotCancelledError: it is over, or Prefect's rules forbid it.
+        NotCancelledError: it has ended, or Prefect's rules forbid it.
         httpx.HTTPError: Prefect does not answer.
     """
     try:

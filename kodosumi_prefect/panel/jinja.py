@@ -13,7 +13,7 @@ from fastapi.templating import Jinja2Templates
 
 FOLDER = Path(__file__).parent
 
-THEME = "kodosumi_theme"  # the cookie with the look somebody chose; without it the system's
+THEME = "kodosumi_theme"  # the cookie with the chosen theme; without it the system's
 THEMES = ("light", "dark")
 
 COMPRESSED = 1000  # bytes from which on compressing a page is worth it
@@ -28,7 +28,7 @@ def package_version() -> str:
 def page(
     request: Request, name: str, context: dict[str, Any], *, status_code: int = 200
 ) -> HTMLResponse:
-    """The template ``name`` filled with ``context``, compressed for who takes it so.
+    """The template ``name`` filled with ``context``, compressed if the browser accepts that.
 
     Pages are compressed here and not by a middleware, which would hold back what services behind
     the panel stream.

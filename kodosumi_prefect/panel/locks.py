@@ -24,7 +24,7 @@ from kodosumi_prefect.spooler.sealing import masked, sealed
 
 @dataclass(frozen=True, slots=True)
 class Filled:
-    """What became of a filled-in form: a result, or messages by field."""
+    """The outcome of a filled-in form: a result, or messages by field."""
 
     result: Any = None
     errors: dict[str, list[str]] | None = None
@@ -55,7 +55,7 @@ class Desk:
 
         Raises:
             HTTPException: 404 there is none that they may see, 403 they may not answer it, 409 it
-                is not open any more.
+                is no longer open.
         """
         if await self._panel.reader.status(fid, self._user.sees(self._panel.settings)) is None:
             raise HTTPException(404, f"there is no execution {fid}")
@@ -165,7 +165,7 @@ def signer(panel: State, request: Request, fid: str, lid: str) -> User:
     """For whom a service asks about a lock: the one who the panel called it for, about this lock.
 
     Raises:
-        HTTPException: 401, the signature that it hands back is none of ours, or for something else.
+        HTTPException: 401, the signature that it returns is not ours, or not for this lock.
     """
     try:
         claims = jwt.decode(
@@ -185,7 +185,7 @@ def signer(panel: State, request: Request, fid: str, lid: str) -> User:
 
 
 def facts_of(lock: Row) -> dict[str, Any]:
-    """What a service has to know of a lock."""
+    """What a service has to know about a lock."""
     return {
         "name": lock["name"],
         "data": _data(lock),

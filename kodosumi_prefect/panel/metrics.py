@@ -1,4 +1,4 @@
-"""What Prometheus is told: numbers of this panel and its database, never a name of a user."""
+"""Metrics for Prometheus: numbers of this panel and its database, never a user's name."""
 
 import asyncio
 import logging
@@ -32,7 +32,7 @@ class Metrics(Collector):
 
     Arguments:
         reader: counts executions, at most every ``COUNT_EVERY`` seconds and never twice at once.
-        feed: tells its subscribers.
+        feed: for the number of its subscribers.
         streams: the panel's open event streams, for their number.
         trail: counts what it could not record.
     """

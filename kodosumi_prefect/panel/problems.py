@@ -1,4 +1,4 @@
-"""How errors stand in the panel's OpenAPI document: one shape, and each where it can come."""
+"""Errors in the panel's OpenAPI document: one shape, each where it can occur."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -13,7 +13,7 @@ from kodosumi_prefect.panel.auth.user import current_user, operator
 
 
 class Problem(BaseModel):
-    """Why a request was not answered as wished."""
+    """Why a request failed."""
 
     error: str = Field(description="The status in words.")
     path: str
@@ -56,7 +56,7 @@ def answers(model: type[BaseModel], code: int = 200) -> dict[int | str, dict[str
 
 
 def install(app: FastAPI, routers: Iterable[APIRouter]) -> None:
-    """Let ``app``'s document tell the errors of each operation.
+    """Add the errors of each operation to ``app``'s document.
 
     Those that come from what all routes share are found by what a route depends on: who is signed
     in, of which rank, what is read from the request. Those that are its own it names by

@@ -4,7 +4,7 @@ from enum import StrEnum
 
 
 class Action(StrEnum):
-    """Something that somebody wants done, and in a few words what; see ``Outcome``."""
+    """Something that somebody requests, with a short label; see ``Outcome``."""
 
     words: str
 
@@ -43,7 +43,7 @@ class Action(StrEnum):
 
 
 class Outcome(StrEnum):
-    """What came of it: ``refused`` by a rule or for what was typed, ``failed`` for what is away."""
+    """Its outcome: ``refused`` by a rule or for its input, ``failed`` if something is away."""
 
     OK = "ok"
     REFUSED = "refused"
@@ -51,7 +51,7 @@ class Outcome(StrEnum):
 
     @staticmethod
     def of_status(code: int) -> "Outcome":
-        """What an HTTP status says about what was asked for."""
+        """The outcome that an HTTP status stands for."""
         if code < 400:
             return Outcome.OK
         return Outcome.REFUSED if code < 500 else Outcome.FAILED

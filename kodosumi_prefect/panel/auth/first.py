@@ -10,10 +10,10 @@ NAME = "admin"
 
 
 async def first_operator(identification: Identification) -> str | None:
-    """Make the operator ``admin`` if nobody is one, with the configured password or a random one.
+    """Create the operator ``admin`` if there is none, with the configured password or a random one.
 
     Returns:
-        What to tell whoever started the panel, once; None if there is nothing to tell.
+        A message for whoever started the panel, once; None if there is none.
 
     Raises:
         WeakPasswordError: the setting ``admin_password`` is too short.
@@ -34,7 +34,7 @@ async def first_operator(identification: Identification) -> str | None:
     made = await accounts.add_first_operator(NAME, hashed)
     if made is None:
         if await accounts.has_operator():
-            return None  # another panel was quicker, and told it
+            return None  # another panel was faster, and printed it
         return (
             f"the account {NAME} is not an operator and there is no other; create one with "
             "`kodosumi-prefect user add NAME --operator`"

@@ -72,7 +72,7 @@ class Identification:
         if (secret := request.headers.get(HEADER)) is not None:
             return await self._by_header(secret)
         if is_foreign(request):
-            return None  # its page may use keys that it knows, not what the browser has of ours
+            return None  # a foreign page may use keys that it knows, not the browser's cookies
         if self.settings.auth == "proxy":
             return await self._by_proxy(request, proxy_user(request.scope))
         for token in self._cookies(request):
@@ -103,7 +103,7 @@ class Identification:
     async def _by_proxy(self, request: Request, name: str | None) -> Caller | None:
         """The account of exactly this name, but for case; one that is seen first gets one.
 
-        Two people whom the proxy tells apart must not become one here.
+        Two people whom the proxy distinguishes must not become one here.
         """
         if not name:
             return None

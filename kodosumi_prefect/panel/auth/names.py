@@ -7,7 +7,7 @@ LONGEST = 200  # characters, so that mail addresses fit
 
 
 def folded(text: str) -> str:
-    """What all ways to write a name have in common, be it one that an account can have or not."""
+    """The same for all spellings of a name, whether an account can have it or not."""
     return unicodedata.normalize("NFKC", text).strip().casefold()
 
 
@@ -15,7 +15,7 @@ def clean_name(text: str) -> str:
     """A name as it is stored.
 
     Raises:
-        ValueError: it is empty or too long, or would be taken for something else in an address.
+        ValueError: it is empty or too long, or would be read as something else in an address.
     """
     name = unicodedata.normalize("NFKC", text).strip()
     if not name or len(name) > LONGEST:

@@ -1,4 +1,4 @@
-"""Under which address the panel serves an endpoint, and the id that comes of it."""
+"""The address at which the panel serves an endpoint, and its id."""
 
 from hashlib import md5
 from urllib.parse import quote, unquote, urlsplit
@@ -9,7 +9,7 @@ SAFE = "/:@!$&'()*+,;=~"  # of a path, beside letters, digits and -._
 LONGEST = 2048  # characters of a path
 DEEPEST = 5  # times that a path may be percent-encoded
 
-# These two are no hosts: port 0 never is one's.
+# These two are not hosts: no host has port 0.
 MOUNTED = "/-/panel/0"
 PREFECT = "/-/prefect/0"
 

@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 
 
 class Refreshed(NamedTuple):
-    """What came of reading sources.
+    """The result of reading sources.
 
     Attributes:
         found: the endpoints that they name.
@@ -83,7 +83,7 @@ class Register:
     async def add(self, urls: Sequence[str]) -> list[Row]:
         """Register sources by URL and read them now; the endpoints that they name.
 
-        One that is away is kept, and read again and again.
+        One that does not answer is kept, and read again regularly.
 
         Raises:
             SourceError: some have to be corrected, and are not kept unless they were known; the
@@ -111,7 +111,7 @@ class Register:
         return await self.endpoints(uids=uids, limit=ALL) if uids else []
 
     async def remove(self, urls: Sequence[str]) -> list[str]:
-        """Forget sources with their endpoints, and pause what is scheduled of them.
+        """Remove sources with their endpoints, and pause the schedules of these.
 
         Returns:
             The URLs of those that were known.
@@ -131,7 +131,7 @@ class Register:
             if uids:
                 await schedules.pause_endpoints(uids, UNREGISTERED, self._settings)
             removed = await self._reader.rows("forget_sources", urls=written)
-            if uids:  # another panel may have let them go on in between: they were still there
+            if uids:  # another panel may have resumed them in between: they still existed
                 await schedules.pause_endpoints(uids, UNREGISTERED, self._settings)
         self._wake.set()  # another source may name the same endpoints
         return sorted(row["url"] for row in removed)
@@ -202,7 +202,7 @@ class Register:
         return rows[0] if rows and not rows[0]["gone"] else None
 
     async def has_base(self, base: str) -> bool:
-        """Whether a registered service lives there."""
+        """Whether a registered service has this base URL."""
         return bool((await self._reader.rows("is_base", base=base))[0]["known"])
 
     @property
@@ -283,7 +283,7 @@ class Register:
         return [row["url"] for row in gone]
 
     async def _mind_schedules(self) -> None:
-        """Pause schedules of endpoints that are gone, and let those go on that are back."""
+        """Pause schedules of endpoints that are gone, and resume those that are back."""
         async with self._minding:
             await self._switch_schedules()
 

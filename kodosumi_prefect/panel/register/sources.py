@@ -61,7 +61,7 @@ async def read(
     mounted: Mapping[str, Mounted],
     settings: Settings,
 ) -> Reading:
-    """What a source says now.
+    """Read a source now.
 
     Arguments:
         source: row of the register, with ``url`` and ``kind``.
@@ -105,7 +105,7 @@ async def _routes(http: httpx.AsyncClient, url: str) -> Reading:
             async with turns:
                 return await _document(http, f"{base}/openapi.json")
         except SourceError as exc:
-            # An application without OpenAPI is none of ours.
+            # An application without OpenAPI is not one of ours.
             return Reading([]) if exc.missing else exc
 
     answers = await asyncio.gather(*(one(base) for base in bases))

@@ -94,7 +94,7 @@ async def login_by_form(
 ) -> Response:
     """Sets the cookie `kodosumi_jwt`; with `redirect` it leads there instead of answering JSON.
 
-    401 if name or password is wrong, 429 with `Retry-After` if that was so too often.
+    401 if name or password is wrong, 429 with `Retry-After` after too many failures.
     """
     response = await _login(request, panel, form)
     failed = response.status_code != 200
@@ -139,7 +139,7 @@ async def logout(
         bool, Query(description="End all sessions of the account, not only this browser's.")
     ] = False,
 ) -> Response:
-    """Ends the session, whose tokens open nothing any more. API keys go on to count."""
+    """Ends the session; its tokens are no longer valid. API keys stay valid."""
     if everywhere and (caller := await panel.identification.caller(request)) is not None:
         if caller.means == "key":
             raise HTTPException(403, "an API key may not end sessions; sign in to do this")

@@ -84,7 +84,7 @@ async def audit(
     responses={200: {"content": {"application/jsonl": {"schema": {"type": "string"}}}}},
 )
 async def audit_lines(panel: Panel, _: Operator, wanted: WantedEntries) -> Response:
-    """Those that the filter of `GET /audit` holds, newest first."""
+    """Those that match the filter of `GET /audit`, newest first."""
     return _file(json_lines(wanted.all(panel.reader)), "application/jsonl", "audit.jsonl")
 
 

@@ -62,7 +62,7 @@ class Endpoints(BaseModel):
 
 
 class Deletes(BaseModel):
-    """The sources that are no longer there."""
+    """The sources that were removed."""
 
     deletes: list[str]
 
@@ -87,7 +87,7 @@ class Registers(BaseModel):
 
 
 class Refresh(BaseModel):
-    """What there is after all sources were read."""
+    """The endpoints and sources after all were read."""
 
     summaries: list[str | None]
     urls: list[str]
@@ -135,7 +135,7 @@ async def tags(panel: Panel, _: CurrentUser) -> dict[str, int]:
 
 @router.post("/register", summary="Add sources", responses=problems(400, 413, 422))
 async def register(request: Request, panel: Panel, body: Urls, _: Operator) -> list[Endpoint]:
-    """Reads OpenAPI documents, or Ray Serve's `/-/routes`, now and then again and again.
+    """Reads OpenAPI documents, or Ray Serve's `/-/routes`, now and then regularly.
 
     Answers the endpoints found. A source that is away is kept; one that is no such document is
     not.
@@ -150,7 +150,7 @@ async def register(request: Request, panel: Panel, body: Urls, _: Operator) -> l
 
 @router.post("/unregister", summary="Remove sources", responses=problems(400, 409, 413))
 async def unregister(request: Request, panel: Panel, body: Urls, _: Operator) -> Deletes:
-    """Their endpoints go with them, and what is scheduled of these is paused."""
+    """Their endpoints are removed too, and the schedules of these are paused."""
     for url in body.all:
         record(request, Action.SOURCE_UNREGISTER, Target("source", shown_url(url)))
     try:

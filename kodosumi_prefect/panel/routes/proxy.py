@@ -39,7 +39,7 @@ async def form(
 ) -> Response:
     """`{summary, description, tags, openapi_extra, elements}`, as its service answers it.
 
-    Only registered endpoints are called, with a signature that tells who asks. 502 and 504 name
+    Only registered endpoints are called, with a signature that names the caller. 502 and 504 name
     the service that does not answer. Answers that a browser would run are given as files.
     """
     endpoint = await _endpoint(panel, request, address)
@@ -56,7 +56,7 @@ async def form(
     responses=problems(400, 404, 405, 413, 415, 502, 504),
 )
 async def launch(panel: Panel, user: CurrentUser, request: Request, address: str) -> Response:
-    """`{"result": fid, "elements"}`, or `{"errors", "elements"}` if the inputs do not fit."""
+    """`{"result": fid, "elements"}`, or `{"errors", "elements"}` if the inputs are invalid."""
     endpoint = await _endpoint(panel, request, address)
     if endpoint["kind"] == "prefect":
         wanted = request.headers.get(SCHEDULE)

@@ -150,7 +150,7 @@ async def change_role(
 
 @router.delete("/{id}", status_code=204, summary="Delete an account", responses=problems(404, 409))
 async def remove_role(request: Request, panel: Panel, _user: OperatorInPerson, id: UUID) -> None:
-    """Its API keys go with it; its executions stay, for operators to see.
+    """Its API keys are deleted too; its executions are kept for operators.
 
     403 for an API key: sign in. 409 if nobody would be left who is an active operator.
     """

@@ -50,7 +50,7 @@ class Mounted:
         self._loop = asyncio.new_event_loop()
         self._stop = asyncio.Event()
         self._settled: Future[None] = Future()
-        # What the panel has in force, Prefect's settings among it, is in force there as well.
+        # The panel's context, with Prefect's settings, applies there as well.
         self._thread = threading.Thread(
             target=contextvars.copy_context().run,
             args=(self._body,),
