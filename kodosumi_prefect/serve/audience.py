@@ -1,9 +1,9 @@
 """Whether a service is the one that the panel signed for.
 
-A service that is no friend gets signatures too, and could send them on to another one. So each
-says for which service it is, by the address at which that is registered, and a service has to know
-its own. It cannot ask the Host header: whoever sends a request writes that. Nor does it look names
-up: who owns a name says where it leads. What counts are the addresses that the setting
+A hostile service gets signatures too, and could send them on to another one. So each signature
+names its service, by the address at which that is registered, and a service has to know
+its own. It cannot use the Host header: the sender of a request writes that. Nor does it look names
+up: the owner of a name decides where it leads. What counts are the addresses that the setting
 ``service_url`` names; without it, the end of the connection that is the service's own.
 """
 

@@ -1,4 +1,4 @@
-"""Our Postgres for launches; a service works without, as far as that goes."""
+"""Our Postgres for launches; a service works without it, with limits."""
 
 import asyncio
 import threading
@@ -28,7 +28,7 @@ async def ask(settings: Settings, what: Callable[[Spooler], T]) -> T:
     """Have ``what`` called with a connection, in a thread.
 
     Raises:
-        LaunchError: the database is not known or away.
+        LaunchError: no database is configured, or it is away.
     """
     try:
         url = database_url(settings)

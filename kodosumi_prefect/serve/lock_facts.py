@@ -1,4 +1,4 @@
-"""What a service needs to know of a lock to make its form: asked of the panel."""
+"""What a service needs to know about a lock to make its form; fetched from the panel."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ class LockFacts:
     """An open lock.
 
     Attributes:
-        name: says which function makes its form.
+        name: selects the function that makes its form.
         data: what the run gave to ``tracer.lock``.
         expires: when it does, in seconds since 1970.
     """

@@ -1,4 +1,4 @@
-"""The functions with which a service asks humans: what it asks, and what it makes of answers."""
+"""The functions with which a service asks people: its forms, and the results of answers."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar

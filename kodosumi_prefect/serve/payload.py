@@ -1,4 +1,4 @@
-"""What of a launch's inputs goes into Prefect's parameters, and what into our Postgres."""
+"""Which inputs of a launch go into Prefect's parameters, and which into our Postgres."""
 
 import json
 from collections.abc import Iterable
@@ -41,7 +41,7 @@ def pack(
     *,
     kept: bool = False,
 ) -> Packed:
-    """Sort out what of inputs goes where.
+    """Divide inputs between Prefect and Postgres.
 
     Arguments:
         names: of the form's password fields.
@@ -51,7 +51,7 @@ def pack(
     Raises:
         LaunchError: the inputs are no mapping, no JSON can be made of them, or there is no key to
             encrypt secrets with.
-        UnheldError: one is nested too deep, or holds text that is none.
+        UnheldError: one is nested too deep, or contains invalid text.
     """
     given = _mapping(inputs)
     for name, value in given.items():
@@ -83,7 +83,7 @@ def unpack(inputs: dict[str, Any], payload: str, fid: str | None) -> dict[str, A
         fid: the run.
 
     Raises:
-        PayloadError: the rest cannot be had (any more).
+        PayloadError: the rest cannot be read, or was deleted.
     """
     settings = get_settings()
     row = payloads.take(settings, payload, fid)

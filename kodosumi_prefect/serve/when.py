@@ -43,7 +43,7 @@ class When(NamedTuple):
 
     @classmethod
     async def of(cls, wanted: Any) -> Self:
-        """What somebody asked for.
+        """Read a requested schedule.
 
         Raises:
             LaunchError: 422; it never fires, fires too often, or is no schedule.
@@ -68,7 +68,7 @@ class When(NamedTuple):
         return cls(None, _interval(interval), zone, name)
 
     def schedule(self) -> CronSchedule | IntervalSchedule:
-        """As Prefect takes it; intervals are counted from now."""
+        """As Prefect expects it; intervals are counted from now."""
         if self.cron is not None:
             return CronSchedule(cron=self.cron, timezone=self.timezone)
         return IntervalSchedule(
@@ -119,7 +119,7 @@ async def upcoming(schedule: Any, times: int) -> list[datetime]:
     mirrored = getattr(prefect_server, kind).model_validate(schedule.model_dump())
     try:
         found: list[datetime] = await mirrored.get_dates(times, start=datetime.now(UTC))
-    except ValueError:  # croniter's word for never
+    except ValueError:  # croniter raises this for a cron that never fires
         return []
     return found
 

@@ -1,4 +1,4 @@
-"""One stack a data dir."""
+"""One stack per data dir."""
 
 import asyncio
 import fcntl

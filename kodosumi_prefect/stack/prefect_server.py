@@ -21,7 +21,7 @@ from kodosumi_prefect.stack.temporary import temporary_folder
 SERVER_TIMEOUT = 120.0  # seconds; the first start migrates an empty database
 WORKER_TIMEOUT = 90.0  # seconds
 HEALTH_TIMEOUT = 5.0  # seconds for an answer
-WORKER_GRACE = 15.0  # seconds for a worker to say goodbye
+WORKER_GRACE = 15.0  # seconds for a worker to deregister
 WORKER_TYPE = "kodosumi-ray"
 
 
@@ -31,7 +31,7 @@ def configured_api_url() -> str | None:
 
 
 async def check_configured(url: str) -> None:
-    """Ask the configured Prefect whether it is there.
+    """Check that the configured Prefect answers.
 
     Raises:
         StackError: it does not answer, or not to us.
@@ -42,7 +42,7 @@ async def check_configured(url: str) -> None:
 
     async with get_client() as client:
         problem = await client.api_healthcheck()
-        # Health is told to everybody.
+        # The health route answers everybody.
         if problem is None and client.server_type != ServerType.CLOUD:
             try:
                 await client.api_version()
@@ -162,7 +162,7 @@ def worker_child(settings: Settings, pool: str, env: dict[str, str], log_path: P
 
 
 def is_healthy(access: PrefectAccess) -> bool:
-    """Whether a Prefect server answers there and takes the auth string."""
+    """Whether a Prefect server answers there and accepts the auth string."""
     # Without proxies: HTTP_PROXY is for the outside.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     # Not /health, which a server answers whoever asks.

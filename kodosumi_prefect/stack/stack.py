@@ -29,10 +29,10 @@ from kodosumi_prefect.stack.lasting import check_ports, check_room
 from kodosumi_prefect.stack.lock import take_lock
 from kodosumi_prefect.stack.ray_head import RayHead, plan_ray, ray_child
 
-LOOK_INTERVAL = 0.5  # seconds between looks whether children live
-FAMILY_INTERVAL = 2.0  # seconds between looks for processes that children started
+LOOK_INTERVAL = 0.5  # seconds between checks whether children live
+FAMILY_INTERVAL = 2.0  # seconds between checks for processes that children started
 POSTGRES_GRACE = 30.0  # seconds
-TELL_EVERY = 30.0  # seconds between words about a start that takes long
+TELL_EVERY = 30.0  # seconds between messages about a start that takes long
 SERVICES = ("postgres", "prefect", "ray", "panel")
 
 
@@ -351,7 +351,7 @@ class Stack:
         looked_at_families = time.monotonic()
         while True:
             await asyncio.sleep(LOOK_INTERVAL)
-            with contextlib.suppress(OSError):  # tried again at the next look
+            with contextlib.suppress(OSError):  # tried again at the next check
                 if await asyncio.to_thread(self._keeper.check):
                     self._on_progress("keeper", "was ended by another process and is started again")
             for name, task in [*self._revivals.items()]:
