@@ -597,7 +597,7 @@ _ENCODED = "percent-encode what is special in user and password, such as @ as %4
 
 @lru_cache(maxsize=8)
 def database_url_fault(url: str) -> str | None:
-    """What is wrong with the URL of a Postgres, or None; tells nothing that stands in it."""
+    """What is wrong with the URL of a Postgres, or None; quotes nothing of it."""
     if "://" in url.split("=", 1)[0] and not url.startswith(_SCHEMES):
         return f"has a scheme that libpq does not know; {_EXAMPLE}"
     try:

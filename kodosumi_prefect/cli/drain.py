@@ -9,13 +9,13 @@ from kodosumi_prefect.settings import get_settings
 from kodosumi_prefect.spooler.control import Message, channel
 from kodosumi_prefect.spooler.reader import Reader
 
-SILENT = 30.0  # seconds after which a worker that says nothing is not there
-REPEAT = 2.0  # seconds after which a worker that has not heard is told again
-ACKNOWLEDGE = 30.0  # seconds a worker has to say that it drains
+SILENT = 30.0  # seconds after which a silent worker counts as gone
+REPEAT = 2.0  # seconds after which an unanswered request is sent again
+ACKNOWLEDGE = 30.0  # seconds a worker has to report that it drains
 
 
 def drain(worker: str | None = None, *, wait: bool = True) -> None:
-    """Let a worker take nothing new and end when its runs have.
+    """Let a worker take no new runs and end when its runs have.
 
     Use it before a node is taken down or a new version is rolled out. The runs go on in the
     meantime; what is scheduled waits for another worker.

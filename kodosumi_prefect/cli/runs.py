@@ -32,7 +32,7 @@ _COLOURS = {"finished": "green", "error": "red", "running": "cyan", "awaiting": 
 def tail(fid: UUID, *, after: int = 0, raw: bool = False) -> int:
     """Follow an execution's events until it is over.
 
-    A lost connection is taken up again where it broke. Ctrl-C says how to go on later. The exit
+    A lost connection is resumed where it broke. Ctrl-C prints how to continue later. The exit
     code is 0 if the run finished, 1 if it failed.
 
     Parameters
@@ -42,7 +42,7 @@ def tail(fid: UUID, *, after: int = 0, raw: bool = False) -> int:
     after
         Start behind this event.
     raw
-        One JSON object a line instead of text for people.
+        One JSON object per line instead of text for people.
     """
     return asyncio.run(_tail(str(fid), after, raw))
 

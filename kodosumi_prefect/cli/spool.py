@@ -38,7 +38,7 @@ def replay() -> None:
 
 @app.command
 def start() -> None:
-    """Have the Spooler in the Ray cluster, through which its processes write.
+    """Start the Spooler in the Ray cluster, through which its processes write.
 
     A kodosumi-ray worker does this by itself. The Spooler stays until the cluster ends.
     """

@@ -31,7 +31,7 @@ T = TypeVar("T")
 
 @app.command
 def add(name: str, *, email: str | None = None, operator: bool = False) -> None:
-    """Make an account. Its password is asked for, or read from stdin.
+    """Create an account. Its password is asked for, or read from stdin.
 
     Parameters
     ----------
@@ -85,7 +85,7 @@ def passwd(name: str) -> None:
 
 @app.command
 def disable(name: str) -> None:
-    """Have an account count no longer: its sessions and API keys end, its executions stay.
+    """Disable an account: its sessions and API keys end, its executions stay.
 
     Parameters
     ----------
@@ -98,7 +98,7 @@ def disable(name: str) -> None:
 
 @app.command
 def enable(name: str) -> None:
-    """Have a disabled account count again.
+    """Enable a disabled account.
 
     Parameters
     ----------
@@ -118,7 +118,7 @@ def operator(name: str, *, off: bool = False) -> None:
     name
         The account.
     off
-        Make it none instead.
+        Remove that right instead.
     """
     _change(name, Action.ACCOUNT_OPERATOR, operator=not off)
     console.print(f"{name} is {'no operator' if off else 'an operator'}", markup=False)

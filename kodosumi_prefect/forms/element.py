@@ -1,4 +1,4 @@
-"""What forms are made of, and what a value that cannot be read is told."""
+"""The elements of forms, and the error of a value that cannot be read."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -77,7 +77,7 @@ def text(given: Value) -> str:
     """``given`` if it is text that can be kept.
 
     Raises:
-        RefusedError: it is something else, or holds characters that are no text.
+        RefusedError: it is something else, or contains invalid characters.
     """
     if isinstance(given, int | float) and not isinstance(given, bool):
         given = str(given)

@@ -60,7 +60,7 @@ class Model:
         ```
 
     Raises:
-        TypeError: something that is no element.
+        TypeError: something that is not an element.
     """
 
     def __init__(self, *children: Element) -> None:

@@ -1,4 +1,4 @@
-"""Checks of the database: there, new enough, allowed, heard, in time. They change nothing."""
+"""Checks of the database: reachable, revision, rights, notifications, clock. Changes nothing."""
 
 import time
 from collections.abc import Iterator

@@ -77,7 +77,7 @@ def _refusal(url: str, exc: Exception) -> tuple[str, str]:
 
 
 async def _open_to_all(access: PrefectAccess) -> list[Finding]:
-    """A warning if the API answers whoever asks: they can run code in our work pools."""
+    """A warning if the API needs no authentication: anybody can run code in our work pools."""
     try:
         async with httpx.AsyncClient(timeout=PATIENCE) as client:
             answer = await client.post(f"{access.url}/work_pools/filter", json={"limit": 1})

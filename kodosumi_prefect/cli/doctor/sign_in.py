@@ -1,4 +1,4 @@
-"""Checks of how people sign in to the panel: whether it can tell them apart."""
+"""Checks of how people sign in to the panel: whether it can distinguish them."""
 
 import psycopg
 
