@@ -1,4 +1,4 @@
-"""Ending asyncio tasks for certain."""
+"""Ending asyncio tasks reliably."""
 
 import asyncio
 from collections.abc import Iterable
@@ -12,7 +12,7 @@ async def cancel_all(tasks: Iterable["asyncio.Future[Any]"]) -> None:
 
     One ``cancel()`` is not enough for a task that loops: ``asyncio.wait_for`` of Python 3.11,
     through which psycopg waits for its sockets, loses a cancellation that arrives together with
-    the answer (python/cpython#86296, mended in 3.12), and the loop goes on.
+    the answer (python/cpython#86296, fixed in 3.12), and the loop goes on.
     """
     pending = {task for task in tasks if not task.done()}
     ended = pending.copy()

@@ -1,4 +1,4 @@
-"""The one line that says of an error what it is, wherever a whole traceback is too much."""
+"""One line that describes an error, wherever a whole traceback is too much."""
 
 import re
 import traceback
@@ -19,7 +19,7 @@ _FROM_RAY = re.compile(r"RayTaskError(\(\w+\))?: ray::")
 
 
 def error_line(error: BaseException) -> str:
-    """What an exception says in one line; never raises.
+    """An exception in one line; never raises.
 
     Of a ``KodosumiError`` its message, which is written for people. Of others type and message,
     without their notes: of several lines the first one. Of a group the errors in it, and of what
@@ -45,7 +45,7 @@ def error_line(error: BaseException) -> str:
 
 
 def line_of(text: str) -> str:
-    """The same of a traceback's text; of any other text the last line that says something."""
+    """The same of a traceback's text; of any other text its last line that is not empty."""
     lines = text.splitlines()
     start = max((n for n, line in enumerate(lines) if _BEGINS.match(line)), default=None)
     if start is None:
@@ -68,7 +68,7 @@ def _said(lines: list[str]) -> list[str]:
 
 
 def _first(lines: Iterable[str]) -> str:
-    """The first line; with the next one if it ends in a colon, as it says nothing by itself."""
+    """The first line; with the next one if it ends in a colon, as it is incomplete."""
     words: list[str] = []
     for line in lines:
         if stripped := line.strip():

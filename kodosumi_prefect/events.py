@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 MAX_DEPTH = 100  # levels of nesting kept
 MAX_PARTS = 300_000  # containers and objects kept of one value
-MAX_TEXT = 1_000_000  # characters kept of what an object says of itself
+MAX_TEXT = 1_000_000  # characters kept of an object's str
 FRAME_ROWS = 1000  # kept of a data frame
 FRAME_COLUMNS = 200  # likewise
 FRAME_SIZE = 2_000_000  # characters of all rows that are kept
@@ -22,7 +22,7 @@ MAX_INT_BITS = 14_000  # Python refuses to print integers of more than 4,300 dig
 
 
 class Kind(StrEnum):
-    """What an event says. The words are Kodosumi's, ``progress`` is ours."""
+    """The kind of an event. The words are Kodosumi's, ``progress`` is ours."""
 
     META = "meta"
     INPUTS = "inputs"
@@ -147,7 +147,7 @@ def serialize(value: Any) -> str:
     Of a data frame of pandas or polars, or of one alike, the first rows are kept:
     ``{"DataFrame": {"columns": [labels], "data": [rows], "shape": [rows, columns]}}``, with
     ``"index": [labels]`` where rows are not just numbered.
-    Never raises: what an object refuses to say is replaced by a note.
+    Never raises: what cannot be read from an object is replaced by a note.
     """
     return json.dumps(envelope(value), ensure_ascii=False, allow_nan=False)
 

@@ -39,7 +39,7 @@ from kodosumi_prefect.tracer import Scope, Tracer, TracerMock, entered, travelle
 from kodosumi_prefect.vocabulary import FLOW_ATTRIBUTE
 
 R = TypeVar("R")
-SETTLE = 0.3  # seconds native Ray calls get to deliver what they said before they returned
+SETTLE = 0.3  # seconds native Ray calls get to deliver their events before they return
 TIMEOUT_MARGIN = 1.0  # seconds of a flow's own timeout that waiting for the recorder leaves over
 
 _HOOKS = ("on_running", "on_completion", "on_failure", "on_crashed", "on_cancellation")
@@ -159,7 +159,7 @@ def flow(
 def wrap(function: Callable[..., Any], meta: Meta) -> Callable[..., Any]:
     """``function`` recording its runs, with a signature that lacks ``tracer``.
 
-    Behaviour lives here and not in a class of flows, so it survives ``Flow.with_options``.
+    Behaviour is here and not in a class of flows, so it survives ``Flow.with_options``.
     """
     signature = inspect.signature(function, eval_str=True)
     takes_tracer = "tracer" in signature.parameters
@@ -271,7 +271,7 @@ class _Run:
         return entered(self.scope) if self.scope is not None else nullcontext()
 
     def finished(self, result: Any) -> None:
-        """Record the result before Prefect hears that the run ended."""
+        """Record the result before the end is reported to Prefect."""
         if self.live is not None:
             if self.live.scope.fid in travelled:
                 travelled.discard(self.live.scope.fid)

@@ -111,7 +111,7 @@ def _secret(settings: Settings) -> str | None:
 
 
 def _derived(secret: str, purpose: str) -> bytes:
-    """32 bytes for one purpose, from which neither the secret nor the others can be told."""
+    """32 bytes for one purpose, from which neither the secret nor the others can be derived."""
     made = HKDF(
         algorithm=SHA256(), length=32, salt=None, info=f"kodosumi-prefect {purpose}".encode()
     )

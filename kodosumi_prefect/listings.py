@@ -1,6 +1,6 @@
-"""Lists of Prefect's that are read though one of their rows cannot be.
+"""Reading Prefect's lists even if one of their rows cannot be read.
 
-Prefect's server answers a whole list with an error if it cannot write down one of its rows: a flow
+Prefect's server answers a whole list with an error if it cannot serialize one of its rows: a flow
 run with an integer beyond 64 bits among its parameters, or with text that is none. Whoever reads
 its lists by this module gets the other rows, and one log line about the one at fault.
 """
@@ -158,16 +158,16 @@ async def deployments_by_id(
 
 
 async def flow_run(client: PrefectClient, fid: UUID) -> FlowRun | None:
-    """A flow run; None, and a log line, for one that Prefect has but cannot write down.
+    """A flow run; None, and a log line, for one that Prefect has but cannot serialize.
 
     Raises:
-        ObjectNotFound: it is not there any more.
+        ObjectNotFound: it was deleted.
         httpx.HTTPError: Prefect is away, or fails at whatever it is asked.
     """
     try:
         return await client.read_flow_run(fid)
     except Exception as exc:
-        # Of its states, which are short, Prefect tells whatever its parameters are.
+        # Its states, which are short, can be read whatever its parameters are.
         if not is_fault(exc) or not await client.read_flow_run_states(fid):
             raise
         _report("flow run", str(fid), exc)
@@ -262,8 +262,8 @@ def _report(what: str, which: str, exc: BaseException) -> None:
     _reported.add((what, which))
     said = " ".join(str(exc).split())[:200]
     logger.warning(
-        "Prefect cannot list %s %s, likely for its parameters: it is read by itself or left out, "
-        "the others are not; delete it in Prefect (%s)",
+        "Prefect cannot list %s %s, probably because of its parameters: it is read "
+        "alone or left out, all others are listed; delete it in Prefect (%s)",
         what,
         which,
         said,

@@ -13,7 +13,7 @@ from kodosumi_prefect.settings import Settings, get_settings
 from kodosumi_prefect.vocabulary import OWNER_LABEL
 
 DIGEST = "sha256"
-BY_SCHEDULE = "SCHEDULE"  # what Prefect's server says made a run that is due
+BY_SCHEDULE = "SCHEDULE"  # the creator that Prefect's server sets on a scheduled run
 
 
 class Owner(NamedTuple):
@@ -33,7 +33,7 @@ def signed(owner: Owner, launch: str, settings: Settings) -> str:
 
     Arguments:
         launch: the launch's random id, which is also the run's idempotency key: a label that is
-            copied to another run says nothing there.
+            copied to another run is not valid there.
 
     Raises:
         NoKeyError: there is no secret to sign with.
@@ -67,7 +67,7 @@ def owner_of(flow_run: FlowRun) -> Owner | None:
 
 
 def schedule_of(flow_run: FlowRun) -> str | None:
-    """The id of the deployment schedule that a run comes from; its server says so, not its maker.
+    """The id of the deployment schedule that a run comes from; set by the server, not the client.
 
     Who made the schedule is in table ``schedule``.
     """

@@ -41,7 +41,7 @@ class PrefectAccess:
         return {"Authorization": f"Basic {token}"}
 
     def recorded(self, pid: int) -> dict[str, Any]:
-        """What other processes of this user are told of a server with an ``auth_path``."""
+        """What other processes of this user need to know about a server with an ``auth_path``."""
         pages = self.url.removesuffix("/api")
         return {"url": self.url, "ui_url": pages, "auth_path": str(self.auth_path), "pid": pid}
 

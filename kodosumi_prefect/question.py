@@ -24,17 +24,17 @@ from kodosumi_prefect.spooler.leases import Settled
 from kodosumi_prefect.spooler.sealing import unsealed
 from kodosumi_prefect.spooler.waiter import get_waiter
 
-PATIENCE = 3 * 3600.0  # seconds, if the author does not say
+PATIENCE = 3 * 3600.0  # seconds, by default
 LAST_LOOK = 1.0  # seconds after the deadline in which an answer given in that moment may arrive
 BREATH = 5.0  # seconds after which a thread that waits lets Prefect's timeouts interrupt it
 
 
 class VoidLockError(KodosumiError):
-    """Nobody can answer a lock any more: its run is over or began again."""
+    """A lock can no longer be answered: its run ended or started again."""
 
 
 class Wording:
-    """What is asked.
+    """The question.
 
     Arguments:
         name: of the lock.
@@ -75,7 +75,7 @@ class Question:
     """One call of ``tracer.lock``.
 
     A form's own checks that only the run can make (a pydantic model's validators) refuse an
-    answer by asking again, as a new lock whose form tells what was wrong.
+    answer by asking again, as a new lock whose form shows what was wrong.
 
     Arguments:
         timeout: seconds; None means 3 hours.
@@ -165,7 +165,7 @@ class Question:
         self._end("expired")
 
     def _end(self, state: str) -> None:
-        """Say that nobody waits any more; what was answered before counts, and this does not."""
+        """Record that nobody waits any more; an answer given before wins over this."""
         said = {"name": self._wording.name, "lid": self._lid, "result": None, "state": state}
         self._put(Kind.LEASE, serialize(said))
 
@@ -174,7 +174,7 @@ class Question:
         if told is None or told.state == "expired":
             raise TimeoutError(f"lock {name!r} was not answered within {self._timeout:g} seconds")
         if told.state != "leased":
-            raise VoidLockError(f"lock {name!r} is void: its run is over or began again")
+            raise VoidLockError(f"lock {name!r} is void: its run ended or started again")
         return self._wording.read(self._given(told))
 
     def _given(self, told: Settled) -> Any:
@@ -225,7 +225,7 @@ def ask_here(wording: Wording) -> Any:
     """Ask at the terminal, for entrypoints that are run by hand.
 
     Raises:
-        KodosumiError: nobody sits there.
+        KodosumiError: standard input has ended.
     """
     _say(f"lock: {wording.name}" + ("" if wording.data is None else f" {serialize(wording.data)}"))
     while True:
@@ -235,8 +235,8 @@ def ask_here(wording: Wording) -> Any:
             given = {str(field.name): _typed_in(field) for field in wording.model.fields}
         except EOFError:
             raise KodosumiError(
-                f"tracer.lock({wording.name!r}) needs an answer, and nobody types one; pipe it "
-                "into standard input"
+                f"tracer.lock({wording.name!r}) needs an answer, and standard input has "
+                "ended; pipe the answer into it"
             ) from None
         try:
             return wording.read(wording.model.read(given))

@@ -1,4 +1,4 @@
-"""Results that say how they want to be shown."""
+"""Results that choose how they are shown."""
 
 
 class _Body:

@@ -75,7 +75,7 @@ class Settings(PrefectBaseSettings):
     )
     database_schema: str = Field(
         default="kodosumi",
-        description="Postgres schema that holds our tables; also the name of the NOTIFY channel.",
+        description="Postgres schema that holds Kodosumi's tables; also names the NOTIFY channel.",
     )
     data_dir: Path = Field(
         default=Path("~/.kodosumi-prefect"),
@@ -107,7 +107,7 @@ class Settings(PrefectBaseSettings):
     )
     ray_local: bool = Field(
         default=False,
-        description="Start a Ray of this process's own if no cluster is configured or recorded.",
+        description="Start a local Ray in this process if no cluster is configured or recorded.",
     )
     ray_autoscaling: bool | None = Field(
         default=None,
@@ -215,9 +215,9 @@ class Settings(PrefectBaseSettings):
     audit_retention_days: float | None = Field(
         default=None,
         description=(
-            "Days for which is kept who did what in the panel, from which address; the observer "
-            "and `kodosumi-prefect clean` delete what is older. At least 7. Unset, it is kept for "
-            "ever."
+            "Days for which the audit (who did what in the panel, from which address) is kept; the "
+            "observer and `kodosumi-prefect clean` delete older entries. At least 7. Unset, it is "
+            "kept for ever."
         ),
         ge=7,
     )
@@ -463,7 +463,9 @@ class Settings(PrefectBaseSettings):
             try:
                 ip_network(name, strict=False)
             except ValueError as exc:
-                raise ValueError(f"{name!r} is no network; name such as 10.0.0.0/8") from exc
+                raise ValueError(
+                    f"{name!r} is not a network; write one such as 10.0.0.0/8"
+                ) from exc
         return value
 
     @field_validator("service_url")
@@ -477,7 +479,7 @@ class Settings(PrefectBaseSettings):
                 usable = False
             if not usable or parts.username is not None:
                 raise ValueError(
-                    f"{url[:200]!r} is no address of a service; write one such as "
+                    f"{url[:200]!r} is not the address of a service; write one such as "
                     "http://10.0.0.5:8000/digest"
                 )
         return value
@@ -595,7 +597,7 @@ _ENCODED = "percent-encode what is special in user and password, such as @ as %4
 
 @lru_cache(maxsize=8)
 def database_url_fault(url: str) -> str | None:
-    """What is wrong with the URL of a Postgres, or None; tells nothing that stands in it."""
+    """What is wrong with the URL of a Postgres, or None; quotes nothing of it."""
     if "://" in url.split("=", 1)[0] and not url.startswith(_SCHEMES):
         return f"has a scheme that libpq does not know; {_EXAMPLE}"
     try:

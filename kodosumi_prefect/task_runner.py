@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     import ray
 
 SLICE = 0.1  # seconds a thread waits before it can be interrupted
-SUBMIT_FLUSH = 0.5  # seconds a submit waits for what the flow said before it
+SUBMIT_FLUSH = 0.5  # seconds a submit waits for the flow's events before it
 TASK_FLUSH = 10.0  # seconds a task waits at its end for its events to be stored
 
 
@@ -118,7 +118,7 @@ class RayTaskRunner(TaskRunner["RayFuture"]):
         if scope is not None:
             client = get_client(settings)
             if client.connected:
-                client.flush(SUBMIT_FLUSH)  # what the task says comes after what led to it
+                client.flush(SUBMIT_FLUSH)  # the task's events come after those that led to it
         flow_context = FlowRunContext.get()
         pickle_by_value(task.fn)
         flow_run = None
@@ -270,7 +270,7 @@ def _with_refs(value: Any, upstream: list[Any] | None = None) -> tuple[Any, list
 
 
 class _Carried(NamedTuple):
-    """What a task in a Ray worker is told of the process that submitted it.
+    """What a task in a Ray worker gets to know about the process that submitted it.
 
     Attributes:
         settings: as ``carried`` gives them.

@@ -75,7 +75,7 @@ arrivals: list[Callable[[Scope], None]] = []
 # Called at each use of a Tracer that arrived, where Prefect does not know whose code it is.
 uses: list[Callable[[Scope], None]] = []
 _sources: dict[Scope, str] = {}
-# Executions whose tracer was handed to code in other processes, whose end nobody tells us.
+# Executions whose tracer was handed to code in other processes, whose end is not announced.
 travelled: set[str] = set()
 
 
@@ -306,7 +306,7 @@ class Tracer:
                 an instance of which is. A form needs no service.
 
         Raises:
-            TimeoutError: nobody answered in time; the stream has a ``lease`` event that says so.
+            TimeoutError: nobody answered in time; the stream has a ``lease`` event about it.
             VoidLockError: the run is over or began again, so that nobody can answer.
         """
         return await self._question(name, data, timeout, form).ask()
@@ -326,16 +326,16 @@ class Tracer:
         """The files of the run.
 
         Raises:
-            KodosumiError: this version does not have files yet.
+            KodosumiError: files are not supported by this version yet.
         """
         return self.fs_sync()
 
     def fs_sync(self) -> Any:
         """As ``fs``, for sync code."""
-        raise KodosumiError("tracer.fs(): this version does not have files yet")
+        raise KodosumiError("tracer.fs(): files are not supported by this version yet")
 
     def _scope(self) -> Scope:
-        # Where the caller stands says more than where the tracer was made, if it is the same run.
+        # The caller's place is more precise than the tracer's own, if it is the same run.
         here = known_scope()
         if here is None and self._arrived:
             for used in uses:

@@ -234,7 +234,7 @@ def test_a_ray_that_is_away_or_refuses_fails(
     (found,) = check_ray(given)
     assert found.verdict is Verdict.WARN
     assert "ended at once" in found.text
-    assert found.remedy.startswith("ask again")
+    assert found.remedy.startswith("try again")
     monkeypatch.setattr(ray_cluster, "JOIN", "import time; time.sleep(60)")
     monkeypatch.setattr(ray_cluster, "PATIENCE", 0.5)
     assert "no answer within 0.5 s" in check_ray(given)[0].text

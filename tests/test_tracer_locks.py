@@ -317,5 +317,5 @@ async def test_the_mock_asks_at_the_terminal(
     made = mock.lock_sync("typed", form=Approval)
     assert capsys.readouterr().out.startswith('lock: plain {"dict": {"x": 1}}\n')
     assert (made.stars, made.comment) == (4, "fine")
-    with pytest.raises(KodosumiError, match="pipe it into standard input"):
+    with pytest.raises(KodosumiError, match="pipe the answer into it"):
         mock.lock_sync("more")

@@ -1,4 +1,4 @@
-"""``kodosumi-prefect``: run the stack, follow executions, look after the database."""
+"""``kodosumi-prefect``: run the stack, follow executions, manage the database."""
 
 import logging
 import sys

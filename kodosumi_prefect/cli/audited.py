@@ -13,12 +13,14 @@ from kodosumi_prefect.spooler.reader import Reader
 
 
 async def audited(reader: Reader, action: Action, target: Target | None, **details: Any) -> None:
-    """Record what was done; if that cannot be, say so: the command itself is done."""
+    """Record an action; print a warning if that fails, as the command itself is done."""
     actor = Actor(None, _user())
     entry = Entry(action, target, actor=actor, means="cli", address=platform.node())
     entry.details = details
     if await write(reader, [entry]):
-        errors.print("this is not in the audit; see the line above", style="yellow")
+        errors.print(
+            "this action is not recorded in the audit; the line above says why", style="yellow"
+        )
 
 
 async def audited_at(

@@ -20,7 +20,7 @@ def clean(*, dry_run: bool = False) -> None:
     Parameters
     ----------
     dry_run
-        Only say what would be deleted.
+        Only print what would be deleted.
     """
     settings = get_settings()
     days, stdio_days = settings.retention_days, settings.retention_stdio_days

@@ -22,7 +22,7 @@ def show(*, verbose: bool = False) -> None:
     Parameters
     ----------
     verbose
-        Say what each setting does.
+        Print what each setting does.
     """
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("setting", no_wrap=True)

@@ -60,7 +60,7 @@ async def _demo(settings: Settings) -> int:
             console.print(f"run {run.id}: its events, as the panel streams them", markup=False)
             token = await asyncio.to_thread(local_token, settings)
             final = await _follow(panel, str(run.id), token)
-            console.print(f"page was {panel}/executions/{run.id}", markup=False)
+            console.print(f"its page: {panel}/executions/{run.id}", markup=False)
     except asyncio.CancelledError:
         console.print("stopped")
         return 130

@@ -9,13 +9,13 @@ from kodosumi_prefect.settings import get_settings
 from kodosumi_prefect.spooler.control import Message, channel
 from kodosumi_prefect.spooler.reader import Reader
 
-SILENT = 30.0  # seconds after which a worker that says nothing is not there
-REPEAT = 2.0  # seconds after which a worker that has not heard is told again
-ACKNOWLEDGE = 30.0  # seconds a worker has to say that it drains
+SILENT = 30.0  # seconds after which a silent worker counts as gone
+REPEAT = 2.0  # seconds after which an unanswered request is sent again
+ACKNOWLEDGE = 30.0  # seconds a worker has to report that it drains
 
 
 def drain(worker: str | None = None, *, wait: bool = True) -> None:
-    """Let a worker take nothing new and end when its runs have.
+    """Let a worker take no new runs and end when its runs have.
 
     Use it before a node is taken down or a new version is rolled out. The runs go on in the
     meantime; what is scheduled waits for another worker.
@@ -55,11 +55,11 @@ async def _drain(name: str | None, wait: bool) -> None:
                         "notify", channel=channel(settings.database_schema), fids=[payload]
                     )
             elif not wait:
-                console.print(f"{name} drains, {info['runs']} runs to go", markup=False)
+                console.print(f"{name} is draining, {info['runs']} runs left", markup=False)
                 return
             elif info["runs"] != runs:
                 runs = info["runs"]
-                console.print(f"{name} drains, {runs} runs to go", markup=False)
+                console.print(f"{name} is draining, {runs} runs left", markup=False)
             await asyncio.sleep(0.5)
 
 
@@ -78,5 +78,5 @@ def _chosen(workers: list[dict[str, Any]], name: str | None) -> dict[str, Any]:
     if name is None and workers:
         raise CommandError(f"there are several workers, name one of them: {names}")
     raise CommandError(
-        f"there is no worker {name or ''} now; there are: {names}".replace("  ", " ")
+        f"there is no worker {name or ''} now; these run: {names}".replace("  ", " ")
     )

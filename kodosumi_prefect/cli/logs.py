@@ -1,4 +1,4 @@
-"""How long-running commands write their log: text, or a JSON object a line."""
+"""How long-running commands write their log: text, or one JSON object per line."""
 
 import json
 import logging
@@ -13,7 +13,7 @@ OURS = ("kodosumi_prefect", "uvicorn.error")
 
 
 def install_logging(settings: Settings) -> None:
-    """Write our log lines to stderr, as JSON if ``log_json`` says so."""
+    """Write our log lines to stderr, as JSON if ``log_json`` is on."""
     handler = logging.StreamHandler()
     if not settings.log_json:
         logging.getLogger("kodosumi_prefect").addHandler(handler)
@@ -25,7 +25,7 @@ def install_logging(settings: Settings) -> None:
 
 
 class JsonLines(logging.Formatter):
-    """One object a line: ``ts, level, logger, message, pid``; ``fid``, ``error`` if known."""
+    """One object per line: ``ts, level, logger, message, pid``; ``fid``, ``error`` if known."""
 
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, Any] = {

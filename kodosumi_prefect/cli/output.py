@@ -1,4 +1,4 @@
-"""How the command line speaks: consoles, and events as lines of a terminal."""
+"""Output of the command line: consoles, and events as lines of a terminal."""
 
 import json
 import time
@@ -33,7 +33,7 @@ _BAR = 24  # characters
 
 
 class CommandError(Exception):
-    """Why a command does not do what it was asked for, in one line."""
+    """Why a command fails, in one line."""
 
 
 def require_database(settings: Settings) -> str:
@@ -41,7 +41,7 @@ def require_database(settings: Settings) -> str:
 
     Raises:
         CommandError: none is configured and none runs.
-        psycopg.OperationalError: it refuses, and why.
+        psycopg.OperationalError: it refused the connection, with the reason.
     """
     url = database_url(settings)
     if url is None:

@@ -32,7 +32,7 @@ _COLOURS = {"finished": "green", "error": "red", "running": "cyan", "awaiting": 
 def tail(fid: UUID, *, after: int = 0, raw: bool = False) -> int:
     """Follow an execution's events until it is over.
 
-    A lost connection is taken up again where it broke. Ctrl-C says how to go on later. The exit
+    A lost connection is resumed where it broke. Ctrl-C prints how to continue later. The exit
     code is 0 if the run finished, 1 if it failed.
 
     Parameters
@@ -42,7 +42,7 @@ def tail(fid: UUID, *, after: int = 0, raw: bool = False) -> int:
     after
         Start behind this event.
     raw
-        One JSON object a line instead of text for people.
+        One JSON object per line instead of text for people.
     """
     return asyncio.run(_tail(str(fid), after, raw))
 
@@ -106,13 +106,13 @@ async def _tail(fid: str, after: int, raw: bool) -> int:
             Feed(reader, listen_url(settings) or url) as feed,
         ):
             if await reader.status(fid) is None:
-                errors.print(f"waiting for {fid} to begin", style="dim")
+                errors.print(f"waiting for {fid} to start", style="dim")
             async for item in feed.subscribe(fid, after):
                 if isinstance(item, Quiet):
                     continue
                 if isinstance(item, Reset):
                     errors.print(
-                        f"the stream is only {item.last_seq} long; from its beginning",
+                        f"the stream has only {item.last_seq} events; starting at 1",
                         style="yellow",
                     )
                 elif isinstance(item, End):
@@ -130,7 +130,7 @@ async def _tail(fid: str, after: int, raw: bool) -> int:
                 row = await reader.status(fid)
                 status = row["status"] if row else ""
     except (KeyboardInterrupt, asyncio.CancelledError):
-        errors.print(f"\ngo on with: kodosumi-prefect tail {fid} --after {seen}")
+        errors.print(f"\ncontinue with: kodosumi-prefect tail {fid} --after {seen}")
         return 130
     return 0 if status == "finished" else 1
 

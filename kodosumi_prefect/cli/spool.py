@@ -38,7 +38,7 @@ def replay() -> None:
 
 @app.command
 def start() -> None:
-    """Have the Spooler in the Ray cluster, through which its processes write.
+    """Start the Spooler in the Ray cluster, through which its processes write.
 
     A kodosumi-ray worker does this by itself. The Spooler stays until the cluster ends.
     """
@@ -60,5 +60,5 @@ def start() -> None:
         address = ensure_spooler(settings)
     except (ProtocolError, SpoolerAwayError) as exc:
         raise CommandError(str(exc)) from exc
-    said = "started" if address.made else "was there already"
+    said = "started" if address.made else "was running already"
     console.print(f"{address.name} in {address.namespace} {said}", markup=False, soft_wrap=True)

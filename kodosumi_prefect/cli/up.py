@@ -130,7 +130,7 @@ async def _until_signalled(work: Coroutine[Any, Any, None]) -> None:
 
 
 def tell(text: str) -> None:
-    """Say what whoever started the panel has to know."""
+    """Print what whoever started the panel has to know."""
     console.print(text, markup=False, soft_wrap=True)
 
 

@@ -24,14 +24,14 @@ from kodosumi_prefect.settings import get_settings
 from kodosumi_prefect.spooler import migrate
 from kodosumi_prefect.spooler.reader import Reader
 
-app = cyclopts.App(name="user", help="Make, list and change the panel's accounts.")
+app = cyclopts.App(name="user", help="Create, list and change the panel's accounts.")
 
 T = TypeVar("T")
 
 
 @app.command
 def add(name: str, *, email: str | None = None, operator: bool = False) -> None:
-    """Make an account. Its password is asked for, or read from stdin.
+    """Create an account. Its password is asked for, or read from stdin.
 
     Parameters
     ----------
@@ -48,7 +48,7 @@ def add(name: str, *, email: str | None = None, operator: bool = False) -> None:
         return await accounts.add(name, email=email, password=hashed, operator=operator)
 
     made = _do(make, Action.ACCOUNT_CREATE, operator=operator)
-    console.print(f"made {made.name}" + (", an operator" if operator else ""), markup=False)
+    console.print(f"created {made.name}" + (", an operator" if operator else ""), markup=False)
 
 
 @app.command(name="list")
@@ -85,7 +85,7 @@ def passwd(name: str) -> None:
 
 @app.command
 def disable(name: str) -> None:
-    """Have an account count no longer: its sessions and API keys end, its executions stay.
+    """Disable an account: its sessions and API keys end, its executions stay.
 
     Parameters
     ----------
@@ -98,7 +98,7 @@ def disable(name: str) -> None:
 
 @app.command
 def enable(name: str) -> None:
-    """Have a disabled account count again.
+    """Enable a disabled account.
 
     Parameters
     ----------
@@ -118,7 +118,7 @@ def operator(name: str, *, off: bool = False) -> None:
     name
         The account.
     off
-        Make it none instead.
+        Remove that right instead.
     """
     _change(name, Action.ACCOUNT_OPERATOR, operator=not off)
     console.print(f"{name} is {'no operator' if off else 'an operator'}", markup=False)
@@ -178,7 +178,7 @@ def _new_password() -> str:
     if sys.stdin.isatty():
         given = getpass("password: ")
         if getpass("once more: ") != given:
-            raise CommandError("the two differ")
+            raise CommandError("the two passwords differ")
     else:
         given = sys.stdin.readline().rstrip("\r\n")
     return hash_password(checked_password(given))

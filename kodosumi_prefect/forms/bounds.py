@@ -1,4 +1,4 @@
-"""What values may be like to be kept: how deep, how large, of which characters."""
+"""Bounds on values that can be stored: depth, size, characters."""
 
 import math
 from collections.abc import Mapping
@@ -30,7 +30,7 @@ class Fault(NamedTuple):
 
 
 def fault(value: Any, *, numbers: bool = False, nul: bool = False, path: Path = ()) -> Fault | None:
-    """The first thing in ``value`` for which it cannot be kept; None if it can.
+    """The first thing in ``value`` that cannot be stored; None if all can.
 
     Whatever it is, this neither recurses nor raises, and an object that holds itself ends it.
 
@@ -38,7 +38,7 @@ def fault(value: Any, *, numbers: bool = False, nul: bool = False, path: Path = 
         value: as JSON has it; tuples count as lists, other objects as they are.
         numbers: whether integers have to fit into 64 bits, and floats to be finite.
         nul: whether text may hold NUL characters.
-        path: where the value stands; what is wrong is told from there.
+        path: where the value is; faults are reported from there.
     """
     waiting: list[tuple[Any, Path, int]] = [(value, path, 0)]
     while waiting:
@@ -78,11 +78,11 @@ def too_deep(value: Any) -> Path | None:
 
 def _text_fault(text: str, nul: bool) -> str | None:
     if "\0" in text and not nul:
-        return "holds a NUL character, which is no text"
+        return "contains a NUL character, which text cannot hold"
     try:
         text.encode()
     except UnicodeEncodeError:
-        return "holds half a character (a lone surrogate), which is no text"
+        return "contains half a character (a lone surrogate)"
     return None
 
 
@@ -90,7 +90,7 @@ def _number_fault(value: Any) -> str | None:
     if isinstance(value, float) and not math.isfinite(value):
         return "is not a finite number"
     if isinstance(value, int) and not LEAST <= value <= MOST:
-        return f"is {_short(value)}; integers from {LEAST} to {MOST} can be kept"
+        return f"is {_short(value)}; integers from {LEAST} to {MOST} can be stored"
     return None
 
 

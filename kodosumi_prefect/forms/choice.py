@@ -96,5 +96,5 @@ class Select(Field):
             return self.nothing(given)
         given = text(given)
         if given not in names:
-            raise RefusedError(f"is {given[:40]!r}, which is none of the options")
+            raise RefusedError(f"is {given[:40]!r}, which is not one of the options")
         return given

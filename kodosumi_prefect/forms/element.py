@@ -1,4 +1,4 @@
-"""What forms are made of, and what a value that cannot be read is told."""
+"""The elements of forms, and the error of a value that cannot be read."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -77,18 +77,18 @@ def text(given: Value) -> str:
     """``given`` if it is text that can be kept.
 
     Raises:
-        RefusedError: it is something else, or holds characters that are no text.
+        RefusedError: it is something else, or contains invalid characters.
     """
     if isinstance(given, int | float) and not isinstance(given, bool):
         given = str(given)
     if not isinstance(given, str):
         raise RefusedError(f"must be text, not {kind_of(given)}")
     if "\0" in given:
-        raise RefusedError("holds a NUL character, which is no text")
+        raise RefusedError("contains a NUL character, which text cannot hold")
     try:
         given.encode()
     except UnicodeEncodeError:
-        raise RefusedError("holds half a character (a lone surrogate), which is no text") from None
+        raise RefusedError("contains half a character (a lone surrogate)") from None
     return given
 
 

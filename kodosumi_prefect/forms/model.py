@@ -60,7 +60,7 @@ class Model:
         ```
 
     Raises:
-        TypeError: something that is no element.
+        TypeError: something that is not an element.
     """
 
     def __init__(self, *children: Element) -> None:
@@ -141,7 +141,7 @@ def element_of(given: Mapping[str, Any]) -> Element:
     """
     made = _BY_TYPE.get(given.get("type", "")) if isinstance(given, Mapping) else None
     if made is None:
-        raise ValueError(f"{str(given)[:100]!r} is no element of a form")
+        raise ValueError(f"{str(given)[:100]!r} is not an element of a form")
     known = {name: given[name] for name in made.shown if name in given}
     if made in (Break, HR):
         return made()
@@ -151,4 +151,4 @@ def element_of(given: Mapping[str, Any]) -> Element:
     try:
         return made(**known)
     except TypeError as exc:
-        raise ValueError(f"{str(given)[:100]!r} is no element of a form: {exc}") from None
+        raise ValueError(f"{str(given)[:100]!r} is not an element of a form: {exc}") from None

@@ -23,7 +23,7 @@ def fits(pattern: str, text: str) -> bool:
     try:
         return compiled.fullmatch(text, timeout=PATIENCE, concurrent=True) is not None
     except TimeoutError:
-        logger.warning("the pattern %.200r takes too long; make it simpler", pattern)
+        logger.warning("the pattern %.200r takes too long to match; make it simpler", pattern)
         return False
 
 

@@ -137,4 +137,4 @@ def _put(values: dict[str, Any], path: tuple[str, ...], value: Any) -> None:
 
 
 def _no_number(word: str) -> NoReturn:
-    raise json.JSONDecodeError(f"{word} is no JSON number", word, 0)
+    raise json.JSONDecodeError(f"{word} is not a JSON number", word, 0)

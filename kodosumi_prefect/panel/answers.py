@@ -1,4 +1,4 @@
-"""What the panel answers, for its OpenAPI document; the answers are made as plain JSON."""
+"""Models of the panel's answers, for its OpenAPI document; the answers are built as plain JSON."""
 
 from typing import Any
 from uuid import UUID
@@ -24,7 +24,7 @@ class ExecutionStatus(BaseModel):
     """One execution as it stands."""
 
     status: Status
-    timestamp: float = Field(description="Its last sign of life. " + SECONDS)
+    timestamp: float = Field(description="Its last heartbeat. " + SECONDS)
     final: str | None = Field(description="The stored envelope; in a failed run the error's.")
     fid: UUID
     summary: str | None
@@ -157,7 +157,7 @@ class Answered(BaseModel):
 
 
 class Facts(BaseModel):
-    """What a service has to know of a lock."""
+    """What a service has to know about a lock."""
 
     name: str
     data: Any
@@ -181,7 +181,7 @@ class LastRun(BaseModel):
 
 
 class Schedule(BaseModel):
-    """What runs again and again."""
+    """A schedule."""
 
     id: str
     summary: str | None
@@ -208,7 +208,7 @@ class Schedules(BaseModel):
 
 
 class Health(BaseModel):
-    """How everything around the panel is; `down` names what is not there."""
+    """The state of everything around the panel; `down` names what does not answer."""
 
     status: str
     down: list[str]

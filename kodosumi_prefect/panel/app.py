@@ -117,12 +117,12 @@ def create_app(
     Arguments:
         settings: where Postgres is; default the settings in force.
         quiet: seconds of silence before a stream says `alive`.
-        say: told what whoever starts the panel has to know, such as the first operator's
+        say: called with what whoever starts the panel has to know, such as the first operator's
             password; default stderr.
 
     Raises (at start):
         PanelError: no database is known, it does not answer, or its schema is too old; or the
-            secret key or ``admin_password`` is of no use.
+            secret key or ``admin_password`` is not usable.
     """
     used = settings or get_settings()
 
@@ -204,7 +204,7 @@ async def _identification(
         told = await first_operator(made)
     except OSError as exc:
         raise PanelError(
-            f"the secret behind sessions cannot be kept in {settings.data_dir} ({exc.strerror}); "
+            f"the secret behind sessions cannot be stored in {settings.data_dir} ({exc.strerror}); "
             "make it writable or set secret_key"
         ) from exc
     except WeakPasswordError as exc:
@@ -248,6 +248,6 @@ def _unreachable(url: str, exc: BaseException) -> str:
     said = str(exc).strip().splitlines()
     return (
         f"database_url points at {where.get('host', 'localhost')}:{where.get('port', 5432)}, "
-        f"which does not let us in: {said[0] if said else type(exc).__name__}; start it or "
+        f"which refused the connection: {said[0] if said else type(exc).__name__}; start it or "
         "correct database_url"
     )

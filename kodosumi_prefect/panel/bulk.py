@@ -1,4 +1,4 @@
-"""The same done to many executions, a few at a time."""
+"""One action on many executions, a few at a time."""
 
 import asyncio
 import json
@@ -21,7 +21,7 @@ from kodosumi_prefect.panel.state import State
 from kodosumi_prefect.serve.again import run_again
 from kodosumi_prefect.serve.refusal import LaunchError
 
-AT_ONCE = 4  # questions to Prefect
+AT_ONCE = 4  # requests to Prefect at once
 
 Action = Literal["cancel", "archive", "again"]
 RECORDED = {
@@ -42,7 +42,7 @@ class Trouble(NamedTuple):
 async def act(
     request: Request, panel: State, user: User, action: Action, rows: Sequence[Row]
 ) -> list[Trouble]:
-    """Cancel, put away or run again; what could not be done holds up nothing.
+    """Cancel, archive or run again; a failure does not stop the others.
 
     Raises:
         psycopg.OperationalError: the database is away.
@@ -65,7 +65,7 @@ async def _one(panel: State, user: User, action: Action, row: Row) -> str | None
     try:
         if action == "cancel":
             if row["status"] in TERMINAL:
-                return "it is over"
+                return "it has ended"
             await cancelled(panel, UUID(row["fid"]))
         elif action == "archive":
             await end(panel, row)
@@ -78,14 +78,14 @@ async def _one(panel: State, user: User, action: Action, row: Row) -> str | None
     except LaunchError as exc:
         return exc.detail
     except LookupError:
-        return "Prefect does not know it any more"
+        return "Prefect no longer has it"
     except NotCancelledError as exc:
         return str(exc).removeprefix(f"{row['fid']} ")
     return None
 
 
 def _shown(row: Row) -> dict[str, Any] | None:
-    """The inputs as the record has them, secret ones masked."""
+    """The inputs as recorded, secret ones masked."""
     found = json.loads(row["inputs"]) if row["inputs"] else None
     inner = found.get("dict") if isinstance(found, dict) else None
     return inner if isinstance(inner, dict) else None

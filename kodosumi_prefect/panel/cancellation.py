@@ -16,7 +16,7 @@ PATIENCE = 10.0  # seconds that Prefect may take to answer; its client alone wai
 
 
 class NotCancelledError(RuntimeError):
-    """Prefect did not take the wish; says why in one line."""
+    """Prefect refused the request; says why in one line."""
 
 
 async def cancel(fid: UUID, message: str) -> str:
@@ -30,7 +30,7 @@ async def cancel(fid: UUID, message: str) -> str:
 
     Raises:
         LookupError: Prefect has no such flow run.
-        NotCancelledError: it is over, or Prefect's rules forbid it.
+        NotCancelledError: it has ended, or Prefect's rules forbid it.
         httpx.HTTPError: Prefect does not answer.
     """
     try:
@@ -38,7 +38,7 @@ async def cancel(fid: UUID, message: str) -> str:
             return await _cancel(fid, message)
     except TimeoutError as exc:
         raise httpx.ReadTimeout(
-            f"nothing came within {PATIENCE:g} s; it may still take the wish, ask again"
+            f"no answer within {PATIENCE:g} s; it may still cancel the run, try again"
         ) from exc
 
 
@@ -56,6 +56,6 @@ async def _cancel(fid: UUID, message: str) -> str:
             why = getattr(answer.details, "reason", None) or answer.status.value
             raise NotCancelledError(f"{fid} cannot be cancelled: {why}")
         run = await flow_run(client, fid)
-        if run is None:  # it took the wish, but cannot tell of the run
+        if run is None:  # it accepted the request, but cannot read the run
             return (answer.state.name if answer.state else None) or ""
         return run.state_name or ""

@@ -1,4 +1,4 @@
-"""Connections to the panel: how many there may be, and how long one may say nothing of use.
+"""Connections to the panel: how many there may be, and how long one may be idle.
 
 uvicorn waits for a request for as long as it takes, and takes on as many connections as come.
 """
@@ -43,7 +43,7 @@ class Connections:
             self._make_room(protocol, source)
 
     def left(self, protocol: Any) -> None:
-        """A connection is no more."""
+        """A connection has ended."""
         source = self._known.pop(protocol, None)
         if source is None:
             return
@@ -52,7 +52,7 @@ class Connections:
             del self._sources[source]
 
     async def watch(self) -> None:
-        """Hang up, for as long as this runs, on clients that do not come to the point."""
+        """As long as this runs, close connections whose request takes too long."""
         clock = asyncio.get_running_loop().time
         while True:
             await asyncio.sleep(SWEEP)
@@ -100,7 +100,7 @@ def _is_busy(protocol: Any) -> bool:
 
 
 class _Counted(asyncio.Protocol):
-    """Beside one of uvicorn's protocols: tells its ``door`` of its beginning and end."""
+    """Mixin of uvicorn's protocols: reports its beginning and end to its ``door``."""
 
     door: Connections
 

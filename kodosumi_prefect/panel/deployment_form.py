@@ -47,7 +47,7 @@ async def launch(
 
     Arguments:
         posted: the fields of the form.
-        wanted: when, as the header of the request says it; see ``serve.when``.
+        wanted: when, as the header of the request has it; see ``serve.when``.
 
     Raises:
         HTTPException: as ``describe``; or Prefect refuses it.
@@ -97,7 +97,7 @@ async def _begun(
     if model.secrets or effective != parameters:
         shown = masked(effective, model.secrets, model.secret_values(posted)).inputs
         if shown.keys() == {"inputs"} and isinstance(shown["inputs"], dict):
-            shown = shown["inputs"]  # as the record has it of other runs
+            shown = shown["inputs"]  # as recorded for other runs
     fid = await launch_deployment(
         deployment.id, parameters, owner, flow_name=flow, shown=shown, settings=settings
     )
@@ -109,7 +109,7 @@ def _form(deployment: DeploymentResponse) -> Model:
 
 
 def _defaults(deployment: DeploymentResponse) -> dict[str, Any]:
-    """What the flow gets where a launch says nothing."""
+    """What the flow gets where a launch gives no value."""
     fields = (deployment.parameter_openapi_schema or {}).get("properties", {})
     own = {name: field["default"] for name, field in fields.items() if "default" in field}
     return own | (deployment.parameters or {})

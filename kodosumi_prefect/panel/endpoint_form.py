@@ -1,4 +1,4 @@
-"""The form of an endpoint of any kind, and what becomes of it when it is filled in."""
+"""The form of an endpoint of any kind, and the launch of a filled-in one."""
 
 import asyncio
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ Elements = Sequence[dict[str, Any]]
 
 
 class Submitted(NamedTuple):
-    """What became of a filled-in form.
+    """The result of a filled-in form.
 
     Attributes:
         fid: of the run that began.
@@ -52,7 +52,7 @@ class EndpointForm:
         self._url = panel_url
 
     async def elements(self) -> Elements:
-        """What there is to fill in.
+        """The elements of the form.
 
         Raises:
             HTTPException: 404, 502, 503 or 504; its service or Prefect does not answer as it
@@ -112,7 +112,7 @@ class EndpointForm:
 
 
 class _Patience:
-    """Gives up on what takes longer, however slowly it goes on."""
+    """Gives up on what takes longer, even if it still sends."""
 
     def __init__(self, seconds: float, name: str) -> None:
         self._limit = asyncio.timeout(seconds)

@@ -16,7 +16,7 @@ from kodosumi_prefect.events import clean
 from kodosumi_prefect.panel.forwarded import own_path
 from kodosumi_prefect.panel.jinja import page
 
-# What begins so is for people, and errors there are pages.
+# Paths with these beginnings are for people, and their errors are pages.
 PAGES = (
     "/executions",
     "/outputs/html/",
@@ -82,7 +82,7 @@ def _short(value: object) -> str:
 
 
 def database_response(request: Request, exc: Exception) -> Response:
-    """A 503 that says that Postgres is away."""
+    """A 503: Postgres does not answer."""
     said = str(exc).strip()
     logger.warning("no answer from Postgres for %s: %s", request.url.path, said, extra=_of(request))
     detail = "Postgres does not answer; nothing is lost, try again when it is back"
@@ -92,17 +92,19 @@ def database_response(request: Request, exc: Exception) -> Response:
 
 
 async def _unstorable(request: Request, exc: Exception) -> Response:
-    """What came is of a kind that Postgres refuses for good: NUL characters, endless numbers."""
+    """The request has values that Postgres refuses for good: NUL characters, endless numbers."""
     said = " ".join(str(exc).split())[:200]
     logger.warning("refused by Postgres at %s: %s", request.url.path, said, extra=_of(request))
     return error_response(request, 422, f"a value cannot be stored: {said}")
 
 
 async def _too_deep(request: Request, exc: Exception) -> Response:
-    """JSON nested so deep that nothing can be done with it; its traceback tells nothing."""
+    """JSON that is nested too deep to process; its traceback is of no use."""
     if request.method in ("GET", "HEAD"):  # of our own making
         return unforeseen_response(request, exc)
-    logger.warning("nested too deep: what came to %s", request.url.path, extra=_of(request))
+    logger.warning(
+        "refused a body that is nested too deep, sent to %s", request.url.path, extra=_of(request)
+    )
     return error_response(request, 422, "body: is nested too deep")
 
 

@@ -27,7 +27,7 @@ def final_envelope(row: Row) -> str | None:
 
 
 def status_of(row: Row) -> dict[str, Any]:
-    """What ``/outputs/status`` answers; ``timestamp`` is the last sign of life, epoch seconds."""
+    """What ``/outputs/status`` answers; ``timestamp``: last heartbeat or change, epoch seconds."""
     over = row["status"] in TERMINAL
     signs = [row["ended_at"]] if over else [row["updated_at"], row["heartbeat_at"]]
     latest = max(sign for sign in [*signs, row["state_ts"], row["created_at"]] if sign)

@@ -1,4 +1,4 @@
-"""What a list of executions shows, as its address says it."""
+"""The filter of a list of executions, as its address has it."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Literal, NamedTuple
@@ -34,7 +34,7 @@ class Asked(NamedTuple):
     pairs: list[tuple[str, str]]
 
     def address(self, **more: object) -> str:
-        """The query string, with its question mark, if there is anything to say."""
+        """The query string, with its question mark; empty without a filter."""
         said = [*self.pairs, *((name, str(value)) for name, value in more.items() if value)]
         return f"?{urlencode(said)}" if said else ""
 
@@ -50,7 +50,7 @@ class Asked(NamedTuple):
 async def _asked(
     q: Words = None,
     status: Annotated[
-        list[str], Query(max_length=20, description="Any of these; none for all.")
+        list[str], Query(max_length=20, description="Any of these; empty: all.")
     ] = [],  # noqa: B006 - FastAPI copies it
     flow: Named = None,
     owner: Annotated[
@@ -94,12 +94,12 @@ async def _asked(
 
 
 def epoch(name: str, text: str | None) -> float | None:
-    """Epoch seconds of an ISO 8601 time, which is UTC if it does not say."""
+    """Epoch seconds of an ISO 8601 time, which is UTC without a zone."""
     if text is None:
         return None
     try:
         found = datetime.fromisoformat(text)
-        # What Python knows of years, Postgres knows as well, whatever the zone.
+        # Postgres knows all years that Python knows, whatever the zone.
         if not 1970 <= found.year <= 9000:
             raise ValueError
         return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()

@@ -1,4 +1,4 @@
-"""Where a request comes from, and what a reverse proxy says about it."""
+"""Where a request comes from, and what a reverse proxy reports about it."""
 
 from collections.abc import Iterable
 from urllib.parse import urlsplit
@@ -10,7 +10,7 @@ from kodosumi_prefect.panel.networks import Networks, address_of
 from kodosumi_prefect.settings import Settings
 from kodosumi_prefect.vocabulary import LOCAL_SCOPE, PROXY_USER_SCOPE
 
-# Whoever forwards a request says so in one of these, if it says anything.
+# A proxy that forwards a request sets one of these, if any.
 FORWARDING = frozenset(
     {
         b"forwarded",
@@ -33,12 +33,12 @@ def own_path(scope: Scope) -> str:
 
 
 def is_local(scope: Scope) -> bool:
-    """Whether a program on this machine sent this itself, as far as that can be told."""
+    """Whether a program on this machine sent this itself, as far as is known."""
     return bool(scope.get(LOCAL_SCOPE))
 
 
 def proxy_user(scope: Scope) -> str | None:
-    """Who a reverse proxy of ours says is signed in."""
+    """The user whom a reverse proxy of ours names."""
     name = scope.get(PROXY_USER_SCOPE)
     return name if isinstance(name, str) else None
 
@@ -70,7 +70,7 @@ class Forwarded:
             scope[LOCAL_SCOPE] = _from_here(peer, headers)
             await self._app(scope, receive, send)
             return
-        # Two of them: a proxy let one of its client's pass, and who is to tell which is which?
+        # Two of them: a proxy let its client's own pass, and nobody knows which is which.
         scope[PROXY_USER_SCOPE] = named[0] if len(named) == 1 else None
         if (address := address_of(peer)) is not None:
             scope["client"] = (str(address), (scope.get("client") or ("", 0))[1])

@@ -15,7 +15,7 @@ class OwnNamesOnly:
     """ASGI middleware for a panel that listens on this machine only: requests that name it so.
 
     A page elsewhere whose name resolves to 127.0.0.1 could read what is open to programs on this
-    machine, and sign in as whoever it knows a password of; the Host header gives it away. Under
+    machine, and sign in as whoever it knows a password of; the Host header reveals it. Under
     ``panel_url`` the panel may be found as well, and behind ``proxy_networks`` under any name.
     """
 

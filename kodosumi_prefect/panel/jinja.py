@@ -29,7 +29,7 @@ def package_version() -> str:
 def page(
     request: Request, name: str, context: dict[str, Any], *, status_code: int = 200
 ) -> HTMLResponse:
-    """The template ``name`` filled with ``context``, compressed for who takes it so.
+    """The template ``name`` filled with ``context``, compressed if the browser accepts that.
 
     Pages are compressed here and not by a middleware, which would hold back what services behind
     the panel stream.

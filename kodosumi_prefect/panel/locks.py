@@ -25,7 +25,7 @@ from kodosumi_prefect.vocabulary import LOCK_FACTS_SCOPE, SIGNATURE_HEADER
 
 @dataclass(frozen=True, slots=True)
 class Filled:
-    """What became of a filled-in form: a result, or messages by field."""
+    """The outcome of a filled-in form: a result, or messages by field."""
 
     result: Any = None
     errors: dict[str, list[str]] | None = None
@@ -56,13 +56,13 @@ class Desk:
 
         Raises:
             HTTPException: 404 there is none that they may see, 403 they may not answer it, 409 it
-                is not open any more.
+                is no longer open.
         """
         if await self._panel.reader.status(fid, self._user.sees(self._panel.settings)) is None:
             raise HTTPException(404, f"there is no execution {fid}")
         lock = await self._read(fid, lid)
         if not self._user.owns(lock["owner"]):
-            raise HTTPException(403, "only who owns the execution, and operators, may answer")
+            raise HTTPException(403, "only the owner of the execution and operators may answer")
         if (reason := closed(lock)) is not None:
             raise HTTPException(409, reason)
         return lock
@@ -166,7 +166,7 @@ def signer(panel: State, request: Request, fid: str, lid: str) -> User:
     """For whom a service asks about a lock: the one who the panel called it for, about this lock.
 
     Raises:
-        HTTPException: 401, the signature that it hands back is none of ours, or for something else.
+        HTTPException: 401, the signature that it returns is not ours, or not for this lock.
     """
     try:
         claims = jwt.decode(
@@ -181,12 +181,12 @@ def signer(panel: State, request: Request, fid: str, lid: str) -> User:
     # An endpoint of that path could be registered.
     about_lock = claims["purpose"] == "lock"
     if not about_lock or not str(claims["path"]).endswith(f"/_lock_/{fid}/{lid}"):
-        raise HTTPException(401, "the signature is for something else than this lock")
+        raise HTTPException(401, "the signature is not for this lock")
     return User(claims["sub"], str(claims.get("name", "")), claims.get("operator") is True)
 
 
 def facts_of(lock: Row) -> dict[str, Any]:
-    """What a service has to know of a lock."""
+    """What a service has to know about a lock."""
     return {
         "name": lock["name"],
         "data": _data(lock),

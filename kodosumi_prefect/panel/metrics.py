@@ -1,4 +1,4 @@
-"""What Prometheus is told: numbers of this panel and its database, never a name of a user."""
+"""Metrics for Prometheus: numbers of this panel and its database, never a user's name."""
 
 import asyncio
 import logging
@@ -32,7 +32,7 @@ class Metrics(Collector):
 
     Arguments:
         reader: counts executions, at most every ``COUNT_EVERY`` seconds and never twice at once.
-        feed: tells its subscribers.
+        feed: for the number of its subscribers.
         streams: the panel's open event streams, for their number.
         trail: counts what it could not record.
     """
@@ -101,7 +101,7 @@ class Metrics(Collector):
         age = self._feed.round_trip_age
         yield _gauge(
             "kodosumi_feed_round_trip_age_seconds",
-            "Since a notification of the panel's own arrived; -1: none has.",
+            "Since a test notification of the panel arrived; -1: none has.",
             -1.0 if age is None else age,
         )
         yield CounterMetricFamily(
@@ -130,19 +130,19 @@ class Metrics(Collector):
             return
         known = {row["status"]: row["executions"] for row in self._counts}
         executions = GaugeMetricFamily(
-            "kodosumi_executions", "Executions kept, by status.", labels=["status"]
+            "kodosumi_executions", "Stored executions, by status.", labels=["status"]
         )
         for status in Status:
             executions.add_metric([status.value], known.get(status.value, 0))
         yield executions
         yield _gauge(
             "kodosumi_events_appended",
-            "Events appended to the streams of the executions kept.",
+            "Events in the streams of the stored executions.",
             sum(row["events"] for row in self._counts),
         )
         yield _gauge(
             "kodosumi_executions_age_seconds",
-            "How old the two numbers above are.",
+            "Age of the two numbers above.",
             time.monotonic() - self._counted,
         )
 
@@ -161,7 +161,7 @@ class Metrics(Collector):
                 self._counts = await self._reader.rows("count_executions")
             self._counted = time.monotonic()
         except (TimeoutError, psycopg.Error) as exc:
-            logger.debug("executions are not counted: %s", exc)
+            logger.debug("executions cannot be counted now: %s", exc)
         finally:
             self._counting = None
 

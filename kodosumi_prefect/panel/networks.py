@@ -17,7 +17,7 @@ def address_of(text: str) -> Address | None:
 
 
 def source_of(address: str) -> str:
-    """What a client counts as, so that nobody counts as many.
+    """The key under which a client is counted, so that nobody counts as many.
 
     This machine is one, whatever address of it; so is a /64 of IPv6, which one customer has all of,
     and what is no address counts as itself.

@@ -15,7 +15,7 @@ Rows = list[dict[str, Any]]
 
 
 async def observers(reader: Reader) -> Rows:
-    """The observers that were heard of lately; they report every 5 seconds."""
+    """The observers that reported lately; they do so every 5 seconds."""
     rows = await reader.rows("services")
     return [row for row in rows if row["kind"] == "observer" and row["silent"] < SILENT]
 

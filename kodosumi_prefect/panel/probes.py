@@ -1,4 +1,4 @@
-"""Whether what the panel stands on answers, each within a short time."""
+"""Whether what the panel depends on answers, each within a short time."""
 
 import asyncio
 from collections.abc import Awaitable
@@ -42,7 +42,7 @@ async def postgres(panel: State) -> Found:
 
 
 async def prefect(panel: State) -> Found:
-    """Whether the API that is configured answers us, and which version it is if it tells."""
+    """Whether the configured API answers us, and its version if it reports one."""
     access = prefect_access(panel.settings)
     if access is None:
         return {"status": "not configured"}

@@ -1,4 +1,4 @@
-"""How errors stand in the panel's OpenAPI document: one shape, and each where it can come."""
+"""Errors in the panel's OpenAPI document: one shape, each where it can occur."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -13,7 +13,7 @@ from kodosumi_prefect.panel.auth.user import current_user, operator
 
 
 class Problem(BaseModel):
-    """Why a request was not answered as wished."""
+    """Why a request failed."""
 
     error: str = Field(description="The status in words.")
     path: str
@@ -22,18 +22,18 @@ class Problem(BaseModel):
 
 
 MEANINGS = {
-    400: "The body is none that can be read.",
-    401: "Nobody is signed in, or not any more.",
+    400: "The body cannot be read.",
+    401: "Nobody is signed in, or the session has ended.",
     403: "Not allowed to this account, or a page of another site sent it.",
-    404: "There is no such thing, or none that this account may see.",
+    404: "It does not exist, or this account may not see it.",
     405: "The endpoint has no such method.",
     408: "The body came too slowly.",
-    409: "It does not go with how things stand now.",
-    411: "The body's length is not given.",
+    409: "It conflicts with the current state.",
+    411: "The body's length is missing.",
     413: "The body is too large.",
-    415: "The body is of a kind that is not read here.",
-    422: "What was sent does not fit what is described here.",
-    429: "Too many tries or streams; `Retry-After` tells when to come back.",
+    415: "The body is of a type that is not accepted here.",
+    422: "The request does not match what is described here.",
+    429: "Too many requests or streams; `Retry-After` says when to try again.",
     500: "A fault of the panel; its log has it under the id in `detail`.",
     502: "Prefect or a service answers with a failure.",
     503: "Postgres, or Prefect where it is needed, does not answer.",
@@ -56,7 +56,7 @@ def answers(model: type[BaseModel], code: int = 200) -> dict[int | str, dict[str
 
 
 def install(app: FastAPI, routers: Iterable[APIRouter]) -> None:
-    """Let ``app``'s document tell the errors of each operation.
+    """Add the errors of each operation to ``app``'s document.
 
     Those that come from what all routes share are found by what a route depends on: who is signed
     in, of which rank, what is read from the request. Those that are its own it names by

@@ -8,7 +8,7 @@ WINDOW = 60.0  # seconds over which a rate is taken
 
 
 class Rate(NamedTuple):
-    """What a Spooler did lately.
+    """The rate of a Spooler.
 
     Attributes:
         events: stored in a second.
@@ -33,7 +33,7 @@ class Rates:
         self._reports: dict[str, deque[_Report]] = {}
 
     def of(self, row: dict[str, Any]) -> Rate | None:
-        """The rate of a Spooler; None at the first look at it, and after it started anew.
+        """The rate of a Spooler; None the first time, and after it was restarted.
 
         Arguments:
             row: of the query ``services``.
@@ -44,7 +44,7 @@ class Rates:
         known = self._reports.setdefault(row["name"], deque())
         if known and new.appends < known[-1].appends:
             known.clear()
-        # Reports come every ten seconds; the clock of one and the same wavers a little.
+        # Reports come every ten seconds; their timing varies a little.
         if not known or new.at - known[-1].at > 1.0:
             known.append(new)
         while len(known) > 2 and new.at - known[1].at > WINDOW:

@@ -63,7 +63,7 @@ def origin(source: Mapping[str, Any] | None) -> str:
 
 
 def render_envelope(stored: Any, depth: int = 0) -> str:
-    """A stored envelope as HTML; what is none is shown as the value it is."""
+    """A stored envelope as HTML; any other value is shown as it is."""
     if not isinstance(stored, Mapping) or len(stored) != 1:
         return _value(stored, depth)
     name, value = next(iter(stored.items()))
@@ -163,7 +163,7 @@ def _html(text: str) -> str:
 
 
 def _crew(name: str, value: Mapping[str, Any]) -> str:
-    """The outputs of CrewAI by what they said, their other fields folded away."""
+    """The outputs of CrewAI by their text, with their other fields folded away."""
     said = next((str(value[k]) for k in ("raw", "text", "output") if value.get(k)), "")
     title = value.get("name") or value.get("agent") or name
     rest = {k: v for k, v in value.items() if k not in ("raw", "text", "output") and v}

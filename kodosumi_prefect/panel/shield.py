@@ -1,4 +1,4 @@
-"""What every response carries, and what happens when a handler raises what nobody foresaw."""
+"""What every response carries, and how unforeseen errors of handlers are answered."""
 
 from collections.abc import Sequence
 from urllib.parse import urlsplit

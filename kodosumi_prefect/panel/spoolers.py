@@ -19,18 +19,18 @@ _GAUGES = {
         "kodosumi_client_buffer_events",
         "Events that those processes hold in memory, not delivered yet.",
     ),
-    "buffered_bytes": ("kodosumi_client_buffer_bytes", "Bytes that those events take."),
+    "buffered_bytes": ("kodosumi_client_buffer_bytes", "Size of those events."),
     "spilled_bytes": ("kodosumi_client_spill_bytes", "Bytes in their spill files."),
 }
 
 
 async def spoolers(reader: Reader) -> list[Service]:
-    """Those heard of within a day."""
+    """Those that reported within a day."""
     return [row for row in await reader.rows("services") if row["kind"] == "spooler"]
 
 
 def health(found: list[Service]) -> dict[str, Any]:
-    """How they are; none is fine: without Ray workers nothing needs one."""
+    """Their state; none is fine: without Ray workers nothing needs one."""
     silent = [row["name"] for row in found if row["silent"] > SILENT]
     return {
         "status": "silent" if silent else "ok" if found else "none",

@@ -69,7 +69,7 @@ async def _execution(
     user: CurrentUser,
     fid: UUID,
     extended: Annotated[
-        bool, Query(description="Wait, up to 30 seconds, for an execution not there yet.")
+        bool, Query(description="Wait up to 30 seconds for an execution that does not exist yet.")
     ] = False,
 ) -> Row:
     patience = EXTENDED_WAIT if extended else 0.0
@@ -99,7 +99,7 @@ async def wait_for_execution(
             raise HTTPException(404, f"there is no execution {fid}")
         await asyncio.sleep(EXTENDED_POLL)
         if request is not None and await request.is_disconnected():
-            raise HTTPException(404, f"there is no execution {fid}, and nobody waits for it")
+            raise HTTPException(404, f"there is no execution {fid}; its client has disconnected")
     return row
 
 

@@ -23,7 +23,7 @@ from kodosumi_prefect.spooler.feed import End, Feed, Item, Quiet, Reset
 from kodosumi_prefect.spooler.reader import StoredEvent
 
 QUIET = 15.0  # seconds of silence before an `alive` event
-REVIEW = 15.0  # seconds between looks whether readers still may read
+REVIEW = 15.0  # seconds between checks whether readers still may read
 OUTBOX_BYTES = 128 * 1024  # held for one reader before the stream waits for it
 CHUNK = 64 * 1024  # bytes handed to the server at once
 RENDERED_BYTES = 8 * 1024 * 1024  # of frames with HTML, kept for the other readers of a run
@@ -199,7 +199,7 @@ class Streams:
                 except psycopg.OperationalError:
                     break  # nobody is turned out because the database is away
                 except Exception:
-                    logger.exception("cannot tell whether somebody still may read a stream")
+                    logger.exception("cannot check whether an account may still read a stream")
                     continue
                 if caller is None or caller.user != request.state.user:
                     pump.cancel()

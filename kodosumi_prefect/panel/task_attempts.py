@@ -1,4 +1,4 @@
-"""When task runs that ran more than once did so, as Prefect's states tell."""
+"""When task runs that ran more than once did so, by Prefect's states."""
 
 import asyncio
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ MOST = 40  # task runs asked about, since each takes a request of its own
 async def attempts(panel: State, items: Sequence[Item]) -> dict[str, list[Stretch]]:
     """The stretches in which the retried ones of ``items`` ran, by id; what Prefect tells in time.
 
-    Nothing is raised when Prefect is away: ``task_runs`` has said so already.
+    Nothing is raised when Prefect is away: ``task_runs`` has reported that already.
     """
     retried = [item["id"] for item in items if item["retries"]][:MOST]
     found: dict[str, list[Stretch]] = {}

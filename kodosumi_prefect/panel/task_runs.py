@@ -33,7 +33,7 @@ Item = dict[str, Any]
 
 @dataclass(slots=True)
 class _Tree:
-    """What Prefect said so far."""
+    """What was read from Prefect so far."""
 
     subflows: dict[UUID, str] = field(default_factory=dict)
     task_runs: dict[UUID, TaskRun] = field(default_factory=dict)
@@ -43,7 +43,7 @@ class _Tree:
 async def task_runs(panel: State, execution: Row) -> tuple[list[Item], str | None]:
     """All known task runs in the order they began, and why some may be missing, or None.
 
-    Prefect tells names, states and times; the events tell node and process, and which task runs
+    Names, states and times come from Prefect; node and process from events, and so do the task runs
     there are when Prefect is away.
     """
     after = max(execution["last_seq"] - SPAN, 0)
@@ -74,7 +74,7 @@ async def _ask_prefect(panel: State, root: UUID) -> _Tree:
                 async with client:
                     await _walk(client, root, tree)
     except TimeoutError:
-        tree.missing = f"Prefect did not tell all within {PATIENCE:g} s"
+        tree.missing = f"Prefect did not answer completely within {PATIENCE:g} s"
     except (httpx.HTTPError, PrefectException, OSError, ValueError, RuntimeError) as exc:
         said = str(exc).strip().splitlines()
         tree.missing = f"Prefect does not answer: {said[0] if said else type(exc).__name__}"
@@ -156,7 +156,7 @@ def _item(run: TaskRun, heard: Row, tree: _Tree, root: UUID) -> Item:
 
 
 def _heard_item(heard: Row) -> Item:
-    """A task run that only its events tell of."""
+    """A task run that only its events know."""
     unknown = ("state_type", "state_name", "start_time", "end_time", "duration")
     return {
         "id": heard["id"],

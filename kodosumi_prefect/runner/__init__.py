@@ -1,1 +1,1 @@
-"""Maps what Prefect says of a run, and what its code prints and logs, to events."""
+"""Maps Prefect's states of a run, and what its code prints and logs, to events."""

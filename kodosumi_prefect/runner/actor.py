@@ -11,7 +11,7 @@ from importlib.metadata import version
 from kodosumi_prefect.runner.order import Facts, Order, Outcome
 from kodosumi_prefect.settings import VERSION
 
-# Imported before there is work. Nothing of a user's may ever be here.
+# Imported before there is work. No user code may ever be imported here.
 AHEAD = (
     "kodosumi_prefect.runner.execute",
     "kodosumi_prefect.flow",
@@ -27,11 +27,11 @@ class Runner:
     """Executes one flow run in the main thread of its own process.
 
     A plain actor without concurrency: Prefect's timeouts and cancellation work by signals, which
-    only the main thread gets. A warm Runner waits, with Prefect imported, for its order; it ends
+    only the main thread gets. A warm Runner waits for its order with Prefect imported; it ends
     by itself once its worker has not renewed the lease.
 
     Arguments:
-        lease: seconds until it ends unless it hears from its worker.
+        lease: seconds until it ends unless its worker renews the lease.
     """
 
     def __init__(self, lease: float) -> None:
@@ -48,7 +48,7 @@ class Runner:
     def hello(self, lease: float) -> Facts:
         """Who this is; renews the lease of a Runner that waits.
 
-        Called while a run goes on, it answers never: the actor ends with its run.
+        Called during a run, it never answers: the actor ends with its run.
         """
         self._until = time.monotonic() + lease
         import ray

@@ -1,4 +1,4 @@
-"""Waiting for a Runner's process: what cannot be is told from what takes time."""
+"""Waiting for a Runner's process: distinguishes what is impossible from what takes time."""
 
 import asyncio
 import time
@@ -12,7 +12,7 @@ from kodosumi_prefect.runner.order import Facts
 from kodosumi_prefect.runner.warm import LEASE
 from kodosumi_prefect.vocabulary import POOL_TYPE
 
-ROOM_LOOK = 5.0  # seconds between looks whether the cluster can take a Runner
+ROOM_LOOK = 5.0  # seconds between checks whether the cluster can take a Runner
 ANSWER = 3.0  # seconds that a Runner that was found has to answer, however late it is by then
 INFEASIBLE_GRACE = 20.0  # seconds in which a node that is missing may come back
 
@@ -83,6 +83,6 @@ async def arrival(
 
 
 def _heard(arriving: "asyncio.Future[Facts]") -> None:
-    """A Runner that is given up may fail its answer later, which nobody waits for any more."""
+    """Read the late error of a Runner that was given up, so that asyncio does not log it."""
     if not arriving.cancelled():
         arriving.exception()

@@ -19,7 +19,7 @@ _work: dict[object, _Work] = {}
 
 @contextmanager
 def at_work(scope: Scope, context: Context | None = None) -> Generator[None, None, None]:
-    """Have output that nothing else tells the owner of belong to ``scope`` inside the block.
+    """Inside the block, output without a known owner belongs to ``scope``.
 
     Arguments:
         context: what the code runs in; Prefect's task run in there names the task.
@@ -39,7 +39,7 @@ def begin_work(scope: Scope) -> None:
 
 
 def scopes_at_work() -> list[Scope]:
-    """Whom this process works for now, each with the task run it is in."""
+    """The executions that this process works for now, each with its task run."""
     return [_with_task(work) for work in list(_work.values())]
 
 

@@ -23,7 +23,7 @@ def pickle_by_value(function: Any) -> None:
         return
     if _settled.get(module.__name__) == len(sys.modules):
         return
-    # Looked through again whenever something was imported, perhaps inside of the flow.
+    # Repeated after each new import, which may happen inside the flow.
     _settled[module.__name__] = len(sys.modules)
     if not was_loaded_from_file(module):
         return
@@ -85,7 +85,7 @@ def _is_found_by_workers(module: ModuleType) -> bool:
     """Whether Ray workers import it by the folders they take over: current one and script's.
 
     They are those of the process that connected to Ray, so from inside a Ray worker, where a
-    Runner is, nothing is said about them.
+    Runner is, they are unknown.
     """
     if in_ray_worker():
         return False

@@ -46,7 +46,7 @@ owners: list[Callable[[], Scope | None]] = []
 
 
 class _Here(threading.local):
-    """What the calling thread is about."""
+    """What the calling thread is doing."""
 
     handling = False  # a log record is with its handlers, and whatever they write is its text
 
@@ -106,7 +106,7 @@ class _Stream(io.TextIOBase):
                 _emit(scope, self._kind, text.rpartition("\r")[2])
 
     def forget(self) -> None:
-        """What was written without a newline is another process's to record."""
+        """Drop what was written without a newline: another process records it."""
         self._partial.clear()
 
     def _record(self, scope: Scope, text: str) -> None:
@@ -116,7 +116,7 @@ class _Stream(io.TextIOBase):
         whole, newline, rest = text.rpartition("\n")
         if newline:
             _emit(scope, self._kind, _without_overwritten(whole))
-        # A progress bar rewrites its line; only what it says last is worth an event.
+        # A progress bar rewrites its line; only its last text is worth an event.
         rest = rest.rpartition("\r")[2] if "\r" in rest[:-1] else rest
         if len(rest) > PARTIAL_MOST:
             _emit(scope, self._kind, rest)
@@ -157,14 +157,14 @@ class _Stream(io.TextIOBase):
 
 
 def _take(logger: logging.Logger, record: logging.LogRecord) -> bool:
-    """Record a log record, once; whether what its handlers write of it is no news any more."""
+    """Record a log record, once; returns whether its handlers' output is to be ignored."""
     if not _holders:
         return False
     kind = _kind_of(record)
     if kind is None or getattr(record, _MARK, False):
         return True
     if record.name not in RUN_LOGGERS and not _reaches_root(logger):
-        return False  # its own handlers alone say where it goes
+        return False  # only its own handlers decide where it goes
     scope = owner()
     if scope is None:
         return False
@@ -248,7 +248,7 @@ def release(fid: str) -> None:
         if logging.Logger.callHandlers is _handling:
             setattr(logging.Logger, _HOOKED, _handling_before)
             _handling = None
-        # Else somebody's own stands over it and calls it: it stays, and records nothing meanwhile.
+        # Else another wrapper calls it: it stays, and records nothing meanwhile.
         if _stdout is not None and sys.stdout is _stdout:
             sys.stdout = _stdout.replaced
         if _stderr is not None and sys.stderr is _stderr:
@@ -296,7 +296,7 @@ def _was_printed() -> bool:
 
 
 def _is_logged_anyway(frame: FrameType) -> bool:
-    """Whether this write is a log record's that is captured as such, or is none of the author's."""
+    """Whether this write is from a captured log record, or not from the author's code."""
     if frame.f_code.co_filename != _LOGGING:
         return False
     record = frame.f_locals.get("record")

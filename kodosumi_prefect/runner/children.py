@@ -1,4 +1,4 @@
-"""Child processes that ``multiprocessing`` forks: whose output theirs is, and that none is lost.
+"""Child processes that ``multiprocessing`` forks: their output is recorded, and none is lost.
 
 They end without Python's own clean-up, those of a pool by SIGTERM, so what they said is delivered
 before that: at their end, and before each result of a pool is handed over.
@@ -20,7 +20,7 @@ from kodosumi_prefect.spooler.client import deliver, get_client
 from kodosumi_prefect.spooler.route import learn_instance
 from kodosumi_prefect.tracer import Scope, current_scope
 
-TASK_PATIENCE = 1.0  # seconds that a result of a pool waits for what was said before it
+TASK_PATIENCE = 1.0  # seconds that a result of a pool waits for the events before it
 END_PATIENCE = 5.0  # seconds that a child's end waits for it; then it is in the spill file
 
 _KEY = "kodosumi_prefect"  # in the configuration that multiprocessing gives to each child
@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 
 
 class Belonging(NamedTuple):
-    """What a child that inherits no memory is told of the code that started it.
+    """What a child that inherits no memory gets to know about the code that started it.
 
     Attributes:
         scope: that code's.
@@ -45,7 +45,7 @@ class Belonging(NamedTuple):
 
 
 class _Teller:
-    """Stands in the configuration of a process, and is pickled for its children as they start."""
+    """Part of the configuration of a process, and pickled for its children as they start."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         popen = context.get_spawning_popen()
@@ -58,7 +58,7 @@ class _Teller:
         try:
             told = Belonging(scope, carried(settings), get_client(settings).instance())
         except (OSError, ValueError) as exc:
-            logger.warning("what a child process says is not recorded: %s", exc)
+            logger.warning("output of a child process is not recorded: %s", exc)
             return bool, ()
         _preload()
         return Belonging, tuple(told)
@@ -77,7 +77,7 @@ def _preload() -> None:
 
 
 class _DeliversFirst:
-    """The queue of a pool's results: what a task said is stored before its result is known.
+    """The queue of a pool's results: a task's events are stored before its result is known.
 
     After the last result a pool may end its processes at any moment.
     """
@@ -129,5 +129,5 @@ def _end() -> None:
 
 _teller = _Teller()
 multiprocessing.current_process()._config[_KEY] = _teller  # type: ignore[attr-defined]
-# Children forget what their parent wants to do at its end, so each says anew what it wants.
+# Children forget their parent's exit handlers, so each registers its own.
 util.register_after_fork(_teller, _begin)

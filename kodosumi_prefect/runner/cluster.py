@@ -14,7 +14,7 @@ from kodosumi_prefect.runner.ray_connection import NoRayError, connect
 from kodosumi_prefect.settings import VERSION, Settings
 
 ANSWER = 5.0  # seconds that Ray's head has for a question
-OWN_NODE_TYPE = "node_"  # begins the types that Ray gives nodes no autoscaler knows of
+OWN_NODE_TYPE = "node_"  # prefix of the types that Ray gives nodes without an autoscaler
 
 logger = logging.getLogger(__name__)
 
@@ -73,7 +73,7 @@ class RunnerHandle(NamedTuple):
 
 
 class LostError(RuntimeError):
-    """The cluster that this process is connected to is no more."""
+    """The cluster that this process was connected to is gone."""
 
 
 class VersionError(RuntimeError):
@@ -102,11 +102,11 @@ class Cluster:
         connect(self._settings, init_kwargs={"log_to_driver": False})
 
     def check(self) -> None:
-        """Ask the cluster that this process is connected to whether it is there.
+        """Check that the cluster that this process is connected to answers.
 
         Raises:
             NoRayError: it does not answer.
-            LostError: its head was started anew, and knows nothing of us any more.
+            LostError: its head was restarted, and no longer knows this process.
         """
         from ray.exceptions import AuthenticationError, RpcError
 
@@ -170,7 +170,7 @@ class Cluster:
                 "resources": {
                     name: amount
                     for name, amount in sorted(node["Resources"].items())
-                    # Ray gives each node a resource of its own name, which says nothing.
+                    # Ray gives each node a resource named after itself, which is of no use here.
                     if not name.startswith("node:")
                 },
             }
@@ -191,7 +191,7 @@ class Cluster:
         for name, n in sorted(needs.items()):
             most = max((node["Resources"].get(name, 0.0) for node in nodes), default=0.0)
             if most < n:
-                return f"{name} {_amount(name, n)} is wanted, no node has more than " + _amount(
+                return f"{name} {_amount(name, n)} is needed, no node has more than " + _amount(
                     name, most
                 )
         labels = f" with the labels {dict(spec.labels)}" if spec.labels else ""
@@ -205,7 +205,7 @@ class Cluster:
         report = json.loads(said).get("autoscaler_report") or {} if said else {}
         if report.get("pending_nodes") or report.get("pending_launches"):
             return True
-        # Without an autoscaler Ray reports, too, but gives each node a type of its own.
+        # Ray reports without an autoscaler too, but then each node has its own type.
         kinds = {**(report.get("active_nodes") or {}), **(report.get("idle_nodes") or {})}
         return any(not kind.startswith(OWN_NODE_TYPE) for kind in kinds)
 
@@ -218,7 +218,7 @@ def check_versions(facts: Facts) -> None:
     """
     ours = own_versions()
     for name, version in facts.versions.items():
-        # Prefect itself gets on with other minor versions of it.
+        # Prefect itself works with other minor versions.
         if name != "prefect" and ours[name] != version:
             raise VersionError(
                 f"node {facts.host} has {name} {version}, the worker has {ours[name]}; "
@@ -251,7 +251,7 @@ def uploaded(runtime_env: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def may_live(exc: BaseException) -> bool:
-    """Whether an actor that failed a call with this may live on, out of reach for the moment."""
+    """Whether an actor may still live after this error, only out of reach for the moment."""
     from ray.exceptions import ActorUnavailableError
 
     return isinstance(exc, ActorUnavailableError)
@@ -272,8 +272,8 @@ def why_it_died(exc: BaseException) -> str:
     detail = text.rpartition("Worker exit detail:")[2].strip() if "exit detail" in text else text
     if "connection error code 2" in detail:
         return (
-            "its process ended without a word: killed (SIGKILL, perhaps by the kernel for lack "
-            "of memory) or crashed"
+            "its process ended without a message: killed (SIGKILL, perhaps by the kernel for "
+            "lack of memory) or crashed"
         )
     return " ".join(detail.split())[:500] or first
 

@@ -61,7 +61,7 @@ def execute(order: Order) -> Outcome:
             _drive(fid, interruption)
     except SystemExit as exc:
         if exc.code not in (None, 0):
-            return _not_begun(fid, f"the run's process was told to exit with {exc.code}")
+            return _not_begun(fid, f"the run's process exited with {exc.code}")
     except BaseException as exc:
         return _not_begun(fid, error_line(exc))
     finally:
@@ -110,7 +110,7 @@ def _drive(fid: UUID, interruption: Interruption) -> None:
     flow_run = _with_lost_parameters(load_flow_run(fid))
     state = flow_run.state
     if state is None or not (state.is_pending() or state.is_cancelling()):
-        return  # ended, scheduled anew or begun elsewhere while this Runner was on its way
+        return  # ended, rescheduled or begun elsewhere while this Runner started
     run_logger = flow_run_logger(flow_run=flow_run)
     try:
         flow: Flow[..., Any] = _as_launched(load_flow(flow_run), flow_run)
@@ -161,7 +161,7 @@ def _as_launched(flow: "Flow[..., Any]", flow_run: FlowRun) -> "Flow[..., Any]":
 
 
 def _with_data(flow: "Flow[..., Any]", flow_run: FlowRun) -> "tuple[Flow[..., Any], FlowRun]":
-    """A flow that gets what people typed as they typed it, and its run with those parameters.
+    """A flow that gets what people typed unchanged, and its run with those parameters.
 
     Schedules that an earlier release made have what people typed as it is; if it looks like the
     address of a block it is none. Of the deployment's own parameters it is one, as ever.
@@ -184,7 +184,7 @@ def _with_data(flow: "Flow[..., Any]", flow_run: FlowRun) -> "tuple[Flow[..., An
 
 def _tell_not_loaded(flow_run: FlowRun, exc: Exception) -> None:
     why = error_line(exc)
-    if exc.__cause__ is not None:  # a pull step's own error says which step only
+    if exc.__cause__ is not None:  # a pull step's own error names only the step
         why += f" ({error_line(exc.__cause__)})"
     _tell(flow_run, Crashed(message=f"Flow could not be loaded. {why}"), exc)
 
@@ -200,7 +200,7 @@ def _not_begun(fid: UUID, why: str) -> Outcome:
         elif state is not None and state.is_cancelling() and flow_run.start_time is None:
             _tell(flow_run, Cancelled(message=f"Flow run was cancelled; {why}."), why)
     except (httpx.HTTPError, PrefectException, OSError, ValidationError) as exc:
-        logger.warning("flow run %s has to be reported by others: %s", fid, exc)
+        logger.warning("cannot report the end of flow run %s, its worker has to: %s", fid, exc)
     return Outcome(1, why)
 
 
@@ -210,7 +210,7 @@ def _tell(flow_run: FlowRun, state: State[Any], error: "Exception | str") -> Non
         with get_client(sync_client=True) as client:
             answer = client.set_flow_run_state(flow_run.id, state, force=True)
     except (httpx.HTTPError, PrefectException, OSError) as exc:
-        logger.error("Prefect was not told that flow run %s %s: %s", flow_run.id, state, exc)
+        logger.error("cannot set flow run %s to %s in Prefect: %s", flow_run.id, state, exc)
         raise
     if not get_settings().enabled:
         return

@@ -1,4 +1,4 @@
-"""Executions that this process runs: how they open, what ends them, whose events are whose."""
+"""Executions that this process runs: how they open and end, and which events are theirs."""
 
 import logging
 import os
@@ -42,7 +42,7 @@ logger = logging.getLogger(__name__)
 
 
 class Meta(NamedTuple):
-    """What ``@kodosumi_prefect.flow`` was told about a flow."""
+    """The arguments of ``@kodosumi_prefect.flow`` for a flow."""
 
     summary: str | None = None
     description: str | None = None
@@ -141,11 +141,11 @@ def opening(
     parameters: dict[str, Any] | None = None,
     shown: dict[str, Any] | None = None,
 ) -> tuple[Event, ...]:
-    """The events that every stream begins with; each is stored once, whoever tells it.
+    """The events that every stream begins with; each is stored once, whoever emits it.
 
     Arguments:
         parameters: the run's parameters as the flow gets them, if they are at hand.
-        shown: the inputs that people see, if that is known already.
+        shown: the inputs that people see, if known already.
     """
     now = time.time()
     launch = launched(flow_run.parameters)
@@ -184,7 +184,7 @@ def opening(
 
 
 def header_of(flow: "Flow[..., Any] | None", flow_run: FlowRun, meta: Meta) -> Header:
-    """What a flow and its run say about an execution; of a launched one, what its endpoint says."""
+    """What a flow and its run know about an execution; for a launched one, its endpoint."""
     name = flow.name if flow is not None else None
     description = meta.description or (flow.description if flow is not None else None)
     version = meta.version or getattr(flow, "version", None)
@@ -250,7 +250,7 @@ def report_state(live: Live, state: PrefectState, attempt: int) -> None:
 
 
 def close(live: Live) -> None:
-    """This process is done with the execution: no more heartbeats, nothing captured any more."""
+    """This process is done with the execution: no more heartbeats, no more capture."""
     fid = live.scope.fid
     if _live.pop(fid, None) is None:
         return
@@ -272,7 +272,7 @@ def tell_error(
 
     Arguments:
         note: the line of an error that is a text.
-        line: the line of an exception, if what it says itself is not enough.
+        line: the line of an exception, if its own message is not enough.
     """
     live.error_told = True
     if isinstance(error, str):
@@ -308,7 +308,7 @@ def tell_final(live: Live, value: Any) -> None:
 
 
 def tell_final_of(live: Live, state: PrefectState) -> None:
-    """Record the result that a completed state holds in memory, if the flow did not tell it."""
+    """Record the result that a completed state holds in memory, if the flow did not record it."""
     if live.final_told:
         return
     tell_final(live, value_in(state.data))
@@ -317,7 +317,7 @@ def tell_final_of(live: Live, state: PrefectState) -> None:
 def _only_live() -> Scope | None:
     """The execution that output of a thread without a context belongs to, if there is just one.
 
-    A subflow that said nothing yet is like such a thread; another root's code belongs elsewhere.
+    A subflow without events so far is like such a thread; code of another root belongs elsewhere.
     """
     context = FlowRunContext.get()
     flow_run = context.flow_run if context is not None else None

@@ -1,4 +1,4 @@
-"""What Prefect says of flow runs, asked until it answers."""
+"""Flow runs as Prefect has them, asked until it answers."""
 
 import asyncio
 from typing import Any
@@ -22,7 +22,7 @@ logger = get_logger(POOL_TYPE)  # shown where Prefect's own are
 
 
 class FlowRuns:
-    """Reads and settles flow runs; waits for a Prefect that is away.
+    """Reads and settles flow runs; waits while Prefect is away.
 
     Arguments:
         client: Prefect's, of the worker.
@@ -32,10 +32,10 @@ class FlowRuns:
         self._client = client
 
     async def has_begun(self, fid: UUID) -> bool:
-        """Whether its code ran, or may have; what was deleted counts as begun."""
+        """Whether its code ran, or may have; a deleted run counts as begun."""
         run = await self.read(fid)
         if run is None or run.state is None:
-            return True  # deleted: there is nothing to begin any more
+            return True  # deleted: there is nothing left to begin
         if run.state.is_cancelling():
             return run.start_time is not None
         return not (run.state.is_pending() or run.state.is_scheduled())
@@ -51,7 +51,7 @@ class FlowRuns:
         return run is None or (run.state is not None and run.state.is_final())
 
     async def read(self, fid: UUID) -> FlowRun | None:
-        """The flow run, None if it was deleted or cannot be read; waits for a Prefect away."""
+        """The flow run, None if it was deleted or cannot be read; waits while Prefect is away."""
         delay = RETRY_FIRST
         while True:
             try:
@@ -64,7 +64,7 @@ class FlowRuns:
             delay = min(delay * 2, RETRY_MOST)
 
     async def settle(self, fid: UUID, state: State[Any]) -> None:
-        """Give Prefect a state that the run's process cannot give; waits for a Prefect away."""
+        """Set a state that the run's process cannot set; waits while Prefect is away."""
         delay = RETRY_FIRST
         force = not state.is_crashed()  # a run that ended by itself after all stays as it is
         while True:

@@ -1,4 +1,4 @@
-"""A flow run's own folder to work in, and the end of those whose process could not end them."""
+"""A flow run's own working folder, and the removal of those whose process was killed."""
 
 import fcntl
 import os
@@ -37,7 +37,7 @@ def working_folder() -> Iterator[Path]:
 def remove_left() -> None:
     """Remove folders whose process is gone; those of other users stay."""
     for folder in Path(tempfile.gettempdir()).glob(PREFIX + "*"):
-        with suppress(OSError):  # its own process, or another that looks as we do, was quicker
+        with suppress(OSError):  # its own process, or another that cleans up, was faster
             found = folder.lstat()
             mine = found.st_uid == os.geteuid()
             if not mine or time.time() - found.st_ctime < MADE:

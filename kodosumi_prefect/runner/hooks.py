@@ -1,4 +1,4 @@
-"""Prefect's state hooks, by which a flow's own process reports its states as early as can be."""
+"""Prefect's state hooks, by which a flow's own process reports its states as early as possible."""
 
 import logging
 from typing import Any
@@ -29,7 +29,7 @@ def record_state(flow: "Flow[..., Any]", flow_run: FlowRun, state: PrefectState)
         return
     runs = state.is_running()
     if runs and hasattr(flow.fn, FLOW_ATTRIBUTE):
-        return  # the wrapper around its function tells at once, and knows the parameters it gets
+        return  # the wrapper around its function reports at once, and knows its parameters
     try:
         attempt = flow_run.run_count + 1 if runs else max(flow_run.run_count, 1)
         live = open_execution(flow, flow_run, attempt, running=runs)
@@ -42,7 +42,7 @@ def record_state(flow: "Flow[..., Any]", flow_run: FlowRun, state: PrefectState)
             abandon(str(flow_run.id))
 
 
-# Prefect logs by name what hooks it runs. Ours is told apart by one that nobody else's has; pickle
+# Prefect logs the names of hooks it runs. Ours is recognised by a name no other has; pickle
 # and Prefect find it by its qualified name all the same.
 record_state.__name__ = "kodosumi_prefect.record_state"
 
@@ -54,7 +54,7 @@ def _is_not_about_ours(record: logging.LogRecord) -> bool:
     return repr(record_state.__name__) not in record.getMessage()
 
 
-# At the loggers and not at its handlers: neither console nor Prefect's pages nor we want them.
+# At the loggers and not at its handlers: console, Prefect's pages and we all drop them.
 for _name in ("prefect.flow_runs", "prefect.engine"):
     logging.getLogger(_name).addFilter(_is_not_about_ours)
 

@@ -18,8 +18,8 @@ from prefect.exceptions import PrefectException
 from kodosumi_prefect._compat.prefect import cancelling_observer, commit_to_cancel
 
 HEAD_START = 0.5  # seconds the flow gets for its own start before we take a share of the processor
-POLL = 5.0  # seconds between looks while Prefect's events do not arrive
-LOOK_INTERVAL = 20.0  # seconds between looks although Prefect's events arrive
+POLL = 5.0  # seconds between polls while Prefect's events do not arrive
+LOOK_INTERVAL = 20.0  # seconds between polls although Prefect's events arrive
 ARM_INTERVAL = 0.05  # seconds between tries while Prefect's engine is not ready for the signal
 
 logger = logging.getLogger(__name__)
@@ -81,7 +81,7 @@ class Interruption:
             ),
         )
         async with observer:
-            await self._look()  # it may have been asked for before anybody listened
+            await self._look()  # it may have been requested before anybody listened
             while not self._ended.is_set() and not self.asked:
                 # Events are lost while Prefect's socket reconnects.
                 with contextlib.suppress(TimeoutError):
@@ -98,7 +98,7 @@ class Interruption:
             async with get_client() as client:
                 run = await client.read_flow_run(self._flow_run_id)
         except (httpx.HTTPError, PrefectException, OSError) as exc:
-            logger.warning("cannot ask Prefect about flow run %s: %s", self._flow_run_id, exc)
+            logger.warning("cannot read flow run %s from Prefect: %s", self._flow_run_id, exc)
             return
         if run.state is not None and run.state.is_cancelling():
             self._ask()

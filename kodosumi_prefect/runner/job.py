@@ -1,4 +1,4 @@
-"""What can be set for the runs of a ``kodosumi-ray`` work pool, and what becomes of it."""
+"""What can be set for the runs of a ``kodosumi-ray`` work pool, and how it is applied."""
 
 from typing import Any
 
@@ -87,7 +87,7 @@ class KodosumiRayJobConfiguration(BaseJobConfiguration):
 
     @classmethod
     def _base_environment(cls) -> dict[str, str]:
-        # All that this worker has of Prefect's settings; those of a server are none of a run's.
+        # All Prefect settings of this worker, but for a server's, which no run needs.
         return without_secrets(super()._base_environment())
 
     def spec(self) -> Spec:

@@ -10,12 +10,12 @@ NAMES = {"entry_point", "inputs", "launch"}  # of the parameters of every launch
 
 
 class Launch(BaseModel):
-    """What the endpoint said about its run; the parameter ``launch``.
+    """What the endpoint set for its run; the parameter ``launch``.
 
     Attributes:
         flow: the endpoint in one word; what lists show as the flow's name.
-        app_url: where the service lives.
-        username: the name of who launched it, for people; who owns the run says its label.
+        app_url: where the service runs.
+        username: the name of who launched it, for people; the run's label names its owner.
         payload: id of the row with inputs that are not among the parameters.
         large: that row holds all inputs, not secret ones only.
         timeout: seconds the run may take.
@@ -55,7 +55,7 @@ class Launched(NamedTuple):
 
 
 def launched(parameters: dict[str, Any]) -> Launched | None:
-    """The launch that parameters of a flow run describe; None if it was begun otherwise."""
+    """The launch that parameters of a flow run describe; None if it was not launched."""
     if parameters.keys() != NAMES:
         return None
     entry_point, inputs = parameters["entry_point"], parameters["inputs"]

@@ -1,4 +1,4 @@
-"""The Observer: records what processes could not say themselves."""
+"""The Observer: records what processes could not report themselves."""
 
 import asyncio
 import logging
@@ -29,8 +29,8 @@ from kodosumi_prefect.spooler import client as spool
 from kodosumi_prefect.spooler.reader import Reader
 
 CONNECTIONS = 4  # to Postgres, beside the one that holds the lock
-OFTEN = 0.5  # seconds between looks at what waits for something to happen
-RETRIES = 2  # of one request by Prefect's client, which waits longer each time; we go on after
+OFTEN = 0.5  # seconds between checks of what waits for something to happen
+RETRIES = 2  # of one request by Prefect's client, which waits longer each time; then we continue
 
 logger = logging.getLogger(__name__)
 
@@ -59,8 +59,8 @@ class Observer:
         self._subscription: Subscription | None = None
 
     async def run(self) -> None:
-        """Lead or stand by; trouble with Postgres or Prefect is told once and waited out."""
-        trouble = Trouble("this observer neither leads nor stands by")
+        """Lead or stand by; an outage of Postgres or Prefect is logged once and waited out."""
+        trouble = Trouble("leading or standing by as observer")
         await again_and_again(self._turn, OFTEN, trouble)
 
     async def _turn(self) -> None:
@@ -74,11 +74,11 @@ class Observer:
             async def say() -> None:
                 await self._say(told)
 
-            trouble = Trouble("the observer cannot say how it is")
+            trouble = Trouble("reporting the observer's own state")
             saying = asyncio.create_task(again_and_again(say, report.EVERY, trouble))
             try:
                 async with leading(self._settings) as lost:
-                    logger.info("observer %s leads", told.name)
+                    logger.info("observer %s is the leader", told.name)
                     await self._lead(reader, told, lost)
             finally:
                 self._subscription = None
@@ -104,14 +104,14 @@ class Observer:
                 orphans = Orphans(settings)
                 interval = settings.reconcile_interval
                 rounds = (
-                    (reconciler.look, interval, "runs are not compared with Prefect"),
-                    (reconciler.search, OFTEN, "runs that events missed are not looked for"),
-                    (runs.settle, OFTEN, "runs of others are not opened"),
-                    (tasks.again, OFTEN, "task runs are not recorded"),
-                    (logs.look, OFTEN, "logs of runs of others are not read"),
-                    (arrivals.look, interval, "new executions get no link in Prefect"),
-                    (orphans.look, interval, "what ended processes left is not delivered"),
-                    (cleaner.look, cleaning.EVERY, "retention waits"),
+                    (reconciler.look, interval, "comparing runs with Prefect"),
+                    (reconciler.search, OFTEN, "looking for runs that events missed"),
+                    (runs.settle, OFTEN, "opening runs of other workers"),
+                    (tasks.again, OFTEN, "recording task runs"),
+                    (logs.look, OFTEN, "reading logs of runs of other workers"),
+                    (arrivals.look, interval, "linking new executions in Prefect"),
+                    (orphans.look, interval, "delivering events that ended processes left"),
+                    (cleaner.look, cleaning.EVERY, "deleting what is past its retention"),
                 )
                 work = [subscription.run(), handling.run()]
                 work += [again_and_again(look, every, Trouble(t)) for look, every, t in rounds]

@@ -1,4 +1,4 @@
-"""What a Runner is told, and what it tells."""
+"""What a Runner gets, and what it returns."""
 
 from typing import Any, NamedTuple
 

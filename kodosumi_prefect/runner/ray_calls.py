@@ -1,4 +1,4 @@
-"""Native Ray functions and actors: whose execution they work for, once they got its tracer.
+"""Native Ray functions and actors: which execution they work for, once they got its tracer.
 
 A call is bound by its Ray task id when the tracer arrives among its arguments; methods of async
 actors, which share a thread, are bound when they first use the tracer.

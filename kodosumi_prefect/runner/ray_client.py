@@ -10,7 +10,7 @@ from kodosumi_prefect.settings import Settings, read_address
 # several nodes are impossible here. Its processes and its clients must agree on that.
 LOOPBACK_ONLY = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 
-# What Ray Client's proxy says when the server that it forks for each client died at once.
+# Messages of Ray Client's proxy when the server that it forks for each client died at once.
 _STILLBORN = (
     "Starting Ray client server failed",
     "Proxy failed to Connect to backend",

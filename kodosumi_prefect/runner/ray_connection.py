@@ -14,7 +14,7 @@ from kodosumi_prefect.settings import Settings, read_address
 
 NAMESPACE = "prefect"  # of Ray jobs; prefect-ray's default
 DOOR = 5.0  # seconds for a first connection
-TRIES = 3  # at a Ray Client server, which may die as it starts; Ray takes 40 s to say so
+TRIES = 3  # at a Ray Client server, which may die as it starts; Ray reports that after 40 s
 
 logger = logging.getLogger(__name__)
 _connecting = threading.Lock()
@@ -27,7 +27,7 @@ class NoRayError(RuntimeError):
 def connect(
     settings: Settings, address: str | None = None, init_kwargs: dict[str, Any] | None = None
 ) -> None:
-    """Connect this process to Ray, once; what is connected already stays.
+    """Connect this process to Ray, once; an existing connection stays.
 
     Raises:
         NoRayError: no cluster is configured or recorded, or it refuses.
@@ -61,7 +61,7 @@ def connect(
                 _join(address, options | (init_kwargs or {}))
         except (ConnectionError, RuntimeError, ValueError) as exc:
             detail = " ".join(str(exc).split())
-            raise NoRayError(f"ray_address {address} refuses: {detail}") from exc
+            raise NoRayError(f"ray_address {address} refused the connection: {detail}") from exc
 
 
 def _join(address: str, options: dict[str, Any]) -> None:
@@ -75,8 +75,8 @@ def _join(address: str, options: dict[str, Any]) -> None:
             if attempt == TRIES or not is_stillborn(str(exc)):
                 raise
             logger.warning(
-                "the server that Ray started for us behind %s ended at once; asking for another "
-                "(%s of %s)",
+                "the server that Ray started for this client behind %s ended at once; "
+                "asking for another (%s of %s)",
                 address,
                 attempt + 1,
                 TRIES,
@@ -105,11 +105,11 @@ def _check_door(address: str) -> None:
     """
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not host or not port.isdecimal():
-        return  # "auto", "local" and others that name no door
+        return  # "auto", "local" and others without host and port
     try:
         socket.create_connection((host.strip("[]"), int(port)), DOOR).close()
     except OSError as exc:
-        raise NoRayError(f"ray_address {address} refuses: {exc}") from exc
+        raise NoRayError(f"ray_address {address} refused the connection: {exc}") from exc
 
 
 @contextmanager

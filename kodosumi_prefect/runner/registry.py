@@ -28,14 +28,14 @@ Row = dict[str, Any]
 
 
 class AwayError(Exception):
-    """Postgres cannot be asked now."""
+    """Postgres does not answer now."""
 
 
 class Registry:
     """Table ``runner`` as one worker uses it.
 
     A lease keeps two workers of a pool from taking over the same run. Losing Postgres costs
-    that, and the panel's view of who runs what; no run waits for it or fails by it.
+    that, and the panel's view of who runs what; no run waits for it or fails because of it.
 
     Arguments:
         worker: name of the worker.
@@ -97,7 +97,7 @@ class Registry:
         )
 
     async def renew(self, fids: Sequence[UUID]) -> None:
-        """Go on answering for flow runs."""
+        """Keep answering for flow runs."""
         if fids:
             await self._tell(
                 "renew_runners", fids=list(fids), worker=self._worker, lease=self._lease
@@ -108,7 +108,7 @@ class Registry:
         await self._tell("forget_runner", fid=fid, worker=self._worker)
 
     async def report(self, info: dict[str, Any]) -> None:
-        """Say that this worker is there, and how it is."""
+        """Report that this worker runs, and its figures."""
         await self._tell(
             "report_service",
             kind="worker",
@@ -120,7 +120,7 @@ class Registry:
         )
 
     async def leave(self) -> None:
-        """Say that this worker ends; others may answer for its flow runs at once."""
+        """Report that this worker ends; others may answer for its flow runs at once."""
         await self._tell("release_runners", worker=self._worker)
         await self._tell("forget_service", kind="worker", name=self._worker, pid=os.getpid())
 
@@ -131,7 +131,7 @@ class Registry:
             self._connection = None
 
     async def messages(self) -> AsyncIterator[Message | None]:
-        """What others tell the workers of this database; None where something may be missed."""
+        """Messages to the workers of this database; None where some may have been missed."""
         delay = RELISTEN_FIRST
         while True:
             url = listen_url(self._settings)
@@ -145,7 +145,7 @@ class Registry:
                             if (message := parse(payload)) is not None:
                                 yield message
             except (psycopg.Error, OSError) as exc:
-                logger.debug("not listening for messages now: %s", exc)
+                logger.debug("cannot listen for messages now, runs are polled: %s", exc)
             await asyncio.sleep(delay)
             delay = min(delay * 2, RELISTEN_MOST)
 
@@ -154,7 +154,7 @@ class Registry:
         try:
             await self._ask(query, **parameters)
         except AwayError as exc:
-            logger.debug("%s was not written down: %s", query, exc)
+            logger.debug("%s could not be written to Postgres: %s", query, exc)
 
     async def _ask(self, query: str, **parameters: Any) -> list[Row]:
         async with self._one_at_a_time:
@@ -167,7 +167,7 @@ class Registry:
                 await self._drop()
                 if not self._away:
                     logger.warning(
-                        "Postgres does not answer the worker, runs go on without it: %s",
+                        "Postgres does not answer the worker; runs go on without it: %s",
                         " ".join(str(exc).split()) or type(exc).__name__,
                     )
                 self._away = True

@@ -31,7 +31,7 @@ def enter_flow_run(context: FlowRunContext) -> tuple[Scope, Live | None]:
     assert flow_run is not None
     outer = _outer(context)
     if outer is not None and entered_scope() is None:
-        # A plain flow that said nothing yet runs around this one: it is opened as the root.
+        # A plain flow without events so far runs around this one: it is opened as the root.
         above, _ = enter_flow_run(outer)
         scope = above._replace(subflow=(str(flow_run.id), flow_run.name), task_run=None)
     else:
@@ -56,7 +56,7 @@ def _outer(context: FlowRunContext) -> FlowRunContext | None:
 
 
 def find_scope() -> Scope | None:
-    """The scope of code in a Prefect flow run that this process has not heard of yet."""
+    """The scope of code in a Prefect flow run that this process does not know yet."""
     context = FlowRunContext.get()
     if context is None or context.flow_run is None:
         return None
@@ -80,7 +80,7 @@ def root_scope(flow_run: FlowRun, flow: "Flow[..., Any] | None") -> Scope:
     try:
         root = _look_up_root(flow_run)
     except (httpx.HTTPError, PrefectException, OSError) as exc:
-        logger.warning("cannot ask Prefect for the parent of flow run %s: %s", flow_run.id, exc)
+        logger.warning("cannot read the parent of flow run %s from Prefect: %s", flow_run.id, exc)
         return own
     return Scope(str(root.id), max(root.run_count, 1), None, subflow=subflow)
 

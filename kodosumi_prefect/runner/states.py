@@ -47,7 +47,7 @@ def is_worth_a_row(state: PrefectState) -> bool:
 
 
 def reason(state: PrefectState) -> str:
-    """One line that says why a run ended badly."""
+    """One line with the reason why a run failed."""
     name = state.name or state.type.value.title()
     message = " ".join((state.message or "").split())
     return f"{name}: {message}" if message and message != name else name

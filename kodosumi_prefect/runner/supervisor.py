@@ -40,7 +40,7 @@ from kodosumi_prefect.runner.warm import LEASE, WarmPool
 from kodosumi_prefect.vocabulary import POOL_TYPE
 
 STARTS = 3  # Runners tried for a run that none of them began
-DEATH = 10.0  # seconds until Ray has told of a kill
+DEATH = 10.0  # seconds until Ray has reported a kill
 RETRY_FIRST = 0.5  # seconds
 
 UNDER_WAY = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
@@ -122,14 +122,14 @@ class Supervisor:
         """
         fid = flow_run.id
         while (before := self._watched.get(fid)) is not None:
-            await before.over.wait()  # the attempt before, which somebody had run again at once
+            await before.over.wait()  # the previous attempt, which somebody retried at once
         self._watched[fid] = Watched(None, asyncio.Event())
         try:
             await self._registry.claim(
                 fid, flow_run.run_count + 1, self._pool, self._cluster.namespace, mine=True
             )
         except AwayError as exc:
-            logger.debug("flow run %s is not written down: %s", fid, exc)
+            logger.debug("flow run %s could not be written to Postgres: %s", fid, exc)
         try:
             reason = await self._tries(flow_run, wanted, order, on_placed)
         except CannotStartError as exc:
@@ -159,11 +159,11 @@ class Supervisor:
             else:
                 await aside(self._cluster.kill, runner)
                 return outcome.message if outcome.status else None
-            logger.warning("Runner %s of %s died: %s", runner.name, flow_run.id, why)
+            logger.warning("Runner %s of flow run %s died: %s", runner.name, flow_run.id, why)
             if flow_run.id in self._ending or await self._flow_runs.has_begun(flow_run.id):
                 return f"The run's Runner died: {why}"
             if not await self._flow_runs.is_pending(flow_run.id):
-                return None  # scheduled anew by a worker that took us for dead
+                return None  # rescheduled by a worker that took us for dead
         return f"No Runner began the run in {STARTS} tries; the last one died: {why}"
 
     async def _place(
@@ -180,7 +180,7 @@ class Supervisor:
                 raise CannotStartError(f"No Runner can be started: {_line(exc)}") from exc
             facts = None
         self._watched[fid] = self._watched[fid]._replace(runner=runner)
-        # Written down before it gets its order: whoever comes after us finds it by this.
+        # Stored before it gets its order: a later worker finds it by this.
         await self._registry.place(fid, runner.name)
         on_placed(self.identifier(runner))
         if facts is None:
@@ -206,7 +206,9 @@ class Supervisor:
                     async with asyncio.timeout(self._grace):
                         await watched.over.wait()
                 except TimeoutError:
-                    logger.warning("flow run %s did not stop within %s s", fid, self._grace)
+                    logger.warning(
+                        "flow run %s did not stop within %s s; killing its Runner", fid, self._grace
+                    )
                 else:
                     return
             watched = self._watched.get(fid, watched)
@@ -234,7 +236,7 @@ class Supervisor:
     async def crash_unreadable(self) -> bool:
         """End the scheduled runs of the pool that no worker can ever fetch.
 
-        While there is one, Prefect's server answers no worker what is due.
+        While there is one, Prefect's server gives no worker any run that is due.
 
         Returns:
             Whether there were any.
@@ -251,8 +253,8 @@ class Supervisor:
             )
             for fid in page.unreadable:
                 logger.error(
-                    "flow run %s is reported as crashed: Prefect's server cannot write it down, "
-                    "and while it is scheduled gives no worker of pool %s anything to do",
+                    "flow run %s is set to crashed: Prefect's server cannot serialize it, and "
+                    "while it is scheduled no worker of pool %s gets any run",
                     fid,
                     self._pool,
                 )
@@ -264,7 +266,7 @@ class Supervisor:
             offset += PAGE
 
     async def renew(self) -> None:
-        """Go on answering for what is watched."""
+        """Keep answering for watched runs."""
         await self._registry.renew(self.watched)
 
     async def tend(self) -> None:
@@ -339,24 +341,30 @@ class Supervisor:
             # Only a Runner that was seen to be there is given an order.
             waits = run.state.is_pending() and row["pid"] is None
             wanted = await self._wanted(run) if waits else None
-            if not known:  # its worker died before it could tell
+            if not known:  # its worker died before it could report it
                 await self._client.update_flow_run(run.id, infrastructure_pid=prefix + name)
-            logger.info("Runner %s of flow run %s is found again", runner.name, run.id)
+            logger.info(
+                "taking over Runner %s of flow run %s, which is still alive", runner.name, run.id
+            )
             self._watched[run.id] = Watched(runner, asyncio.Event())
             self._start(self._follow(run, runner, wanted))
             return False
-        again = await self._conclude(run.id, "its Runner is gone, no worker saw why")
+        again = await self._conclude(run.id, "its Runner is gone for an unknown reason")
         await self._registry.forget(run.id)
         return again
 
     async def _wanted(self, run: FlowRun) -> Wanted | None:
-        """What a run asks for that another worker began; None if that is not known any more."""
+        """What a run of another worker asks for; None if that is no longer known."""
         try:
             return await self._resolve(run)
         except (httpx.HTTPError, OSError):
-            raise  # asked again at the next look
+            raise  # read again the next time
         except Exception as exc:  # users' templates and blocks fail in many ways
-            logger.warning("flow run %s waits without a schedule_timeout: %s", run.id, _line(exc))
+            logger.warning(
+                "cannot read schedule_timeout of flow run %s, it waits without: %s",
+                run.id,
+                _line(exc),
+            )
             return None
 
     async def _follow(self, run: FlowRun, runner: RunnerHandle, waits: Wanted | None) -> None:
@@ -394,10 +402,10 @@ class Supervisor:
             if await self._flow_runs.is_pending(run.id):
                 raise
         except CannotStartError as exc:
-            logger.info("Runner %s died before it had its order: %s", runner.name, exc)
+            logger.info("Runner %s died before it got its run: %s", runner.name, exc)
 
     async def _end_of(self, runner: RunnerHandle) -> str:
-        """Wait for the end of a Runner that may have a run in hand; why it ended."""
+        """Wait for the end of a Runner that may be executing a run; why it ended."""
         while True:
             try:
                 # Answered when the actor ends, by an error; at once if it has nothing to do.
@@ -408,15 +416,15 @@ class Supervisor:
                 await asyncio.sleep(RETRY_FIRST)
             else:
                 await aside(self._cluster.kill, runner)
-                return "it was left without its order"
+                return "it was never given its run"
 
     async def _conclude(self, fid: UUID, why: str) -> bool:
-        """Tell Prefect of a run whose Runner is gone; returns whether it was scheduled anew."""
+        """Report a run whose Runner is gone to Prefect; returns whether it was rescheduled."""
         run = await self._flow_runs.read(fid)
         if run is None or run.state is None or run.state.is_final():
             return False
         if run.state.is_pending():
-            logger.warning("flow run %s was not begun (%s); it is scheduled anew", fid, why)
+            logger.warning("flow run %s had not begun (%s); it is scheduled again", fid, why)
             await self._flow_runs.settle(
                 fid, Scheduled(message="Its Runner was lost before it began.")
             )

@@ -62,7 +62,7 @@ class WarmPool:
         return None
 
     async def tend(self) -> None:
-        """Renew leases, forget what died, end what nobody wants, and make what is missing."""
+        """Renew leases, forget dead Runners, end unwanted ones, and start missing ones."""
         await self._renew()
         spec = self._spec
         key = spec.key if spec is not None and spec.may_wait else None
@@ -86,7 +86,7 @@ class WarmPool:
                 async with asyncio.timeout(LEASE / 2):
                     await asyncio.wrap_future(one.handle.hello(LEASE))
             except TimeoutError:
-                logger.warning("Runner %s does not answer; it is replaced", one.handle.name)
+                logger.warning("Runner %s does not answer; replacing it", one.handle.name)
             except Exception as exc:  # whatever Ray raises, this Runner is of no use
                 logger.info("Runner %s is gone: %s", one.handle.name, why_it_died(exc))
             else:
@@ -96,7 +96,7 @@ class WarmPool:
                 await aside(self._cluster.kill, one.handle)
 
     async def _make(self, spec: Spec) -> Waiting | None:
-        """Start one; None, told once, if that does not work now."""
+        """Start one; None, logged once, if that does not work now."""
         handle: Any = None
         try:
             handle = await aside(self._cluster.spawn, spec, LEASE)
@@ -107,7 +107,7 @@ class WarmPool:
             slow = isinstance(exc, TimeoutError)
             why = f"not there after {PATIENCE:.0f} s" if slow else why_it_died(exc)
             if why != self._trouble:
-                logger.warning("no Runner can be kept ready: %s", why)
+                logger.warning("cannot keep a Runner ready, runs start more slowly: %s", why)
             self._trouble = why
             if handle is not None:
                 await aside(self._cluster.kill, handle)

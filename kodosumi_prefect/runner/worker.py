@@ -39,14 +39,14 @@ from kodosumi_prefect.spooler.transport import NoDatabaseError, SpoolerAwayError
 from kodosumi_prefect.vocabulary import POOL_TYPE
 
 TENDS = 4  # times that a lease is renewed before it would lapse
-ADOPTIONS = 2  # looks for runs that nobody answers for, in the time of a lease
+ADOPTIONS = 2  # checks for runs that nobody answers for, in the time of a lease
 WARM_INTERVAL = 8.0  # seconds
 REFILL_PAUSE = 1.5  # seconds that a new run gets before Runners are made again
 SECOND_LOOK = 0.25  # seconds after a wake-up that found nothing
 RAY_PATIENCE = 60.0  # seconds that runs stay scheduled while Ray does not answer
-FAREWELL = 5.0  # seconds for what a worker that ends has to tell others
+FAREWELL = 5.0  # seconds for a worker's last reports at its end
 RESUBSCRIBE = 2.0  # seconds
-LOOK_EVERY = 10.0  # seconds between looks at the nodes of the cluster
+LOOK_EVERY = 10.0  # seconds between reads of the cluster's nodes
 MOST_NODES = 100  # that are reported
 
 
@@ -66,7 +66,7 @@ class KodosumiRayWorker(
         ```
 
     Each flow run is executed by a Runner, a detached Ray actor: it outlives the worker. A worker
-    that comes back finds its Runners again; one that does not is replaced by another of its pool.
+    that comes back finds its Runners; one that does not is replaced by another of its pool.
     """
 
     type = POOL_TYPE
@@ -153,7 +153,7 @@ class KodosumiRayWorker(
                 if self._warm is not None:
                     await self._warm.close()
         except TimeoutError:
-            self._logger.warning("the worker ends without having told Postgres or Ray")
+            self._logger.warning("the worker ends without deregistering from Postgres and Ray")
         await super().teardown(*exc_info)
 
     async def run(
@@ -230,7 +230,7 @@ class KodosumiRayWorker(
         self._start_child(super()._give_worker_labels_to_flow_run(flow_run_id))
 
     async def _cancel_run(self, flow_run_id: UUID) -> None:
-        # The superclass looks after runs only that were not started.
+        # The superclass only handles runs that were not started.
         if self._supervisor is not None and flow_run_id in self._supervisor.watched:
             await self._supervisor.cancel(flow_run_id)
             return
@@ -252,7 +252,7 @@ class KodosumiRayWorker(
         return configuration.wanted()
 
     async def _has_ray(self) -> bool:
-        """Whether Ray can be had; after a while without it runs are begun, and fail, all the same.
+        """Whether Ray answers; after a while without it runs are begun all the same, and fail.
 
         A Ray head that is being restarted at night must not fail what is due then.
         """
@@ -263,20 +263,20 @@ class KodosumiRayWorker(
             await aside(self._cluster.connect)
             await aside(self._cluster.check)
         except LostError as exc:
-            await self._give_up(f"the Ray cluster was started anew under this worker: {exc}")
+            await self._give_up(f"the Ray cluster was restarted while this worker ran: {exc}")
         except NoRayError as exc:
             now = time.monotonic()
             if self._ray_away_since is None:
                 self._ray_away_since = now
                 self._logger.warning(
-                    "no Ray yet, runs wait up to %.0f s for it: %s", RAY_PATIENCE, exc
+                    "Ray does not answer yet; runs wait up to %.0f s for it: %s", RAY_PATIENCE, exc
                 )
             return now - self._ray_away_since > RAY_PATIENCE
         if not self._connected:
             self._connected = True
             keep_sigterm()
         if self._ray_away_since is not None:
-            self._logger.info("Ray is there now")
+            self._logger.info("Ray answers now")
         self._ray_away_since = None
         if time.monotonic() - self._looked_at > LOOK_EVERY:
             self._looked_at = time.monotonic()
@@ -293,7 +293,7 @@ class KodosumiRayWorker(
 
         At once, because what is under way on a cluster that is gone would keep it from ending.
         """
-        self._logger.critical("%s; the worker ends and has to be started again", why)
+        self._logger.critical("%s; the worker ends, start it again", why)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(FAREWELL):
                 await self._registry.leave()
@@ -317,7 +317,7 @@ class KodosumiRayWorker(
             self._logger.error("a task of the worker failed", exc_info=error)
 
     async def _answer(self) -> None:
-        """Renew leases and say that we are there, whatever the other loops wait for."""
+        """Renew leases and report this worker, whatever the other loops wait for."""
         supervisor = cast(Supervisor, self._supervisor)
         lease = self._settings.worker_lease
         while True:
@@ -330,7 +330,7 @@ class KodosumiRayWorker(
             await asyncio.sleep(min(lease / TENDS, 1.0) if self._draining else lease / TENDS)
 
     async def _tend(self) -> None:
-        """Look after cancellations, and after runs that nobody answers for."""
+        """Handle cancellations, and runs that nobody answers for."""
         supervisor = cast(Supervisor, self._supervisor)
         lease = self._settings.worker_lease
         adopted_at = -lease
@@ -344,9 +344,11 @@ class KodosumiRayWorker(
                         if await supervisor.adopt(set(self._submitting_flow_run_ids)):
                             self._wake.set()
             except NoRayError:
-                pass  # told when runs were looked for
+                pass  # logged when runs were looked for
             except (httpx.HTTPError, PrefectException, OSError, RuntimeError) as exc:
-                self._logger.warning("cannot look after runs now: %s", " ".join(str(exc).split()))
+                self._logger.warning(
+                    "cannot supervise runs now, trying again: %s", " ".join(str(exc).split())
+                )
             await asyncio.sleep(lease / TENDS)
 
     async def _have_spooler(self) -> None:
@@ -360,7 +362,7 @@ class KodosumiRayWorker(
         except (psycopg.Error, NoDatabaseError, ProtocolError, SpoolerAwayError) as exc:
             trouble = " ".join(str(exc).split())
             if trouble != self._spooler_trouble:
-                self._logger.warning("there is no Spooler on Ray now: %s", trouble)
+                self._logger.warning("no Spooler on Ray now, trying again: %s", trouble)
             self._spooler_trouble = trouble
             return
         self._spooler_trouble = None
@@ -380,7 +382,9 @@ class KodosumiRayWorker(
                     await self._warm.tend()
                     await self._registry.report(self._info())
                 except (httpx.HTTPError, PrefectException, OSError, ValueError) as exc:
-                    self._logger.warning("no Runner can be kept ready now: %s", exc)
+                    self._logger.warning(
+                        "cannot keep a Runner ready now, runs start more slowly: %s", exc
+                    )
             elif self._draining:
                 await self._warm.close()
             with contextlib.suppress(TimeoutError):
@@ -390,7 +394,7 @@ class KodosumiRayWorker(
             await asyncio.sleep(REFILL_PAUSE)
 
     async def _be_woken(self) -> None:
-        """Look for runs as soon as somebody says that there are some."""
+        """Look for runs as soon as a message announces some."""
         while True:
             await self._wake.wait()
             self._wake.clear()
@@ -419,8 +423,8 @@ class KodosumiRayWorker(
                     self._wake.set()
                     async for _ in subscriber:
                         self._wake.set()
-            except Exception as exc:  # sockets fail in many ways, and polling goes on
-                self._logger.debug("no events from Prefect now: %s", exc)
+            except Exception as exc:  # sockets fail in many ways, and polling continues
+                self._logger.debug("cannot receive events from Prefect now: %s", exc)
             await asyncio.sleep(RESUBSCRIBE)
 
     async def _listen(self) -> None:
@@ -429,7 +433,7 @@ class KodosumiRayWorker(
             if message is None or (message.what == "wake" and message.whom == self._work_pool_name):
                 self._wake.set()
             elif message.what == "drain" and message.whom == self.name and not self._draining:
-                self._logger.info("draining: nothing new is taken")
+                self._logger.info("draining: no new runs are taken")
                 self._draining = True
                 await self._registry.report(self._info())
 

@@ -34,13 +34,13 @@ async def run_again(
         shown: its inputs as people may see them in the record, if not as they are.
 
     Raises:
-        LaunchError: it cannot be; says why in one line.
+        LaunchError: it cannot start; says why in one line.
     """
     old = await _earlier(fid, settings)
     if old.deployment_id is None:
         raise LaunchError(409, "it was started without a deployment, so nothing here can start it")
     made = launched(old.parameters)
-    # Blocks that Prefect's own people gave a run are loaded again; what ours typed stays data.
+    # Blocks given to a run in Prefect are loaded again; what was typed in a form stays data.
     trusted = made is None and OWNER_LABEL not in old.labels and schedule_of(old) is None
     parameters = dict(old.parameters) if trusted else opened(old.parameters)
     payload = None
@@ -83,7 +83,7 @@ async def _earlier(fid: str, settings: Settings) -> FlowRun:
 
 
 async def _renewed(payload: str, large: bool, settings: Settings) -> str | None:
-    """A copy of inputs that were kept for one run; None if all runs may have them as they are."""
+    """A copy of inputs that were stored for one run; None if all runs may use them as they are."""
     found = await database.rows(settings, "payload_again", id=payload)
     if not found:
         raise LaunchError(409, GONE)

@@ -66,7 +66,7 @@ class ServeAPI(FastAPI):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        # The panel hands on bodies of 16 MiB, and has to come to read why they are refused.
+        # The panel passes on bodies of 16 MiB, and has to be able to read why they are refused.
         self.add_middleware(
             BodyLimit, largest=_largest_body, refuse=error_response, linger=16 * MIB
         )
@@ -115,14 +115,14 @@ class ServeAPI(FastAPI):
 
         Raises:
             TypeError: ``model`` is no form, or an option is not known.
-            ValueError: an option cannot have its value.
+            ValueError: an option has an invalid value.
         """
         if not isinstance(model, Model):
             raise TypeError(f"enter({path!r}) takes a form Model, not {model!r}")
 
         route = {name: options[name] for name in options.keys() & _ROUTE_OPTIONS}
         of_launch = {name: value for name, value in options.items() if name not in route}
-        Options.of(of_launch)  # where the mistake is, not at the first launch
+        Options.of(of_launch)  # fail here, not at the first launch
 
         def decorate(function: F) -> F:
             handler = Handler(function, ("inputs", "request"))
@@ -207,7 +207,7 @@ class ServeAPI(FastAPI):
             options: what ``enter`` takes beside them.
 
         Raises:
-            TypeError: it is no flow, or no form can be made of its parameters.
+            TypeError: it is not a flow, or no form can be made of its parameters.
         """
         if not isinstance(flow, Flow):
             raise TypeError(f"add_flow takes a flow, not {flow!r}")
@@ -231,7 +231,7 @@ class ServeAPI(FastAPI):
         )(launch)
 
     def lock(self, name: str) -> Callable[[F], F]:
-        """Make a function the one that makes the form of the locks of a name.
+        """Register the function that makes the form of the locks of a name.
 
         It takes any of ``data`` (what the run gave to ``tracer.lock``), ``request`` and ``inputs``
         (what was posted, raw), and returns a form ``Model``.
@@ -239,7 +239,7 @@ class ServeAPI(FastAPI):
         return self._locks.lock(name)
 
     def lease(self, name: str) -> Callable[[F], F]:
-        """Make a function the one that makes the result of the locks of a name.
+        """Register the function that makes the result of the locks of a name.
 
         It takes any of ``inputs`` (the checked values of the form), ``data`` and ``request``, and
         returns a JSON value, which ``tracer.lock`` answers, or raises ``InputsError``, which keeps
@@ -358,7 +358,7 @@ async def _answer(
 
 
 def _signature(handler: Handler) -> inspect.Signature:
-    """What FastAPI has to inject: the request, and what else the handler asks for."""
+    """What FastAPI has to inject: the request, and the handler's other dependencies."""
     request = inspect.Parameter("request", inspect.Parameter.KEYWORD_ONLY, annotation=Request)
     others = [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in handler.others]
     return inspect.Signature([request, *others])

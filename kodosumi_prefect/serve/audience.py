@@ -1,9 +1,9 @@
 """Whether a service is the one that the panel signed for.
 
-A service that is no friend gets signatures too, and could send them on to another one. So each
-says for which service it is, by the address at which that is registered, and a service has to know
-its own. It cannot ask the Host header: whoever sends a request writes that. Nor does it look names
-up: who owns a name says where it leads. What counts are the addresses that the setting
+A hostile service gets signatures too, and could send them on to another one. So each signature
+names its service, by the address at which that is registered, and a service has to know
+its own. It cannot use the Host header: the sender of a request writes that. Nor does it look names
+up: the owner of a name decides where it leads. What counts are the addresses that the setting
 ``service_url`` names; without it, the end of the connection that is the service's own.
 """
 
@@ -38,7 +38,7 @@ def another_service(scope: Scope, base: str, path: str, urls: Sequence[str]) -> 
     """
     signed = _read(base)
     if signed is None:
-        return f"the panel's signature is for {base[:200]!r}, which is no address of a service"
+        return f"the panel's signature is for {base[:200]!r}, which is not an address of a service"
     if urls:
         if signed not in [_read(url) for url in urls]:
             return (
@@ -98,7 +98,7 @@ def _ip(host: str | None) -> IPv4Address | IPv6Address | None:
 def _listens(scope: Scope) -> str:
     host, port = scope.get("server") or (None, None)
     if host is None:
-        return "an address that it is not told"
+        return "an unknown address"
     if port is None:
         return f"the Unix socket {host}"
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

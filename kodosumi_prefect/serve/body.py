@@ -1,4 +1,4 @@
-"""What was posted: a JSON object or a form, up to a size."""
+"""Posted bodies: a JSON object or a form, up to a size."""
 
 import json
 from hashlib import sha256
@@ -42,7 +42,7 @@ def limited(receive: Receive) -> Receive:
 
 
 class Digest:
-    """What a body came to, told as it is received.
+    """Size and hash of a body, updated as it is received.
 
     Arguments:
         receive: of the request, of which nothing was read yet.
@@ -75,7 +75,7 @@ class Digest:
 
 
 def digest_of(body: bytes | None) -> str | None:
-    """SHA-256 of a body, as ``Digest`` tells it; None for one that is not known whole."""
+    """SHA-256 of a body, as ``Digest`` computes it; None for one that is not known whole."""
     return None if body is None else sha256(body).hexdigest()
 
 
@@ -120,10 +120,10 @@ def _object(body: bytes) -> dict[str, Any]:
     except json.JSONDecodeError as exc:
         where = f"line {exc.lineno}, column {exc.colno}"
         raise HTTPException(400, f"the body is not JSON: {exc.msg} at {where}") from exc
-    except RecursionError:  # said in one line: its own traceback has a thousand
+    except RecursionError:  # in one line: its own traceback has a thousand
         raise HTTPException(422, f"body: is nested deeper than {DEEPEST} levels") from None
-    except ValueError as exc:  # endless numbers
-        raise HTTPException(400, "the body is JSON that nobody means: too long") from exc
+    except ValueError as exc:  # numbers with too many digits
+        raise HTTPException(400, "the body is JSON with a number that is too long") from exc
     if (path := too_deep(data)) is not None:
         raise HTTPException(422, f"{path[0]}: is nested deeper than {DEEPEST} levels")
     if not isinstance(data, dict):
@@ -132,4 +132,4 @@ def _object(body: bytes) -> dict[str, Any]:
 
 
 def _no_number(word: str) -> NoReturn:
-    raise json.JSONDecodeError(f"{word} is no JSON number", word, 0)
+    raise json.JSONDecodeError(f"{word} is not a JSON number", word, 0)

@@ -19,7 +19,7 @@ from kodosumi_prefect.error import KodosumiError
 from kodosumi_prefect.events import describe
 from kodosumi_prefect.tracer import Tracer
 
-# CrewAI reports to its makers and asks about it at the terminal unless told otherwise, and takes
+# CrewAI sends telemetry and asks about it at the terminal unless switched off, and takes
 # the process's signals over for it, which Prefect needs to cancel runs. Whoever wants its tracing
 # sets these variables.
 QUIET = {
@@ -32,7 +32,7 @@ _PLACEHOLDER = re.compile(r"\{([A-Za-z_]\w*)\}")
 
 
 def quieten() -> None:
-    """Turn CrewAI's reports and questions off in this process, if its environment is silent."""
+    """Turn CrewAI's telemetry and questions off in this process, unless the environment sets it."""
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
 
@@ -66,7 +66,7 @@ def run_crew(crew: Any, inputs: Mapping[str, Any] | None, tracer: Tracer) -> Any
         What ``kickoff`` returned: CrewAI's ``CrewOutput``. Of a crew that streams, its end.
 
     Raises:
-        KodosumiError: ``crew`` is nothing that can be kicked off.
+        KodosumiError: ``crew`` cannot be kicked off.
     """
     quieten()
     made = _made(crew)
@@ -94,7 +94,7 @@ def _made(crew: Any) -> Any:
             )
         found = make()
     if not callable(getattr(found, "kickoff", None)):
-        raise KodosumiError(f"{describe(crew)} has no kickoff; hand over a crew or a crew base")
+        raise KodosumiError(f"{describe(crew)} has no kickoff; give a crew or a crew base")
     return found
 
 

@@ -1,4 +1,4 @@
-"""Our Postgres for launches; a service works without, as far as that goes."""
+"""Our Postgres for launches; a service works without it, with limits."""
 
 import asyncio
 import threading
@@ -28,7 +28,7 @@ async def ask(settings: Settings, what: Callable[[Spooler], T]) -> T:
     """Have ``what`` called with a connection, in a thread.
 
     Raises:
-        LaunchError: the database is not known or away.
+        LaunchError: no database is configured, or it is away.
     """
     try:
         url = database_url(settings)
@@ -37,7 +37,7 @@ async def ask(settings: Settings, what: Callable[[Spooler], T]) -> T:
     if url is None:
         raise LaunchError(
             503,
-            "this service's process knows no database, where such inputs and schedules are kept; "
+            "this service has no database_url, where such inputs and schedules are stored;  "
             "set database_url for it",
         )
     try:

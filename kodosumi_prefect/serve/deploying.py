@@ -28,17 +28,17 @@ from kodosumi_prefect.vocabulary import ENDPOINT_LABEL
 T = TypeVar("T")
 LONGEST_SLUG = 60  # characters
 LOCKED_FOR = 30.0  # seconds that making a deployment may take
-# Of a Ray process's runtime_env, what means something to another process.
+# Keys of a Ray process's runtime_env that apply to another process.
 OF_THE_PROCESS = {"_ray_commit", "_ray_release", "worker_process_setup_hook", "config"}
 
 _known: dict[tuple[str, str, str], UUID] = {}  # by pool, name and version
 
 
 class Plan(NamedTuple):
-    """How the deployment of an endpoint shall be.
+    """The wanted deployment of an endpoint.
 
     Attributes:
-        version: changes with everything else here; tells whether Prefect has this plan already.
+        version: changes with everything else here; shows whether Prefect has this plan already.
     """
 
     name: str
@@ -51,7 +51,7 @@ class Plan(NamedTuple):
 
 
 def uid_of(endpoint: Endpoint) -> str:
-    """The endpoint's stable id: the same whatever its summary says."""
+    """The endpoint's stable id: the same whatever its summary is."""
     return hashlib.md5(f"{endpoint.app_name}\n{endpoint.path}".encode()).hexdigest()
 
 
@@ -84,7 +84,7 @@ async def deployment_of(wanted: Plan, settings: Settings, *, anew: bool = False)
     What people changed in Prefect stays until the service itself changes what it wants.
 
     Arguments:
-        anew: do not trust what this process remembers.
+        anew: do not use what this process remembers.
 
     Raises:
         LaunchError: there is none and ``auto_deploy`` is off, one of that name is not ours, its
@@ -143,7 +143,7 @@ def _is_ours(found: DeploymentResponse, wanted: Plan) -> bool:
 
 
 async def _made(client: PrefectClient, wanted: Plan) -> DeploymentResponse:
-    """Create the deployment unless somebody did by now: creating it again deletes schedules."""
+    """Create the deployment unless somebody else has: creating it again deletes schedules."""
     if (found := await _read(client, wanted)) is not None:
         return found
     flow_id = await client.create_flow_from_name(FLOW)

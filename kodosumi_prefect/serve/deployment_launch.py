@@ -1,4 +1,4 @@
-"""Launching a Prefect deployment that is no endpoint's: of a flow that never heard of us."""
+"""Launching a Prefect deployment without an endpoint, of a flow that does not use this package."""
 
 from typing import Any
 from uuid import UUID
@@ -27,7 +27,7 @@ async def launch_deployment(
         deployment: its id.
         parameters: for its flow; what is missing comes from the deployment.
         owner: who launches it.
-        flow_name: as lists show the execution until its own process says more.
+        flow_name: as lists show the execution until its own process reports more.
         launch_id: a random id; asked again with the same one, Prefect answers the same run.
         shown: the parameters as people may see them in the record, if not as they are.
 

@@ -6,7 +6,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """What is said about an endpoint where it is made, and what a launch takes from it.
+    """An endpoint as declared, and what a launch takes from it.
 
     Attributes:
         app_name: the service; with the path it makes the endpoint's identity.

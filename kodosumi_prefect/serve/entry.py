@@ -21,7 +21,7 @@ from kodosumi_prefect.vocabulary import DIGEST_SCOPE, ENDPOINT_SCOPE
 
 @runtime_checkable
 class Launching(Protocol):
-    """What a handler answers to have something executed: a ``Launch``."""
+    """What a handler returns to have something executed: a ``Launch``."""
 
     async def go(self, endpoint: Endpoint) -> str:
         """Launch; the fid."""
@@ -31,9 +31,9 @@ class Launching(Protocol):
 
 
 class Entry:
-    """A dependency: lets in what the panel signed, and says which endpoint is being served.
+    """A dependency: accepts what the panel signed, and notes which endpoint is being served.
 
-    The handler finds who calls in ``request.state.caller``.
+    The handler finds the caller in ``request.state.caller``.
 
     Arguments:
         endpoint: None for the service's locks.

@@ -42,7 +42,7 @@ def run_entrypoint(
     Arguments:
         entry_point: what to run, as ``module:callable``.
         inputs: what its form holds.
-        launch: what the endpoint says about the run; made by ``Launch``, not by hand.
+        launch: the endpoint's options for the run; made by ``Launch``, not by hand.
     """
     made = Launch.model_validate({"flow": FLOW} | (launch or {}))
     given = opened(inputs)
@@ -117,7 +117,7 @@ def _parameters(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
 
 
 def _resolved(result: Any, tracer: Tracer) -> Any:
-    """What a call came to: awaited if it is awaitable, run through if it is a generator."""
+    """The result of a call: awaited if it is awaitable, exhausted if it is a generator."""
     if inspect.isgenerator(result):
         return _run_through(result, tracer)
     if inspect.isasyncgen(result):

@@ -45,6 +45,6 @@ def unforeseen_response(request: Request, exc: Exception) -> JSONResponse:
 
 
 def told(error: InputsError) -> dict[str, list[str]]:
-    """An ``InputsError`` as it is sent: messages by field, and those of none."""
+    """An ``InputsError`` as it is sent: messages by field, and those without one."""
     errors = {name: [str(one) for one in messages] for name, messages in error.errors.items()}
     return errors | {GENERAL: errors.get(GENERAL, [])}

@@ -23,7 +23,7 @@ def flow_form(flow: "Flow[..., Any]") -> TypedModel:
     """
     parameters = inspect.signature(flow.fn, eval_str=True).parameters
     if strange := [name for name, each in parameters.items() if each.kind in _ANY]:
-        raise TypeError(f"flow {flow.name} takes {strange[0]}, of which no form can be made")
+        raise TypeError(f"flow {flow.name} takes {strange[0]}, for which no form can be made")
     if "inputs" in parameters and len(parameters) > 1:
         others = ", ".join(name for name in parameters if name != "inputs")
         raise TypeError(

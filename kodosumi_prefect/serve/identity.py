@@ -32,11 +32,11 @@ from kodosumi_prefect.vocabulary import (
 LIFETIME = 45  # seconds that a signature is valid
 LEEWAY = 15  # seconds that the clocks of panel and service may differ
 FETCH_TIMEOUT = 5.0  # seconds for the panel's key
-REFETCH = 5.0  # seconds between fetches, so that forged key ids do not make us ask all the time
+REFETCH = 5.0  # seconds between fetches, so that forged key ids do not cause constant fetching
 
 _PLAIN = " !#$&'()*+,/:;=?@[]"
 
-Purpose = Literal["endpoint", "lock"]  # what somebody calls a service for
+Purpose = Literal["endpoint", "lock"]  # the purpose of a call
 
 
 class UnsignedError(Exception):
@@ -44,7 +44,7 @@ class UnsignedError(Exception):
 
 
 class NoPanelKeyError(UnsignedError):
-    """The panel's key cannot be had, so that nothing can be believed; says why in one line."""
+    """The panel's key cannot be fetched, so no signature can be checked; says why in one line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +54,8 @@ class Caller:
     Attributes:
         user_id: id of the account.
         username: its name.
-        base: where the service lives.
-        panel_url: where the panel lives, as the caller reaches it.
+        base: where the service runs.
+        panel_url: where the panel runs, as the caller reaches it.
     """
 
     user_id: str
@@ -75,7 +75,7 @@ def sign(
     purpose: Purpose = "endpoint",
     operator: bool = False,
 ) -> dict[str, str]:
-    """The headers that tell a service who calls; for one request within 45 seconds.
+    """The headers that name the caller to a service; for one request within 45 seconds.
 
     They are good for nothing else: not at another service than the one at ``caller.base``, nor for
     another path, query, method or body. Headers are not signed, and of a body that is too large
@@ -134,7 +134,7 @@ async def verify(
 ) -> Caller:
     """Who calls this service.
 
-    What the panel's signature says counts; without one, the bare headers do, if the request
+    The panel's signature decides; without one, the bare headers do, if the request
     comes from the panel's own process or from ``settings.trusted_networks``. Calling it twice for
     one request is fine. The body is read, and kept by the request, unless it is large.
 
@@ -144,7 +144,7 @@ async def verify(
     Raises:
         UnsignedError: nothing is signed, or it is forged, expired, used before, or for another
             request; answer 401.
-        NoPanelKeyError: the panel that is configured here does not give its key; answer 503.
+        NoPanelKeyError: the configured panel does not return its key; answer 503.
     """
     known = request.scope.get(CALLER_SCOPE)
     if isinstance(known, Caller):
@@ -247,7 +247,7 @@ async def _require_body(request: HTTPConnection, signed: str | None) -> None:
         except ClientDisconnect as exc:
             raise UnsignedError("the body broke off") from exc
         except RuntimeError:
-            # An app that is none of ours has read it as a form, of which no bytes are left.
+            # Another app has read it as a form, of which no bytes are left.
             return
     if signed != (digest.hex() if isinstance(digest, Digest) else digest_of(body)):
         raise UnsignedError("the panel's signature is for another body")
@@ -287,7 +287,7 @@ async def _fetch(url: str) -> dict[str, Ed25519PublicKey]:
         jwk = answer.json()
         key = OKPAlgorithm.from_jwk(jwk)
         if not isinstance(key, Ed25519PublicKey):
-            raise ValueError("it is no Ed25519 public key")
+            raise ValueError("it is not an Ed25519 public key")
         return {key_id(key): key}
     except (httpx.HTTPError, httpx.InvalidURL, jwt.InvalidKeyError, ValueError) as exc:
         said = str(exc).splitlines() or [type(exc).__name__]

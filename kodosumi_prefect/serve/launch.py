@@ -1,4 +1,4 @@
-"""``Launch``: what an endpoint's handler answers to have an entrypoint executed."""
+"""``Launch``: what an endpoint's handler returns to have an entrypoint executed."""
 
 import asyncio
 import sys
@@ -61,7 +61,7 @@ class Launch(Response):
 
     Raises:
         TypeError: an option that is not known.
-        ValueError: a value that it cannot have.
+        ValueError: an option has an invalid value.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class Launch(Response):
         """Launch; the fid. A second call answers the first one's.
 
         Raises:
-            LaunchError: it cannot be, in one line with the status code to answer.
+            LaunchError: it cannot start, in one line with the status code to answer.
             UnheldError: an input that Prefect cannot hold.
         """
         if self._fid is None:
@@ -104,7 +104,7 @@ class Launch(Response):
                 optional ``name``; or that as JSON.
 
         Raises:
-            LaunchError: it cannot be, in one line with the status code to answer.
+            LaunchError: it cannot start, in one line with the status code to answer.
             UnheldError: as ``go``.
         """
         when = await When.of(wanted)
@@ -138,7 +138,7 @@ class Launch(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             fid = await self.go(scope.get(ENDPOINT_SCOPE) or _endpoint_of(self.request))
-        except InputsError as error:  # of an app that is none of ours
+        except InputsError as error:  # of another app
             answer = JSONResponse({"errors": told(error), "elements": []})
         else:
             answer = JSONResponse({"fid": fid}, headers={LAUNCH_HEADER: fid})
@@ -168,7 +168,7 @@ class Launch(Response):
                 deployment = await self._deployment(ready, endpoint, anew=True)
                 return await start(deployment, wish, ready.settings)
         except asyncio.CancelledError:
-            raise  # who asked hung up; the run may be there by now, and needs its inputs
+            raise  # the client is gone; the run may exist by now, and needs its inputs
         except BaseException:
             await _forget(payload, ready.settings)
             raise
@@ -233,7 +233,7 @@ class Launch(Response):
 
 
 class _Ready(NamedTuple):
-    """A launch that may be: everything is known and allowed."""
+    """A launch that is complete and allowed."""
 
     entry_point: str
     target: Any
@@ -255,7 +255,7 @@ class _Ready(NamedTuple):
 
 
 async def _stored(packed: Packed, settings: Settings) -> str | None:
-    """Keep what Prefect must not or cannot; the row's id."""
+    """Store what Prefect must not or cannot store; the row's id."""
     if packed.row is None:
         return None
     await database.rows(settings, "prune_payloads")
@@ -268,7 +268,7 @@ async def _forget(payload: str | None, settings: Settings) -> None:
 
 
 def _options_of(target: Any) -> Options:
-    """What a flow says about itself, if the entrypoint is one."""
+    """A flow's own metadata, if the entrypoint is one."""
     if not isinstance(target, Flow):
         return Options()
     delay = target.retry_delay_seconds
@@ -280,7 +280,7 @@ def _options_of(target: Any) -> Options:
 
 
 def _endpoint_of(request: Request) -> Endpoint:
-    """The endpoint of an app that is none of ours, for a Launch that is returned as a response."""
+    """The endpoint of another app, for a Launch that is returned as a response."""
     app = request.scope.get("app")
     route = request.scope.get("route")
     return Endpoint(

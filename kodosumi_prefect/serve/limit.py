@@ -1,4 +1,4 @@
-"""How much a client may send, and how slowly: nothing behind it is asked to read more."""
+"""Bounds on the size and slowness of requests: nothing behind them has to read more."""
 
 import asyncio
 from collections.abc import Callable
@@ -11,8 +11,8 @@ KIB, MIB = 1024, 1024 * 1024
 GRACE = 10.0  # seconds that any body may take
 SLOWEST = 4 * KIB  # bytes a second that a longer one has to come with
 SMALL = 64 * KIB  # bytes that a server takes in by itself
-LINGER = 1.0  # seconds for which what nobody wants is still taken off the wire
-LINGER_BYTES = MIB  # and how much of it, unless told otherwise
+LINGER = 1.0  # seconds for which unwanted bytes are still read
+LINGER_BYTES = MIB  # bytes of those, by default
 
 Refuse = Callable[[Request, int, str], Response]
 

@@ -1,4 +1,4 @@
-"""What a service needs to know of a lock to make its form: asked of the panel."""
+"""What a service needs to know about a lock to make its form; fetched from the panel."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ class LockFacts:
     """An open lock.
 
     Attributes:
-        name: says which function makes its form.
+        name: selects the function that makes its form.
         data: what the run gave to ``tracer.lock``.
         expires: when it does, in seconds since 1970.
     """
@@ -67,4 +67,4 @@ def _read(answer: httpx.Response, url: str) -> LockFacts:
         return LockFacts(str(found["name"]), found.get("data"), found.get("expires"))
     except (httpx.HTTPStatusError, ValueError, KeyError, TypeError, AttributeError) as exc:
         status = answer.status_code
-        raise HTTPException(502, f"the panel answered {status} at {url}, and no lock") from exc
+        raise HTTPException(502, f"the panel answered {status} at {url}, without a lock") from exc

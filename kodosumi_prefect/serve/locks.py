@@ -1,4 +1,4 @@
-"""The functions with which a service asks humans: what it asks, and what it makes of answers."""
+"""The functions with which a service asks people: its forms, and the results of answers."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -43,7 +43,7 @@ class Locks:
             handler = Handler(function, NAMES)
             if needed := [each.name for each in handler.others if each.default is each.empty]:
                 raise TypeError(
-                    f"{kind} function {handler.name} takes {', '.join(needed)}; there are only "
+                    f"{kind} function {handler.name} takes {', '.join(needed)}; it can only take "
                     f"{', '.join(NAMES)}"
                 )
             known[name] = handler
@@ -75,7 +75,7 @@ class Locks:
             return {"result": jsonable_encoder(result), "elements": model.get_model()}
         except (PydanticSerializationError, ValueError, TypeError, RecursionError) as exc:
             kind = type(result).__name__
-            detail = f"the lease function of {found.name!r} returned {kind}, which is no JSON"
+            detail = f"the lease function of {found.name!r} returned {kind}, which is not JSON"
             raise HTTPException(500, detail) from exc
 
     async def _form(self, name: str, **available: Any) -> Model:

@@ -36,11 +36,11 @@ class Options(BaseModel):
 
         Raises:
             TypeError: one is not known.
-            ValueError: one cannot have its value.
+            ValueError: one has an invalid value.
         """
         if unknown := given.keys() - cls.model_fields.keys():
             raise TypeError(
-                f"{', '.join(sorted(unknown))}: no option of a launch; there are "
+                f"{', '.join(sorted(unknown))}: not an option of a launch; options are "
                 f"{', '.join(cls.model_fields)}"
             )
         try:
@@ -53,7 +53,7 @@ class Options(BaseModel):
             ) from None
 
     def over(self, other: "Options") -> "Options":
-        """These, and the other's where nothing is said here."""
+        """These, and the other's where these are unset."""
         return Options(**(other.model_dump(exclude_none=True) | self.model_dump(exclude_none=True)))
 
     def differing(self, other: "Options") -> "Options":

@@ -20,7 +20,7 @@ Row = dict[str, Any]
 
 
 async def others(ours: Collection[str], settings: Settings) -> list[Row]:
-    """Schedules of all deployments but those of ours, as ``schedules.found`` tells them.
+    """Schedules of all deployments but ours, as ``schedules.found`` returns them.
 
     ``flow`` is the flow's name; ``owner`` is None, since nobody is noted.
 
@@ -57,7 +57,7 @@ async def others(ours: Collection[str], settings: Settings) -> list[Row]:
 async def next_times(
     deployments: Collection[str], ours: Collection[str], settings: Settings
 ) -> dict[str, Row]:
-    """When deployments run next by schedules that are none of ours, by the deployment's id.
+    """When deployments run next by schedules that are not ours, by the deployment's id.
 
     Each is ``{"next": [timestamp, …]}``, empty if all its schedules are paused; deployments that
     have none are left out.
@@ -80,14 +80,14 @@ async def next_times(
 
 
 async def switch(deployment: str, id_: str, active: bool, settings: Settings) -> None:
-    """Pause a schedule of somebody's deployment, or let it go on.
+    """Pause or resume a schedule of somebody's deployment.
 
     Raises:
         LaunchError: 404, there is none (any more); or Prefect is away.
     """
     async with prefect_api(settings) as client:
         schedule = await _schedule(client, deployment, id_)
-        # Its parameters have to be said each time, see ``schedules``.
+        # Its parameters have to be sent each time, see ``schedules``.
         await client.update_deployment_schedule(
             UUID(deployment), schedule.id, active=active, parameters=schedule.parameters
         )

@@ -15,7 +15,7 @@ from kodosumi_prefect.vocabulary import POOL_TYPE
 
 
 class UnheldError(InputsError):
-    """A value that Prefect cannot hold, told at the field that it came from.
+    """A value that Prefect cannot hold, reported at the field that it came from.
 
     Attributes:
         wrong: the value's fault and place, from its field on.
@@ -40,7 +40,7 @@ class UnheldError(InputsError):
 
 
 def check(values: dict[str, Any]) -> None:
-    """See that Prefect can hold what was given.
+    """Check that Prefect can hold some values.
 
     A value that it cannot hold does not only fail: from then on Prefect answers every list of runs
     that holds this one with an error.

@@ -1,4 +1,4 @@
-"""What of a launch's inputs goes into Prefect's parameters, and what into our Postgres."""
+"""Which inputs of a launch go into Prefect's parameters, and which into our Postgres."""
 
 import json
 from collections.abc import Iterable
@@ -41,7 +41,7 @@ def pack(
     *,
     kept: bool = False,
 ) -> Packed:
-    """Sort out what of inputs goes where.
+    """Divide inputs between Prefect and Postgres.
 
     Arguments:
         names: of the form's password fields.
@@ -51,7 +51,7 @@ def pack(
     Raises:
         LaunchError: the inputs are no mapping, no JSON can be made of them, or there is no key to
             encrypt secrets with.
-        UnheldError: one is nested too deep, or holds text that is none.
+        UnheldError: one is nested too deep, or contains invalid text.
     """
     given = _mapping(inputs)
     for name, value in given.items():
@@ -68,9 +68,9 @@ def pack(
         try:
             box = run_keys(settings).box
         except NoKeyError as exc:
-            raise LaunchError(500, f"secret inputs cannot be kept: {exc}") from exc
+            raise LaunchError(500, f"secret inputs cannot be stored: {exc}") from exc
         row["secrets"] = box.encrypt(json.dumps(secret.secrets).encode())
-    note = {"kept": f"{size:,} bytes of inputs are kept in Kodosumi's database"}
+    note = {"kept": f"{size:,} bytes of inputs are stored in Kodosumi's database"}
     return Packed(secret.inputs, note if large else secret.inputs, large, row)
 
 
@@ -83,7 +83,7 @@ def unpack(inputs: dict[str, Any], payload: str, fid: str | None) -> dict[str, A
         fid: the run.
 
     Raises:
-        PayloadError: the rest cannot be had (any more).
+        PayloadError: the rest cannot be read, or was deleted.
     """
     settings = get_settings()
     row = payloads.take(settings, payload, fid)
@@ -116,4 +116,4 @@ def _jsonable(found: Masked) -> Masked:
             [(place, to_jsonable_python(value)) for place, value in found.secrets],
         )
     except (PydanticSerializationError, ValueError, RecursionError) as exc:
-        raise LaunchError(500, f"Launch got inputs that are no JSON: {exc}") from exc
+        raise LaunchError(500, f"Launch got inputs that are not JSON: {exc}") from exc

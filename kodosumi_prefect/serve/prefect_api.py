@@ -1,4 +1,4 @@
-"""Prefect's API for launches: one client an event loop, and few requests at a time."""
+"""Prefect's API for launches: one client per event loop, and few requests at a time."""
 
 import asyncio
 import dataclasses
@@ -50,7 +50,7 @@ async def prefect_api(settings: Settings) -> AsyncIterator[PrefectClient]:
             503, f"Prefect at {url} did not answer within {PATIENCE:.0f} s; try again"
         ) from exc
     except (PrefectHTTPStatusError, httpx.HTTPStatusError) as exc:
-        raise LaunchError(502, f"Prefect at {url} refused it: {said_by(exc)}") from exc
+        raise LaunchError(502, f"Prefect at {url} refused the request: {said_by(exc)}") from exc
     except ObjectNotFound:
         raise
     except (httpx.HTTPError, PrefectException, OSError) as exc:
@@ -62,7 +62,7 @@ def require_access(settings: Settings) -> PrefectAccess:
     """Where Prefect is, from its own settings or from what ``up`` wrote down.
 
     Raises:
-        LaunchError: nobody said where.
+        LaunchError: no Prefect is configured.
     """
     access = prefect_access(settings)
     if access is None:
@@ -77,7 +77,7 @@ def require_access(settings: Settings) -> PrefectAccess:
 
 
 def said_by(exc: httpx.HTTPStatusError) -> str:
-    """What Prefect's server answered, in one line."""
+    """The message of Prefect's server, in one line."""
     try:
         detail = exc.response.json().get("detail")
     except (ValueError, AttributeError):

@@ -4,7 +4,7 @@ from fastapi import HTTPException
 
 
 class LaunchError(HTTPException):
-    """A launch that cannot be, in one line that names the thing, the value and the way out.
+    """A launch that is refused, in one line that names the thing, the value and the way out.
 
     Arguments:
         status_code: 409 for what the installation forbids, 422 for what the caller asked wrongly,

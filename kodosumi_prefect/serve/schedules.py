@@ -56,7 +56,7 @@ async def create(
     payload: str | None = None,
     settings: Settings | None = None,
 ) -> str:
-    """Have Prefect run a deployment again and again; the schedule's id.
+    """Have Prefect run a deployment on a schedule; the schedule's id.
 
     Its runs belong to ``owner``: Prefect's server notes on each which schedule it is of.
 
@@ -107,7 +107,7 @@ async def create(
 
 
 async def found(owner: str | None, settings: Settings) -> list[Row]:
-    """Schedules as Prefect has them, newest first; rows of those it lost are cleaned away.
+    """Schedules as Prefect has them, newest first; rows of those it no longer has are deleted.
 
     Arguments:
         owner: id of the account they belong to; None for all.
@@ -141,7 +141,7 @@ async def found(owner: str | None, settings: Settings) -> list[Row]:
 
 
 async def remembered(owner: str | None, settings: Settings) -> list[Row]:
-    """What our database knows of schedules, newest first: for while Prefect is away.
+    """The schedules in our database, newest first: for while Prefect is away.
 
     Arguments:
         owner: as in ``found``.
@@ -181,7 +181,7 @@ async def last_runs(ids: Sequence[str], settings: Settings) -> dict[str, Row]:
 
 
 async def pause(id_: str, owner: str | None, settings: Settings) -> Row:
-    """Have a schedule make no more runs until it is resumed; those it made ahead are deleted.
+    """Pause a schedule: no more runs until it is resumed; those made ahead are deleted.
 
     Arguments:
         owner: id of the account it has to belong to; None for whomever.
@@ -193,7 +193,7 @@ async def pause(id_: str, owner: str | None, settings: Settings) -> Row:
 
 
 async def resume(id_: str, owner: str | None, settings: Settings) -> Row:
-    """Have a paused schedule go on; raises as ``pause``."""
+    """Resume a paused schedule; raises as ``pause``."""
     return await _set_active(id_, owner, True, settings)
 
 
@@ -224,7 +224,7 @@ async def pause_endpoints(uids: Sequence[str], why: str, settings: Settings) -> 
 
 
 async def resume_endpoints(uids: Sequence[str], settings: Settings) -> list[str]:
-    """Let schedules go on whose endpoints are back, if ``pause_endpoints`` paused them."""
+    """Resume schedules whose endpoints are back, if ``pause_endpoints`` paused them."""
     changed = []
     for row in await _noted(settings, uids=uids):
         if row.paused_because is not None:
@@ -277,7 +277,7 @@ async def _patch(
 ) -> None:
     """Switch a schedule on or off.
 
-    Its parameters have to be said each time: Prefect 3.8's server empties them otherwise. It does
+    Its parameters have to be sent each time: Prefect 3.8's server empties them otherwise. It does
     so, too, when people use the switch in its pages; then those that it was made with come back.
     """
     await client.update_deployment_schedule(
@@ -333,7 +333,7 @@ async def _shown(
     schedule: DeploymentSchedule,
     last_run: Row | None,
 ) -> Row:
-    """A schedule as the panel answers it: what Prefect says, and who made it."""
+    """A schedule as the panel answers it: as Prefect has it, and who made it."""
     return {
         "id": row.id,
         "summary": row.summary,
@@ -348,7 +348,7 @@ async def _shown(
 async def in_prefect(
     deployment: DeploymentResponse, schedule: DeploymentSchedule, because: str | None = None
 ) -> Row:
-    """What Prefect says of a schedule, as the panel answers it.
+    """A schedule as Prefect has it, as the panel answers it.
 
     Arguments:
         because: why it is paused, unless its whole deployment is.

@@ -44,8 +44,8 @@ class Wish(NamedTuple):
         job_variables: in place of those of the deployment.
         shown: inputs as people see them; the parameters if not given.
         payload: row of inputs that are kept for this run.
-        flow_name: as lists show it, where the run does not say so itself.
-        trusted: the parameters are not what people of ours gave: they refer to blocks.
+        flow_name: as lists show it, where the run does not set it itself.
+        trusted: the parameters are not what people typed: they may refer to blocks.
     """
 
     parameters: dict[str, Any]
@@ -72,14 +72,14 @@ async def start(deployment: UUID, wish: Wish, settings: Settings) -> str:
     Raises:
         UnheldError: a parameter that Prefect cannot hold.
         ObjectNotFound: the deployment is gone.
-        LaunchError: Prefect did not take it, or the owner cannot be signed.
+        LaunchError: Prefect refused it, or the owner cannot be signed.
     """
     labels: dict[str, Any] = {}
     if wish.owner is not None:
         try:
             labels[OWNER_LABEL] = signed(wish.owner, wish.id, settings)
         except NoKeyError as exc:
-            raise LaunchError(500, f"a run cannot be given its owner: {exc}") from exc
+            raise LaunchError(500, f"the owner of a run cannot be set: {exc}") from exc
     async with prefect_api(settings) as client:
         parameters = wish.parameters
         if not wish.trusted:
@@ -101,7 +101,7 @@ async def start(deployment: UUID, wish: Wish, settings: Settings) -> str:
     if database.known(settings):
         try:
             await database.ask(settings, lambda spooler: _tell(spooler, run, wish, settings))
-        except LaunchError as exc:  # the run goes its way; whoever executes it opens the record
+        except LaunchError as exc:  # the run goes on; whoever executes it opens the record
             logger.warning("launch of %s is not recorded yet: %s", run.id, exc.detail)
     return str(run.id)
 
@@ -135,7 +135,7 @@ def _tell(spooler: Spooler, run: FlowRun, wish: Wish, settings: Settings) -> Non
     if header["flow_name"] is None and wish.flow_name is not None:
         header["flow_name"] = header["summary"] = clean(wish.flow_name)
     events = opening(run, header, 1, shown=wish.shown)
-    if launched(run.parameters) is None:  # its own process knows what the flow says of itself
+    if launched(run.parameters) is None:  # its own process knows the flow's metadata
         events = tuple(event for event in events if event.kind != Kind.META)
     fid = str(run.id)
     spooler.append([Batch(fid, str(uuid4()), 1, header, list(events))])

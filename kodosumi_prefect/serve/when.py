@@ -42,7 +42,7 @@ class When(NamedTuple):
 
     @classmethod
     async def of(cls, wanted: Any) -> Self:
-        """What somebody asked for.
+        """Read a requested schedule.
 
         Raises:
             LaunchError: 422; it never fires, fires too often, or is no schedule.
@@ -67,7 +67,7 @@ class When(NamedTuple):
         return cls(None, _interval(interval), zone, name)
 
     def schedule(self) -> CronSchedule | IntervalSchedule:
-        """As Prefect takes it; intervals are counted from now."""
+        """As Prefect expects it; intervals are counted from now."""
         if self.cron is not None:
             return CronSchedule(cron=self.cron, timezone=self.timezone)
         return IntervalSchedule(
@@ -83,9 +83,7 @@ def _mapping(wanted: Any) -> dict[str, Any]:
             wanted = json.loads(wanted)
         except (ValueError, RecursionError) as exc:
             said = str(exc) if isinstance(exc, ValueError) else "it is nested too deep"
-            raise LaunchError(
-                422, f"a schedule is JSON, {_short(wanted)} is none: {said}"
-            ) from None
+            raise LaunchError(422, f"a schedule is JSON, {_short(wanted)} is not: {said}") from None
     if not isinstance(wanted, dict) or (unknown := wanted.keys() - KEYS):
         named = ", ".join(sorted(map(str, unknown)))[:100] if isinstance(wanted, dict) else ""
         what = f"has no {named}" if named else ""
@@ -103,7 +101,7 @@ async def _cron(cron: Any, zone: str) -> str:
     text = _SPACE.sub(" ", cron).strip()
     if len(text.split(" ")) != 5:
         raise LaunchError(
-            422, f"cron {_short(text)} has not five fields: minute, hour, day, month, weekday"
+            422, f"cron {_short(text)} does not have five fields: minute, hour, day, month, weekday"
         )
     try:
         schedule = CronSchedule(cron=text, timezone=zone)
@@ -118,7 +116,7 @@ async def upcoming(schedule: Any, times: int) -> list[datetime]:
     """When a schedule fires next, as Prefect's server reckons; fewer times if there are no more."""
     try:
         return await dates_of(schedule, times, datetime.now(UTC))
-    except ValueError:  # croniter's word for never
+    except ValueError:  # croniter raises this for a cron that never fires
         return []
 
 

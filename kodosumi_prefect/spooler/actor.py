@@ -1,7 +1,7 @@
-"""The Spooler actor: one a Ray cluster and database, through which its processes write.
+"""The Spooler actor: one per Ray cluster and database, through which its processes write.
 
 However many processes emit, the database sees the few connections of this one. Only
-``ensure_spooler`` makes it; whoever writes looks it up.
+``ensure_spooler`` starts it; writers look it up.
 """
 
 import asyncio
@@ -37,7 +37,7 @@ NAME = spooler_name(PROTOCOL)
 REPORT_EVERY = 10.0  # seconds
 ENSURE_TIMEOUT = 60.0  # seconds for the actor to start and answer
 CALLS = 1000  # that wait in the actor at once
-UNREACHED = 0.05  # seconds between looks whether a name is free again
+UNREACHED = 0.05  # seconds between checks whether a name is free again
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ Sender = tuple[str, tuple[int, int, int]]  # a client's name, and its backlog
 
 
 class SpoolerUnreachableError(SpoolerAwayError):
-    """The actor is there, such as while it is started again, and the call did not get to it."""
+    """The actor exists but the call did not reach it, such as while it is restarted."""
 
 
 class SpoolerGoneError(SpoolerAwayError):
@@ -73,10 +73,10 @@ class SpoolerAddress(NamedTuple):
 
 
 class Target(NamedTuple):
-    """Which database an actor writes to, and who said so.
+    """Which database an actor writes to, and where that came from.
 
     Attributes:
-        digest: of URL and schema, so that they can be compared without telling them.
+        digest: of URL and schema, so that they can be compared without revealing them.
         origin: machine and data dir of the process that made the actor.
     """
 
@@ -87,10 +87,10 @@ class Target(NamedTuple):
 class SpoolerActor:
     """Appends what clients deliver, over a few connections, and reports itself.
 
-    An error is an answer and not raised: what Ray makes of an exception is another one.
+    An error is returned as an answer, not raised: Ray would turn an exception into another one.
 
     Arguments:
-        url: libpq URL. An argument and not the environment, which Ray shows to everybody.
+        url: libpq URL. Not in the environment, which Ray shows to everybody.
         schema: where our tables are.
         target: what ``ensure_spooler`` compares.
         direct_url: for LISTEN, if it is another one.
@@ -107,7 +107,7 @@ class SpoolerActor:
         self._waits: dict[str, asyncio.Future[list[Settled]]] = {}
         self._figures = Figures()
         self._name = f"{NAME}@{_head_host()}"
-        # What was imported stays; looking through it at each collection would be for nothing.
+        # Imported modules stay; the garbage collector need not look through them each time.
         gc.collect()
         gc.freeze()
         threading.Thread(target=self._report, name="kodosumi-spool-report", daemon=True).start()
@@ -145,7 +145,7 @@ class SpoolerActor:
     async def leases(
         self, waiter: str, locks: Mapping[str, str], hold: float
     ) -> list[tuple[Any, ...]]:
-        """Which of a process's locks are settled, as soon as any is, at most ``hold`` seconds.
+        """Which of a process's locks are settled; waits for any of them, at most ``hold`` seconds.
 
         A process waits with one call: the next one, about other locks, ends the one before.
         """
@@ -194,7 +194,7 @@ class SpoolerActor:
     def _answer(self, error: Exception) -> Answer:
         answer = of_error(error)
         if answer is not None and answer[0] == "fault":
-            logger.error("a call failed unexpectedly", exc_info=error)
+            logger.error("unexpected error in a call to the Spooler", exc_info=error)
         return answer
 
     def _info(self) -> dict[str, Any]:
@@ -202,7 +202,7 @@ class SpoolerActor:
         return self._figures.told() | {"connections": connections}
 
     def _report(self) -> None:
-        """Say every 10 seconds in the database that this Spooler is there, and how it is."""
+        """Report every 10 seconds to the database that this Spooler runs, and its figures."""
         while True:
             row = {
                 "kind": "spooler",
@@ -215,7 +215,9 @@ class SpoolerActor:
             try:
                 self._pool.do(_telling("report_service", row)).result()
             except (psycopg.Error, ProtocolError) as exc:
-                logger.warning("the Spooler cannot report itself: %s", " ".join(str(exc).split()))
+                logger.warning(
+                    "the Spooler cannot report its state: %s", " ".join(str(exc).split())
+                )
             time.sleep(REPORT_EVERY)
 
 
@@ -227,7 +229,7 @@ def find(instance: str) -> Any:
     """A handle of the database's Spooler in this cluster, or None if there is none.
 
     Raises:
-        SpoolerUnreachableError: the cluster does not say.
+        SpoolerUnreachableError: the cluster does not answer.
     """
     try:
         return ray.get_actor(NAME, namespace=instance_namespace(instance))
@@ -255,7 +257,7 @@ def ask(actor: Any, method: str, *arguments: Any, timeout: float) -> Any:
         SpoolerAwayError: no answer came in time.
     """
     with reaching(timeout):
-        # Not ray.get: that would tell Ray that the task in this process waits, and lend its CPUs.
+        # Not ray.get: Ray would count the task in this process as waiting, and lend out its CPUs.
         return getattr(actor, method).remote(*arguments).future().result(timeout)
 
 
@@ -278,7 +280,7 @@ def reaching(timeout: float) -> Iterator[None]:
 def ensure_spooler(settings: Settings) -> SpoolerAddress:
     """Have the Spooler of the configured database in the Ray cluster this process is connected to.
 
-    Cheap while it is there: one question to the actor. Several processes may call it at once.
+    Cheap while it exists: one call to the actor. Several processes may call it at once.
     Blocks for seconds where it has to start one; call it from a thread of its own.
 
     An actor that was made with another database URL is replaced if the URL was changed where it
@@ -313,7 +315,7 @@ def ensure_spooler(settings: Settings) -> SpoolerAddress:
             about = ask(actor, "about", timeout=max(deadline - time.monotonic(), 1.0))
             if _serves(actor, Target(*about["target"]), target):
                 return SpoolerAddress(instance, instance_namespace(instance), NAME, made)
-            logger.info("the Spooler writes to another database URL; it is replaced")
+            logger.info("the Spooler writes to another database URL; replacing it")
             ray.kill(actor, no_restart=True)
         except (SpoolerGoneError, SpoolerUnreachableError):
             if time.monotonic() > deadline:
@@ -322,7 +324,7 @@ def ensure_spooler(settings: Settings) -> SpoolerAddress:
 
 
 def _serves(actor: Any, target: Target, wanted: Target) -> bool:
-    """Whether an actor may stay. Two who spell a URL differently must not replace each other's."""
+    """Whether an actor may stay. Two that spell a URL differently must not replace each other's."""
     if target.digest == wanted.digest:
         return True
     if target.origin == wanted.origin:
@@ -357,7 +359,7 @@ _instances: dict[tuple[str, str], str] = {}
 
 
 def _instance_of(url: str, schema: str) -> str:
-    """The id of a database, asked once a process."""
+    """The id of a database, read once per process."""
     if (known := _instances.get((url, schema))) is None:
         spooler = Spooler(url, schema)
         try:

@@ -25,7 +25,7 @@ class ActorTransport:
     Arguments:
         instance: the id of the database, which names the actor.
         writer: what this client is called in the Spooler's figures.
-        backlog: tells what the client has not delivered yet; goes along with each call.
+        backlog: what the client has not delivered yet; sent along with each call.
     """
 
     def __init__(self, instance: str, writer: str, backlog: Callable[[], Backlog]) -> None:
@@ -68,7 +68,7 @@ class ActorTransport:
         return self._actor is not None and self._unreachable_since is None
 
     def append(self, batches: Sequence[Batch]) -> None:
-        """Store one delivery; raises as the Spooler at the other end did, or SpoolerAwayError."""
+        """Store one delivery; raises what the Spooler raised, or SpoolerAwayError."""
         fids = list(dict.fromkeys(batch.fid for batch in batches))
         self._call("append", fids, pack(list(batches)))
 
@@ -83,13 +83,13 @@ class ActorTransport:
             return sent
 
     def settle(self, sent: "Future[Any]") -> None:
-        """Raise what became of a delivery that was sent, once its answer is there."""
+        """Wait for the answer to a delivery that was sent; raises its error."""
         with self._marking(), actor.reaching(0.0):
             answer = sent.result(0)
         check(answer)
 
     def heartbeat(self, fids: Sequence[str]) -> None:
-        """Say that the process of these executions is alive; raises as ``append``."""
+        """Report that the process of these executions is alive; raises as ``append``."""
         self._call("heartbeat", list(fids))
 
     async def leases(self, waiter: str, locks: Mapping[str, str], hold: float) -> list[Any]:
@@ -108,7 +108,7 @@ class ActorTransport:
                 return told
 
     def prepare(self) -> None:
-        """Say hello: the first call takes Ray several times as long as the next."""
+        """Make a first call: it takes Ray several times as long as the next."""
         self._call("hello")
 
     def close(self) -> None:

@@ -10,9 +10,9 @@ from kodosumi_prefect.spooler.batch import Batch
 from kodosumi_prefect.spooler.connection import ANSWER_TIMEOUT
 from kodosumi_prefect.spooler.transport import SpoolerAwayError
 
-AHEAD = 0.03  # seconds after which what came meanwhile is sent behind what is not answered yet
-WINDOW = 16  # calls that are on their way at most
-WINDOW_BYTES = 8_000_000  # from which on nothing more is sent ahead
+AHEAD = 0.03  # seconds after which newer events are sent behind an unanswered delivery
+WINDOW = 16  # unanswered calls at most
+WINDOW_BYTES = 8_000_000  # beyond this nothing more is sent ahead
 
 
 @runtime_checkable
@@ -20,7 +20,7 @@ class SendsAhead(Protocol):
     """A transport whose other end keeps what it was sent, in order, though the sender is killed."""
 
     def send(self, batches: Sequence[Batch]) -> "Future[Any]":
-        """Send one delivery; raises SpoolerAwayError if there is nobody to send it to."""
+        """Send one delivery; raises SpoolerAwayError if there is no Spooler to send it to."""
 
     def settle(self, sent: "Future[Any]") -> None:
         """Raise what ``append`` would have raised, once the answer is there."""
@@ -46,7 +46,7 @@ class Flights:
 
     @property
     def count(self) -> int:
-        """How many of the client's deliveries are on their way."""
+        """How many of the client's deliveries are unanswered."""
         return sum(flight.deliveries for flight in self._flights)
 
     @property
@@ -57,7 +57,7 @@ class Flights:
 
     @property
     def age(self) -> float:
-        """Seconds that the oldest is on its way; 0 if nothing is."""
+        """Seconds since the oldest was sent; 0 if all are answered."""
         return time.monotonic() - self._flights[0].since if self._flights else 0.0
 
     def send(
@@ -94,5 +94,5 @@ class Flights:
         return oldest.deliveries
 
     def forget(self) -> None:
-        """Wait for no answer any more; what is on its way is sent again, or is on disk."""
+        """Stop waiting for answers; unanswered deliveries are sent again, or are on disk."""
         self._flights.clear()

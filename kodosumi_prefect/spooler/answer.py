@@ -12,12 +12,12 @@ from kodosumi_prefect.spooler.batch import Batch
 from kodosumi_prefect.spooler.refused import RefusedError
 from kodosumi_prefect.spooler.spooler import GapError, ProtocolError
 
-# None: stored. Else which error, and what it needs to be made again.
+# None: stored. Otherwise which error, and what it takes to rebuild it.
 Answer = tuple[str, tuple[Any, ...]] | None
 
 
 class SpoolerFaultError(Exception):
-    """The Spooler failed in a way that nobody expected; its log tells more."""
+    """The Spooler failed unexpectedly; its log has the details."""
 
 
 def of_error(error: BaseException) -> Answer:
@@ -53,6 +53,6 @@ def check(answer: Answer) -> None:
 
 
 def _psycopg_class(name: str) -> type[psycopg.Error] | None:
-    """The class of psycopg's errors of this name; a class for each SQLSTATE lies in ``errors``."""
+    """The class of psycopg's errors of this name; a class for each SQLSTATE is in ``errors``."""
     found = getattr(psycopg.errors, name, None)
     return found if isinstance(found, type) and issubclass(found, psycopg.Error) else None

@@ -1,4 +1,4 @@
-"""What a writer hands to the spooler: frozen batches, and what is known of their execution."""
+"""What a writer hands to the spooler: frozen batches, and what is known about their execution."""
 
 from typing import Any, NamedTuple, TypedDict
 

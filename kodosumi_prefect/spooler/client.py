@@ -34,18 +34,18 @@ BATCH_EVENTS = 2000
 TOGETHER = 4  # deliveries sent in one transaction at most
 BATCH_BYTES = 4_000_000
 EVENT_BYTES = 120  # what an event costs beside its payload
-INBOX_SOFT = 100_000  # events waiting to be batched from which on emitters are slowed down
-INBOX_HARD = 200_000  # events waiting from which on stdio events are only counted
-LARGE = 10_000  # characters from which on a payload is counted on its own
+INBOX_SOFT = 100_000  # emitters are slowed down beyond this many events waiting to be batched
+INBOX_HARD = 200_000  # stdio events are only counted beyond this many events waiting
+LARGE = 10_000  # characters; a longer payload is counted on its own
 OUTAGE_LINGER = 0.05  # seconds
-HURRIED_LINGER = 0.001  # seconds; a few words said at once make one delivery and not two
+HURRIED_LINGER = 0.001  # seconds; events emitted together make one delivery and not two
 KNOWN_EXECUTIONS = 10_000  # whose batch numbers a client remembers before it starts over
-LATE = 0.05  # seconds after which what has no answer yet is written to disk as well
+LATE = 0.05  # seconds after which unanswered deliveries are written to disk as well
 LATE_EVENT = 25e-6  # seconds more that each event may take
 RETRY_FIRST = 0.05  # seconds
 RETRY_MOST = 2.0  # seconds
-SPILL_WAIT = 2.0  # seconds that what cannot be stored may take to reach the spill file
-SPILL_GLANCE = 0.1  # seconds likewise, for who comes often
+SPILL_WAIT = 2.0  # seconds to write undeliverable events to the spill file
+SPILL_GLANCE = 0.1  # seconds likewise, for frequent callers
 THREAD_NAME = "kodosumi-spool"
 WATCH_NAME = "kodosumi-spool-watch"
 
@@ -75,7 +75,7 @@ class _Frozen(NamedTuple):
 
 
 class _Barrier:
-    """Comes out behind everything emitted before it; set when all of that is stored."""
+    """Queued behind everything emitted before it; set when all of that is stored."""
 
     def __init__(self) -> None:
         self.passed = threading.Event()
@@ -87,7 +87,7 @@ class _SpillNow(_Barrier):
 
 
 class _Connect(_Barrier):
-    """Set when the thread has a connection, or has found that there is none to be had."""
+    """Set when the thread has a connection, or found that it cannot get one."""
 
 
 class SpoolClient:
@@ -116,7 +116,7 @@ class SpoolClient:
         self._missing: dict[str, int] = {}
         self._flood_lock = threading.Lock()
         self._large = 0
-        self._queue: deque[_Frozen] = deque()  # comes behind what is in the spill file
+        self._queue: deque[_Frozen] = deque()  # delivered after the spill file
         self._queue_bytes = 0
         self._queue_events = 0
         self._cut = 0
@@ -126,7 +126,7 @@ class SpoolClient:
         self._disk_failed = False
         self._copies = Copies(spill.folder(self.settings))  # of the oldest in the queue
         self._copying_failed = False
-        # Who may touch all this: the thread, and while it waits for an answer, the watch.
+        # May change all this: the thread, and the watch while the thread waits for an answer.
         self._turn = threading.Lock()
         self._asked_at: float | None = None
         self._asking_began = threading.Event()
@@ -145,7 +145,7 @@ class SpoolClient:
         self._thread: threading.Thread | None = None
         self._watch: threading.Thread | None = None
 
-    # What any thread calls.
+    # Called from any thread.
 
     def emit(self, fid: str, event: Event, *, alive: bool | None = None) -> None:
         """Take one event of an execution. Costs microseconds; never raises, never waits long.
@@ -181,7 +181,7 @@ class SpoolClient:
             self._start()
 
     def describe(self, fid: str, header: Header) -> None:
-        """Say what is known of an execution; goes along with each of its batches."""
+        """Set what is known about an execution; it is sent along with each of its batches."""
         self._headers[fid] = header
 
     def follow(self, fid: str) -> None:
@@ -195,7 +195,7 @@ class SpoolClient:
     def hurry(self, timeout: float) -> None:
         """Have a connection, and send almost without lingering from now on.
 
-        For code whose end nobody tells us: what it says is stored before its caller goes on.
+        For code whose end is not announced: its events are stored before its caller continues.
 
         Arguments:
             timeout: most seconds to wait for the connection.
@@ -323,7 +323,9 @@ class SpoolClient:
         large = self._count_large(size)
         if waiting <= INBOX_SOFT and large <= self.settings.buffer_bytes:
             return False
-        time.sleep(0.001)  # lets the thread below catch up; far shorter than a network round trip
+        time.sleep(
+            0.001
+        )  # lets the delivering thread catch up; far shorter than a network round trip
         return self._inbox.qsize() > INBOX_HARD or large > 2 * self.settings.buffer_bytes
 
     def _count_large(self, size: int) -> int:
@@ -344,9 +346,9 @@ class SpoolClient:
                     self._watch.start()
                 except RuntimeError as exc:  # the interpreter shuts down
                     self._thread = self._watch = None
-                    logger.debug("no thread to deliver events: %s", exc)
+                    logger.debug("cannot start the thread that delivers events: %s", exc)
 
-    # What the thread does.
+    # In the delivering thread.
 
     def _run(self) -> None:
         me = threading.current_thread()
@@ -357,7 +359,7 @@ class SpoolClient:
                 if self._closing and not self._work_left():
                     return
             except Exception:
-                logger.exception("the spool client goes on after an unexpected error")
+                logger.exception("unexpected error in the spool client, it continues")
                 time.sleep(RETRY_FIRST)
 
     def _work_left(self) -> bool:
@@ -376,7 +378,7 @@ class SpoolClient:
             self._route.close_if_idle(self.settings.idle_connection)
 
     def _forget(self) -> None:
-        """With everything delivered, go on as a new writer that knows nothing of what is over."""
+        """With everything delivered, continue as a new writer without ended executions."""
         if len(self._numbers) < KNOWN_EXECUTIONS and len(self._headers) < KNOWN_EXECUTIONS:
             return
         self._writer = str(uuid4())
@@ -449,7 +451,7 @@ class SpoolClient:
                 with self._asking():
                     self._route.transport().prepare()
             except _OUTAGES as exc:
-                logger.debug("no connection ahead of need: %s", exc)
+                logger.debug("cannot connect ahead of need: %s", exc)
             barrier.passed.set()
         elif isinstance(barrier, _SpillNow):
             if self._asked_at is not None:
@@ -566,11 +568,11 @@ class SpoolClient:
                     stored = self._send(transport)
             except Exception as exc:
                 if not isinstance(exc, _OUTAGES):
-                    logger.exception("a delivery failed unexpectedly, it is tried again")
+                    logger.exception("unexpected error in a delivery, trying again")
                 self._fail(exc)
                 return
             if not stored:
-                # Its answer is out; what is said meanwhile goes behind it.
+                # It is unanswered; newer events are queued behind it.
                 if self._is_late(self._flights.age):
                     self._copy()
                 return
@@ -646,7 +648,7 @@ class SpoolClient:
             logger.debug("a heartbeat could not be stored: %s", exc)
 
     def _replay_orphans(self) -> None:
-        """Deliver what ended processes left, as long as this one has nothing to say."""
+        """Deliver what ended processes left, as long as this one has no events of its own."""
         transport = self._route.current
         if transport is None:
             return
@@ -658,9 +660,9 @@ class SpoolClient:
                     if not self._inbox.empty() or self._queue:  # the watch may have moved it
                         return
         except _OUTAGES as exc:
-            logger.warning("a spill file could not be delivered, it stays: %s", exc)
+            logger.warning("cannot deliver a spill file, it is kept and tried again: %s", exc)
 
-    # What the watch does.
+    # In the watch.
 
     @contextmanager
     def _asking(self) -> Iterator[None]:
@@ -681,7 +683,7 @@ class SpoolClient:
         return 0.0 if asked_at is None else max(time.monotonic() - asked_at, 1e-9)
 
     def _look(self) -> None:
-        """Write down what has no answer yet when it is late, and what is said meanwhile."""
+        """Write unanswered deliveries to disk when their answer is late, and newer events too."""
         me = threading.current_thread()
         while self._watch is me:
             self._asking_began.wait()
@@ -697,7 +699,7 @@ class SpoolClient:
                         self._gather()
                         self._copy()
             except Exception:
-                logger.exception("the watch of the spool client goes on after an unexpected error")
+                logger.exception("unexpected error in the spool client's watch, it continues")
 
     def _gather(self) -> None:
         """As ``_collect``, behind what is on its way."""
@@ -719,14 +721,14 @@ class SpoolClient:
         self._store(chosen, size)
 
     def _is_late(self, age: float) -> bool:
-        """Whether an answer is later than the size of what was sent explains."""
+        """Whether an answer takes longer than the size of the delivery explains."""
         if age < LATE:
             return False
         sent = sum(frozen.events for frozen in self._oldest(0))
         return age >= LATE + sent * LATE_EVENT
 
     def _copy(self) -> None:
-        """Write down what of the queue is not written down yet."""
+        """Write the part of the queue to disk that is not there yet."""
         if len(self._copies) == len(self._queue) or self._copies.size > self.settings.spill_bytes:
             return
         waiting = islice(self._queue, len(self._copies), None)
@@ -736,8 +738,7 @@ class SpoolClient:
             if not self._copying_failed:
                 self._copying_failed = True
                 logger.warning(
-                    "what waits for an answer is in memory only, since it cannot be written to %s: "
-                    "%s",
+                    "cannot write a copy of undelivered events to %s; they are in memory only: %s",
                     spill.folder(self.settings),
                     exc.strerror or exc,
                 )

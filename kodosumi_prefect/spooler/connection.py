@@ -1,4 +1,4 @@
-"""The only ways to a connection: each speaks UTF-8, waits with a bound, and tells no password.
+"""The only ways to a connection: each uses UTF-8, waits with a bound, and reveals no password.
 
 A connection that is "connected" may be half-open: a load balancer or NAT in between forgot it and
 swallows what is sent. Keepalives do not tell, since the near end of it may answer them. So every
@@ -87,7 +87,7 @@ def connect(
         application_name: what the server calls it; default the one of the URL, or ours.
 
     Raises:
-        psycopg.Error: the database does not let us in.
+        psycopg.Error: the database refused the connection.
         DatabaseUrlError: ``url`` is none.
     """
     with _telling_no_secrets(url):

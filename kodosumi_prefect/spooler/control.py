@@ -16,7 +16,7 @@ class Message(NamedTuple):
     whom: str
 
     def payload(self) -> str:
-        """As it stands in the notification."""
+        """As the notification carries it."""
         return json.dumps({self.what: self.whom})
 
 

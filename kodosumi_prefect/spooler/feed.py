@@ -20,13 +20,13 @@ from kodosumi_prefect.spooler.connection import (
 )
 from kodosumi_prefect.spooler.reader import Reader, StoredEvent, Tail
 
-SWEEP = 1.0  # seconds between looks for a lost wake-up
-POLL = 0.5  # seconds between looks when notifications do not arrive
+SWEEP = 1.0  # seconds between checks for a lost wake-up
+POLL = 0.5  # seconds between polls when notifications do not arrive
 RING_EVENTS = 2000  # events a topic keeps for its subscribers
 RING_CHARS = 2_000_000  # characters of payload a topic keeps
 READS = 3  # reads for subscribers at the same time; the others wait without a connection
 PROBE_TIMEOUT = 2.0  # seconds a notification may take
-PROBE_AGAIN = 30.0  # seconds between looks whether notifications arrive after all
+PROBE_AGAIN = 30.0  # seconds between checks whether notifications arrive after all
 
 logger = logging.getLogger(__name__)
 
@@ -286,7 +286,7 @@ class Feed:
             async with self._turns:
                 page = await self._reader.page(topic.fid, topic.seq, until=tail.last_seq)
             if not page.events:
-                return  # its partition was dropped; there is nothing to say any more
+                return  # its partition was dropped; there are no more events
             topic.extend(page.events)
             if not page.more:
                 topic.ended_seq = tail.ended_seq
@@ -327,7 +327,7 @@ class Feed:
                 if self.connected:
                     self.losses += 1
                     logger.warning(
-                        "lost the connection for LISTEN, looking every %s s until there is "
+                        "lost the connection for LISTEN, polling every %s s until there is "
                         "another: %s",
                         POLL,
                         str(exc).strip(),
@@ -338,7 +338,7 @@ class Feed:
             delay = min(delay * 2, 5.0)
 
     async def _follow(self, connection: BoundedAsyncConnection) -> None:
-        """Hear what is notified, as long as that arrives; raises OperationalError after that."""
+        """Read notifications as long as they arrive; raises OperationalError after that."""
 
         async def hear() -> None:
             async for payload in connection.notes():
@@ -364,7 +364,7 @@ class Feed:
         """Send ourselves a notification now and then, and poll while none arrives.
 
         Raises:
-            NoAnswerError: they arrived and do no longer.
+            NoAnswerError: they arrived before and no longer do.
         """
         told = False
         while True:
@@ -372,7 +372,7 @@ class Feed:
                 await self._hear_ourselves()
             except TimeoutError as exc:
                 if not self.polling:
-                    raise NoAnswerError("notifications do not arrive any more") from exc
+                    raise NoAnswerError("notifications no longer arrive") from exc
                 if not told:
                     logger.warning(
                         "notifications of %s do not arrive, probably because the connection goes "

@@ -22,7 +22,7 @@ class Figures:
         self._backlogs: dict[str, tuple[float, Backlog]] = {}
 
     def hear(self, client: str, backlog: Backlog) -> None:
-        """A client called, and told what it has not delivered yet."""
+        """A client called, and reported what it has not delivered yet."""
         self._backlogs[client] = (time.monotonic(), backlog)
 
     def appended(self, events: int, seconds: float) -> None:
@@ -32,11 +32,11 @@ class Figures:
         self._buckets[bisect_left(BUCKETS, seconds)] += 1
 
     def failed(self) -> None:
-        """A delivery was not stored; its client knows why."""
+        """A delivery was not stored; its client got the reason."""
         self._errors += 1
 
     def told(self) -> dict[str, Any]:
-        """All of it as JSON takes it; forgets clients that were not heard of lately."""
+        """All of it as JSON takes it; forgets clients that have been silent."""
         since = time.monotonic() - LATELY
         for client, (heard, _) in list(self._backlogs.items()):
             if heard < since:

@@ -1,4 +1,4 @@
-"""Hearing that locks are settled: one LISTEN for all who wait, and no looking while nothing is."""
+"""Learning that locks are settled: one LISTEN for all who wait, no polling while nobody waits."""
 
 import asyncio
 import contextlib
@@ -14,9 +14,9 @@ from kodosumi_prefect.spooler.connection import connect_listening
 from kodosumi_prefect.spooler.open_locks import channel
 from kodosumi_prefect.spooler.sql import Queries
 
-SWEEP = 30.0  # seconds between looks for lost notifications
-PROVE = 10.0  # seconds between looks that only tell whether the connection works
-POLL = 0.5  # seconds between looks until a notification of our own has arrived
+SWEEP = 30.0  # seconds between checks for lost notifications
+PROVE = 10.0  # seconds between checks whether the connection works
+POLL = 0.5  # seconds between polls until a test notification has arrived
 PROBE_TIMEOUT = 2.0  # seconds that it may take
 LINGER = 2.0  # seconds that the connection is kept when nobody waits any more
 RETRY_FIRST = 0.2  # seconds
@@ -48,10 +48,10 @@ class _Watch:
 
 
 class Leases:
-    """Tells when locks are settled; used from one event loop.
+    """Reports when locks are settled; used from one event loop.
 
-    It holds one connection while somebody waits, and reads what waits anew after each connect, so
-    that a restart of Postgres changes nothing.
+    It holds one connection while somebody waits, and reads the waiting locks again after each
+    connect, so that a restart of Postgres changes nothing.
 
     Arguments:
         url: a direct connection, for LISTEN.
@@ -122,7 +122,7 @@ class Leases:
                 if not warned:
                     warned = True
                     said = " ".join(str(exc).split()) or type(exc).__name__
-                    logger.warning("answers to locks are not heard now: %s", said)
+                    logger.warning("cannot listen for answers to locks now, trying again: %s", said)
                 await asyncio.sleep(delay)
                 delay = min(delay * 2, RETRY_MOST)
             finally:
@@ -150,7 +150,7 @@ class Leases:
                 warned = True
                 logger.warning(
                     "notifications of %s do not arrive, probably because the connection goes "
-                    "through a transaction pooler; looking every %s s. Set database_listen_url to "
+                    "through a transaction pooler; polling every %s s. Set database_listen_url to "
                     "a direct connection.",
                     self._channel,
                     POLL,
@@ -163,7 +163,7 @@ class Leases:
         pause = (min(SWEEP, PROVE) if self._heard else POLL) if self._watches else LINGER
         try:
             async with asyncio.timeout(pause) as self._patience:
-                # A timeout of its own: the outer one can be lost, as cancel_all tells.
+                # A timeout of its own: the outer one can be lost, see cancel_all.
                 async for note in connection.notifies(timeout=pause, stop_after=1):
                     if note.payload == self._probe:
                         self._heard = True

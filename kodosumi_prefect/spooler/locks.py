@@ -1,4 +1,4 @@
-"""Locks as those who answer them see them: which are open, and answering one, once."""
+"""Locks for those who answer them: which are open, and answering one, once."""
 
 import json
 import time
@@ -19,7 +19,7 @@ class UnknownLockError(LookupError):
 
 
 class AnsweredError(Exception):
-    """The lock is no longer open: somebody else was faster, or nobody waits for it any more."""
+    """The lock is no longer open: somebody else was faster, or nobody waits for it."""
 
 
 class Locks:
@@ -77,7 +77,7 @@ class Locks:
         shown: Any = None,
         stored: str | None = None,
     ) -> None:
-        """Answer an open lock: whoever waits for it goes on with ``result``.
+        """Answer an open lock: whoever waits for it continues with ``result``.
 
         One transaction: the row's end, its ``lease`` event, and the execution's status.
 
@@ -85,12 +85,12 @@ class Locks:
             result: what the run gets; JSON types.
             by: id of the role that answers.
             name: what people call it.
-            shown: what the ``lease`` event says instead of ``result``.
+            shown: what the ``lease`` event contains instead of ``result``.
             stored: text kept for the run instead of ``result`` as JSON.
 
         Raises:
             UnknownLockError: there is no such lock.
-            AnsweredError: it is not open any more, with the reason.
+            AnsweredError: it is no longer open, with the reason.
         """
         text = json.dumps(result) if stored is None else stored
         source = json.dumps({"answered_by": {"id": by, "name": name}})

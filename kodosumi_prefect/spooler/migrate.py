@@ -1,4 +1,4 @@
-"""Bring the schema up to date, say how old it is, and who may do what in it."""
+"""Upgrade the schema, read its revision, and grant rights in it."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,7 +25,7 @@ class SchemaTooOldError(RuntimeError):
 
 
 class EncodingError(RuntimeError):
-    """The database's encoding cannot hold every text; says how to make one that can."""
+    """The database's encoding cannot hold every text; says how to create one that can."""
 
 
 def encoding_fault(encoding: str) -> str | None:
@@ -88,7 +88,7 @@ def require(url: str, schema: str) -> None:
     """Refuse a schema older than this version needs; a newer one is fine.
 
     Raises:
-        SchemaTooOldError: with the command that mends it.
+        SchemaTooOldError: with the command that upgrades it.
     """
     found = current(url, schema)
     if found is None or found < newest():

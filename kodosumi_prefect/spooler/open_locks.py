@@ -18,7 +18,7 @@ def channel(schema: str) -> str:
 
 
 class NewLock(NamedTuple):
-    """A lock as its ``lock`` event tells it.
+    """A lock as its ``lock`` event describes it.
 
     Attributes:
         lid: its id.
@@ -87,7 +87,7 @@ class OpenLocks:
 
 
 def told(payload: str) -> dict[str, Any]:
-    """What a ``lock`` or ``lease`` event says; nothing if it is not written as ours are."""
+    """What a ``lock`` or ``lease`` event contains; empty if it is not in our format."""
     try:
         said = json.loads(payload)["dict"]
     except (ValueError, TypeError, KeyError):
@@ -97,7 +97,7 @@ def told(payload: str) -> dict[str, Any]:
 
 
 def new_lock(payload: str, ts: float, attempt: int) -> NewLock | None:
-    """The lock that a ``lock`` event opens; None if the event does not tell it."""
+    """The lock that a ``lock`` event opens; None if the event lacks it."""
     said = told(payload)
     expires = said.get("expires")
     if isinstance(expires, bool) or not isinstance(expires, int | float):

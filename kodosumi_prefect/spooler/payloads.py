@@ -45,7 +45,7 @@ def take(settings: Settings, payload: str, fid: str | None) -> Payload:
         raise PayloadError(str(exc)) from exc
     if url is None:
         raise PayloadError(
-            "this run's inputs are kept in Postgres, which its process does not know; set "
+            "this run's inputs are kept in Postgres, and its process has no database_url; set "
             "database_url for the worker"
         )
     spooler = Spooler(url, settings.database_schema)
@@ -56,7 +56,7 @@ def take(settings: Settings, payload: str, fid: str | None) -> Payload:
     finally:
         spooler.close()
     if not row:
-        raise PayloadError(f"this run's inputs, payload {payload}, are no longer kept")
+        raise PayloadError(f"this run's inputs, payload {payload}, were deleted")
     return Payload(*row[0])
 
 
@@ -81,7 +81,7 @@ def _json_of(query: str, id_: str, settings: Settings) -> dict[str, Any] | None:
     try:
         rows = spooler.query(query, {"id": id_})
     except psycopg.Error as exc:
-        logger.warning("%s of %s is not known now: %s", query, id_, exc)
+        logger.warning("%s of %s cannot be read now: %s", query, id_, exc)
         return None
     finally:
         spooler.close()

@@ -45,7 +45,7 @@ class _Errand:
 class Pool:
     """Appends deliveries over at most ``connections`` connections, each used by one thread.
 
-    The connection used last is used next, so that few suffice where little is said; it is kept,
+    The connection used last is used next, so that few suffice where few events come; it is kept,
     the others are given back when they were idle.
 
     Two deliveries to one execution are never stored at the same time: they would only wait for
@@ -183,7 +183,7 @@ def _store(spooler: Spooler, bundle: list[_Delivery]) -> None:
         if len(unpacked) == 1:
             unpacked[0][0].stored.set_exception(exc)
             return
-        for delivery, _ in unpacked:  # only the one at fault is told of it
+        for delivery, _ in unpacked:  # only the delivery at fault gets the error
             _store(spooler, [delivery])
     else:
         for delivery, batches in unpacked:

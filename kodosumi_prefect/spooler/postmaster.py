@@ -1,4 +1,4 @@
-"""A running postmaster: what it says of itself, whether it is ours, and how it ends."""
+"""A running postmaster: its pid file, whether it is ours, and how to end it."""
 
 import contextlib
 import signal
@@ -15,7 +15,7 @@ POLL_INTERVAL = 0.02  # seconds
 
 
 class Postmaster(NamedTuple):
-    """What a server says of itself in its ``postmaster.pid``."""
+    """What a server writes about itself in its ``postmaster.pid``."""
 
     pid: int
     port: int
@@ -44,7 +44,7 @@ def survivor_of(cluster: Path) -> Any:
         argv = process.cmdline()
     except (FileNotFoundError, ValueError, IndexError, psutil.Error):
         return None
-    # The pid alone may be anybody's after a reboot; only a postmaster is called with -D cluster.
+    # After a reboot the pid may be another's; only a postmaster is called with -D cluster.
     is_ours = len(argv) > 2 and Path(argv[0]).name == "postgres" and argv[2] == str(cluster)
     return process if is_ours and is_running(process) else None
 

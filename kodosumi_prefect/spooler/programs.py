@@ -157,7 +157,7 @@ def run_program(argv: list[str], account: Account | None = None, cwd: Path | Non
     )
     if done.returncode:
         lines = [line for line in done.stderr.splitlines() if "rror" in line or "FATAL" in line]
-        said = (lines or done.stderr.splitlines() or ["it said nothing"])[0].strip()
+        said = (lines or done.stderr.splitlines() or ["it printed nothing"])[0].strip()
         raise EmbeddedError(f"{argv[0]} ended with {done.returncode}: {said}")
     return str(done.stdout)
 

@@ -12,7 +12,7 @@ COLUMNS = (
     *("error", "progress", "started_at", "ended_at", "ended_seq"),
 )
 _WORDS = frozenset(Status)
-_PAUSED = "PAUSED"  # the type of the states in which Prefect itself waits for somebody
+_PAUSED = "PAUSED"  # the type of the states in which Prefect itself waits for a person
 LOCKING = frozenset({Kind.STATUS, Kind.LOCK, Kind.LEASE})  # what may open or end locks
 PROJECTED = LOCKING | {Kind.INPUTS, Kind.FINAL, Kind.ERROR, Kind.PROGRESS}
 
@@ -92,7 +92,7 @@ class Projection:
         return Status.AWAITING if waits else self.status
 
     def unsaid(self, event: Event) -> Event | None:
-        """The status event that has to follow ``event``, for who reads only the stream."""
+        """The status event that has to follow ``event``, for readers of the stream only."""
         awaiting = self._said == Status.AWAITING
         if self.ended_seq is not None or awaiting == (self.shown == Status.AWAITING):
             return None
@@ -121,7 +121,7 @@ class Projection:
             return True
         if state is None:
             self._said = event.payload
-            # Only the opening of an execution says a status without a state.
+            # Only the opening of an execution has a status without a state.
             if self.state_ts is None and self.status == Status.STARTING:
                 self._put()
                 self.status = event.payload
@@ -155,7 +155,7 @@ class Projection:
         self.visible = True
 
     def _lease(self, event: Event) -> bool:
-        """Follow what the run itself says: that it waits no longer. False if it is too late."""
+        """Follow the run's own report that it no longer waits. False if it is too late."""
         said = told(event.payload)
         state = said.get("state")
         if state != "expired" and state != "void":

@@ -18,7 +18,7 @@ WHERE e.fid = %(fid)s
 FOR UPDATE OF e;
 
 -- name: create_execution
--- Make the row of an execution that nobody has heard of.
+-- Insert the row of an unknown execution.
 INSERT INTO {schema}.execution (fid) VALUES (%(fid)s) ON CONFLICT (fid) DO NOTHING RETURNING id;
 
 -- name: ensure_partitions
@@ -26,8 +26,8 @@ INSERT INTO {schema}.execution (fid) VALUES (%(fid)s) ON CONFLICT (fid) DO NOTHI
 SELECT {schema}.ensure_partition(%(id)s), {schema}.ensure_partition(%(id)s + 500);
 
 -- name: describe_execution
--- Fill what is not known yet of an execution from a batch's header. Whose it is and where it comes
--- from is never overwritten; what the flow says of itself counts more than what others said first.
+-- Fill what is not known yet about an execution from a batch's header. Its owner and origin are
+-- never overwritten; the flow's own metadata wins over what others reported first.
 UPDATE {schema}.execution SET
     owner = coalesce(owner, %(owner)s),
     deployment_id = coalesce(deployment_id, %(deployment_id)s::uuid),
@@ -54,7 +54,7 @@ UPDATE {schema}.execution SET
 WHERE id = %(id)s;
 
 -- name: remember_process
--- Which process runs the execution now, so that a dead one can be told from a slow one.
+-- Which process runs the execution now, to distinguish a dead one from a slow one.
 UPDATE {schema}.execution SET process = %(process)s::jsonb WHERE id = %(id)s;
 
 -- name: mark_seen
@@ -68,7 +68,7 @@ ON CONFLICT DO NOTHING RETURNING dedupe_key;
 COPY {schema}.event (execution_id, seq, ts, kind, payload, attempt, source) FROM STDIN;
 
 -- name: finish_batch
--- Book the batch and move last_seq; counts 0 if another transaction booked it meanwhile.
+-- Record the batch and move last_seq; counts 0 if another transaction booked it meanwhile.
 WITH booked AS (
     INSERT INTO {schema}.writer AS w (execution_id, writer_id, last_batch)
     VALUES (%(id)s, %(writer)s, %(number)s)
@@ -116,7 +116,7 @@ WHERE fid = ANY(%(fids)s::uuid[]) AND status NOT IN ('finished', 'error');
 SELECT pg_notify(%(channel)s, fid) FROM unnest(%(fids)s::text[]) AS fid;
 
 -- name: status
--- One execution as its row stands, if it may be seen.
+-- The row of one execution, if it may be seen.
 SELECT *, fid::text AS fid, deployment_id::text AS deployment_id,
     coalesce((SELECT r.name FROM {schema}.role r WHERE r.id::text = e.owner), e.owner) AS username,
     CASE WHEN e.open_locks > 0 THEN ARRAY(SELECT l.lid FROM {schema}.lock l
@@ -202,7 +202,7 @@ WHERE changed >= %(since)s
 ORDER BY changed FETCH FIRST %(limit)s ROWS WITH TIES;
 
 -- name: live_executions
--- Executions that are not over, for the reconciler; stale tells whether the process fell silent.
+-- Executions that are not over, for the reconciler; stale: the process fell silent.
 SELECT e.id, e.fid::text, e.status, e.state_type,
     extract(epoch FROM e.state_ts)::float8 AS state_ts, e.attempt, e.process,
     e.inputs IS NOT NULL AS opened, e.error IS NOT NULL AS has_error, e.open_locks,
@@ -261,11 +261,11 @@ WHERE changed >= %(since)s
 ORDER BY changed;
 
 -- name: forget_deleted
--- What was deleted so long ago that nobody who follows changes asks for it any more.
+-- What was deleted so long ago that no follower of changes asks for it.
 DELETE FROM {schema}.deleted WHERE deleted_at < now() - make_interval(secs => %(age)s);
 
 -- name: forget_services
--- Services that ended without a word so long ago that nobody is told of them any more.
+-- Services that ended without deregistering so long ago that they are no longer reported.
 DELETE FROM {schema}.service WHERE seen_at < now() - interval '1 day';
 
 -- name: empty_partitions
@@ -322,11 +322,11 @@ SELECT seq, extract(epoch FROM ts)::float8 AS ts, kind, payload, attempt, source
 FROM found WHERE behind < 8000000 ORDER BY seq;
 
 -- name: server
--- That the database answers, and which version it is.
+-- The version of the database, to see that it answers.
 SELECT current_setting('server_version') AS version;
 
 -- name: task_runs
--- Task runs that the events behind a seq name, each with where it was heard of last.
+-- Task runs that the events behind a seq name, each with where it was last seen.
 SELECT DISTINCT ON (task.id) task.id, task.name, e.source->'subflow' AS subflow,
     e.source->>'node' AS node, e.source->'pid' AS pid
 FROM {schema}.event e
@@ -430,7 +430,7 @@ events AS (
 SELECT 0 AS executions, count(*) AS events FROM events;
 
 -- name: report_service
--- A service says that it is there; sent every 10 seconds.
+-- A service reports itself; sent every 10 seconds.
 INSERT INTO {schema}.service (kind, name, host, pid, version, info)
 VALUES (%(kind)s, %(name)s, %(host)s, %(pid)s, %(version)s, %(info)s::jsonb)
 ON CONFLICT (kind, name) DO UPDATE SET
@@ -441,12 +441,12 @@ ON CONFLICT (kind, name) DO UPDATE SET
 RETURNING name;
 
 -- name: forget_service
--- A service ends as it was told to.
+-- A service ends in an orderly way.
 DELETE FROM {schema}.service WHERE kind = %(kind)s AND name = %(name)s AND pid = %(pid)s
 RETURNING name;
 
 -- name: services
--- All services heard of within a day, and how many seconds ago.
+-- All services that reported within a day, and how many seconds ago.
 SELECT kind, name, host, pid, version, info, extract(epoch FROM started_at)::float8 AS started_at,
     extract(epoch FROM now() - seen_at)::float8 AS silent
 FROM {schema}.service WHERE seen_at > now() - interval '1 day' ORDER BY kind, name;
@@ -509,11 +509,11 @@ SELECT id::text, name, email, active, operator, password, epoch FROM {schema}.ro
 WHERE lower(name) = lower(%(name)s);
 
 -- name: count_operators
--- How many can look after accounts.
+-- How many accounts can manage accounts.
 SELECT count(*)::bigint AS operators FROM {schema}.role WHERE operator AND active;
 
 -- name: add_role
--- Make an account; no row if its name is taken.
+-- Create an account; no row if its name is taken.
 INSERT INTO {schema}.role (name, email, password, operator, active)
 VALUES (%(name)s, %(email)s, %(password)s, %(operator)s, %(active)s)
 ON CONFLICT ((lower(name))) DO NOTHING
@@ -529,7 +529,7 @@ RETURNING id::text, name, email, active, operator, password, epoch;
 
 -- name: change_role
 -- Change an account unless no active operator were left. All operators are locked first, in one
--- order, so that of two who take each other's rights away at once one is left.
+-- order, so that of two that demote each other at once one is left.
 WITH operators AS (
     SELECT id FROM {schema}.role WHERE operator AND active ORDER BY id FOR UPDATE
 )
@@ -565,7 +565,7 @@ UPDATE {schema}.role SET epoch = epoch + 1, updated_at = now() WHERE id = %(id)s
 RETURNING id::text;
 
 -- name: end_session
--- Have a session count no longer; those whose tokens have expired need no row.
+-- End a session; those whose tokens have expired need no row.
 WITH expired AS (DELETE FROM {schema}.ended_session WHERE expires_at < now())
 INSERT INTO {schema}.ended_session (id, expires_at)
 -- A session's other token may expire a little later, and clocks differ.
@@ -593,14 +593,14 @@ SELECT id::text, name, prefix, created_at, expires_at, used_at FROM {schema}.api
 WHERE role_id = %(role)s::uuid AND revoked_at IS NULL ORDER BY created_at DESC, id;
 
 -- name: revoke_api_key
--- Have an API key count no longer.
+-- Revoke an API key.
 UPDATE {schema}.api_key SET revoked_at = now()
 WHERE id = %(id)s::uuid AND revoked_at IS NULL
     AND (%(role)s::uuid IS NULL OR role_id = %(role)s::uuid)
 RETURNING id::text;
 
 -- name: api_key_by_hash
--- Whose API key this is if it counts, and whether its use is to be noted: once a minute at most.
+-- Whose API key this is if it is valid, and whether its use is to be noted: once a minute at most.
 SELECT id::text, role_id::text,
     coalesce(used_at < now() - interval '1 minute', true) AS unnoted
 FROM {schema}.api_key
@@ -675,7 +675,7 @@ RETURNING inputs, secrets;
 SELECT inputs FROM {schema}.payload WHERE id = %(id)s::uuid;
 
 -- name: purge_secrets
--- A run is over: nobody needs its secrets any more.
+-- A run is over: delete its secrets.
 UPDATE {schema}.payload SET secrets = NULL
 WHERE fid = %(fid)s::uuid AND NOT kept AND secrets IS NOT NULL;
 
@@ -684,7 +684,7 @@ WHERE fid = %(fid)s::uuid AND NOT kept AND secrets IS NOT NULL;
 DELETE FROM {schema}.payload WHERE id = %(id)s::uuid;
 
 -- name: prune_payloads
--- Inputs of launches that came to nothing.
+-- Inputs of launches that failed.
 DELETE FROM {schema}.payload
 WHERE fid IS NULL AND NOT kept AND created_at < now() - interval '1 day';
 
@@ -730,7 +730,7 @@ CROSS JOIN LATERAL (
 ) AS e;
 
 -- name: explain_schedule
--- Why a schedule is paused; nothing, once it goes on.
+-- Why a schedule is paused; null once it is resumed.
 UPDATE {schema}.schedule SET paused_because = %(why)s WHERE id = %(id)s::uuid RETURNING id::text;
 
 -- name: forget_schedules
@@ -773,7 +773,7 @@ WHERE (%(urls)s::text[] IS NULL OR url = ANY(%(urls)s::text[]))
 RETURNING id, url, kind;
 
 -- name: lapse_mounted
--- No panel that runs these services was heard of for a while.
+-- Services whose panel has not reported for a while.
 WITH lapsed AS (
     UPDATE {schema}.source SET trouble = %(trouble)s
     WHERE kind = 'mounted' AND trouble IS NULL
@@ -784,9 +784,9 @@ UPDATE {schema}.endpoint SET reachable = false
 WHERE source_id IN (SELECT id FROM lapsed) AND reachable RETURNING uid;
 
 -- name: store_source
--- What a source said just now. An endpoint that it no longer names is gone, but for those below a
--- base of which nothing can be told. One that another source names as well stays that one's as long
--- as it is reached there. Answers which are gone by this.
+-- Store the endpoints of a source. One that it no longer lists is gone, but for those below a base
+-- that could not be read. One that another source lists as well stays that one's as long as it is
+-- reached there. Returns those that are gone by this.
 WITH named AS (
     SELECT * FROM jsonb_to_recordset(%(endpoints)s::jsonb) AS x (
         uid text, method text, url text, target text, base_url text, deployment_id uuid,
@@ -846,7 +846,7 @@ SELECT e.uid FROM {schema}.endpoint e JOIN {schema}.source s ON s.id = e.source_
 WHERE s.url = ANY(%(urls)s::text[]);
 
 -- name: forget_sources
--- Sources that are not looked at any more, with their endpoints.
+-- Remove sources, with their endpoints.
 DELETE FROM {schema}.source WHERE url = ANY(%(urls)s::text[]) RETURNING url;
 
 -- name: schedules_of_gone
@@ -903,7 +903,7 @@ SELECT EXISTS (SELECT FROM {schema}.endpoint WHERE base_url = %(base)s AND gone_
 SELECT lid, attempt FROM {schema}.lock WHERE execution_id = %(id)s AND state = 'open';
 
 -- name: open_lock
--- A run asks a human something.
+-- Open a lock.
 INSERT INTO {schema}.lock (execution_id, lid, name, attempt, data, elements, state, opened_at,
     expires_at)
 VALUES (%(id)s, %(lid)s, %(name)s, %(attempt)s, %(data)s, %(elements)s, %(state)s,
@@ -948,7 +948,7 @@ WHERE l.state = 'open' AND l.expires_at > now()
 ORDER BY l.opened_at DESC, l.lid DESC LIMIT %(limit)s;
 
 -- name: lease_lock
--- A human has answered.
+-- Answer a lock.
 UPDATE {schema}.lock SET state = 'leased', result = %(result)s, answered_by = %(by)s,
     answered_at = now()
 WHERE execution_id = %(id)s AND lid = %(lid)s AND state = 'open';
@@ -1058,7 +1058,7 @@ SELECT inputs, kept FROM {schema}.payload WHERE id = %(id)s::uuid;
 
 -- name: find_text
 -- Of the events of some kinds that hold a text, upper and lower case alike: how many there are, the
--- next one in a direction from a seq, round the end if need be, and the how-manieth that is.
+-- next one in a direction from a seq, round the end if need be, and its position among the matches.
 -- Terminal sequences are left out of what is searched, as panel/ansi.py leaves them out of pages.
 WITH hit AS (
     SELECT seq FROM {schema}.event
@@ -1108,7 +1108,7 @@ WHERE l.state = 'open' AND l.expires_at > now()
 ORDER BY l.opened_at DESC, l.lid DESC LIMIT %(limit)s;
 
 -- name: roles_seen
--- When accounts were heard of last, as far as that is kept: by an API key, or by one of the newest
+-- When accounts were last active, as far as that is kept: by an API key, or by one of the newest
 -- runs.
 SELECT id, max(seen_at) AS seen_at FROM (
     SELECT role_id::text AS id, used_at AS seen_at FROM {schema}.api_key WHERE used_at IS NOT NULL
@@ -1204,7 +1204,7 @@ CROSS JOIN LATERAL (
 ORDER BY e.uid, x.id DESC;
 
 -- name: task_run_spans
--- When task runs were first and last heard of in the events behind a seq.
+-- When task runs were first and last seen in the events behind a seq.
 SELECT e.source->'task_run'->>'id' AS id, min(e.ts) AS first, max(e.ts) AS last
 FROM {schema}.event e
 WHERE e.execution_id = (SELECT id FROM {schema}.execution WHERE fid = %(fid)s)

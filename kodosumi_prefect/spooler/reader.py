@@ -74,7 +74,7 @@ EVERYTHING = Visible()
 
 
 class Page(NamedTuple):
-    """Events behind a cursor; ``more`` tells whether reading on may bring further ones."""
+    """Events behind a cursor; ``more``: whether reading on may return further ones."""
 
     events: list[StoredEvent]
     more: bool
@@ -146,7 +146,7 @@ class Reader:
 
     @asynccontextmanager
     async def _bounded(self) -> AsyncIterator[None]:
-        """Where one connection does not answer, the others that wait are not to be trusted."""
+        """If one connection does not answer, the idle ones are not to be trusted either."""
         try:
             yield
         except NoAnswerError:
@@ -154,7 +154,7 @@ class Reader:
             raise
 
     async def _check(self, connection: BoundedAsyncConnection) -> None:
-        """Have a connection that waited long prove that it is none of the half-open ones."""
+        """Check that a connection that was idle for long is not half-open."""
         connection.answer_timeout = READ_TIMEOUT
         if time.monotonic() - connection.answered_at < PROVE_AFTER:
             return
@@ -222,7 +222,7 @@ class Reader:
         """Rows of executions that are not archived, newest first.
 
         Arguments:
-            before: the last ``fid`` of the page before.
+            before: the last ``fid`` of the previous page.
             after: in its place the first ``fid`` of the page behind: those right above it.
 
         Raises:
@@ -233,7 +233,7 @@ class Reader:
         if cursor is not None:
             found = await self.rows("list_position", fid=cursor, **visible._asdict())
             if not found:
-                raise CursorError(f"there is no execution {cursor} to page on from")
+                raise CursorError(f"there is no execution {cursor} to continue from")
             position = {"at": found[0]["created_at"], "id": found[0]["id"]}
         asked = await self._asked(wanted, visible)
         name = "timeline_newer" if after else "timeline"

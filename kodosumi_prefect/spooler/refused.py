@@ -1,4 +1,4 @@
-"""What Postgres refuses for good: kept in a file, so that nothing waits behind it."""
+"""Batches that Postgres refuses for good: kept in a file, so that nothing waits behind them."""
 
 import fcntl
 import logging
@@ -19,11 +19,11 @@ Name = tuple[str, str, int]  # a batch's execution, writer and number
 
 
 class RefusedError(Exception):
-    """The database refuses some batches whatever stands in for them; all others are stored.
+    """The database refuses some batches even with placeholders; all others are stored.
 
     Attributes:
         names: execution, writer and number of each of them.
-        reason: what the database says, in one line.
+        reason: the database's message, in one line.
     """
 
     def __init__(self, names: Sequence[Name], reason: str) -> None:
@@ -61,8 +61,8 @@ class Refused:
                 raise
         events = sum(len(batch.events) for batch in batches)
         logger.error(
-            "Postgres refuses %d events of %s for good (%s); they are kept in %s, what comes "
-            "behind them goes on. `kodosumi-prefect spool replay` tries them again",
+            "Postgres refused %d events of %s (%s); they are kept in %s, later events are stored. "
+            "`kodosumi-prefect spool replay` tries them again",
             events,
             ", ".join(sorted({batch.fid for batch in batches})),
             reason,
@@ -94,7 +94,7 @@ def replay(path: Path, deliver: Callable[[list[Batch]], None]) -> tuple[int, int
                 deliver(unpack(line))
                 delivered += 1
             except (RefusedError, ValueError) as exc:
-                logger.warning("a delivery of %s stays: %s", path, exc)
+                logger.warning("a delivery in %s is refused again and kept: %s", path, exc)
                 left.append(line)
         if not left:
             path.unlink()

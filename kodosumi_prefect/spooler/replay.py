@@ -1,4 +1,4 @@
-"""Delivering what ended processes left on disk, and going on where a database was restored."""
+"""Delivering what ended processes left on disk, and continuing after a database was restored."""
 
 import logging
 from collections.abc import Iterator
@@ -53,7 +53,7 @@ class Rebase:
                 self._refused.keep(kept, exc.reason)
                 return
             except GapError as gap:
-                logger.warning("the database lacks earlier batches, it was restored: %s", gap)
+                logger.warning("the database lacks earlier batches, probably by a restore: %s", gap)
                 self.learn(gap)
 
 
@@ -81,7 +81,7 @@ def replay_refused(settings: Settings, transport: Transport) -> dict[str, tuple[
     rebase = Rebase()
     tried = {}
     for path in refused.files(spill.folder(settings)):
-        with suppress(FileNotFoundError):  # another process is at it
+        with suppress(FileNotFoundError):  # another process is working on it
             tried[str(path)] = refused.replay(
                 path, lambda batches: rebase.deliver(transport, batches)
             )
@@ -89,7 +89,7 @@ def replay_refused(settings: Settings, transport: Transport) -> dict[str, tuple[
 
 
 def replaying(settings: Settings, transport: Transport) -> Iterator[tuple[str, int]]:
-    """The same step by step: yields a file and how many of its deliveries were stored so far."""
+    """The same, step by step: yields a file and how many of its deliveries were stored so far."""
     rebase = Rebase(Refused(spill.folder(settings)))
     for path in spill.orphans(spill.folder(settings)):
         for count in spill.replay(path, lambda batches: rebase.deliver(transport, batches)):

@@ -20,7 +20,7 @@ from kodosumi_prefect.spooler.sql import Queries
 DAY = 86_400.0  # seconds
 PORTION_TIMEOUT = 300.0  # seconds that one of its statements may take
 PORTION = 500  # executions of one transaction, at most
-KEPT_DELETED = 7 * DAY  # for which followers of changes are told of deleted executions
+KEPT_DELETED = 7 * DAY  # for which followers of changes can read deleted executions
 PORTION_AUDIT = 10_000  # audit entries of one transaction
 PORTION_EVENTS = 50_000  # events of one transaction, but for an execution that alone has more
 

@@ -1,4 +1,4 @@
-"""Which way a process's deliveries take: its own connection, or the Spooler of its Ray cluster."""
+"""The way of a process's deliveries: its own connection, or the Spooler of its Ray cluster."""
 
 import logging
 import os
@@ -20,9 +20,9 @@ from kodosumi_prefect.spooler.transport import (
 if TYPE_CHECKING:
     from kodosumi_prefect.spooler.actor_transport import ActorTransport
 
-PATIENCE = 5.0  # seconds for a Spooler that was there to be made again
-RESTART_PATIENCE = 30.0  # seconds for one that is there and cannot be reached
-LOOK_AGAIN = 5.0  # seconds between looks for a Spooler while there is none
+PATIENCE = 5.0  # seconds for a Spooler that is gone to be started again
+RESTART_PATIENCE = 30.0  # seconds for one that exists and cannot be reached
+LOOK_AGAIN = 5.0  # seconds between checks for a Spooler while there is none
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ def learn_instance(instance: str | None) -> None:
         _instance = instance
     else:
         logger.warning(
-            "this process records to database %s; what came from %s is recorded there too",
+            "this process records to database %s; runs that belong to %s are recorded there too",
             _instance,
             instance,
         )
@@ -70,7 +70,7 @@ def warm() -> None:
     try:
         actor.find(_instance)
     except SpoolerAwayError as exc:
-        logger.debug("the Spooler is not looked up ahead of need: %s", exc)
+        logger.debug("cannot look up the Spooler ahead of need: %s", exc)
 
 
 class Route:
@@ -83,7 +83,7 @@ class Route:
     Arguments:
         settings: the database, as far as this process knows it.
         writer: what the client is called in the Spooler's figures.
-        backlog: tells what the client has not delivered yet.
+        backlog: what the client has not delivered yet.
     """
 
     def __init__(self, settings: Settings, writer: str, backlog: Callable[[], Backlog]) -> None:
@@ -174,7 +174,7 @@ class Route:
         return self.direct
 
     def _spooler(self, instance: str) -> "ActorTransport | None":
-        """The Spooler of the cluster, or None if this process shall not wait for one.
+        """The Spooler of the cluster, or None if this process need not wait for one.
 
         Raises:
             SpoolerAwayError: it was there a moment ago.
@@ -193,12 +193,12 @@ class Route:
             if actor.find():
                 return actor
         if expected:
-            raise SpoolerAwayError("the cluster's Spooler is gone; it is expected back")
+            raise SpoolerAwayError("the cluster's Spooler is gone; waiting for it to return")
         return None
 
 
 def _after_fork() -> None:
-    """A child of a Ray worker is none: Ray's threads and sockets are the parent's."""
+    """A child of a Ray worker is no Ray worker: Ray's threads and sockets are the parent's."""
     global _forked
     _forked = True
 

@@ -50,5 +50,5 @@ def _timestamp(ts: float) -> str:
 @lru_cache(maxsize=8)
 def _second(whole: int) -> str:
     if not 0 <= whole < LATEST_TS:
-        raise ValueError(f"{whole} is no time in seconds since 1970")
+        raise ValueError(f"{whole} is not a time in seconds since 1970")
     return datetime.fromtimestamp(whole, UTC).strftime("%Y-%m-%d %H:%M:%S")

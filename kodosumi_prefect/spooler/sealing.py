@@ -38,8 +38,8 @@ def masked(result: Any, names: Collection[str], typed: Collection[str] = ()) -> 
     """``result`` as everybody may see it.
 
     Arguments:
-        names: of password fields; what stands under them is masked, at any depth.
-        typed: what was typed into them; masked wherever it stands.
+        names: of password fields; their values are masked, at any depth.
+        typed: what was typed into them; masked wherever it occurs.
     """
     if isinstance(result, dict):
         return {

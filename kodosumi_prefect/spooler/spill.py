@@ -157,7 +157,7 @@ def replay(path: Path, deliver: Callable[[list[Batch]], None]) -> Iterator[int]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            return  # another process is at it
+            return  # another process is working on it
         if not path.exists():
             return
         for line in file:
@@ -166,7 +166,7 @@ def replay(path: Path, deliver: Callable[[list[Batch]], None]) -> Iterator[int]:
             try:
                 batches = unpack(line)
             except ValueError as exc:
-                logger.warning("%s is damaged (%s); it is kept beside as %s", path, exc, DAMAGED)
+                logger.warning("%s is damaged (%s); it is kept with suffix %s", path, exc, DAMAGED)
                 damaged = True
                 continue
             deliver(batches)

@@ -1,4 +1,4 @@
-"""The Spooler: makes batches of events durable and ordered, one transaction a delivery."""
+"""The Spooler: makes batches of events durable and ordered, one transaction per delivery."""
 
 import logging
 import time
@@ -77,7 +77,7 @@ class Spooler:
         so is what it refuses of a header.
 
         Raises:
-            RefusedError: these batches are refused whatever stands in for them; all others are
+            RefusedError: these batches are refused even with placeholders; all others are
                 stored.
             psycopg.Error: nothing of the delivery is stored; it can be sent again.
             GapError: nothing is stored; the writer has to continue under another id.
@@ -106,7 +106,7 @@ class Spooler:
             raise refusal
 
     def heartbeat(self, fids: Sequence[str]) -> None:
-        """Say that the process of these executions is alive; does not count as use.
+        """Record that the process of these executions is alive; does not count as use.
 
         Raises:
             psycopg.Error: it was not stored.
@@ -163,7 +163,7 @@ class Spooler:
             self.close()
 
     def abandon(self) -> None:
-        """Forget the connection without a word on its socket: after a fork it is the parent's."""
+        """Forget the connection without writing to its socket: after a fork it is the parent's."""
         self._connection = None
 
     def connect(self) -> psycopg.Connection[Any]:
@@ -179,8 +179,8 @@ class Spooler:
             if row is None or row[1] > PROTOCOL:
                 connection.close()
                 raise ProtocolError(
-                    f"the database takes writer protocol {row[1] if row else '?'} and newer, this "
-                    f"process speaks {PROTOCOL}; upgrade kodosumi-prefect"
+                    f"the database accepts writer protocol {row[1] if row else '?'} and newer, "
+                    f"this process writes {PROTOCOL}; upgrade kodosumi-prefect"
                 )
             self.instance = row[0]
             self._connection = connection
@@ -228,7 +228,7 @@ class Spooler:
     def _transact_reduced(
         self, connection: psycopg.Connection[Any], batches: Sequence[Batch]
     ) -> tuple[list[str], list[Batch]]:
-        """Store what Postgres takes of each execution; what it takes nothing of is returned."""
+        """Store what Postgres accepts of each execution; returns what it refuses whole."""
         while True:
             ended: list[str] = []
             refused: list[Batch] = []
@@ -245,7 +245,7 @@ class Spooler:
                 continue
 
     def _append_reduced(self, cursor: psycopg.Cursor[Any], run: list[Batch]) -> list[str] | None:
-        """As ``_append``, with as much of the run as Postgres takes; None if that is nothing."""
+        """As ``_append``, with as much of the run as Postgres accepts; None if that is nothing."""
         reason: Exception | None = None
         for reduced in (_whole, _without_meaning, _as_one_event, _emptied):
             try:
@@ -355,7 +355,7 @@ class Spooler:
     ) -> None:
         header = bounded(batch.header)
         process = batch.header.get("process")
-        # Only the process that runs the flow names itself, and it has the flow at hand.
+        # Only the process that runs the flow names itself, and it has the flow object.
         row = {"id": execution, "own": bool(process)}
         if one_by_one:
             self._describe_by_field(cursor, row, header)
@@ -402,13 +402,13 @@ class Spooler:
         except _MAY_BE_DATA as exc:
             if not _is_about_data(exc):
                 raise
-            logger.warning("%s is refused: %s", query, _one_line(exc))
+            logger.warning("Postgres refused %s: %s", query, _one_line(exc))
         return False
 
     def _new_ones(
         self, cursor: psycopg.Cursor[Any], execution: int, events: list[Fields], closing: bool
     ) -> list[Fields]:
-        if closing:  # a result or an error was told, and the end comes next
+        if closing:  # a result or an error was recorded, and the end comes next
             events = [e for e in events if not (e[DEDUPE] or "").startswith(ASIDE)]
         keys = [event[DEDUPE] for event in events if event[DEDUPE] is not None]
         if not keys:

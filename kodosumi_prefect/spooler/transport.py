@@ -62,4 +62,4 @@ class Transport(Protocol):
         """Give back what was not used for ``seconds``."""
 
     def abandon(self) -> None:
-        """Forget what is held without a word to the other side: after a fork it is the parent's."""
+        """Forget the connection without writing to it: after a fork it is the parent's."""

@@ -90,14 +90,16 @@ class Waiter:
                 except _AWAY as exc:
                     if delay == RETRY_FIRST:
                         said = " ".join(str(exc).split())
-                        logger.warning("answers to locks are not heard now: %s", said)
+                        logger.warning(
+                            "cannot listen for answers to locks now, trying again: %s", said
+                        )
                     await asyncio.sleep(delay)
                     delay = min(delay * 2, RETRY_MOST)
                 except Exception:  # whatever it is, runs wait for this thread
-                    logger.exception("answers to locks are not heard now")
+                    logger.exception("cannot listen for answers to locks now, trying again")
                     await asyncio.sleep(RETRY_MOST)
         except BaseException:
-            logger.exception("waiting for answers to locks ended unexpectedly")
+            logger.exception("the wait for answers to locks ended unexpectedly")
             with self._lock:
                 self._loop = self._changed = None
             raise
@@ -167,7 +169,7 @@ class Waiter:
             try:
                 found[1].set_result(settled)
             except InvalidStateError:
-                logger.debug("lock %s was settled when nobody waited", settled.lid)
+                logger.debug("lock %s was settled while nobody waited", settled.lid)
 
 
 _AWAY: tuple[type[Exception], ...] = (

@@ -14,7 +14,7 @@ from kodosumi_prefect.settings import private_folder
 from kodosumi_prefect.spooler.embedded import trim_log
 from kodosumi_prefect.stack.keeper import Record, start_of
 
-READY_INTERVAL = 0.1  # seconds between looks whether a child is ready
+READY_INTERVAL = 0.1  # seconds between checks whether a child is ready
 SHOWN_LINES = 15  # of a log, when a child fails
 LOG = "; the end of "
 
@@ -24,7 +24,7 @@ class StackError(RuntimeError):
 
 
 class LastingError(StackError):
-    """A service cannot be started again, and will not heal by itself; one line."""
+    """A service cannot be started again, and will not recover by itself; one line."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,8 @@ class Child:
         grace: seconds it has for that before it is killed.
         ask_all: ask the leaders of sessions that its descendants made, too, and before itself.
         order: of several children, the one with the highest is ended first; 0 is Postgres.
-        ports: on 127.0.0.1 that it cannot do without when it is started again.
-        remains: whether what it started goes on when it died, or is ended before its next start.
+        ports: on 127.0.0.1 that it needs when it is started again.
+        remains: whether its own processes go on when it died, or are ended before its next start.
     """
 
     name: str

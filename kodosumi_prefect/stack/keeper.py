@@ -17,13 +17,13 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-LOOK_INTERVAL = 1.0  # seconds between looks whether the owner still lives
-POLL_INTERVAL = 0.05  # seconds between looks whether processes are gone
+LOOK_INTERVAL = 1.0  # seconds between checks whether the owner still lives
+POLL_INTERVAL = 0.05  # seconds between checks whether processes are gone
 LEFT_BEHIND_PATIENCE = 3.0  # seconds for what a head left behind, and for SIGKILL to take effect
 
 
 class Process(NamedTuple):
-    """A running process; ``started`` tells it from a later one with the same pid."""
+    """A running process; ``started`` distinguishes it from a later one with the same pid."""
 
     pid: int
     parent: int
@@ -142,7 +142,7 @@ def end(record: Record, reap: Callable[[], Any] = lambda: None) -> bool:
         if not members:
             break
         if signal_number == signal.SIGTERM and any(one.pid == record.pid for one in members):
-            continue  # it had its chance; what a head that is gone left behind had none yet
+            continue  # it has been asked; what a head that is gone left behind has not
         _send(signal_number, members)
         record, members = _wait(record, LEFT_BEHIND_PATIENCE, reap, set())
     return not members

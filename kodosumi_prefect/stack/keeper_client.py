@@ -12,7 +12,7 @@ from kodosumi_prefect.spooler.programs import environment
 from kodosumi_prefect.stack import keeper
 from kodosumi_prefect.stack.keeper import Record
 
-GOODBYE_TIMEOUT = 10.0  # seconds for the keeper to end once told to
+GOODBYE_TIMEOUT = 10.0  # seconds for the keeper to end once asked to
 
 
 class KeeperClient:
@@ -61,7 +61,7 @@ class KeeperClient:
             return True
 
     def close(self) -> None:
-        """Tell the keeper that nothing is left to do, and wait for it to end."""
+        """Let the keeper end, as nothing is left to do, and wait for it."""
         with self._mutex:
             with contextlib.suppress(BrokenPipeError):
                 self._write({})

@@ -1,4 +1,4 @@
-"""Faults for which no further start helps: a full disk, a port that another program has."""
+"""Faults that another start cannot fix: a full disk, a port that another program has."""
 
 import asyncio
 import errno
@@ -34,11 +34,11 @@ async def check_ports(child: Child) -> None:
 
 
 def check_room(name: str, folder: Path, failure: str) -> None:
-    """Look whether a start failed for want of room.
+    """Check whether a start failed for lack of disk space.
 
     Arguments:
         folder: where the service writes.
-        failure: what is known of the failed start, the last lines of its log included.
+        failure: what is known about the failed start, the last lines of its log included.
 
     Raises:
         LastingError: the disk is full, or this user's share of it.

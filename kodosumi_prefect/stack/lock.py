@@ -1,4 +1,4 @@
-"""One stack a data dir."""
+"""One stack per data dir."""
 
 import asyncio
 import fcntl
@@ -41,8 +41,8 @@ async def take_lock(data_dir: Path, on_wait: Callable[[], None]) -> IO[str]:
                 )
             if time.monotonic() > deadline:
                 raise StackError(
-                    f"processes of the stack that ran on {data_dir} before do not end; "
-                    f"see {data_dir / 'run' / 'children.json'} and end them"
+                    f"processes of the last stack on {data_dir} do not end; end them, "
+                    f"{data_dir / 'run' / 'children.json'} lists them"
                 )
             if not waited:
                 on_wait()

@@ -22,7 +22,7 @@ from kodosumi_prefect.vocabulary import POOL_TYPE
 SERVER_TIMEOUT = 120.0  # seconds; the first start migrates an empty database
 WORKER_TIMEOUT = 90.0  # seconds
 HEALTH_TIMEOUT = 5.0  # seconds for an answer
-WORKER_GRACE = 15.0  # seconds for a worker to say goodbye
+WORKER_GRACE = 15.0  # seconds for a worker to deregister
 
 
 def configured_api_url() -> str | None:
@@ -31,7 +31,7 @@ def configured_api_url() -> str | None:
 
 
 async def check_configured(url: str) -> None:
-    """Ask the configured Prefect whether it is there.
+    """Check that the configured Prefect answers.
 
     Raises:
         StackError: it does not answer, or not to us.
@@ -42,7 +42,7 @@ async def check_configured(url: str) -> None:
 
     async with get_client() as client:
         problem = await client.api_healthcheck()
-        # Health is told to everybody.
+        # The health route answers everybody.
         if problem is None and client.server_type != ServerType.CLOUD:
             try:
                 await client.api_version()
@@ -50,13 +50,13 @@ async def check_configured(url: str) -> None:
                 if exc.response.status_code in (401, 403):
                     raise StackError(
                         f"PREFECT_API_URL is {url}, which answers {exc.response.status_code}; set "
-                        "PREFECT_API_AUTH_STRING, or unset both to use a server of our own"
+                        "PREFECT_API_AUTH_STRING, or unset both to use the server that `up` runs"
                     ) from exc
     if problem is not None:
         said = str(problem).splitlines()[0] if str(problem) else type(problem).__name__
         raise StackError(
             f"PREFECT_API_URL is {url}, which does not answer ({said}); "
-            "start that server or unset PREFECT_API_URL to use one of our own"
+            "start that server or unset PREFECT_API_URL to use the one that `up` runs"
         )
 
 
@@ -69,7 +69,7 @@ def choose_port(settings: Settings, wanted: int | None) -> int:
     recorded = settings.data_dir / "prefect" / "port"
     if wanted:
         if not port_is_free(wanted):
-            raise StackError(f"port {wanted} for Prefect is taken; free it or give another one")
+            raise StackError(f"port {wanted} for Prefect is taken; free it or choose another one")
         return wanted
     if recorded.exists() and (text := recorded.read_text().strip()).isdigit():
         last = int(text)
@@ -162,7 +162,7 @@ def worker_child(settings: Settings, pool: str, env: dict[str, str], log_path: P
 
 
 def is_healthy(access: PrefectAccess) -> bool:
-    """Whether a Prefect server answers there and takes the auth string."""
+    """Whether a Prefect server answers there and accepts the auth string."""
     # Without proxies: HTTP_PROXY is for the outside.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     # Not /health, which a server answers whoever asks.

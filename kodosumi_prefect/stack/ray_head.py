@@ -38,7 +38,7 @@ class RayHead(NamedTuple):
         return token_environment(str(self.token_path))
 
     def recorded(self, pid: int) -> dict[str, Any]:
-        """What other processes of this user are told."""
+        """What other processes of this user need to know."""
         return {
             "address": self.address,
             "client_address": f"ray://127.0.0.1:{self.client_port}",
@@ -99,7 +99,7 @@ def ray_child(head: RayHead, env: Mapping[str, str | None]) -> Child:
         **head.environment(),
         # Ray otherwise waits up to 30 s for busy actors when asked to end.
         "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",
-        # Its exporter asks for no token, and its numbers have the names of users' functions.
+        # Its exporter needs no token, and its metrics contain the names of users' functions.
         METRICS: os.environ.get(METRICS, "0"),
         "AUTOSCALER_METRIC_PORT": str(free_port()),
         "DASHBOARD_METRIC_PORT": str(free_port()),
@@ -115,7 +115,7 @@ def ray_child(head: RayHead, env: Mapping[str, str | None]) -> Child:
         ready=lambda: started.exists() and started.read_text().strip() == head.address,
         timeout=START_TIMEOUT,
         grace=15.0,
-        order=2,  # before Prefect, which Runners tell of their end
+        order=2,  # before Prefect, to which Runners report their end
         ports=(head.port, head.client_port),
         remains="end",
     )

@@ -1,4 +1,4 @@
-"""Has the Spooler of a stack's Ray, from a process that is over soon.
+"""Starts the Spooler of a stack's Ray, from a short-lived process.
 
 A process that joins Ray keeps threads and memory for it, which the panel's should not.
 """
@@ -23,7 +23,7 @@ async def start_spooler(
 
     Arguments:
         environment: what the command needs to find database and Ray, beside this process's.
-        on_progress: told what came of it.
+        on_progress: called with the outcome.
     """
     process = await asyncio.create_subprocess_exec(
         *COMMAND,
@@ -44,4 +44,4 @@ async def start_spooler(
         on_progress("spooler", "ready")
         return
     said = errors.decode(errors="replace").strip().splitlines() or [f"exit {process.returncode}"]
-    on_progress("spooler", f"is not there, Ray processes write to Postgres themselves: {said[-1]}")
+    on_progress("spooler", f"did not start, Ray processes write to Postgres themselves: {said[-1]}")

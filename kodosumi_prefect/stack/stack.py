@@ -29,10 +29,10 @@ from kodosumi_prefect.stack.lasting import check_ports, check_room
 from kodosumi_prefect.stack.lock import take_lock
 from kodosumi_prefect.stack.ray_head import RayHead, plan_ray, ray_child
 
-LOOK_INTERVAL = 0.5  # seconds between looks whether children live
-FAMILY_INTERVAL = 2.0  # seconds between looks for processes that children started
+LOOK_INTERVAL = 0.5  # seconds between checks whether children live
+FAMILY_INTERVAL = 2.0  # seconds between checks for processes that children started
 POSTGRES_GRACE = 30.0  # seconds
-TELL_EVERY = 30.0  # seconds between words about a start that takes long
+TELL_EVERY = 30.0  # seconds between messages about a start that takes long
 SERVICES = ("postgres", "prefect", "ray", "panel")
 
 
@@ -141,7 +141,7 @@ class Stack:
         self._stopped.clear()
         self._lock = await take_lock(
             self.settings.data_dir,
-            lambda: self._on_progress("stack", "waiting for the last one's processes to end"),
+            lambda: self._on_progress("stack", "waiting for the last stack's processes to end"),
         )
         try:
             private_folder(self.settings.spool_dir)
@@ -163,7 +163,7 @@ class Stack:
             ValueError: the name is taken.
         """
         if child.name in self._children or child.name in ("postgres", "prefect", "ray", "worker"):
-            raise ValueError(f"the stack has a child {child.name!r} already")
+            raise ValueError(f"the stack already has a child {child.name!r}")
         await self._run(child)
 
     async def wait(self) -> None:
@@ -315,7 +315,7 @@ class Stack:
                 self._keeper.drop(name)
             self._on_progress(name, "ended")
         else:
-            self._on_progress(name, f"does not end; see process {running.popen.pid}")
+            self._on_progress(name, f"does not end; check process {running.popen.pid}")
 
     async def _end_postgres(self) -> None:
         if self._postgres is None:
@@ -351,9 +351,9 @@ class Stack:
         looked_at_families = time.monotonic()
         while True:
             await asyncio.sleep(LOOK_INTERVAL)
-            with contextlib.suppress(OSError):  # tried again at the next look
+            with contextlib.suppress(OSError):  # tried again at the next check
                 if await asyncio.to_thread(self._keeper.check):
-                    self._on_progress("keeper", "was ended by somebody and is started again")
+                    self._on_progress("keeper", "was ended by another process and is started again")
             for name, task in [*self._revivals.items()]:
                 if task.done():
                     del self._revivals[name]

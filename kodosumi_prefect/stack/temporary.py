@@ -1,4 +1,4 @@
-"""A short temporary folder of one's own for a data dir."""
+"""A short private temporary folder for a data dir."""
 
 import hashlib
 import os

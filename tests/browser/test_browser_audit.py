@@ -21,9 +21,9 @@ def test_an_operator_narrows_it_down_by_the_form_and_shares_the_address(
     page.locator(".me > summary").click()
     page.get_by_role("link", name="Audit", exact=True).click()
     page.get_by_label("Who").fill(mira.name)
-    page.get_by_label("What").select_option("Make an API key")
+    page.get_by_label("What").select_option("Create an API key")
     page.get_by_role("button", name="Filter").click()
-    rows = page.get_by_role("row").filter(has_text="Make an API key")
+    rows = page.get_by_role("row").filter(has_text="Create an API key")
     expect(rows).to_have_count(50)
     expect(rows.first).to_contain_text("key 59")
     assert f"actor={mira.name}" in page.url and "action=key_create" in page.url

@@ -32,7 +32,7 @@ def test_all_that_a_filter_matches_is_archived_over_pages_and_nothing_else(
     expect(dialog).to_contain_text("Cancel 32 executions?")
     dialog.get_by_role("button", name="Cancel").click()
     expect(dialog.get_by_role("status")).to_contain_text("0 cancelled, 32 could not")
-    expect(dialog.get_by_role("status")).to_contain_text("32 of them: it is over")
+    expect(dialog.get_by_role("status")).to_contain_text("32 of them: it has ended")
     page.keyboard.press("Escape")
     expect(dialog).to_be_hidden()
 
@@ -50,7 +50,7 @@ def test_all_that_a_filter_matches_is_archived_over_pages_and_nothing_else(
     dialog.get_by_role("button", name="Archive").click()
     expect(dialog.get_by_role("status")).to_have_text("32 archived.")
     dialog.get_by_role("button", name="Close").click()
-    expect(page.get_by_text("No execution fits this filter.")).to_be_visible()
+    expect(page.get_by_text("No execution matches this filter.")).to_be_visible()
     page.get_by_role("link", name="Show all").first.click()
     expect(page.get_by_role("link", name="apart from the heap")).to_be_visible()
     assert stand.json(f"/outputs/status/{apart.fid}")["status"] == "finished"

@@ -128,7 +128,7 @@ def test_pages_lead_forth_and_back_and_a_selection_can_grow_to_all_that_match(
     expect(dialog).to_contain_text("30 archived.")
     dialog.get_by_role("button", name="Close").click()
     expect(bar).to_be_hidden()
-    expect(page.get_by_text("No execution fits this filter.")).to_be_visible()
+    expect(page.get_by_text("No execution matches this filter.")).to_be_visible()
 
 
 def test_a_filter_or_cursor_that_was_tampered_with_is_told_on_a_page(

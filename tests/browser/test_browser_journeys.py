@@ -97,16 +97,16 @@ def test_a_review_is_launched_watched_asked_about_answered_and_run_again(
     assert "answered_by" in str(up.events(fid, kinds="lease")[-1]["source"])
 
     page.get_by_role("link", name="Run again").click()
-    expect(page.get_by_text("Filled in as it was for")).to_be_visible()
+    expect(page.get_by_text("Filled in with the inputs of")).to_be_visible()
     expect(page.get_by_label("Title")).to_have_value("Maintenance")
     expect(page.get_by_label("Points, one a line")).to_have_value("on Sunday\nfrom 6 to 8")
     page.get_by_role("button", name="Draft", exact=True).click()
     expect(page).not_to_have_url(re.compile("/services/"))
     again = fid_of(page)
     assert again != fid
-    page.locator(".facts", has_text="Again of").get_by_role("link", name=fid[:8]).click()
+    page.locator(".facts", has_text="Rerun of").get_by_role("link", name=fid[:8]).click()
     arrived(page, re.compile(fid))
-    expect(page.locator(".facts", has_text="Run again as")).to_contain_text(again[:8])
+    expect(page.locator(".facts", has_text="Rerun as")).to_contain_text(again[:8])
     up.until(again, "awaiting", 90)  # so that what it asks is known of when the next test begins
 
 
@@ -181,7 +181,7 @@ def test_a_form_is_saved_as_a_schedule_that_prefect_has_too(up: Up, up_page: Pag
     assert in_prefect()[0]["active"] is True
     assert violations(page) == NO_FLAW
     row.get_by_role("button", name="Delete Mondays").press("Enter")
-    expect(page.get_by_role("dialog")).to_contain_text("Executions that it made stay")
+    expect(page.get_by_role("dialog")).to_contain_text("Executions that it started are kept")
     page.get_by_role("dialog").get_by_role("button", name="Delete").press("Enter")
     expect(row).to_have_count(0)
     focused(page)

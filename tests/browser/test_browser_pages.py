@@ -114,7 +114,7 @@ def test_a_source_that_is_added_while_it_is_away_is_a_warning(
     page.goto("/system")
     page.get_by_label("Add a source").fill("http://127.0.0.1:9/openapi.json")
     page.get_by_role("button", name="Add", exact=True).click()
-    said = page.get_by_text("Added, but it is away")
+    said = page.get_by_text("Added, but it cannot be read")
     expect(said).to_have_css("color", "rgb(138, 90, 0)")
     assert violations(page) == []
     page.get_by_role("button", name="Remove http://127.0.0.1:9/").click()

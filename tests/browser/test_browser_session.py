@@ -107,7 +107,7 @@ def test_executions_that_are_not_there_archived_or_of_somebody_else_say_so(
     stand.client.delete(f"/outputs/{run.fid}").raise_for_status()
     page.goto(f"/executions/{run.fid}")
     expect(page.get_by_role("heading", level=1)).to_have_text("This execution is archived")
-    page.get_by_role("link", name="Show it all the same").click()
+    page.get_by_role("link", name="Show it anyway").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("Laid aside")
     name = f"nobody-{uuid4().hex[:6]}"
     password = "a password of some length"

@@ -280,7 +280,7 @@ def test_cancelling_from_prefect_and_by_http_ends_runners(up: Up, begin: Begin):
 def test_a_drained_worker_ends_after_its_run_and_up_starts_the_next(up: Up, begin: Begin):
     ticks = begin("alone")
     (worker,) = services(up, "worker")
-    assert "1 runs to go" in up.command("kodosumi-prefect", "drain", "--no-wait")
+    assert "1 runs left" in up.command("kodosumi-prefect", "drain", "--no-wait")
     ticks.until_ticking(50)
     assert not gone(worker["pid"])
     ticks.finishes()

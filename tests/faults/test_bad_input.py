@@ -21,7 +21,7 @@ EXPECTED = {
     "failing pull": ("Crashed", "/does/not/exist"),
     "runtime_env": ("Crashed", "runtime_env could not be set up"),
     "absent folder": ("Crashed", "/does/not/exist"),
-    "no gpu": ("Crashed", "GPU 8 is wanted, no node has more than 0"),
+    "no gpu": ("Crashed", "GPU 8 is needed, no node has more than 0"),
     "no label": ("Crashed", "with the labels {'zone': 'moon'}"),
     "no room": ("Crashed", "no room within schedule_timeout, 2 s"),
     "unpicklable": ("Failed", "pickle"),
@@ -97,7 +97,8 @@ def test_a_ray_that_refuses_keeps_runs_waiting_and_is_told_in_one_line(pool: Poo
         worker = pool.worker(ray_address=address).until_ready()
         run = pool.run("gentle")
         told = wait_for(
-            lambda: [line for line in worker.log.splitlines() if "no Ray yet" in line], 20
+            lambda: [line for line in worker.log.splitlines() if "Ray does not answer yet" in line],
+            20,
         )
         assert address in told[0]
         assert "Traceback" not in worker.log

@@ -70,7 +70,7 @@ def test_a_restarted_worker_finds_its_runners_and_begins_what_was_stranded(orpha
         runs[name].until("Completed", seconds=60)
         assert runs[name].ended().row["status"] == "finished"
         assert len(runs[name].noted("began flow")) == 1
-    assert "is found again" in worker.log
+    assert "taking over Runner" in worker.log
 
 
 def test_a_cancellation_that_no_worker_heard_of_is_seen_to(orphaned):
@@ -151,7 +151,7 @@ def test_a_run_that_waits_under_another_worker_waits_no_longer_than_it_may(pool:
     worker.start()
     pool.until_answered_for(run, worker)
     message = run.until("Crashed", seconds=60)["state"]["message"]
-    assert "is found again" in worker.log
+    assert "taking over Runner" in worker.log
     assert "no room within schedule_timeout, 25 s" in message
     assert pool.runners() == set()
     assert message in run.ended().row["error"]

@@ -31,6 +31,6 @@ def test_a_draining_worker_ends_when_its_runs_have(pool: Pool):
     run.say("go")
     run.until("Completed", seconds=45)
     worker.wait(40)
-    assert "draining: nothing new is taken" in worker.log
+    assert "draining: no new runs are taken" in worker.log
     assert run.ended().row["status"] == "finished"
     assert late.state in ("Scheduled", "Late")

@@ -35,7 +35,7 @@ def test_runs_go_on_after_the_ray_head_was_restarted(
         with served(child, logs):
             # Whoever started the worker starts it again, as `up` does.
             assert worker.wait(30) == 1
-            assert "Ray cluster was started anew under this worker" in worker.log
+            assert "Ray cluster was restarted while this worker ran" in worker.log
             worker.start()
             again = pool.run("gentle")
             again.until("Completed", seconds=60)

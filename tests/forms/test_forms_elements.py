@@ -172,7 +172,7 @@ def test_what_is_no_element_is_refused_by_name():
 
 @pytest.mark.parametrize("junk", [{}, {"type": "?"}, {"type": "text"}, "text", None, 3])
 def test_json_that_is_no_element_is_refused(junk):
-    with pytest.raises(ValueError, match="is no element of a form"):
+    with pytest.raises(ValueError, match="is not an element of a form"):
         F.Model.from_elements([junk])
 
 

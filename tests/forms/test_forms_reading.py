@@ -115,7 +115,7 @@ def test_what_was_not_posted_is_none(element):
         (F.InputTime("x", step=1800), "12:10", "step of 1800"),
         (F.InputDateTime("x"), "2026-01-01", "not a date and time"),
         (F.InputDateTime("x", max_datetime="2026-01-01T00:00"), "2026-01-01T00:01", "after"),
-        (F.Select("x", OPTIONS), "c", "none of the options"),
+        (F.Select("x", OPTIONS), "c", "not one of the options"),
         (F.Select("x", OPTIONS), ["a"], "must be text"),
         (F.Action("x"), 3, "button"),
         (F.InputFiles("x"), "f.txt", "uploaded before"),

@@ -162,7 +162,7 @@ def test_clients_may_post_nested_objects_and_values():
         ({"article": ""}, "article", "is required"),
         ({"count": "10"}, "count", "at most 9"),
         ({"count": "1.5"}, "count", "multiple of 1"),
-        ({"colour": "green"}, "colour", "none of the options"),
+        ({"colour": "green"}, "colour", "not one of the options"),
         ({"colour": ["red"]}, "colour", "must be text"),
         ({"address.street": ""}, "address.street", "is required"),
         ({"labels": "a, b"}, "labels", "is not valid JSON"),

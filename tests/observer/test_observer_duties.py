@@ -68,8 +68,8 @@ def test_a_run_whose_runner_lapsed_is_reported_crashed(watch: Watch) -> None:
     with observing(watch):
         found = watch.until_ended(fid)
     assert prefect_state(watch, fid) == "CRASHED"
-    assert "Runner runner-1 on node n1 (pid 7) ended without saying so" in found.row["error"]
-    assert re.search(r"its last sign of life came [6-8]\d", found.row["error"])
+    assert "Runner runner-1 on node n1 (pid 7) ended without reporting it" in found.row["error"]
+    assert re.search(r"its last heartbeat was [6-8]\d", found.row["error"])
     assert re.search(r"worker w1 has not answered for it for [4-6]\d", found.row["error"])
     assert prefect_state(watch, lives) == "RUNNING"
     assert watch.recorded(lives).row["status"] == "running"
@@ -117,7 +117,7 @@ def test_the_cause_of_a_silence_is_only_told_where_it_is_known() -> None:
     gone = os.fork() or os._exit(0)
     os.waitpid(gone, 0)
     assert cause(row | {"process": here | {"pid": gone}}, None, ours) == (
-        f"Process {gone} on {platform.node()} ended without saying so."
+        f"Process {gone} on {platform.node()} ended without reporting it."
     )
     away = row | {"process": {"host": "far", "pid": 1}}
     assert cause(away, "another", ours) is None

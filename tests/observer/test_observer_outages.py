@@ -1,6 +1,7 @@
 """Prefect behind a proxy, Prefect away, Postgres away: nothing is missed, and nobody crashes."""
 
 import logging
+import re
 from urllib.parse import urlsplit
 
 import pytest
@@ -53,8 +54,8 @@ def test_what_happens_while_prefect_cannot_be_reached_is_recorded_after(
             enter(watch, missed, "FAILED", message="unseen")
             enter(watch, fid, "PAUSED")
             enter(watch, fid, "RUNNING")
-            said = "events of Prefect do not arrive"
-            wait_for(lambda: said in caplog.text, 20, "the trouble to be told")
+            said = "receiving events from Prefect"
+            wait_for(lambda: said in caplog.text, 20, "the outage to be logged")
             wait_for(
                 lambda: not any(o["info"]["streaming"] for o in watch.observers().values()),
                 20,
@@ -67,7 +68,9 @@ def test_what_happens_while_prefect_cannot_be_reached_is_recorded_after(
             enter(watch, fid, "COMPLETED")
             assert watch.until_ended(fid).of("status") == [*states, "finished"]
         told = [r.getMessage() for r in caplog.records if said in r.getMessage()]
-        assert len(told) == 2, told  # once when it began, once when it was over
+        assert len(told) == 2, told
+        assert told[0].startswith("failed for now: receiving events from Prefect: ")
+        assert re.match(r"recovered after \d+\.\d s: receiving events from Prefect$", told[1])
     gate.shut()
 
 

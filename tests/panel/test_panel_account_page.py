@@ -76,7 +76,7 @@ def test_a_key_is_shown_once_and_opens_the_api_until_it_is_revoked(panel: Stand)
     revoked = person.client.post(f"/account/keys/{id}/revoke", headers=PART)
     assert "The key is revoked." in revoked.text and "No API keys yet" in revoked.text
     again = person.client.post(f"/account/keys/{id}/revoke", headers=PART)
-    assert "revoked before" in again.text
+    assert "revoked already" in again.text
 
 
 def test_a_key_of_somebody_else_is_not_revoked_here(panel: Stand) -> None:
@@ -95,7 +95,7 @@ def test_a_key_of_somebody_else_is_not_revoked_here(panel: Stand) -> None:
         ("x" * 201, "30", "A name has 1 to 200 characters."),
         ("fine", "99999", "Choose up to 3650 days."),
         ("fine", "soon", "Choose up to 3650 days."),
-        ("bell\x07", "30", "use characters that can be seen"),
+        ("bell\x07", "30", "use visible characters"),
     ],
 )
 def test_a_key_that_is_refused_keeps_what_was_typed(
@@ -112,7 +112,7 @@ def test_a_key_makes_no_other(panel: Stand) -> None:
     key = made_key(person.client.post("/account/keys", data={"name": "one"}).text)
     with panel.connect(key) as program:
         answer = program.post("/account/keys", data={"name": "two"}, headers=PART)
-    assert answer.status_code == 422 and "An API key makes no others; sign in." in answer.text
+    assert answer.status_code == 422 and "An API key cannot create others; sign in." in answer.text
 
 
 def test_the_name_of_a_key_stays_text(panel: Stand) -> None:
@@ -156,7 +156,7 @@ def test_behind_a_proxy_the_page_says_who_keeps_passwords(
     person = httpx.Client(base_url=stand.url, headers={"X-User": "Mira"}, trust_env=False)
     with person:
         text = person.get("/account").text
-        assert "passwords are kept there" in text and 'name="old"' not in text
+        assert "your password is managed there" in text and 'name="old"' not in text
         assert person.post("/account/password", data={"old": "", "new": NEW}).status_code == 403
 
 

@@ -388,10 +388,10 @@ def test_the_page_shows_entries_with_the_filter_in_its_address(panel: Stand) -> 
     mira.client.post("/keys", json={"name": "laptop"})
     html = {"Accept": "text/html"}
     text = panel.get("/audit", params={"actor": mira.name, "limit": 1}, headers=html).text
-    assert "Make an API key" in text and "laptop" in text and "127.0.0.1" in text
+    assert "Create an API key" in text and "laptop" in text and "127.0.0.1" in text
     assert f'href="/audit?actor={mira.name}"' not in text  # it is the newest already
     empty = panel.get("/audit", params={"target": UNKNOWN}, headers=html).text
-    assert "Nothing fits this filter" in empty
+    assert "Nothing matches this filter" in empty
     menu = panel.get("/executions", headers=html).text
     assert 'href="/audit"' in menu
     assert 'href="/audit"' not in mira.client.get("/executions", headers=html).text

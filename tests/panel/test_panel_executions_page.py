@@ -204,7 +204,7 @@ def test_what_is_over_or_someone_elses_is_told_and_holds_up_nothing(panel: Stand
     fids = [over.fid, foreign.fid, missing]
     found = bulk(panel, {"action": "cancel", "fids": fids}, mira.client)
     why = {one["fid"]: one["why"] for one in found["failed"]}
-    assert found["done"] == 0 and why[over.fid] == "it is over"
+    assert found["done"] == 0 and why[over.fid] == "it has ended"
     assert why[missing] == "there is no such execution" and foreign.fid in why
     found = bulk(panel, {"action": "archive", "fids": fids}, mira.client)
     assert found["done"] == 1 and len(found["failed"]) == 2
@@ -256,7 +256,7 @@ def test_a_run_is_started_again_with_its_inputs_and_linked(with_prefect: Stand) 
         new = client.read_flow_run(row["fid"])
     assert new.deployment_id == deployment and new.parameters == old.parameters
     assert "mine" in new.tags and new.id != old.id
-    assert f'href="/executions/{run.fid}">again of {run.fid[:8]}' in panel.get("/executions").text
+    assert f'href="/executions/{run.fid}">rerun of {run.fid[:8]}' in panel.get("/executions").text
     assert f'href="/executions/{row["fid"]}"' in panel.get(f"/executions/{run.fid}").text
     assert f'href="/executions/{run.fid}"' in panel.get(f"/executions/{row['fid']}").text
 

@@ -627,7 +627,7 @@ def test_schedules_of_what_is_gone_are_paused_and_go_on_when_it_is_back(
         until(lambda: not active())
         why = "SELECT paused_because FROM kodosumi.schedule"
         until(lambda: rows(panel.settings, why)[0][0] is not None)
-        assert f"{url}/openapi.json no longer names" in rows(panel.settings, why)[0][0]
+        assert f"{url}/openapi.json no longer lists" in rows(panel.settings, why)[0][0]
         service.answers["/openapi.json"] = document()
         until(active)
         until(lambda: rows(panel.settings, why) == [(None,)])

@@ -202,9 +202,9 @@ def test_while_prefect_is_away_the_page_shows_what_is_kept(
         )
         page = mira.client.get("/schedules", headers=HTML)
         assert page.status_code == 200
-        assert "Prefect is away" in page.text
+        assert "Prefect does not answer" in page.text
         assert "Kept in mind" in row(page.text, id_)
-        assert "not known now" in row(page.text, id_)
+        assert "unknown for now" in row(page.text, id_)
         assert "data-sure" not in page.text
         refused = mira.client.post("/schedules/change", data={"do": "pause"}, headers=HTMX)
         assert refused.status_code == 502
@@ -214,7 +214,7 @@ def test_while_prefect_is_away_the_page_shows_what_is_kept(
 def test_a_panel_without_prefect_says_so(settings: Settings) -> None:
     with serving(settings) as stand:
         page = stand.get("/schedules", headers=HTML)
-        assert (page.status_code, "Prefect is away" in page.text) == (200, True)
+        assert (page.status_code, "Prefect does not answer" in page.text) == (200, True)
 
 
 @pytest.mark.parametrize(

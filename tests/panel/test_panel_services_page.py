@@ -160,7 +160,7 @@ def test_the_list_is_searched_filtered_and_paged_by_its_address(panel: Stand) ->
         # Letters only: digits may stand in the service's port.
         assert names(panel.get("/services", params={"q": "THER shown"}).text) == ["Other"]
         both = panel.get("/services", params={"q": "endpoint", "tag": ["even", "odd"]}).text
-        assert "No service holds all of “endpoint” with tags even, odd" in both
+        assert "No service contains all of “endpoint” with tags even, odd" in both
         assert names(both) == []
         assert remote.url in text and "reachable" in text
     for wrong in ({"after": "x"}, {"after": "'; drop"}, {"q": "x" * 1001}):
@@ -318,13 +318,13 @@ def test_an_interval_is_put_into_words_as_well(shared: Stand) -> None:
     [
         ({"cron": "0 0 31 2 *"}, "never fires"),
         ({"cron": "99 * * * *"}, "is not valid"),
-        ({"cron": "* * *"}, "has not five fields"),
-        ({"cron": ""}, "has not five fields"),
+        ({"cron": "* * *"}, "does not have five fields"),
+        ({"cron": ""}, "does not have five fields"),
         ({"cron": "0 6 * * *", "timezone": "Mars/Base"}, "Mars/Base"),
-        ({"repeat": "interval", "every": "often"}, "is no interval"),
+        ({"repeat": "interval", "every": "often"}, "is not an interval"),
         ({"repeat": "interval", "every": "nan", "unit": "minutes"}, "give at least 60"),
         ({"repeat": "interval", "every": "0.5", "unit": "minutes"}, "give at least 60"),
-        ({"repeat": "interval", "every": "1", "unit": "years"}, "is no interval"),
+        ({"repeat": "interval", "every": "1", "unit": "years"}, "is not an interval"),
     ],
     ids=str,
 )
@@ -374,10 +374,10 @@ def test_an_earlier_execution_fills_the_form_but_for_what_was_secret(
     assert "value=" not in field(text, "code")
     assert "checked" not in field(text, "loud")
     assert '<option value="b" selected>' in text
-    assert "Filled in as it was for" in text and "Before" in text
+    assert "Filled in with the inputs of" in text and "Before" in text
     odd = shared.run().begin(nothing="known")
     text = shared.get(single.page, params={"from": odd.fid}).text
-    assert "do not fit this form" in text and "checked" in field(text, "loud")
+    assert "do not match this form" in text and "checked" in field(text, "loud")
 
 
 def test_nobody_fills_a_form_from_somebody_elses_execution(shared: Stand, single: Remote) -> None:
@@ -596,7 +596,7 @@ def test_what_prefect_itself_schedules_of_a_deployment_is_its_next_run(
     assert ">paused</a>" in due()
     write_address(whole.settings, "prefect", {"url": "http://127.0.0.1:9/api"})
     try:
-        assert "so whether is unknown" in due()
+        assert "so it is unknown whether" in due()
     finally:
         record_prefect(whole.settings, place.api_url)
 
@@ -610,7 +610,7 @@ def test_without_prefect_the_pages_say_what_is_missing(whole: Stand, place: Plac
     write_address(whole.settings, "prefect", {"url": "http://127.0.0.1:9/api"})
     try:
         text = whole.get("/services").text
-        assert "Prefect does not answer, so when is unknown" in text
+        assert "Prefect does not answer, so the time is unknown" in text
         assert "The form cannot be shown" in whole.get(deployed).text
         answer = whole.client.post(mounted, data={"name": "A"}, headers=HTMX)
         assert answer.headers["hx-retarget"] == "#trouble" and "Prefect" in answer.text

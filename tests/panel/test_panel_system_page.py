@@ -48,9 +48,9 @@ def test_every_part_is_there_and_empty_ones_say_so(fresh_panel: Stand) -> None:
     assert "kodosumi-prefect" in block(text, "versions")
     assert "No Prefect API is known" in block(text, "prefect")
     assert "No Ray cluster is known" in block(text, "ray")
-    assert "None was heard of" in block(text, "spooler")
+    assert "None has reported" in block(text, "spooler")
     assert "no observer was seen" in block(text, "observer").lower()
-    assert "No worker was heard of" in block(text, "workers")
+    assert "No worker has reported" in block(text, "workers")
 
 
 def test_executions_are_counted_by_status(fresh_panel: Stand) -> None:
@@ -140,12 +140,12 @@ def test_sources_are_added_read_and_removed(
     assert "Read: 0 endpoints; 1 endpoint no longer there." in read.text
     service.answers.clear()
     failed = panel.post("/system/sources/refresh", headers=PART)
-    assert failed.status_code == 422 and "trouble" in failed.text
+    assert failed.status_code == 422 and "failed</span>" in failed.text
     assert "404" in fresh_panel.get("/system/sources").text
     removed = panel.post("/system/sources/remove", data={"url": url}, headers=PART)
     assert "The source is removed." in removed.text and url not in removed.text
     again = panel.post("/system/sources/remove", data={"url": url}, headers=PART)
-    assert again.status_code == 422 and "removed before" in again.text
+    assert again.status_code == 422 and "removed already" in again.text
 
 
 @pytest.mark.parametrize("url", ["", "nonsense", "ftp://host/x", "http://u:p@host/", ATTACK])
@@ -161,13 +161,13 @@ def test_what_is_no_source_is_refused_and_kept_as_typed(fresh_panel: Stand, url:
 def test_a_source_that_is_away_is_kept_and_says_why(fresh_panel: Stand) -> None:
     url = "http://127.0.0.1:1/openapi.json"
     answer = fresh_panel.client.post("/system/sources", data={"url": url}, headers=PART)
-    assert answer.status_code == 200 and "Added, but it is away" in answer.text
-    assert "trouble" in fresh_panel.get("/system/sources").text
+    assert answer.status_code == 200 and "Added, but it cannot be read" in answer.text
+    assert "failed</span>" in fresh_panel.get("/system/sources").text
 
 
 def test_a_source_of_the_settings_cannot_be_removed(fresh_panel: Stand) -> None:
     text = fresh_panel.get("/system/sources").text
-    assert "by settings" in text and "Remove" not in text
+    assert "from settings" in text and "Remove" not in text
     answer = fresh_panel.client.post("/system/sources/remove", data={"url": "prefect"})
     assert answer.status_code == 422 and "register_work_pools" in answer.text
 

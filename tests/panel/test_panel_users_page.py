@@ -37,14 +37,14 @@ def test_the_list_tells_role_and_state(fresh_panel: Stand, mira: Person) -> None
     fresh_panel.client.put(f"/role/{mira.id}", json={"active": False})
     text = fresh_panel.get("/users").text
     row = text.partition(f'id="user-{mira.id}"')[2].partition("</tr>")[0]
-    assert "Mira" in row and "Member" in row and "disabled" in row and "not known" in row
+    assert "Mira" in row and "Member" in row and "disabled" in row and ">unknown<" in row
 
 
 def test_a_run_tells_when_somebody_was_seen(fresh_panel: Stand, mira: Person) -> None:
     fresh_panel.run(owner=mira.id).begin()
     text = fresh_panel.get("/users").text
     row = text.partition(f'id="user-{mira.id}"')[2].partition("</tr>")[0]
-    assert "<time" in row and "not known" not in row
+    assert "<time" in row and ">unknown<" not in row
 
 
 def test_a_generated_password_is_shown_once_and_lets_in(fresh_panel: Stand) -> None:
@@ -69,8 +69,8 @@ def test_an_operator_with_a_chosen_password_is_added(fresh_panel: Stand) -> None
     [
         ({"name": ""}, "A name has 1 to 200 characters."),
         ({"name": "mira"}, "The name &#39;mira&#39; is taken."),
-        ({"name": "a/b"}, "A name has no slash"),
-        ({"name": "Ada", "email": "nowhere"}, "This is no email address."),
+        ({"name": "a/b"}, "A name has only visible"),
+        ({"name": "Ada", "email": "nowhere"}, "This is not an email address."),
         ({"name": "Ada", "password": "short"}, "A password has 8 to 1024 characters."),
         ({"name": "Ada", "password": ""}, "A password has 8 to 1024 characters."),
     ],
@@ -112,7 +112,9 @@ def test_the_last_operator_stays(fresh_panel: Stand, rights: dict[str, str] | No
     data = {"name": last["name"]} | (rights or {})
     answer = fresh_panel.client.post(path, data=data, headers=PART)
     assert answer.status_code == 422
-    assert "This is the last active operator; make another one first." in answer.text
+    assert (
+        "This is the last active operator; make another account an operator first." in answer.text
+    )
     assert fresh_panel.json("/role") == [last]
 
 

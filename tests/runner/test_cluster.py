@@ -107,7 +107,7 @@ def test_other_versions_are_refused_in_one_line():
         (
             "The actor died.\nWorker exit type: SYSTEM_ERROR Worker exit detail: Worker "
             "unexpectedly exits with a connection error code 2. End of file. Some common causes",
-            "its process ended without a word: killed",
+            "its process ended without a message: killed",
         ),
         ("The actor died because its node has died. Node Id: f00", "its node was lost"),
         (
@@ -129,7 +129,7 @@ def test_the_cluster_tells_what_it_lacks(ray_place):
     there = Cluster(ray_place.settings, "kodosumi-test")
     there.connect()
     assert there.lacks(Spec(1)) is None
-    assert "GPU 4 is wanted, no node has more than 0" in (there.lacks(Spec(num_gpus=4)) or "")
+    assert "GPU 4 is needed, no node has more than 0" in (there.lacks(Spec(num_gpus=4)) or "")
     assert "tpu 1" in (there.lacks(Spec(resources={"tpu": 1})) or "")
     assert "MiB" in (there.lacks(Spec(memory=2**60)) or "")
     assert "{'zone': 'x'}" in (there.lacks(Spec(1, labels={"zone": "x"})) or "")

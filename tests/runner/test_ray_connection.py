@@ -58,7 +58,7 @@ def test_one_that_never_lives_is_an_error_in_one_line(joining: Any, outside: Set
     with pytest.raises(NoRayError) as refused:
         connect(outside)
     assert len(made.asked) == TRIES
-    assert str(refused.value).startswith("ray_address ray://head:10001 refuses: ")
+    assert str(refused.value).startswith("ray_address ray://head:10001 refused the connection: ")
     assert "\n" not in str(refused.value)
 
 

@@ -381,7 +381,7 @@ def test_the_setting_says_where_a_service_behind_a_proxy_is(scene: Scene) -> Non
     "url", ["agents.example.org", "ftp://x", "http://", "http://u:p@x", "http://x:0"]
 )
 def test_what_is_no_address_of_a_service_is_refused_by_name(url: str) -> None:
-    with pytest.raises(ValidationError, match="no address of a service"):
+    with pytest.raises(ValidationError, match="not the address of a service"):
         Settings(service_url=url)  # type: ignore[arg-type]
 
 

@@ -209,8 +209,8 @@ async def test_no_body_of_a_service_is_answered_with_a_fault(
         ('{"cron": "0 0 * * *", "timezone": "Factory"}', "timezone 'Factory' is not known"),
         ('{"interval": 3600, "timezone": "Factory"}', "timezone 'Factory' is not known"),
         ('{"interval": 3600, "timezone": "../../etc/passwd"}', "is not known"),
-        ('{"interval": 3600, "name": "\\u0000"}', "name holds a NUL"),
-        ('{"interval": 3600, "name": "\\ud800"}', "name holds half a character"),
+        ('{"interval": 3600, "name": "\\u0000"}', "name contains a NUL"),
+        ('{"interval": 3600, "name": "\\ud800"}', "name contains half a character"),
         ('{"interval": 3600, "\\ud800": 1}', "has no"),
     ],
 )

@@ -182,7 +182,7 @@ def test_the_doctor_tells_when_people_look_like_one_address(
     assert "proxy_networks" in https.text + https.remedy
     behind = {"panel_url": "https://panel.example", "proxy_networks": ["10.0.0.0/8"]}
     assert found(**behind).verdict is Verdict.OK
-    assert "nobody can sign in" in found(auth="proxy").text
+    assert "only API keys can sign in" in found(auth="proxy").text
 
     def failed(key: str, count: int, minutes: int = 1) -> None:
         execute(

@@ -56,7 +56,7 @@ def test_secrets_of_one_run_are_not_given_to_another(launcher: Launcher) -> None
     run = launcher.flow_run(fid)
     path = f"deployments/{run.deployment_id}/create_flow_run"
     copied = launcher.prefect("POST", path, parameters=run.parameters)["id"]
-    assert "no longer kept" in launcher.execute(copied).row["error"]
+    assert "were deleted" in launcher.execute(copied).row["error"]
 
 
 @pytest.mark.parametrize("size", [LARGEST // 2, LARGEST * 20])

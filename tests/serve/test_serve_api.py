@@ -264,7 +264,7 @@ async def test_forms_are_read_in_every_encoding(app):
         ({"content": b"\xff\xfe"}, "is not"),
         ({"content": "[1]"}, "is a JSON list, not an object"),
         ({"content": "null"}, "is a JSON NoneType, not an object"),
-        ({"content": '{"name": NaN}'}, "NaN is no JSON number"),
+        ({"content": '{"name": NaN}'}, "NaN is not a JSON number"),
         ({"content": '{"name": ' + "9" * 5000 + "}"}, "too long"),
         ({"files": {"name": ("a.txt", b"x")}}, "file"),
         ({"data": {f"f{n}": "x" for n in range(10_001)}}, "Too many fields"),
@@ -479,9 +479,9 @@ def test_what_is_no_form_is_refused_when_the_endpoint_is_made(app):
 
 
 def test_an_option_that_no_launch_has_is_refused_when_the_endpoint_is_made(app):
-    with pytest.raises(TypeError, match="retriez: no option of a launch"):
+    with pytest.raises(TypeError, match="retriez: not an option of a launch"):
         app.enter("/", FORM, retriez=3)
-    with pytest.raises(TypeError, match="retriez: no option of a launch"):
+    with pytest.raises(TypeError, match="retriez: not an option of a launch"):
         app.post("/own", entry=True, retriez=3)
 
 

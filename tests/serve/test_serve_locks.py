@@ -136,7 +136,7 @@ async def test_a_result_that_is_no_json_is_named(app, http):
 
 
 def test_what_lock_functions_cannot_have_is_refused_when_they_are_made(app):
-    with pytest.raises(TypeError, match="takes form; there are only data, request, inputs"):
+    with pytest.raises(TypeError, match="takes form; it can only take data, request, inputs"):
         app.lock("review")(lambda data, form: FORM)
     app.lock("review")(lambda: FORM)
     with pytest.raises(ValueError, match="two lock functions named 'review'"):

@@ -370,6 +370,6 @@ def test_a_start_in_the_middle_of_recovery_can_be_given_up(data_dir: Path) -> No
         start = threads.submit(postgres.start)
         wait_until(lambda: "asks for" in postgres.log_path.read_text())
         postgres.give_up()
-        with pytest.raises(EmbeddedError, match="was told to end"):
+        with pytest.raises(EmbeddedError, match="was stopped"):
             start.result()
     assert not psutil.pid_exists(launched[0])

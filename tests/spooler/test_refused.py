@@ -191,7 +191,7 @@ def test_the_queue_goes_on_and_the_refused_are_kept_for_another_try(
     assert kept.stat().st_mode & 0o777 == 0o600
     finding = check_spill(settings)
     assert finding.verdict is Verdict.WARN
-    assert "refuses" in finding.text
+    assert "refused" in finding.text
 
     spooler = Spooler(database, "kodosumi")
     try:

@@ -363,7 +363,7 @@ def test_a_protocol_that_the_database_no_longer_takes_is_refused(
     spooler: Spooler, database: str
 ) -> None:
     execute(database, "UPDATE kodosumi.instance SET oldest_writer = 2")
-    with pytest.raises(ProtocolError, match="takes writer protocol 2 and newer, this process spea"):
+    with pytest.raises(ProtocolError, match="accepts writer protocol 2 and newer, this process"):
         spooler.append([batch(fresh(), said("1"))])
 
 

@@ -48,7 +48,7 @@ def check_spill(settings: Settings) -> Finding:
         with suppress(FileNotFoundError):  # delivered in this moment
             waiting.append(path.stat())
     if kept := refused.files(where):
-        text = f"{len(kept)} files of events that Postgres refuses lie in {where}"
+        text = f"{len(kept)} files of events that Postgres refused are in {where}"
         return warn("spill", text, "the log says why; `kodosumi-prefect spool replay` tries again")
     damaged = list(where.glob(f"*{spill.DAMAGED}"))
     if waiting:
@@ -57,8 +57,8 @@ def check_spill(settings: Settings) -> Finding:
         text = f"{len(waiting)} files of {size:.1f} MB, {oldest:.0f} minutes old, wait in {where}"
         return warn("spill", text, "run `kodosumi-prefect spool replay` once Postgres answers")
     if damaged:
-        text = f"{len(damaged)} damaged files lie in {where}"
-        return warn("spill", text, "what could be read is delivered; look at them and delete them")
+        text = f"{len(damaged)} damaged files are in {where}"
+        return warn("spill", text, "what is readable was delivered; inspect and delete them")
     return ok("spill", "no events wait for Postgres")
 
 

@@ -1,4 +1,4 @@
-"""Checks of the database: there, new enough, allowed, heard, in time. They change nothing."""
+"""Checks of the database: reachable, revision, rights, notifications, clock. Changes nothing."""
 
 import time
 from collections.abc import Iterator
@@ -45,7 +45,7 @@ def check_postgres(settings: Settings) -> list[Finding]:
         with connect(url, row_factory=namedtuple_row) as connection:
             return list(_checks(settings, url, connection))
     except psycopg.Error as exc:
-        text = f"{_where(url)} does not let us in: {one_line(exc)}"
+        text = f"{_where(url)} refused the connection: {one_line(exc)}"
         return [fail("database", text, "start it or correct database_url")]
 
 
@@ -96,7 +96,7 @@ def _protocol(schema: str, connection: Connection) -> Finding:
         )
     if row is None or row.oldest_writer > PROTOCOL:
         oldest = row.oldest_writer if row else "unknown"
-        text = f"the oldest writer accepted is {oldest}, this version speaks {PROTOCOL}"
+        text = f"writer protocol {oldest} and newer is accepted, this version writes {PROTOCOL}"
         return fail("protocol", text, "upgrade kodosumi-prefect; events wait in spill files")
     return ok("protocol", f"the database accepts this version's events ({PROTOCOL})")
 
@@ -110,7 +110,7 @@ def _rights(schema: str, connection: Connection) -> Finding:
     if row.missing_to_clean:
         text = f"{row.role} may write, but lacks {', '.join(row.missing_to_clean)}"
         return warn("grants", text, "`kodosumi-prefect clean` needs it; see `db grants`")
-    return ok("grants", f"{row.role} may do what writers do")
+    return ok("grants", f"{row.role} has all rights of a writer")
 
 
 def _notifications(settings: Settings, url: str, connection: Connection) -> Finding:
@@ -128,7 +128,7 @@ def _notifications(settings: Settings, url: str, connection: Connection) -> Find
                 for note in listening.notifies(timeout=left, stop_after=1):
                     if note.payload == payload:
                         took = (time.monotonic() - began) * 1000
-                        return ok("notify", f"a notification came round in {took:.1f} ms")
+                        return ok("notify", f"a notification arrived after {took:.1f} ms")
                 left = began + NOTIFY_TIMEOUT - time.monotonic()
     except psycopg.Error as exc:
         text = f"cannot listen at {_where(listen)}: {one_line(exc)}"

@@ -77,7 +77,7 @@ def _refusal(url: str, exc: Exception) -> tuple[str, str]:
 
 
 async def _open_to_all(access: PrefectAccess) -> list[Finding]:
-    """A warning if the API answers whoever asks: they can run code in our work pools."""
+    """A warning if the API needs no authentication: anybody can run code in our work pools."""
     try:
         async with httpx.AsyncClient(timeout=PATIENCE) as client:
             answer = await client.post(f"{access.url}/work_pools/filter", json={"limit": 1})
@@ -102,7 +102,7 @@ async def _work_pools(client: PrefectClient) -> Finding:
     if not pools:
         return warn(
             "work pools",
-            "none exists, so deployments have nobody to run them",
+            "none exists, so no worker can run deployments",
             "run `prefect work-pool create kodosumi --type process`, or `kodosumi-prefect up`",
         )
     names = ", ".join(f"{pool.name} ({pool.type})" for pool in pools[:5])

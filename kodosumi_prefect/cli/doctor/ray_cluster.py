@@ -77,7 +77,7 @@ def check_ray(settings: Settings) -> list[Finding]:
     here = f"Ray {version('ray')}, Python {platform.python_version()}"
     if (error := found.get("error")) is None:
         size = f"{found['nodes']} nodes, {found['cpus']:g} CPUs"
-        cluster = ok("ray", f"{address} takes {here}; {size}")
+        cluster = ok("ray", f"{address} accepts {here}; {size}")
         spooler = found.get("spooler")
         return [cluster] if spooler is None else [cluster, _spooler(spooler)]
     if "ersion mismatch" in error:
@@ -85,7 +85,9 @@ def check_ray(settings: Settings) -> list[Finding]:
         return [fail("ray", f"{address} refuses {here}: {error[:300]}", remedy)]
     if is_stillborn(error):
         text = f"{address} started a server for this client that ended at once"
-        return [warn("ray", text, "ask again; if it stays, see ray_client_server*.err on the head")]
+        return [
+            warn("ray", text, "try again; if it persists, see ray_client_server*.err on the head")
+        ]
     return [fail("ray", f"{address} refuses: {error[:300]}", "start it or correct ray_address")]
 
 
@@ -121,7 +123,7 @@ def _instance(settings: Settings) -> str:
 
 def _spooler(about: dict[str, Any]) -> Finding:
     if not about:
-        text = "the cluster has none: each Ray process takes a Postgres connection of its own"
+        text = "the cluster has none: each Ray process opens its own Postgres connection"
         return warn("spooler", text, START)
     if (error := about.get("error")) is not None:
         remedy = f"end the actor {NAME} with `ray.kill`; then {START}"

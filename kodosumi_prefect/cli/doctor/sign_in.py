@@ -1,4 +1,4 @@
-"""Checks of how people sign in to the panel: whether it can tell them apart."""
+"""Checks of how people sign in to the panel: whether it can distinguish them."""
 
 import psycopg
 
@@ -16,7 +16,7 @@ WAY_OUT = "set proxy_networks to the addresses that the reverse proxy connects f
 def check_sign_in(settings: Settings) -> Finding:
     """Whether one person's wrong passwords can lock others out, as far as can be told."""
     if settings.auth == "proxy" and not settings.proxy_networks:
-        text = "auth is proxy, but proxy_networks is empty: nobody can sign in but by an API key"
+        text = "auth is proxy, but proxy_networks is empty: only API keys can sign in"
         return warn(CHECK, text, WAY_OUT)
     if not settings.proxy_networks and (settings.panel_url or "").startswith("https://"):
         text = (
@@ -26,7 +26,7 @@ def check_sign_in(settings: Settings) -> Finding:
         return warn(CHECK, text, WAY_OUT)
     if (crowd := _crowd(settings)) is not None:
         return crowd
-    return ok(CHECK, "nothing tells that people share one address")
+    return ok(CHECK, "no sign that people share one address")
 
 
 def _crowd(settings: Settings) -> Finding | None:
@@ -46,4 +46,6 @@ def _crowd(settings: Settings) -> Finding | None:
         return None
     address, count = addresses[0]
     text = f"all {count} failed logins of the last hour came from {address}, at {names} names"
-    return warn(CHECK, text, f"if it is a reverse proxy: {WAY_OUT}; if not, somebody guesses there")
+    return warn(
+        CHECK, text, f"if it is a reverse proxy: {WAY_OUT}; if not, somebody is guessing passwords"
+    )

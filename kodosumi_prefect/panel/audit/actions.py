@@ -4,7 +4,7 @@ from enum import StrEnum
 
 
 class Action(StrEnum):
-    """Something that somebody wants done, and in a few words what; see ``Outcome``."""
+    """Something that somebody requests, with a short label; see ``Outcome``."""
 
     words: str
 
@@ -21,29 +21,29 @@ class Action(StrEnum):
     CANCEL = "cancel", "Cancel an execution"
     ARCHIVE = "archive", "Archive an execution"
     LOCK_ANSWER = "lock_answer", "Answer a question of a run"
-    SCHEDULE_CREATE = "schedule_create", "Make a schedule"
+    SCHEDULE_CREATE = "schedule_create", "Create a schedule"
     SCHEDULE_PAUSE = "schedule_pause", "Pause a schedule"
     SCHEDULE_RESUME = "schedule_resume", "Resume a schedule"
     SCHEDULE_DELETE = "schedule_delete", "Delete a schedule"
-    ACCOUNT_CREATE = "account_create", "Make an account"
+    ACCOUNT_CREATE = "account_create", "Create an account"
     ACCOUNT_CHANGE = "account_change", "Change an account's name or email"
     ACCOUNT_PASSWORD = "account_password", "Set an account's password"
-    ACCOUNT_OPERATOR = "account_operator", "Make an account an operator, or none"
+    ACCOUNT_OPERATOR = "account_operator", "Make an account an operator, or take that back"
     ACCOUNT_DISABLE = "account_disable", "Disable an account"
     ACCOUNT_ENABLE = "account_enable", "Enable an account"
     ACCOUNT_DELETE = "account_delete", "Delete an account"
-    KEY_CREATE = "key_create", "Make an API key"
+    KEY_CREATE = "key_create", "Create an API key"
     KEY_REVOKE = "key_revoke", "Revoke an API key"
     SOURCE_REGISTER = "source_register", "Register a source of endpoints"
     SOURCE_UNREGISTER = "source_unregister", "Unregister a source of endpoints"
     SOURCE_REFRESH = "source_refresh", "Read sources of endpoints"
     PREFECT_PASSWORD = "prefect_password", "See the password of Prefect's server"
     AUDIT_EXPORT = "audit_export", "Export the audit"
-    CLEAN = "clean", "Delete what is older than it is kept"
+    CLEAN = "clean", "Delete what is past its retention"
 
 
 class Outcome(StrEnum):
-    """What came of it: ``refused`` by a rule or for what was typed, ``failed`` for what is away."""
+    """Its outcome: ``refused`` by a rule or for its input, ``failed`` if something is away."""
 
     OK = "ok"
     REFUSED = "refused"
@@ -51,7 +51,7 @@ class Outcome(StrEnum):
 
     @staticmethod
     def of_status(code: int) -> "Outcome":
-        """What an HTTP status says about what was asked for."""
+        """The outcome that an HTTP status stands for."""
         if code < 400:
             return Outcome.OK
         return Outcome.REFUSED if code < 500 else Outcome.FAILED

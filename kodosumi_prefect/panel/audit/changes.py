@@ -1,4 +1,4 @@
-"""What was changed of an account, told apart as operators look for it."""
+"""Changes of an account, by kind, as operators look for them."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,7 +12,7 @@ from kodosumi_prefect.panel.auth.accounts import Account
 
 
 def record_changes(request: Request, account: Account, wanted: Mapping[str, Any]) -> None:
-    """Have what differs from an account as it is recorded, an entry a kind of change.
+    """Record what differs from an account as stored, one entry per kind of change.
 
     Arguments:
         wanted: fields of the account and their values, of which only names are kept.

@@ -43,7 +43,7 @@ class Entry:
     """An action to be recorded.
 
     Attributes:
-        outcome: None until it is known; then it is what the answer's status says.
+        outcome: None until the answer's status decides it.
         details: a few plain values: names of what was changed, never what was typed.
     """
 

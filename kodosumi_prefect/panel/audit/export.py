@@ -12,18 +12,18 @@ COLUMNS = (
     *("id", "at", "action", "outcome", "actor_id", "actor_name", "means", "key_id", "key_name"),
     *("address", "user_agent", "target_kind", "target_id", "target_name", "details"),
 )
-# What a spreadsheet takes for the beginning of a formula, also behind spaces.
+# What a spreadsheet reads as the beginning of a formula, also behind spaces.
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
 async def json_lines(pages: AsyncIterator[list[Row]]) -> AsyncIterator[bytes]:
-    """An entry a line."""
+    """One entry per line."""
     async for rows in pages:
         yield b"".join(orjson.dumps(row) + b"\n" for row in rows)
 
 
 async def comma_separated(pages: AsyncIterator[list[Row]]) -> AsyncIterator[bytes]:
-    """An entry a line below a line of names; no cell is taken for a formula."""
+    """One entry per line below a line of names; no cell can be read as a formula."""
     yield _lines([COLUMNS])
     async for rows in pages:
         yield _lines([[_cell(row, name) for name in COLUMNS] for row in rows])

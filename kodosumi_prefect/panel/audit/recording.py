@@ -36,10 +36,10 @@ def record(
 ) -> Entry:
     """Have an action recorded, before the request is answered.
 
-    Without it, what ``rules`` says of the route is recorded.
+    Without it, the route's rule in ``rules`` is recorded.
 
     Arguments:
-        outcome: if it is not what the answer's status says; may also be set later.
+        outcome: if the answer's status does not decide it; may also be set later.
         actor: if it is not who sent the request.
         details: a few plain values: names of what was changed, never what was typed.
     """
@@ -61,7 +61,7 @@ def _entries(request: Request) -> list[Entry]:
 
 
 class Recording:
-    """ASGI middleware inside the gate: records what handlers say and what ``rules`` names.
+    """ASGI middleware inside the gate: records what handlers report and what ``rules`` names.
 
     It is stored before the answer begins, so that who has an answer is in the record. What breaks
     off without one counts as failed.
@@ -99,7 +99,7 @@ class Recording:
 
 
 async def _identify(request: Request) -> None:
-    """Leave in the request who signs out, whose session may not count afterwards."""
+    """Note in the request who signs out, as their session may be invalid afterwards."""
     try:
         caller = await request.app.state.panel.identification.caller(request)
     except psycopg.Error:
@@ -109,7 +109,7 @@ async def _identify(request: Request) -> None:
 
 
 def _add_unsaid(request: Request, status: int, headers: dict[bytes, bytes]) -> None:
-    """Record what the route's rule names, of which its handler said nothing."""
+    """Record what the route's rule names, if its handler recorded nothing."""
     user = getattr(request.state, "user", None)
     # Nobody signs out who is not signed in; nobody else comes in.
     if (rule := _rule(request)) is not None and not rule.silent and user is not None:
@@ -126,9 +126,9 @@ async def _store(request: Request, status: int) -> None:
     try:
         key = await _key(request, panel.identification.keys)
         await panel.trail.add([_completed(request, entry, status, key) for entry in entries])
-    except Exception:  # a fault of ours, which must not take back what was done
+    except Exception:  # a bug of ours, which must not undo the request
         panel.trail.lost += len(entries)
-        logger.exception("what %s %s did is not recorded", request.method, request.url.path)
+        logger.exception("%s %s is not recorded in the audit", request.method, request.url.path)
 
 
 async def _key(request: Request, keys: ApiKeys) -> Key | None:
@@ -148,7 +148,7 @@ def _rule(request: Request) -> Rule | None:
 
 
 def _unsaid(request: Request, rule: Rule, status: int, headers: dict[bytes, bytes]) -> Entry:
-    """The entry of an action whose handler says nothing about it."""
+    """The entry of an action whose handler records nothing."""
     id_ = None if rule.parameter is None else str(request.path_params.get(rule.parameter, ""))
     entry = Entry(rule.actions[0], None if rule.kind is None else Target(rule.kind, id_))
     if "fid" in request.path_params and rule.kind != "execution":
@@ -161,7 +161,7 @@ def _unsaid(request: Request, rule: Rule, status: int, headers: dict[bytes, byte
 def _of_service(
     request: Request, entry: Entry, url: str, status: int, headers: dict[bytes, bytes]
 ) -> None:
-    """What an endpoint's service did, as the headers of its answer tell."""
+    """What an endpoint's service did, by the headers of its answer."""
     scheduled = SCHEDULE_HEADER in request.headers
     if scheduled:
         entry.action = Action.SCHEDULE_CREATE
@@ -171,13 +171,13 @@ def _of_service(
     ) is not None:
         entry.target = Target("schedule" if scheduled else "execution", id_.decode("latin-1"), url)
     elif status < 400 and scheduled:
-        entry.details["confirmed"] = False  # services of older versions do not tell
+        entry.details["confirmed"] = False  # services of older versions do not send it
     elif status < 400:
         entry.outcome = Outcome.REFUSED  # it answered what is wrong with the inputs
 
 
 def _completed(request: Request, entry: Entry, status: int, key: Key | None) -> Entry:
-    """With who did it, from where, by what means, and what came of it."""
+    """Complete with who did it, from where, by what means, and the outcome."""
     user = getattr(request.state, "user", None)
     entry = replace(entry, **_where(request))
     entry.outcome = entry.outcome or Outcome.of_status(status)

@@ -9,10 +9,10 @@ class Rule(NamedTuple):
     """What is recorded of an operation.
 
     Attributes:
-        actions: what its handler may record; the first is recorded if the handler says nothing.
+        actions: what its handler may record; the first is recorded if the handler records nothing.
         kind: of what it is done to.
         parameter: of the path, which holds its id.
-        silent: only what the handler says is recorded.
+        silent: only what the handler records is stored.
     """
 
     actions: tuple[Action, ...]
@@ -83,7 +83,7 @@ RULES: dict[str, Rule] = {
     "GET /audit.jsonl": Rule((Action.AUDIT_EXPORT,)),
 }
 
-# What changes something and is recorded nowhere, and why.
+# Operations that change something and are not recorded, and why.
 UNRECORDED: dict[str, str] = {
     "POST /account/theme": "sets a cookie with the look that somebody likes, and nothing else",
 }

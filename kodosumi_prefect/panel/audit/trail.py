@@ -1,4 +1,4 @@
-"""Writing entries, none of which may hold up or fail what it tells of."""
+"""Writing entries, none of which may delay or fail the request it records."""
 
 import asyncio
 import json
@@ -17,7 +17,7 @@ from kodosumi_prefect.panel.networks import address_of
 from kodosumi_prefect.spooler.reader import Reader
 
 PATIENCE = 3.0  # seconds that an answer waits for its entry to be stored
-WINDOW = 60.0  # seconds in which what is refused again and again shares an entry
+WINDOW = 60.0  # seconds in which repeated refusals share an entry
 BURST = 20  # refusals of one account and action that have entries of their own, a window
 FAILED_SIGN_INS = 60  # failed sign-ins that have entries of their own, a window
 CLOSING = 5.0  # seconds that the panel's end waits for failed sign-ins to be stored
@@ -59,7 +59,7 @@ class _Repeated:
 class Trail:
     """Records entries in table ``audit``; an async context manager.
 
-    What is refused or fails is bounded: past a number within a window it is only counted, and the
+    Refusals and failures are bounded: past a number within a window they are only counted, and the
     count is stored at the window's end, so that nobody can fill the table. Failed sign-ins are
     stored behind the answer: whether there is such an account must not show in how long it takes.
 
@@ -129,7 +129,7 @@ class Trail:
             self.lost += lost
 
     def _admits(self, what: tuple[str | None, ...], entry: Entry, most: int) -> bool:
-        """Whether this gets an entry of its own; else it is counted."""
+        """Whether this gets its own entry; else it is counted."""
         one = self._repeated.setdefault(what, _Repeated(entry))
         if one.stored < most:
             one.stored += 1
@@ -143,7 +143,7 @@ class Trail:
             name, entry = await self._signing_in.get()
             try:
                 await self._sign_in_failed(name, entry)
-            except Exception:  # a fault of ours, which must not end this
+            except Exception:  # a bug of ours, which must not end this task
                 self.lost += 1
                 logger.exception("a failed sign-in is not recorded")
             finally:

@@ -1,4 +1,4 @@
-"""Which entries of the audit are wanted, as an address says it, and reading them."""
+"""The filter of the audit as the address has it, and reading the entries."""
 
 from collections.abc import AsyncIterator
 from typing import Annotated, Any, NamedTuple
@@ -38,12 +38,12 @@ class Wanted(NamedTuple):
     pairs: list[tuple[str, str]]
 
     def address(self, **more: object) -> str:
-        """The query string with its question mark, if there is anything to say."""
+        """The query string with its question mark; empty without a filter."""
         said = [*self.pairs, *((name, str(value)) for name, value in more.items() if value)]
         return f"?{urlencode(said)}" if said else ""
 
     def value(self, name: str) -> str:
-        """What the filter says of a name, or an empty text."""
+        """The filter's value of a name, or an empty text."""
         return next((value for key, value in self.pairs if key == name), "")
 
     async def page(self, reader: Reader, before: int | None, limit: int) -> list[Row]:
@@ -64,10 +64,10 @@ async def _wanted(
         str | None, Query(max_length=1000, description="Id or name of who did it.")
     ] = None,
     action: Annotated[
-        list[str], Query(max_length=50, description="Any of these; none for all.")
+        list[str], Query(max_length=50, description="Any of these; empty: all.")
     ] = [],  # noqa: B006 - FastAPI copies it
     target: Annotated[
-        str | None, Query(max_length=2000, description="Id or name of what it was done to.")
+        str | None, Query(max_length=2000, description="Id or name of its target.")
     ] = None,
     outcome: Annotated[
         str | None, Query(max_length=20, description="`ok`, `refused` or `failed`.")

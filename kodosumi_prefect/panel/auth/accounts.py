@@ -48,7 +48,7 @@ class NameTakenError(ValueError):
 
 
 class LastOperatorError(ValueError):
-    """Nobody would be left to look after accounts."""
+    """Nobody would be left to manage accounts."""
 
 
 class Accounts:
@@ -95,14 +95,14 @@ class Accounts:
         operator: bool = False,
         active: bool = True,
     ) -> Account:
-        """Make an account.
+        """Create an account.
 
         Arguments:
             password: its hash.
 
         Raises:
             ValueError: the name does not fit.
-            NameTakenError: as it says.
+            NameTakenError: another account has it.
         """
         made = await self._reader.rows(
             "add_role",
@@ -117,13 +117,13 @@ class Accounts:
         return account
 
     async def add_first_operator(self, name: str, password: str) -> Account | None:
-        """Make an operator if there is none; of several panels only one gets it, the rest None."""
+        """Create an operator if there is none; of several panels one gets it, the others None."""
         return _one(
             await self._reader.rows("add_first_operator", name=clean_name(name), password=password)
         )
 
     async def has_operator(self) -> bool:
-        """Whether anybody can look after accounts."""
+        """Whether anybody can manage accounts."""
         return bool((await self._reader.rows("count_operators"))[0]["operators"])
 
     async def change(
@@ -177,7 +177,9 @@ class Accounts:
             return account
         if await self.by_id(role_id) is None:
             raise UnknownAccountError(f"there is no account {role_id}")
-        raise LastOperatorError("this is the last active operator; make another one first")
+        raise LastOperatorError(
+            "this is the last active operator; make another account an operator first"
+        )
 
 
 def _one(rows: list[dict[str, Any]]) -> Account | None:

@@ -8,14 +8,14 @@ from typing import Any, NamedTuple
 
 from kodosumi_prefect.spooler.reader import Reader
 
-MARK = "kp_"  # what every key begins with, by which people and scanners tell one
+MARK = "kp_"  # prefix of every key, by which people and scanners recognise one
 SHOWN = 11  # characters of a key that lists show
-FRESH = 2.0  # seconds that a key may be remembered; so long a revoked one can go on
+FRESH = 2.0  # seconds that a key is cached; a revoked one works that long
 REMEMBERED = 10_000  # keys
 
 
 class NewKey(NamedTuple):
-    """A key that was just made; ``secret`` is never to be had again."""
+    """A key that was just created; ``secret`` cannot be read again."""
 
     secret: str
     row: dict[str, Any]
@@ -46,7 +46,7 @@ class ApiKeys:
         return await self._reader.rows("api_keys", role=role_id)
 
     async def revoke(self, key_id: str, role_id: str | None) -> bool:
-        """Have a key count no longer; False if there is none.
+        """Revoke a key; False if there is none.
 
         Arguments:
             role_id: whose it must be; None for anybody's.

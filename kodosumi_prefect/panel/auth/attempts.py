@@ -1,4 +1,4 @@
-"""Failed logins, counted in Postgres for all panels, so that guessing passwords takes for ever.
+"""Failed logins, counted in Postgres for all panels, so that guessing passwords takes too long.
 
 Guesses from one address are refused for a growing time. Guesses at one name from many addresses
 are only answered more slowly: were they refused, anybody could lock anybody out. A browser in

@@ -5,7 +5,7 @@ import time
 from kodosumi_prefect.panel.auth.sessions import Session
 from kodosumi_prefect.spooler.reader import Reader
 
-FRESH = 2.0  # seconds that a session may be remembered as going on, in other panels
+FRESH = 2.0  # seconds that other panels may still accept an ended session
 REMEMBERED = 10_000  # sessions
 
 
@@ -17,7 +17,7 @@ class EndedSessions:
         self._known: dict[str, tuple[float, bool]] = {}
 
     async def end(self, session: Session) -> None:
-        """Have a session's tokens count no longer: here now, in other panels within ``FRESH``."""
+        """End a session: here at once, in other panels within ``FRESH``."""
         await self._reader.rows("end_session", id=session.id, expires=session.expires)
         self._known[session.id] = (time.monotonic(), True)
 

@@ -10,10 +10,10 @@ NAME = "admin"
 
 
 async def first_operator(identification: Identification) -> str | None:
-    """Make the operator ``admin`` if nobody is one, with the configured password or a random one.
+    """Create the operator ``admin`` if there is none, with the configured password or a random one.
 
     Returns:
-        What to tell whoever started the panel, once; None if there is nothing to tell.
+        A message for whoever started the panel, once; None if there is none.
 
     Raises:
         WeakPasswordError: the setting ``admin_password`` is too short.
@@ -24,8 +24,8 @@ async def first_operator(identification: Identification) -> str | None:
         return None
     if settings.auth == "proxy":
         return (
-            "nobody may look after accounts yet; make an operator of the name that the proxy "
-            "sends with `kodosumi-prefect user add NAME --operator`"
+            "no operator exists yet, so nobody can manage accounts; create one of the name that "
+            "the proxy sends with `kodosumi-prefect user add NAME --operator`"
         )
     password = random_password()
     if configured is not None:
@@ -34,14 +34,14 @@ async def first_operator(identification: Identification) -> str | None:
     made = await accounts.add_first_operator(NAME, hashed)
     if made is None:
         if await accounts.has_operator():
-            return None  # another panel was quicker, and told it
+            return None  # another panel was faster, and printed it
         return (
-            f"the account {NAME} is no operator and nobody else is one; make one with "
+            f"the account {NAME} is not an operator and there is no other; create one with "
             "`kodosumi-prefect user add NAME --operator`"
         )
     whose = Target("account", made.id, made.name)
     entry = Entry(Action.ACCOUNT_CREATE, whose, means="start", details={"operator": True})
     await write(identification.reader, [entry])
     if configured is not None:
-        return f"made the operator {NAME} with the password of the setting admin_password"
+        return f"created the operator {NAME} with the password of the setting admin_password"
     return f"sign in as {NAME} with the password {password}  (it is not shown again)"

@@ -1,4 +1,4 @@
-"""Who may come in: every address is closed but the few that say otherwise here."""
+"""Who may come in: every address is closed but the few listed here."""
 
 from urllib.parse import quote
 
@@ -66,7 +66,7 @@ def _is_open(scope: Scope) -> bool:
 
 
 def _is_handed_back(scope: Scope) -> bool:
-    """Whether a service asks about a lock with our own signature, which the handler looks at."""
+    """Whether a service asks about a lock with our own signature, which the handler checks."""
     path = own_path(scope)
     about_lock = path.startswith("/lock/") and path.endswith("/facts")
     return about_lock and SIGNATURE_HEADER in Request(scope).headers

@@ -73,7 +73,7 @@ class Identification:
         if (secret := request.headers.get(API_KEY_HEADER)) is not None:
             return await self._by_header(secret)
         if is_foreign(request):
-            return None  # its page may use keys that it knows, not what the browser has of ours
+            return None  # a foreign page may use keys that it knows, not the browser's cookies
         if self.settings.auth == "proxy":
             return await self._by_proxy(request, proxy_user(request.scope))
         for token in self._cookies(request):
@@ -104,7 +104,7 @@ class Identification:
     async def _by_proxy(self, request: Request, name: str | None) -> Caller | None:
         """The account of exactly this name, but for case; one that is seen first gets one.
 
-        Two people whom the proxy tells apart must not become one here.
+        Two people whom the proxy distinguishes must not become one here.
         """
         if not name:
             return None
@@ -124,7 +124,7 @@ class Identification:
             except NameTakenError:  # by another request of the same person
                 account = await self.accounts.by_name(name)
         if account is not None and folded(account.name) != folded(name):
-            raise self._refusal(name, f"the database takes it for {account.name!r}")
+            raise self._refusal(name, f"the database reads it as {account.name!r}")
         return _caller(account, "proxy")
 
     def _refusal(self, name: str, why: str) -> RefusedNameError:
@@ -135,7 +135,7 @@ class Identification:
         )
         if name not in self._refused and len(self._refused) < REMEMBERED:
             self._refused.add(name)
-            logger.warning("nobody is signed in: %s", refusal.detail)
+            logger.warning("refused a sign-in by the proxy: %s", refusal.detail)
         return refusal
 
     async def _by_session(self, token: str, use: Use) -> Account | None:

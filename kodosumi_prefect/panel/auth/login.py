@@ -1,4 +1,4 @@
-"""Signing in with a password, and the cookies that come of it."""
+"""Signing in with a password, and the cookies that this sets."""
 
 import secrets
 from urllib.parse import urlsplit
@@ -18,7 +18,7 @@ async def signed_in(
     """The account of this name if the password is right; takes as long if there is none.
 
     Raises:
-        TooManyAttemptsError: too many went wrong from here.
+        TooManyAttemptsError: too many failed from here.
     """
     account = await identification.accounts.by_name(name)
     device = None
@@ -109,5 +109,5 @@ def _set(request: Request, response: Response, name: str, value: str, seconds: i
 
 
 def cookie_path(request: Request) -> str:
-    """Where the panel's cookies count: below the path that it is served at."""
+    """The path of the panel's cookies: where it is served."""
     return str(request.scope.get("root_path", "")) or "/"

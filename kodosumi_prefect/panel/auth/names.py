@@ -7,7 +7,7 @@ LONGEST = 200  # characters, so that mail addresses fit
 
 
 def folded(text: str) -> str:
-    """What all ways to write a name have in common, be it one that an account can have or not."""
+    """The same for all spellings of a name, whether an account can have it or not."""
     return unicodedata.normalize("NFKC", text).strip().casefold()
 
 
@@ -15,15 +15,15 @@ def clean_name(text: str) -> str:
     """A name as it is stored.
 
     Raises:
-        ValueError: it is empty or too long, or would be taken for something else in an address.
+        ValueError: it is empty or too long, or would be read as something else in an address.
     """
     name = unicodedata.normalize("NFKC", text).strip()
     if not name or len(name) > LONGEST:
         raise ValueError(f"a name has 1 to {LONGEST} characters")
     if not name.isprintable() or "/" in name:
-        raise ValueError("a name has no slash and only characters that can be seen")
+        raise ValueError("a name has only visible characters and no slash")
     try:
         UUID(name)
     except ValueError:
         return name
-    raise ValueError("a name is no UUID, which would be taken for an account's id")
+    raise ValueError("a name must not be a UUID, which would be read as an account's id")

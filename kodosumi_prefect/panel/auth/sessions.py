@@ -1,4 +1,4 @@
-"""Sessions: signed tokens that say who signed in, and until when that counts.
+"""Sessions: signed tokens of who signed in, and until when that is valid.
 
 A session has two tokens, one for the cookie and one for the header, and neither counts in the
 other's place: a browser sends cookies to whatever listens on the same machine, on any port.
@@ -12,7 +12,7 @@ from uuid import UUID, uuid4
 
 import jwt
 
-ALGORITHM = "HS256"  # the only one that is read, whatever a token says of itself
+ALGORITHM = "HS256"  # the only one that is accepted, whatever a token's header claims
 SESSION, DEVICE = "session", "device"  # what a token is for
 DEVICE_DAYS = 365
 REMEMBERED = 2000  # tokens that were read, of which only the time is looked at again
@@ -22,7 +22,7 @@ Use = Literal["cookie", "header"]  # where a token may be sent
 
 
 class Session(NamedTuple):
-    """What a valid token says.
+    """The contents of a valid token.
 
     Attributes:
         role_id: whose it is.
@@ -42,7 +42,7 @@ class Sessions:
 
     Arguments:
         key: of the HMAC.
-        seconds: for which a session counts.
+        seconds: for which a session is valid.
     """
 
     def __init__(self, key: bytes, seconds: float) -> None:
@@ -77,7 +77,7 @@ class Sessions:
         return jwt.encode(claims, self._key, ALGORITHM)
 
     def read(self, token: str, use: Use) -> Session | None:
-        """What a token says, or None if it is expired, forged, for another use or none at all.
+        """The contents of a token, or None if it is expired, forged, for another use or no token.
 
         Those that earlier versions made are for either use.
         """
@@ -99,7 +99,7 @@ class Sessions:
         return session
 
     def know_device(self, role_id: str, device: str) -> str:
-        """A token that tells a browser in which this account was signed in before."""
+        """A token that marks a browser in which this account was signed in before."""
         expires = int(time.time() + DEVICE_DAYS * 86_400)
         claims = {"sub": role_id, "aud": DEVICE, "device": device, "exp": expires}
         return jwt.encode(claims, self._key, ALGORITHM)

@@ -1,4 +1,4 @@
-"""Who asks."""
+"""Who sent a request."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -53,7 +53,7 @@ async def current_user(
     """Who sent this request.
 
     Raises:
-        HTTPException: 401, nobody who is signed in.
+        HTTPException: 401, nobody is signed in.
     """
     user = getattr(request.state, "user", None)
     if not isinstance(user, User):
@@ -65,7 +65,7 @@ async def operator(user: "CurrentUser") -> User:
     """As ``current_user``, operators only.
 
     Raises:
-        HTTPException: 403, it is none.
+        HTTPException: 403, it is not one.
     """
     if not user.operator:
         raise HTTPException(403, "only operators may do this")
@@ -75,7 +75,7 @@ async def operator(user: "CurrentUser") -> User:
 async def in_person(request: Request, user: "CurrentUser") -> User:
     """As ``current_user``, but nobody who only has an API key.
 
-    Keys lie in files and variables of programs. Whoever finds one must not be able to make
+    Keys are kept in files and variables of programs. Whoever finds one must not be able to make
     accounts with it or take them over, and so stay after it is revoked.
 
     Raises:
@@ -90,7 +90,7 @@ async def operator_in_person(user: "InPerson") -> User:
     """As ``in_person``, operators only.
 
     Raises:
-        HTTPException: 403, it is none.
+        HTTPException: 403, it is not one.
     """
     return await operator(user)
 

@@ -92,17 +92,17 @@ async def make_key(
 
 @router.post("/account/keys/{id}/revoke")
 async def revoke_key(request: Request, panel: Panel, user: CurrentUser, id: UUID) -> Response:
-    """Have one of one's own API keys count no longer."""
+    """Revoke one of one's own API keys."""
     if await panel.identification.keys.revoke(str(id), user.id):
         return await _page(request, panel, user, "_account_keys.html", {"revoked": True})
-    wrong = {"": "This key was revoked before."}
+    wrong = {"": "This key was revoked already."}
     record(request, Action.KEY_REVOKE, Target("key", str(id)), outcome=Outcome.REFUSED)
     return await _page(request, panel, user, "_account_keys.html", {"key_wrong": wrong})
 
 
 @router.post("/account/theme")
 async def choose_theme(request: Request, user: CurrentUser, theme: Text = "") -> Response:
-    """Keep the look that somebody chose in a cookie; anything but a theme is the system's."""
+    """Store the chosen theme in a cookie; any other value means the system's."""
     answer = RedirectResponse(f"{request.scope.get('root_path', '')}/account", 303)
     secure = request.url.scheme == "https"
     path = cookie_path(request)

@@ -90,7 +90,7 @@ async def live(
 
 @router.get("/executions/{fid}/events.jsonl")
 async def download(panel: Panel, execution: Execution) -> Response:
-    """All events up to now, a JSON object a line."""
+    """All events up to now, one JSON object per line."""
     return StreamingResponse(
         _lines(panel, execution["fid"], execution["last_seq"]),
         media_type="application/jsonl",
@@ -107,7 +107,7 @@ async def cancel(panel: Panel, user: CurrentUser, execution: Execution) -> Respo
 
 @router.post("/executions/{fid}/archive")
 async def archive(panel: Panel, user: CurrentUser, execution: Execution) -> Response:
-    """Put it away, and back to the list; errors as of ``DELETE /outputs/{fid}``."""
+    """Archive it, and back to the list; errors as of ``DELETE /outputs/{fid}``."""
     await put_away(panel, user, execution)
     return RedirectResponse("../../executions", 303)
 
@@ -182,7 +182,7 @@ async def _head(panel: State, row: Row) -> dict[str, Any]:
 
 
 async def _traceback(panel: State, row: Row) -> Markup | None:
-    """The error that a failed execution ended with, if it says more than the one line."""
+    """The error that a failed execution ended with, if it has more than the one line."""
     if row["status"] != Status.ERROR:
         return None
     found = await panel.reader.latest(row["fid"], row["last_seq"] + 1, kinds=[Kind.ERROR], limit=1)

@@ -45,7 +45,7 @@ async def executions(
     visible = user.sees(panel.settings)
     _, counter = await panel.reader.changes(None)
     if before is not None and after is not None:
-        raise HTTPException(422, "before and after are both given; a page has one cursor")
+        raise HTTPException(422, "give before or after, not both")
     try:
         rows = await panel.reader.timeline(
             wanted=asked.wanted,
@@ -58,7 +58,7 @@ async def executions(
             after = None
             rows = await panel.reader.timeline(wanted=asked.wanted, limit=ROWS + 1, visible=visible)
     except CursorError as exc:
-        raise HTTPException(422, f"{exc}; it may be deleted, begin with the newest") from exc
+        raise HTTPException(422, f"{exc}; it may have been deleted, start with the newest") from exc
     shown = rows[1:] if after else rows[:ROWS]
     older = bool(after) or len(rows) > ROWS
     items = [listed(row) for row in shown]
@@ -85,7 +85,7 @@ class Counted(BaseModel):
     """How many executions match a filter."""
 
     count: int
-    more: bool = Field(description="There are more, which were not counted.")
+    more: bool = Field(description="There are more, not counted here.")
 
 
 @router.get("/executions/count")

@@ -56,7 +56,7 @@ class Typed(NamedTuple):
             asked["interval"] = every * UNITS[self.unit]
         except (ValueError, KeyError):
             raise LaunchError(
-                422, f"{self.every[:40]!r} {self.unit[:20]} is no interval; give a number"
+                422, f"{self.every[:40]!r} {self.unit[:20]} is not an interval; give a number"
             ) from None
         return json.dumps(asked)
 

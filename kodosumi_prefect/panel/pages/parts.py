@@ -28,7 +28,7 @@ def complaints(exc: ValidationError, words: Mapping[str, str]) -> dict[str, str]
 
 
 def refusal(exc: HTTPException) -> str:
-    """What the API said, as a sentence."""
+    """The API's message as a sentence."""
     return sentence(str(exc.detail))
 
 

@@ -1,4 +1,4 @@
-"""Schedules: what runs again and again, when, and how it went."""
+"""Schedules: what runs regularly, when, and how it ended."""
 
 from typing import Annotated, Any, Literal
 from urllib.parse import urlencode
@@ -78,7 +78,7 @@ async def changed(
     paused: PausedOrNot = "",
     q: Words = "",
 ) -> Response:
-    """Change one, or all that the filter holds; the list as it is then."""
+    """Change one, or all that match the filter; answers the new list."""
     narrowing = Narrowing(tag, paused, q)
     problems: list[str] = []
     if id is not None:

@@ -127,7 +127,7 @@ async def launch(request: Request, panel: Panel, user: CurrentUser, uid: Uid) ->
 
 @router.post("/services/{uid}/schedule")
 async def schedule(request: Request, panel: Panel, user: CurrentUser, uid: Uid) -> Response:
-    """Have it launched again and again; leads to the schedules."""
+    """Schedule it; leads to the schedules."""
     return await _submit(request, panel, user, uid, scheduled=True)
 
 
@@ -143,7 +143,7 @@ async def _submit(
     entry = record(request, action, Target("endpoint", row["url"]))
     try:
         if scheduled:
-            await moments(typed)  # what is wrong with it is told before the service is asked
+            await moments(typed)  # its errors are shown before the service is asked
         done = await form.submit(posted, typed.wanted() if scheduled else None)
     except HTTPException as exc:
         entry.outcome = Outcome.of_status(exc.status_code)
@@ -276,7 +276,7 @@ async def _preview(typed: Typed) -> Row:
 
 
 def _earlier(row: Row | None, values: Row | None) -> Row | None:
-    """What is said about the execution that a form is filled in from."""
+    """What the page shows about the execution that a form is filled in from."""
     if row is None:
         return None
     return {"fid": row["fid"], "title": title(row), "fits": values is not None}
@@ -285,7 +285,7 @@ def _earlier(row: Row | None, values: Row | None) -> Row | None:
 async def _endpoint(panel: State, uid: str) -> Row:
     row = await panel.register.of_uid(uid)
     if row is None:
-        raise HTTPException(404, f"there is no service {uid}, or its source no longer names it")
+        raise HTTPException(404, f"there is no service {uid}, or its source no longer lists it")
     return row
 
 

@@ -1,4 +1,4 @@
-"""What runs underneath, and how it is; and where endpoints are found."""
+"""The system's parts and their state; and where endpoints are found."""
 
 import asyncio
 from collections.abc import Awaitable
@@ -42,7 +42,7 @@ async def whole(request: Request, panel: Panel, user: CurrentUser) -> Response:
 
 @router.get("/system/blocks")
 async def blocks(request: Request, panel: Panel, _: CurrentUser) -> Response:
-    """How everything is now; asked again and again."""
+    """How everything is now; polled regularly."""
     return page(request, "_system_blocks.html", await _all_blocks(panel))
 
 
@@ -59,7 +59,7 @@ async def prefect_password(request: Request, panel: Panel, _: Operator) -> Respo
 
 @router.get("/system/sources")
 async def sources(request: Request, panel: Panel, _: Operator) -> Response:
-    """The list of sources; asked again and again."""
+    """The list of sources; polled regularly."""
     return page(request, "_system_sources_list.html", await _sources(panel))
 
 
@@ -74,7 +74,9 @@ async def add_source(request: Request, panel: Panel, _: Operator, url: Text = ""
     known = {row["url"]: row for row in await panel.register.sources()}
     trouble = (known.get(canonical_url(clean(url))) or {}).get("trouble")
     if trouble:
-        return await _answer(request, panel, said=f"Added, but it is away: {trouble}", away=True)
+        return await _answer(
+            request, panel, said=f"Added, but it cannot be read now: {trouble}", away=True
+        )
     return await _answer(request, panel, said=f"Added, with {_endpoints(len(found))}.")
 
 
@@ -92,7 +94,7 @@ async def refresh_sources(request: Request, panel: Panel, _: Operator, url: Text
 
 @router.post("/system/sources/remove")
 async def remove_source(request: Request, panel: Panel, _: Operator, url: Text = "") -> Response:
-    """Forget a source with its endpoints; what is scheduled of these is paused."""
+    """Remove a source with its endpoints; the schedules of these are paused."""
     record(request, Action.SOURCE_UNREGISTER, Target("source", shown_url(clean(url))))
     try:
         removed = await panel.register.remove([clean(url)])
@@ -101,7 +103,7 @@ async def remove_source(request: Request, panel: Panel, _: Operator, url: Text =
     except ValueError as exc:
         return await _answer(request, panel, wrong=sentence(str(exc)))
     if not removed:
-        return await _answer(request, panel, wrong="This source was removed before.")
+        return await _answer(request, panel, wrong="This source was removed already.")
     return await _answer(request, panel, said="The source is removed.")
 
 

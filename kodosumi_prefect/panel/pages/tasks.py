@@ -21,7 +21,7 @@ SHOWN = 1000  # task runs of one page
 PAGES = 1000  # at most
 BOOKING = timedelta(seconds=30)  # Prefect books task runs a while after they ended
 FEW = 200  # task runs that may be asked for often
-OFTEN, SELDOM = 3, 10  # seconds between looks at a run that goes on
+OFTEN, SELDOM = 3, 10  # seconds between refreshes of a live run
 VIEWS = {"log": "Log", "reasoning": "Reasoning", "raw": "All events"}
 
 router = APIRouter(include_in_schema=False)
@@ -83,7 +83,7 @@ async def task(
     """The events of one task run, a stretch at a time.
 
     Raises:
-        HTTPException: 404, neither Prefect nor an event tells of such a task run.
+        HTTPException: 404, neither Prefect nor an event has such a task run.
     """
     named = clean(named)
     pane = await stretch(panel, execution, view, replace(wish, task_run=named))
@@ -116,7 +116,7 @@ def _about(item: Item) -> dict[str, Any]:
 
 
 async def _heard(panel: State, row: Row, items: list[Item]) -> dict[str, list[Stretch]]:
-    """From when to when events tell of those task runs that Prefect does not tell of."""
+    """From when to when events have those task runs that Prefect does not have."""
     unknown = {item["id"] for item in items if item["start_time"] is None}
     after = max(row["last_seq"] - SPAN, 0)
     spans = await panel.reader.rows("task_run_spans", fid=row["fid"], after=after)
@@ -129,7 +129,7 @@ async def _heard(panel: State, row: Row, items: list[Item]) -> dict[str, list[St
 
 
 def _pause(row: Row, count: int) -> int | None:
-    """Seconds until the chart is worth another look; None when nothing will change any more."""
+    """Seconds until the chart should be refreshed; None when it will not change any more."""
     if row["status"] in TERMINAL:
         ended = row["ended_at"]
         return OFTEN if ended is not None and datetime.now(UTC) - ended < BOOKING else None

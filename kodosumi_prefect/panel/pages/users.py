@@ -16,7 +16,7 @@ from kodosumi_prefect.panel.state import Panel, State
 
 WORDS = {
     "name": "A name has 1 to 200 characters.",
-    "email": "This is no email address.",
+    "email": "This is not an email address.",
     "password": "A password has 8 to 1024 characters.",
 }
 

@@ -1,4 +1,4 @@
-"""Questions of runs to people, answered where they stand."""
+"""Questions of runs to people, answered on the page."""
 
 import json
 from typing import Annotated, Any
@@ -142,7 +142,7 @@ async def _closed(
 async def _refused(
     request: Request, panel: Panel, fid: str, lid: str, refused: HTTPException
 ) -> Response:
-    """Why the answer does not count, told beside what was typed, which stays."""
+    """Why the answer is not accepted, shown beside what was typed, which stays."""
     if not _is_htmx(request):
         if refused.status_code in (403, 409):
             return await _closed(request, panel, fid, lid, refused)
@@ -201,7 +201,7 @@ def _answer(
 
 
 def _data(data: str | None) -> Markup | None:
-    """What the run says with its question, as HTML; None if that is nothing."""
+    """What the run gave along with its question, as HTML; None if nothing."""
     if data in _NOTHING or data is None:
         return None
     said = json.loads(data)

@@ -1,1 +1,1 @@
-"""The Flow Register: where endpoints are found, and what is known of them."""
+"""The Flow Register: where endpoints are found, and what is known about them."""

@@ -1,4 +1,4 @@
-"""Under which address the panel serves an endpoint, and the id that comes of it."""
+"""The address at which the panel serves an endpoint, and its id."""
 
 from hashlib import md5
 from urllib.parse import quote, unquote, urlsplit
@@ -9,7 +9,7 @@ SAFE = "/:@!$&'()*+,;=~"  # of a path, beside letters, digits and -._
 LONGEST = 2048  # characters of a path
 DEEPEST = 5  # times that a path may be percent-encoded
 
-# These two are no hosts: port 0 never is one's.
+# These two are not hosts: no host has port 0.
 MOUNTED = "/-/panel/0"
 PREFECT = "/-/prefect/0"
 
@@ -20,7 +20,7 @@ def objection(path: str) -> str | None:
     Whoever takes a path apart on its way does so by rules of their own.
     """
     if len(path) > LONGEST:
-        return f"it has {len(path):,} characters, at most {LONGEST:,} are taken"
+        return f"it has {len(path):,} characters, at most {LONGEST:,} are accepted"
     if "?" in path or "#" in path:
         return "it has a query or a fragment"
     plain = path
@@ -28,7 +28,7 @@ def objection(path: str) -> str | None:
         if "\\" in plain:
             return "it has a backslash"
         if not plain.isprintable():
-            return "it has characters that cannot be seen"
+            return "it has invisible characters"
         if "//" in plain:
             return "it has two slashes in a row"
         if any(part in (".", "..") for part in plain.split("/")):
@@ -36,7 +36,7 @@ def objection(path: str) -> str | None:
         if (decoded := unquote(plain)) == plain:
             return None
         plain = decoded
-    return "it is percent-encoded over and over"
+    return "it is percent-encoded too many times"
 
 
 def canonical(path: str) -> str:

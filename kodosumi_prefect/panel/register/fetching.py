@@ -1,4 +1,4 @@
-"""Fetching what operators name: never for long, never much, never in circles."""
+"""Fetching URLs that operators name, with bounds on time, size and redirects."""
 
 import asyncio
 import json
@@ -17,7 +17,7 @@ DEEPEST = 200  # redirect texts and such in messages: characters
 
 
 class Fetched(NamedTuple):
-    """A JSON document and the URL at which it was found in the end."""
+    """A JSON document and the final URL, after redirects."""
 
     url: str
     document: Any
@@ -39,7 +39,7 @@ async def fetch(http: httpx.AsyncClient, url: str) -> Fetched:
     """A JSON document.
 
     Raises:
-        SourceError: it is away, answers with an error, something else than JSON, or more than
+        SourceError: it does not answer, or with an error, something else than JSON, or more than
             10 MB, redirects more than 5 times or in a circle, or takes more than 10 seconds.
     """
     try:
@@ -50,7 +50,7 @@ async def fetch(http: httpx.AsyncClient, url: str) -> Fetched:
     except httpx.TimeoutException as exc:
         raise SourceError(f"{url} did not answer in time", away=True) from exc
     except (httpx.InvalidURL, httpx.UnsupportedProtocol) as exc:
-        raise SourceError(f"{url} leads to an address that cannot be asked: {exc}") from exc
+        raise SourceError(f"{url} leads to an address that cannot be requested: {exc}") from exc
     except (httpx.HTTPError, OSError) as exc:
         said = str(exc) or type(exc).__name__
         raise SourceError(f"{url} cannot be reached: {said[:DEEPEST]}", away=True) from exc

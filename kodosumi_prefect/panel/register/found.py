@@ -1,4 +1,4 @@
-"""What a source says about its endpoints, and what is wrong with it."""
+"""The endpoints of a source, and what is wrong with it."""
 
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -8,12 +8,12 @@ from kodosumi_prefect.panel.register.address import uid
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """An endpoint as its source names it.
+    """An endpoint as its source lists it.
 
     Attributes:
         url: path of the panel at which it is served.
         target: URL at which its service serves it; a path if the service is mounted.
-        base_url: where the service lives.
+        base_url: where the service runs.
         deployment_id: of a Prefect deployment, which has no target.
     """
 
@@ -37,10 +37,10 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What a source said.
+    """The result of reading a source.
 
     Attributes:
-        failed: bases of which nothing can be told now; their endpoints stay.
+        failed: bases that cannot be read now; their endpoints stay.
         trouble: why, in one line.
     """
 

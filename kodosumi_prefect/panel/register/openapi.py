@@ -1,4 +1,4 @@
-"""The endpoints that an OpenAPI document names."""
+"""The endpoints that an OpenAPI document lists."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -26,7 +26,7 @@ def endpoints_of(url: str, document: Any) -> Reading:
     The app lives where the document does, unless ``servers`` names another path of the same
     host, as FastAPI does for its ``root_path``. Other hosts named there are not believed: they
     would be sent who calls. Operations with parameters in their path cannot be called by form;
-    those at paths that may lead elsewhere are left out, and told as the reading's trouble.
+    those at paths that may lead elsewhere are left out, and named in the result's trouble.
 
     Raises:
         SourceError: it is no OpenAPI document, names too many, or none at a path that is of use.
@@ -74,7 +74,7 @@ def _marked(
             else:
                 marked.append((path, method, _mapping(operation)))
     if len(marked) > MOST:
-        raise SourceError(f"{name} names {len(marked)} endpoints; at most {MOST} are taken")
+        raise SourceError(f"{name} lists {len(marked)} endpoints; at most {MOST} are accepted")
     trouble = None
     if refused:
         trouble = f"{name} has paths that are not registered: {'; '.join(refused[:NAMED])}"
@@ -106,7 +106,7 @@ def _found(
 
 
 def _base(url: str, servers: Any) -> str:
-    """Where the app lives, without a slash at the end."""
+    """The app's base URL, without a slash at the end."""
     for server in servers if isinstance(servers, list) else []:
         named = _mapping(server).get("url")
         if isinstance(named, str) and "{" not in named:

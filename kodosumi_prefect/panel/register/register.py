@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 
 
 class Refreshed(NamedTuple):
-    """What came of reading sources.
+    """The result of reading sources.
 
     Attributes:
         found: the endpoints that they name.
@@ -83,7 +83,7 @@ class Register:
     async def add(self, urls: Sequence[str]) -> list[Row]:
         """Register sources by URL and read them now; the endpoints that they name.
 
-        One that is away is kept, and read again and again.
+        One that does not answer is kept, and read again regularly.
 
         Raises:
             SourceError: some have to be corrected, and are not kept unless they were known; the
@@ -111,7 +111,7 @@ class Register:
         return await self.endpoints(uids=uids, limit=ALL) if uids else []
 
     async def remove(self, urls: Sequence[str]) -> list[str]:
-        """Forget sources with their endpoints, and pause what is scheduled of them.
+        """Remove sources with their endpoints, and pause the schedules of these.
 
         Returns:
             The URLs of those that were known.
@@ -123,7 +123,7 @@ class Register:
         for url in urls:
             if self.is_own(url):
                 setting = "services" if url in self._mounted else "register_work_pools"
-                raise ValueError(f"{url} is there by the setting {setting}; change that")
+                raise ValueError(f"{url} is set by the setting {setting}; change that")
         written = [canonical_url(url) for url in urls]
         rows = await self._reader.rows("source_endpoints", urls=written)
         uids = [row["uid"] for row in rows]
@@ -131,7 +131,7 @@ class Register:
             if uids:
                 await schedules.pause_endpoints(uids, UNREGISTERED, self._settings)
             removed = await self._reader.rows("forget_sources", urls=written)
-            if uids:  # another panel may have let them go on in between: they were still there
+            if uids:  # another panel may have resumed them in between: they still existed
                 await schedules.pause_endpoints(uids, UNREGISTERED, self._settings)
         self._wake.set()  # another source may name the same endpoints
         return sorted(row["url"] for row in removed)
@@ -202,7 +202,7 @@ class Register:
         return rows[0] if rows and not rows[0]["gone"] else None
 
     async def has_base(self, base: str) -> bool:
-        """Whether a registered service lives there."""
+        """Whether a registered service has this base URL."""
         return bool((await self._reader.rows("is_base", base=base))[0]["known"])
 
     @property
@@ -234,9 +234,12 @@ class Register:
                 )
                 await self._mind_schedules()
             except psycopg.OperationalError as exc:
-                logger.warning("the register is not refreshed: %s", " ".join(str(exc).split()))
+                logger.warning(
+                    "the register cannot be refreshed now, trying again: %s",
+                    " ".join(str(exc).split()),
+                )
             except Exception:
-                logger.exception("the register is not refreshed")
+                logger.exception("unexpected error in refreshing the register, trying again")
             due = interval * DUE
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(interval):
@@ -261,7 +264,7 @@ class Register:
         except (SourceError, UnicodeError, psycopg.DataError) as exc:
             wrong = exc
             if not isinstance(wrong, SourceError):
-                wrong = SourceError(f"{url} holds text that cannot be kept: {exc}")
+                wrong = SourceError(f"{url} contains text that cannot be stored: {exc}")
             self._tell(url, str(wrong))
             await self._reader.rows("fail_source", id=source["id"], trouble=str(wrong))
             return Refreshed([], [], {url: wrong})
@@ -280,7 +283,7 @@ class Register:
         return [row["url"] for row in gone]
 
     async def _mind_schedules(self) -> None:
-        """Pause schedules of endpoints that are gone, and let those go on that are back."""
+        """Pause schedules of endpoints that are gone, and resume those that are back."""
         async with self._minding:
             await self._switch_schedules()
 
@@ -289,20 +292,20 @@ class Register:
         back = await self._reader.rows("schedules_of_returned")
         try:
             for row in gone:
-                why = f"{row['source']} no longer names its endpoint"
+                why = f"{row['source']} no longer lists its endpoint"
                 await schedules.pause_endpoints([row["uid"]], why, self._settings)
             if back:
                 await schedules.resume_endpoints([row["uid"] for row in back], self._settings)
         except LaunchError as exc:
-            logger.warning("schedules of endpoints that came or went: %s", exc.detail)
+            logger.warning("cannot update schedules of endpoints that came or went: %s", exc.detail)
 
     def _tell(self, url: str, trouble: str | None) -> None:
         """Log what is new about a source's trouble."""
         if trouble is not None and self._troubles.get(url) != trouble:
             self._troubles[url] = trouble
-            logger.warning("a source of services: %s", trouble)
+            logger.warning("cannot read a source of services: %s", trouble)
         elif trouble is None and self._troubles.pop(url, None) is not None:
-            logger.info("source %s is well again", url)
+            logger.info("source %s recovered", url)
 
 
 def canonical_url(url: str) -> str:

@@ -38,15 +38,15 @@ def checked(url: str) -> str:
         parsed = httpx.URL(url).copy_with(fragment=None)
         port = urlsplit(str(parsed)).port
     except (httpx.InvalidURL, ValueError) as exc:
-        raise SourceError(f"{url[:200]!r} is no URL: {exc}") from exc
+        raise SourceError(f"{url[:200]!r} is not a URL: {exc}") from exc
     known = parsed.scheme in ("http", "https") and port != 0
     if not known or not parsed.host or "%" in parsed.host:
         raise SourceError(
-            f"{url[:200]!r} is no http URL of an OpenAPI document or of Ray Serve's {ROUTES}; "
+            f"{url[:200]!r} is not an http URL of an OpenAPI document or of Ray Serve's {ROUTES}; "
             "module:app is mounted by the setting services, or `up --service`"
         )
     if parsed.userinfo:
-        raise SourceError("a source's URL must hold no user and password; people can read it")
+        raise SourceError("a source's URL must not contain user and password; people can read it")
     written = str(parsed)
     if len(written) > LONGEST_URL:
         raise SourceError(f"a source's URL has at most {LONGEST_URL} characters")
@@ -61,7 +61,7 @@ async def read(
     mounted: Mapping[str, Mounted],
     settings: Settings,
 ) -> Reading:
-    """What a source says now.
+    """Read a source now.
 
     Arguments:
         source: row of the register, with ``url`` and ``kind``.
@@ -95,7 +95,7 @@ async def _routes(http: httpx.AsyncClient, url: str) -> Reading:
     if not isinstance(routes, dict) or not all(route.startswith("/") for route in routes):
         raise SourceError(f"{url} does not list routes as Ray Serve does")
     if len(routes) > MOST_ROUTES:
-        raise SourceError(f"{url} lists {len(routes)} routes; at most {MOST_ROUTES} are taken")
+        raise SourceError(f"{url} lists {len(routes)} routes; at most {MOST_ROUTES} are accepted")
     origin = fetched.url.partition("?")[0].rstrip("/").removesuffix(ROUTES)
     bases = [origin + route.rstrip("/") for route in sorted(routes)]
     turns = asyncio.Semaphore(AT_ONCE)
@@ -105,7 +105,7 @@ async def _routes(http: httpx.AsyncClient, url: str) -> Reading:
             async with turns:
                 return await _document(http, f"{base}/openapi.json")
         except SourceError as exc:
-            # An application without OpenAPI is none of ours.
+            # An application without OpenAPI is not one of ours.
             return Reading([]) if exc.missing else exc
 
     answers = await asyncio.gather(*(one(base) for base in bases))

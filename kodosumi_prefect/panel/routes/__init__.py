@@ -1,1 +1,1 @@
-"""The panel's HTTP operations, one file an area."""
+"""The panel's HTTP operations, one file per area."""

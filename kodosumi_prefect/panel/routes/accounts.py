@@ -40,7 +40,7 @@ class Credentials(BaseModel):
 class LoginForm(Credentials):
     """As the sign-in page sends it."""
 
-    redirect: Text | None = Field(None, description="a path of the panel to go to then")
+    redirect: Text | None = Field(None, description="a path of the panel to open then")
 
 
 class SignedIn(BaseModel):
@@ -56,7 +56,7 @@ class NewApiKey(BaseModel):
 
     name: Annotated[str, StringConstraints(min_length=1, max_length=200, strip_whitespace=True)]
     expires_days: float | None = Field(
-        None, gt=0, le=LONGEST_KEY_LIFE, description="days for which it counts; null: for ever"
+        None, gt=0, le=LONGEST_KEY_LIFE, description="days for which it is valid; null: for ever"
     )
 
 
@@ -95,7 +95,7 @@ async def login_by_form(
 ) -> Response:
     """Sets the cookie `kodosumi_jwt`; with `redirect` it leads there instead of answering JSON.
 
-    401 if name or password is wrong, 429 with `Retry-After` if that was so too often.
+    401 if name or password is wrong, 429 with `Retry-After` after too many failures.
     """
     response = await _login(request, panel, form)
     failed = response.status_code != 200
@@ -140,7 +140,7 @@ async def logout(
         bool, Query(description="End all sessions of the account, not only this browser's.")
     ] = False,
 ) -> Response:
-    """Ends the session, whose tokens open nothing any more. API keys go on to count."""
+    """Ends the session; its tokens are no longer valid. API keys stay valid."""
     if everywhere and (caller := await panel.identification.caller(request)) is not None:
         if caller.means == "key":
             raise HTTPException(403, "an API key may not end sessions; sign in to do this")
@@ -162,16 +162,16 @@ async def keys(
     return [ApiKey(**row) for row in await panel.identification.keys.of(whose)]
 
 
-@router.post("/keys", status_code=201, summary="Make an API key", responses=problems(400, 413))
+@router.post("/keys", status_code=201, summary="Create an API key", responses=problems(400, 413))
 async def make_key(request: Request, panel: Panel, user: CurrentUser, new: NewApiKey) -> MadeApiKey:
     """For the header `KODOSUMI_API_KEY`. `key` of the answer is shown this once.
 
     An API key cannot make another: whoever finds one would have one of their own then.
     """
     if getattr(request.state, "means", None) == "key":
-        raise HTTPException(403, "an API key makes no others; sign in")
+        raise HTTPException(403, "an API key cannot create others; sign in")
     if not new.name.isprintable():
-        raise HTTPException(422, f"name is {new.name[:80]!r}: use characters that can be seen")
+        raise HTTPException(422, f"name is {new.name[:80]!r}: use visible characters")
     expires = None
     if new.expires_days is not None:
         expires = datetime.now(UTC) + timedelta(days=new.expires_days)
@@ -189,7 +189,7 @@ async def revoke_key(request: Request, panel: Panel, user: CurrentUser, id: UUID
     whose = None if user.operator and not by_key else user.id
     if not await panel.identification.keys.revoke(str(id), whose):
         if user.operator and by_key:
-            raise HTTPException(403, "an API key revokes its own account's only; sign in")
+            raise HTTPException(403, "an API key can only revoke keys of its own account; sign in")
         raise HTTPException(404, f"there is no API key {id}")
 
 

@@ -19,7 +19,7 @@ MOST = 500  # entries of one answer
 router = APIRouter(tags=["Audit"])
 
 Before = Annotated[
-    int | None, Query(ge=1, le=MAX_ID, description="The `before` of the page before.")
+    int | None, Query(ge=1, le=MAX_ID, description="The `before` of the previous page.")
 ]
 
 
@@ -79,12 +79,12 @@ async def audit(
 
 @router.get(
     "/audit.jsonl",
-    summary="All entries, a JSON object a line",
+    summary="All entries, one JSON object per line",
     response_class=StreamingResponse,
     responses={200: {"content": {"application/jsonl": {"schema": {"type": "string"}}}}},
 )
 async def audit_lines(panel: Panel, _: Operator, wanted: WantedEntries) -> Response:
-    """Those that the filter of `GET /audit` holds, newest first."""
+    """Those that match the filter of `GET /audit`, newest first."""
     return _file(json_lines(wanted.all(panel.reader)), "application/jsonl", "audit.jsonl")
 
 

@@ -1,4 +1,4 @@
-"""Cancelling executions, and putting them away."""
+"""Cancelling executions, and archiving them."""
 
 import asyncio
 from typing import Annotated, Any
@@ -21,13 +21,13 @@ from kodosumi_prefect.panel.state import Execution, Panel, State, wait_for_execu
 from kodosumi_prefect.prefect_access import prefect_access
 
 MOST = 500  # executions of one request
-AT_ONCE = 8  # questions to Prefect
+AT_ONCE = 8  # requests to Prefect at once
 
 router = APIRouter(prefix="/outputs", tags=["Executions"])
 
 
 class Chosen(BaseModel):
-    """Executions to put away."""
+    """Executions to archive."""
 
     fid: Annotated[list[UUID], Field(min_length=1, max_length=MOST)]
 
@@ -36,7 +36,7 @@ class PutAway(BaseModel):
     """What became of each."""
 
     deletes: list[UUID]
-    failed: dict[str, str] = Field(description="fid to why it is still there")
+    failed: dict[str, str] = Field(description="fid to the reason why it is still there")
 
 
 @router.post(
@@ -46,9 +46,9 @@ class PutAway(BaseModel):
     responses=problems(404, 409, 502),
 )
 async def cancel_execution(panel: Panel, user: CurrentUser, fid: UUID) -> dict[str, Any]:
-    """Ask Prefect to cancel the flow run; its hooks get their chance, then it is killed.
+    """Ask Prefect to cancel the flow run; its hooks run, then it is killed.
 
-    Answers at once with the state that Prefect gave the run; the stream tells the rest. 409 if
+    Answers at once with the state that Prefect gave the run; the stream has the rest. 409 if
     the run is over, 404 if nobody knows it, 502 if Prefect does not answer.
     """
     if not user.operator:
@@ -64,7 +64,7 @@ async def cancel_execution(panel: Panel, user: CurrentUser, fid: UUID) -> dict[s
 
 
 @router.delete(
-    "/{fid}", summary="Put an execution away", status_code=204, responses=problems(404, 502)
+    "/{fid}", summary="Archive an execution", status_code=204, responses=problems(404, 502)
 )
 async def put_away(panel: Panel, user: CurrentUser, execution: Execution) -> None:
     """Cancels it if it runs, then takes it out of all lists; its record stays.
@@ -76,11 +76,11 @@ async def put_away(panel: Panel, user: CurrentUser, execution: Execution) -> Non
     await panel.reader.rows("set_archived", fids=[execution["fid"]], archived=True)
 
 
-@router.delete("", summary="Put several executions away", responses=problems(400, 413))
+@router.delete("", summary="Archive several executions", responses=problems(400, 413))
 async def put_all_away(
     request: Request, panel: Panel, user: CurrentUser, chosen: Chosen
 ) -> PutAway:
-    """As for one; what cannot be put away is told and holds up nothing."""
+    """As for one; those that cannot be archived are listed and do not stop the others."""
     visible = user.sees(panel.settings)
     few = asyncio.Semaphore(AT_ONCE)
 

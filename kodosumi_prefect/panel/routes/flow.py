@@ -49,7 +49,7 @@ class Endpoint(BaseModel):
     organization: str | None
     version: str | None
     tags: list[str]
-    base_url: str = Field(description="Where its service lives.")
+    base_url: str = Field(description="Where its service runs.")
     reachable: bool = Field(description="Whether its source could be read the last time.")
     kind: str = Field(description="`openapi`, `routes`, `mounted` or `prefect`.")
 
@@ -62,7 +62,7 @@ class Endpoints(BaseModel):
 
 
 class Deletes(BaseModel):
-    """The sources that are no longer there."""
+    """The sources that were removed."""
 
     deletes: list[str]
 
@@ -87,7 +87,7 @@ class Registers(BaseModel):
 
 
 class Refresh(BaseModel):
-    """What there is after all sources were read."""
+    """The endpoints and sources after all were read."""
 
     summaries: list[str | None]
     urls: list[str]
@@ -111,7 +111,7 @@ async def endpoints(
     pp: Annotated[int, Query(ge=1, le=MOST, description="Endpoints per page.")] = 10,
     offset: Annotated[
         str | None,
-        Query(pattern="^[0-9a-f]{32}$", description="The `offset` of the page before."),
+        Query(pattern="^[0-9a-f]{32}$", description="The `offset` of the previous page."),
     ] = None,
     tag: Annotated[list[str] | None, Query(description="Tags it must all have.")] = None,
 ) -> Endpoints:
@@ -135,7 +135,7 @@ async def tags(panel: Panel, _: CurrentUser) -> dict[str, int]:
 
 @router.post("/register", summary="Add sources", responses=problems(400, 413, 422))
 async def register(request: Request, panel: Panel, body: Urls, _: Operator) -> list[Endpoint]:
-    """Reads OpenAPI documents, or Ray Serve's `/-/routes`, now and then again and again.
+    """Reads OpenAPI documents, or Ray Serve's `/-/routes`, now and then regularly.
 
     Answers the endpoints found. A source that is away is kept; one that is no such document is
     not.
@@ -150,7 +150,7 @@ async def register(request: Request, panel: Panel, body: Urls, _: Operator) -> l
 
 @router.post("/unregister", summary="Remove sources", responses=problems(400, 409, 413))
 async def unregister(request: Request, panel: Panel, body: Urls, _: Operator) -> Deletes:
-    """Their endpoints go with them, and what is scheduled of these is paused."""
+    """Their endpoints are removed too, and the schedules of these are paused."""
     for url in body.all:
         record(request, Action.SOURCE_UNREGISTER, Target("source", shown_url(url)))
     try:

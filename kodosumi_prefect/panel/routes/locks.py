@@ -45,7 +45,7 @@ async def locks(
         Query(
             max_length=LONGEST_ID,
             pattern=r"^[\w.:-]+$",
-            description="The `offset` of the page before.",
+            description="The `offset` of the previous page.",
         ),
     ] = None,
 ) -> dict[str, Any]:
@@ -66,7 +66,7 @@ async def locks(
 async def elements(
     panel: Panel, user: CurrentUser, request: Request, fid: UUID, lid: Lid
 ) -> list[dict[str, Any]]:
-    """Its elements; none if there is no form: then any JSON object is an answer."""
+    """Its elements; empty without a form: then any JSON object is an answer."""
     desk = Desk(panel, user, request)
     return await desk.elements(await desk.open(str(fid), lid))
 
@@ -80,7 +80,7 @@ async def elements(
 async def answer(
     panel: Panel, user: CurrentUser, request: Request, fid: UUID, lid: Lid
 ) -> Response:
-    """`{"result"}`, and the run goes on with it; or `{"errors", "elements"}`, and it waits on."""
+    """`{"result"}`, and the run continues with it; or `{"errors", "elements"}`, and it waits on."""
     desk = Desk(panel, user, request)
     entry = record(request, Action.LOCK_ANSWER, Target("lock", lid), fid=str(fid))
     lock = await desk.open(str(fid), lid)

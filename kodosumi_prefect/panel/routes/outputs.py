@@ -33,7 +33,7 @@ After = Annotated[
     Cursor | None, Query(description="The seq of the last event you have; 0 or none: from 1.")
 ]
 LastEventId = Annotated[
-    str | None, Header(description="Sent by an EventSource that reconnects; goes before `after`.")
+    str | None, Header(description="Sent by an EventSource that reconnects; wins over `after`.")
 ]
 Raw = Annotated[str | None, Query(description="Present: payloads as stored, not as HTML.")]
 
@@ -113,7 +113,7 @@ async def main(
     last_event_id: LastEventId = None,
     raw: Raw = None,
 ) -> EventStream:
-    """As `stream`, only what an agent says and gives; payloads as HTML."""
+    """As `stream`, only an agent's own events; payloads as HTML."""
     view = _view(MAIN, raw)
     return panel.streams.open(request, execution["fid"], _cursor(after, last_event_id), view)
 
@@ -186,7 +186,7 @@ async def events(
     ] = None,
     origin: Annotated[Origin, Depends(_origin)] = ANYWHERE,
 ) -> Response:
-    """`next` is the cursor to ask with the next time; `more` tells whether to ask at once.
+    """`next` is the cursor for the next request; `more`: whether there are further events now.
 
     With `task_run`, `subflow`, `node` or `pid` an answer looks through 50,000 events at most, so
     it can be empty and say `more`.
@@ -227,7 +227,7 @@ def _clean(name: str | None) -> str | None:
 
 
 def _cursor(after: int | None, last_event_id: str | None) -> int:
-    """The seq to go on behind; an EventSource's header is newer than the address it was given."""
+    """The seq to continue behind; an EventSource's header is newer than its address."""
     if not last_event_id:
         return after or 0
     if not last_event_id.isascii() or not last_event_id.isdecimal():

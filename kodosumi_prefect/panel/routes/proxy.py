@@ -18,7 +18,7 @@ METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 router = APIRouter(tags=["Services"])
 
 
-@router.get(KEY_PATH, summary="The key that tells services who calls")
+@router.get(KEY_PATH, summary="The key that proves to services who calls")
 async def key(panel: Panel) -> dict[str, Any]:
     """The public half of the panel's Ed25519 key as a JSON Web Key; for everybody."""
     return identity.public_jwk(panel.services.key)
@@ -39,7 +39,7 @@ async def form(
 ) -> Response:
     """`{summary, description, tags, openapi_extra, elements}`, as its service answers it.
 
-    Only registered endpoints are called, with a signature that tells who asks. 502 and 504 name
+    Only registered endpoints are called, with a signature that names the caller. 502 and 504 name
     the service that does not answer. Answers that a browser would run are given as files.
     """
     endpoint = await _endpoint(panel, request, address)
@@ -56,7 +56,7 @@ async def form(
     responses=problems(400, 404, 405, 413, 415, 502, 504),
 )
 async def launch(panel: Panel, user: CurrentUser, request: Request, address: str) -> Response:
-    """`{"result": fid, "elements"}`, or `{"errors", "elements"}` if the inputs do not fit."""
+    """`{"result": fid, "elements"}`, or `{"errors", "elements"}` if the inputs are invalid."""
     endpoint = await _endpoint(panel, request, address)
     if endpoint["kind"] == "prefect":
         wanted = request.headers.get(SCHEDULE_HEADER)
@@ -80,7 +80,7 @@ async def other(panel: Panel, user: CurrentUser, request: Request, address: str)
 async def _endpoint(panel: Panel, request: Request, address: str) -> dict[str, Any]:
     found = await panel.register.endpoint(f"/-/{address}")
     if found is None:
-        raise HTTPException(404, f"/-/{address[:200]} is no registered endpoint; see GET /flow")
+        raise HTTPException(404, f"/-/{address[:200]} is not a registered endpoint; see GET /flow")
     if found["gone"]:
-        raise HTTPException(404, f"/-/{address[:200]} is gone: its source no longer names it")
+        raise HTTPException(404, f"/-/{address[:200]} is gone: its source no longer lists it")
     return found

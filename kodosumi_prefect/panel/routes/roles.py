@@ -62,7 +62,7 @@ class RoleChanges(BaseModel):
     """What to change; what is left out stays as it is."""
 
     name: Name | None = None
-    email: Email | None = Field(None, description="null: none any more")
+    email: Email | None = Field(None, description="null: remove it")
     password: Password | None = None
     old_password: Password | None = Field(None, description="needed to change one's own password")
     active: bool | None = None
@@ -74,7 +74,7 @@ async def roles(panel: Panel, _user: Operator) -> list[Role]:
     return [_role(account) for account in await panel.identification.accounts.all()]
 
 
-@router.post("", status_code=201, summary="Make an account", responses=problems(400, 409, 413))
+@router.post("", status_code=201, summary="Create an account", responses=problems(400, 409, 413))
 async def add_role(request: Request, panel: Panel, _user: OperatorInPerson, new: NewRole) -> Role:
     """409 if the name is taken, upper and lower case alike. 403 for an API key: sign in."""
     hashed = None if new.password is None else await _hashed(panel, new.password)
@@ -150,7 +150,7 @@ async def change_role(
 
 @router.delete("/{id}", status_code=204, summary="Delete an account", responses=problems(404, 409))
 async def remove_role(request: Request, panel: Panel, _user: OperatorInPerson, id: UUID) -> None:
-    """Its API keys go with it; its executions stay, for operators to see.
+    """Its API keys are deleted too; its executions are kept for operators.
 
     403 for an API key: sign in. 409 if nobody would be left who is an active operator.
     """

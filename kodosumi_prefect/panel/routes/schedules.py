@@ -1,4 +1,4 @@
-"""Schedules: what runs again and again, and for whom."""
+"""Schedules: what runs regularly, and for whom."""
 
 from typing import Any
 from uuid import UUID
@@ -56,7 +56,7 @@ async def listed(
     responses=answers(Schedule) | problems(404, 409, 502),
 )
 async def pause(panel: Panel, user: CurrentUser, schedule_id: UUID) -> dict[str, Any]:
-    """It makes no runs until it is resumed. 404 if it is not there, or was deleted in Prefect."""
+    """It starts no runs until it is resumed. 404 if it is not there, or was deleted in Prefect."""
     return await schedules.pause(str(schedule_id), _whose(user), panel.settings)
 
 
@@ -74,7 +74,7 @@ async def resume(panel: Panel, user: CurrentUser, schedule_id: UUID) -> dict[str
     "/{schedule_id}", summary="Delete a schedule", status_code=204, responses=problems(404, 502)
 )
 async def delete(panel: Panel, user: CurrentUser, schedule_id: UUID) -> Response:
-    """With the inputs that were kept for it; executions it made stay."""
+    """With the inputs that were stored for it; executions it started are kept."""
     await schedules.delete(str(schedule_id), _whose(user), panel.settings)
     return Response(status_code=204)
 

@@ -25,7 +25,7 @@ async def executions(
     asked: AskedFor,
     pp: Annotated[int, Query(ge=1, le=MOST, description="Executions per page.")] = 10,
     offset: Annotated[
-        UUID | None, Query(description="The `offset` of the page before; none: from the newest.")
+        UUID | None, Query(description="The `offset` of the previous page; none: from the newest.")
     ] = None,
 ) -> dict[str, Any]:
     """`offset` of the answer leads to the next page; null on the last one."""
@@ -53,7 +53,7 @@ async def changes(
     asked: AskedFor,
     since: Annotated[
         int | None,
-        Query(ge=0, le=MAX_CURSOR, description="The `timestamp` of the answer before."),
+        Query(ge=0, le=MAX_CURSOR, description="The `timestamp` of the previous answer."),
     ] = None,
 ) -> dict[str, Any]:
     """`update` holds what is new or changed, `delete` the fids of what no longer belongs here.

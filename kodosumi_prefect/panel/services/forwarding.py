@@ -1,4 +1,4 @@
-"""Answering a request by what a service answers, streaming both ways."""
+"""Answering a request with a service's answer, streaming both ways."""
 
 import asyncio
 import logging
@@ -50,7 +50,7 @@ class Forwarded(Response):
             await response(scope, receive, send)
 
     async def relay(self, incoming: Incoming, send: Send) -> None:
-        """Hand on what the service answers; nothing if nobody waits for it any more.
+        """Pass on the service's answer; nothing if the client is gone.
 
         Raises:
             HTTPException: 413, the body is too large; or a ServiceError. Nothing was sent then.
@@ -72,7 +72,7 @@ class Forwarded(Response):
         except HTTPException as exc:
             if not answer.started:
                 raise
-            # What breaks off must not look whole: left like this, the server hangs up.
+            # A broken-off answer must not look complete: left like this, the server hangs up.
             logger.warning("an answer broke off: %s", exc.detail)
         finally:
             await cancel_all(tasks)
@@ -112,7 +112,7 @@ class _Answer:
         if message["type"] == "http.response.start":
             status = message["status"]
             if 300 <= status < 400 and status != 304:
-                # It may lead to anywhere, and who calls must not be told there.
+                # It may lead anywhere, and the caller's identity must not be sent there.
                 raise ServiceError(502, f"service {self._service} answered {status}, a redirect")
             message = {**message, "headers": response_headers(message.get("headers", ()))}
             self.started = True
@@ -131,7 +131,7 @@ def over_http(
     """The way to a service that listens somewhere.
 
     Arguments:
-        signed: the headers that tell who calls, for a body of up to ``SIGNED`` bytes, or for a
+        signed: the headers that identify the caller, for a body of up to ``SIGNED`` bytes, or for a
             larger one, None.
     """
 

@@ -53,7 +53,7 @@ SANDBOX = b"sandbox; default-src 'none'; frame-ancestors 'none'"
 
 
 def request_headers(headers: Iterable[tuple[bytes, bytes]], private: Iterable[str]) -> Headers:
-    """What a service gets to see of a request's headers.
+    """The headers of a request that a service gets.
 
     Arguments:
         private: further names that are the panel's alone, such as ``proxy_header``.
@@ -71,7 +71,7 @@ def request_headers(headers: Iterable[tuple[bytes, bytes]], private: Iterable[st
 
 
 def response_headers(headers: Iterable[tuple[bytes, bytes]]) -> Headers:
-    """What people get to see of an answer's headers."""
+    """The headers of an answer that clients get."""
     known = [(name.lower(), value) for name, value in headers]
     dropped = HOP_BY_HOP | _named_in_connection(known)
     kept = [

@@ -50,7 +50,7 @@ class Mounted:
         self._loop = asyncio.new_event_loop()
         self._stop = asyncio.Event()
         self._settled: Future[None] = Future()
-        # What the panel has in force, Prefect's settings among it, is in force there as well.
+        # The panel's context, with Prefect's settings, applies there as well.
         self._thread = threading.Thread(
             target=contextvars.copy_context().run,
             args=(self._body,),
@@ -76,7 +76,7 @@ class Mounted:
             self._loop.call_soon_threadsafe(self._stop.set)
         await asyncio.to_thread(self._thread.join, STOP_TIMEOUT)
         if self._thread.is_alive():
-            logger.warning("service %s does not end; it is left behind", self.name)
+            logger.warning("service %s does not stop in time; it is left running", self.name)
 
     async def openapi(self) -> dict[str, Any]:
         """Its OpenAPI document.
@@ -92,7 +92,9 @@ class Mounted:
         try:
             return await self._there(document())
         except Exception as exc:
-            raise MountError(f"{self.name} makes no OpenAPI document: {_said(exc)}") from exc
+            raise MountError(
+                f"{self.name} cannot produce its OpenAPI document: {_said(exc)}"
+            ) from exc
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Have it handle a request; cancelling this cancels its handler.
@@ -108,7 +110,7 @@ class Mounted:
         async def back(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
             """Do something in the panel's loop, for the service's."""
             if over:
-                raise OSError("the request is over")
+                raise OSError("the request has ended")
             return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work(), here))
 
         async def far_receive() -> Message:
@@ -165,7 +167,7 @@ class Mounted:
                 self.trouble = f"{self.name} has ended"
         except (Exception, SystemExit) as exc:
             if self.trouble is None or self._app is not None:
-                logger.warning("service %s did not end well", self.name, exc_info=exc)
+                logger.warning("service %s failed while stopping", self.name, exc_info=exc)
             else:
                 self._fail(f"{self.name} does not start: {_said(exc)}")
 

@@ -1,4 +1,4 @@
-"""All services that the panel may call, and in whose name it calls them."""
+"""The services that the panel may call, and for whom it calls them."""
 
 import asyncio
 import json
@@ -106,7 +106,7 @@ class Services:
         """Call a service for somebody, outside its endpoints; for its locks.
 
         Arguments:
-            base: where it lives; the caller has made sure that a registered endpoint does.
+            base: where it runs; the caller has made sure that a registered endpoint does.
             path: below it, with a slash before.
             body: sent as JSON, unless it is None.
             beside: what a service in this process finds in its ASGI scope.
@@ -185,7 +185,7 @@ class Services:
             if service is None:
                 name = base.removeprefix(f"{MOUNTED}/")
                 raise ServiceError(
-                    502, f"service {name} is not run by this panel; start it with it"
+                    502, f"service {name} is not run by this panel; start the panel with it"
                 )
             scope = {
                 "type": "http",
@@ -224,7 +224,7 @@ class Services:
         return self._counted(caller, over_http(self._http, method, url, headers, signed))
 
     def _counted(self, caller: Caller, way: Way) -> Way:
-        """A way that an account has only so often at once."""
+        """A way that an account may use only so often at once."""
 
         async def counted(incoming: Incoming, send: Send) -> None:
             if self.under_way[caller.user_id] >= OF_ONE:
@@ -260,7 +260,7 @@ def _raw(headers: dict[str, str]) -> Headers:
 
 
 async def _collected(response: Forwarded, scope: dict[str, Any], body: bytes) -> Answered:
-    """Have a response sent to nobody, and keep it."""
+    """Collect a response instead of sending it."""
     status, pieces, whole, asked = 502, bytearray(), False, False
 
     async def receive() -> Message:

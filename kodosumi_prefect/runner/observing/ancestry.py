@@ -24,7 +24,7 @@ class Ancestry:
         self.task_names: dict[str, str] = {}
 
     def learn_task(self, task_run: str, name: str) -> None:
-        """Remember the name of a task run, which its log lines do not tell."""
+        """Remember the name of a task run, which its log lines do not contain."""
         if len(self.task_names) > MOST:
             self.task_names.clear()
         self.task_names[task_run] = name
@@ -47,7 +47,7 @@ class Ancestry:
         self._remember(flow_run, flow_run)
 
     async def root(self, flow_run: str) -> str | None:
-        """The root that a flow run belongs to, itself if it is one; None if Prefect lost it."""
+        """The root of a flow run, itself if it is one; None if Prefect no longer has it."""
         way: list[FlowRun] = []
         current = flow_run
         while current not in self._roots:

@@ -30,7 +30,7 @@ class Api:
         """The client, connected.
 
         Raises:
-            httpx.HTTPError: Prefect is away, or asks for patience longer than its client has.
+            httpx.HTTPError: Prefect is away, or asks to wait for longer than its client does.
         """
         async with self._connecting:
             if self._client is None:
@@ -38,7 +38,7 @@ class Api:
         return self._client
 
     async def flow_run(self, fid: str) -> FlowRun | None:
-        """A flow run, or None if it is not there any more, or Prefect cannot write it down."""
+        """A flow run, or None if it was deleted, or Prefect cannot serialize it."""
         try:
             return await listings.flow_run(await self.client(), UUID(fid))
         except ObjectNotFound:

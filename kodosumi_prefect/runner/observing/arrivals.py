@@ -21,7 +21,7 @@ KEY = "kodosumi-{}"  # of the artifact; Prefect allows lowercase letters, digits
 
 
 class Arrivals:
-    """Looks after new executions, each once for as long as this process leads."""
+    """Handles new executions, each once for as long as this process leads."""
 
     def __init__(self, settings: Settings, reader: Reader, api: Api) -> None:
         self._settings = settings
@@ -30,7 +30,7 @@ class Arrivals:
         self._after = 0
 
     async def look(self) -> None:
-        """Look after those that began since the last time."""
+        """Handle those that began since the last time."""
         rows = await self._reader.rows("begun", after=self._after, young=YOUNG, limit=PAGE)
         if not rows:
             return
@@ -43,7 +43,7 @@ class Arrivals:
             )
         if self._settings.link_artifacts:
             await self._link(runs)
-        # What fails above is done anew the next time; both are harmless to do twice.
+        # What fails above is repeated the next time; both are harmless to do twice.
         self._after = rows[-1]["id"]
 
     async def _link(self, runs: dict[str, FlowRun]) -> None:

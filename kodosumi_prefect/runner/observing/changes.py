@@ -1,4 +1,4 @@
-"""What Prefect's events say about runs, as plain values."""
+"""What Prefect's events report about runs, as plain values."""
 
 from collections.abc import Iterable
 from typing import Any, NamedTuple
@@ -13,7 +13,7 @@ TASK_RUN = "prefect.task-run."
 
 
 class Place(NamedTuple):
-    """Where a flow run belongs, as far as an event tells: what filters choose by."""
+    """Where a flow run belongs, as far as an event names it: what filters choose by."""
 
     flow: str | None = None
     deployment: str | None = None
@@ -39,7 +39,7 @@ class RunChange(NamedTuple):
 
 
 class TaskChange(NamedTuple):
-    """A task run entered a state; ``flow_run`` is the run it belongs to, if the event tells."""
+    """A task run entered a state; ``flow_run`` is the run it belongs to, if the event names it."""
 
     id: str
     name: str
@@ -51,7 +51,7 @@ Change = RunChange | TaskChange
 
 
 def change_of(event: Event) -> Change | None:
-    """What an event says about a run's state, or None if it says nothing about one."""
+    """The change of a run's state that an event reports, or None if it reports none."""
     labels = event.resource
     state = _state(event)
     if state is None:
@@ -86,7 +86,7 @@ def change_of(event: Event) -> Change | None:
 
 
 def change_to(run: FlowRun, state: PrefectState[Any]) -> RunChange:
-    """A state of a flow run that Prefect was asked about."""
+    """A state of a flow run that was read from Prefect."""
     parent = str(run.parent_task_run_id) if run.parent_task_run_id else None
     return RunChange(str(run.id), run.name, state, run.run_count, parent, Place())
 

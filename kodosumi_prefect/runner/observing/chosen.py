@@ -1,4 +1,4 @@
-"""Which flow runs become executions although their code never heard of us."""
+"""Which flow runs become executions although their code does not use this package."""
 
 import time
 from collections.abc import AsyncIterator

@@ -13,7 +13,7 @@ logger = logging.getLogger(__name__)
 
 
 class Cleaning:
-    """Deletes what the settings say, portion by portion, in a thread that ends when asked to."""
+    """Applies the retention settings, portion by portion, in a thread that ends when asked to."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings

@@ -1,4 +1,4 @@
-"""Runs whose process or Runner is gone without a word: Prefect is told."""
+"""Runs whose process or Runner ended without reporting it: reported to Prefect."""
 
 import os
 import platform
@@ -24,26 +24,28 @@ async def bury(api: Api, row: Row, run: FlowRun, our_pools: frozenset[str]) -> N
 
 
 def cause(row: Row, pool: str | None, our_pools: frozenset[str]) -> str | None:
-    """What is known of the end of a run whose process has been silent; None if it may live.
+    """What is known about the end of a run whose process has been silent; None if it may live.
 
-    Of a process on another machine only its Runner tells: its worker's lease on it lapses.
+    A process on another machine is known by its Runner only: its worker's lease on it lapses.
     """
     process = row["process"]
     if process and process.get("host") == platform.node():
         if is_alive(process):
             return None
-        return f"Process {process['pid']} on {process['host']} ended without saying so."
+        return f"Process {process['pid']} on {process['host']} ended without reporting it."
     if row["has_runner"]:
         if row["lapsed"] is None or row["lapsed"] <= HANDED_OVER:
             return None
         return (
             f"Runner {row['actor_name'] or 'without a name'} on node {row['node'] or 'unknown'} "
-            f"(pid {row['pid'] or 'unknown'}) ended without saying so{_silent(row)}; worker "
+            f"(pid {row['pid'] or 'unknown'}) ended without reporting it{_silent(row)}; worker "
             f"{row['worker'] or 'unknown'} has not answered for it for {row['lapsed']:.0f} s."
         )
     if pool in our_pools:
         where = f" {process['pid']} on {process['host']}" if process else ""
-        return f"Process{where} ended without saying so{_silent(row)}; no Runner executes the run."
+        return (
+            f"Process{where} ended without reporting it{_silent(row)}; no Runner executes the run."
+        )
     return None
 
 
@@ -68,4 +70,4 @@ def is_alive(process: dict[str, Any]) -> bool:
 
 def _silent(row: Row) -> str:
     silent = row["silent"]
-    return f", its last sign of life came {silent:.0f} s ago" if silent is not None else ""
+    return f", its last heartbeat was {silent:.0f} s ago" if silent is not None else ""

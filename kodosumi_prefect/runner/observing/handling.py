@@ -1,4 +1,4 @@
-"""Handing the events of Prefect's stream to the rules, in order, until they were taken."""
+"""Passing the events of Prefect's stream to the rules, in order, until they were handled."""
 
 import asyncio
 import logging
@@ -25,7 +25,7 @@ class Handling:
         self._subscription = subscription
         self._runs = runs
         self._tasks = tasks
-        self._trouble = Trouble("events of Prefect wait")
+        self._trouble = Trouble("handling events from Prefect", "they wait in order")
 
     async def run(self) -> None:
         """Handle events until cancelled."""
@@ -46,7 +46,9 @@ class Handling:
             await asyncio.sleep(max(PAUSE, asked_to_wait(exc)))
             return False
         except Exception:
-            # A mistake of ours would come again each time; comparing runs makes up for it.
-            logger.exception("%d events of Prefect are left out", len(batch))
+            # A bug of ours would fail each time; comparing runs makes up for it.
+            logger.exception(
+                "skipped %d events from Prefect; comparing runs makes up for them", len(batch)
+            )
         self._trouble.over()
         return True

@@ -13,7 +13,7 @@ from kodosumi_prefect.settings import Settings, listen_url
 from kodosumi_prefect.spooler.connection import connect_async
 
 STAND_BY = 1.0  # seconds between tries to take over
-PROOF = 1.0  # seconds between looks whether the lock is still held
+PROOF = 1.0  # seconds between checks whether the lock is still held
 ANSWER = 5.0  # seconds that Postgres may take to answer them
 
 # So that Postgres, too, notices within some 10 seconds that a leader's machine is gone.
@@ -28,8 +28,8 @@ HELD = f"""SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND g
 
 POOLED = (
     "database_url goes through a transaction pooler, where no lock can be held, so this observer "
-    "leads without one and several would do the same work; set database_listen_url to a direct "
-    "connection"
+    "leads without a lock and several observers do the same work; set database_listen_url to a "
+    "direct connection"
 )
 
 logger = logging.getLogger(__name__)
@@ -41,7 +41,7 @@ Connection = psycopg.AsyncConnection[tuple[Any, ...]]
 async def leading(settings: Settings) -> AsyncIterator[asyncio.Event]:
     """Stand by until this process leads, and lead inside the block.
 
-    Behind a transaction pooler no lock can be held: the process then leads at once and says so.
+    Behind a transaction pooler no lock can be held: the process then leads at once and logs that.
     Everything that observers write is stored once, so that is wasteful, not wrong.
 
     Yields:
@@ -100,10 +100,10 @@ async def _prove(connection: Connection, key: dict[str, str] | None, lost: async
             if key is None:
                 await connection.execute("SELECT 1")
             elif not await _is_true(connection, HELD, key):
-                logger.warning("the lock is not held by this connection any more; %s", POOLED)
+                logger.warning("this connection lost the leader's lock; %s", POOLED)
                 return
     except (psycopg.Error, OSError, TimeoutError) as exc:
-        logger.warning("this observer does not lead any more: %s", " ".join(str(exc).split()))
+        logger.warning("this observer is no longer the leader: %s", " ".join(str(exc).split()))
     finally:
         lost.set()
 

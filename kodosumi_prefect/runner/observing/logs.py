@@ -1,4 +1,4 @@
-"""What runs that no process of ours executes log to Prefect, and their ends, which come after."""
+"""Logs in Prefect of runs that no process of ours executes, and their ends, which come after."""
 
 import logging
 import re
@@ -23,8 +23,8 @@ from kodosumi_prefect.runner.observing.recorder import Recorder, Row
 from kodosumi_prefect.runner.states import status_of
 from kodosumi_prefect.spooler.reader import Reader
 
-OFTEN = 2.0  # seconds between looks at a run that logs; Prefect sends logs every 2 seconds
-SELDOM = 8.0  # seconds between looks at one that is quiet
+OFTEN = 2.0  # seconds between reads of a run that logs; Prefect sends logs every 2 seconds
+SELDOM = 8.0  # seconds between reads of one that is quiet
 OVERLAP = 5.0  # seconds read again each time; processes send their lines at different times
 LAST_OVERLAP = 60.0  # seconds read again at the end of a run
 LAST_LINES = 4.0  # seconds that an end waits for lines that were logged before it
@@ -55,7 +55,7 @@ class _Followed:
         cursor: epoch seconds of the newest line read.
         seen: ids of lines that were read, newest last.
         done: epoch seconds of the engine's last line about the root.
-        traceback: what the engine said about an exception.
+        traceback: what the engine logged about an exception.
     """
 
     fid: str
@@ -112,7 +112,7 @@ class Logs:
             followed.traceback = None
 
     def end(self, row: Row, change: RunChange) -> None:
-        """The run ended: record that behind the lines that came before."""
+        """The run ended: record the end behind the lines that came before."""
         self.follow(row["fid"], change.run_count)
         followed = self._followed[row["fid"]]
         if followed.end is None or followed.end[1].state.id != change.state.id:
@@ -162,7 +162,7 @@ class Logs:
             if page.last:
                 return found
             last = page.rows[-1].timestamp.timestamp() if page.rows else since
-            # On from the last line's time; through lines of one and the same time by number.
+            # From the last line's time on; by number among lines of the same time.
             offset = offset + PAGE if last <= since else 0
             since = max(since, last)
 

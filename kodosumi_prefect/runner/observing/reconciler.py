@@ -16,7 +16,7 @@ from kodosumi_prefect.runner.observing.subscription import OVERLAP, Subscription
 from kodosumi_prefect.settings import Settings
 from kodosumi_prefect.spooler.reader import Reader
 
-ALWAYS = 60.0  # seconds after which a live execution is compared, whatever events say
+ALWAYS = 60.0  # seconds after which a live execution is compared, whatever events reported
 CALM = 10.0  # seconds the database must have answered before silence counts against a process
 
 
@@ -136,7 +136,7 @@ class Reconciler:
         for row in rows:
             fid = UUID(row["fid"])
             if fid in found.unreadable:
-                continue  # there, but nothing can be said of it
+                continue  # it exists, but Prefect cannot serialize it
             run = found.rows.get(fid)
             if await self._runs.compare(row, run, calm) and run is not None:
                 await bury(self._api, row, run, await self._chosen.our_pools())

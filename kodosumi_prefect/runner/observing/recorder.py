@@ -40,10 +40,10 @@ class Recorder:
         self._client.emit_together(fid, opening(run, header, max(run.run_count, 1)))
 
     def state(self, row: Row, change: RunChange, traceback: str | None = None) -> None:
-        """A state of a run, with an ``error`` event if it failed without saying why.
+        """A state of a run, with an ``error`` event if it failed without reporting why.
 
         Arguments:
-            traceback: what Prefect's logs say about the failure, if they do.
+            traceback: what Prefect's logs have about the failure, if anything.
         """
         status = status_of(change.state)
         attempt = max(change.run_count, row["attempt"], 1)
@@ -51,7 +51,7 @@ class Recorder:
         self._put(change.id, row, status, recorded(change.state), why, attempt, traceback)
 
     def deleted(self, row: Row) -> None:
-        """The run is gone from Prefect: nobody will ever say more about it."""
+        """The run was deleted from Prefect: nothing more will be reported about it."""
         why = "The flow run was deleted from Prefect before it ended"
         made = str(uuid5(UUID(row["fid"]), "deleted"))
         state = State(made, StateType.CRASHED.value, "Deleted", why, time.time())
@@ -104,6 +104,6 @@ class Recorder:
 
     def _describe(self, run: FlowRun, flow_name: str | None) -> Header:
         header = header_of(None, run, Meta())
-        if header["flow_name"] is None:  # a launched run names what it is itself
+        if header["flow_name"] is None:  # a launched run brings its own flow name
             header["flow_name"] = header["summary"] = clean(flow_name) if flow_name else None
         return header

@@ -1,4 +1,4 @@
-"""What observers say about themselves in the table ``service``."""
+"""What observers report about themselves in the table ``service``."""
 
 import json
 import os
@@ -13,7 +13,7 @@ KIND = "observer"
 
 
 class Report:
-    """Says that this observer is there, whether it leads, and how far behind it is."""
+    """Reports that this observer runs, whether it leads, and how far behind it is."""
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
@@ -32,11 +32,11 @@ class Report:
         )
 
     async def end(self) -> None:
-        """This observer ends as it was told to."""
+        """This observer ends as requested."""
         await self._reader.rows("forget_service", kind=KIND, name=self.name, pid=os.getpid())
 
     async def handled(self) -> float | None:
-        """Epoch seconds of the last event that any observer handled, as far as they said."""
+        """Epoch seconds of the last event that any observer handled, as far as reported."""
         services = await self._reader.rows("services")
         said = [row["info"].get("occurred") for row in services if row["kind"] == KIND]
         return max((moment for moment in said if moment is not None), default=None)

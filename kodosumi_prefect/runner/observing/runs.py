@@ -16,7 +16,7 @@ from kodosumi_prefect.runner.observing.recorder import Recorder, Row
 from kodosumi_prefect.runner.states import is_worth_a_row, status_of
 from kodosumi_prefect.spooler.reader import Reader
 
-GRACE = 2.0  # seconds a process of ours has to say that it runs a flow run
+GRACE = 2.0  # seconds a process of ours has to report that it runs a flow run
 SETTLED = 2.0  # seconds a reported crash or cancellation rests before it is believed
 ABANDONED = 120.0  # seconds after which a terminal state ends a stream whatever the heartbeat says
 CLOCK_GRAIN = 1e-3  # seconds
@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class _Held:
-    """A run of which it is not known yet whether a process of ours executes it."""
+    """A run that may or may not be executed by a process of ours; not known yet."""
 
     changes: list[RunChange] = field(default_factory=list)
     until: float = field(default_factory=lambda: time.monotonic() + GRACE)
@@ -35,7 +35,7 @@ class _Held:
 class Runs:
     """Follows states of flow runs: of those that have a row, and of those that filters choose.
 
-    A run's own process says best how it ends, because its events come before the end. So a state
+    A run's own process knows best how it ends, because its events come before the end. So a state
     that ends a run with a process of ours is only marked here (``ending``), and recorded once the
     process is silent, or somebody else ended the run, or much time has passed.
     """
@@ -80,7 +80,7 @@ class Runs:
                 self._take(row, change)
 
     async def settle(self) -> None:
-        """Open what nobody of ours runs; look again at what was held back until then."""
+        """Open runs that no process of ours executes; handle what was held back until then."""
         due = [fid for fid, held in self._held.items() if time.monotonic() >= held.until]
         if not due:
             return

@@ -47,7 +47,9 @@ class Subscription:
         self.occurred = since
         self._delay = 0.0
         self._queue: asyncio.Queue[Event] = asyncio.Queue(WAITING)
-        self._trouble = Trouble("events of Prefect do not arrive, runs are asked for instead")
+        self._trouble = Trouble(
+            "receiving events from Prefect", "runs are compared with Prefect instead"
+        )
 
     @property
     def lag(self) -> float:
@@ -66,7 +68,7 @@ class Subscription:
             try:
                 await self._receive()
                 reason: Exception = ConnectionError("Prefect closed the event stream")
-            except Exception as exc:  # Prefect raises a bare Exception if it is not let in
+            except Exception as exc:  # Prefect raises a bare Exception if the server refuses it
                 reason = exc
             finally:
                 worked, self.healthy = self.healthy, False
@@ -102,7 +104,7 @@ class Subscription:
 
 
 def _wanted() -> EventFilter:
-    # A running flow's heartbeats say nothing that its states do not.
+    # A running flow's heartbeats add nothing to its states.
     names = EventNameFilter(prefix=[FLOW_RUN, TASK_RUN], exclude_name=[f"{FLOW_RUN}heartbeat"])
     return EventFilter(event=names)
 

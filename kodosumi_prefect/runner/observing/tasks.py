@@ -15,7 +15,7 @@ from kodosumi_prefect.runner.observing.recorder import Recorder, Row
 from kodosumi_prefect.runner.states import status_of
 
 PATIENCE = 120.0  # seconds for which a task run waits for its execution's row
-FIRST_PAUSE = 0.25  # seconds between two looks for that row, which double up to the longest
+FIRST_PAUSE = 0.25  # seconds between two checks for that row, which double up to the longest
 LONGEST_PAUSE = 8.0
 REST = 2.0  # seconds after which it is looked whether one came between a result and the end
 CLOSING = 180.0  # seconds for which an end is waited for
@@ -37,7 +37,7 @@ class _Waiting(NamedTuple):
 
 
 class _Told(NamedTuple):
-    """A task run's state as it was told; ``at`` is a time of the monotonic clock."""
+    """A task run's state as it was reported; ``at`` is a time of the monotonic clock."""
 
     at: float
     root: str
@@ -70,7 +70,7 @@ class TaskRuns:
             self._ancestry.learn_root(root)
 
     async def take(self, changes: list[TaskChange]) -> None:
-        """Record what begins and ends a task run; what has no row yet waits for a while."""
+        """Record starts and ends of task runs; those without a row yet wait for a while."""
         now = time.monotonic()
         for change in changes:
             self._ancestry.learn_task(change.id, change.name)
@@ -81,8 +81,8 @@ class TaskRuns:
     async def again(self) -> None:
         """Try those that wait once more, and give up the ones that waited long enough.
 
-        What was told while an execution was about to end was not stored; it is told again behind
-        the end. What was stored has a key, so telling it again is harmless. If Prefect or Postgres
+        What came while an execution was about to end was not stored; it is emitted again behind
+        the end. What was stored has a key, so emitting it again is harmless. If Prefect or Postgres
         cannot be asked, all go on waiting.
         """
         await self._tell_behind_ends()
@@ -151,5 +151,5 @@ class TaskRuns:
 
 
 def _is_told(change: TaskChange) -> bool:
-    """Whether a state begins or ends an attempt; what lies between says little."""
+    """Whether a state begins or ends an attempt; those between matter little."""
     return change.state.type is StateType.RUNNING or status_of(change.state) in TERMINAL

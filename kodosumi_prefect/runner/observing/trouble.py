@@ -1,4 +1,4 @@
-"""Outages of what the observer needs: told once, waited out, and told once when they are over."""
+"""Outages of what the observer needs: logged once, waited out, and logged once when over."""
 
 import asyncio
 import logging
@@ -31,14 +31,16 @@ logger = logging.getLogger(__name__)
 
 
 class Trouble:
-    """One thing that may fail for a while.
+    """One activity that may fail for a while.
 
     Arguments:
-        what: what is not done meanwhile, such as ``"runs are not compared with Prefect"``.
+        what: what is being done, such as ``"comparing runs with Prefect"``.
+        meanwhile: what happens while it fails, if anything does.
     """
 
-    def __init__(self, what: str) -> None:
+    def __init__(self, what: str, meanwhile: str = "") -> None:
         self._what = what
+        self._meanwhile = f"; meanwhile {meanwhile}" if meanwhile else ""
         self._since: float | None = None
 
     def met(self, exc: BaseException) -> None:
@@ -46,14 +48,14 @@ class Trouble:
         if self._since is None:
             self._since = time.monotonic()
             said = " ".join(str(exc).split()) or type(exc).__name__
-            logger.warning("%s for now: %s", self._what, said)
+            logger.warning("failed for now: %s: %s%s", self._what, said, self._meanwhile)
 
     def over(self) -> None:
         """It worked: a line, if it had failed before."""
         if self._since is not None:
             took = time.monotonic() - self._since
             self._since = None
-            logger.warning("no longer: %s (%.1f s)", self._what, took)
+            logger.warning("recovered after %.1f s: %s", took, self._what)
 
 
 async def again_and_again(
@@ -61,7 +63,7 @@ async def again_and_again(
 ) -> None:
     """Do something every ``pause`` seconds until cancelled, whatever happens.
 
-    What no outage explains is a mistake of ours: it is logged in full and the rest goes on.
+    An error that is no outage is a bug of ours: it is logged in full and the rest goes on.
     """
     while True:
         wait = pause
@@ -72,7 +74,7 @@ async def again_and_again(
             trouble.met(exc)
             wait = max(min(pause, PAUSE), asked_to_wait(exc))
         except Exception:
-            logger.exception("the observer goes on after an unexpected error")
+            logger.exception("unexpected error in the observer, it continues")
             wait = max(pause, PAUSE)
         await asyncio.sleep(wait)
 
@@ -87,5 +89,5 @@ def asked_to_wait(exc: BaseException) -> float:
     try:
         seconds = float(exc.response.headers.get("Retry-After", "0"))
     except ValueError:
-        return PAUSE  # a date; the next answer says again how long
+        return PAUSE  # a date; the next answer states again how long
     return min(max(seconds, 0.0), LONGEST_PAUSE)
