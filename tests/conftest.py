@@ -14,6 +14,7 @@ from typing import Any
 # which takes a thirtieth of the time. Before Prefect is imported, which remembers the file.
 os.environ["SSL_CERT_FILE"] = str(Path(__file__).with_name("authority.pem"))
 
+import psutil
 import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
@@ -64,13 +65,17 @@ def pytest_testnodeready(node: Any) -> None:
 
 
 def pytest_keyboard_interrupt() -> None:
-    """Have workers stop what they started; xdist would kill them after 10 s."""
-    for worker in _workers:
-        worker.terminate()
+    """Have workers stop what they started; xdist would kill them after 10 s.
+
+    The process of a worker stays until we end, so what counts is that it has no children.
+    """
     until = time.monotonic() + WORKERS_END
     for worker in _workers:
-        with suppress(subprocess.TimeoutExpired):
-            worker.wait(max(until - time.monotonic(), 0))
+        worker.terminate()
+    for worker in _workers:
+        with suppress(psutil.NoSuchProcess):
+            while psutil.Process(worker.pid).children() and time.monotonic() < until:
+                time.sleep(0.1)
 
 
 def pytest_make_parametrize_id(val: object) -> str | None:
