@@ -4,7 +4,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
@@ -76,6 +76,29 @@ def pytest_keyboard_interrupt() -> None:
         with suppress(psutil.NoSuchProcess):
             while psutil.Process(worker.pid).children() and time.monotonic() < until:
                 time.sleep(0.1)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_report_to_serializable() -> Generator[None, Any, Any]:
+    """What a test printed goes to the session as UTF-8, which has no halves of characters."""
+    return _whole_characters((yield))
+
+
+def _whole_characters(value: Any) -> Any:
+    match value:
+        case str():
+            return value.encode("utf-8", "backslashreplace").decode()
+        case dict():
+            return {_whole_characters(k): _whole_characters(v) for k, v in value.items()}
+        case list() | tuple():
+            return type(value)(_whole_characters(one) for one in value)
+    return value
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Start what takes long late, and once: tests of a group stand together, behind all files."""
+    last = list(GROUPS)
+    items.sort(key=lambda item: last.index(group) if (group := group_of(item)) in last else -1)
 
 
 def pytest_make_parametrize_id(val: object) -> str | None:

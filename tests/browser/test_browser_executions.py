@@ -142,7 +142,7 @@ def test_a_filter_or_cursor_that_was_tampered_with_is_told_on_a_page(
         ("?from=yesterday", "from"),
         ("?before=abc", "before"),
         (f"?before={gone}", gone),
-        (f"?before={gone}&after={gone}", "both given"),
+        (f"?before={gone}&after={gone}", "not both"),
         ("/not-a-fid", "not-a-fid"),
         (f"/{gone}", gone),
     ):
