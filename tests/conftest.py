@@ -95,12 +95,6 @@ def _whole_characters(value: Any) -> Any:
     return value
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Start what takes long late, and once: tests of a group stand together, behind all files."""
-    last = list(GROUPS)
-    items.sort(key=lambda item: last.index(group) if (group := group_of(item)) in last else -1)
-
-
 def pytest_make_parametrize_id(val: object) -> str | None:
     """Name a test by the beginning of a text that is as long as a page."""
     if isinstance(val, str) and len(val) > 80:
@@ -128,9 +122,12 @@ def group_of(item: pytest.Item) -> str:
 
 
 def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
-    """End a stack when the last test of its group has run, and not with the session."""
+    """End a stack when the last test of its group has run, and not with the session.
+
+    Without workers a group's tests do not stand together, and it ends with the session.
+    """
     group = group_of(item)
-    if nextitem is None or group_of(nextitem) == group:
+    if not hasattr(item.config, "workerinput") or nextitem is None or group_of(nextitem) == group:
         return
     for name in GROUPS.get(group, ()):
         for definition in item.session._fixturemanager.getfixturedefs(name, item) or ():
