@@ -323,9 +323,8 @@ class SpoolClient:
         large = self._count_large(size)
         if waiting <= INBOX_SOFT and large <= self.settings.buffer_bytes:
             return False
-        time.sleep(
-            0.001
-        )  # lets the delivering thread catch up; far shorter than a network round trip
+        # Lets the delivering thread catch up; far shorter than a network round trip.
+        time.sleep(0.001)
         return self._inbox.qsize() > INBOX_HARD or large > 2 * self.settings.buffer_bytes
 
     def _count_large(self, size: int) -> int:

@@ -110,3 +110,18 @@ async def test_a_run_that_is_no_execution_is_given_up_in_the_end(
     executions.rows["a"] = ROW
     await settled(runs)
     assert recorder.names == []
+
+
+async def test_of_too_many_that_wait_those_go_that_waited_longest(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "WAITING", 2)
+    executions = Executions()
+    runs, recorder = task_runs(executions)
+    await runs.take([change("first", "a")])
+    await settled(runs)  # looked at again, and still older than the others
+    for name in ("second", "third"):
+        await runs.take([change(name, "a")])
+    executions.rows["a"] = ROW
+    await settled(runs)
+    assert sorted(recorder.names) == ["second", "third"]

@@ -14,7 +14,7 @@ from kodosumi_prefect.runner.observing.changes import TaskChange
 from kodosumi_prefect.runner.observing.recorder import Recorder, Row
 from kodosumi_prefect.runner.states import status_of
 
-PATIENCE = 120.0  # seconds for which a task run waits for its execution's row
+PATIENCE = 30.0  # seconds for which a task run waits for its execution's row
 FIRST_PAUSE = 0.25  # seconds between two checks for that row, which double up to the longest
 LONGEST_PAUSE = 8.0
 REST = 2.0  # seconds after which it is looked whether one came between a result and the end
@@ -75,8 +75,7 @@ class TaskRuns:
         for change in changes:
             self._ancestry.learn_task(change.id, change.name)
         wanted = [_Waiting(change, now + PATIENCE, now) for change in changes if _is_told(change)]
-        self._waiting = await self._record(wanted) + self._waiting
-        del self._waiting[WAITING:]
+        self._keep(await self._record(wanted) + self._waiting)
 
     async def again(self) -> None:
         """Try those that wait once more, and give up the ones that waited long enough.
@@ -93,8 +92,13 @@ class TaskRuns:
             due.sort(key=lambda waiting: waiting.change.state.timestamp)
             left = await self._record(due)
             looked = {id(waiting) for waiting in due}
-            self._waiting = left + [one for one in self._waiting if id(one) not in looked]
-            del self._waiting[WAITING:]
+            self._keep(left + [one for one in self._waiting if id(one) not in looked])
+
+    def _keep(self, waiting: list[_Waiting]) -> None:
+        """Have these wait; of too many, those go that have waited longest."""
+        if len(waiting) > WAITING:
+            waiting = sorted(waiting, key=lambda one: one.until, reverse=True)[:WAITING]
+        self._waiting = waiting
 
     async def _record(self, items: list[_Waiting]) -> list[_Waiting]:
         """Record those whose execution is known; returns the others, to be tried later."""
