@@ -6,9 +6,9 @@ from typing import Any
 
 from fastapi import Request
 
+from kodosumi_prefect.adapter.crew import run_crew
 from kodosumi_prefect.core import InputsError, KodosumiError, Launch, ServeAPI, Tracer
 from kodosumi_prefect.core import forms as F
-from kodosumi_prefect.serve.crew import run_crew
 
 # What CrewAI needs to reach the models of a provider; of several names in a row one is enough.
 KEYS: dict[str, list[tuple[str, ...]]] = {

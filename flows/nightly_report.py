@@ -9,7 +9,7 @@ from pydantic import Field
 
 from kodosumi_prefect import KodosumiError, Tracer, flow
 from kodosumi_prefect.settings import database_url, get_settings
-from kodosumi_prefect.spooler.reader import Reader
+from kodosumi_prefect.stream.reader import Reader
 
 ROWS_MOST = 100_000  # executions read
 FAILURES_SHOWN = 25

@@ -3,17 +3,17 @@
 from typing import TYPE_CHECKING, Any
 
 from kodosumi_prefect import forms
+from kodosumi_prefect.adapter import child_processes as _children  # noqa: F401  (records children)
+from kodosumi_prefect.adapter import ray_calls as _ray_calls  # noqa: F401  (binds native calls)
 from kodosumi_prefect.error import KodosumiError
 from kodosumi_prefect.flow import flow
 from kodosumi_prefect.forms import InputsError
-from kodosumi_prefect.runner import children as _children  # noqa: F401  (records children)
-from kodosumi_prefect.runner import ray_calls as _ray_calls  # noqa: F401  (binds native calls)
 from kodosumi_prefect.settings import VERSION as __version__
 from kodosumi_prefect.tracer import Tracer, TracerMock, tracer
 
 if TYPE_CHECKING:
+    from kodosumi_prefect.launch.launch import Launch
     from kodosumi_prefect.serve.api import ServeAPI
-    from kodosumi_prefect.serve.launch import Launch
 
 __all__ = [
     "InputsError",
@@ -29,7 +29,7 @@ __all__ = [
 ]
 
 # Imported at first use: an image that only runs flows has no FastAPI.
-_SERVING = {"ServeAPI": "kodosumi_prefect.serve.api", "Launch": "kodosumi_prefect.serve.launch"}
+_SERVING = {"ServeAPI": "kodosumi_prefect.serve.api", "Launch": "kodosumi_prefect.launch.launch"}
 
 
 def __getattr__(name: str) -> Any:

@@ -21,10 +21,9 @@ from prefect.utilities.collections import visit_collection
 from prefect.utilities.hashing import file_hash
 
 from kodosumi_prefect._compat.prefect import name_entrypoint
-from kodosumi_prefect.events import Kind, describe
-from kodosumi_prefect.runner import capture, hooks
-from kodosumi_prefect.runner.by_value import was_loaded_from_file
-from kodosumi_prefect.runner.execution import (
+from kodosumi_prefect.adapter import capture, hooks
+from kodosumi_prefect.adapter.by_value import was_loaded_from_file
+from kodosumi_prefect.adapter.execution import (
     TERMINAL_FLUSH,
     Live,
     Meta,
@@ -33,7 +32,8 @@ from kodosumi_prefect.runner.execution import (
     tell_final,
     traceback_of,
 )
-from kodosumi_prefect.runner.roots import enter_flow_run
+from kodosumi_prefect.adapter.roots import enter_flow_run
+from kodosumi_prefect.events import Kind, describe
 from kodosumi_prefect.task_runner import cancel_tasks, default_task_runner
 from kodosumi_prefect.tracer import Scope, Tracer, TracerMock, entered, travelled
 from kodosumi_prefect.vocabulary import FLOW_ATTRIBUTE

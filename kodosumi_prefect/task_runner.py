@@ -20,10 +20,10 @@ from prefect.utilities.asyncutils import run_coro_as_sync
 from prefect.utilities.collections import visit_collection
 from prefect.utilities.engine import collect_task_run_inputs_sync
 
+from kodosumi_prefect.adapter import capture
+from kodosumi_prefect.adapter.at_work import at_work
+from kodosumi_prefect.adapter.by_value import pickle_by_value
 from kodosumi_prefect.carried import carried as carry
-from kodosumi_prefect.runner import capture
-from kodosumi_prefect.runner.at_work import at_work
-from kodosumi_prefect.runner.by_value import pickle_by_value
 from kodosumi_prefect.runner.ray_connection import NoRayError, connect
 from kodosumi_prefect.settings import get_settings, read_settings, reset_settings
 from kodosumi_prefect.spooler.client import get_client

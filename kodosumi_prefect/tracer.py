@@ -17,7 +17,7 @@ from prefect.client.schemas.objects import FlowRun, TaskRun
 from kodosumi_prefect._compat.prefect import FLOW_CONTEXT, TASK_CONTEXT
 from kodosumi_prefect.error import KodosumiError
 from kodosumi_prefect.events import Event, Kind, plain, serialize
-from kodosumi_prefect.question import Question, Wording, ask_here
+from kodosumi_prefect.locks.question import Question, Wording, ask_here
 from kodosumi_prefect.response import HTML, Markdown, Text
 from kodosumi_prefect.spooler.client import SpoolClient, get_client
 from kodosumi_prefect.spooler.route import learn_instance

@@ -9,8 +9,8 @@ from typing import Any
 import psycopg
 from psycopg.rows import dict_row
 
-from kodosumi_prefect.spooler.locks import Locks
-from kodosumi_prefect.spooler.reader import Reader
+from kodosumi_prefect.locks.answering import Locks
+from kodosumi_prefect.stream.reader import Reader
 from tests.waiting import wait_for
 
 SOMEBODY = "11111111-1111-1111-1111-111111111111"

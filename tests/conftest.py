@@ -21,9 +21,9 @@ from psycopg.conninfo import make_conninfo
 from pydantic import SecretStr
 
 from kodosumi_prefect import settings as settings_module
+from kodosumi_prefect.database import migrate
 from kodosumi_prefect.settings import Settings, use_settings
-from kodosumi_prefect.spooler import migrate
-from kodosumi_prefect.spooler.embedded import EmbeddedPostgres
+from kodosumi_prefect.stack.embedded_postgres import EmbeddedPostgres
 
 pytest_plugins = ["tests.services", "tests.e2e.stack"]
 # Their assertions say what they compared, too.

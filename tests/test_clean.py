@@ -8,12 +8,12 @@ import pytest
 
 from kodosumi_prefect.cli.clean import clean
 from kodosumi_prefect.cli.output import CommandError, console
+from kodosumi_prefect.database import migrate, retention
+from kodosumi_prefect.database.retention import Retention
 from kodosumi_prefect.events import serialize
 from kodosumi_prefect.settings import Settings, use_settings
-from kodosumi_prefect.spooler import migrate, retention
-from kodosumi_prefect.spooler.feed import End, Feed
-from kodosumi_prefect.spooler.reader import Reader, StoredEvent
-from kodosumi_prefect.spooler.retention import Retention
+from kodosumi_prefect.stream.feed import End, Feed
+from kodosumi_prefect.stream.reader import Reader, StoredEvent
 from tests.panel.panel_runs import Run
 from tests.spooler.recording import execute, stored
 

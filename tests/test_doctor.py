@@ -20,9 +20,10 @@ from kodosumi_prefect.cli.doctor.finding import Finding, Verdict, skew
 from kodosumi_prefect.cli.doctor.postgres import check_postgres
 from kodosumi_prefect.cli.doctor.prefect_server import check_prefect
 from kodosumi_prefect.cli.doctor.ray_cluster import check_ray
+from kodosumi_prefect.database import migrate
 from kodosumi_prefect.settings import PREFIX, VERSION, Settings, write_address
-from kodosumi_prefect.spooler import migrate, spill
-from kodosumi_prefect.spooler.embedded import EmbeddedPostgres
+from kodosumi_prefect.spooler import spill
+from kodosumi_prefect.stack.embedded_postgres import EmbeddedPostgres
 from tests.services import Place, record_prefect
 from tests.spooler.recording import execute, fresh
 

@@ -18,10 +18,10 @@ from pydantic import BaseModel
 
 import kodosumi_prefect
 from kodosumi_prefect import KodosumiError, Tracer, TracerMock, flow
+from kodosumi_prefect.adapter import hooks
 from kodosumi_prefect.events import Kind
-from kodosumi_prefect.runner import hooks
-from kodosumi_prefect.runner.observing.changes import change_to
-from kodosumi_prefect.runner.observing.recorder import Recorder
+from kodosumi_prefect.observer.changes import change_to
+from kodosumi_prefect.observer.recorder import Recorder
 from kodosumi_prefect.spooler.client import SpoolClient
 from kodosumi_prefect.task_runner import RayTaskRunner
 from tests.samples import shapes

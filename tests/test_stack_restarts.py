@@ -15,9 +15,9 @@ from prefect.settings import temporary_settings
 from pydantic import SecretStr
 
 from kodosumi_prefect.settings import Settings, read_address
-from kodosumi_prefect.spooler import embedded
-from kodosumi_prefect.spooler.embedded import EmbeddedPostgres
 from kodosumi_prefect.stack import Child, StackError, lasting
+from kodosumi_prefect.stack import embedded_postgres as embedded
+from kodosumi_prefect.stack.embedded_postgres import EmbeddedPostgres
 from tests.owner import Owner
 from tests.services import in_force
 

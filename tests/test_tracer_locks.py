@@ -15,8 +15,9 @@ from prefect import task
 from prefect.task_runners import ThreadPoolTaskRunner
 from pydantic import BaseModel, Field, model_validator
 
-from kodosumi_prefect import KodosumiError, Tracer, TracerMock, flow, forms, question, tracer
-from kodosumi_prefect.question import VoidLockError
+from kodosumi_prefect import KodosumiError, Tracer, TracerMock, flow, forms, tracer
+from kodosumi_prefect.locks import question
+from kodosumi_prefect.locks.question import VoidLockError
 from kodosumi_prefect.runner.ray_connection import connect
 from kodosumi_prefect.settings import use_settings
 from tests.answering import Answerer, answer, locks, until_open

@@ -5,11 +5,11 @@ import platform
 from typing import Any
 
 from kodosumi_prefect.cli.output import errors
-from kodosumi_prefect.panel.audit.actions import Action
 from kodosumi_prefect.panel.audit.entry import Actor, Entry, Target
+from kodosumi_prefect.panel.audit.recorded_actions import Action
 from kodosumi_prefect.panel.audit.trail import write
 from kodosumi_prefect.settings import Settings, database_url
-from kodosumi_prefect.spooler.reader import Reader
+from kodosumi_prefect.stream.reader import Reader
 
 
 async def audited(reader: Reader, action: Action, target: Target | None, **details: Any) -> None:

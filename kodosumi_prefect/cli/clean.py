@@ -5,10 +5,10 @@ from collections.abc import Iterable
 
 from kodosumi_prefect.cli.audited import audited_at
 from kodosumi_prefect.cli.output import CommandError, console, require_database
-from kodosumi_prefect.panel.audit.actions import Action
+from kodosumi_prefect.database import migrate
+from kodosumi_prefect.database.retention import Removed, Retention
+from kodosumi_prefect.panel.audit.recorded_actions import Action
 from kodosumi_prefect.settings import get_settings
-from kodosumi_prefect.spooler import migrate
-from kodosumi_prefect.spooler.retention import Removed, Retention
 
 
 def clean(*, dry_run: bool = False) -> None:

@@ -3,8 +3,8 @@
 import cyclopts
 
 from kodosumi_prefect.cli.output import CommandError, console, require_database
+from kodosumi_prefect.database import migrate
 from kodosumi_prefect.settings import get_settings
-from kodosumi_prefect.spooler import migrate
 
 app = cyclopts.App(name="db", help="Create, upgrade and check the schema in Postgres.")
 

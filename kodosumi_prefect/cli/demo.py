@@ -14,7 +14,7 @@ from kodosumi_prefect.cli.output import CommandError, console, print_event
 from kodosumi_prefect.cli.up import running_stack, with_options
 from kodosumi_prefect.secret_variables import inherited_environment
 from kodosumi_prefect.settings import Settings
-from kodosumi_prefect.spooler.reader import StoredEvent
+from kodosumi_prefect.stream.reader import StoredEvent
 from kodosumi_prefect.vocabulary import API_KEY_HEADER
 
 LIMIT = 1_000_000
@@ -41,7 +41,7 @@ def demo(*, data_dir: Path = Path(".kodosumi/demo")) -> int:
 
 
 async def _demo(settings: Settings) -> int:
-    from kodosumi_prefect.panel.auth.local import local_token
+    from kodosumi_prefect.panel.accounts.local_sign_in import local_token
 
     me = asyncio.current_task()
     assert me is not None

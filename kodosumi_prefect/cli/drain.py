@@ -5,9 +5,10 @@ import time
 from typing import Any
 
 from kodosumi_prefect.cli.output import CommandError, console, require_database
+from kodosumi_prefect.database import channels
+from kodosumi_prefect.database.worker_messages import Message
 from kodosumi_prefect.settings import get_settings
-from kodosumi_prefect.spooler.control import Message, channel
-from kodosumi_prefect.spooler.reader import Reader
+from kodosumi_prefect.stream.reader import Reader
 
 SILENT = 30.0  # seconds after which a silent worker counts as gone
 REPEAT = 2.0  # seconds after which an unanswered request is sent again
@@ -52,7 +53,7 @@ async def _drain(name: str | None, wait: bool) -> None:
                 if time.monotonic() - asked_at > REPEAT:
                     asked_at = time.monotonic()
                     await reader.rows(
-                        "notify", channel=channel(settings.database_schema), fids=[payload]
+                        "notify", channel=channels.workers(settings.database_schema), fids=[payload]
                     )
             elif not wait:
                 console.print(f"{name} is draining, {info['runs']} runs left", markup=False)

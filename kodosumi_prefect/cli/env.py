@@ -4,8 +4,8 @@ import os
 import shlex
 from pathlib import Path
 
+from kodosumi_prefect.addresses import prefect_access, recorded_access
 from kodosumi_prefect.cli.output import CommandError, console
-from kodosumi_prefect.prefect_access import prefect_access, recorded_access
 from kodosumi_prefect.settings import PREFIX, Settings, get_settings
 from kodosumi_prefect.stack.lock import owner_of
 

@@ -10,10 +10,10 @@ from rich.markdown import Markdown
 from rich.padding import Padding
 from rich.text import Text
 
-from kodosumi_prefect.prefect_access import PrefectAccess, prefect_access
+from kodosumi_prefect.addresses import PrefectAccess, prefect_access
+from kodosumi_prefect.database.connection import connect
 from kodosumi_prefect.settings import Settings, database_url, get_settings
-from kodosumi_prefect.spooler.connection import connect
-from kodosumi_prefect.spooler.reader import StoredEvent
+from kodosumi_prefect.stream.reader import StoredEvent
 
 console = Console(highlight=False)
 errors = Console(stderr=True, highlight=False)

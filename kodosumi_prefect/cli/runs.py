@@ -18,13 +18,13 @@ from kodosumi_prefect.cli.output import (
     with_prefect,
 )
 from kodosumi_prefect.events import clean
-from kodosumi_prefect.panel import cancellation
-from kodosumi_prefect.panel.audit.actions import Action
 from kodosumi_prefect.panel.audit.entry import Target
+from kodosumi_prefect.panel.audit.recorded_actions import Action
+from kodosumi_prefect.panel.executions import cancellation
 from kodosumi_prefect.settings import get_settings, listen_url
-from kodosumi_prefect.spooler.feed import End, Feed, Quiet, Reset
-from kodosumi_prefect.spooler.listing import Filter
-from kodosumi_prefect.spooler.reader import Reader
+from kodosumi_prefect.stream.feed import End, Feed, Quiet, Reset
+from kodosumi_prefect.stream.listing import Filter
+from kodosumi_prefect.stream.reader import Reader
 
 _COLOURS = {"finished": "green", "error": "red", "running": "cyan", "awaiting": "yellow"}
 

@@ -7,8 +7,8 @@ import cyclopts
 from kodosumi_prefect.cli.output import CommandError, console, require_database
 from kodosumi_prefect.settings import get_settings
 from kodosumi_prefect.spooler import spill
+from kodosumi_prefect.spooler.append import ProtocolError, Spooler
 from kodosumi_prefect.spooler.replay import replay_orphans, replay_refused
-from kodosumi_prefect.spooler.spooler import ProtocolError, Spooler
 from kodosumi_prefect.spooler.transport import SpoolerAwayError
 
 app = cyclopts.App(name="spool", help="Events that wait for Postgres, and the Spooler on Ray.")

@@ -10,18 +10,18 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
+from kodosumi_prefect.addresses import prefect_access
 from kodosumi_prefect.cancelling import cancel_all
 from kodosumi_prefect.cli.env import command_line
 from kodosumi_prefect.cli.logs import install_logging
 from kodosumi_prefect.cli.output import CommandError, console, require_database, require_prefect
-from kodosumi_prefect.prefect_access import prefect_access
+from kodosumi_prefect.database import migrate
 from kodosumi_prefect.settings import (
     Settings,
     get_settings,
     reset_settings,
     write_address,
 )
-from kodosumi_prefect.spooler import migrate
 
 Services = Annotated[tuple[str, ...], Parameter(name="--service", negative=())]
 
@@ -80,7 +80,7 @@ def panel(
     service
         An agentic service, as module:app, that the panel serves itself; repeatable.
     """
-    from kodosumi_prefect.panel.server import run
+    from kodosumi_prefect.panel.web.server import run
 
     settings = with_options(
         data_dir=data_dir, host=host, port=port, services=_with_configured(service)
@@ -99,7 +99,7 @@ def observer() -> None:
     Needs the configured Postgres and Prefect. Any number may run; one leads, the others take over
     within seconds when it is gone. `up` runs one already.
     """
-    from kodosumi_prefect.runner.observer import Observer
+    from kodosumi_prefect.observer.observer import Observer
 
     settings = get_settings()
     url = require_database(settings)
@@ -161,9 +161,9 @@ async def running_stack(
         CommandError: what is missing, or a service that does not start.
     """
     try:
-        from kodosumi_prefect.panel.app import PanelError
-        from kodosumi_prefect.panel.server import serve
-        from kodosumi_prefect.runner.observer import Observer
+        from kodosumi_prefect.observer.observer import Observer
+        from kodosumi_prefect.panel.web.app import PanelError
+        from kodosumi_prefect.panel.web.server import serve
         from kodosumi_prefect.stack import Stack, StackError
         from kodosumi_prefect.stack.spooler_start import start_spooler
     except ModuleNotFoundError as exc:

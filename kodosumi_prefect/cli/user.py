@@ -11,18 +11,18 @@ from rich.table import Table
 
 from kodosumi_prefect.cli.audited import audited
 from kodosumi_prefect.cli.output import CommandError, console, require_database
-from kodosumi_prefect.panel.audit.actions import Action
-from kodosumi_prefect.panel.audit.entry import Target
-from kodosumi_prefect.panel.auth.accounts import (
+from kodosumi_prefect.database import migrate
+from kodosumi_prefect.panel.accounts.accounts import (
     Account,
     Accounts,
     LastOperatorError,
     NameTakenError,
     UnknownAccountError,
 )
+from kodosumi_prefect.panel.audit.entry import Target
+from kodosumi_prefect.panel.audit.recorded_actions import Action
 from kodosumi_prefect.settings import get_settings
-from kodosumi_prefect.spooler import migrate
-from kodosumi_prefect.spooler.reader import Reader
+from kodosumi_prefect.stream.reader import Reader
 
 app = cyclopts.App(name="user", help="Create, list and change the panel's accounts.")
 
@@ -172,7 +172,7 @@ def _do(
 def _new_password() -> str:
     """The hash of a password that is typed twice, or comes in one line."""
     try:
-        from kodosumi_prefect.panel.auth.passwords import checked_password, hash_password
+        from kodosumi_prefect.panel.accounts.passwords import checked_password, hash_password
     except ModuleNotFoundError as exc:
         raise CommandError(f"{exc.name} is missing; install kodosumi-prefect[panel]") from exc
     if sys.stdin.isatty():

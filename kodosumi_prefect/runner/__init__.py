@@ -1,1 +1,1 @@
-"""Maps Prefect's states of a run, and what its code prints and logs, to events."""
+"""Runs on a Ray cluster: the worker, its Runners, and their supervision."""

@@ -24,23 +24,22 @@ from prefect.states import Cancelled, Crashed
 from pydantic import ValidationError
 
 from kodosumi_prefect._compat.prefect import drive, run_metrics
-from kodosumi_prefect.error_line import error_line
-from kodosumi_prefect.owner import schedule_of
-from kodosumi_prefect.runner import execution
-from kodosumi_prefect.runner.by_value import pickle_by_value
-from kodosumi_prefect.runner.folder import working_folder
-from kodosumi_prefect.runner.interruption import Interruption
-from kodosumi_prefect.runner.launched import launched
-from kodosumi_prefect.runner.literal import (
+from kodosumi_prefect.adapter import execution, stored_inputs
+from kodosumi_prefect.adapter.by_value import pickle_by_value
+from kodosumi_prefect.adapter.launched import launched
+from kodosumi_prefect.adapter.literal import (
     escaped,
     is_escaped,
     opened,
     reading_literally,
     refers,
 )
+from kodosumi_prefect.error_line import error_line
+from kodosumi_prefect.owner import schedule_of
+from kodosumi_prefect.runner.folder import working_folder
+from kodosumi_prefect.runner.interruption import Interruption
 from kodosumi_prefect.runner.order import Order, Outcome
 from kodosumi_prefect.settings import PREFIX, get_settings, read_settings, reset_settings
-from kodosumi_prefect.spooler import payloads
 from kodosumi_prefect.spooler.client import get_client as get_spool_client
 from kodosumi_prefect.spooler.route import learn_instance
 
@@ -139,7 +138,7 @@ def _with_lost_parameters(flow_run: FlowRun) -> FlowRun:
     schedule, made = schedule_of(flow_run), launched(flow_run.parameters)
     if schedule is None or made is None or made.launch.scheduled:
         return flow_run
-    parameters = payloads.of_schedule(get_settings(), schedule)
+    parameters = stored_inputs.of_schedule(get_settings(), schedule)
     if parameters is None:
         return flow_run  # a schedule that somebody made in Prefect
     with get_client(sync_client=True) as client:
@@ -170,7 +169,7 @@ def _with_data(flow: "Flow[..., Any]", flow_run: FlowRun) -> "tuple[Flow[..., An
     if launched(parameters) is not None:
         return flow, flow_run  # its flow does so itself
     if refers(parameters) and (schedule := schedule_of(flow_run)) is not None:
-        typed = payloads.of_schedule(get_settings(), schedule) or {}
+        typed = stored_inputs.of_schedule(get_settings(), schedule) or {}
         data = {name: escaped(value) for name, value in typed.items() if refers(value)}
         parameters = parameters | {
             name: value for name, value in data.items() if parameters.get(name) == typed[name]

@@ -12,10 +12,11 @@ import psycopg
 from prefect.logging import get_logger
 from psycopg.rows import dict_row
 
+from kodosumi_prefect.database import channels
+from kodosumi_prefect.database.connection import connect_async, connect_listening
+from kodosumi_prefect.database.sql import Queries
+from kodosumi_prefect.database.worker_messages import Message, parse
 from kodosumi_prefect.settings import VERSION, Settings, database_url, listen_url
-from kodosumi_prefect.spooler.connection import connect_async, connect_listening
-from kodosumi_prefect.spooler.control import Message, channel, parse
-from kodosumi_prefect.spooler.sql import Queries
 from kodosumi_prefect.vocabulary import POOL_TYPE
 
 ANSWER = 4.0  # seconds Postgres has for a statement
@@ -137,7 +138,7 @@ class Registry:
             url = listen_url(self._settings)
             try:
                 if url is not None:
-                    own = channel(self._settings.database_schema)
+                    own = channels.workers(self._settings.database_schema)
                     async with await connect_listening(url, own) as connection:
                         delay = RELISTEN_FIRST
                         yield None

@@ -34,7 +34,7 @@ from kodosumi_prefect.runner.registry import Registry
 from kodosumi_prefect.runner.supervisor import Supervisor
 from kodosumi_prefect.runner.warm import WarmPool
 from kodosumi_prefect.settings import VERSION, check_database_urls, get_settings
-from kodosumi_prefect.spooler.spooler import ProtocolError
+from kodosumi_prefect.spooler.append import ProtocolError
 from kodosumi_prefect.spooler.transport import NoDatabaseError, SpoolerAwayError
 from kodosumi_prefect.vocabulary import POOL_TYPE
 

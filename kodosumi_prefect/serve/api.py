@@ -13,18 +13,18 @@ from starlette.responses import JSONResponse
 from starlette.types import Scope
 
 from kodosumi_prefect.forms import InputsError, Model
-from kodosumi_prefect.serve.body import read_body
-from kodosumi_prefect.serve.endpoint import Endpoint
+from kodosumi_prefect.http.body import read_body
+from kodosumi_prefect.http.errors import error_response, told
+from kodosumi_prefect.http.limits import MIB, BodyLimit
+from kodosumi_prefect.launch.endpoint import Endpoint
+from kodosumi_prefect.launch.launch import Launch
+from kodosumi_prefect.launch.options import Options
+from kodosumi_prefect.launch.parameters import UnheldError
 from kodosumi_prefect.serve.entry import Entry, EntryRoute, Launching
-from kodosumi_prefect.serve.errors import error_response, told
 from kodosumi_prefect.serve.flow_form import flow_form
 from kodosumi_prefect.serve.handler import Handler
-from kodosumi_prefect.serve.launch import Launch
-from kodosumi_prefect.serve.limit import MIB, BodyLimit
 from kodosumi_prefect.serve.locks import PATH as LOCK_PATH
 from kodosumi_prefect.serve.locks import Locks
-from kodosumi_prefect.serve.options import Options
-from kodosumi_prefect.serve.parameters import UnheldError
 from kodosumi_prefect.settings import get_settings
 from kodosumi_prefect.vocabulary import (
     FLOW_ATTRIBUTE,

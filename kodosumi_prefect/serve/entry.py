@@ -11,10 +11,10 @@ from starlette.responses import JSONResponse, Response
 
 from kodosumi_prefect.error import KodosumiError
 from kodosumi_prefect.forms import InputsError
-from kodosumi_prefect.serve import identity
-from kodosumi_prefect.serve.body import Digest, limited
-from kodosumi_prefect.serve.endpoint import Endpoint
-from kodosumi_prefect.serve.errors import error_response, told, unforeseen_response
+from kodosumi_prefect.http import identity
+from kodosumi_prefect.http.body import Digest, limited
+from kodosumi_prefect.http.errors import error_response, told, unforeseen_response
+from kodosumi_prefect.launch.endpoint import Endpoint
 from kodosumi_prefect.settings import get_settings
 from kodosumi_prefect.vocabulary import DIGEST_SCOPE, ENDPOINT_SCOPE
 

@@ -7,11 +7,11 @@ from typing import Any
 
 from fastapi.templating import Jinja2Templates
 
-FOLDER = Path(__file__).parents[1] / "panel" / "templates"  # by path: serve is below panel
+PANEL = Path(__file__).parents[1] / "panel"  # by path: serve is below panel
 
 
 class Templates(Jinja2Templates):
-    """FastAPI's templates, with the panel's own folder searched first.
+    """FastAPI's templates, with the panel's own folders searched first.
 
     Arguments:
         directory: folders of the service.
@@ -24,4 +24,4 @@ class Templates(Jinja2Templates):
         **more: Any,
     ) -> None:
         own = [directory] if isinstance(directory, str | PathLike) else list(directory)
-        super().__init__(directory=[FOLDER, *own], **more)
+        super().__init__(directory=[*sorted(PANEL.glob("*/templates")), *own], **more)

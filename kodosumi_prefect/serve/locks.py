@@ -10,8 +10,8 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
 from kodosumi_prefect.forms import InputsError, Model
-from kodosumi_prefect.serve.body import read_body
-from kodosumi_prefect.serve.errors import told
+from kodosumi_prefect.http.body import read_body
+from kodosumi_prefect.http.errors import told
 from kodosumi_prefect.serve.handler import Handler
 from kodosumi_prefect.serve.lock_facts import facts
 from kodosumi_prefect.vocabulary import SECRETS_SCOPE

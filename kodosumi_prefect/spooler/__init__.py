@@ -1,1 +1,1 @@
-"""Durable, ordered storage of events in Postgres."""
+"""The write path: events become durable and ordered."""

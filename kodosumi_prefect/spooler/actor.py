@@ -23,13 +23,13 @@ import ray
 import ray.exceptions
 
 from kodosumi_prefect.settings import VERSION, Settings, database_url, listen_url
-from kodosumi_prefect.spooler.answer import Answer, of_error
+from kodosumi_prefect.spooler.append import ProtocolError, Spooler
 from kodosumi_prefect.spooler.batch import PROTOCOL
 from kodosumi_prefect.spooler.figures import Figures
-from kodosumi_prefect.spooler.leases import Leases, Settled
+from kodosumi_prefect.spooler.outcome import Answer, of_error
 from kodosumi_prefect.spooler.pool import CONNECTIONS, Pool
-from kodosumi_prefect.spooler.spooler import ProtocolError, Spooler
 from kodosumi_prefect.spooler.transport import Backlog, NoDatabaseError, SpoolerAwayError
+from kodosumi_prefect.stream.settled_locks import Leases, Settled
 from kodosumi_prefect.vocabulary import instance_namespace, spooler_name
 
 # Another protocol is another actor: both serve while processes of two versions run.

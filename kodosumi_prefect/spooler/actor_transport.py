@@ -10,10 +10,10 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Any
 
+from kodosumi_prefect.database.connection import ANSWER_TIMEOUT
 from kodosumi_prefect.spooler import actor
-from kodosumi_prefect.spooler.answer import check
 from kodosumi_prefect.spooler.batch import Batch, pack
-from kodosumi_prefect.spooler.connection import ANSWER_TIMEOUT
+from kodosumi_prefect.spooler.outcome import check
 from kodosumi_prefect.spooler.transport import Backlog, SpoolerAwayError
 
 logger = logging.getLogger(__name__)

@@ -12,11 +12,6 @@ LONGEST_ID = 100  # characters of a lock's id; ours have 36
 Ended = Literal["leased", "expired", "void"]
 
 
-def channel(schema: str) -> str:
-    """The NOTIFY channel that names the ids of locks which are no longer open."""
-    return f"{schema}_lease"
-
-
 class NewLock(NamedTuple):
     """A lock as its ``lock`` event describes it.
 

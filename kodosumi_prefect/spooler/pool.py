@@ -9,8 +9,8 @@ from typing import Any
 
 import psycopg
 
+from kodosumi_prefect.spooler.append import ProtocolError, Spooler
 from kodosumi_prefect.spooler.batch import Batch, unpack
-from kodosumi_prefect.spooler.spooler import ProtocolError, Spooler
 
 CONNECTIONS = 4
 BUNDLE = 64  # deliveries that share a transaction at most

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from kodosumi_prefect._compat.ray import runs_in_worker
 from kodosumi_prefect.settings import DatabaseUrlError, Settings, database_url
-from kodosumi_prefect.spooler.spooler import Spooler
+from kodosumi_prefect.spooler.append import Spooler
 from kodosumi_prefect.spooler.transport import (
     Backlog,
     NoDatabaseError,

@@ -11,7 +11,7 @@ from typing import Literal
 
 from kodosumi_prefect.secret_variables import inherited_environment
 from kodosumi_prefect.settings import private_folder
-from kodosumi_prefect.spooler.embedded import trim_log
+from kodosumi_prefect.stack.embedded_postgres import trim_log
 from kodosumi_prefect.stack.keeper import Record, start_of
 
 READY_INTERVAL = 0.1  # seconds between checks whether a child is ready

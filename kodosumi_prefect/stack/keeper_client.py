@@ -8,9 +8,9 @@ import threading
 from pathlib import Path
 
 from kodosumi_prefect.settings import Settings, read_address, write_address
-from kodosumi_prefect.spooler.programs import environment
 from kodosumi_prefect.stack import keeper
 from kodosumi_prefect.stack.keeper import Record
+from kodosumi_prefect.stack.postgres_programs import environment
 
 GOODBYE_TIMEOUT = 10.0  # seconds for the keeper to end once asked to
 

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 from kodosumi_prefect._compat.ray import CLI_MODULE
 from kodosumi_prefect.runner.ray_client import token_environment
 from kodosumi_prefect.settings import Settings, private_folder
-from kodosumi_prefect.spooler.embedded import free_port
 from kodosumi_prefect.stack.child import Child, StackError
+from kodosumi_prefect.stack.embedded_postgres import free_port
 from kodosumi_prefect.stack.temporary import temporary_folder
 
 START_TIMEOUT = 90.0  # seconds

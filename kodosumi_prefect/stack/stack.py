@@ -8,10 +8,10 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import IO, Any
 
+from kodosumi_prefect.addresses import PrefectAccess, prefect_access
 from kodosumi_prefect.cancelling import cancel_all
 from kodosumi_prefect.carried import OURS_ALONE
 from kodosumi_prefect.keys import run_key
-from kodosumi_prefect.prefect_access import PrefectAccess, prefect_access
 from kodosumi_prefect.settings import (
     PREFIX,
     Settings,
@@ -19,10 +19,10 @@ from kodosumi_prefect.settings import (
     private_folder,
     write_address,
 )
-from kodosumi_prefect.spooler.embedded import EmbeddedError, EmbeddedPostgres, PortTakenError
 from kodosumi_prefect.stack import prefect_server
 from kodosumi_prefect.stack.backoff import Backoff
 from kodosumi_prefect.stack.child import Child, LastingError, RunningChild, StackError, brief
+from kodosumi_prefect.stack.embedded_postgres import EmbeddedError, EmbeddedPostgres, PortTakenError
 from kodosumi_prefect.stack.keeper import Record, end, family, processes, start_of
 from kodosumi_prefect.stack.keeper_client import KeeperClient, leftovers
 from kodosumi_prefect.stack.lasting import check_ports, check_room

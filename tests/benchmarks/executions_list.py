@@ -22,13 +22,13 @@ import httpx
 import psycopg
 from pydantic import SecretStr
 
-from kodosumi_prefect.panel.auth.local import local_token
+from kodosumi_prefect.database import migrate
+from kodosumi_prefect.database.sql import Queries
+from kodosumi_prefect.panel.accounts.local_sign_in import local_token
 from kodosumi_prefect.settings import Settings
-from kodosumi_prefect.spooler import migrate
-from kodosumi_prefect.spooler.embedded import EmbeddedPostgres
-from kodosumi_prefect.spooler.listing import Filter
-from kodosumi_prefect.spooler.reader import EVERYTHING
-from kodosumi_prefect.spooler.sql import Queries
+from kodosumi_prefect.stack.embedded_postgres import EmbeddedPostgres
+from kodosumi_prefect.stream.listing import Filter
+from kodosumi_prefect.stream.reader import EVERYTHING
 from kodosumi_prefect.vocabulary import API_KEY_HEADER
 from tests.benchmarks.flow_list import PANEL
 from tests.benchmarks.harness import machine, quantile, report

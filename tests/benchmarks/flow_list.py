@@ -20,12 +20,12 @@ import psutil
 import psycopg
 from pydantic import SecretStr
 
-from kodosumi_prefect.panel.auth.local import local_token
-from kodosumi_prefect.panel.register.found import Found
+from kodosumi_prefect.database import migrate
+from kodosumi_prefect.database.sql import Queries
+from kodosumi_prefect.panel.accounts.local_sign_in import local_token
+from kodosumi_prefect.panel.services.register.found import Found
 from kodosumi_prefect.settings import Settings
-from kodosumi_prefect.spooler import migrate
-from kodosumi_prefect.spooler.embedded import EmbeddedPostgres
-from kodosumi_prefect.spooler.sql import Queries
+from kodosumi_prefect.stack.embedded_postgres import EmbeddedPostgres
 from kodosumi_prefect.vocabulary import API_KEY_HEADER
 from tests.benchmarks.harness import quantile
 
@@ -35,7 +35,7 @@ PANEL = """
 import sys
 from pathlib import Path
 from pydantic import SecretStr
-from kodosumi_prefect.panel.server import run
+from kodosumi_prefect.panel.web.server import run
 from kodosumi_prefect.settings import Settings
 url, folder = sys.argv[1:]
 settings = Settings(database_url=SecretStr(url), data_dir=Path(folder), port=0)

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import psycopg
 
+from kodosumi_prefect.database import migrate
 from kodosumi_prefect.settings import PREFIX, Settings, reset_settings
-from kodosumi_prefect.spooler import migrate
 from kodosumi_prefect.stack import Stack
 
 

@@ -9,7 +9,7 @@ import psycopg
 from prefect.runtime import flow_run
 
 from kodosumi_prefect import Tracer, flow
-from kodosumi_prefect.panel.auth.local import local_token
+from kodosumi_prefect.panel.accounts.local_sign_in import local_token
 from kodosumi_prefect.settings import Settings
 from kodosumi_prefect.vocabulary import API_KEY_HEADER
 from tests.benchmarks.harness import connect, panel, quantile, report

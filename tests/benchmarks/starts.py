@@ -11,11 +11,11 @@ from pathlib import Path
 import psycopg
 from prefect.client.orchestration import get_client
 
-from kodosumi_prefect.prefect_access import recorded_access
+from kodosumi_prefect.addresses import recorded_access
 from kodosumi_prefect.settings import PREFIX, Settings
-from kodosumi_prefect.spooler.feed import Feed
-from kodosumi_prefect.spooler.reader import Reader, StoredEvent
 from kodosumi_prefect.stack.child import Child
+from kodosumi_prefect.stream.feed import Feed
+from kodosumi_prefect.stream.reader import Reader, StoredEvent
 from tests.benchmarks.harness import quantile, report
 from tests.e2e.running import BIN, FLOWS, Up, running_up
 from tests.services import served

@@ -27,13 +27,13 @@ import httpx
 import psutil
 from pydantic import SecretStr
 
+from kodosumi_prefect.database import migrate
 from kodosumi_prefect.events import Event, serialize
-from kodosumi_prefect.panel.auth.local import local_token
+from kodosumi_prefect.panel.accounts.local_sign_in import local_token
 from kodosumi_prefect.settings import Settings
-from kodosumi_prefect.spooler import migrate
+from kodosumi_prefect.spooler.append import Spooler
 from kodosumi_prefect.spooler.batch import Batch
-from kodosumi_prefect.spooler.embedded import EmbeddedPostgres
-from kodosumi_prefect.spooler.spooler import Spooler
+from kodosumi_prefect.stack.embedded_postgres import EmbeddedPostgres
 from kodosumi_prefect.vocabulary import API_KEY_HEADER
 from tests.benchmarks.harness import machine, panel, quantile, report
 

@@ -21,7 +21,7 @@ from psycopg.conninfo import make_conninfo
 from pydantic import SecretStr
 
 from kodosumi_prefect.settings import Settings
-from kodosumi_prefect.spooler.embedded import EmbeddedPostgres
+from kodosumi_prefect.stack.embedded_postgres import EmbeddedPostgres
 from tests.browser.chromium import ADVICE, launch
 from tests.browser.looking import NAME, PASSWORD, Complaints, sign_in
 from tests.e2e import running

@@ -11,7 +11,7 @@ from pydantic import SecretStr
 
 from kodosumi_prefect.events import serialize
 from kodosumi_prefect.settings import Settings
-from kodosumi_prefect.spooler.embedded import EmbeddedPostgres
+from kodosumi_prefect.stack.embedded_postgres import EmbeddedPostgres
 from tests.browser.conftest import NewContext
 from tests.browser.faults import PHONE, Scales, faults
 from tests.browser.looking import PASSWORD, Complaints, sideways, violations

@@ -332,7 +332,7 @@ def test_ray_has_the_private_names_that_we_import() -> None:
         ("ray._private.runtime_env.py_modules", "upload_py_modules_if_needed", "upload_folders"),
         ("ray.exceptions", "AuthenticationError", "ask_head"),
         ("ray.exceptions", "RpcError", "ask_head"),
-        ("ray.cloudpickle", "register_pickle_by_value", "runner.by_value"),
+        ("ray.cloudpickle", "register_pickle_by_value", "adapter.by_value"),
     ):
         has(RAY, place, name, f"_compat.ray.{ours}")
 
@@ -406,7 +406,7 @@ def test_ray_logs_and_names_threads_by_the_words_that_we_know() -> None:
 
     worker = import_module(CONNECTION_LOGGER)
     the_source_says(RAY, worker, NO_SIGTERM_HANDLER, "runner.ray_connection")
-    the_source_says(RAY, worker, f'name="{DRIVER_THREADS}print_logs"', "runner.capture")
+    the_source_says(RAY, worker, f'name="{DRIVER_THREADS}print_logs"', "adapter.capture")
     assert find_spec(CLI_MODULE) is not None, f"{RAY}: there is no {CLI_MODULE} to start a head by"
 
 
@@ -416,7 +416,7 @@ def test_ray_logs_and_names_threads_by_the_words_that_we_know() -> None:
 def test_psycopg_cancels_a_statement_by_the_method_that_we_override() -> None:
     from psycopg import AsyncConnection
 
-    from kodosumi_prefect.spooler.connection import BoundedAsyncConnection
+    from kodosumi_prefect.database.connection import BoundedAsyncConnection
 
     assert hasattr(AsyncConnection, "_try_cancel"), (
         f"{PSYCOPG}: AsyncConnection has no _try_cancel any more, for _compat.psycopg"
@@ -429,7 +429,7 @@ def test_psycopg_cancels_a_statement_by_the_method_that_we_override() -> None:
         "_compat.psycopg: a cancelled statement would hold its task for 10 s",
     )
     for connection in (AsyncConnection, import_module("psycopg").Connection):
-        takes(PSYCOPG, connection.wait, "gen timeout", "spooler.connection")
+        takes(PSYCOPG, connection.wait, "gen timeout", "database.connection")
     assert issubclass(BoundedAsyncConnection, AsyncConnection)
 
 

@@ -13,9 +13,9 @@ from typing import Any
 import httpx
 import psutil
 
-from kodosumi_prefect.prefect_access import recorded_access
+from kodosumi_prefect.addresses import recorded_access
 from kodosumi_prefect.settings import Settings
-from kodosumi_prefect.spooler.embedded import EmbeddedPostgres
+from kodosumi_prefect.stack.embedded_postgres import EmbeddedPostgres
 from tests.waiting import wait_for
 
 REPOSITORY = Path(__file__).parents[2]

@@ -10,9 +10,9 @@ import psycopg
 import pytest
 from psycopg.rows import tuple_row
 
+from kodosumi_prefect.database import migrate
 from kodosumi_prefect.settings import PREFIX
-from kodosumi_prefect.spooler import migrate
-from kodosumi_prefect.spooler.embedded import EmbeddedPostgres
+from kodosumi_prefect.stack.embedded_postgres import EmbeddedPostgres
 from tests.e2e.running import clean_environment
 from tests.services import AUTH_STRING
 from tests.waiting import wait_for

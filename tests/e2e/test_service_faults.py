@@ -17,7 +17,7 @@ import psycopg
 import pytest
 from psycopg.rows import dict_row
 
-from kodosumi_prefect.spooler.embedded import EmbeddedPostgres
+from kodosumi_prefect.stack.embedded_postgres import EmbeddedPostgres
 from tests.e2e.running import BIN, FLOWS, REPOSITORY, Up, gone, pid_of, running_up, signed_in
 from tests.e2e.ticks import Listener, Ticks, now
 from tests.waiting import wait_for

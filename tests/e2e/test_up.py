@@ -10,11 +10,11 @@ from uuid import uuid4
 import httpx
 import pytest
 
+from kodosumi_prefect.database import migrate
 from kodosumi_prefect.events import Event, Kind, Status
-from kodosumi_prefect.spooler import migrate
+from kodosumi_prefect.spooler.append import Spooler
 from kodosumi_prefect.spooler.batch import Batch
-from kodosumi_prefect.spooler.embedded import EmbeddedPostgres
-from kodosumi_prefect.spooler.spooler import Spooler
+from kodosumi_prefect.stack.embedded_postgres import EmbeddedPostgres
 from tests.e2e.running import BIN, REPOSITORY, Up, clean_environment, gone, pid_of, running_up
 from tests.waiting import wait_for
 

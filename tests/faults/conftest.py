@@ -10,11 +10,11 @@ from prefect.settings import temporary_settings
 from psycopg.conninfo import make_conninfo
 
 from kodosumi_prefect.cancelling import cancel_all
-from kodosumi_prefect.runner.observer import Observer
+from kodosumi_prefect.observer.observer import Observer
 from kodosumi_prefect.runner.ray_connection import connect
 from kodosumi_prefect.settings import Settings
-from kodosumi_prefect.spooler.embedded import EmbeddedPostgres
-from kodosumi_prefect.spooler.spooler import Spooler
+from kodosumi_prefect.spooler.append import Spooler
+from kodosumi_prefect.stack.embedded_postgres import EmbeddedPostgres
 from tests.faults.cluster import RayNodes
 from tests.faults.pool import Pool
 from tests.services import Place, in_force

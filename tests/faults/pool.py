@@ -13,10 +13,11 @@ import httpx
 import psycopg
 from psycopg.rows import dict_row
 
+from kodosumi_prefect.database import channels
+from kodosumi_prefect.database.worker_messages import Message
 from kodosumi_prefect.runner.ray_connection import connect
 from kodosumi_prefect.runner.worker import KodosumiRayWorker
 from kodosumi_prefect.settings import PREFIX
-from kodosumi_prefect.spooler.control import Message, channel
 from kodosumi_prefect.stack.child import Child, RunningChild
 from kodosumi_prefect.stack.keeper import end
 from tests.services import AUTH, Place, Recorded
@@ -307,7 +308,9 @@ class Pool:
     def tell(self, message: Message) -> None:
         """A message to the workers of the database."""
         with psycopg.connect(self.place.database, autocommit=True) as connection:
-            connection.execute("SELECT pg_notify(%s, %s)", (channel("kodosumi"), message.payload()))
+            connection.execute(
+                "SELECT pg_notify(%s, %s)", (channels.workers("kodosumi"), message.payload())
+            )
 
     def runner(self, run: Run) -> dict[str, Any] | None:
         """What table ``runner`` says of a run."""

@@ -1,6 +1,6 @@
 """More runs than processors, and a worker that drains."""
 
-from kodosumi_prefect.spooler.control import Message
+from kodosumi_prefect.database.worker_messages import Message
 from tests.faults.pool import Pool
 from tests.waiting import wait_for
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from kodosumi_prefect.core import InputsError, KodosumiError, TracerMock
-from kodosumi_prefect.serve.entrypoint import run_entrypoint
+from kodosumi_prefect.launch.entrypoint import run_entrypoint
 from tests.services import Place
 
 crewai = pytest.importorskip("crewai", reason="CrewAI has no release for this Python")

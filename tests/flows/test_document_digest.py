@@ -10,8 +10,8 @@ import pytest
 
 from flows import document_digest as digester
 from kodosumi_prefect.core import InputsError, KodosumiError
-from kodosumi_prefect.serve.entrypoint import run_entrypoint
-from kodosumi_prefect.serve.launch import Launch
+from kodosumi_prefect.launch.entrypoint import run_entrypoint
+from kodosumi_prefect.launch.launch import Launch
 from tests.services import Place
 
 REQUEST: Any = object()

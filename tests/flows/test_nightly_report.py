@@ -15,8 +15,8 @@ from prefect.settings import temporary_settings
 from flows.nightly_report import FAILURES_SHOWN, cell, nightly_report
 from kodosumi_prefect.events import Event, Kind, State
 from kodosumi_prefect.settings import Settings
+from kodosumi_prefect.spooler.append import Spooler
 from kodosumi_prefect.spooler.batch import Batch, Header
-from kodosumi_prefect.spooler.spooler import Spooler
 from tests.services import Place, in_force
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from flows import review as reviewer
 from kodosumi_prefect.core import InputsError, KodosumiError, TracerMock
-from kodosumi_prefect.serve.launch import Launch
+from kodosumi_prefect.launch.launch import Launch
 
 REQUEST: Any = object()
 INPUTS = {"title": "Maintenance", "audience": "all", "points": "* power is off\n* lifts stand"}

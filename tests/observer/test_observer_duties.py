@@ -8,8 +8,8 @@ import time
 import httpx
 import pytest
 
-from kodosumi_prefect.runner.observing import reconciler
-from kodosumi_prefect.runner.observing.dead import cause
+from kodosumi_prefect.observer import reconciler
+from kodosumi_prefect.observer.dead import cause
 from tests.observer.watching import Watch, api, made_run, observing
 from tests.panel.panel_runs import Run
 from tests.services import AUTH

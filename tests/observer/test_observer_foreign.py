@@ -6,8 +6,8 @@ from prefect.settings import PREFECT_LOGGING_TO_API_ENABLED, temporary_settings
 
 from kodosumi_prefect import flow as kodosumi_flow
 from kodosumi_prefect.events import serialize
-from kodosumi_prefect.runner.observing import logs as reading
-from kodosumi_prefect.runner.observing.logs import is_engines
+from kodosumi_prefect.observer import logs as reading
+from kodosumi_prefect.observer.logs import is_engines
 from kodosumi_prefect.settings import use_settings
 from tests.observer.watching import Watch, api, enter, made_run, observing
 from tests.services import Event, Recorded

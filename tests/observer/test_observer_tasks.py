@@ -9,9 +9,9 @@ import httpx
 import pytest
 from prefect.client.schemas.objects import State, StateType
 
-from kodosumi_prefect.runner.observing import tasks as module
-from kodosumi_prefect.runner.observing.changes import TaskChange
-from kodosumi_prefect.runner.observing.tasks import TaskRuns
+from kodosumi_prefect.observer import tasks as module
+from kodosumi_prefect.observer.changes import TaskChange
+from kodosumi_prefect.observer.tasks import TaskRuns
 
 ROW = {"opened": True, "attempt": 1, "closing": False, "status": "running"}
 

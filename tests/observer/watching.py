@@ -17,7 +17,7 @@ from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary
 from psycopg.rows import dict_row
 
 from kodosumi_prefect.cancelling import cancel_all
-from kodosumi_prefect.runner.observer import Observer
+from kodosumi_prefect.observer.observer import Observer
 from kodosumi_prefect.settings import PREFIX, Settings, use_settings
 from tests.services import AUTH, AUTH_STRING, SAMPLES, Place, Recorded
 from tests.waiting import wait_for

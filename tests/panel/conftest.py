@@ -8,9 +8,9 @@ import pytest
 from psycopg.conninfo import make_conninfo
 from pydantic import SecretStr
 
-from kodosumi_prefect.panel import metrics
+from kodosumi_prefect.panel.system import metrics
 from kodosumi_prefect.settings import Settings
-from kodosumi_prefect.spooler.embedded import EmbeddedPostgres
+from kodosumi_prefect.stack.embedded_postgres import EmbeddedPostgres
 from tests.panel.panel_runs import Stand, serving
 
 

@@ -15,12 +15,12 @@ import psycopg
 from psycopg.rows import dict_row
 
 from kodosumi_prefect.events import Event, State, serialize
-from kodosumi_prefect.panel.app import create_app
-from kodosumi_prefect.panel.auth.local import local_token
-from kodosumi_prefect.panel.server import serve
+from kodosumi_prefect.panel.accounts.local_sign_in import local_token
+from kodosumi_prefect.panel.web.app import create_app
+from kodosumi_prefect.panel.web.server import serve
 from kodosumi_prefect.settings import Settings
+from kodosumi_prefect.spooler.append import Spooler
 from kodosumi_prefect.spooler.batch import Batch
-from kodosumi_prefect.spooler.spooler import Spooler
 from kodosumi_prefect.vocabulary import API_KEY_HEADER
 
 DEADLINE = 20.0  # seconds

@@ -13,10 +13,10 @@ import psycopg
 import pytest
 from pydantic import SecretStr
 
+from kodosumi_prefect.database.sql import Queries
 from kodosumi_prefect.keys import panel_keys
-from kodosumi_prefect.panel.auth import accounts, api_keys
+from kodosumi_prefect.panel.accounts import accounts, api_keys
 from kodosumi_prefect.settings import Settings
-from kodosumi_prefect.spooler.sql import Queries
 from kodosumi_prefect.vocabulary import API_KEY_HEADER, SESSION_COOKIE
 from tests.panel.panel_runs import Stand, fetch, serving, until
 from tests.spooler.recording import execute

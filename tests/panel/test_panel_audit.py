@@ -16,13 +16,13 @@ from starlette.responses import JSONResponse
 
 from kodosumi_prefect.cli import user as user_command
 from kodosumi_prefect.cli.clean import clean
-from kodosumi_prefect.panel.app import create_app
-from kodosumi_prefect.panel.audit.actions import Action, Outcome
+from kodosumi_prefect.observer.cleaning import Cleaning
+from kodosumi_prefect.panel.accounts import attempts
+from kodosumi_prefect.panel.accounts.local_sign_in import local_token
+from kodosumi_prefect.panel.audit.recorded_actions import Action, Outcome
 from kodosumi_prefect.panel.audit.rules import RULES, UNRECORDED
 from kodosumi_prefect.panel.audit.trail import BURST
-from kodosumi_prefect.panel.auth import attempts
-from kodosumi_prefect.panel.auth.local import local_token
-from kodosumi_prefect.runner.observing.cleaning import Cleaning
+from kodosumi_prefect.panel.web.app import create_app
 from kodosumi_prefect.settings import Settings, use_settings
 from kodosumi_prefect.vocabulary import API_KEY_HEADER
 from tests.audit_entries import entries, entry, last_id
@@ -366,7 +366,7 @@ def test_operators_read_it_by_filter_and_page_by_page(panel: Stand) -> None:
 def test_exports_hold_all_that_the_filter_holds(
     panel: Stand, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("kodosumi_prefect.panel.audit.wanted.EXPORTED", 2)
+    monkeypatch.setattr("kodosumi_prefect.panel.audit.filter.EXPORTED", 2)
     mira = panel.person(f"mira-{uuid4()}")
     for n in range(5):
         mira.client.post("/keys", json={"name": f"key {n}"})

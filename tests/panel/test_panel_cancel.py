@@ -13,7 +13,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Completed, Running, Scheduled
 from pydantic import SecretStr
 
-from kodosumi_prefect.panel import cancellation
+from kodosumi_prefect.panel.executions import cancellation
 from kodosumi_prefect.settings import write_address
 from tests.panel.panel_runs import Stand, serving
 from tests.services import Place, record_prefect

@@ -5,7 +5,7 @@ from html.parser import HTMLParser
 import pytest
 
 from kodosumi_prefect import forms as F
-from kodosumi_prefect.panel.forms_page import form_html
+from kodosumi_prefect.panel.html.forms import form_html
 
 NASTY = "\"><script>alert('x')</script>&"
 

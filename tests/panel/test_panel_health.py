@@ -11,8 +11,10 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from pydantic import SecretStr
 
+from kodosumi_prefect.database import connection
 from kodosumi_prefect.settings import Settings, write_address
-from kodosumi_prefect.spooler import connection, feed, reader, refused, spill
+from kodosumi_prefect.spooler import refused, spill
+from kodosumi_prefect.stream import feed, reader
 from tests.panel.panel_runs import Gate, Stand, frames, until
 from tests.spooler.recording import batch, fresh, line_to, said
 

@@ -16,9 +16,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from kodosumi_prefect import forms
 from kodosumi_prefect import settings as settings_module
 from kodosumi_prefect.events import serialize
-from kodosumi_prefect.panel.register.address import of_mounted
+from kodosumi_prefect.locks.sealing import unsealed
+from kodosumi_prefect.panel.services.register.address import of_mounted
 from kodosumi_prefect.settings import Settings
-from kodosumi_prefect.spooler.sealing import unsealed
 from kodosumi_prefect.vocabulary import SIGNATURE_HEADER
 from tests.answering import locks
 from tests.http_services import served_app

@@ -6,10 +6,10 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 
-from kodosumi_prefect.panel.auth import attempts
-from kodosumi_prefect.panel.auth.attempts import Attempts, TooManyAttemptsError
+from kodosumi_prefect.panel.accounts import attempts
+from kodosumi_prefect.panel.accounts.attempts import Attempts, TooManyAttemptsError
 from kodosumi_prefect.settings import Settings
-from kodosumi_prefect.spooler.reader import Reader
+from kodosumi_prefect.stream.reader import Reader
 from kodosumi_prefect.vocabulary import DEVICE_COOKIE
 from tests.panel.panel_runs import Stand, fetch, serving
 from tests.spooler.recording import execute

@@ -12,7 +12,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from kodosumi_prefect.panel import state
+from kodosumi_prefect.panel.web import state
 from kodosumi_prefect.vocabulary import API_KEY_HEADER
 from tests.panel.panel_runs import Stand
 

@@ -5,8 +5,8 @@ import re
 from prefect.settings import PREFECT_API_URL, PREFECT_UI_URL, temporary_settings
 
 from kodosumi_prefect.events import serialize
-from kodosumi_prefect.panel.pages.execution import TABS
-from kodosumi_prefect.panel.prefect_api import flow_run_url
+from kodosumi_prefect.panel.executions.pages import TABS
+from kodosumi_prefect.panel.web.prefect_links import flow_run_url
 from kodosumi_prefect.settings import Settings, write_address
 from tests.panel.panel_runs import Stand, markdown
 from tests.spooler.recording import execute

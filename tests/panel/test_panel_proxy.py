@@ -8,7 +8,7 @@ import httpx
 import pytest
 from pydantic import ValidationError
 
-from kodosumi_prefect.panel.server import PLAIN
+from kodosumi_prefect.panel.web.server import PLAIN
 from kodosumi_prefect.settings import Settings
 from kodosumi_prefect.vocabulary import API_KEY_HEADER, SESSION_COOKIE
 from tests.panel.panel_runs import Person, Stand, fetch

@@ -18,10 +18,10 @@ from prefect.client.schemas.actions import DeploymentScheduleCreate, WorkPoolCre
 from prefect.client.schemas.schedules import IntervalSchedule
 from prefect.exceptions import ObjectAlreadyExists
 
-from kodosumi_prefect.panel.register import fetching
-from kodosumi_prefect.panel.register.address import of_service
-from kodosumi_prefect.panel.register.openapi import endpoints_of
-from kodosumi_prefect.serve import schedules
+from kodosumi_prefect.launch import schedules
+from kodosumi_prefect.panel.services.register import fetching
+from kodosumi_prefect.panel.services.register.address import of_service
+from kodosumi_prefect.panel.services.register.openapi import endpoints_of
 from kodosumi_prefect.settings import Settings, write_address
 from tests.http_services import served_app
 from tests.panel import faulty_services as faults

@@ -7,8 +7,8 @@ import pytest
 from pydantic import BaseModel
 
 from kodosumi_prefect.events import Kind, serialize
-from kodosumi_prefect.panel.render import render
-from kodosumi_prefect.panel.sanitise import sanitise
+from kodosumi_prefect.panel.html.render import render
+from kodosumi_prefect.panel.html.sanitise import sanitise
 
 ATTACKS = [
     "<script>alert(1)</script>",

@@ -7,9 +7,9 @@ from uuid import uuid4
 import pytest
 from pydantic import SecretStr
 
-from kodosumi_prefect.panel.rule_words import cron_words, interval_words
-from kodosumi_prefect.prefect_access import PrefectAccess
-from kodosumi_prefect.serve.launch import Launch
+from kodosumi_prefect.addresses import PrefectAccess
+from kodosumi_prefect.launch.launch import Launch
+from kodosumi_prefect.panel.schedules.rule_words import cron_words, interval_words
 from kodosumi_prefect.settings import Settings, write_address
 from tests.panel.panel_runs import Person, Stand, serving
 from tests.serve.conftest import launcher, service_loop  # noqa: F401
@@ -194,7 +194,7 @@ def test_while_prefect_is_away_the_page_shows_what_is_kept(
 ) -> None:
     mira = somebody(stand)
     id_ = scheduled(launcher, mira.id, interval=3600, name="Kept in mind")
-    from kodosumi_prefect.serve import prefect_api
+    from kodosumi_prefect.launch import prefect_api
 
     with monkeypatch.context() as patch:
         patch.setattr(

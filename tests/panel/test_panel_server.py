@@ -15,9 +15,9 @@ from psycopg.conninfo import make_conninfo
 from pydantic import SecretStr
 
 import kodosumi_prefect.panel
-from kodosumi_prefect.panel.app import PanelError
-from kodosumi_prefect.panel.auth.local import local_token
-from kodosumi_prefect.panel.server import serve
+from kodosumi_prefect.panel.accounts.local_sign_in import local_token
+from kodosumi_prefect.panel.web.app import PanelError
+from kodosumi_prefect.panel.web.server import serve
 from kodosumi_prefect.settings import Settings
 from kodosumi_prefect.vocabulary import API_KEY_HEADER
 from tests.panel.panel_runs import Run, Stand, serving, until

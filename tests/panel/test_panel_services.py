@@ -21,8 +21,8 @@ from prefect.exceptions import ObjectAlreadyExists
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
-from kodosumi_prefect.panel.services.harmless import request_headers, response_headers
-from kodosumi_prefect.panel.services.incoming import LARGEST
+from kodosumi_prefect.panel.services.forwarded_headers import request_headers, response_headers
+from kodosumi_prefect.panel.services.request_body import LARGEST
 from kodosumi_prefect.settings import Settings, write_address
 from kodosumi_prefect.vocabulary import KEY_PATH
 from tests.http_services import served_app

@@ -26,12 +26,12 @@ from starlette.responses import JSONResponse, Response
 
 from kodosumi_prefect import settings as settings_module
 from kodosumi_prefect.events import serialize
-from kodosumi_prefect.panel.pages import cards
-from kodosumi_prefect.panel.pages.again import again_url, again_urls, filled
-from kodosumi_prefect.serve.masking import MASK
+from kodosumi_prefect.launch.masking import MASK
+from kodosumi_prefect.panel.executions.run_again import again_url, again_urls, filled
+from kodosumi_prefect.panel.services import cards
 from kodosumi_prefect.settings import Settings, use_settings, write_address
-from kodosumi_prefect.spooler.embedded import EmbeddedPostgres
-from kodosumi_prefect.spooler.reader import Reader
+from kodosumi_prefect.stack.embedded_postgres import EmbeddedPostgres
+from kodosumi_prefect.stream.reader import Reader
 from tests.http_services import served_app
 from tests.panel.faulty_services import Faulty, document, hanging, operation
 from tests.panel.panel_runs import Stand, serving, until

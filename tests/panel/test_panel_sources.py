@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from kodosumi_prefect.panel.routes import outputs
+from kodosumi_prefect.panel.executions import api as outputs
 from tests.panel.panel_runs import Run, Stand
 
 TASK = {"id": "7f0c8a52-9d0e-4c39-8a3e-0d5a8e1f6b01", "name": "count-primes-0"}

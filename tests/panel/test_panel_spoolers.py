@@ -5,8 +5,8 @@ from typing import Any
 import orjson
 import pytest
 
+from kodosumi_prefect.spooler.append import Spooler
 from kodosumi_prefect.spooler.figures import Figures
-from kodosumi_prefect.spooler.spooler import Spooler
 from kodosumi_prefect.spooler.transport import Backlog
 from tests.panel.panel_runs import Stand
 from tests.panel.test_panel_metrics import scraped

@@ -10,10 +10,10 @@ from itertools import islice
 import pytest
 
 from kodosumi_prefect.events import serialize
-from kodosumi_prefect.panel import streams
-from kodosumi_prefect.panel.streams import CHUNK, OUTBOX_BYTES
+from kodosumi_prefect.panel.executions import streams
+from kodosumi_prefect.panel.executions.streams import CHUNK, OUTBOX_BYTES
 from kodosumi_prefect.settings import Settings
-from kodosumi_prefect.spooler import feed
+from kodosumi_prefect.stream import feed
 from kodosumi_prefect.vocabulary import API_KEY_HEADER
 from tests.panel.panel_runs import Frame, Stand, frames, markdown, until
 

@@ -13,7 +13,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from pydantic import SecretStr
 
 from kodosumi_prefect import flow, tracer
-from kodosumi_prefect.panel import task_runs
+from kodosumi_prefect.panel.executions import task_runs
 from kodosumi_prefect.settings import write_address
 from tests.panel.panel_runs import Stand, serving, until
 from tests.services import Place, record_prefect

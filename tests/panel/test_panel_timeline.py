@@ -3,9 +3,9 @@
 import psycopg
 import pytest
 
+from kodosumi_prefect.database.retention import Retention
 from kodosumi_prefect.settings import Settings
-from kodosumi_prefect.spooler.reader import Reader
-from kodosumi_prefect.spooler.retention import Retention
+from kodosumi_prefect.stream.reader import Reader
 from tests.panel.panel_runs import Stand
 from tests.spooler.recording import execute
 

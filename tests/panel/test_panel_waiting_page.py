@@ -11,7 +11,7 @@ import pytest
 
 from kodosumi_prefect import forms
 from kodosumi_prefect.events import serialize
-from kodosumi_prefect.panel.register.address import of_mounted
+from kodosumi_prefect.panel.services.register.address import of_mounted
 from kodosumi_prefect.settings import Settings
 from tests.answering import answer, locks
 from tests.panel.panel_runs import Run, Stand, serving

@@ -6,8 +6,8 @@ from uuid import uuid4
 import jwt
 import pytest
 
-from kodosumi_prefect.panel.auth import sessions as module
-from kodosumi_prefect.panel.auth.sessions import Sessions
+from kodosumi_prefect.panel.accounts import sessions as module
+from kodosumi_prefect.panel.accounts.sessions import Sessions
 
 KEY = b"a key of this test's own, 32 bytes"
 

@@ -23,7 +23,7 @@ from rich.logging import RichHandler
 
 import kodosumi_prefect
 from kodosumi_prefect import Tracer, flow
-from kodosumi_prefect.runner import capture
+from kodosumi_prefect.adapter import capture
 from kodosumi_prefect.settings import use_settings
 from tests.samples import on_children
 from tests.services import SAMPLES, Place

@@ -19,9 +19,9 @@ from pydantic import SecretStr
 from kodosumi_prefect import Tracer, flow
 from kodosumi_prefect.settings import PREFIX, Settings, use_settings
 from kodosumi_prefect.spooler import spill
+from kodosumi_prefect.spooler.append import Spooler
 from kodosumi_prefect.spooler.client import get_client
 from kodosumi_prefect.spooler.replay import replay_orphans
-from kodosumi_prefect.spooler.spooler import Spooler
 from tests.panel.panel_runs import Gate
 from tests.samples.on_ray import dawdle
 from tests.services import Place

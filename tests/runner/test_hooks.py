@@ -9,8 +9,8 @@ from prefect.client.schemas.objects import FlowRun, State
 from prefect.flows import Flow
 
 from kodosumi_prefect import flow, tracer
-from kodosumi_prefect.runner import hooks
-from kodosumi_prefect.runner.execution import live_scopes
+from kodosumi_prefect.adapter import hooks
+from kodosumi_prefect.adapter.execution import live_scopes
 from tests.services import Place
 
 

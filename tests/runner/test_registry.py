@@ -10,9 +10,10 @@ import pytest
 from psycopg.rows import dict_row
 from pydantic import SecretStr
 
+from kodosumi_prefect.database import channels
+from kodosumi_prefect.database.worker_messages import Message, parse
 from kodosumi_prefect.runner.registry import AwayError, Registry
 from kodosumi_prefect.settings import Settings, database_url
-from kodosumi_prefect.spooler.control import Message, channel, parse
 
 POOL, NAMESPACE = "agents", "kodosumi-test"
 
@@ -112,9 +113,11 @@ async def test_messages_arrive_after_a_first_none(worker, settings):
         assert await anext(messages) is None
         with psycopg.connect(database_url(settings) or "", autocommit=True) as connection:
             for payload in (Message("wake", POOL).payload(), "nonsense", '{"later": "x"}'):
-                connection.execute("SELECT pg_notify(%s, %s)", (channel("kodosumi"), payload))
+                connection.execute(
+                    "SELECT pg_notify(%s, %s)", (channels.workers("kodosumi"), payload)
+                )
             drain = Message("drain", 'wörker "1"').payload()
-            connection.execute("SELECT pg_notify(%s, %s)", (channel("kodosumi"), drain))
+            connection.execute("SELECT pg_notify(%s, %s)", (channels.workers("kodosumi"), drain))
         assert await anext(messages) == Message("wake", POOL)
         assert await anext(messages) == Message("drain", 'wörker "1"')
     await messages.aclose()

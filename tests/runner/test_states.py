@@ -5,7 +5,7 @@ from prefect import states
 from prefect.client.schemas.objects import State, StateType
 
 from kodosumi_prefect.events import Status
-from kodosumi_prefect.runner.states import is_worth_a_row, reason, recorded, status_of
+from kodosumi_prefect.status import is_worth_a_row, reason, recorded, status_of
 
 
 @pytest.mark.parametrize(

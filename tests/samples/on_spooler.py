@@ -10,10 +10,10 @@ import ray
 from pydantic import SecretStr
 
 from kodosumi_prefect.events import Event, Kind, serialize
+from kodosumi_prefect.locks.waiting import Waiter
 from kodosumi_prefect.settings import Settings
 from kodosumi_prefect.spooler.client import SpoolClient
 from kodosumi_prefect.spooler.route import learn_instance
-from kodosumi_prefect.spooler.waiter import Waiter
 
 
 @ray.remote(num_cpus=0)

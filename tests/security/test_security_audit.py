@@ -12,14 +12,14 @@ import pytest
 from psycopg.conninfo import make_conninfo
 from pydantic import SecretStr
 
-from kodosumi_prefect.panel.audit.actions import Action
+from kodosumi_prefect.database import migrate
+from kodosumi_prefect.database.retention import Retention
 from kodosumi_prefect.panel.audit.entry import LONGEST, LONGEST_AGENT, Actor, Entry, Target
+from kodosumi_prefect.panel.audit.recorded_actions import Action
 from kodosumi_prefect.panel.audit.trail import FAILED_SIGN_INS, Trail, failed_sign_in, write
 from kodosumi_prefect.settings import Settings
-from kodosumi_prefect.spooler import migrate
-from kodosumi_prefect.spooler.embedded import EmbeddedPostgres
-from kodosumi_prefect.spooler.reader import Reader
-from kodosumi_prefect.spooler.retention import Retention
+from kodosumi_prefect.stack.embedded_postgres import EmbeddedPostgres
+from kodosumi_prefect.stream.reader import Reader
 from tests.audit_entries import TABLE, entries, entry
 from tests.panel.panel_runs import Stand, fetch, serving
 from tests.spooler.recording import execute, fresh

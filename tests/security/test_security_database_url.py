@@ -14,6 +14,7 @@ from pydantic import SecretStr, ValidationError
 from kodosumi_prefect import settings as settings_module
 from kodosumi_prefect.cli.doctor.finding import Verdict
 from kodosumi_prefect.cli.doctor.postgres import check_postgres
+from kodosumi_prefect.database.connection import connect, conninfo, without_secrets
 from kodosumi_prefect.settings import (
     PREFIX,
     DatabaseUrlError,
@@ -24,7 +25,6 @@ from kodosumi_prefect.settings import (
     read_settings,
 )
 from kodosumi_prefect.spooler import spill
-from kodosumi_prefect.spooler.connection import connect, conninfo, without_secrets
 from tests.services import AUTH_STRING
 
 PASSWORD = "sEcReT"

@@ -20,13 +20,13 @@ from starlette.responses import JSONResponse, Response
 from kodosumi_prefect import settings as settings_module
 from kodosumi_prefect.core import ServeAPI, forms
 from kodosumi_prefect.events import serialize
-from kodosumi_prefect.panel.services.incoming import LARGEST
-from kodosumi_prefect.serve import identity
-from kodosumi_prefect.serve.audience import another_service
-from kodosumi_prefect.serve.body import SIGNED
-from kodosumi_prefect.serve.identity import Caller
+from kodosumi_prefect.http import identity
+from kodosumi_prefect.http.audience import another_service
+from kodosumi_prefect.http.body import SIGNED
+from kodosumi_prefect.http.identity import Caller
+from kodosumi_prefect.panel.services.request_body import LARGEST
 from kodosumi_prefect.settings import Settings
-from kodosumi_prefect.spooler.embedded import EmbeddedPostgres
+from kodosumi_prefect.stack.embedded_postgres import EmbeddedPostgres
 from kodosumi_prefect.vocabulary import SIGNATURE_HEADER
 from tests.answering import locks
 from tests.http_services import served_app

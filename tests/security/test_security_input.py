@@ -14,11 +14,11 @@ from pydantic import SecretStr
 
 from kodosumi_prefect.core import ServeAPI, forms
 from kodosumi_prefect.forms.bounds import DEEPEST
-from kodosumi_prefect.panel.pages.moments import zones
-from kodosumi_prefect.serve.refusal import LaunchError
-from kodosumi_prefect.serve.when import When, timezones, upcoming
+from kodosumi_prefect.launch.firing import When, timezones, upcoming
+from kodosumi_prefect.launch.refusal import LaunchError
+from kodosumi_prefect.panel.schedules.preview import zones
 from kodosumi_prefect.settings import Settings
-from kodosumi_prefect.spooler.embedded import EmbeddedPostgres
+from kodosumi_prefect.stack.embedded_postgres import EmbeddedPostgres
 from tests.panel.panel_runs import Stand, serving
 from tests.serve.service_doubles import FakeLaunch, InPanel
 

@@ -18,18 +18,18 @@ from pydantic import SecretStr
 
 from kodosumi_prefect import settings as settings_module
 from kodosumi_prefect.core import ServeAPI
-from kodosumi_prefect.panel import connections
-from kodosumi_prefect.panel.connections import Connections
-from kodosumi_prefect.panel.services import services
-from kodosumi_prefect.panel.services.incoming import LARGEST
-from kodosumi_prefect.panel.streams import COME_BACK
-from kodosumi_prefect.serve import limit
-from kodosumi_prefect.serve.errors import error_response
+from kodosumi_prefect.http import limits as limit
+from kodosumi_prefect.http.errors import error_response
+from kodosumi_prefect.panel.executions.streams import COME_BACK
+from kodosumi_prefect.panel.services import calls as services
+from kodosumi_prefect.panel.services.request_body import LARGEST
+from kodosumi_prefect.panel.web import connections
+from kodosumi_prefect.panel.web.connections import Connections
 from kodosumi_prefect.settings import MEBIBYTE, Settings
-from kodosumi_prefect.spooler import feed
-from kodosumi_prefect.spooler.embedded import EmbeddedPostgres
-from kodosumi_prefect.spooler.feed import Feed
-from kodosumi_prefect.spooler.reader import Reader
+from kodosumi_prefect.stack.embedded_postgres import EmbeddedPostgres
+from kodosumi_prefect.stream import feed
+from kodosumi_prefect.stream.feed import Feed
+from kodosumi_prefect.stream.reader import Reader
 from kodosumi_prefect.vocabulary import API_KEY_HEADER
 from tests.http_services import served_app
 from tests.panel.faulty_services import Faulty, document, hanging, operation

@@ -12,12 +12,12 @@ from pydantic import SecretStr
 
 from kodosumi_prefect.cli.doctor.finding import Finding, Verdict
 from kodosumi_prefect.cli.doctor.sign_in import check_sign_in
-from kodosumi_prefect.panel.auth import attempts
-from kodosumi_prefect.panel.auth.attempts import Attempts, TooManyAttemptsError
-from kodosumi_prefect.panel.networks import source_of
+from kodosumi_prefect.panel.accounts import attempts
+from kodosumi_prefect.panel.accounts.attempts import Attempts, TooManyAttemptsError
+from kodosumi_prefect.panel.web.networks import source_of
 from kodosumi_prefect.settings import Settings
-from kodosumi_prefect.spooler.embedded import EmbeddedPostgres
-from kodosumi_prefect.spooler.reader import Reader
+from kodosumi_prefect.stack.embedded_postgres import EmbeddedPostgres
+from kodosumi_prefect.stream.reader import Reader
 from tests.panel.panel_runs import DEADLINE, Stand, fetch, serving
 from tests.spooler.recording import execute
 
@@ -157,7 +157,7 @@ def test_a_proxys_name_that_would_become_another_is_refused(
         )
 
     assert ask("mira").status_code == 200
-    with caplog.at_level(logging.WARNING, "kodosumi_prefect.panel.auth.identification"):
+    with caplog.at_level(logging.WARNING, "kodosumi_prefect.panel.accounts.identification"):
         for _ in range(3):
             answer = ask(name)
             assert answer.status_code == 401

@@ -12,18 +12,18 @@ from prefect.blocks.system import Secret
 from prefect.flows import Flow
 from prefect.variables import Variable
 
+from kodosumi_prefect.adapter.literal import escaped, opened
 from kodosumi_prefect.forms import InputsError, from_schema
 from kodosumi_prefect.forms.bounds import DEEPEST
 from kodosumi_prefect.keys import make_secret
+from kodosumi_prefect.launch import schedules
+from kodosumi_prefect.launch.firing import When
+from kodosumi_prefect.launch.launch import Launch
+from kodosumi_prefect.launch.refusal import LaunchError
+from kodosumi_prefect.launch.run_again import run_again
 from kodosumi_prefect.owner import Owner
-from kodosumi_prefect.panel import deployment_form
-from kodosumi_prefect.panel.auth.user import User
-from kodosumi_prefect.runner.literal import escaped, opened
-from kodosumi_prefect.serve import schedules
-from kodosumi_prefect.serve.again import run_again
-from kodosumi_prefect.serve.launch import Launch
-from kodosumi_prefect.serve.refusal import LaunchError
-from kodosumi_prefect.serve.when import When
+from kodosumi_prefect.panel.accounts.requester import User
+from kodosumi_prefect.panel.services import deployment_form
 from tests.samples import echoes
 from tests.serve.launches import USER, Launcher, request
 from tests.serve.service_doubles import InPanel

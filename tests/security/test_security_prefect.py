@@ -15,12 +15,12 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake
 from websockets.sync.client import connect
 from websockets.typing import Subprotocol
 
+from kodosumi_prefect.addresses import PrefectAccess, prefect_access, recorded_access
 from kodosumi_prefect.cli.doctor.finding import Verdict
 from kodosumi_prefect.cli.doctor.prefect_server import check_prefect
-from kodosumi_prefect.prefect_access import PrefectAccess, prefect_access, recorded_access
 from kodosumi_prefect.settings import Settings, write_address
-from kodosumi_prefect.spooler.embedded import free_port
 from kodosumi_prefect.stack import StackError
+from kodosumi_prefect.stack.embedded_postgres import free_port
 from kodosumi_prefect.stack.prefect_server import (
     check_configured,
     is_healthy,

@@ -22,7 +22,7 @@ import psycopg
 import pytest
 
 from kodosumi_prefect.settings import Settings, private_folder, read_address
-from kodosumi_prefect.spooler.embedded import EmbeddedPostgres
+from kodosumi_prefect.stack.embedded_postgres import EmbeddedPostgres
 from tests.accounts import unprivileged_python
 from tests.e2e.running import PASSWORD, Up
 

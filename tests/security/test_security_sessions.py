@@ -13,13 +13,13 @@ from psycopg.conninfo import make_conninfo
 from pydantic import SecretStr
 
 from kodosumi_prefect.keys import panel_keys
-from kodosumi_prefect.panel import streams
-from kodosumi_prefect.panel.auth import ended
-from kodosumi_prefect.panel.auth.local import local_token
-from kodosumi_prefect.panel.pages import users
-from kodosumi_prefect.panel.routes import roles
+from kodosumi_prefect.panel.accounts import ended_sessions as ended
+from kodosumi_prefect.panel.accounts import role_api as roles
+from kodosumi_prefect.panel.accounts import user_pages as users
+from kodosumi_prefect.panel.accounts.local_sign_in import local_token
+from kodosumi_prefect.panel.executions import streams
 from kodosumi_prefect.settings import Settings
-from kodosumi_prefect.spooler.embedded import EmbeddedPostgres
+from kodosumi_prefect.stack.embedded_postgres import EmbeddedPostgres
 from kodosumi_prefect.vocabulary import API_KEY_HEADER, SESSION_COOKIE
 from tests.panel.panel_runs import Gate, Stand, fetch, frames, serving, until
 from tests.spooler.recording import execute

@@ -10,12 +10,12 @@ from psycopg.conninfo import make_conninfo
 from pydantic import SecretStr
 from starlette.responses import JSONResponse
 
-from kodosumi_prefect.panel.register.address import LONGEST, objection
-from kodosumi_prefect.panel.register.found import SourceError
-from kodosumi_prefect.panel.register.openapi import endpoints_of
-from kodosumi_prefect.panel.services.harmless import response_headers
+from kodosumi_prefect.panel.services.forwarded_headers import response_headers
+from kodosumi_prefect.panel.services.register.address import LONGEST, objection
+from kodosumi_prefect.panel.services.register.found import SourceError
+from kodosumi_prefect.panel.services.register.openapi import endpoints_of
 from kodosumi_prefect.settings import Settings
-from kodosumi_prefect.spooler.embedded import EmbeddedPostgres
+from kodosumi_prefect.stack.embedded_postgres import EmbeddedPostgres
 from tests.answering import locks
 from tests.http_services import served_app
 from tests.panel.faulty_services import Faulty, document, operation

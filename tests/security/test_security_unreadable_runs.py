@@ -19,17 +19,17 @@ from prefect.client.schemas.sorting import FlowRunSort
 from prefect.settings import temporary_settings
 
 from kodosumi_prefect.keys import make_secret
+from kodosumi_prefect.launch import other_schedules, schedules
+from kodosumi_prefect.launch.firing import When
 from kodosumi_prefect.listings import flow_runs, flow_runs_by_id, narrowed
 from kodosumi_prefect.owner import Owner
-from kodosumi_prefect.panel import cancellation
-from kodosumi_prefect.panel.register import deployments
+from kodosumi_prefect.panel.executions import cancellation
+from kodosumi_prefect.panel.services.register import deployments
 from kodosumi_prefect.runner.cluster import Cluster
 from kodosumi_prefect.runner.registry import Registry
 from kodosumi_prefect.runner.supervisor import Supervisor, Watched
 from kodosumi_prefect.runner.warm import WarmPool
 from kodosumi_prefect.runner.worker import KodosumiRayWorker
-from kodosumi_prefect.serve import other_schedules, schedules
-from kodosumi_prefect.serve.when import When
 from kodosumi_prefect.settings import Settings
 from tests.observer.watching import Watch, enter, observing
 from tests.services import AUTH, Place, in_force

@@ -17,10 +17,10 @@ from psycopg.rows import dict_row
 from starlette.requests import Request
 
 from kodosumi_prefect import settings as settings_module
+from kodosumi_prefect.launch.endpoint import Endpoint
+from kodosumi_prefect.launch.launch import Launch
 from kodosumi_prefect.runner import execute
 from kodosumi_prefect.runner.worker import KodosumiRayWorker
-from kodosumi_prefect.serve.endpoint import Endpoint
-from kodosumi_prefect.serve.launch import Launch
 from kodosumi_prefect.settings import Settings, use_settings
 from tests.services import AUTH, AUTH_STRING, Place, Recorded
 from tests.waiting import wait_for

@@ -11,12 +11,12 @@ import pytest
 from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 from pydantic import SecretStr
 
-from kodosumi_prefect.panel import deployment_form
-from kodosumi_prefect.panel.auth.user import User
-from kodosumi_prefect.serve.deploying import FLOW, deployment_of, plan, slug_of, uid_of
-from kodosumi_prefect.serve.launch import Launch
-from kodosumi_prefect.serve.refusal import LaunchError
-from kodosumi_prefect.spooler.control import channel
+from kodosumi_prefect.database import channels
+from kodosumi_prefect.launch.deploying import FLOW, deployment_of, plan, slug_of, uid_of
+from kodosumi_prefect.launch.launch import Launch
+from kodosumi_prefect.launch.refusal import LaunchError
+from kodosumi_prefect.panel.accounts.requester import User
+from kodosumi_prefect.panel.services import deployment_form
 from kodosumi_prefect.vocabulary import ENDPOINT_LABEL
 from tests.serve.launches import USER, Launcher, changed, request
 from tests.services import AUTH
@@ -144,7 +144,7 @@ def test_an_option_that_nobody_knows_is_named(options: dict[str, Any]) -> None:
 
 def test_workers_are_woken(launcher: Launcher) -> None:
     with psycopg.connect(launcher.place.database, autocommit=True) as connection:
-        connection.execute(f"LISTEN {channel('kodosumi')}")
+        connection.execute(f"LISTEN {channels.workers('kodosumi')}")
         launcher.launch(f"{HERE}:nothing")
         heard = next(connection.notifies(timeout=10, stop_after=1))
     assert heard.payload == '{"wake": "kodosumi"}'

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from kodosumi_prefect.serve.launch import Launch
-from kodosumi_prefect.serve.refusal import LaunchError
+from kodosumi_prefect.launch.launch import Launch
+from kodosumi_prefect.launch.refusal import LaunchError
 from tests.samples import entrypoints
 from tests.serve.launches import Launcher, request
 

@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 
 from kodosumi_prefect.runner.ray_connection import connect
-from kodosumi_prefect.spooler.spooler import Spooler
+from kodosumi_prefect.spooler.append import Spooler
 from tests.faults.pool import Worker
 from tests.serve.launches import USER, Launcher, changed
 from tests.services import Place

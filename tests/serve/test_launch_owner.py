@@ -5,9 +5,9 @@ from uuid import UUID, uuid4
 import pytest
 
 from kodosumi_prefect.keys import run_keys
+from kodosumi_prefect.launch.deployment_launch import launch_deployment
+from kodosumi_prefect.launch.refusal import LaunchError
 from kodosumi_prefect.owner import Owner, signed, verified
-from kodosumi_prefect.serve.deployment_launch import launch_deployment
-from kodosumi_prefect.serve.refusal import LaunchError
 from kodosumi_prefect.vocabulary import OWNER_LABEL
 from tests.serve.launches import USER, Launcher, request
 

@@ -7,11 +7,11 @@ from uuid import UUID, uuid4
 import pytest
 from prefect.client.orchestration import get_client
 
+from kodosumi_prefect.launch import schedules
+from kodosumi_prefect.launch.firing import When
+from kodosumi_prefect.launch.launch import Launch
+from kodosumi_prefect.launch.refusal import LaunchError
 from kodosumi_prefect.owner import Owner
-from kodosumi_prefect.serve import schedules
-from kodosumi_prefect.serve.launch import Launch
-from kodosumi_prefect.serve.refusal import LaunchError
-from kodosumi_prefect.serve.when import When
 from tests.serve.launches import USER, Launcher, request
 from tests.waiting import wait_for
 
@@ -261,7 +261,7 @@ def test_no_schedule_begins_before_it_is_known_whose_it_is(
 
     seen: list[dict[str, Any]] = []
     before = len(launcher.prefect("GET", f"deployments/{deployment}/schedules"))
-    monkeypatch.setattr("kodosumi_prefect.serve.database.rows", away)
+    monkeypatch.setattr("kodosumi_prefect.launch.database.rows", away)
     with pytest.raises(LaunchError, match="Postgres"):
         launcher.do(schedules.create, deployment, When(None, 60.0, "UTC"), {}, None)
     assert any(not each["active"] for each in seen)

@@ -6,7 +6,7 @@ from uuid import uuid4
 import pytest
 from pydantic import SecretStr
 
-from kodosumi_prefect.serve.launch import Launch
+from kodosumi_prefect.launch.launch import Launch
 from kodosumi_prefect.settings import write_address
 from tests.panel.panel_runs import Stand, serving
 from tests.serve.launches import Launcher, request

@@ -6,8 +6,8 @@ from uuid import UUID
 
 import pytest
 
-from kodosumi_prefect.serve.masking import MASK, masked
-from kodosumi_prefect.serve.payload import LARGEST
+from kodosumi_prefect.launch.inputs import LARGEST
+from kodosumi_prefect.launch.masking import MASK, masked
 from tests.serve.launches import Launcher, request
 
 HERE = "tests.samples.entrypoints"

@@ -13,8 +13,8 @@ from ray.serve._private.utils import ensure_serialization_context
 from starlette.exceptions import HTTPException
 
 from kodosumi_prefect.core import InputsError, KodosumiError, ServeAPI, Templates, forms
-from kodosumi_prefect.serve.body import LARGEST
-from kodosumi_prefect.serve.refusal import LaunchError
+from kodosumi_prefect.http.body import LARGEST
+from kodosumi_prefect.launch.refusal import LaunchError
 from kodosumi_prefect.settings import Settings, use_settings
 from tests.serve.service_doubles import FakeLaunch, InPanel
 

@@ -13,10 +13,10 @@ import orjson
 import pytest
 
 from kodosumi_prefect import flow
+from kodosumi_prefect.adapter.crew import QUIET, is_crew, quieten, run_crew, run_crew_async
 from kodosumi_prefect.error import KodosumiError
 from kodosumi_prefect.events import Kind
-from kodosumi_prefect.serve.crew import QUIET, is_crew, quieten, run_crew, run_crew_async
-from kodosumi_prefect.serve.target import runnable
+from kodosumi_prefect.launch.target import runnable
 from kodosumi_prefect.tracer import Tracer, TracerMock
 from tests.services import Place
 

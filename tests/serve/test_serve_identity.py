@@ -14,8 +14,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 
-from kodosumi_prefect.serve import identity
-from kodosumi_prefect.serve.identity import Caller, NoPanelKeyError, UnsignedError, sign
+from kodosumi_prefect.http import identity
+from kodosumi_prefect.http.identity import Caller, NoPanelKeyError, UnsignedError, sign
 from kodosumi_prefect.settings import Settings
 from kodosumi_prefect.vocabulary import (
     INPROCESS_SCOPE,

@@ -15,15 +15,15 @@ import psycopg
 import pytest
 from pydantic import SecretStr
 
+from kodosumi_prefect.database import connection as connection_module
 from kodosumi_prefect.events import DROPPABLE_KINDS, Event, Kind
 from kodosumi_prefect.settings import Settings, write_address
 from kodosumi_prefect.spooler import client as client_module
-from kodosumi_prefect.spooler import connection as connection_module
 from kodosumi_prefect.spooler import spill
+from kodosumi_prefect.spooler.append import Spooler
 from kodosumi_prefect.spooler.batch import Header
 from kodosumi_prefect.spooler.client import SpoolClient, get_client
 from kodosumi_prefect.spooler.replay import replay_orphans
-from kodosumi_prefect.spooler.spooler import Spooler
 from tests.spooler.recording import (
     Line,
     batch,
@@ -108,7 +108,7 @@ def say(fid, text, kind=Kind.STDOUT):
 
 def test_importing_and_asking_for_a_client_start_no_thread() -> None:
     code = (
-        "import threading, kodosumi_prefect.spooler.client as c, kodosumi_prefect.spooler.feed;"
+        "import threading, kodosumi_prefect.spooler.client as c, kodosumi_prefect.stream.feed;"
         "c.get_client(); print(threading.active_count())"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

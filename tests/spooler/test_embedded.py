@@ -19,9 +19,10 @@ import psycopg
 import pytest
 
 from kodosumi_prefect.settings import Settings, read_address
-from kodosumi_prefect.spooler import embedded, programs
-from kodosumi_prefect.spooler.embedded import EmbeddedError, EmbeddedPostgres, trim_log
-from kodosumi_prefect.spooler.postmaster import is_running
+from kodosumi_prefect.stack import embedded_postgres as embedded
+from kodosumi_prefect.stack import postgres_programs as programs
+from kodosumi_prefect.stack.embedded_postgres import EmbeddedError, EmbeddedPostgres, trim_log
+from kodosumi_prefect.stack.postmaster import is_running
 from tests.accounts import home_of, unprivileged_python
 
 pytestmark = pytest.mark.postgres
@@ -29,7 +30,7 @@ pytestmark = pytest.mark.postgres
 OWNER = """
 import sys
 from pathlib import Path
-from kodosumi_prefect.spooler.embedded import EmbeddedPostgres
+from kodosumi_prefect.stack.embedded_postgres import EmbeddedPostgres
 postgres = EmbeddedPostgres(Path(sys.argv[1]))
 print(postgres.start(), flush=True)
 print(postgres.pid, flush=True)

@@ -9,12 +9,12 @@ from pydantic import SecretStr
 
 from kodosumi_prefect.cli.doctor.finding import Verdict
 from kodosumi_prefect.cli.doctor.postgres import check_postgres
+from kodosumi_prefect.database import migrate
+from kodosumi_prefect.database.connection import connect
 from kodosumi_prefect.settings import Settings
-from kodosumi_prefect.spooler import migrate
-from kodosumi_prefect.spooler.connection import connect
-from kodosumi_prefect.spooler.embedded import EmbeddedPostgres
-from kodosumi_prefect.spooler.reader import Reader
-from kodosumi_prefect.spooler.spooler import Spooler
+from kodosumi_prefect.spooler.append import Spooler
+from kodosumi_prefect.stack.embedded_postgres import EmbeddedPostgres
+from kodosumi_prefect.stream.reader import Reader
 from tests.spooler.recording import batch, execute, fresh, said
 
 TEXT = "ü 漢字 \U0001f600 €"

@@ -11,11 +11,11 @@ import pytest
 from psycopg.conninfo import make_conninfo
 
 from kodosumi_prefect.events import Event, Kind
-from kodosumi_prefect.spooler import feed as feed_module
-from kodosumi_prefect.spooler.embedded import EmbeddedPostgres
-from kodosumi_prefect.spooler.feed import End, Feed, Item, Quiet, Reset
-from kodosumi_prefect.spooler.reader import Reader, StoredEvent, Tail
-from kodosumi_prefect.spooler.spooler import Spooler
+from kodosumi_prefect.spooler.append import Spooler
+from kodosumi_prefect.stack.embedded_postgres import EmbeddedPostgres
+from kodosumi_prefect.stream import feed as feed_module
+from kodosumi_prefect.stream.feed import End, Feed, Item, Quiet, Reset
+from kodosumi_prefect.stream.reader import Reader, StoredEvent, Tail
 from tests.spooler.recording import batch, entered, execute, fresh, line_to, said
 from tests.waiting import wait_for
 

@@ -11,19 +11,19 @@ import pytest
 from pydantic import SecretStr
 
 import kodosumi_prefect
-from kodosumi_prefect.runner.observing import leader
+from kodosumi_prefect.database import connection as connection_module
+from kodosumi_prefect.database.connection import NoAnswerError, connect, connect_async, silences
+from kodosumi_prefect.database.retention import Retention
+from kodosumi_prefect.observer import leader
 from kodosumi_prefect.runner.registry import AwayError, Registry
 from kodosumi_prefect.settings import Settings
-from kodosumi_prefect.spooler import connection as connection_module
-from kodosumi_prefect.spooler import feed as feed_module
-from kodosumi_prefect.spooler import leases as leases_module
-from kodosumi_prefect.spooler import reader as reader_module
-from kodosumi_prefect.spooler.connection import NoAnswerError, connect, connect_async, silences
-from kodosumi_prefect.spooler.feed import Feed
-from kodosumi_prefect.spooler.leases import Leases
-from kodosumi_prefect.spooler.reader import Reader
-from kodosumi_prefect.spooler.retention import Retention
-from kodosumi_prefect.spooler.spooler import Spooler
+from kodosumi_prefect.spooler.append import Spooler
+from kodosumi_prefect.stream import feed as feed_module
+from kodosumi_prefect.stream import reader as reader_module
+from kodosumi_prefect.stream import settled_locks as leases_module
+from kodosumi_prefect.stream.feed import Feed
+from kodosumi_prefect.stream.reader import Reader
+from kodosumi_prefect.stream.settled_locks import Leases
 from tests.answering import answer
 from tests.spooler.recording import Line, batch, fresh, line_to, said
 from tests.spooler.test_locks import lock
@@ -239,7 +239,7 @@ async def test_an_observer_that_is_cut_off_does_not_go_on_leading(
 
 
 def test_retention_and_whatever_else_asks_ends(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kodosumi_prefect.spooler.retention.PORTION_TIMEOUT", 0.3)
+    monkeypatch.setattr("kodosumi_prefect.database.retention.PORTION_TIMEOUT", 0.3)
     with Retention(line.url, "kodosumi") as retention:
         line.forget()
         with pytest.raises(NoAnswerError):

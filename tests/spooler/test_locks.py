@@ -12,15 +12,15 @@ import pytest
 from pydantic import SecretStr
 
 from kodosumi_prefect.events import Event, Kind, Status, serialize
+from kodosumi_prefect.locks.answering import AnsweredError, Locks, UnknownLockError
+from kodosumi_prefect.locks.sealing import MASK, masked
+from kodosumi_prefect.locks.waiting import Waiter
 from kodosumi_prefect.settings import Settings
+from kodosumi_prefect.spooler.append import Spooler
 from kodosumi_prefect.spooler.batch import pack, unpack
-from kodosumi_prefect.spooler.embedded import EmbeddedPostgres
-from kodosumi_prefect.spooler.leases import Leases, Settled
-from kodosumi_prefect.spooler.locks import AnsweredError, Locks, UnknownLockError
-from kodosumi_prefect.spooler.reader import Reader
-from kodosumi_prefect.spooler.sealing import MASK, masked
-from kodosumi_prefect.spooler.spooler import Spooler
-from kodosumi_prefect.spooler.waiter import Waiter
+from kodosumi_prefect.stack.embedded_postgres import EmbeddedPostgres
+from kodosumi_prefect.stream.reader import Reader
+from kodosumi_prefect.stream.settled_locks import Leases, Settled
 from tests.answering import answer, locks
 from tests.spooler.recording import batch, entered, execute, fresh, line_to, row, said, stored
 from tests.waiting import wait_for
@@ -308,7 +308,7 @@ def test_who_waits_through_an_outage_hears_what_was_answered_in_it(
 
 
 def test_a_restart_of_postgres_changes_nothing(tmp_path_factory: pytest.TempPathFactory) -> None:
-    from kodosumi_prefect.spooler import migrate
+    from kodosumi_prefect.database import migrate
 
     server = EmbeddedPostgres(tmp_path_factory.mktemp("restarted"))
     url = server.start()

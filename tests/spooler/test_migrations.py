@@ -10,10 +10,10 @@ import pytest
 from alembic import command
 from psycopg.conninfo import make_conninfo
 
-from kodosumi_prefect.spooler import migrate
-from kodosumi_prefect.spooler.embedded import EmbeddedPostgres
-from kodosumi_prefect.spooler.migrate import SchemaTooOldError
-from kodosumi_prefect.spooler.spooler import Spooler
+from kodosumi_prefect.database import migrate
+from kodosumi_prefect.database.migrate import SchemaTooOldError
+from kodosumi_prefect.spooler.append import Spooler
+from kodosumi_prefect.stack.embedded_postgres import EmbeddedPostgres
 from tests.spooler.recording import batch, entered, execute, fresh, row, said, stored
 
 PASSWORD = "a password"

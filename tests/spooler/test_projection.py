@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from kodosumi_prefect.events import Event, Kind, Status
-from kodosumi_prefect.spooler.spooler import Spooler
+from kodosumi_prefect.spooler.append import Spooler
 from tests.spooler.recording import batch, entered, fresh, row, said, stored
 
 Append = Callable[..., dict[str, Any]]

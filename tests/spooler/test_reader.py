@@ -9,11 +9,11 @@ import psycopg
 import pytest
 
 from kodosumi_prefect.events import Kind
-from kodosumi_prefect.spooler import reader as reader_module
+from kodosumi_prefect.spooler.append import Spooler
 from kodosumi_prefect.spooler.batch import Header
-from kodosumi_prefect.spooler.listing import Filter
-from kodosumi_prefect.spooler.reader import Reader, Tail
-from kodosumi_prefect.spooler.spooler import Spooler
+from kodosumi_prefect.stream import reader as reader_module
+from kodosumi_prefect.stream.listing import Filter
+from kodosumi_prefect.stream.reader import Reader, Tail
 from tests.spooler.recording import batch, entered, execute, fresh, line_to, row, said
 
 

@@ -10,15 +10,15 @@ from kodosumi_prefect.cli.doctor import check_spill
 from kodosumi_prefect.cli.doctor.finding import Verdict
 from kodosumi_prefect.events import Event, Kind
 from kodosumi_prefect.settings import Settings
+from kodosumi_prefect.spooler import append as spooler_module
 from kodosumi_prefect.spooler import refused, spill
-from kodosumi_prefect.spooler import spooler as spooler_module
-from kodosumi_prefect.spooler.answer import check, of_error
+from kodosumi_prefect.spooler.append import Spooler
 from kodosumi_prefect.spooler.batch import Batch, Header, pack
 from kodosumi_prefect.spooler.client import SpoolClient
+from kodosumi_prefect.spooler.outcome import check, of_error
 from kodosumi_prefect.spooler.pool import Pool
 from kodosumi_prefect.spooler.refused import RefusedError
 from kodosumi_prefect.spooler.replay import replay_orphans, replay_refused
-from kodosumi_prefect.spooler.spooler import Spooler
 from tests.spooler.recording import batch, entered, execute, fresh, payloads, row, said, stored
 from tests.waiting import wait_for
 

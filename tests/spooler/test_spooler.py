@@ -8,11 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 import psycopg
 import pytest
 
+from kodosumi_prefect.database import connection as connection_module
 from kodosumi_prefect.events import Event, Kind, State
-from kodosumi_prefect.spooler import connection as connection_module
+from kodosumi_prefect.spooler.append import GapError, ProtocolError, Spooler
 from kodosumi_prefect.spooler.batch import Batch, Header, pack, unpack
 from kodosumi_prefect.spooler.replay import Rebase
-from kodosumi_prefect.spooler.spooler import GapError, ProtocolError, Spooler
 from tests.spooler.recording import (
     batch,
     entered,

@@ -12,6 +12,9 @@ from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import namedtuple_row
 
 from kodosumi_prefect.cli.doctor.finding import Finding, fail, ok, one_line, skew, warn
+from kodosumi_prefect.database import channels, migrate
+from kodosumi_prefect.database.connection import connect
+from kodosumi_prefect.database.sql import Queries
 from kodosumi_prefect.settings import (
     DatabaseUrlError,
     Settings,
@@ -19,10 +22,7 @@ from kodosumi_prefect.settings import (
     database_url,
     listen_url,
 )
-from kodosumi_prefect.spooler import migrate
 from kodosumi_prefect.spooler.batch import PROTOCOL
-from kodosumi_prefect.spooler.connection import connect
-from kodosumi_prefect.spooler.sql import Queries
 
 OLDEST_POSTGRES = 140000  # as server_version_num
 NOTIFY_TIMEOUT = 2.0  # seconds
@@ -119,7 +119,7 @@ def _notifications(settings: Settings, url: str, connection: Connection) -> Find
     payload = f"doctor:{uuid4()}"
     try:
         with connect(listen) as listening:
-            channel = settings.database_schema
+            channel = channels.events(settings.database_schema)
             listening.execute(sql.SQL("LISTEN {}").format(sql.Identifier(channel)))
             began = time.monotonic()
             connection.execute("SELECT pg_notify(%s, %s)", (channel, payload))

@@ -12,9 +12,9 @@ from prefect.client.schemas.objects import WorkPoolStatus
 from prefect.events.clients import get_events_subscriber
 from prefect.exceptions import PrefectException
 
+from kodosumi_prefect.addresses import PrefectAccess
 from kodosumi_prefect.cli.doctor.finding import Finding, fail, ok, one_line, skew, warn
 from kodosumi_prefect.cli.output import CommandError, require_prefect
-from kodosumi_prefect.prefect_access import PrefectAccess
 from kodosumi_prefect.settings import Settings
 
 PATIENCE = 8.0  # seconds for each question

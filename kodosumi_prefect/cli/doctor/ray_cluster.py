@@ -24,8 +24,8 @@ from kodosumi_prefect.settings import (
     database_url,
     read_address,
 )
+from kodosumi_prefect.spooler.append import ProtocolError, Spooler
 from kodosumi_prefect.spooler.batch import PROTOCOL
-from kodosumi_prefect.spooler.spooler import ProtocolError, Spooler
 from kodosumi_prefect.vocabulary import instance_namespace, spooler_name
 
 PORT_PATIENCE = 3.0  # seconds for the cluster's port

@@ -3,9 +3,9 @@
 import psycopg
 
 from kodosumi_prefect.cli.doctor.finding import Finding, ok, warn
+from kodosumi_prefect.database.connection import connect
+from kodosumi_prefect.database.sql import Queries
 from kodosumi_prefect.settings import Settings, database_url
-from kodosumi_prefect.spooler.connection import connect
-from kodosumi_prefect.spooler.sql import Queries
 
 CHECK = "sign-in"
 MANY = 10  # failed logins of one address, from which on the panel has it wait

@@ -5,10 +5,10 @@ from typing import Any
 
 from starlette.requests import Request
 
-from kodosumi_prefect.panel.audit.actions import Action
+from kodosumi_prefect.panel.accounts.accounts import Account
 from kodosumi_prefect.panel.audit.entry import Target
+from kodosumi_prefect.panel.audit.recorded_actions import Action
 from kodosumi_prefect.panel.audit.recording import record
-from kodosumi_prefect.panel.auth.accounts import Account
 
 
 def record_changes(request: Request, account: Account, wanted: Mapping[str, Any]) -> None:

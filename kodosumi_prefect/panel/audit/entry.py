@@ -6,7 +6,7 @@ from typing import Any, Literal, NamedTuple
 from urllib.parse import urlsplit, urlunsplit
 
 from kodosumi_prefect.events import clean
-from kodosumi_prefect.panel.audit.actions import Action, Outcome
+from kodosumi_prefect.panel.audit.recorded_actions import Action, Outcome
 
 Means = Literal["session", "key", "proxy", "password", "cli", "start"]
 

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 
 import orjson
 
-from kodosumi_prefect.panel.audit.wanted import Row
+from kodosumi_prefect.panel.audit.filter import Row
 
 COLUMNS = (
     *("id", "at", "action", "outcome", "actor_id", "actor_name", "means", "key_id", "key_name"),

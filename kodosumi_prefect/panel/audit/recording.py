@@ -8,13 +8,13 @@ import psycopg
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from kodosumi_prefect.panel.audit.actions import Action, Outcome
+from kodosumi_prefect.panel.accounts.api_keys import ApiKeys
+from kodosumi_prefect.panel.accounts.requester import User
 from kodosumi_prefect.panel.audit.entry import Actor, Entry, Key, Target
+from kodosumi_prefect.panel.audit.recorded_actions import Action, Outcome
 from kodosumi_prefect.panel.audit.rules import RULES, Rule
 from kodosumi_prefect.panel.audit.trail import Trail, failed_sign_in
-from kodosumi_prefect.panel.auth.api_keys import ApiKeys
-from kodosumi_prefect.panel.auth.user import User
-from kodosumi_prefect.panel.forwarded import own_path
+from kodosumi_prefect.panel.web.proxy import own_path
 from kodosumi_prefect.vocabulary import (
     API_KEY_HEADER,
     LAUNCH_HEADER,

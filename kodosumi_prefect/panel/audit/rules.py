@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from kodosumi_prefect.panel.audit.actions import Action
+from kodosumi_prefect.panel.audit.recorded_actions import Action
 
 
 class Rule(NamedTuple):

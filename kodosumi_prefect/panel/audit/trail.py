@@ -11,10 +11,10 @@ from typing import Any
 import psycopg
 
 from kodosumi_prefect.cancelling import cancel_all
-from kodosumi_prefect.panel.audit.actions import Action, Outcome
 from kodosumi_prefect.panel.audit.entry import Actor, Entry
-from kodosumi_prefect.panel.networks import address_of
-from kodosumi_prefect.spooler.reader import Reader
+from kodosumi_prefect.panel.audit.recorded_actions import Action, Outcome
+from kodosumi_prefect.panel.web.networks import address_of
+from kodosumi_prefect.stream.reader import Reader
 
 PATIENCE = 3.0  # seconds that an answer waits for its entry to be stored
 WINDOW = 60.0  # seconds in which repeated refusals share an entry

@@ -1,1 +1,1 @@
-"""Calling services: those over HTTP, and those that the panel runs itself."""
+"""What people can launch: found, shown and called."""

@@ -11,11 +11,11 @@ from starlette.exceptions import HTTPException
 from starlette.types import Message, Receive, Scope, Send
 
 from kodosumi_prefect.cancelling import cancel_all
-from kodosumi_prefect.panel.errors import error_response
-from kodosumi_prefect.panel.services.harmless import Headers, response_headers
-from kodosumi_prefect.panel.services.incoming import LARGEST, Incoming
+from kodosumi_prefect.http.body import SIGNED
+from kodosumi_prefect.panel.services.forwarded_headers import Headers, response_headers
 from kodosumi_prefect.panel.services.mounted import Mounted, MountError
-from kodosumi_prefect.serve.body import SIGNED
+from kodosumi_prefect.panel.services.request_body import LARGEST, Incoming
+from kodosumi_prefect.panel.web.errors import error_response
 from kodosumi_prefect.vocabulary import INPROCESS_SCOPE
 
 logger = logging.getLogger(__name__)

@@ -1,0 +1,1 @@
+"""A run's states, prints and logs as events."""

@@ -1,0 +1,1 @@
+"""Postgres: connections, the SQL of every area, migrations, retention."""

@@ -1,0 +1,137 @@
+"""Retention: what ended long ago is deleted, a little at a time; live executions never are.
+
+A late batch of a deleted execution, such as one replayed from a spill file, is stored: it makes
+the row anew, under a new internal id, so it never falls into a dropped partition. The observer
+then finds that its flow run is over and ends it with the run's own state, and if that was long
+ago the next retention deletes it again. Refusing the batch instead would lose events of a run
+that was retried, and leave the spill file for ever.
+"""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import psycopg
+from psycopg.rows import namedtuple_row
+
+from kodosumi_prefect.database.connection import connect
+from kodosumi_prefect.database.sql import Queries
+from kodosumi_prefect.events import DROPPABLE_KINDS
+
+DAY = 86_400.0  # seconds
+PORTION_TIMEOUT = 300.0  # seconds that one of its statements may take
+PORTION = 500  # executions of one transaction, at most
+KEPT_DELETED = 7 * DAY  # for which followers of changes can read deleted executions
+PORTION_AUDIT = 10_000  # audit entries of one transaction
+PORTION_EVENTS = 50_000  # events of one transaction, but for an execution that alone has more
+
+
+class Removed(NamedTuple):
+    """What one transaction removed, or would remove; ``what`` is executions, stdio, partitions."""
+
+    what: str
+    executions: int
+    events: int
+
+
+class Retention:
+    """Deletes what is older than it has to be kept; a context manager with one connection.
+
+    Each portion is a transaction of its own and locks only rows of executions that are over. One
+    that a writer just holds is left for the next time. Nothing needs more rights than writers
+    have by ``db grants``.
+
+    Arguments:
+        url: libpq URL.
+        schema: where our tables are.
+        dry_run: count, delete nothing.
+    """
+
+    def __init__(self, url: str, schema: str, *, dry_run: bool = False) -> None:
+        self._url = url
+        self._queries = Queries(schema)
+        self._dry_run = dry_run
+
+    def __enter__(self) -> "Retention":
+        self._connection: psycopg.Connection[Any] = connect(
+            self._url, answer_timeout=PORTION_TIMEOUT, row_factory=namedtuple_row
+        )
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._connection.close()
+
+    def executions(self, days: float) -> Iterator[Removed]:
+        """Delete executions that ended more than ``days`` ago, with all their events."""
+        for ids in self._portions(days):
+            if self._dry_run:
+                counted = self._row("count_events", ids=ids, kinds=None)
+                yield Removed("executions", len(ids), counted.events)
+            else:
+                gone = self._row("delete_executions", ids=ids, age=days * DAY)
+                yield Removed("executions", gone.executions, gone.events)
+
+    def stdio(self, days: float, kept_days: float | None = None) -> Iterator[Removed]:
+        """Delete stdout, stderr, debug and upload events of executions that ended so long ago.
+
+        Arguments:
+            days: since the execution's end.
+            kept_days: executions that ended longer ago are left to ``executions``.
+        """
+        kinds = sorted(DROPPABLE_KINDS)
+        spared = set(self._all(kept_days)) if kept_days is not None and self._dry_run else set()
+        for ids in self._portions(days):
+            if self._dry_run:
+                left = [number for number in ids if number not in spared]
+                counted = self._row("count_events", ids=left, kinds=kinds)
+                yield Removed("stdio", 0, counted.events)
+            else:
+                gone = self._row("delete_events", ids=ids, kinds=kinds, age=days * DAY)
+                yield Removed("stdio", 0, gone.events)
+
+    def audit(self, days: float) -> Iterator[int]:
+        """Delete audit entries older than ``days``, 7 at least; yields how many a time.
+
+        Raises:
+            psycopg.errors.InsufficientPrivilege: the role may not; see ``db grants``.
+        """
+        age = days * DAY
+        if self._dry_run:
+            yield int(self._row("count_old_audit", age=age).entries)
+            return
+        while gone := int(self._row("forget_audit", age=age, most=PORTION_AUDIT).entries):
+            yield gone
+
+    def partitions(self) -> Iterator[str]:
+        """Drop partitions whose executions are all deleted; yields their names.
+
+        Needs all of the event table for a moment. It waits for at most 300 ms, and what is in use
+        is left for the next time.
+        """
+        for row in self._connection.execute(self._queries["empty_partitions"]).fetchall():
+            if self._dry_run or self._row("drop_empty_partition", name=row.name).dropped:
+                yield str(row.name)
+
+    def forget(self) -> None:
+        """Forget what was deleted more than 7 days ago, and services silent for a day."""
+        if not self._dry_run:
+            self._connection.execute(self._queries["forget_services"])
+            self._connection.execute(self._queries["forget_deleted"], {"age": KEPT_DELETED})
+
+    def _all(self, days: float) -> Iterator[int]:
+        for ids in self._portions(days):
+            yield from ids
+
+    def _portions(self, days: float) -> Iterator[list[int]]:
+        after = 0
+        while True:
+            found = self._connection.execute(
+                self._queries["expired"],
+                {"after": after, "age": days * DAY, "limit": PORTION, "events": PORTION_EVENTS},
+            ).fetchall()
+            if not found:
+                return
+            yield [row.id for row in found]
+            after = found[-1].id
+
+    def _row(self, name: str, /, **parameters: Any) -> Any:
+        return self._connection.execute(self._queries[name], parameters).fetchone()

@@ -1,0 +1,167 @@
+-- name: status
+-- The row of one execution, if it may be seen.
+SELECT *, fid::text AS fid, deployment_id::text AS deployment_id,
+    coalesce((SELECT r.name FROM {schema}.role r WHERE r.id::text = e.owner), e.owner) AS username,
+    CASE WHEN e.open_locks > 0 THEN ARRAY(SELECT l.lid FROM {schema}.lock l
+        WHERE l.execution_id = e.id AND l.state = 'open' ORDER BY l.opened_at, l.lid)
+    ELSE '{}' END AS locks
+FROM {schema}.execution e
+WHERE fid = %(fid)s
+    AND (%(owner)s::text IS NULL OR e.owner = %(owner)s
+        OR (e.owner IS NULL AND %(unowned)s::boolean));
+
+-- name: tail
+-- Where the streams of these executions stand.
+SELECT fid::text, last_seq, ended_seq FROM {schema}.execution WHERE fid = ANY(%(fids)s::uuid[]);
+
+-- name: page
+-- Events of one execution behind a cursor, at most `limit` of them and about 8 MB, the first whole.
+WITH chosen AS (
+    SELECT e.seq, e.ts, e.kind, e.payload, e.attempt, e.source
+    FROM {schema}.event e
+    WHERE e.execution_id = (SELECT id FROM {schema}.execution WHERE fid = %(fid)s)
+        AND e.seq > %(after)s
+        AND e.seq <= coalesce(%(until)s, 9223372036854775807)
+        AND (%(kinds)s::text[] IS NULL OR e.kind = ANY(%(kinds)s::text[]))
+        AND (%(task_run)s::text IS NULL
+            OR %(task_run)s IN (e.source->'task_run'->>'id', e.source->'task_run'->>'name'))
+        AND (%(subflow)s::text IS NULL
+            OR %(subflow)s IN (e.source->'subflow'->>'id', e.source->'subflow'->>'name'))
+        AND (%(node)s::text IS NULL OR e.source->>'node' = %(node)s)
+        AND (%(pid)s::text IS NULL OR e.source->>'pid' = %(pid)s)
+    ORDER BY e.seq LIMIT %(limit)s
+),
+weighed AS (
+    SELECT *, sum(octet_length(payload)) OVER (ORDER BY seq) - octet_length(payload) AS before,
+        count(*) OVER () AS found
+    FROM chosen
+)
+SELECT seq, extract(epoch FROM ts)::float8 AS ts, kind, payload, attempt, source, found
+FROM weighed WHERE before < 8000000 ORDER BY seq;
+
+-- name: latest
+-- The newest events of one execution before a seq, at most `limit` and about 8 MB, the last whole.
+WITH found AS (
+    SELECT seq, ts, kind, payload, attempt, source,
+        sum(octet_length(payload)) OVER (ORDER BY seq DESC) - octet_length(payload) AS behind
+    FROM {schema}.event
+    WHERE execution_id = (SELECT id FROM {schema}.execution WHERE fid = %(fid)s)
+        AND seq < %(before)s AND kind = ANY(%(kinds)s::text[])
+        AND (%(task_run)s::text IS NULL
+            OR %(task_run)s IN (source->'task_run'->>'id', source->'task_run'->>'name'))
+    ORDER BY seq DESC LIMIT %(limit)s
+)
+SELECT seq, extract(epoch FROM ts)::float8 AS ts, kind, payload, attempt, source
+FROM found WHERE behind < 8000000 ORDER BY seq;
+
+-- name: seq_at
+-- The first event of some kinds at a point in time or behind it, else the last before it.
+SELECT coalesce(min(seq) FILTER (WHERE ts >= to_timestamp(%(ts)s)), max(seq)) AS seq
+FROM {schema}.event
+WHERE execution_id = (SELECT id FROM {schema}.execution WHERE fid = %(fid)s)
+    AND kind = ANY(%(kinds)s::text[]);
+
+-- name: find_text
+-- Of the events of some kinds that hold a text, upper and lower case alike: how many there are, the
+-- next one in a direction from a seq, round the end if need be, and its position among the matches.
+-- Terminal sequences are left out of what is searched, as panel/ansi.py leaves them out of pages.
+WITH hit AS (
+    SELECT seq FROM {schema}.event
+    WHERE execution_id = (SELECT id FROM {schema}.execution WHERE fid = %(fid)s)
+        AND kind = ANY(%(kinds)s::text[])
+        AND position(lower(%(text)s) IN lower(
+            CASE WHEN position(chr(27) IN payload) = 0 THEN payload
+            ELSE regexp_replace(
+                payload,
+                '\u001b(\[[0-9;:?<=>]*[ -/]*[@-~]'
+                '|\][^\u0007\u001b]*(\u0007|\u001b\\)?|[@-Z\\-_]?)',
+                '',
+                'g'
+            ) END
+        )) > 0
+),
+chosen AS (
+    SELECT CASE WHEN %(forwards)s::boolean
+        THEN coalesce(min(seq) FILTER (WHERE seq > %(start)s), min(seq))
+        ELSE coalesce(max(seq) FILTER (WHERE seq < %(start)s), max(seq)) END AS seq
+    FROM hit
+)
+SELECT chosen.seq, (SELECT count(*) FROM hit) AS total,
+    (SELECT count(*) FROM hit WHERE hit.seq <= chosen.seq) AS number
+FROM chosen;
+
+-- name: live_executions
+-- Executions that are not over, for the reconciler; stale: the process fell silent.
+SELECT e.id, e.fid::text, e.status, e.state_type,
+    extract(epoch FROM e.state_ts)::float8 AS state_ts, e.attempt, e.process,
+    e.inputs IS NOT NULL AS opened, e.error IS NOT NULL AS has_error, e.open_locks,
+    extract(epoch FROM e.created_at)::float8 AS created_at,
+    e.heartbeat_at IS NULL OR e.heartbeat_at < now() - make_interval(secs => %(timeout)s) AS stale,
+    extract(epoch FROM now() - e.heartbeat_at)::float8 AS silent,
+    r.fid IS NOT NULL AS has_runner, r.actor_name, r.node, r.pid, r.worker,
+    extract(epoch FROM now() - r.lease_until)::float8 AS lapsed
+FROM {schema}.execution e LEFT JOIN {schema}.runner r ON r.fid = e.fid
+WHERE e.status IN ('starting', 'running', 'awaiting') AND e.id > %(after)s
+ORDER BY e.id LIMIT %(limit)s;
+
+-- name: known_executions
+-- Which of these flow runs are executions, and how they stand; for the observer.
+SELECT e.id, e.fid::text, e.status, e.state_type,
+    extract(epoch FROM e.state_ts)::float8 AS state_ts, e.attempt, e.process,
+    e.inputs IS NOT NULL AS opened, e.error IS NOT NULL AS has_error,
+    e.heartbeat_at IS NULL OR e.heartbeat_at < now() - make_interval(secs => %(timeout)s) AS stale,
+    e.ended_seq IS NULL AND (e.final_attempt >= e.attempt OR e.error IS NOT NULL) IS TRUE AS closing
+FROM {schema}.execution e WHERE e.fid = ANY(%(fids)s::uuid[]);
+
+-- name: begun
+-- Executions that began behind an internal id and that are young or not over.
+SELECT id, fid::text FROM {schema}.execution
+WHERE id > %(after)s AND (status IN ('starting', 'running', 'awaiting')
+    OR created_at > now() - make_interval(secs => %(young)s))
+ORDER BY id LIMIT %(limit)s;
+
+-- name: newest_log
+-- When the newest of an execution's events that came from Prefect's logs was logged.
+SELECT extract(epoch FROM max(ts))::float8 AS ts FROM {schema}.event
+WHERE execution_id = (SELECT id FROM {schema}.execution WHERE fid = %(fid)s)
+    AND kind = 'debug' AND source ? 'log';
+
+-- name: place_executions
+-- Which work pools executions run in; whoever shows them links there.
+UPDATE {schema}.execution e SET
+    work_pool = placed.pool, changed = pg_current_xact_id()::text::bigint
+FROM unnest(%(fids)s::uuid[], %(pools)s::text[]) AS placed (fid, pool)
+WHERE e.fid = placed.fid AND e.work_pool IS DISTINCT FROM placed.pool
+RETURNING e.fid::text;
+
+-- name: server
+-- The version of the database, to see that it answers.
+SELECT current_setting('server_version') AS version;
+
+-- name: report
+-- Executions that began in a span of time, for reports over many runs.
+SELECT fid::text, flow_name, summary, status, attempt, error,
+    extract(epoch FROM coalesce(started_at, created_at))::float8 AS started_at,
+    extract(epoch FROM ended_at)::float8 AS ended_at
+FROM {schema}.execution
+WHERE created_at >= to_timestamp(%(since)s) AND created_at < to_timestamp(%(until)s)
+ORDER BY id LIMIT %(limit)s;
+
+-- name: task_runs
+-- Task runs that the events behind a seq name, each with where it was last seen.
+SELECT DISTINCT ON (task.id) task.id, task.name, e.source->'subflow' AS subflow,
+    e.source->>'node' AS node, e.source->'pid' AS pid
+FROM {schema}.event e
+CROSS JOIN LATERAL (
+    SELECT e.source->'task_run'->>'id' AS id, e.source->'task_run'->>'name' AS name) AS task
+WHERE e.execution_id = (SELECT id FROM {schema}.execution WHERE fid = %(fid)s)
+    AND e.seq > %(after)s AND task.id IS NOT NULL
+ORDER BY task.id, e.source ? 'node' DESC, e.seq DESC LIMIT %(limit)s;
+
+-- name: task_run_spans
+-- When task runs were first and last seen in the events behind a seq.
+SELECT e.source->'task_run'->>'id' AS id, min(e.ts) AS first, max(e.ts) AS last
+FROM {schema}.event e
+WHERE e.execution_id = (SELECT id FROM {schema}.execution WHERE fid = %(fid)s)
+    AND e.seq > %(after)s AND e.source->'task_run'->>'id' IS NOT NULL
+GROUP BY 1;

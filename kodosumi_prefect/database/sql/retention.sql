@@ -1,0 +1,96 @@
+-- name: forget_deleted
+-- What was deleted so long ago that no follower of changes asks for it.
+DELETE FROM {schema}.deleted WHERE deleted_at < now() - make_interval(secs => %(age)s);
+
+-- name: forget_services
+-- Services that ended without deregistering so long ago that they are no longer reported.
+DELETE FROM {schema}.service WHERE seen_at < now() - interval '1 day';
+
+-- name: empty_partitions
+-- Partitions of events that nothing is in and nothing can come into.
+SELECT name FROM {schema}.empty_partitions() AS name;
+
+-- name: drop_empty_partition
+-- Drop one of them; false if it is in use now.
+SELECT {schema}.drop_empty_partition(%(name)s) AS dropped;
+
+-- name: expired
+-- Executions that ended before a span of seconds, oldest first, in portions of about `events`.
+WITH over AS (
+    SELECT id, fid, last_seq, sum(last_seq) OVER (ORDER BY id) - last_seq AS before
+    FROM {schema}.execution
+    WHERE status IN ('finished', 'error') AND id > %(after)s
+        AND ended_at < now() - make_interval(secs => %(age)s)
+    ORDER BY id LIMIT %(limit)s
+)
+SELECT id, last_seq AS events FROM over WHERE before < %(events)s ORDER BY id;
+
+-- name: delete_executions
+-- Forget executions that are still over and not being written, with their events and ledgers.
+WITH chosen AS (
+    SELECT id, fid, owner FROM {schema}.execution
+    WHERE id = ANY(%(ids)s::bigint[]) AND status IN ('finished', 'error')
+        AND ended_at < now() - make_interval(secs => %(age)s)
+    ORDER BY id FOR UPDATE SKIP LOCKED
+),
+events AS (
+    DELETE FROM {schema}.event WHERE execution_id IN (SELECT id FROM chosen) RETURNING 1
+),
+runners AS (
+    DELETE FROM {schema}.runner WHERE fid IN (SELECT fid FROM chosen)
+),
+payloads AS (
+    DELETE FROM {schema}.payload WHERE fid IN (SELECT fid FROM chosen) AND NOT kept
+),
+gone AS (
+    DELETE FROM {schema}.execution WHERE id IN (SELECT id FROM chosen) RETURNING 1
+),
+told AS (
+    INSERT INTO {schema}.deleted (fid, owner) SELECT fid, owner FROM chosen
+    ON CONFLICT (fid) DO UPDATE SET
+        owner = excluded.owner, changed = excluded.changed, deleted_at = now()
+)
+SELECT (SELECT count(*) FROM gone) AS executions, (SELECT count(*) FROM events) AS events;
+
+-- name: count_events
+-- Events of some kinds that executions hold.
+SELECT count(*) AS events FROM {schema}.event
+WHERE execution_id = ANY(%(ids)s::bigint[])
+    AND (%(kinds)s::text[] IS NULL OR kind = ANY(%(kinds)s::text[]));
+
+-- name: delete_events
+-- Forget events of some kinds of executions that are still over and not being written.
+WITH chosen AS (
+    SELECT id FROM {schema}.execution
+    WHERE id = ANY(%(ids)s::bigint[]) AND status IN ('finished', 'error')
+        AND ended_at < now() - make_interval(secs => %(age)s)
+    ORDER BY id FOR UPDATE SKIP LOCKED
+),
+events AS (
+    DELETE FROM {schema}.event
+    WHERE execution_id IN (SELECT id FROM chosen) AND kind = ANY(%(kinds)s::text[]) RETURNING 1
+)
+SELECT 0 AS executions, count(*) AS events FROM events;
+
+-- name: count_old_audit
+-- How many entries are older than a span of seconds.
+SELECT count(*)::bigint AS entries FROM {schema}.audit
+WHERE at < now() - make_interval(secs => %(age)s);
+
+-- name: forget_audit
+-- Delete some of the entries that are older than a span of seconds.
+SELECT {schema}.forget_audit(%(age)s, %(most)s) AS entries;
+
+-- name: clean_logins
+-- Failures that are forgotten.
+DELETE FROM {schema}.login_failure WHERE failed_at < now() - make_interval(secs => %(window)s)
+RETURNING key;
+
+-- name: prune_payloads
+-- Inputs of launches that failed.
+DELETE FROM {schema}.payload
+WHERE fid IS NULL AND NOT kept AND created_at < now() - interval '1 day';
+
+-- name: prune_runners
+-- Rows of workers that never came back, whose runs are over or were deleted.
+DELETE FROM {schema}.runner WHERE lease_until < now() - interval '1 day';

@@ -1,0 +1,1 @@
+"""What services and the panel share: bodies, limits, errors, and who calls a service."""

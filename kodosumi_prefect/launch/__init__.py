@@ -1,0 +1,1 @@
+"""From inputs to a Prefect flow run: launches, schedules, deployments of endpoints."""

@@ -1,0 +1,193 @@
+"""The Prefect flow that executes an entrypoint."""
+
+import asyncio
+import contextvars
+import inspect
+import sys
+import threading
+from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+from prefect.context import FlowRunContext
+from prefect.flows import Flow
+
+from kodosumi_prefect.adapter.by_value import pickle_folder_by_value
+from kodosumi_prefect.adapter.crew import is_crew, run_crew
+from kodosumi_prefect.adapter.launched import Launch
+from kodosumi_prefect.adapter.literal import opened, validated_data
+from kodosumi_prefect.flow import flow
+from kodosumi_prefect.launch.inputs import unpack
+from kodosumi_prefect.launch.target import TargetError, load
+from kodosumi_prefect.tracer import Tracer
+
+FLOW = "entrypoint"
+ENTRYPOINT = "kodosumi_prefect.serve.entrypoint.run_entrypoint"  # as deployments name it
+
+
+# Prefect would look for blocks in what people typed, so nothing but this module checks the inputs.
+@flow(
+    name=FLOW,
+    description="Executes what stands behind an endpoint of an agentic service.",
+    validate_parameters=False,
+)
+def run_entrypoint(
+    entry_point: str,
+    inputs: dict[str, Any],
+    tracer: Tracer,
+    launch: dict[str, Any] | None = None,
+) -> Any:
+    """Execute an entrypoint with its inputs.
+
+    Arguments:
+        entry_point: what to run, as ``module:callable``.
+        inputs: what its form holds.
+        launch: the endpoint's options for the run; made by ``Launch``, not by hand.
+    """
+    made = Launch.model_validate({"flow": FLOW} | (launch or {}))
+    given = opened(inputs)
+    if made.payload is not None:
+        context = FlowRunContext.get()
+        fid = str(context.flow_run.id) if context and context.flow_run else None
+        given = unpack(given, made.payload, fid)
+    return run(_found(entry_point, made.path), given, tracer)
+
+
+def run(target: Any, inputs: dict[str, Any], tracer: Tracer) -> Any:
+    """Call an entrypoint, whatever it is, and return its result.
+
+    A generator's items become ``result`` events, what it returns is the result.
+    """
+    if is_crew(target):
+        return _resolved(run_crew(target, inputs, tracer), tracer)
+    if isinstance(target, Flow):
+        with _within(target):
+            return _resolved(_call_flow(target, inputs, tracer), tracer)
+    return _resolved(_call(target, inputs, tracer), tracer)
+
+
+def _call(function: Callable[..., Any], inputs: dict[str, Any], tracer: Tracer) -> Any:
+    """Call with ``inputs`` and ``tracer``, in whatever order, or with the inputs by their names."""
+    parameters = _parameters(function)
+    given: dict[str, Any] = {}
+    rest = [name for name in parameters if name != "tracer"]
+    if "tracer" in parameters:
+        given["tracer"] = tracer
+    if "inputs" in parameters:
+        given["inputs"] = inputs
+    else:
+        given |= {name: inputs[name] for name in rest if name in inputs}
+    return function(**given)
+
+
+def _call_flow(target: "Flow[..., Any]", inputs: dict[str, Any], tracer: Tracer) -> Any:
+    """Call a flow's function, not the flow: this run is the flow's own, and keeps its secrets.
+
+    As a subflow its parameters would be stored by Prefect as they are.
+    """
+    function = inspect.unwrap(target.fn)
+    parameters = _parameters(function)
+    given: dict[str, Any] = {"inputs": inputs}
+    if "inputs" not in parameters:
+        given = {name: value for name, value in inputs.items() if name in parameters}
+    if target.should_validate_parameters:
+        given = validated_data(target, given)
+    if "tracer" in parameters:
+        given["tracer"] = tracer
+    return function(**given)
+
+
+@contextmanager
+def _within(target: "Flow[..., Any]") -> Iterator[None]:
+    """The task runner of the flow in place of ours."""
+    context = FlowRunContext.get()
+    if context is None:
+        yield
+        return
+    with ExitStack() as stack:
+        runner = stack.enter_context(target.task_runner.duplicate())
+        stack.enter_context(context.model_copy(update={"task_runner": runner}))
+        yield
+
+
+def _parameters(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    kinds = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    found = inspect.signature(function).parameters
+    return {name: one for name, one in found.items() if one.kind not in kinds}
+
+
+def _resolved(result: Any, tracer: Tracer) -> Any:
+    """The result of a call: awaited if it is awaitable, exhausted if it is a generator."""
+    if inspect.isgenerator(result):
+        return _run_through(result, tracer)
+    if inspect.isasyncgen(result):
+        return _run_coroutine(_run_through_async(result, tracer))
+    if inspect.isawaitable(result):
+        return _run_coroutine(_awaited(result))
+    return result
+
+
+def _run_through(items: Generator[Any, Any, Any], tracer: Tracer) -> Any:
+    while True:
+        try:
+            item = next(items)
+        except StopIteration as done:
+            return done.value
+        tracer.result(item)
+
+
+async def _run_through_async(items: AsyncIterator[Any], tracer: Tracer) -> None:
+    async for item in items:
+        tracer.result(item)
+
+
+async def _awaited(awaitable: Any) -> Any:
+    return await awaitable
+
+
+def _run_coroutine(work: Coroutine[Any, Any, Any]) -> Any:
+    """Run to the end in this thread; an exception comes without asyncio's frames."""
+
+    async def outcome() -> tuple[Any, Exception | None]:
+        try:
+            return await work, None
+        except Exception as exc:
+            return None, exc
+
+    value, error = _in_a_thread(outcome) if _is_in_a_loop() else asyncio.run(outcome())
+    if error is not None:
+        raise error
+    return value
+
+
+def _is_in_a_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+def _in_a_thread(outcome: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
+    """For a flow that was called inside of an event loop, which cannot run another."""
+    found: list[Any] = []
+    context = contextvars.copy_context()
+    thread = threading.Thread(target=lambda: found.append(context.run(asyncio.run, outcome())))
+    thread.start()
+    thread.join()
+    return found[0]
+
+
+def _found(entry_point: str, folders: list[str]) -> Any:
+    """The entrypoint; folders of the launching process help where they exist here."""
+    try:
+        return load(entry_point)
+    except TargetError:
+        new = [folder for folder in folders if folder not in sys.path]
+        if not new:
+            raise
+        sys.path.extend(new)
+        found = load(entry_point)
+        for folder in new:
+            pickle_folder_by_value(folder)
+        return found

@@ -1,0 +1,292 @@
+"""``Launch``: what an endpoint's handler returns to have an entrypoint executed."""
+
+import asyncio
+import sys
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from prefect.exceptions import ObjectNotFound
+from prefect.flows import Flow
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.types import Receive, Scope, Send
+
+from kodosumi_prefect.adapter import launched
+from kodosumi_prefect.forms import InputsError
+from kodosumi_prefect.http import identity
+from kodosumi_prefect.http.errors import told
+from kodosumi_prefect.launch import database, schedules
+from kodosumi_prefect.launch.deploying import deployment_of, plan, runtime_env_here, slug_of, uid_of
+from kodosumi_prefect.launch.endpoint import Endpoint
+from kodosumi_prefect.launch.firing import When
+from kodosumi_prefect.launch.inputs import Packed, pack
+from kodosumi_prefect.launch.options import Options
+from kodosumi_prefect.launch.refusal import LaunchError
+from kodosumi_prefect.launch.starting import Wish, new_id, start
+from kodosumi_prefect.launch.target import TargetError, folders_of, load, name_of
+from kodosumi_prefect.owner import Owner
+from kodosumi_prefect.settings import Settings, get_settings, panel_url
+from kodosumi_prefect.vocabulary import (
+    ENDPOINT_HEADER,
+    ENDPOINT_SCOPE,
+    LAUNCH_HEADER,
+    SECRETS_SCOPE,
+)
+
+
+class Launch(Response):
+    """Have an entrypoint executed by a Runner; the answer names the execution.
+
+    Example:
+        ```python
+        @app.enter("/", model=form, summary="Digest a document")
+        async def digest(inputs: dict, request: Request) -> Launch:
+            return Launch(request, "my_service.work:digest", inputs=inputs)
+        ```
+
+    Nothing happens until it is answered: the service calls ``go`` or ``schedule``, or sends it as
+    the response that it is.
+
+    Arguments:
+        request: the request that is answered.
+        entry_point: ``"module:callable"``, ``"module.callable"``, something that can be imported
+            under its own name, a CrewAI crew, or a class marked as CrewAI crew base.
+        inputs: what the entrypoint gets; a dict or a model of JSON values.
+        reference: kept for services that give it; the endpoint speaks for itself.
+        summary, description: of this execution, in place of the endpoint's.
+        retries, retry_delay: how often a failed run is tried again, and seconds in between.
+        timeout: seconds it may take.
+        num_cpus, num_gpus, memory, resources: what the Runner takes of the cluster; memory in MiB.
+        runtime_env: keys of Ray's ``runtime_env`` in place of those of this process.
+
+    Raises:
+        TypeError: an option that is not known.
+        ValueError: an option has an invalid value.
+    """
+
+    def __init__(
+        self,
+        request: Request,
+        entry_point: Any,
+        inputs: Any = None,
+        reference: Any = None,
+        summary: str | None = None,
+        description: str | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__()
+        self.request = request
+        self.entry_point = entry_point
+        self.inputs = inputs
+        self.reference = reference
+        self.summary = summary
+        self.description = description
+        self.options = Options.of(options)
+        self._namespace: Mapping[str, Any] = sys._getframe(1).f_globals
+        self._fid: str | None = None
+
+    async def go(self, endpoint: Endpoint) -> str:
+        """Launch; the fid. A second call answers the first one's.
+
+        Raises:
+            LaunchError: it cannot start, in one line with the status code to answer.
+            UnheldError: an input that Prefect cannot hold.
+        """
+        if self._fid is None:
+            self._fid = await self._go(endpoint)
+        return self._fid
+
+    async def schedule(self, endpoint: Endpoint, wanted: Any) -> str:
+        """Save the launch as a schedule instead; the schedule's id.
+
+        Arguments:
+            wanted: ``{"cron": …, "timezone": …}`` or ``{"interval": seconds}``, both with an
+                optional ``name``; or that as JSON.
+
+        Raises:
+            LaunchError: it cannot start, in one line with the status code to answer.
+            UnheldError: as ``go``.
+        """
+        when = await When.of(wanted)
+        ready = await self._ready(endpoint, kept=True)
+        payload = await _stored(ready.packed, ready.settings)
+
+        async def create(deployment: UUID) -> str:
+            return await schedules.create(
+                deployment,
+                when,
+                ready.parameters(payload, scheduled=True),
+                ready.owner,
+                endpoint_uid=self.request.headers.get(ENDPOINT_HEADER) or uid_of(endpoint),
+                summary=when.name or self.summary or endpoint.summary or slug_of(endpoint),
+                payload=payload,
+                settings=ready.settings,
+            )
+
+        try:
+            try:
+                return await create(await self._deployment(ready, endpoint))
+            except LaunchError as exc:
+                if exc.status_code != 404:
+                    raise
+            # Somebody deleted it since this process looked.
+            return await create(await self._deployment(ready, endpoint, anew=True))
+        except BaseException:
+            await _forget(payload, ready.settings)
+            raise
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            fid = await self.go(scope.get(ENDPOINT_SCOPE) or _endpoint_of(self.request))
+        except InputsError as error:  # of another app
+            answer = JSONResponse({"errors": told(error), "elements": []})
+        else:
+            answer = JSONResponse({"fid": fid}, headers={LAUNCH_HEADER: fid})
+        await answer(scope, receive, send)
+
+    async def _go(self, endpoint: Endpoint) -> str:
+        ready = await self._ready(endpoint)
+        deployment = await self._deployment(ready, endpoint)
+        payload = await _stored(ready.packed, ready.settings)
+        job = ready.options.differing(Options.of(endpoint.options)).job_variables()
+        if "runtime_env" in job:
+            job["runtime_env"] = runtime_env_here() | job["runtime_env"]
+        wish = Wish(
+            parameters=ready.parameters(payload),
+            id=new_id(),
+            owner=ready.owner,
+            retries=ready.options.retries,
+            retry_delay=ready.options.retry_delay,
+            job_variables=job,
+            shown=ready.packed.shown,
+            payload=payload,
+        )
+        try:
+            try:
+                return await start(deployment, wish, ready.settings)
+            except ObjectNotFound:  # somebody deleted it since this process looked
+                deployment = await self._deployment(ready, endpoint, anew=True)
+                return await start(deployment, wish, ready.settings)
+        except asyncio.CancelledError:
+            raise  # the client is gone; the run may exist by now, and needs its inputs
+        except BaseException:
+            await _forget(payload, ready.settings)
+            raise
+
+    async def _ready(self, endpoint: Endpoint, *, kept: bool = False) -> "_Ready":
+        settings = get_settings()
+        try:
+            caller = await identity.verify(self.request, settings)
+        except identity.NoPanelKeyError as exc:
+            raise LaunchError(503, str(exc)) from exc
+        except identity.UnsignedError as exc:
+            raise LaunchError(401, str(exc)) from exc
+        try:
+            if isinstance(self.entry_point, str):
+                name = self.entry_point
+                target = await asyncio.to_thread(load, name)
+            else:
+                name, target = name_of(self.entry_point, self._namespace), self.entry_point
+        except TargetError as exc:
+            raise LaunchError(500, str(exc)) from exc
+        options = self.options.over(Options.of(endpoint.options)).over(_options_of(target))
+        values = self.request.scope.get(SECRETS_SCOPE) or ()
+        return _Ready(
+            entry_point=name,
+            target=target,
+            options=options,
+            packed=pack(self.inputs, endpoint.secrets, values, settings, kept=kept),
+            owner=Owner(caller.user_id, caller.username) if caller.user_id else None,
+            launch=self._described(endpoint, caller, settings, options, name),
+            settings=settings,
+        )
+
+    def _described(
+        self,
+        endpoint: Endpoint,
+        caller: identity.Caller,
+        settings: Settings,
+        options: Options,
+        name: str,
+    ) -> launched.Launch:
+        return launched.Launch(
+            flow=slug_of(endpoint),
+            summary=self.summary or endpoint.summary,
+            description=self.description or endpoint.description,
+            tags=list(endpoint.tags),
+            author=endpoint.author,
+            organization=endpoint.organization,
+            version=endpoint.version,
+            deprecated=endpoint.deprecated,
+            app_url=caller.base or str(self.request.base_url).rstrip("/"),
+            panel_url=caller.panel_url or panel_url(settings),
+            username=caller.username or None,
+            timeout=options.timeout,
+            retries=options.retries,
+            retry_delay=options.retry_delay,
+            path=folders_of(name),
+        )
+
+    async def _deployment(self, ready: "_Ready", endpoint: Endpoint, *, anew: bool = False) -> UUID:
+        wanted = plan(endpoint, ready.entry_point, ready.launch.path, ready.settings)
+        return await deployment_of(wanted, ready.settings, anew=anew)
+
+
+class _Ready(NamedTuple):
+    """A launch that is complete and allowed."""
+
+    entry_point: str
+    target: Any
+    options: Options
+    packed: Packed
+    owner: Owner | None
+    launch: launched.Launch
+    settings: Settings
+
+    def parameters(self, payload: str | None, *, scheduled: bool = False) -> dict[str, Any]:
+        """What Prefect keeps of it."""
+        more = {"payload": payload, "large": self.packed.large, "scheduled": scheduled}
+        launch = self.launch.model_copy(update=more)
+        return {
+            "entry_point": self.entry_point,
+            "inputs": self.packed.parameters,
+            "launch": launch.model_dump(exclude_defaults=True),
+        }
+
+
+async def _stored(packed: Packed, settings: Settings) -> str | None:
+    """Store what Prefect must not or cannot store; the row's id."""
+    if packed.row is None:
+        return None
+    await database.rows(settings, "prune_payloads")
+    return str((await database.rows(settings, "store_payload", **packed.row))[0][0])
+
+
+async def _forget(payload: str | None, settings: Settings) -> None:
+    if payload is not None:
+        await database.rows(settings, "forget_payload", id=payload)
+
+
+def _options_of(target: Any) -> Options:
+    """A flow's own metadata, if the entrypoint is one."""
+    if not isinstance(target, Flow):
+        return Options()
+    delay = target.retry_delay_seconds
+    return Options(
+        retries=target.retries or None,
+        retry_delay=delay if isinstance(delay, int | float) else None,
+        timeout=target.timeout_seconds,
+    )
+
+
+def _endpoint_of(request: Request) -> Endpoint:
+    """The endpoint of another app, for a Launch that is returned as a response."""
+    app = request.scope.get("app")
+    route = request.scope.get("route")
+    return Endpoint(
+        app_name=getattr(app, "title", "service"),
+        path=getattr(route, "path", request.url.path),
+        summary=getattr(route, "summary", None),
+        description=getattr(route, "description", None) or None,
+    )

@@ -1,0 +1,95 @@
+"""Prefect's API for launches: one client per event loop, and few requests at a time."""
+
+import asyncio
+import dataclasses
+import json
+import weakref
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import httpx
+from prefect.client.orchestration import PrefectClient, get_client
+from prefect.exceptions import ObjectNotFound, PrefectException, PrefectHTTPStatusError
+
+from kodosumi_prefect.addresses import PrefectAccess, prefect_access
+from kodosumi_prefect.launch.refusal import LaunchError
+from kodosumi_prefect.settings import Settings
+
+AT_ONCE = 2  # requests under way; Prefect's SQLite takes writes one by one
+PATIENCE = 60.0  # seconds that a launch waits for its turn and Prefect's answer
+
+
+class _Link:
+    """What one event loop has."""
+
+    def __init__(self) -> None:
+        self.clients: dict[PrefectAccess, PrefectClient] = {}
+        self.connecting = asyncio.Lock()
+        self.turns = asyncio.Semaphore(AT_ONCE)
+
+
+_links: "weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Link]" = weakref.WeakKeyDictionary()
+
+
+@asynccontextmanager
+async def prefect_api(settings: Settings) -> AsyncIterator[PrefectClient]:
+    """A connected client, once it is this caller's turn.
+
+    Raises:
+        LaunchError: no Prefect is configured, or it is away, busy for too long, or refuses what
+            was asked; its words are in the message.
+    """
+    access = require_access(settings)
+    url = access.url
+    link = _links.setdefault(asyncio.get_running_loop(), _Link())
+    try:
+        async with asyncio.timeout(PATIENCE), link.turns:
+            yield await _client(link, access)
+    except TimeoutError as exc:
+        raise LaunchError(
+            503, f"Prefect at {url} did not answer within {PATIENCE:.0f} s; try again"
+        ) from exc
+    except (PrefectHTTPStatusError, httpx.HTTPStatusError) as exc:
+        raise LaunchError(502, f"Prefect at {url} refused the request: {said_by(exc)}") from exc
+    except ObjectNotFound:
+        raise
+    except (httpx.HTTPError, PrefectException, OSError) as exc:
+        said = " ".join(str(exc).split()) or type(exc).__name__
+        raise LaunchError(502, f"Prefect at {url} did not answer: {said[:200]}") from exc
+
+
+def require_access(settings: Settings) -> PrefectAccess:
+    """Where Prefect is, from its own settings or from what ``up`` wrote down.
+
+    Raises:
+        LaunchError: no Prefect is configured.
+    """
+    access = prefect_access(settings)
+    if access is None:
+        raise LaunchError(
+            502,
+            "no Prefect is configured and none runs for "
+            f"{settings.data_dir}; set PREFECT_API_URL or start `kodosumi-prefect up`",
+        )
+    if access.url.endswith("/api") or "/api/" in access.url:
+        return access
+    return dataclasses.replace(access, url=f"{access.url}/api")
+
+
+def said_by(exc: httpx.HTTPStatusError) -> str:
+    """The message of Prefect's server, in one line."""
+    try:
+        detail = exc.response.json().get("detail")
+    except (ValueError, AttributeError):
+        detail = None
+    text = detail if isinstance(detail, str) else json.dumps(detail) if detail else str(exc)
+    return " ".join(text.split())[:300]
+
+
+async def _client(link: _Link, access: PrefectAccess) -> PrefectClient:
+    async with link.connecting:
+        if access not in link.clients:
+            # Entered for as long as the process lives: connecting anew costs a launch 100 ms.
+            with access.in_force():
+                link.clients[access] = await get_client().__aenter__()
+        return link.clients[access]

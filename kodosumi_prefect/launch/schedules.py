@@ -1,0 +1,371 @@
+"""Schedules: ordinary ones of Prefect deployments, and who made them."""
+
+import contextlib
+import json
+from collections.abc import Sequence
+from datetime import UTC
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import httpx
+from prefect.client.orchestration import PrefectClient
+from prefect.client.schemas.actions import DeploymentScheduleCreate
+from prefect.client.schemas.objects import DeploymentSchedule
+from prefect.client.schemas.responses import DeploymentResponse
+from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule
+from prefect.exceptions import ObjectNotFound
+
+from kodosumi_prefect.launch import database
+from kodosumi_prefect.launch.firing import When, upcoming
+from kodosumi_prefect.launch.parameters import held
+from kodosumi_prefect.launch.prefect_api import prefect_api
+from kodosumi_prefect.launch.refusal import LaunchError
+from kodosumi_prefect.launch.starting import new_id
+from kodosumi_prefect.listings import deployments_by_id
+from kodosumi_prefect.owner import Owner
+from kodosumi_prefect.settings import Settings, get_settings
+
+SHOWN_TIMES = 5
+PAUSED_DEPLOYMENT = "its deployment is paused in Prefect"
+
+Row = dict[str, Any]
+
+
+class _Noted(NamedTuple):
+    """A row of table ``schedule``, in the order of the query ``noted_schedules``."""
+
+    id: str
+    deployment_id: str
+    endpoint_uid: str | None
+    owner: str | None
+    summary: str | None
+    paused_because: str | None
+    created_at: float
+    username: str | None
+    parameters: str | None
+
+
+async def create(
+    deployment: UUID | str,
+    when: When,
+    parameters: dict[str, Any],
+    owner: Owner | None,
+    *,
+    endpoint_uid: str | None = None,
+    summary: str | None = None,
+    payload: str | None = None,
+    settings: Settings | None = None,
+) -> str:
+    """Have Prefect run a deployment on a schedule; the schedule's id.
+
+    Its runs belong to ``owner``: Prefect's server notes on each which schedule it is of.
+
+    Arguments:
+        deployment: id of any Prefect deployment.
+        parameters: of each run, beside the deployment's own.
+        endpoint_uid: the endpoint it was made from; it is paused when that vanishes.
+        summary: one line that lists show.
+        payload: row of inputs that are kept for it.
+
+    Raises:
+        LaunchError: the deployment is gone, or Prefect or Postgres are away or refuse it.
+        UnheldError: a parameter that Prefect cannot hold.
+    """
+    used = settings or get_settings()
+    async with prefect_api(used) as client:
+        parameters = await held(client, deployment, parameters)
+        wanted = DeploymentScheduleCreate(
+            schedule=when.schedule(),
+            # Begun once it is known whose it is.
+            active=False,
+            parameters=parameters,
+            slug=f"kodosumi-{new_id()}",
+        )
+        try:
+            [made] = await client.create_deployment_schedules(UUID(str(deployment)), [wanted])
+        except httpx.HTTPStatusError as exc:
+            if exc.response.status_code != 404:
+                raise
+            raise LaunchError(404, f"deployment {deployment} is no longer in Prefect") from None
+        try:
+            await database.rows(
+                used,
+                "note_schedule",
+                id=str(made.id),
+                deployment_id=str(deployment),
+                endpoint_uid=endpoint_uid,
+                owner=owner.user if owner is not None else None,
+                summary=summary,
+                parameters=json.dumps(parameters),
+                payload_id=payload,
+            )
+            await _patch(client, str(deployment), made, True, parameters)
+        except BaseException:
+            await client.delete_deployment_schedule(UUID(str(deployment)), made.id)
+            raise
+    return str(made.id)
+
+
+async def found(owner: str | None, settings: Settings) -> list[Row]:
+    """Schedules as Prefect has them, newest first; rows of those it no longer has are deleted.
+
+    Arguments:
+        owner: id of the account they belong to; None for all.
+
+    Raises:
+        LaunchError: Prefect or Postgres are away.
+    """
+    noted = await _noted(settings, owner=owner)
+    if not noted:
+        return []
+    async with prefect_api(settings) as client:
+        ids = sorted({UUID(row.deployment_id) for row in noted})
+        deployments = await deployments_by_id(client, ids)
+        known = {
+            str(schedule.id): (deployment, schedule)
+            for deployment in deployments.rows.values()
+            for schedule in deployment.schedules
+        }
+        for row in noted:
+            if row.id in known and not known[row.id][1].parameters:
+                schedule = known[row.id][1]
+                await _patch(client, row.deployment_id, schedule, schedule.active, _given(row))
+    lost = [
+        row.id
+        for row in noted
+        if row.id not in known and UUID(row.deployment_id) not in deployments.unreadable
+    ]
+    await _forget(lost, settings)
+    runs = await last_runs([row.id for row in noted], settings)
+    return [await _shown(row, *known[row.id], runs.get(row.id)) for row in noted if row.id in known]
+
+
+async def remembered(owner: str | None, settings: Settings) -> list[Row]:
+    """The schedules in our database, newest first: for while Prefect is away.
+
+    Arguments:
+        owner: as in ``found``.
+
+    Raises:
+        LaunchError: Postgres is away.
+    """
+    noted = await _noted(settings, owner=owner)
+    runs = await last_runs([row.id for row in noted], settings)
+    return [
+        {
+            "id": row.id,
+            "summary": row.summary,
+            "deployment": {"id": row.deployment_id, "name": None},
+            "endpoint": row.endpoint_uid,
+            "paused_because": row.paused_because,
+            "last_run": runs.get(row.id),
+            "owner": row.owner,
+            "username": row.username,
+            "created_at": row.created_at,
+        }
+        for row in noted
+    ]
+
+
+async def last_runs(ids: Sequence[str], settings: Settings) -> dict[str, Row]:
+    """The newest execution of each of these schedules, by the schedule's id.
+
+    Raises:
+        LaunchError: Postgres is away.
+    """
+    last = await database.rows(settings, "last_of_schedules", ids=list(ids))
+    return {
+        id_: {"fid": fid, "status": status, "started_at": started_at}
+        for id_, fid, status, started_at in last
+    }
+
+
+async def pause(id_: str, owner: str | None, settings: Settings) -> Row:
+    """Pause a schedule: no more runs until it is resumed; those made ahead are deleted.
+
+    Arguments:
+        owner: id of the account it has to belong to; None for whomever.
+
+    Raises:
+        LaunchError: 404, there is none (any more); or Prefect or Postgres are away.
+    """
+    return await _set_active(id_, owner, False, settings)
+
+
+async def resume(id_: str, owner: str | None, settings: Settings) -> Row:
+    """Resume a paused schedule; raises as ``pause``."""
+    return await _set_active(id_, owner, True, settings)
+
+
+async def delete(id_: str, owner: str | None, settings: Settings) -> None:
+    """Delete a schedule, with the inputs that were kept for it; raises as ``pause``."""
+    row = await _one(id_, owner, settings)
+    async with prefect_api(settings) as client:
+        with contextlib.suppress(ObjectNotFound):  # somebody deleted it in Prefect
+            await client.delete_deployment_schedule(UUID(row.deployment_id), UUID(row.id))
+    await _forget([row.id], settings)
+
+
+async def pause_endpoints(uids: Sequence[str], why: str, settings: Settings) -> list[str]:
+    """Pause the schedules of endpoints that vanished; the ids of those that were active.
+
+    Arguments:
+        why: one line that lists show.
+
+    Raises:
+        LaunchError: Prefect or Postgres are away.
+    """
+    changed = []
+    for row in await _noted(settings, uids=uids):
+        if row.paused_because is None and await _switch(row, False, settings):
+            await database.rows(settings, "explain_schedule", id=row.id, why=why)
+            changed.append(row.id)
+    return changed
+
+
+async def resume_endpoints(uids: Sequence[str], settings: Settings) -> list[str]:
+    """Resume schedules whose endpoints are back, if ``pause_endpoints`` paused them."""
+    changed = []
+    for row in await _noted(settings, uids=uids):
+        if row.paused_because is not None:
+            await _switch(row, True, settings)
+            await database.rows(settings, "explain_schedule", id=row.id, why=None)
+            changed.append(row.id)
+    return changed
+
+
+async def _set_active(id_: str, owner: str | None, active: bool, settings: Settings) -> Row:
+    row = await _one(id_, owner, settings)
+    async with prefect_api(settings) as client:
+        try:
+            deployment = await client.read_deployment(UUID(row.deployment_id))
+            schedule = _of(deployment, row.id)
+            if schedule is not None:
+                await _patch(client, row.deployment_id, schedule, active, _given(row))
+        except ObjectNotFound:
+            schedule = None
+    if schedule is None:
+        await _forget([row.id], settings)
+        raise LaunchError(404, f"schedule {id_} was deleted in Prefect")
+    await database.rows(settings, "explain_schedule", id=row.id, why=None)
+    row, schedule = (
+        row._replace(paused_because=None),
+        schedule.model_copy(update={"active": active}),
+    )
+    return await _shown(row, deployment, schedule, None)
+
+
+async def _switch(row: _Noted, active: bool, settings: Settings) -> bool:
+    """Set a schedule active or not; whether that changed anything."""
+    async with prefect_api(settings) as client:
+        try:
+            schedule = _of(await client.read_deployment(UUID(row.deployment_id)), row.id)
+            if schedule is None or schedule.active == active:
+                return False
+            await _patch(client, row.deployment_id, schedule, active, _given(row))
+        except ObjectNotFound:
+            return False
+    return True
+
+
+async def _patch(
+    client: PrefectClient,
+    deployment: str,
+    schedule: DeploymentSchedule,
+    active: bool,
+    parameters: dict[str, Any],
+) -> None:
+    """Switch a schedule on or off.
+
+    Its parameters have to be sent each time: Prefect 3.8's server empties them otherwise. It does
+    so, too, when people use the switch in its pages; then those that it was made with come back.
+    """
+    await client.update_deployment_schedule(
+        UUID(deployment),
+        schedule.id,
+        active=active,
+        parameters=schedule.parameters or parameters,
+    )
+
+
+def _given(row: _Noted) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(row.parameters) if row.parameters else {}
+    return found
+
+
+async def _noted(
+    settings: Settings,
+    *,
+    owner: str | None = None,
+    id_: str | None = None,
+    uids: Sequence[str] | None = None,
+) -> list[_Noted]:
+    found = await database.rows(
+        settings,
+        "noted_schedules",
+        owner=owner,
+        id=id_,
+        uids=list(uids) if uids is not None else None,
+    )
+    return [_Noted(*row) for row in found]
+
+
+async def _one(id_: str, owner: str | None, settings: Settings) -> _Noted:
+    noted = await _noted(settings, owner=owner, id_=id_)
+    if not noted:
+        raise LaunchError(404, f"there is no schedule {id_}")
+    return noted[0]
+
+
+async def _forget(ids: list[str], settings: Settings) -> None:
+    if ids:
+        await database.rows(settings, "forget_schedules", ids=ids)
+
+
+def _of(deployment: DeploymentResponse | None, id_: str) -> DeploymentSchedule | None:
+    schedules = deployment.schedules if deployment is not None else []
+    return next((one for one in schedules if str(one.id) == id_), None)
+
+
+async def _shown(
+    row: _Noted,
+    deployment: DeploymentResponse,
+    schedule: DeploymentSchedule,
+    last_run: Row | None,
+) -> Row:
+    """A schedule as the panel answers it: as Prefect has it, and who made it."""
+    return {
+        "id": row.id,
+        "summary": row.summary,
+        "endpoint": row.endpoint_uid,
+        "last_run": last_run,
+        "owner": row.owner,
+        "username": row.username,
+        "created_at": row.created_at,
+    } | await in_prefect(deployment, schedule, row.paused_because)
+
+
+async def in_prefect(
+    deployment: DeploymentResponse, schedule: DeploymentSchedule, because: str | None = None
+) -> Row:
+    """A schedule as Prefect has it, as the panel answers it.
+
+    Arguments:
+        because: why it is paused, unless its whole deployment is.
+    """
+    rule = schedule.schedule
+    active = schedule.active and not deployment.paused
+    times = await upcoming(rule, SHOWN_TIMES) if active else []
+    if deployment.paused:
+        because = PAUSED_DEPLOYMENT
+    return {
+        "deployment": {"id": str(deployment.id), "name": deployment.name},
+        "tags": sorted(deployment.tags),
+        "cron": rule.cron if isinstance(rule, CronSchedule) else None,
+        "interval": (rule.interval.total_seconds() if isinstance(rule, IntervalSchedule) else None),
+        "rrule": getattr(rule, "rrule", None),
+        "timezone": getattr(rule, "timezone", None) or "UTC",
+        "active": active,
+        "paused_because": None if active else because,
+        "next": [moment.astimezone(UTC).timestamp() for moment in times],
+    }

@@ -1,0 +1,169 @@
+"""Locks for those who answer them: which are open, and answering one, once."""
+
+import json
+import time
+from typing import Any
+
+from kodosumi_prefect.database import channels
+from kodosumi_prefect.events import Event, Kind, serialize
+from kodosumi_prefect.spooler.open_locks import OpenLocks
+from kodosumi_prefect.spooler.projection import Projection
+from kodosumi_prefect.stream.reader import Reader
+
+NOBODY = "00000000-0000-0000-0000-000000000000"  # no writer has this id
+
+Row = dict[str, Any]
+
+
+class UnknownLockError(LookupError):
+    """There is no such lock."""
+
+
+class AnsweredError(Exception):
+    """The lock is no longer open: somebody else was faster, or nobody waits for it."""
+
+
+class Locks:
+    """Reads and answers locks.
+
+    Arguments:
+        reader: connections to the database.
+    """
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+
+    async def read(self, fid: str, lid: str) -> Row:
+        """The lock's row, with ``fid, owner, summary, flow_name, app_url, inputs`` of its run.
+
+        ``opened`` and ``expires`` are seconds since the epoch; ``data`` and ``elements`` JSON text.
+
+        Raises:
+            UnknownLockError: there is none.
+        """
+        found = await self._reader.rows("lock", fid=fid, lid=lid)
+        if not found:
+            raise UnknownLockError(f"execution {fid} has no lock {lid[:80]!r}")
+        return found[0]
+
+    async def open(
+        self, *, owner: str | None = None, before: str | None = None, limit: int = 50
+    ) -> list[Row]:
+        """Open locks, newest first.
+
+        Arguments:
+            owner: only of this role's executions; None means all.
+            before: the last ``lid`` of the page before.
+        """
+        return await self._reader.rows("answerable_locks", owner=owner, before=before, limit=limit)
+
+    async def count(self, owner: str | None = None) -> int:
+        """How many locks are open; ``owner`` as in ``open``."""
+        [row] = await self._reader.rows("count_answerable_locks", owner=owner)
+        return int(row["locks"])
+
+    async def ids(self, owner: str | None, limit: int) -> list[tuple[str, str]]:
+        """``fid`` and ``lid`` of the newest open locks; ``owner`` as in ``open``."""
+        found = await self._reader.rows("answerable_lock_ids", owner=owner, limit=limit)
+        return [(row["fid"], row["lid"]) for row in found]
+
+    async def answer(
+        self,
+        fid: str,
+        lid: str,
+        result: Any,
+        *,
+        by: str,
+        name: str | None = None,
+        shown: Any = None,
+        stored: str | None = None,
+    ) -> None:
+        """Answer an open lock: whoever waits for it continues with ``result``.
+
+        One transaction: the row's end, its ``lease`` event, and the execution's status.
+
+        Arguments:
+            result: what the run gets; JSON types.
+            by: id of the role that answers.
+            name: what people call it.
+            shown: what the ``lease`` event contains instead of ``result``.
+            stored: text kept for the run instead of ``result`` as JSON.
+
+        Raises:
+            UnknownLockError: there is no such lock.
+            AnsweredError: it is no longer open, with the reason.
+        """
+        text = json.dumps(result) if stored is None else stored
+        source = json.dumps({"answered_by": {"id": by, "name": name}})
+        async with self._reader.transaction() as connection:
+            queries = self._reader.queries
+            cursor = await connection.execute(
+                queries["lock_execution"], {"fid": fid, "writer": NOBODY}
+            )
+            row = await cursor.fetchone()
+            found = await (
+                await connection.execute(queries["lock"], {"fid": fid, "lid": lid})
+            ).fetchone()
+            if row is None or found is None:
+                raise UnknownLockError(f"execution {fid} has no lock {lid[:80]!r}")
+            if (reason := closed(found)) is not None:
+                raise AnsweredError(reason)
+            execution = row["id"]
+            held = await connection.execute(queries["open_locks"], {"id": execution})
+            projection = Projection(
+                row["status"],
+                row["state_ts"],
+                row["attempt"],
+                row["ended_seq"],
+                row["state_type"],
+                OpenLocks({lock["lid"]: lock["attempt"] for lock in await held.fetchall()}),
+            )
+            await connection.execute(
+                queries["lease_lock"], {"id": execution, "lid": lid, "result": text, "by": by}
+            )
+            told = {
+                "name": found["name"],
+                "lid": lid,
+                "result": result if shown is None else shown,
+            }
+            lease = Event(time.time(), Kind.LEASE, serialize(told), found["attempt"], source)
+            projection.lease(lid)
+            seq = row["last_seq"]
+            for event in (lease, projection.unsaid(lease)):
+                if event is None:
+                    continue
+                seq += 1
+                await connection.execute(
+                    queries["add_event"],
+                    {
+                        "id": execution,
+                        "seq": seq,
+                        "ts": event.ts,
+                        "kind": str(event.kind),
+                        "payload": event.payload,
+                        "attempt": event.attempt,
+                        "source": event.source,
+                    },
+                )
+            await connection.execute(queries["advance"], {"id": execution, "last_seq": seq})
+            await connection.execute(
+                queries["project"], projection.parameters() | {"id": execution}
+            )
+        # A transaction of its own: see Spooler.append.
+        schema = queries.schema
+        await self._reader.rows("notify", channel=channels.settled_locks(schema), fids=[lid])
+        await self._reader.rows("notify", channel=channels.events(schema), fids=[fid])
+
+
+def closed(lock: Row) -> str | None:
+    """Why a lock cannot be answered, in one line; None if it can."""
+    name = f"lock {lock['name']!r}"
+    if lock["state"] == "leased":
+        return f"{name} was answered already"
+    if lock["status"] in ("finished", "error"):
+        return f"{name} is of a run that is over"
+    if lock["state"] == "expired" or (lock["state"] == "open" and lock["over"]):
+        return f"{name} has expired; the run no longer waits for it"
+    if lock["state"] == "void" or lock["superseded"]:
+        return f"{name} is void; the run no longer waits for it"
+    return None

@@ -1,0 +1,262 @@
+"""A question to a human, as ``tracer.lock`` asks it: opened, waited for, its answer read."""
+
+import asyncio
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as NotYetError
+from contextlib import contextmanager
+from typing import Any
+from uuid import uuid4
+
+from cryptography.fernet import InvalidToken
+from pydantic import BaseModel
+
+from kodosumi_prefect.error import KodosumiError
+from kodosumi_prefect.events import Kind, describe, serialize
+from kodosumi_prefect.forms import Field, InputsError, Model, from_pydantic, instance
+from kodosumi_prefect.forms.errors import GENERAL
+from kodosumi_prefect.keys import NoKeyError
+from kodosumi_prefect.locks.sealing import unsealed
+from kodosumi_prefect.locks.waiting import get_waiter
+from kodosumi_prefect.settings import Settings, get_settings
+from kodosumi_prefect.stream.settled_locks import Settled
+
+PATIENCE = 3 * 3600.0  # seconds, by default
+LAST_LOOK = 1.0  # seconds after the deadline in which an answer given in that moment may arrive
+BREATH = 5.0  # seconds after which a thread that waits lets Prefect's timeouts interrupt it
+
+
+class VoidLockError(KodosumiError):
+    """A lock can no longer be answered: its run ended or started again."""
+
+
+class Wording:
+    """The question.
+
+    Arguments:
+        name: of the lock.
+        data: for whoever answers.
+        form: a ``Model``, a class of pydantic models, or None: the service has the form.
+
+    Raises:
+        TypeError: ``form`` is something else.
+    """
+
+    def __init__(self, name: str, data: Any, form: Any) -> None:
+        self.name = name
+        self.data = data
+        self.typed: type[BaseModel] | None = None
+        self.model: Model | None = None
+        if isinstance(form, Model):
+            self.model = form
+        elif isinstance(form, type) and issubclass(form, BaseModel):
+            self.typed, self.model = form, from_pydantic(form)
+        elif form is not None:
+            raise TypeError(
+                f"tracer.lock({name!r}): form is {describe(form)[:80]}; give a forms.Model or a "
+                "class of pydantic models"
+            )
+
+    def read(self, given: Any) -> Any:
+        """The answer that the author gets for what was given.
+
+        Raises:
+            InputsError: the form does not accept it.
+        """
+        if self.model is None or not isinstance(given, dict):
+            return given
+        return self.model.read(given) if self.typed is None else instance(self.typed, given)
+
+
+class Question:
+    """One call of ``tracer.lock``.
+
+    A form's own checks that only the run can make (a pydantic model's validators) refuse an
+    answer by asking again, as a new lock whose form shows what was wrong.
+
+    Arguments:
+        timeout: seconds; None means 3 hours.
+        fid: the execution.
+        settings: where it is recorded.
+        put: records an event.
+    """
+
+    def __init__(
+        self,
+        wording: Wording,
+        timeout: float | None,
+        fid: str,
+        settings: Settings,
+        put: Callable[[Kind, str], object],
+    ) -> None:
+        if not (settings.enabled and get_settings().enabled):
+            raise KodosumiError(
+                f"tracer.lock({wording.name!r}): nothing is recorded here (the setting `enabled` "
+                "is off), so nobody could answer"
+            )
+        self._wording = wording
+        self._timeout = PATIENCE if timeout is None else timeout
+        self._deadline = time.monotonic() + self._timeout
+        self._fid = fid
+        self._settings = settings
+        self._waiter = get_waiter(settings)
+        self._put = put
+        self._elements = wording.model.get_model() if wording.model is not None else None
+        self._lid = ""
+
+    async def ask(self) -> Any:
+        """Wait for the answer; raises as ``Tracer.lock``."""
+        while True:
+            with self._open() as settled:
+                waiting = asyncio.wrap_future(settled)
+                done, _ = await asyncio.wait({waiting}, timeout=self._left)
+                if not done:
+                    self._expire()
+                    done, _ = await asyncio.wait({waiting}, timeout=LAST_LOOK)
+                told = waiting.result() if done else None
+            try:
+                return self._answer(told)
+            except InputsError as wrong:
+                self._correct(told, wrong)
+
+    def ask_sync(self) -> Any:
+        """As ``ask``, for sync code."""
+        while True:
+            with self._open() as settled:
+                told = _result(settled, self._deadline)
+                if told is None:
+                    self._expire()
+                    told = _result(settled, time.monotonic() + LAST_LOOK)
+            try:
+                return self._answer(told)
+            except InputsError as wrong:
+                self._correct(told, wrong)
+
+    @property
+    def _left(self) -> float:
+        return max(self._deadline - time.monotonic(), 0.0)
+
+    @contextmanager
+    def _open(self) -> Iterator["Future[Settled]"]:
+        """A new lock, which is void if the block raises: nobody waits for it then."""
+        lid = self._lid = str(uuid4())
+        said = {
+            "name": self._wording.name,
+            "lid": lid,
+            "data": self._wording.data,
+            "expires": time.time() + self._left,
+        }
+        if self._elements is not None:
+            said["elements"] = self._elements
+        settled = self._waiter.wait(self._fid, lid)  # before anybody can answer
+        try:
+            self._put(Kind.LOCK, serialize(said))
+            yield settled
+        except BaseException:
+            self._end("void")
+            raise
+        finally:
+            self._waiter.forget(lid)
+
+    def _expire(self) -> None:
+        self._end("expired")
+
+    def _end(self, state: str) -> None:
+        """Record that nobody waits any more; an answer given before wins over this."""
+        said = {"name": self._wording.name, "lid": self._lid, "result": None, "state": state}
+        self._put(Kind.LEASE, serialize(said))
+
+    def _answer(self, told: Settled | None) -> Any:
+        name = self._wording.name
+        if told is None or told.state == "expired":
+            raise TimeoutError(f"lock {name!r} was not answered within {self._timeout:g} seconds")
+        if told.state != "leased":
+            raise VoidLockError(f"lock {name!r} is void: its run ended or started again")
+        return self._wording.read(self._given(told))
+
+    def _given(self, told: Settled) -> Any:
+        try:
+            return unsealed(told.result, self._settings)
+        except (NoKeyError, InvalidToken) as exc:
+            raise KodosumiError(
+                f"the answer to lock {self._wording.name!r} is encrypted and cannot be read here: "
+                f"{exc or 'it needs the secret_key of the panel'}"
+            ) from exc
+
+    def _correct(self, told: Settled | None, wrong: InputsError) -> None:
+        """The form of the next try: what was filled in, and what was wrong with it."""
+        assert told is not None
+        assert self._wording.model is not None
+        given = self._given(told)
+        values = given if isinstance(given, dict) else {}
+        shown: list[dict[str, Any]] = [
+            {"type": "markdown", "text": f"**{message}**"}
+            for message in wrong.errors.get(GENERAL, ())
+        ]
+        for element in self._wording.model.get_model():
+            name = element.get("name")
+            if name in values and element["type"] != "password" and "value" in element:
+                element["value"] = values[name]
+            if name in wrong.errors:
+                element["error"] = wrong.errors[name]
+            shown.append(element)
+        self._elements = shown
+
+
+def _result(settled: "Future[Settled]", deadline: float) -> Settled | None:
+    """The result of a future, None if there is none by the deadline.
+
+    Prefect interrupts threads that time out by an exception, which they get when they next run.
+    """
+    breath = None if threading.current_thread() is threading.main_thread() else BREATH
+    while True:
+        left = max(deadline - time.monotonic(), 0.0)
+        try:
+            return settled.result(left if breath is None else min(left, breath))
+        except NotYetError:
+            if time.monotonic() >= deadline:
+                return None
+
+
+def ask_here(wording: Wording) -> Any:
+    """Ask at the terminal, for entrypoints that are run by hand.
+
+    Raises:
+        KodosumiError: standard input has ended.
+    """
+    _say(f"lock: {wording.name}" + ("" if wording.data is None else f" {serialize(wording.data)}"))
+    while True:
+        try:
+            if wording.model is None:
+                return _json(input("answer (JSON or text): "))
+            given = {str(field.name): _typed_in(field) for field in wording.model.fields}
+        except EOFError:
+            raise KodosumiError(
+                f"tracer.lock({wording.name!r}) needs an answer, and standard input has "
+                "ended; pipe the answer into it"
+            ) from None
+        try:
+            return wording.read(wording.model.read(given))
+        except InputsError as wrong:
+            _say(str(wrong))
+
+
+def _typed_in(field: Field) -> Any:
+    """One line for a field; an empty one stands for the value it is filled with."""
+    shown = getattr(field, "value", None)
+    prompt = f"{field.label or field.name}" + (f" [{shown}]" if shown not in (None, "") else "")
+    return input(f"{prompt}: ") or shown
+
+
+def _json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)  # noqa: T201

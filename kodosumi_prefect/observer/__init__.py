@@ -1,0 +1,1 @@
+"""Records what processes could not report themselves."""

@@ -1,0 +1,61 @@
+"""Retention by the leader, once an hour."""
+
+import asyncio
+import logging
+import threading
+
+from kodosumi_prefect.database.retention import Retention
+from kodosumi_prefect.settings import Settings, database_url
+
+EVERY = 3600.0  # seconds
+
+logger = logging.getLogger(__name__)
+
+
+class Cleaning:
+    """Applies the retention settings, portion by portion, in a thread that ends when asked to."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._stopping = threading.Event()
+
+    async def look(self) -> None:
+        """Delete all that is due, and drop partitions that are empty."""
+        await asyncio.to_thread(self._clean)
+
+    def stop(self) -> None:
+        """End after the portion under way."""
+        self._stopping.set()
+
+    def _clean(self) -> None:
+        settings = self._settings
+        url = database_url(settings)
+        if url is None:
+            return
+        days, stdio_days = settings.retention_days, settings.retention_stdio_days
+        executions = events = 0
+        with Retention(url, settings.database_schema) as retention:
+            portions = []
+            if days is not None:
+                portions.append(retention.executions(days))
+            if stdio_days is not None:
+                portions.append(retention.stdio(stdio_days, kept_days=days))
+            for part in (part for portion in portions for part in portion):
+                executions += part.executions
+                events += part.events
+                if self._stopping.is_set():
+                    return
+            dropped = list(retention.partitions())
+            retention.forget()
+            if settings.audit_retention_days is not None:
+                for entries in retention.audit(settings.audit_retention_days):
+                    logger.info("retention deleted %d audit entries", entries)
+                    if self._stopping.is_set():
+                        return
+        if executions or events or dropped:
+            logger.info(
+                "retention deleted %d executions and %d events, and dropped %d partitions",
+                executions,
+                events,
+                len(dropped),
+            )

@@ -1,0 +1,137 @@
+"""The Observer: records what processes could not report themselves."""
+
+import asyncio
+import logging
+import time
+
+from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+
+from kodosumi_prefect.cancelling import cancel_all
+from kodosumi_prefect.observer import cleaning, report
+from kodosumi_prefect.observer.ancestry import Ancestry
+from kodosumi_prefect.observer.api import Api
+from kodosumi_prefect.observer.arrivals import Arrivals
+from kodosumi_prefect.observer.chosen import Chosen
+from kodosumi_prefect.observer.cleaning import Cleaning
+from kodosumi_prefect.observer.handling import Handling
+from kodosumi_prefect.observer.leader import leading
+from kodosumi_prefect.observer.logs import Logs
+from kodosumi_prefect.observer.orphans import Orphans
+from kodosumi_prefect.observer.reconciler import Reconciler
+from kodosumi_prefect.observer.recorder import Recorder
+from kodosumi_prefect.observer.report import Report
+from kodosumi_prefect.observer.runs import Runs
+from kodosumi_prefect.observer.subscription import Subscription
+from kodosumi_prefect.observer.tasks import TaskRuns
+from kodosumi_prefect.observer.trouble import Trouble, again_and_again
+from kodosumi_prefect.settings import Settings, database_url
+from kodosumi_prefect.spooler import client as spool
+from kodosumi_prefect.stream.reader import Reader
+
+CONNECTIONS = 4  # to Postgres, beside the one that holds the lock
+OFTEN = 0.5  # seconds between checks of what waits for something to happen
+RETRIES = 2  # of one request by Prefect's client, which waits longer each time; then we continue
+
+logger = logging.getLogger(__name__)
+
+
+class Observer:
+    """Follows Prefect's runs from outside, as the one leader or standing by; runs until cancelled.
+
+    Sources are Prefect's event stream and, at the start, after every gap and every minute, its
+    REST API. Everything it writes is stored once, whoever else writes it, so that a change of
+    leader neither loses nor doubles anything.
+
+    Example:
+        ```python
+        task = asyncio.create_task(Observer(get_settings()).run())
+        ...
+        await cancel_all([task])
+        ```
+
+    Arguments:
+        settings: the database, which runs to observe, how long silence counts, retention.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._client = spool.get_client(settings)
+        self._subscription: Subscription | None = None
+
+    async def run(self) -> None:
+        """Lead or stand by; an outage of Postgres or Prefect is logged once and waited out."""
+        trouble = Trouble("leading or standing by as observer")
+        await again_and_again(self._turn, OFTEN, trouble)
+
+    async def _turn(self) -> None:
+        """Stand by, lead, and come back when the lead is lost."""
+        url = database_url(self._settings)
+        if url is None:
+            raise OSError(f"no Postgres is configured and none runs for {self._settings.data_dir}")
+        async with Reader(url, self._settings.database_schema, CONNECTIONS) as reader:
+            told = Report(reader)
+
+            async def say() -> None:
+                await self._say(told)
+
+            trouble = Trouble("reporting the observer's own state")
+            saying = asyncio.create_task(again_and_again(say, report.EVERY, trouble))
+            try:
+                async with leading(self._settings) as lost:
+                    logger.info("observer %s is the leader", told.name)
+                    await self._lead(reader, told, lost)
+            finally:
+                self._subscription = None
+                await cancel_all([saying])
+                await told.end()
+
+    async def _lead(self, reader: Reader, told: Report, lost: asyncio.Event) -> None:
+        settings = self._settings
+        subscription = self._subscription = Subscription(await told.handled())
+        await self._say(told)
+        with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: RETRIES}):
+            async with Api() as api:
+                recorder = Recorder(self._client)
+                ancestry = Ancestry(api)
+                chosen = Chosen(settings, api)
+                logs = Logs(reader, api, recorder, ancestry)
+                runs = Runs(reader, api, recorder, chosen, logs, settings.heartbeat_timeout)
+                tasks = TaskRuns(api, recorder, ancestry, runs.known)
+                handling = Handling(subscription, runs, tasks if settings.observe_tasks else None)
+                reconciler = Reconciler(settings, reader, api, runs, chosen, logs, subscription)
+                cleaner = Cleaning(settings)
+                arrivals = Arrivals(settings, reader, api)
+                orphans = Orphans(settings)
+                interval = settings.reconcile_interval
+                rounds = (
+                    (reconciler.look, interval, "comparing runs with Prefect"),
+                    (reconciler.search, OFTEN, "looking for runs that events missed"),
+                    (runs.settle, OFTEN, "opening runs of other workers"),
+                    (tasks.again, OFTEN, "recording task runs"),
+                    (logs.look, OFTEN, "reading logs of runs of other workers"),
+                    (arrivals.look, interval, "linking new executions in Prefect"),
+                    (orphans.look, interval, "delivering events that ended processes left"),
+                    (cleaner.look, cleaning.EVERY, "deleting what is past its retention"),
+                )
+                work = [subscription.run(), handling.run()]
+                work += [again_and_again(look, every, Trouble(t)) for look, every, t in rounds]
+                running = [asyncio.create_task(one) for one in work]
+                try:
+                    await lost.wait()
+                finally:
+                    cleaner.stop()
+                    await cancel_all(running)
+
+    async def _say(self, told: Report) -> None:
+        """Report ``leader``, ``lag`` in seconds, and ``occurred``, the last event handled."""
+        followed = self._subscription
+        if followed is None:
+            await told.say(leader=False)
+        else:
+            await told.say(
+                leader=True,
+                lag=round(followed.lag, 3),
+                occurred=followed.occurred,
+                streaming=followed.healthy,
+                at=time.time(),
+            )

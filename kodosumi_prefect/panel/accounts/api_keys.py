@@ -1,0 +1,84 @@
+"""API keys: named, revocable, expiring; only their hashes are stored."""
+
+import hashlib
+import secrets
+import time
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from kodosumi_prefect.stream.reader import Reader
+
+MARK = "kp_"  # prefix of every key, by which people and scanners recognise one
+SHOWN = 11  # characters of a key that lists show
+FRESH = 2.0  # seconds that a key is cached; a revoked one works that long
+REMEMBERED = 10_000  # keys
+
+
+class NewKey(NamedTuple):
+    """A key that was just created; ``secret`` cannot be read again."""
+
+    secret: str
+    row: dict[str, Any]
+
+
+class ApiKeys:
+    """The table ``api_key``; methods raise ``psycopg.OperationalError`` if Postgres is away."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+        self._known: dict[bytes, tuple[float, str | None]] = {}
+
+    async def make(self, role_id: str, name: str, expires_at: datetime | None) -> NewKey:
+        """A new key of an account."""
+        secret = MARK + secrets.token_urlsafe(32)
+        rows = await self._reader.rows(
+            "add_api_key",
+            role=role_id,
+            name=name,
+            prefix=secret[:SHOWN],
+            hash=_hash(secret),
+            expires_at=expires_at,
+        )
+        return NewKey(secret, rows[0])
+
+    async def of(self, role_id: str) -> list[dict[str, Any]]:
+        """The keys of an account that were not revoked, newest first."""
+        return await self._reader.rows("api_keys", role=role_id)
+
+    async def revoke(self, key_id: str, role_id: str | None) -> bool:
+        """Revoke a key; False if there is none.
+
+        Arguments:
+            role_id: whose it must be; None for anybody's.
+        """
+        revoked = await self._reader.rows("revoke_api_key", id=key_id, role=role_id)
+        self._known.clear()
+        return bool(revoked)
+
+    async def owner(self, secret: str) -> str | None:
+        """The id of the account whose key this is, or was at most ``FRESH`` seconds ago."""
+        if not secret.startswith(MARK):
+            return None
+        hashed = _hash(secret)
+        now = time.monotonic()
+        found = self._known.get(hashed)
+        if found is not None and now - found[0] < FRESH:
+            return found[1]
+        if len(self._known) >= REMEMBERED:
+            self._known.clear()
+        rows = await self._reader.rows("api_key_by_hash", hash=hashed)
+        owner = rows[0]["role_id"] if rows else None
+        if rows and rows[0]["unnoted"]:
+            await self._reader.rows("note_api_key", id=rows[0]["id"])
+        self._known[hashed] = (now, owner)
+        return owner
+
+    async def named(self, secret: str) -> tuple[str, str] | None:
+        """The id and name of a key, whether it counts or not."""
+        rows = await self._reader.rows("api_key_named", hash=_hash(secret))
+        return (rows[0]["id"], rows[0]["name"]) if rows else None
+
+
+def _hash(secret: str) -> bytes:
+    # A key is random enough that guessing its hash is no easier than guessing the key.
+    return hashlib.sha256(secret.encode(errors="replace")).digest()

@@ -1,0 +1,193 @@
+"""Accounts, for operators."""
+
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import APIRouter, Form, HTTPException, Request
+from fastapi.responses import RedirectResponse, Response
+from pydantic import ValidationError
+
+from kodosumi_prefect.panel.accounts import role_api
+from kodosumi_prefect.panel.accounts.accounts import Account
+from kodosumi_prefect.panel.accounts.passwords import random_password
+from kodosumi_prefect.panel.accounts.requester import Operator, OperatorInPerson
+from kodosumi_prefect.panel.html.parts import complaints, refusal, sentence, shown
+from kodosumi_prefect.panel.web.state import Panel, State
+
+WORDS = {
+    "name": "A name has 1 to 200 characters.",
+    "email": "This is not an email address.",
+    "password": "A password has 8 to 1024 characters.",
+}
+
+router = APIRouter(include_in_schema=False)
+
+Text = Annotated[str, Form()]
+Box = Annotated[bool, Form()]
+
+
+@router.get("/users")
+async def whole(request: Request, panel: Panel, _: Operator) -> Response:
+    """All accounts, and a form for another one."""
+    return await _list(request, panel)
+
+
+@router.post("/users")
+async def add(
+    request: Request,
+    panel: Panel,
+    user: OperatorInPerson,
+    name: Text = "",
+    email: Text = "",
+    password: Text = "",
+    generate: Box = False,
+    operator: Box = False,
+) -> Response:
+    """Make an account; a generated password is shown this once."""
+    passwords = panel.settings.auth == "password"
+    secret = (random_password() if generate else password) if passwords else None
+    typed = {"name": name, "email": email, "operator": operator, "generate": generate}
+    try:
+        new = role_api.NewRole(name=name, email=email or None, password=secret, operator=operator)
+        made = await role_api.add_role(request, panel, user, new)
+    except ValidationError as exc:
+        return await _list(request, panel, complaints(exc, WORDS), typed=typed)
+    except HTTPException as exc:
+        return await _list(request, panel, _by_field(exc), typed=typed)
+    shown_once = secret if generate else None
+    return await _list(request, panel, added=made.name, secret=shown_once)
+
+
+@router.get("/users/{id}")
+async def one(request: Request, panel: Panel, _: Operator, id: UUID) -> Response:
+    """One account, to be changed."""
+    return await _one(request, panel, id)
+
+
+@router.post("/users/{id}")
+async def change(
+    request: Request,
+    panel: Panel,
+    user: OperatorInPerson,
+    id: UUID,
+    name: Text = "",
+    email: Text = "",
+    operator: Box = False,
+    active: Box = False,
+) -> Response:
+    """Change name, email and rights of an account."""
+    given = {"name": name, "email": email or None, "operator": operator, "active": active}
+    try:
+        changes = role_api.RoleChanges.model_validate(given)
+        await role_api.change_role(request, Response(), panel, user, id, changes)
+    except ValidationError as exc:
+        return await _one(request, panel, id, complaints(exc, WORDS), typed=given)
+    except HTTPException as exc:
+        return await _one(request, panel, id, _by_field(exc), typed=given)
+    return await _one(request, panel, id, said="Saved.")
+
+
+@router.post("/users/{id}/password")
+async def set_password(
+    request: Request,
+    panel: Panel,
+    user: OperatorInPerson,
+    id: UUID,
+    password: Text = "",
+    generate: Box = False,
+) -> Response:
+    """Give somebody a new password; one's own is changed at the account page."""
+    if panel.settings.auth != "password":
+        raise HTTPException(403, "the proxy in front of the panel keeps passwords, not the panel")
+    if str(id) == user.id:
+        raise HTTPException(403, "change your own password at your account page")
+    secret = random_password() if generate else password
+    try:
+        changes = role_api.RoleChanges.model_validate({"password": secret})
+        await role_api.change_role(request, Response(), panel, user, id, changes)
+    except ValidationError as exc:
+        return await _one(request, panel, id, complaints(exc, WORDS))
+    except HTTPException as exc:
+        return await _one(request, panel, id, _by_field(exc))
+    said = "The password is set; sessions of this account have ended."
+    return await _one(request, panel, id, said=said, secret=secret if generate else None)
+
+
+@router.post("/users/{id}/delete")
+async def remove(request: Request, panel: Panel, user: OperatorInPerson, id: UUID) -> Response:
+    """Delete an account, and go back to the others."""
+    try:
+        await role_api.remove_role(request, panel, user, id)
+    except HTTPException as exc:
+        return await _one(request, panel, id, {"": refusal(exc)})
+    target = f"{request.scope.get('root_path', '')}/users"
+    if "hx-request" in request.headers:
+        return Response(status_code=200, headers={"HX-Redirect": target})
+    return RedirectResponse(target, 303)
+
+
+async def _list(
+    request: Request,
+    panel: State,
+    wrong: dict[str, str] | None = None,
+    *,
+    typed: dict[str, Any] | None = None,
+    added: str | None = None,
+    secret: str | None = None,
+) -> Response:
+    context = {
+        "accounts": await panel.identification.accounts.all(),
+        "seen": await _seen(panel),
+        "passwords": panel.settings.auth == "password",
+        "wrong": wrong or {},
+        "typed": typed or {"generate": True},
+        "added": added,
+        "secret_once": secret,
+    }
+    return shown(request, "users.html", "_users_part.html", context, wrong=bool(wrong))
+
+
+async def _one(
+    request: Request,
+    panel: State,
+    id: UUID,
+    wrong: dict[str, str] | None = None,
+    *,
+    typed: dict[str, Any] | None = None,
+    said: str | None = None,
+    secret: str | None = None,
+) -> Response:
+    account = await _known(panel, id)
+    context = {
+        "account": account,
+        "fields": typed or account.public(),
+        "seen": (await _seen(panel)).get(account.id),
+        "passwords": panel.settings.auth == "password",
+        "wrong": wrong or {},
+        "said": said,
+        "secret_once": secret,
+    }
+    return shown(request, "user.html", "_user_part.html", context, wrong=bool(wrong))
+
+
+async def _known(panel: State, id: UUID) -> Account:
+    account = await panel.identification.accounts.by_id(str(id))
+    if account is None:
+        raise HTTPException(404, f"there is no account {id}")
+    return account
+
+
+async def _seen(panel: State) -> dict[str, Any]:
+    return {row["id"]: row["seen_at"] for row in await panel.reader.rows("roles_seen")}
+
+
+def _by_field(exc: HTTPException) -> dict[str, str]:
+    """What the API refused, at the field it is about."""
+    said = str(exc.detail)
+    if said.startswith("password: "):
+        return {"password": WORDS["password"]}
+    if said.startswith("name is "):
+        return {"name": sentence(said.rpartition(": ")[2])}
+    if said.startswith("the name "):
+        return {"name": refusal(exc)}
+    return {"": refusal(exc)}

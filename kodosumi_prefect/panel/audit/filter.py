@@ -1,0 +1,107 @@
+"""The filter of the audit as the address has it, and reading the entries."""
+
+from collections.abc import AsyncIterator
+from typing import Annotated, Any, NamedTuple
+from urllib.parse import urlencode
+
+from fastapi import Depends, HTTPException, Query
+
+from kodosumi_prefect.events import clean
+from kodosumi_prefect.panel.audit.entry import cut
+from kodosumi_prefect.panel.audit.recorded_actions import Action, Outcome
+from kodosumi_prefect.panel.executions.filter import epoch
+from kodosumi_prefect.stream.reader import Reader
+
+EXPORTED = 500  # entries read at once for an export
+MAX_ID = 2**63 - 1
+
+Row = dict[str, Any]
+Named = Annotated[str | None, Query(max_length=1000)]
+
+
+class Wanted(NamedTuple):
+    """Which entries; None for any.
+
+    Attributes:
+        actor: id or name of who did it.
+        target: id or name of what it was done to.
+        since, until: epoch seconds.
+        pairs: the filter as names and values of a query string.
+    """
+
+    actor: str | None
+    actions: list[str] | None
+    target: str | None
+    outcome: str | None
+    since: float | None
+    until: float | None
+    pairs: list[tuple[str, str]]
+
+    def address(self, **more: object) -> str:
+        """The query string with its question mark; empty without a filter."""
+        said = [*self.pairs, *((name, str(value)) for name, value in more.items() if value)]
+        return f"?{urlencode(said)}" if said else ""
+
+    def value(self, name: str) -> str:
+        """The filter's value of a name, or an empty text."""
+        return next((value for key, value in self.pairs if key == name), "")
+
+    async def page(self, reader: Reader, before: int | None, limit: int) -> list[Row]:
+        """Entries, newest first, behind the id ``before``."""
+        asked = {name: value for name, value in self._asdict().items() if name != "pairs"}
+        return await reader.rows("audit", **asked, before=before, limit=limit)
+
+    async def all(self, reader: Reader) -> AsyncIterator[list[Row]]:
+        """All entries, newest first, a few at a time."""
+        before = None
+        while rows := await self.page(reader, before, EXPORTED):
+            yield rows
+            before = rows[-1]["id"]
+
+
+async def _wanted(
+    actor: Annotated[
+        str | None, Query(max_length=1000, description="Id or name of who did it.")
+    ] = None,
+    action: Annotated[
+        list[str], Query(max_length=50, description="Any of these; empty: all.")
+    ] = [],  # noqa: B006 - FastAPI copies it
+    target: Annotated[
+        str | None, Query(max_length=2000, description="Id or name of its target.")
+    ] = None,
+    outcome: Annotated[
+        str | None, Query(max_length=20, description="`ok`, `refused` or `failed`.")
+    ] = None,
+    since: Annotated[
+        str | None, Query(max_length=64, description="Recorded then or later, in ISO 8601.")
+    ] = None,
+    until: Annotated[
+        str | None, Query(max_length=64, description="Recorded before, in ISO 8601.")
+    ] = None,
+) -> Wanted:
+    given = [("actor", actor), *(("action", one) for one in action), ("target", target)]
+    given += [("outcome", outcome), ("since", since), ("until", until)]
+    pairs = [(name, clean(value).strip()) for name, value in given if value and value.strip()]
+    said = dict(pairs)
+    actions = [value for name, value in pairs if name == "action"]
+    for name, values, known in (
+        ("action", actions, list(Action)),
+        ("outcome", [said["outcome"]] if "outcome" in said else [], list(Outcome)),
+    ):
+        for value in values:
+            if value not in known:
+                raise HTTPException(
+                    422, f"{name} is {value[:40]!r}; it can be one of {', '.join(known)}"
+                )
+    return Wanted(
+        cut(said.get("actor")),
+        actions or None,
+        cut(said.get("target")),
+        said.get("outcome"),
+        epoch("since", said.get("since")),
+        epoch("until", said.get("until")),
+        pairs,
+    )
+
+
+WantedEntries = Annotated[Wanted, Depends(_wanted)]

@@ -1,0 +1,70 @@
+"""Who did what: the page of ``GET /audit``."""
+
+from typing import Any
+
+from fastapi import Request
+from fastapi.responses import Response
+
+from kodosumi_prefect.panel.audit.filter import Row, Wanted
+from kodosumi_prefect.panel.audit.recorded_actions import Action, Outcome
+from kodosumi_prefect.panel.web.templating import page
+
+WORDS = {action.value: action.words for action in Action}
+MEANS = {
+    "key": "API key",
+    "cli": "command line",
+    "proxy": "the proxy's sign-in",
+    "start": "at its start",
+}
+# Where something that was done to can be looked at, below the panel's root.
+PLACES = {
+    "execution": "executions/{}",
+    "account": "users/{}",
+    "schedule": "schedules",
+    "source": "system",
+}
+
+
+def shown(
+    request: Request, wanted: Wanted, rows: list[Row], following: int | None, *, first: bool
+) -> Response:
+    """The page.
+
+    Arguments:
+        following: the id to page on from; None on the last page.
+        first: whether this is the newest page.
+    """
+    context = {
+        "rows": [_row(row) for row in rows],
+        "wanted": wanted,
+        "actions": list(Action),
+        "chosen": wanted.actions or [],
+        "outcomes": list(Outcome),
+        "following": following,
+        "first": first,
+    }
+    return page(request, "audit.html", context)
+
+
+def _row(row: Row) -> dict[str, Any]:
+    """What the template needs of an entry."""
+    details = dict(row["details"])
+    fid = details.pop("fid", None)
+    place = PLACES.get(row["target_kind"] or "")
+    id_ = row["target_id"]
+    if row["target_kind"] == "lock" and fid:
+        place, id_ = PLACES["execution"], fid
+    return row | {
+        "words": WORDS.get(row["action"], row["action"]),
+        "by": MEANS.get(row["means"] or ""),
+        "unknown": details.pop("account", None),
+        "times": details.pop("times", None),
+        "more": [f"{name}: {_plain(value)}" for name, value in sorted(details.items())],
+        "link": place.format(id_) if place and id_ else None,
+    }
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)

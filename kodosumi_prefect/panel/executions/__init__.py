@@ -1,0 +1,1 @@
+"""Executions: their lists, pages, streams and results."""

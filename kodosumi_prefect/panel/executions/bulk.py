@@ -1,0 +1,93 @@
+"""One action on many executions, a few at a time."""
+
+import asyncio
+import json
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple
+from uuid import UUID
+
+from fastapi import HTTPException, Request
+
+from kodosumi_prefect.events import TERMINAL
+from kodosumi_prefect.launch.refusal import LaunchError
+from kodosumi_prefect.launch.run_again import run_again
+from kodosumi_prefect.owner import Owner
+from kodosumi_prefect.panel.accounts.requester import User
+from kodosumi_prefect.panel.audit import recorded_actions
+from kodosumi_prefect.panel.audit.entry import Target
+from kodosumi_prefect.panel.audit.recording import record
+from kodosumi_prefect.panel.executions.cancel_api import cancelled, end
+from kodosumi_prefect.panel.executions.cancellation import NotCancelledError
+from kodosumi_prefect.panel.executions.rows import Row, title
+from kodosumi_prefect.panel.web.state import State
+
+AT_ONCE = 4  # requests to Prefect at once
+
+Action = Literal["cancel", "archive", "again"]
+RECORDED = {
+    "cancel": recorded_actions.Action.CANCEL,
+    "archive": recorded_actions.Action.ARCHIVE,
+    "again": recorded_actions.Action.RUN_AGAIN,
+}
+
+
+class Trouble(NamedTuple):
+    """Why something was not done to an execution."""
+
+    fid: str
+    title: str
+    why: str
+
+
+async def act(
+    request: Request, panel: State, user: User, action: Action, rows: Sequence[Row]
+) -> list[Trouble]:
+    """Cancel, archive or run again; a failure does not stop the others.
+
+    Raises:
+        psycopg.OperationalError: the database is away.
+    """
+    few = asyncio.Semaphore(AT_ONCE)
+
+    async def one(row: Row) -> Trouble | None:
+        async with few:
+            entry = record(request, RECORDED[action], Target("execution", row["fid"], title(row)))
+            why = await _one(panel, user, action, row)
+            entry.outcome = (
+                recorded_actions.Outcome.OK if why is None else recorded_actions.Outcome.REFUSED
+            )
+        return None if why is None else Trouble(row["fid"], title(row), why)
+
+    return [trouble for trouble in await asyncio.gather(*map(one, rows)) if trouble is not None]
+
+
+async def _one(panel: State, user: User, action: Action, row: Row) -> str | None:
+    if not user.owns(row["owner"]):
+        return "only its owner and operators may do this"
+    try:
+        if action == "cancel":
+            if row["status"] in TERMINAL:
+                return "it has ended"
+            await cancelled(panel, UUID(row["fid"]))
+        elif action == "archive":
+            await end(panel, row)
+            await panel.reader.rows("set_archived", fids=[row["fid"]], archived=True)
+        else:
+            owner = Owner(user.id, user.name)
+            await run_again(row["fid"], owner, panel.settings, shown=_shown(row))
+    except HTTPException as exc:
+        return str(exc.detail)
+    except LaunchError as exc:
+        return exc.detail
+    except LookupError:
+        return "Prefect no longer has it"
+    except NotCancelledError as exc:
+        return str(exc).removeprefix(f"{row['fid']} ")
+    return None
+
+
+def _shown(row: Row) -> dict[str, Any] | None:
+    """The inputs as recorded, secret ones masked."""
+    found = json.loads(row["inputs"]) if row["inputs"] else None
+    inner = found.get("dict") if isinstance(found, dict) else None
+    return inner if isinstance(inner, dict) else None

@@ -1,0 +1,112 @@
+"""The filter of a list of executions, as its address has it."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Literal, NamedTuple
+from urllib.parse import urlencode
+
+from fastapi import Depends, HTTPException, Query
+
+from kodosumi_prefect.events import Status, clean
+from kodosumi_prefect.stream.listing import Filter
+
+LAST = {"hour": timedelta(hours=1), "day": timedelta(days=1), "week": timedelta(days=7)}
+STATUSES = tuple(str(status) for status in Status)
+
+Words = Annotated[
+    str | None,
+    Query(
+        max_length=1000,
+        description="Words that must all begin a word of fid, name, summary, status, owner, tags, "
+        "inputs.",
+    ),
+]
+Named = Annotated[str | None, Query(max_length=1000)]
+
+
+class Asked(NamedTuple):
+    """A filter, and the address that says it.
+
+    Attributes:
+        pairs: names and values of the query string, what is empty left out.
+    """
+
+    wanted: Filter
+    pairs: list[tuple[str, str]]
+
+    def address(self, **more: object) -> str:
+        """The query string, with its question mark; empty without a filter."""
+        said = [*self.pairs, *((name, str(value)) for name, value in more.items() if value)]
+        return f"?{urlencode(said)}" if said else ""
+
+    def values(self, name: str) -> list[str]:
+        """The values of one name."""
+        return [value for key, value in self.pairs if key == name]
+
+    def value(self, name: str) -> str:
+        """The one value of a name, or an empty text."""
+        return next(iter(self.values(name)), "")
+
+
+async def _asked(
+    q: Words = None,
+    status: Annotated[
+        list[str], Query(max_length=20, description="Any of these; empty: all.")
+    ] = [],  # noqa: B006 - FastAPI copies it
+    flow: Named = None,
+    owner: Annotated[
+        str | None, Query(max_length=200, description="Id of an account; for operators.")
+    ] = None,
+    tag: Named = None,
+    last: Annotated[
+        Literal["hour", "day", "week", ""] | None, Query(description="A span up to now.")
+    ] = None,
+    since: Annotated[
+        str | None,
+        Query(alias="from", max_length=64, description="Recorded then or later, in ISO 8601."),
+    ] = None,
+    until: Annotated[
+        str | None, Query(alias="to", max_length=64, description="Recorded before, in ISO 8601.")
+    ] = None,
+) -> Asked:
+    given = [("q", q), *(("status", one) for one in status), ("flow", flow), ("owner", owner)]
+    given += [("tag", tag), ("last", last), ("from", since), ("to", until)]
+    pairs = [(name, clean(value).strip()) for name, value in given if value and value.strip()]
+    said = dict(pairs)
+    for one in (value for name, value in pairs if name == "status"):
+        if one not in STATUSES:
+            raise HTTPException(
+                422, f"status is {one[:40]!r}; it can be one of {', '.join(STATUSES)}"
+            )
+    start, end = epoch("from", said.get("from")), epoch("to", said.get("to"))
+    if (span := LAST.get(said.get("last", ""))) is not None:
+        begun = (datetime.now(UTC) - span).timestamp()
+        start = begun if start is None else max(begun, start)
+    wanted = Filter(
+        query=said.get("q", ""),
+        statuses=tuple(dict.fromkeys(value for name, value in pairs if name == "status")),
+        flow=said.get("flow"),
+        owner=said.get("owner"),
+        tag=said.get("tag"),
+        since=start,
+        until=end,
+    )
+    return Asked(wanted, pairs)
+
+
+def epoch(name: str, text: str | None) -> float | None:
+    """Epoch seconds of an ISO 8601 time, which is UTC without a zone."""
+    if text is None:
+        return None
+    try:
+        found = datetime.fromisoformat(text)
+        # Postgres knows all years that Python knows, whatever the zone.
+        if not 1970 <= found.year <= 9000:
+            raise ValueError
+        return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError):
+        raise HTTPException(
+            422, f"{name} is {text[:40]!r}; write a time as 2026-01-31T08:00Z"
+        ) from None
+
+
+AskedFor = Annotated[Asked, Depends(_asked)]

@@ -1,0 +1,115 @@
+"""Running an execution again: which endpoint it came from, and its form filled in as it was."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from kodosumi_prefect.forms import Checkbox, Field, InputFiles, InputPassword
+from kodosumi_prefect.forms.model import element_of
+from kodosumi_prefect.launch.masking import MASK
+from kodosumi_prefect.stream.reader import Reader
+
+_MISSING = object()
+
+
+async def again_url(reader: Reader, row: Mapping[str, Any]) -> str | None:
+    """Where an execution's form is filled in again, below the panel's root.
+
+    Arguments:
+        row: of table ``execution``; only its ``fid`` is used.
+
+    Returns:
+        ``services/{uid}?from={fid}``; None if no registered endpoint is known to have launched it.
+    """
+    return (await again_urls(reader, [row])).get(str(row["fid"]))
+
+
+async def again_urls(reader: Reader, rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """As ``again_url`` for a list, by fid; those without an endpoint are left out.
+
+    Runs of a listed Prefect deployment belong to that; others to the endpoint of their service
+    whose path their flow's name ends with, where a schedule or the summary may tell more.
+    """
+    if not rows:
+        return {}
+    fids = [str(row["fid"]) for row in rows]
+    found = await reader.rows("endpoints_of_executions", fids=fids)
+    return {row["fid"]: f"services/{row['uid']}?from={row['fid']}" for row in found}
+
+
+def filled(elements: Iterable[Mapping[str, Any]], inputs: str | None) -> dict[str, Any]:
+    """What a form shows to be like the inputs of an earlier run; what was secret stays empty.
+
+    Arguments:
+        inputs: envelope as JSON, as the row of the execution has it; see ``events.serialize``.
+
+    Returns:
+        Values by field, for ``form_html``; empty if the inputs and the form have nothing in common.
+    """
+    given = _given(inputs)
+    if given is None:
+        return {}
+    values: dict[str, Any] = {}
+    boxes: dict[str, Any] = {}
+    for described in elements:
+        try:
+            field = element_of(described)
+        except (ValueError, TypeError):
+            continue  # a kind that the panel does not know; the form says so
+        if not isinstance(field, Field) or isinstance(field, InputPassword | InputFiles):
+            continue
+        name = str(field.name)
+        value = _at(given, name)
+        if isinstance(field, Checkbox):
+            boxes[name] = value if isinstance(value, bool) else field.value is True
+            if isinstance(value, bool):
+                values[name] = value
+        elif value is not _MISSING and not _secret(value):
+            values[name] = _written(value)
+    # A box that is not named counts as not ticked, so all are named once anything is.
+    return boxes | values if values else {}
+
+
+def _given(inputs: str | None) -> dict[str, Any] | None:
+    """The inputs in their envelope, whose one key is their type; None if they are no fields."""
+    try:
+        envelope = json.loads(inputs or "null")
+    except ValueError:
+        return None
+    if not isinstance(envelope, dict) or len(envelope) != 1:
+        return None
+    given = next(iter(envelope.values()))
+    return given if isinstance(given, dict) else None
+
+
+def _at(inputs: dict[str, Any], name: str) -> Any:
+    """The value of a field: by its name, or by the path that the name is."""
+    if name in inputs:
+        return inputs[name]
+    for root in (inputs, {"inputs": inputs}):
+        value: Any = root
+        for part in name.split("."):
+            value = value.get(part, _MISSING) if isinstance(value, dict) else _MISSING
+        if value is not _MISSING:
+            return value
+    return _MISSING
+
+
+def _secret(value: Any) -> bool:
+    """Whether anything in it was masked; as it stands nobody would want to send that."""
+    if isinstance(value, dict):
+        return any(map(_secret, value.values()))
+    if isinstance(value, list):
+        return any(map(_secret, value))
+    return isinstance(value, str) and value == MASK
+
+
+def _written(value: Any) -> str:
+    """A value as its field takes it."""
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return value
+    return json.dumps(
+        value, ensure_ascii=False, indent=2 if isinstance(value, dict | list) else None
+    )

@@ -1,0 +1,181 @@
+"""The Prefect task runs of an execution: those of its root flow run and of all subflows."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import httpx
+from prefect.client.orchestration import PrefectClient, get_client
+from prefect.client.schemas.filters import (
+    FlowRunFilter,
+    FlowRunFilterId,
+    FlowRunFilterParentFlowRunId,
+)
+from prefect.client.schemas.objects import TaskRun
+from prefect.client.schemas.sorting import FlowRunSort, TaskRunSort
+from prefect.exceptions import PrefectException
+
+from kodosumi_prefect import listings
+from kodosumi_prefect.addresses import prefect_access
+from kodosumi_prefect.listings import PAGE, narrowed
+from kodosumi_prefect.panel.executions.rows import Row
+from kodosumi_prefect.panel.web.state import State
+
+PATIENCE = 5.0  # seconds for all that Prefect is asked
+MOST = 5000  # task runs of one answer
+SPAN = 100_000  # newest events looked through for nodes and processes
+
+Item = dict[str, Any]
+
+
+@dataclass(slots=True)
+class _Tree:
+    """What was read from Prefect so far."""
+
+    subflows: dict[UUID, str] = field(default_factory=dict)
+    task_runs: dict[UUID, TaskRun] = field(default_factory=dict)
+    missing: str | None = None
+
+
+async def task_runs(panel: State, execution: Row) -> tuple[list[Item], str | None]:
+    """All known task runs in the order they began, and why some may be missing, or None.
+
+    Names, states and times come from Prefect; node and process from events, and so do the task runs
+    there are when Prefect is away.
+    """
+    after = max(execution["last_seq"] - SPAN, 0)
+    heard, tree = await asyncio.gather(
+        panel.reader.rows("task_runs", fid=execution["fid"], after=after, limit=MOST),
+        _ask_prefect(panel, UUID(execution["fid"])),
+    )
+    rows = {row["id"]: row for row in heard}
+    root = UUID(execution["fid"])
+    items = [_item(run, rows.pop(str(run.id), {}), tree, root) for run in tree.task_runs.values()]
+    items += [_heard_item(row) for row in rows.values()]
+    items.sort(
+        key=lambda item: (item["start_time"] is None, item["start_time"] or "", item["name"])
+    )
+    return items, tree.missing
+
+
+async def _ask_prefect(panel: State, root: UUID) -> _Tree:
+    tree = _Tree()
+    if (access := prefect_access(panel.settings)) is None:
+        tree.missing = "no Prefect API is configured"
+        return tree
+    try:
+        async with asyncio.timeout(PATIENCE):
+            with access.in_force():
+                # Making one reads certificates for some 30 ms, which streams should not wait for.
+                client = await asyncio.to_thread(get_client)
+                async with client:
+                    await _walk(client, root, tree)
+    except TimeoutError:
+        tree.missing = f"Prefect did not answer completely within {PATIENCE:g} s"
+    except (httpx.HTTPError, PrefectException, OSError, ValueError, RuntimeError) as exc:
+        said = str(exc).strip().splitlines()
+        tree.missing = f"Prefect does not answer: {said[0] if said else type(exc).__name__}"
+    return tree
+
+
+async def _walk(client: PrefectClient, root: UUID, tree: _Tree) -> None:
+    """Level by level through the subflows; what was read stays in ``tree`` if it breaks off."""
+    level = [root]
+    while level:
+        below: list[UUID] = []
+        for start in range(0, len(level), PAGE):
+            parents = level[start : start + PAGE]
+            async for run in _task_runs_of(client, parents):
+                tree.task_runs[run.id] = run
+                if len(tree.task_runs) >= MOST:
+                    tree.missing = f"there are more than {MOST:,} task runs"
+                    return
+            async for child, name in _subflows_of(client, parents):
+                if child not in tree.subflows and child != root:
+                    tree.subflows[child] = name
+                    below.append(child)
+        level = below
+
+
+async def _task_runs_of(client: PrefectClient, flow_runs: list[UUID]) -> AsyncIterator[TaskRun]:
+    chosen = FlowRunFilter(id=FlowRunFilterId(any_=flow_runs))
+    # In this order a task run that begins meanwhile comes last and shifts no page.
+    order = TaskRunSort.EXPECTED_START_TIME_ASC
+
+    async def read(limit: int, offset: int) -> list[TaskRun]:
+        return await client.read_task_runs(
+            flow_run_filter=chosen, sort=order, limit=limit, offset=offset
+        )
+
+    for offset in range(0, MOST + PAGE, PAGE):
+        found = await narrowed(read, "task run", limit=PAGE, offset=offset)
+        for run in found.rows:
+            yield run
+        if found.last:
+            return
+
+
+async def _subflows_of(
+    client: PrefectClient, flow_runs: list[UUID]
+) -> AsyncIterator[tuple[UUID, str]]:
+    chosen = FlowRunFilter(parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=flow_runs))
+    order = FlowRunSort.EXPECTED_START_TIME_ASC
+    for offset in range(0, MOST + PAGE, PAGE):
+        found = await listings.flow_runs(
+            client, sort=order, limit=PAGE, offset=offset, flow_run_filter=chosen
+        )
+        for run in found.rows:
+            yield run.id, run.name
+        if found.last:
+            return
+
+
+def _item(run: TaskRun, heard: Row, tree: _Tree, root: UUID) -> Item:
+    subflow = None
+    if run.flow_run_id is not None and run.flow_run_id != root:
+        subflow = {"id": str(run.flow_run_id), "name": tree.subflows.get(run.flow_run_id)}
+    child = run.state.state_details.child_flow_run_id if run.state is not None else None
+    return {
+        "id": str(run.id),
+        "name": run.name,
+        "state_type": run.state_type.value if run.state_type is not None else None,
+        "state_name": run.state_name,
+        "start_time": _iso(run.start_time),
+        "end_time": _iso(run.end_time),
+        "duration": _duration(run.start_time, run.end_time),
+        "run_count": run.run_count,
+        "retries": max(run.run_count - 1, 0),
+        "subflow": subflow,
+        "child_flow_run": str(child) if child is not None else None,
+        "node": heard.get("node"),
+        "pid": heard.get("pid"),
+    }
+
+
+def _heard_item(heard: Row) -> Item:
+    """A task run that only its events know."""
+    unknown = ("state_type", "state_name", "start_time", "end_time", "duration")
+    return {
+        "id": heard["id"],
+        "name": heard["name"] or "",
+        **dict.fromkeys(unknown),
+        "run_count": None,
+        "retries": None,
+        "subflow": heard["subflow"],
+        "child_flow_run": None,
+        "node": heard["node"],
+        "pid": heard["pid"],
+    }
+
+
+def _duration(start: datetime | None, end: datetime | None) -> float | None:
+    if start is None:
+        return None
+    return max(((end or datetime.now(UTC)) - start).total_seconds(), 0.0)
+
+
+def _iso(value: datetime | None) -> str | None:
+    return value.astimezone(UTC).isoformat() if value is not None else None

@@ -1,0 +1,1 @@
+"""Payloads, forms and charts as HTML."""

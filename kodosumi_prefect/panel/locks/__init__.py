@@ -1,0 +1,1 @@
+"""Questions of runs to people, answered in the panel."""

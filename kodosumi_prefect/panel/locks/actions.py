@@ -1,0 +1,232 @@
+"""Locks as the panel serves them: who may answer, the form, and what was filled in."""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+import jwt
+import orjson
+from fastapi import HTTPException, Request
+
+from kodosumi_prefect.forms import InputsError, Model
+from kodosumi_prefect.http.errors import told
+from kodosumi_prefect.http.identity import LEEWAY
+from kodosumi_prefect.keys import NoKeyError
+from kodosumi_prefect.locks.answering import AnsweredError, Locks, Row, UnknownLockError, closed
+from kodosumi_prefect.locks.sealing import masked, sealed
+from kodosumi_prefect.panel.accounts.requester import User
+from kodosumi_prefect.panel.services.calls import Answered, own_url
+from kodosumi_prefect.panel.services.forwarding import ServiceError
+from kodosumi_prefect.panel.web.state import State
+from kodosumi_prefect.serve import lock_facts
+from kodosumi_prefect.vocabulary import LOCK_FACTS_SCOPE, SIGNATURE_HEADER
+
+
+@dataclass(frozen=True, slots=True)
+class Filled:
+    """The outcome of a filled-in form: a result, or messages by field."""
+
+    result: Any = None
+    errors: dict[str, list[str]] | None = None
+    elements: list[dict[str, Any]] | None = None
+
+    @property
+    def secrets(self) -> set[str]:
+        """The names of its password fields."""
+        return {str(e.get("name")) for e in self.elements or () if e.get("type") == "password"}
+
+
+class Desk:
+    """Where somebody answers locks.
+
+    Arguments:
+        user: who does.
+        request: is answered here.
+    """
+
+    def __init__(self, panel: State, user: User, request: Request) -> None:
+        self._panel = panel
+        self._user = user
+        self._url = own_url(request, panel.settings)
+        self._locks = Locks(panel.reader)
+
+    async def open(self, fid: str, lid: str) -> Row:
+        """A lock that this user may answer now.
+
+        Raises:
+            HTTPException: 404 there is none that they may see, 403 they may not answer it, 409 it
+                is no longer open.
+        """
+        if await self._panel.reader.status(fid, self._user.sees(self._panel.settings)) is None:
+            raise HTTPException(404, f"there is no execution {fid}")
+        lock = await self._read(fid, lid)
+        if not self._user.owns(lock["owner"]):
+            raise HTTPException(403, "only the owner of the execution and operators may answer")
+        if (reason := closed(lock)) is not None:
+            raise HTTPException(409, reason)
+        return lock
+
+    async def elements(self, lock: Row) -> list[dict[str, Any]]:
+        """The lock's form: its own, or that of the service which launched the run.
+
+        Raises:
+            ServiceError: 502 or 504, the service does not answer as it should.
+        """
+        if lock["elements"] is not None:
+            own: list[dict[str, Any]] = json.loads(lock["elements"])
+            return own
+        if lock["app_url"] is None:
+            return []
+        found = await self._ask(lock, "GET")
+        return _elements(found, lock["app_url"])
+
+    async def fill_in(self, lock: Row, posted: dict[str, Any]) -> Filled:
+        """Answer the lock with what was posted, unless the form does not accept that.
+
+        Raises:
+            HTTPException: 409 somebody else was faster, 503 a password cannot be kept.
+            ServiceError: as ``elements``.
+        """
+        filled = await self._checked(lock, posted)
+        if filled.errors is not None:
+            return filled
+        stored, shown = None, None
+        if filled.secrets:
+            given = [posted.get(name) for name in filled.secrets]
+            typed = [value for value in given if isinstance(value, str) and value]
+            # What a lease function makes of the form may hold a password anywhere.
+            shown = masked(filled.result, filled.secrets, typed)
+            try:
+                stored = sealed(filled.result, self._panel.settings)
+            except NoKeyError as exc:
+                raise HTTPException(503, str(exc)) from exc
+        try:
+            await self._locks.answer(
+                lock["fid"],
+                lock["lid"],
+                filled.result,
+                by=self._user.id,
+                name=self._user.name,
+                shown=shown,
+                stored=stored,
+            )
+        except AnsweredError as exc:
+            raise HTTPException(409, str(exc)) from exc
+        except UnknownLockError as exc:
+            raise HTTPException(404, str(exc)) from exc
+        return filled if shown is None else Filled(shown, None, filled.elements)
+
+    async def _checked(self, lock: Row, posted: dict[str, Any]) -> Filled:
+        if lock["elements"] is not None:
+            elements = json.loads(lock["elements"])
+            try:
+                return Filled(Model.from_elements(elements).read(posted), None, elements)
+            except InputsError as wrong:
+                return Filled(None, told(wrong), elements)
+        if lock["app_url"] is None:
+            return Filled(posted)
+        found = await self._ask(lock, "POST", posted)
+        where = lock["app_url"]
+        if not isinstance(found, dict) or not found.keys() & {"result", "errors"}:
+            raise ServiceError(502, f"service {where} answered neither result nor errors")
+        elements = _elements(found.get("elements") or [], where)
+        if found.get("errors"):
+            return Filled(None, found["errors"], elements)
+        return Filled(found.get("result"), None, elements)
+
+    async def _ask(self, lock: Row, method: str, body: Any = None) -> Any:
+        base = lock["app_url"]
+        if not await self._panel.register.has_base(base):
+            raise ServiceError(502, f"service {base}, which has the form, is not registered here")
+        facts = lock_facts.LockFacts(lock["name"], _data(lock), lock["expires"])
+
+        async def known(fid: str, lid: str) -> lock_facts.LockFacts:
+            return facts
+
+        answer = await self._panel.services.ask(
+            base,
+            method,
+            f"/_lock_/{quote(lock['fid'])}/{quote(lock['lid'], safe='')}",
+            body,
+            self._user,
+            self._url,
+            {LOCK_FACTS_SCOPE: known},
+        )
+        return _read(answer, base)
+
+    async def _read(self, fid: str, lid: str) -> Row:
+        try:
+            return await self._locks.read(fid, lid)
+        except UnknownLockError as exc:
+            raise HTTPException(404, str(exc)) from exc
+
+
+def signer(panel: State, request: Request, fid: str, lid: str) -> User:
+    """For whom a service asks about a lock: the one who the panel called it for, about this lock.
+
+    Raises:
+        HTTPException: 401, the signature that it returns is not ours, or not for this lock.
+    """
+    try:
+        claims = jwt.decode(
+            request.headers.get(SIGNATURE_HEADER, ""),
+            panel.services.key.public_key(),
+            algorithms=["EdDSA"],
+            leeway=LEEWAY,
+            options={"require": ["sub", "exp", "path", "purpose"]},
+        )
+    except jwt.InvalidTokenError as exc:
+        raise HTTPException(401, f"the signature is not valid: {exc}") from exc
+    # An endpoint of that path could be registered.
+    about_lock = claims["purpose"] == "lock"
+    if not about_lock or not str(claims["path"]).endswith(f"/_lock_/{fid}/{lid}"):
+        raise HTTPException(401, "the signature is not for this lock")
+    return User(claims["sub"], str(claims.get("name", "")), claims.get("operator") is True)
+
+
+def facts_of(lock: Row) -> dict[str, Any]:
+    """What a service has to know about a lock."""
+    return {
+        "name": lock["name"],
+        "data": _data(lock),
+        "inputs": json.loads(lock["inputs"]) if lock["inputs"] else None,
+        "expires": lock["expires"],
+    }
+
+
+def item_of(lock: Row) -> dict[str, Any]:
+    """A lock in a list."""
+    return {
+        "fid": lock["fid"],
+        "lid": lock["lid"],
+        "name": lock["name"],
+        "summary": lock["summary"] or lock["flow_name"],
+        "opened": lock["opened"],
+        "expires": lock["expires"],
+        "elements": json.loads(lock["elements"]) if lock["elements"] else None,
+    }
+
+
+def _data(lock: Row) -> Any:
+    return json.loads(lock["data"]) if lock["data"] else None
+
+
+def _read(answer: Answered, service: str) -> Any:
+    """The JSON that a service answered."""
+    try:
+        body = orjson.loads(answer.body)
+    except ValueError:
+        body = None
+    if answer.status == 200 and body is not None:
+        return body
+    said = body.get("detail") if isinstance(body, dict) else None
+    raise ServiceError(
+        502, f"service {service} answered {answer.status}" + (f": {said}" if said else "")
+    )
+
+
+def _elements(found: Any, service: str) -> list[dict[str, Any]]:
+    if not isinstance(found, list) or not all(isinstance(element, dict) for element in found):
+        raise ServiceError(502, f"service {service} answered no list of elements")
+    return found

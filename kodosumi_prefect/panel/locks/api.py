@@ -1,0 +1,104 @@
+"""Questions of runs to humans: which are open, their forms, and answering them."""
+
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import APIRouter, Path, Query, Request
+from fastapi.responses import JSONResponse, Response
+
+from kodosumi_prefect.http.body import read_body
+from kodosumi_prefect.locks.answering import Locks
+from kodosumi_prefect.panel.accounts.requester import CurrentUser, User
+from kodosumi_prefect.panel.audit.entry import Target
+from kodosumi_prefect.panel.audit.recorded_actions import Action, Outcome
+from kodosumi_prefect.panel.audit.recording import record
+from kodosumi_prefect.panel.locks.actions import Desk, facts_of, item_of, signer
+from kodosumi_prefect.panel.web.answers import Answered, Facts, OpenLocks
+from kodosumi_prefect.panel.web.error_schemas import answers, problems
+from kodosumi_prefect.panel.web.state import Panel
+from kodosumi_prefect.spooler.open_locks import LONGEST_ID
+
+MOST = 500  # locks of one answer
+
+Lid = Annotated[str, Path(max_length=LONGEST_ID, pattern=r"^[\w.:-]+$", description="The lock.")]
+
+CLOSED = problems(403, 404, 409, 502, 504)
+BODY = {
+    "requestBody": {
+        "content": {
+            kind: {"schema": {"type": "object", "additionalProperties": True}}
+            for kind in ("application/json", "application/x-www-form-urlencoded")
+        }
+    }
+}
+
+router = APIRouter(tags=["Locks"])
+
+
+@router.get("/locks", summary="Open locks that you may answer", responses=answers(OpenLocks))
+async def locks(
+    panel: Panel,
+    user: CurrentUser,
+    pp: Annotated[int, Query(ge=1, le=MOST, description="Locks per page.")] = 50,
+    offset: Annotated[
+        str | None,
+        Query(
+            max_length=LONGEST_ID,
+            pattern=r"^[\w.:-]+$",
+            description="The `offset` of the previous page.",
+        ),
+    ] = None,
+) -> dict[str, Any]:
+    """Newest first; `opened` and `expires` in seconds since 1970.
+
+    `elements` is the form if the run brought it, else null: its service has it then.
+    """
+    owner = None if user.operator else user.id
+    rows = await Locks(panel.reader).open(owner=owner, before=offset, limit=pp + 1)
+    shown = rows[:pp]
+    return {
+        "items": [item_of(row) for row in shown],
+        "offset": shown[-1]["lid"] if len(rows) > pp else None,
+    }
+
+
+@router.get("/lock/{fid}/{lid}", summary="A lock's form", responses=CLOSED)
+async def elements(
+    panel: Panel, user: CurrentUser, request: Request, fid: UUID, lid: Lid
+) -> list[dict[str, Any]]:
+    """Its elements; empty without a form: then any JSON object is an answer."""
+    desk = Desk(panel, user, request)
+    return await desk.elements(await desk.open(str(fid), lid))
+
+
+@router.post(
+    "/lock/{fid}/{lid}",
+    summary="Answer a lock",
+    responses=answers(Answered) | CLOSED | problems(400, 413, 415),
+    openapi_extra=BODY,
+)
+async def answer(
+    panel: Panel, user: CurrentUser, request: Request, fid: UUID, lid: Lid
+) -> Response:
+    """`{"result"}`, and the run continues with it; or `{"errors", "elements"}`, and it waits on."""
+    desk = Desk(panel, user, request)
+    entry = record(request, Action.LOCK_ANSWER, Target("lock", lid), fid=str(fid))
+    lock = await desk.open(str(fid), lid)
+    filled = await desk.fill_in(lock, await read_body(request))
+    if filled.errors is not None:
+        entry.outcome = Outcome.REFUSED
+        return JSONResponse({"errors": filled.errors, "elements": filled.elements})
+    return JSONResponse({"result": filled.result})
+
+
+@router.get(
+    "/lock/{fid}/{lid}/facts",
+    summary="What a service has to know of a lock",
+    responses=answers(Facts) | problems(403, 404, 409),
+)
+async def facts(panel: Panel, request: Request, fid: UUID, lid: Lid) -> dict[str, Any]:
+    """`{name, data, inputs, expires}`; for services, by the signature of the call they answer."""
+    user = getattr(request.state, "user", None)
+    if not isinstance(user, User):
+        user = signer(panel, request, str(fid), lid)
+    return facts_of(await Desk(panel, user, request).open(str(fid), lid))

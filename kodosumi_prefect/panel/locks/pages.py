@@ -1,0 +1,222 @@
+"""Questions of runs to people, answered on the page."""
+
+import json
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+from markupsafe import Markup
+from starlette.exceptions import HTTPException
+
+from kodosumi_prefect.events import Kind
+from kodosumi_prefect.http.body import read_body
+from kodosumi_prefect.locks.answering import Locks, Row
+from kodosumi_prefect.panel.accounts.requester import CurrentUser, User
+from kodosumi_prefect.panel.audit.entry import Target
+from kodosumi_prefect.panel.audit.recorded_actions import Action, Outcome
+from kodosumi_prefect.panel.audit.recording import record
+from kodosumi_prefect.panel.executions.rows import title
+from kodosumi_prefect.panel.html.forms import Messages, form_html, own_names
+from kodosumi_prefect.panel.html.render import render
+from kodosumi_prefect.panel.locks.actions import Desk
+from kodosumi_prefect.panel.locks.api import Lid
+from kodosumi_prefect.panel.services.forwarding import ServiceError
+from kodosumi_prefect.panel.web.state import Panel
+from kodosumi_prefect.panel.web.templating import page
+from kodosumi_prefect.spooler.open_locks import LONGEST_ID
+
+CARDS = 50  # questions on a page
+EAGER = 3  # forms of services that a page asks for by itself, so that slow ones do not pile up
+MOST = 500  # ids of one answer
+_ENVELOPES = {"Markdown", "HTML", "Text"}
+_NOTHING = {"null", "{}", "[]", '""'}
+CHANGED = {"HX-Trigger": "kodosumi:waiting"}  # has the count in the bar asked again
+
+router = APIRouter(include_in_schema=False)
+
+Before = Annotated[str | None, Query(max_length=LONGEST_ID, pattern=r"^[\w.:-]+$")]
+
+
+@router.get("/waiting")
+async def shown(
+    request: Request, panel: Panel, user: CurrentUser, before: Before = None
+) -> Response:
+    """The page, newest first."""
+    locks = Locks(panel.reader)
+    rows = await locks.open(owner=_whose(user), before=before, limit=CARDS + 1)
+    cards = [_card(request, row) for row in rows[:CARDS]]
+    for card in [card for card in cards if card["form"] is None][:EAGER]:
+        card["eager"] = True
+    context = {
+        "cards": cards,
+        "before": before,
+        "older": cards[-1]["lid"] if len(rows) > CARDS else None,
+        "count": await locks.count(_whose(user)),
+    }
+    return page(request, "waiting.html", context)
+
+
+@router.get("/waiting/count")
+async def count(panel: Panel, user: CurrentUser) -> Response:
+    """How many questions wait for whoever asks; empty for none."""
+    number = await Locks(panel.reader).count(_whose(user))
+    return HTMLResponse("99+" if number > 99 else str(number or ""))
+
+
+@router.get("/waiting/open")
+async def which(panel: Panel, user: CurrentUser) -> Response:
+    """``{"open": [[fid, lid]], "all"}``, newest first; ``all`` is false if there are more."""
+    found = await Locks(panel.reader).ids(_whose(user), MOST + 1)
+    return JSONResponse({"open": found[:MOST], "all": len(found) <= MOST})
+
+
+@router.get("/waiting/{fid}/{lid}")
+async def one(request: Request, panel: Panel, user: CurrentUser, fid: UUID, lid: Lid) -> Response:
+    """One question: its card for htmx, which asks for a service's form by itself; else a page."""
+    desk = Desk(panel, user, request)
+    try:
+        lock = await desk.open(str(fid), lid)
+    except HTTPException as refused:
+        return await _closed(request, panel, str(fid), lid, refused)
+    card = _card(request, lock, eager=True)
+    if card["form"] is None and not _is_htmx(request):
+        try:
+            card["form"] = _form(request, lock, await desk.elements(lock))
+        except ServiceError as exc:
+            card |= {"trouble": exc.detail, "eager": False}
+    return _answer(request, card)
+
+
+@router.get("/waiting/{fid}/{lid}/form")
+async def form(request: Request, panel: Panel, user: CurrentUser, fid: UUID, lid: Lid) -> Response:
+    """What stands in a card in place of the form of a service, once that has answered."""
+    desk = Desk(panel, user, request)
+    try:
+        lock = await desk.open(str(fid), lid)
+        card = _card(request, lock) | {"form": _form(request, lock, await desk.elements(lock))}
+    except ServiceError as exc:
+        card = _card(request, lock) | {"trouble": exc.detail}
+    except HTTPException as refused:
+        if refused.status_code not in (403, 409):
+            raise
+        card = {"fid": str(fid), "lid": lid, "closed": refused.detail}
+    return page(request, "_lock_form.html", {"card": card})
+
+
+@router.post("/waiting/{fid}/{lid}")
+async def answer(
+    request: Request, panel: Panel, user: CurrentUser, fid: UUID, lid: Lid
+) -> Response:
+    """Answer it; for htmx the card as it stands then, what was typed in it if it is wrong."""
+    desk = Desk(panel, user, request)
+    entry = record(request, Action.LOCK_ANSWER, Target("lock", lid), fid=str(fid))
+    posted = own_names(await read_body(request))
+    try:
+        lock = await desk.open(str(fid), lid)
+        filled = await desk.fill_in(lock, posted)
+    except HTTPException as refused:
+        entry.outcome = Outcome.of_status(refused.status_code)
+        if refused.status_code not in (403, 409, 502, 503, 504):
+            raise
+        return await _refused(request, panel, str(fid), lid, refused)
+    if filled.errors is not None:
+        made = _form(request, lock, filled.elements or [], filled.errors, posted)
+        return _answer(request, _card(request, lock) | {"form": made}, 422)
+    if not _is_htmx(request):
+        return RedirectResponse(_root(request) + "waiting", 303)
+    return _answer(request, _card(request, lock) | {"answered": True}, headers=CHANGED)
+
+
+async def _closed(
+    request: Request, panel: Panel, fid: str, lid: str, refused: HTTPException
+) -> Response:
+    """The card of a question that cannot be answered (any more), with why."""
+    if refused.status_code not in (403, 409):
+        raise refused
+    card = _card(request, await Locks(panel.reader).read(fid, lid))
+    status = 200 if _is_htmx(request) else refused.status_code
+    return _answer(request, card | {"closed": refused.detail}, status)
+
+
+async def _refused(
+    request: Request, panel: Panel, fid: str, lid: str, refused: HTTPException
+) -> Response:
+    """Why the answer is not accepted, shown beside what was typed, which stays."""
+    if not _is_htmx(request):
+        if refused.status_code in (403, 409):
+            return await _closed(request, panel, fid, lid, refused)
+        raise refused
+    headers = {"HX-Retarget": f'[id="trouble-{lid}"]', "HX-Reswap": "innerHTML", **CHANGED}
+    return HTMLResponse(str(Markup.escape(refused.detail)), headers=headers)
+
+
+def _card(request: Request, lock: Row, *, eager: bool = False) -> dict[str, Any]:
+    """What templates need of a lock; ``form`` is None if its service has to be asked for it."""
+    form = None
+    if lock["elements"] is not None:
+        form = _form(request, lock, json.loads(lock["elements"]))
+    elif lock["app_url"] is None:
+        form = _form(request, lock, [])
+    return {
+        "fid": lock["fid"],
+        "lid": lock["lid"],
+        "name": lock["name"],
+        "title": title(lock | {"entry_point": None}),
+        "opened": lock["opened"],
+        "expires": lock["expires"],
+        "data": _data(lock["data"]),
+        "form": form,
+        "eager": eager,
+    }
+
+
+def _form(
+    request: Request,
+    lock: Row,
+    elements: list[dict[str, Any]],
+    errors: Messages | None = None,
+    values: dict[str, Any] | None = None,
+) -> Markup:
+    return form_html(
+        elements,
+        errors,
+        values,
+        submit="Answer" if elements else "Go on",
+        leave=_root(request) + "waiting",
+        prefix=f"field-{lock['lid']}",
+    )
+
+
+def _answer(
+    request: Request,
+    card: dict[str, Any],
+    status_code: int = 200,
+    headers: dict[str, str] | None = None,
+) -> Response:
+    name = "_lock.html" if _is_htmx(request) else "waiting_one.html"
+    made = page(request, name, {"card": card}, status_code=status_code)
+    made.headers.update(headers or {})
+    return made
+
+
+def _data(data: str | None) -> Markup | None:
+    """What the run gave along with its question, as HTML; None if nothing."""
+    if data in _NOTHING or data is None:
+        return None
+    said = json.loads(data)
+    if not (isinstance(said, dict) and len(said) == 1 and said.keys() <= _ENVELOPES):
+        data = f'{{"dict": {data}}}'  # a dict of one key is no envelope here
+    return Markup(render(Kind.LOCK, data))
+
+
+def _is_htmx(request: Request) -> bool:
+    return "hx-request" in request.headers
+
+
+def _root(request: Request) -> str:
+    return str(request.scope.get("root_path", "")).rstrip("/") + "/"
+
+
+def _whose(user: User) -> str | None:
+    return None if user.operator else user.id

@@ -1,1 +1,0 @@
-"""Pages for people: one module an area, each with a router that the schema leaves out."""

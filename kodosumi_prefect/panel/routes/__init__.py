@@ -1,1 +1,0 @@
-"""The panel's HTTP operations, one file per area."""

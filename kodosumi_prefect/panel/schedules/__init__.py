@@ -1,0 +1,1 @@
+"""What runs regularly, and for whom."""

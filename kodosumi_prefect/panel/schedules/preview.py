@@ -1,0 +1,86 @@
+"""When a schedule would fire, in words and times that people check before they save it."""
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from functools import cache
+from typing import Any, NamedTuple
+from zoneinfo import ZoneInfo
+
+from kodosumi_prefect.launch.firing import When, timezones, upcoming
+from kodosumi_prefect.launch.refusal import LaunchError
+from kodosumi_prefect.panel.schedules.rule_words import cron_words, interval_words
+
+SHOWN = 5  # times
+PREFIX = "kodosumi."  # of the fields about a schedule, which stand beside those of any service
+AGAIN_OF = PREFIX + "again_of"  # the execution whose inputs the form was filled in with
+UNITS = {"minutes": 60, "hours": 3600, "days": 86_400}  # seconds
+
+
+class Moments(NamedTuple):
+    """When runs are due: in words, and the next times in the chosen zone."""
+
+    words: str
+    times: list[datetime]
+    timezone: str
+
+
+class Typed(NamedTuple):
+    """What somebody typed to schedule something, wrong or not."""
+
+    repeat: str = "cron"
+    cron: str = "0 6 * * *"
+    every: str = "1"
+    unit: str = "hours"
+    timezone: str = "UTC"
+    name: str = ""
+
+    @classmethod
+    def of(cls, fields: Mapping[str, Any]) -> "Typed":
+        """From fields with or without our prefix; the first values for what is missing."""
+        named = {str(key).removeprefix(PREFIX): str(value) for key, value in fields.items()}
+        known = {key: named[key].strip()[:1000] for key in cls._fields if key in named}
+        return cls(**known)
+
+    def wanted(self) -> str:
+        """As the JSON API takes it.
+
+        Raises:
+            LaunchError: 422, the interval is no number.
+        """
+        asked: dict[str, Any] = {"timezone": self.timezone or "UTC", "name": self.name or None}
+        if self.repeat != "interval":
+            return json.dumps(asked | {"cron": self.cron})
+        try:
+            every = float(self.every)
+            asked["interval"] = every * UNITS[self.unit]
+        except (ValueError, KeyError):
+            raise LaunchError(
+                422, f"{self.every[:40]!r} {self.unit[:20]} is not an interval; give a number"
+            ) from None
+        return json.dumps(asked)
+
+
+async def moments(typed: Typed) -> Moments:
+    """The next times of what was typed.
+
+    Raises:
+        LaunchError: 422, it never fires, or is no schedule; in one line.
+    """
+    when = await When.of(typed.wanted())
+    times = await upcoming(when.schedule(), SHOWN + 1)
+    now, zone = datetime.now(UTC), ZoneInfo(when.timezone)
+    ahead = [moment.astimezone(zone) for moment in times if moment > now][:SHOWN]
+    if when.interval is not None:
+        words = interval_words(when.interval)
+    else:
+        words = cron_words(str(when.cron)) or f"By cron {when.cron}"
+    return Moments(words, ahead, when.timezone)
+
+
+@cache
+def zones() -> list[str]:
+    """Time zones as people look for them."""
+    odd = ("Etc/", "posix/", "right/", "SystemV/", "US/")
+    named = (zone for zone in timezones() if "/" in zone and not zone.startswith(odd))
+    return ["UTC", *sorted(named)]

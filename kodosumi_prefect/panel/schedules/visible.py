@@ -1,0 +1,110 @@
+"""Schedules that somebody may see: those of ours, for operators all that Prefect has."""
+
+import asyncio
+from typing import Any, Literal, NamedTuple
+from uuid import UUID
+
+from kodosumi_prefect.launch import other_schedules, schedules
+from kodosumi_prefect.launch.refusal import LaunchError
+from kodosumi_prefect.launch.schedules import PAUSED_DEPLOYMENT
+from kodosumi_prefect.panel.accounts.requester import User
+from kodosumi_prefect.settings import Settings
+
+PATIENCE = 10.0  # seconds that a page waits for Prefect
+
+Row = dict[str, Any]
+Paused = Literal["", "true", "false"]
+
+
+class Narrowing(NamedTuple):
+    """Which schedules are asked for.
+
+    Attributes:
+        tag: that their deployments have; empty for any.
+        paused: whether they are; empty for both.
+        q: words that all occur in what they run, their owner or their tags.
+    """
+
+    tag: str = ""
+    paused: Paused = ""
+    q: str = ""
+
+    def holds(self, row: Row) -> bool:
+        """Whether a row is asked for; what Prefect would have to say of it counts as not known."""
+        if self.tag and self.tag not in row.get("tags", ()):
+            return False
+        if self.paused and is_paused(row) != (self.paused == "true"):
+            return False
+        deployment = row["deployment"]["name"]
+        said = (row["summary"], row.get("flow"), deployment, row["username"], *row.get("tags", ()))
+        text = " ".join(str(word) for word in said if word).casefold()
+        return all(word in text for word in self.q.casefold().split())
+
+
+class Listing(NamedTuple):
+    """Schedules, newest first, those of others last.
+
+    Attributes:
+        trouble: why they are only what Postgres knows; None if Prefect was asked.
+    """
+
+    rows: list[Row]
+    trouble: str | None = None
+
+
+def is_paused(row: Row) -> bool:
+    """Whether it makes no runs now."""
+    return not row.get("active", row["paused_because"] is None)
+
+
+def may_resume(row: Row) -> bool:
+    """Whether resuming the schedule is all that it needs."""
+    return is_paused(row) and row["paused_because"] != PAUSED_DEPLOYMENT
+
+
+async def listing(user: User, settings: Settings) -> Listing:
+    """What this user may see, each row with ``ours``: whether it was made through Kodosumi.
+
+    Raises:
+        LaunchError: Postgres is away.
+    """
+    owner = None if user.operator else user.id
+    try:
+        async with asyncio.timeout(PATIENCE):
+            rows = [row | {"ours": True} for row in await schedules.found(owner, settings)]
+            if user.operator:
+                others = await other_schedules.others({row["id"] for row in rows}, settings)
+                rows += [row | {"ours": False} for row in others]
+            return Listing(rows)
+    except LaunchError as exc:
+        trouble = exc.detail
+    except TimeoutError:
+        trouble = f"Prefect did not answer within {PATIENCE:.0f} s"
+    rows = await schedules.remembered(owner, settings)
+    return Listing([row | {"ours": True} for row in rows], trouble)
+
+
+async def change(
+    do: Literal["pause", "resume", "delete"],
+    id_: UUID,
+    deployment: UUID | None,
+    user: User,
+    settings: Settings,
+) -> None:
+    """Pause, resume or delete one.
+
+    Arguments:
+        deployment: of a schedule that is not of ours; operators only.
+
+    Raises:
+        LaunchError: 403, it is not theirs to change; 404, there is none; Prefect is away.
+    """
+    owner = None if user.operator else user.id
+    if deployment is None:
+        await getattr(schedules, do)(str(id_), owner, settings)
+    elif not user.operator:
+        raise LaunchError(403, "only operators may change schedules that were made in Prefect")
+    elif do == "delete":
+        raise LaunchError(409, f"schedule {id_} was made in Prefect; delete it there")
+    else:
+        await other_schedules.switch(str(deployment), str(id_), do == "resume", settings)

@@ -1,0 +1,186 @@
+"""The Flow Register over HTTP: finding endpoints, and where they are found."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, HTTPException, Query, Request
+from pydantic import BaseModel, Field
+
+from kodosumi_prefect.events import clean
+from kodosumi_prefect.panel.accounts.requester import CurrentUser, Operator
+from kodosumi_prefect.panel.audit.entry import Target, shown_url
+from kodosumi_prefect.panel.audit.recorded_actions import Action
+from kodosumi_prefect.panel.audit.recording import record
+from kodosumi_prefect.panel.services.register.found import SourceError
+from kodosumi_prefect.panel.web.error_schemas import problems
+from kodosumi_prefect.panel.web.state import Panel
+from kodosumi_prefect.stream.reader import ALL
+
+MOST = 500  # endpoints of one answer
+MOST_URLS = 100  # sources of one request
+
+router = APIRouter(prefix="/flow", tags=["Flow"])
+
+Url = Annotated[str, Field(min_length=1, max_length=2000)]
+
+
+class Urls(BaseModel):
+    """Sources by their addresses."""
+
+    url: Url | Annotated[list[Url], Field(max_length=MOST_URLS)]
+
+    @property
+    def all(self) -> list[str]:
+        """Them as a list, storable."""
+        given = [self.url] if isinstance(self.url, str) else self.url
+        return [clean(url) for url in given]
+
+
+class Endpoint(BaseModel):
+    """An endpoint that people can launch; POST to `url` of this panel."""
+
+    uid: str = Field(description="MD5 of `url`.")
+    method: str
+    url: str = Field(description="Where this panel serves it.")
+    source: str = Field(description="Where it was found.")
+    summary: str | None
+    description: str | None
+    deprecated: bool
+    author: str | None
+    organization: str | None
+    version: str | None
+    tags: list[str]
+    base_url: str = Field(description="Where its service runs.")
+    reachable: bool = Field(description="Whether its source could be read the last time.")
+    kind: str = Field(description="`openapi`, `routes`, `mounted` or `prefect`.")
+
+
+class Endpoints(BaseModel):
+    """A page of endpoints; `offset` leads to the next one, null on the last."""
+
+    items: list[Endpoint]
+    offset: str | None
+
+
+class Deletes(BaseModel):
+    """The sources that were removed."""
+
+    deletes: list[str]
+
+
+class Source(BaseModel):
+    """Where endpoints are found."""
+
+    url: str
+    kind: str
+    trouble: str | None = Field(description="Why it could not be read the last time.")
+    checked_at: float | None = Field(description="Seconds since the epoch.")
+    reached_at: float | None
+    endpoints: int
+
+
+class Registers(BaseModel):
+    """All endpoints and all sources."""
+
+    routes: list[str]
+    registers: list[str]
+    sources: list[Source]
+
+
+class Refresh(BaseModel):
+    """The endpoints and sources after all were read."""
+
+    summaries: list[str | None]
+    urls: list[str]
+    deletes: list[str] = Field(description="Endpoints that are gone by this.")
+    sources: list[str]
+    connected: list[str] = Field(description="Sources that could be read.")
+
+
+@router.get("", summary="Endpoints by summary")
+async def endpoints(
+    panel: Panel,
+    _: CurrentUser,
+    q: Annotated[
+        str | None,
+        Query(
+            max_length=1000,
+            description="Words that must all occur in summary, description, author, organization, "
+            "tags or url.",
+        ),
+    ] = None,
+    pp: Annotated[int, Query(ge=1, le=MOST, description="Endpoints per page.")] = 10,
+    offset: Annotated[
+        str | None,
+        Query(pattern="^[0-9a-f]{32}$", description="The `offset` of the previous page."),
+    ] = None,
+    tag: Annotated[list[str] | None, Query(description="Tags it must all have.")] = None,
+) -> Endpoints:
+    """Those whose source cannot be read now stay in the list, with `reachable` false."""
+    tags = [clean(each) for each in tag or ()]
+    rows = await panel.register.endpoints(
+        query=clean(q or ""), tags=tags, after=offset, limit=pp + 1
+    )
+    shown = rows[:pp]
+    return Endpoints(
+        items=[Endpoint(**row) for row in shown],
+        offset=shown[-1]["uid"] if len(rows) > pp else None,
+    )
+
+
+@router.get("/tags", summary="Tags, and how many endpoints have them")
+async def tags(panel: Panel, _: CurrentUser) -> dict[str, int]:
+    """The most frequent first."""
+    return await panel.register.tags()
+
+
+@router.post("/register", summary="Add sources", responses=problems(400, 413, 422))
+async def register(request: Request, panel: Panel, body: Urls, _: Operator) -> list[Endpoint]:
+    """Reads OpenAPI documents, or Ray Serve's `/-/routes`, now and then regularly.
+
+    Answers the endpoints found. A source that is away is kept; one that is no such document is
+    not.
+    """
+    for url in body.all:
+        record(request, Action.SOURCE_REGISTER, Target("source", shown_url(url)))
+    try:
+        return [Endpoint(**row) for row in await panel.register.add(body.all)]
+    except SourceError as exc:
+        raise HTTPException(422, str(exc)) from exc
+
+
+@router.post("/unregister", summary="Remove sources", responses=problems(400, 409, 413))
+async def unregister(request: Request, panel: Panel, body: Urls, _: Operator) -> Deletes:
+    """Their endpoints are removed too, and the schedules of these are paused."""
+    for url in body.all:
+        record(request, Action.SOURCE_UNREGISTER, Target("source", shown_url(url)))
+    try:
+        return Deletes(deletes=await panel.register.remove(body.all))
+    except ValueError as exc:
+        raise HTTPException(409, str(exc)) from exc
+
+
+@router.get("/register", summary="All sources")
+async def registers(panel: Panel, _: CurrentUser) -> Registers:
+    """With their troubles."""
+    rows = await panel.register.endpoints(limit=ALL)
+    known = await panel.register.sources()
+    return Registers(
+        routes=sorted(row["url"] for row in rows),
+        registers=[row["url"] for row in known],
+        sources=[Source(**row) for row in known],
+    )
+
+
+@router.put("/register", summary="Read all sources now")
+async def refresh(panel: Panel, _: Operator) -> Refresh:
+    """Waits for all of them, each at most ten seconds."""
+    refreshed = await panel.register.refresh()
+    rows: list[dict[str, Any]] = await panel.register.endpoints(limit=ALL)
+    known = await panel.register.sources()
+    return Refresh(
+        summaries=[row["summary"] for row in rows],
+        urls=[row["url"] for row in rows],
+        deletes=refreshed.deletes,
+        sources=[row["url"] for row in known],
+        connected=[row["url"] for row in known if row["trouble"] is None],
+    )

@@ -1,0 +1,286 @@
+"""The services that the panel may call, and for whom it calls them."""
+
+import asyncio
+import json
+from collections import Counter
+from typing import Any, NamedTuple
+from urllib.parse import unquote
+
+import httpx
+from fastapi import Request, Response
+from starlette.types import Message, Send
+
+from kodosumi_prefect.http import identity
+from kodosumi_prefect.http.identity import Caller, Purpose
+from kodosumi_prefect.keys import panel_keys
+from kodosumi_prefect.panel.accounts.requester import User
+from kodosumi_prefect.panel.services.forwarded_headers import Headers, no_cookies, request_headers
+from kodosumi_prefect.panel.services.forwarding import (
+    Forwarded,
+    ServiceError,
+    Way,
+    in_process,
+    over_http,
+)
+from kodosumi_prefect.panel.services.mounted import Mounted
+from kodosumi_prefect.panel.services.register.address import MOUNTED, of_mounted
+from kodosumi_prefect.panel.services.request_body import LARGEST, Incoming
+from kodosumi_prefect.settings import Settings
+from kodosumi_prefect.vocabulary import ENDPOINT_HEADER, SCHEDULE_HEADER
+
+START_TIMEOUT = 60.0  # seconds for mounted services to import and start; they may go on after
+CONNECT = 5.0  # seconds for a connection to a service
+CONNECTIONS = 200  # to all services
+OF_ONE = 100  # requests of one account that are under way at once, so that others find room
+COME_BACK = 2  # seconds after which such an account may try again
+# Shorter than what servers keep idle connections for, so that none is used as it is closed.
+KEPT_IDLE = 2.0  # seconds
+
+
+class Services:
+    """Calls services; an async context manager.
+
+    Arguments:
+        settings: ``services`` are mounted, ``service_timeout`` holds for all.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.key = panel_keys(settings).identity
+        self.mounted = {name: Mounted(name) for name in dict.fromkeys(settings.services)}
+        self._bases = {of_mounted(name): service for name, service in self.mounted.items()}
+        patience = settings.service_timeout
+        self._http = httpx.AsyncClient(
+            cookies=no_cookies(),
+            follow_redirects=False,
+            trust_env=False,
+            timeout=httpx.Timeout(patience, connect=min(CONNECT, patience)),
+            limits=httpx.Limits(
+                max_connections=CONNECTIONS,
+                max_keepalive_connections=CONNECTIONS,
+                keepalive_expiry=KEPT_IDLE,
+            ),
+        )
+        self.under_way: Counter[str] = Counter()  # by account
+        self._http.headers.clear()  # what people send is what services get
+
+    async def __aenter__(self) -> "Services":
+        await asyncio.gather(*(one.start(START_TIMEOUT) for one in self.mounted.values()))
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await asyncio.gather(*(one.stop() for one in self.mounted.values()))
+        await self._http.aclose()
+
+    def forward(self, request: Request, user: User, endpoint: dict[str, Any]) -> Response:
+        """The answer of an endpoint's service to a request of somebody.
+
+        Arguments:
+            endpoint: row of the register, with ``uid``, ``base_url`` and ``target``.
+        """
+        caller = Caller(user.id, user.name, endpoint["base_url"], own_url(request, self.settings))
+        headers = request_headers(request.headers.raw, [self.settings.proxy_header])
+        headers.append((ENDPOINT_HEADER.encode(), endpoint["uid"].encode()))
+        way = self._way(
+            request.method,
+            endpoint["base_url"],
+            endpoint["target"],
+            request.scope["query_string"],
+            headers,
+            caller,
+            user.operator,
+            "endpoint",
+        )
+        return Forwarded(endpoint["base_url"], way)
+
+    async def ask(
+        self,
+        base: str,
+        method: str,
+        path: str,
+        body: Any,
+        user: User,
+        panel_url: str,
+        beside: dict[str, Any] | None = None,
+    ) -> "Answered":
+        """Call a service for somebody, outside its endpoints; for its locks.
+
+        Arguments:
+            base: where it runs; the caller has made sure that a registered endpoint does.
+            path: below it, with a slash before.
+            body: sent as JSON, unless it is None.
+            beside: what a service in this process finds in its ASGI scope.
+
+        Raises:
+            ServiceError: 502 or 504, naming the service.
+        """
+        target = path if base in self._bases else base + path
+        return await self._asked(base, method, target, body, user, panel_url, [], "lock", beside)
+
+    async def ask_endpoint(
+        self,
+        endpoint: dict[str, Any],
+        method: str,
+        body: Any,
+        user: User,
+        panel_url: str,
+        schedule: str | None = None,
+    ) -> "Answered":
+        """Have an endpoint's service answer somebody's page.
+
+        Arguments:
+            endpoint: row of the register, with ``uid``, ``base_url`` and ``target``.
+            body: sent as JSON, unless it is None.
+            schedule: asks for a schedule instead of a run; JSON, see ``serve.when``.
+
+        Raises:
+            ServiceError: 502 or 504, naming the service.
+        """
+        headers: Headers = [(ENDPOINT_HEADER.encode(), endpoint["uid"].encode())]
+        if schedule is not None:
+            headers.append((SCHEDULE_HEADER.encode(), schedule.encode()))
+        base, target = endpoint["base_url"], endpoint["target"]
+        return await self._asked(base, method, target, body, user, panel_url, headers, "endpoint")
+
+    async def _asked(
+        self,
+        base: str,
+        method: str,
+        target: str,
+        body: Any,
+        user: User,
+        panel_url: str,
+        more: Headers,
+        purpose: Purpose,
+        beside: dict[str, Any] | None = None,
+    ) -> "Answered":
+        headers: Headers = [(b"accept", b"application/json"), *more]
+        sent = b"" if body is None else json.dumps(body).encode()
+        if body is not None:
+            headers += [
+                (b"content-type", b"application/json"),
+                (b"content-length", str(len(sent)).encode()),
+            ]
+        caller = Caller(user.id, user.name, base, panel_url)
+        way = self._way(
+            method, base, target, b"", headers, caller, user.operator, purpose, beside or {}
+        )
+        scope = {"type": "http", "headers": headers}
+        return await _collected(Forwarded(base, way), scope, sent)
+
+    def _way(
+        self,
+        method: str,
+        base: str,
+        target: str,
+        query: bytes,
+        headers: Headers,
+        caller: Caller,
+        operator: bool,
+        purpose: Purpose,
+        beside: dict[str, Any] | None = None,
+    ) -> Way:
+        if base.startswith(f"{MOUNTED}/"):
+            service = self._bases.get(base)
+            if service is None:
+                name = base.removeprefix(f"{MOUNTED}/")
+                raise ServiceError(
+                    502, f"service {name} is not run by this panel; start the panel with it"
+                )
+            scope = {
+                "type": "http",
+                "asgi": {"version": "3.0", "spec_version": "2.3"},
+                "http_version": "1.1",
+                "method": method,
+                "scheme": "http",
+                "path": unquote(target),
+                "raw_path": target.encode(),
+                "query_string": query,
+                "root_path": "",
+                "headers": [*headers, (b"host", b"panel"), *_raw(identity.plain(caller))],
+                "server": None,
+                "client": None,
+                **(beside or {}),
+            }
+            return in_process(service, scope, self.settings.service_timeout)
+        url = httpx.URL(target)
+        if query:
+            url = url.copy_with(query=query)
+
+        def signed(body: bytes | None) -> Headers:
+            return _raw(
+                identity.sign(
+                    self.key,
+                    caller,
+                    method,
+                    url.path,
+                    query=url.query.decode("ascii"),
+                    body=body,
+                    purpose=purpose,
+                    operator=operator,
+                )
+            )
+
+        return self._counted(caller, over_http(self._http, method, url, headers, signed))
+
+    def _counted(self, caller: Caller, way: Way) -> Way:
+        """A way that an account may use only so often at once."""
+
+        async def counted(incoming: Incoming, send: Send) -> None:
+            if self.under_way[caller.user_id] >= OF_ONE:
+                detail = (
+                    f"{OF_ONE} requests of this account to services are under way; wait for them"
+                )
+                raise ServiceError(429, detail, {"Retry-After": str(COME_BACK)})
+            self.under_way[caller.user_id] += 1
+            try:
+                await way(incoming, send)
+            finally:
+                self.under_way[caller.user_id] -= 1
+                if not self.under_way[caller.user_id]:
+                    del self.under_way[caller.user_id]
+
+        return counted
+
+
+class Answered(NamedTuple):
+    """What a service answered."""
+
+    status: int
+    body: bytes
+
+
+def own_url(request: Request, settings: Settings) -> str:
+    """Where the one who asks reaches the panel: as configured, else as they did."""
+    return (settings.panel_url or str(request.base_url)).rstrip("/")
+
+
+def _raw(headers: dict[str, str]) -> Headers:
+    return [(name.encode(), value.encode()) for name, value in headers.items()]
+
+
+async def _collected(response: Forwarded, scope: dict[str, Any], body: bytes) -> Answered:
+    """Collect a response instead of sending it."""
+    status, pieces, whole, asked = 502, bytearray(), False, False
+
+    async def receive() -> Message:
+        nonlocal asked
+        if asked:
+            await asyncio.Future()
+        asked = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    async def send(message: Message) -> None:
+        nonlocal status, whole
+        if message["type"] == "http.response.start":
+            status = message["status"]
+            return
+        pieces.extend(message.get("body", b""))
+        if len(pieces) > LARGEST:
+            raise ServiceError(502, "the service's answer is too large")
+        whole = not message.get("more_body", False)
+
+    await response.relay(Incoming(scope, receive), send)
+    if not whole:
+        raise ServiceError(502, "the service's answer broke off")
+    return Answered(status, bytes(pieces))

@@ -1,0 +1,93 @@
+"""Endpoints as the list of services shows them."""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from kodosumi_prefect.launch import schedules
+from kodosumi_prefect.launch.other_schedules import next_times
+from kodosumi_prefect.launch.refusal import LaunchError
+from kodosumi_prefect.panel.accounts.requester import User
+from kodosumi_prefect.panel.services.register.address import MOUNTED
+from kodosumi_prefect.panel.web.state import State
+
+PREFECT_PATIENCE = 2.0  # seconds that a list waits for Prefect
+SHOWN = 240  # characters of a description
+
+Row = dict[str, Any]
+
+
+async def cards(panel: State, user: User, rows: Sequence[Row]) -> list[Row]:
+    """Endpoints with their last runs and next schedules, of those that ``user`` may see."""
+    uids = [row["uid"] for row in rows]
+    if not uids:
+        return []
+    visible = user.sees(panel.settings)
+    found = await panel.reader.rows("last_of_endpoints", uids=uids, **visible._asdict())
+    last = {run["uid"]: run for run in found}
+    scheduled = await _scheduled(panel, user, rows)
+    return [
+        row | source(row) | {"last": last.get(row["uid"]), "next": scheduled.get(row["uid"])}
+        for row in rows
+    ]
+
+
+def source(row: Row) -> Row:
+    """Where an endpoint comes from, and whether that is there, in words for people."""
+    if row["kind"] == "prefect":
+        where = "Prefect deployment"
+    elif row["base_url"].startswith(f"{MOUNTED}/"):
+        where = f"{row['source']}, in the panel"
+    else:
+        where = row["base_url"]
+    reached = row["reached_at"]
+    return {
+        "where": where,
+        "since": None if reached is None else datetime.fromtimestamp(reached, UTC),
+        "beginning": _beginning(row["description"]),
+    }
+
+
+def _beginning(description: str | None) -> str:
+    """The first paragraph of a description."""
+    first = (description or "").strip().partition("\n\n")[0]
+    text = " ".join(first.split()).lstrip("# ")  # it may begin with a heading in markdown
+    return text if len(text) <= SHOWN else text[:SHOWN].rsplit(" ", 1)[0] + " …"
+
+
+async def _scheduled(panel: State, user: User, rows: Sequence[Row]) -> dict[str, Row]:
+    """The next times of endpoints that something is scheduled of.
+
+    Postgres says of which we made schedules; Prefect says when, and what else is scheduled of
+    deployments. It is asked only if there is anything to ask it about.
+    """
+    owner = None if user.operator else user.id
+    uids = [row["uid"] for row in rows]
+    everyones = await panel.reader.rows("noted_schedules", owner=None, id=None, uids=uids)
+    noted = [one for one in everyones if owner in (None, one["owner"])]
+    deployed = {row["deployment_id"]: row["uid"] for row in rows if row["kind"] == "prefect"}
+    if not noted and not deployed:
+        return {}
+    known: dict[str, Row] = {one["endpoint_uid"]: {"at": None, "unknown": True} for one in noted}
+    times: dict[str, list[float]] = {uid: [] for uid in known}
+    try:
+        async with asyncio.timeout(PREFECT_PATIENCE):
+            for one in await schedules.found(owner, panel.settings) if noted else []:
+                if one["endpoint"] in times:
+                    times[one["endpoint"]] += one["next"][:1]
+            ours = {one["id"] for one in everyones}
+            others = await next_times(deployed, ours, panel.settings) if deployed else {}
+            for id_, one in others.items():
+                times.setdefault(deployed[id_], []).extend(one["next"])
+    except (LaunchError, TimeoutError):
+        unasked: dict[str, Row] = {uid: {"unasked": True} for uid in deployed.values()}
+        return unasked | known
+    return {
+        uid: {
+            "at": datetime.fromtimestamp(min(next_), UTC) if next_ else None,
+            "unknown": False,
+            "paused": not next_,
+        }
+        for uid, next_ in times.items()
+    }

@@ -1,0 +1,123 @@
+"""A Prefect deployment as an endpoint: its form, and launching it."""
+
+from typing import Any
+from uuid import UUID
+
+from fastapi import HTTPException
+from prefect.client.schemas.responses import DeploymentResponse
+from prefect.exceptions import ObjectNotFound
+from starlette.concurrency import run_in_threadpool
+
+from kodosumi_prefect.forms import InputsError, Model, from_schema
+from kodosumi_prefect.http.errors import told
+from kodosumi_prefect.launch import schedules
+from kodosumi_prefect.launch.deployment_launch import launch_deployment
+from kodosumi_prefect.launch.firing import When
+from kodosumi_prefect.launch.masking import masked
+from kodosumi_prefect.launch.parameters import UnheldError
+from kodosumi_prefect.launch.prefect_api import prefect_api
+from kodosumi_prefect.owner import Owner
+from kodosumi_prefect.panel.accounts.requester import User
+from kodosumi_prefect.settings import Settings
+from kodosumi_prefect.vocabulary import OPENAPI_MARK
+
+Row = dict[str, Any]
+
+
+async def describe(endpoint: Row, settings: Settings) -> dict[str, Any]:
+    """The answer to GET: what the deployment is, and its form.
+
+    Raises:
+        HTTPException: 404, it is gone; 502 or 503, Prefect is away.
+    """
+    model = _form(await _deployment(endpoint, settings))
+    return {
+        "summary": endpoint["summary"],
+        "description": endpoint["description"],
+        "tags": endpoint["tags"],
+        "openapi_extra": {OPENAPI_MARK: True, "x-version": endpoint["version"]},
+        "elements": model.get_model(),
+    }
+
+
+async def launch(
+    endpoint: Row, posted: Row, wanted: str | None, user: User, settings: Settings
+) -> dict[str, Any]:
+    """The answer to POST: a run, or a schedule if that is wanted, or what is wrong.
+
+    Arguments:
+        posted: the fields of the form.
+        wanted: when, as the header of the request has it; see ``serve.when``.
+
+    Raises:
+        HTTPException: as ``describe``; or Prefect refuses it.
+    """
+    deployment = await _deployment(endpoint, settings)
+    model = _form(deployment)
+    elements = {"elements": model.get_model()}
+    try:
+        parameters = await run_in_threadpool(model.read, posted)
+        begun = await _begun(
+            endpoint, deployment, model, posted, parameters, wanted, user, settings
+        )
+    except UnheldError as error:
+        return {"errors": told(error.at_fields(model))} | elements
+    except InputsError as error:
+        return {"errors": told(error)} | elements
+    return begun | elements
+
+
+async def _begun(
+    endpoint: Row,
+    deployment: DeploymentResponse,
+    model: Model,
+    posted: Row,
+    parameters: Row,
+    wanted: str | None,
+    user: User,
+    settings: Settings,
+) -> dict[str, Any]:
+    """A schedule or a run, with what was read of the form."""
+    owner = Owner(user.id, user.name)
+    if wanted is not None:
+        when = await When.of(wanted)
+        made = await schedules.create(
+            deployment.id,
+            when,
+            parameters,
+            owner,
+            endpoint_uid=endpoint["uid"],
+            summary=when.name or endpoint["summary"],
+            settings=settings,
+        )
+        return {"schedule": made}
+    flow = str(endpoint["summary"]).partition("/")[0]
+    shown: dict[str, Any] | None = None
+    effective = _defaults(deployment) | parameters
+    if model.secrets or effective != parameters:
+        shown = masked(effective, model.secrets, model.secret_values(posted)).inputs
+        if shown.keys() == {"inputs"} and isinstance(shown["inputs"], dict):
+            shown = shown["inputs"]  # as recorded for other runs
+    fid = await launch_deployment(
+        deployment.id, parameters, owner, flow_name=flow, shown=shown, settings=settings
+    )
+    return {"result": fid}
+
+
+def _form(deployment: DeploymentResponse) -> Model:
+    return from_schema(deployment.parameter_openapi_schema or {}, deployment.parameters)
+
+
+def _defaults(deployment: DeploymentResponse) -> dict[str, Any]:
+    """What the flow gets where a launch gives no value."""
+    fields = (deployment.parameter_openapi_schema or {}).get("properties", {})
+    own = {name: field["default"] for name, field in fields.items() if "default" in field}
+    return own | (deployment.parameters or {})
+
+
+async def _deployment(endpoint: Row, settings: Settings) -> DeploymentResponse:
+    async with prefect_api(settings) as client:
+        try:
+            return await client.read_deployment(UUID(endpoint["deployment_id"]))
+        except ObjectNotFound:
+            raise HTTPException(404, f"{endpoint['summary']} is no longer in Prefect") from None

@@ -1,0 +1,160 @@
+"""The form of an endpoint of any kind, and the launch of a filled-in one."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import orjson
+from fastapi import HTTPException
+
+from kodosumi_prefect.panel.accounts.requester import User
+from kodosumi_prefect.panel.services import deployment_form
+from kodosumi_prefect.panel.services.calls import Answered
+from kodosumi_prefect.panel.services.forwarding import ServiceError
+from kodosumi_prefect.panel.web.state import State
+
+FORM_PATIENCE = 10.0  # seconds for a form; a page waits for it
+REFUSALS = (409, 422)  # of what was asked; the service's words stand for themselves
+
+Row = dict[str, Any]
+Elements = Sequence[dict[str, Any]]
+
+
+class Submitted(NamedTuple):
+    """The result of a filled-in form.
+
+    Attributes:
+        fid: of the run that began.
+        schedule: id of the schedule that was made.
+        errors: messages by field; neither run nor schedule came of it.
+    """
+
+    fid: str | None = None
+    schedule: str | None = None
+    errors: dict[str, list[str]] | None = None
+    elements: Elements = ()
+
+
+class EndpointForm:
+    """An endpoint's form for somebody.
+
+    Arguments:
+        endpoint: row of the register.
+        user: who looks and fills it in.
+        panel_url: where they reach this panel.
+    """
+
+    def __init__(self, panel: State, endpoint: Row, user: User, panel_url: str) -> None:
+        self._panel = panel
+        self._endpoint = endpoint
+        self._user = user
+        self._url = panel_url
+
+    async def elements(self) -> Elements:
+        """The elements of the form.
+
+        Raises:
+            HTTPException: 404, 502, 503 or 504; its service or Prefect does not answer as it
+                should, in one line.
+        """
+        patience = min(FORM_PATIENCE, self._panel.settings.service_timeout)
+        if self._endpoint["kind"] == "prefect":
+            async with _Patience(patience, "Prefect"):
+                told = await deployment_form.describe(self._endpoint, self._panel.settings)
+        else:
+            told = await self._ask("GET", None, None, patience)
+        return self._elements(told)
+
+    async def submit(self, posted: Row, schedule: str | None = None) -> Submitted:
+        """Launch with what was posted, or schedule it.
+
+        Arguments:
+            schedule: when, as JSON; see ``serve.when``.
+
+        Raises:
+            HTTPException: as ``elements``, or what the service refuses.
+        """
+        patience = self._panel.settings.service_timeout
+        if self._endpoint["kind"] == "prefect":
+            told = await deployment_form.launch(
+                self._endpoint, posted, schedule, self._user, self._panel.settings
+            )
+        else:
+            told = await self._ask("POST", posted, schedule, patience)
+        if isinstance(told, dict):
+            if errors := told.get("errors"):
+                return Submitted(errors=_errors(errors), elements=self._elements(told))
+            if schedule is not None and isinstance(told.get("schedule"), str):
+                return Submitted(schedule=told["schedule"])
+            if schedule is None and (fid := _fid(told.get("result"))) is not None:
+                return Submitted(fid=fid)
+        wanted = "schedule" if schedule is not None else "result"
+        raise ServiceError(502, f"{self._name} answered neither {wanted} nor errors")
+
+    @property
+    def _name(self) -> str:
+        return f"service {self._endpoint['base_url']}"
+
+    async def _ask(self, method: str, body: Any, schedule: str | None, patience: float) -> Any:
+        services = self._panel.services
+        async with _Patience(patience, self._name):
+            answer = await services.ask_endpoint(
+                self._endpoint, method, body, self._user, self._url, schedule
+            )
+        return _read(answer, self._name)
+
+    def _elements(self, told: Any) -> Elements:
+        found = told.get("elements") if isinstance(told, dict) else None
+        if not isinstance(found, list) or not all(isinstance(each, dict) for each in found):
+            raise ServiceError(502, f"{self._name} answered no form")
+        return found
+
+
+class _Patience:
+    """Gives up on what takes longer, even if it still sends."""
+
+    def __init__(self, seconds: float, name: str) -> None:
+        self._limit = asyncio.timeout(seconds)
+        self._why = f"{name} does not answer in time ({seconds:g} s)"
+
+    async def __aenter__(self) -> None:
+        await self._limit.__aenter__()
+
+    async def __aexit__(self, *exc: Any) -> None:
+        try:
+            await self._limit.__aexit__(*exc)
+        except TimeoutError as late:
+            raise ServiceError(504, self._why) from late
+
+
+def _read(answer: Answered, name: str) -> Any:
+    """The JSON that a service answered."""
+    try:
+        body = orjson.loads(answer.body)
+    except ValueError:
+        body = None
+    if answer.status == 200 and body is not None:
+        return body
+    said = body.get("detail") if isinstance(body, dict) else None
+    if answer.status in REFUSALS and isinstance(said, str):
+        raise HTTPException(answer.status, said)
+    raise ServiceError(502, f"{name} answered {answer.status}" + (f": {said}" if said else ""))
+
+
+def _errors(told: Any) -> dict[str, list[str]]:
+    """Messages by field, whatever shape a service gave them."""
+    if not isinstance(told, dict):
+        return {"_global_": [str(told)]}
+    return {
+        str(name): [str(one) for one in (messages if isinstance(messages, list) else [messages])]
+        for name, messages in told.items()
+        if messages
+    }
+
+
+def _fid(result: Any) -> str | None:
+    try:
+        return str(UUID(result))
+    except (ValueError, TypeError, AttributeError):
+        return None

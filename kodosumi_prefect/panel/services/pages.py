@@ -1,0 +1,314 @@
+"""What you can launch: the list, and a page to launch or schedule one."""
+
+from typing import Annotated, Any
+from urllib.parse import urlencode
+from uuid import UUID
+
+from fastapi import APIRouter, Path, Query, Request
+from fastapi.responses import RedirectResponse, Response
+from markupsafe import Markup
+from starlette.exceptions import HTTPException
+
+from kodosumi_prefect.events import clean
+from kodosumi_prefect.http.body import read_body
+from kodosumi_prefect.panel.accounts.requester import CurrentUser, User
+from kodosumi_prefect.panel.audit.entry import Target
+from kodosumi_prefect.panel.audit.recorded_actions import Action, Outcome
+from kodosumi_prefect.panel.audit.recording import record
+from kodosumi_prefect.panel.executions.rows import title
+from kodosumi_prefect.panel.executions.run_again import filled
+from kodosumi_prefect.panel.html.forms import form_html, own_names
+from kodosumi_prefect.panel.html.render import markdown
+from kodosumi_prefect.panel.schedules.preview import (
+    AGAIN_OF,
+    PREFIX,
+    Typed,
+    moments,
+    zones,
+)
+from kodosumi_prefect.panel.services.calls import own_url
+from kodosumi_prefect.panel.services.cards import cards, source
+from kodosumi_prefect.panel.services.endpoint_form import Elements, EndpointForm, Submitted
+from kodosumi_prefect.panel.web.state import Panel, State, wait_for_execution
+from kodosumi_prefect.panel.web.templating import page
+
+ROWS = 30  # endpoints on a page of the list
+TAGS = 15  # shown before the others, which are folded
+
+UID = "^[0-9a-f]{32}$"
+Uid = Annotated[str, Path(pattern=UID)]
+Row = dict[str, Any]
+
+router = APIRouter(include_in_schema=False)
+
+
+@router.get("/services")
+async def shown(
+    request: Request,
+    panel: Panel,
+    user: CurrentUser,
+    q: Annotated[str, Query(max_length=1000)] = "",
+    tag: Annotated[list[str] | None, Query(max_length=50)] = None,
+    after: Annotated[str | None, Query(pattern=UID)] = None,
+) -> Response:
+    """The list, by summary."""
+    words, chosen = clean(q), [clean(each) for each in tag or ()]
+    rows = await panel.register.endpoints(query=words, tags=chosen, after=after, limit=ROWS + 1)
+    counted = await panel.register.tags()
+    tags = [
+        {
+            "name": name,
+            "count": count,
+            "chosen": name in chosen,
+            "link": _link(words, _toggled(chosen, name)),
+        }
+        for name, count in sorted(
+            (dict.fromkeys(chosen, 0) | counted).items(),
+            key=lambda entry: entry[0] not in chosen,
+        )
+    ]
+    here = rows[:ROWS]
+    context = {
+        "cards": await cards(panel, user, here),
+        "query": words,
+        "chosen": chosen,
+        "tags": tags[:TAGS],
+        "more_tags": tags[TAGS:],
+        "after": after,
+        "first": _link(words, chosen),
+        "next": _link(words, chosen, here[-1]["uid"]) if len(rows) > ROWS else None,
+    }
+    return page(request, "services.html", context)
+
+
+@router.get("/services/preview")
+async def preview(request: Request, user: CurrentUser) -> Response:
+    """When something would fire that is typed: in words, and its next times; or what is wrong."""
+    return page(request, "_moments.html", await _preview(Typed.of(request.query_params)))
+
+
+@router.get("/services/{uid}")
+async def endpoint(
+    request: Request,
+    panel: Panel,
+    user: CurrentUser,
+    uid: Uid,
+    origin: Annotated[UUID | None, Query(alias="from")] = None,
+) -> Response:
+    """A page to launch one, filled in as the execution ``from`` was."""
+    row = await _endpoint(panel, uid)
+    earlier = None
+    if origin is not None:
+        earlier = await wait_for_execution(panel, origin, 0.0, user.sees(panel.settings))
+    values, trouble, elements = None, None, None
+    try:
+        elements = await _form(request, panel, user, row).elements()
+    except HTTPException as exc:
+        trouble = str(exc.detail)
+    if earlier is not None and elements is not None:
+        values = filled(elements, earlier["inputs"]) or None
+    return await _page(
+        request,
+        panel,
+        user,
+        row,
+        elements,
+        values=values,
+        trouble=trouble,
+        earlier=_earlier(earlier, values),
+    )
+
+
+@router.post("/services/{uid}")
+async def launch(request: Request, panel: Panel, user: CurrentUser, uid: Uid) -> Response:
+    """Launch it now; leads to the execution."""
+    return await _submit(request, panel, user, uid, scheduled=False)
+
+
+@router.post("/services/{uid}/schedule")
+async def schedule(request: Request, panel: Panel, user: CurrentUser, uid: Uid) -> Response:
+    """Schedule it; leads to the schedules."""
+    return await _submit(request, panel, user, uid, scheduled=True)
+
+
+async def _submit(
+    request: Request, panel: State, user: User, uid: str, *, scheduled: bool
+) -> Response:
+    row = await _endpoint(panel, uid)
+    body = await read_body(request)
+    posted = own_names({name: value for name, value in body.items() if not name.startswith(PREFIX)})
+    typed = Typed.of({name: value for name, value in body.items() if name.startswith(PREFIX)})
+    form = _form(request, panel, user, row)
+    action = Action.SCHEDULE_CREATE if scheduled else Action.LAUNCH
+    entry = record(request, action, Target("endpoint", row["url"]))
+    try:
+        if scheduled:
+            await moments(typed)  # its errors are shown before the service is asked
+        done = await form.submit(posted, typed.wanted() if scheduled else None)
+    except HTTPException as exc:
+        entry.outcome = Outcome.of_status(exc.status_code)
+        return await _refused(request, panel, user, row, posted, typed, str(exc.detail), scheduled)
+    if done.errors is not None:
+        return await _corrected(request, panel, user, row, posted, typed, done)
+    what = ("schedule", done.schedule) if done.fid is None else ("execution", done.fid)
+    entry.target = Target(*what, name=row["url"])
+    if done.fid is not None and body.get(AGAIN_OF):
+        entry.action = Action.RUN_AGAIN
+        await _lead_to_each_other(panel, user, str(body[AGAIN_OF]), done.fid)
+    where = "schedules" if done.fid is None else f"executions/{done.fid}"
+    to = request.scope.get("root_path", "").rstrip("/") + f"/{where}"
+    if _by_htmx(request):
+        return Response(headers={"HX-Redirect": to})
+    return RedirectResponse(to, 303)
+
+
+async def _lead_to_each_other(panel: State, user: User, earlier: str, fid: str) -> None:
+    """Link the new execution with the one whose inputs filled its form."""
+    try:
+        found = await panel.reader.status(str(UUID(earlier)), user.sees(panel.settings))
+    except ValueError:
+        return  # somebody's own making; the launch itself is right
+    if found is not None:
+        await panel.reader.rows("set_again", fid=fid, of=str(found["fid"]))
+
+
+async def _refused(
+    request: Request,
+    panel: State,
+    user: User,
+    row: Row,
+    posted: Row,
+    typed: Typed,
+    why: str,
+    scheduled: bool,
+) -> Response:
+    """One line of what is wrong; the form stays as it is."""
+    if _by_htmx(request):
+        answer = page(request, "_trouble.html", {"why": why}, status_code=422)
+        answer.headers["HX-Retarget"] = "#schedule-trouble" if scheduled else "#trouble"
+        answer.headers["HX-Reswap"] = "innerHTML"
+        return answer
+    try:
+        elements = await _form(request, panel, user, row).elements()
+    except HTTPException:
+        elements = None
+    return await _page(
+        request,
+        panel,
+        user,
+        row,
+        elements,
+        values=posted,
+        typed=typed,
+        trouble=None if scheduled and elements is not None else why,
+        schedule_trouble=why if scheduled else None,
+        status_code=422,
+    )
+
+
+async def _corrected(
+    request: Request, panel: State, user: User, row: Row, posted: Row, typed: Typed, done: Submitted
+) -> Response:
+    """The form once more, with what is wrong at its fields."""
+    if _by_htmx(request):
+        html = form_html(
+            done.elements, done.errors, posted, submit="Run now", leave=_leave(request)
+        )
+        return Response(html, 422, media_type="text/html")
+    return await _page(
+        request,
+        panel,
+        user,
+        row,
+        done.elements,
+        errors=done.errors,
+        values=posted,
+        typed=typed,
+        status_code=422,
+    )
+
+
+async def _page(
+    request: Request,
+    panel: State,
+    user: User,
+    row: Row,
+    elements: Elements | None,
+    *,
+    values: Row | None = None,
+    errors: dict[str, list[str]] | None = None,
+    typed: Typed | None = None,
+    trouble: str | None = None,
+    schedule_trouble: str | None = None,
+    earlier: Row | None = None,
+    status_code: int = 200,
+) -> Response:
+    form = None
+    if elements is not None:
+        form = form_html(elements, errors, values, submit="Run now", leave=_leave(request))
+    visible = user.sees(panel.settings)
+    last = await panel.reader.rows("last_of_endpoints", uids=[row["uid"]], **visible._asdict())
+    given = typed or Typed()
+    context = {
+        "row": row | source(row),
+        "about": Markup(markdown(row["description"])) if row["description"] else None,
+        "form": form,
+        "last": last[0] if last else None,
+        "typed": given,
+        "open": schedule_trouble is not None,
+        "zones": zones(),
+        "prefix": PREFIX,
+        "trouble": trouble,
+        "schedule_trouble": schedule_trouble,
+        "earlier": earlier,
+        "again_of": AGAIN_OF,
+    }
+    context |= await _preview(given)
+    return page(request, "service.html", context, status_code=status_code)
+
+
+async def _preview(typed: Typed) -> Row:
+    """What the preview shows of what is typed."""
+    try:
+        return {"moments": await moments(typed), "wrong": None}
+    except HTTPException as exc:
+        return {"moments": None, "wrong": str(exc.detail)}
+
+
+def _earlier(row: Row | None, values: Row | None) -> Row | None:
+    """What the page shows about the execution that a form is filled in from."""
+    if row is None:
+        return None
+    return {"fid": row["fid"], "title": title(row), "fits": values is not None}
+
+
+async def _endpoint(panel: State, uid: str) -> Row:
+    row = await panel.register.of_uid(uid)
+    if row is None:
+        raise HTTPException(404, f"there is no service {uid}, or its source no longer lists it")
+    return row
+
+
+def _form(request: Request, panel: State, user: User, row: Row) -> EndpointForm:
+    return EndpointForm(panel, row, user, own_url(request, panel.settings))
+
+
+def _leave(request: Request) -> str:
+    """Where a form's button to leave it leads."""
+    return f"{request.scope.get('root_path', '').rstrip('/')}/services"
+
+
+def _by_htmx(request: Request) -> bool:
+    return request.headers.get("hx-request") == "true"
+
+
+def _toggled(chosen: list[str], tag: str) -> list[str]:
+    return [each for each in chosen if each != tag] if tag in chosen else [*chosen, tag]
+
+
+def _link(query: str, tags: list[str], after: str | None = None) -> str:
+    """The list with these filters, below the panel's root."""
+    pairs = [("q", query)] if query else []
+    pairs += [("tag", tag) for tag in tags]
+    pairs += [("after", after)] if after else []
+    return "services" + (f"?{urlencode(pairs)}" if pairs else "")

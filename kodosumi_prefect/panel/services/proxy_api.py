@@ -1,0 +1,86 @@
+"""Endpoints of services, served by the panel in the name of who is signed in."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, HTTPException, Path, Request
+from fastapi.responses import JSONResponse, Response
+
+from kodosumi_prefect.http import identity
+from kodosumi_prefect.http.body import read_body
+from kodosumi_prefect.panel.accounts.requester import CurrentUser
+from kodosumi_prefect.panel.services import deployment_form
+from kodosumi_prefect.panel.web.error_schemas import problems
+from kodosumi_prefect.panel.web.state import Panel
+from kodosumi_prefect.vocabulary import KEY_PATH, LAUNCH_HEADER, SCHEDULE_HEADER, SCHEDULED_HEADER
+
+METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
+
+router = APIRouter(tags=["Services"])
+
+
+@router.get(KEY_PATH, summary="The key that proves to services who calls")
+async def key(panel: Panel) -> dict[str, Any]:
+    """The public half of the panel's Ed25519 key as a JSON Web Key; for everybody."""
+    return identity.public_jwk(panel.services.key)
+
+
+@router.api_route(
+    "/-/{address:path}",
+    methods=["GET"],
+    summary="An endpoint's form",
+    operation_id="endpoint_form",
+    responses=problems(400, 404, 405, 413, 415, 502, 504),
+)
+async def form(
+    panel: Panel,
+    user: CurrentUser,
+    request: Request,
+    address: Annotated[str, Path(description="`url` of an endpoint in `GET /flow`, behind `/-/`.")],
+) -> Response:
+    """`{summary, description, tags, openapi_extra, elements}`, as its service answers it.
+
+    Only registered endpoints are called, with a signature that names the caller. 502 and 504 name
+    the service that does not answer. Answers that a browser would run are given as files.
+    """
+    endpoint = await _endpoint(panel, request, address)
+    if endpoint["kind"] == "prefect":
+        return JSONResponse(await deployment_form.describe(endpoint, panel.settings))
+    return panel.services.forward(request, user, endpoint)
+
+
+@router.api_route(
+    "/-/{address:path}",
+    methods=["POST"],
+    summary="Launch an endpoint",
+    operation_id="endpoint_launch",
+    responses=problems(400, 404, 405, 413, 415, 502, 504),
+)
+async def launch(panel: Panel, user: CurrentUser, request: Request, address: str) -> Response:
+    """`{"result": fid, "elements"}`, or `{"errors", "elements"}` if the inputs are invalid."""
+    endpoint = await _endpoint(panel, request, address)
+    if endpoint["kind"] == "prefect":
+        wanted = request.headers.get(SCHEDULE_HEADER)
+        posted = await read_body(request)
+        told = await deployment_form.launch(endpoint, posted, wanted, user, panel.settings)
+        made = {SCHEDULED_HEADER: told.get("schedule"), LAUNCH_HEADER: told.get("result")}
+        return JSONResponse(told, headers={name: id_ for name, id_ in made.items() if id_})
+    return panel.services.forward(request, user, endpoint)
+
+
+@router.api_route("/-/{address:path}", methods=["PUT", "PATCH", "DELETE"], include_in_schema=False)
+async def other(panel: Panel, user: CurrentUser, request: Request, address: str) -> Response:
+    """For endpoints of other methods."""
+    endpoint = await _endpoint(panel, request, address)
+    if endpoint["method"] != request.method or endpoint["kind"] == "prefect":
+        allowed = {"GET", "POST", endpoint["method"]}
+        raise HTTPException(405, "not of this endpoint", {"Allow": ", ".join(sorted(allowed))})
+    return panel.services.forward(request, user, endpoint)
+
+
+async def _endpoint(panel: Panel, request: Request, address: str) -> dict[str, Any]:
+    found = await panel.register.endpoint(f"/-/{address}")
+    if found is None:
+        raise HTTPException(404, f"/-/{address[:200]} is not a registered endpoint; see GET /flow")
+    if found["gone"]:
+        raise HTTPException(404, f"/-/{address[:200]} is gone: its source no longer lists it")
+    return found

@@ -1,0 +1,170 @@
+"""Metrics for Prometheus: numbers of this panel and its database, never a user's name."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Iterator, Sized
+from typing import Any
+
+import psycopg
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from kodosumi_prefect.database.connection import silences
+from kodosumi_prefect.events import Status
+from kodosumi_prefect.panel.audit.trail import Trail
+from kodosumi_prefect.panel.system import observers, spoolers
+from kodosumi_prefect.panel.web.templating import package_version
+from kodosumi_prefect.stream.feed import Feed
+from kodosumi_prefect.stream.reader import Reader
+
+COUNT_EVERY = 15.0  # seconds; counting reads every execution's row
+COUNT_TIMEOUT = 5.0  # seconds
+PATIENCE = 1.0  # seconds that a scrape waits for the database
+
+logger = logging.getLogger(__name__)
+
+
+class Metrics(Collector):
+    """The metrics of one panel.
+
+    Arguments:
+        reader: counts executions, at most every ``COUNT_EVERY`` seconds and never twice at once.
+        feed: for the number of its subscribers.
+        streams: the panel's open event streams, for their number.
+        trail: counts what it could not record.
+    """
+
+    def __init__(self, reader: Reader, feed: Feed, streams: Sized, trail: Trail) -> None:
+        self._reader = reader
+        self._feed = feed
+        self._streams = streams
+        self._trail = trail
+        self._counts: list[dict[str, Any]] | None = None
+        self._observers: list[dict[str, Any]] = []
+        self._runners: list[dict[str, Any]] = []
+        self._counted = float("-inf")
+        self._counting: asyncio.Task[None] | None = None
+        self._database_up = False
+        self._spoolers: list[spoolers.Service] = []
+        self._registry = CollectorRegistry(auto_describe=False)
+        self._registry.register(self)
+        ProcessCollector(registry=self._registry)
+
+    async def text(self) -> bytes:
+        """All of it in Prometheus's text format, within about ``PATIENCE`` seconds."""
+        probe = asyncio.create_task(self._probe())
+        counting = self._recount()
+        waited = {probe} if counting is None else {probe, counting}
+        await asyncio.wait(waited, timeout=PATIENCE)
+        self._database_up = probe.done() and probe.result()
+        probe.cancel()
+        return generate_latest(self._registry)
+
+    async def counts(self) -> list[dict[str, Any]] | None:
+        """Executions and events by status, at most about ``COUNT_EVERY`` seconds old.
+
+        None if they were not counted yet, within ``PATIENCE`` seconds.
+        """
+        if (counting := self._recount()) is not None:
+            await asyncio.wait({counting}, timeout=PATIENCE)
+        return self._counts
+
+    def _recount(self) -> asyncio.Task[None] | None:
+        """The count under way, begun if it is time for one."""
+        if self._counting is None and time.monotonic() - self._counted >= COUNT_EVERY:
+            self._counting = asyncio.create_task(self._count())
+        return self._counting
+
+    async def close(self) -> None:
+        """Give up a count under way."""
+        if self._counting is not None:
+            self._counting.cancel()
+            await asyncio.gather(self._counting, return_exceptions=True)
+
+    def collect(self) -> Iterator[Metric]:
+        yield InfoMetricFamily(
+            "kodosumi_panel_build", "The panel's version.", {"version": package_version()}
+        )
+        yield _gauge("kodosumi_database_up", "Whether Postgres answers.", self._database_up)
+        yield _gauge(
+            "kodosumi_feed_subscribers", "Streams that are being followed.", self._feed.subscribers
+        )
+        yield _gauge("kodosumi_feed_topics", "Executions that have subscribers.", self._feed.topics)
+        yield _gauge(
+            "kodosumi_feed_listening",
+            "Whether notifications arrive; 0: the panel polls.",
+            self._feed.connected and not self._feed.polling,
+        )
+        age = self._feed.round_trip_age
+        yield _gauge(
+            "kodosumi_feed_round_trip_age_seconds",
+            "Since a test notification of the panel arrived; -1: none has.",
+            -1.0 if age is None else age,
+        )
+        yield CounterMetricFamily(
+            "kodosumi_feed_losses",
+            "Connections for notifications that were lost, or closed as they did not answer.",
+            self._feed.losses,
+        )
+        yield CounterMetricFamily(
+            "kodosumi_database_timeouts",
+            "Connections to Postgres that were closed as they did not answer.",
+            silences(),
+        )
+        yield _gauge("kodosumi_sse_clients", "Open event streams.", len(self._streams))
+        yield CounterMetricFamily(
+            "kodosumi_audit_lost",
+            "Audit entries that are not stored; they are in the panel's log.",
+            self._trail.lost,
+        )
+        if self._database_up:
+            yield from spoolers.metrics(self._spoolers)
+            yield from observers.metrics(self._observers, self._runners)
+        yield from self._executions()
+
+    def _executions(self) -> Iterator[Metric]:
+        if self._counts is None:
+            return
+        known = {row["status"]: row["executions"] for row in self._counts}
+        executions = GaugeMetricFamily(
+            "kodosumi_executions", "Stored executions, by status.", labels=["status"]
+        )
+        for status in Status:
+            executions.add_metric([status.value], known.get(status.value, 0))
+        yield executions
+        yield _gauge(
+            "kodosumi_events_appended",
+            "Events in the streams of the stored executions.",
+            sum(row["events"] for row in self._counts),
+        )
+        yield _gauge(
+            "kodosumi_executions_age_seconds",
+            "Age of the two numbers above.",
+            time.monotonic() - self._counted,
+        )
+
+    async def _probe(self) -> bool:
+        try:
+            self._spoolers = await spoolers.spoolers(self._reader)
+            self._observers = await observers.observers(self._reader)
+            self._runners = await self._reader.rows("count_runners")
+        except psycopg.Error:
+            return False
+        return True
+
+    async def _count(self) -> None:
+        try:
+            async with asyncio.timeout(COUNT_TIMEOUT):
+                self._counts = await self._reader.rows("count_executions")
+            self._counted = time.monotonic()
+        except (TimeoutError, psycopg.Error) as exc:
+            logger.debug("executions cannot be counted now: %s", exc)
+        finally:
+            self._counting = None
+
+
+def _gauge(name: str, description: str, value: float) -> Metric:
+    return GaugeMetricFamily(name, description, value)

@@ -1,0 +1,229 @@
+"""The system's parts and their state; and where endpoints are found."""
+
+import asyncio
+from collections.abc import Awaitable
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Form, HTTPException, Request
+from fastapi.responses import Response
+
+from kodosumi_prefect.addresses import prefect_access
+from kodosumi_prefect.events import Status, clean
+from kodosumi_prefect.launch.refusal import LaunchError
+from kodosumi_prefect.panel.accounts.requester import CurrentUser, Operator
+from kodosumi_prefect.panel.audit.entry import Target, shown_url
+from kodosumi_prefect.panel.audit.recorded_actions import Action
+from kodosumi_prefect.panel.audit.recording import record
+from kodosumi_prefect.panel.html.parts import sentence, shown
+from kodosumi_prefect.panel.services.register.found import SourceError
+from kodosumi_prefect.panel.services.register.register import canonical_url
+from kodosumi_prefect.panel.system import observers, probes, spoolers
+from kodosumi_prefect.panel.system.probes import Found
+from kodosumi_prefect.panel.web.prefect_links import ui_url
+from kodosumi_prefect.panel.web.state import Panel, State
+from kodosumi_prefect.panel.web.templating import package_version, page
+
+PATIENCE = 2.0  # seconds that one part may take; the others are shown all the same
+SILENT = 60.0  # seconds without a report after which a worker counts as gone
+
+router = APIRouter(include_in_schema=False)
+
+Text = Annotated[str, Form()]
+
+
+@router.get("/system")
+async def whole(request: Request, panel: Panel, user: CurrentUser) -> Response:
+    """The page."""
+    found = await _all_blocks(panel)
+    if user.operator:
+        found |= await _sources(panel) | _sign_in(panel)
+    return page(request, "system.html", found)
+
+
+@router.get("/system/blocks")
+async def blocks(request: Request, panel: Panel, _: CurrentUser) -> Response:
+    """How everything is now; polled regularly."""
+    return page(request, "_system_blocks.html", await _all_blocks(panel))
+
+
+@router.post("/system/prefect-password")
+async def prefect_password(request: Request, panel: Panel, _: Operator) -> Response:
+    """What Prefect's own pages ask for."""
+    context = _sign_in(panel, revealed=True)
+    if not context:
+        raise HTTPException(404, "the Prefect in use is not one that `up` runs")
+    if "hx-request" not in request.headers:
+        context |= await _all_blocks(panel) | await _sources(panel)
+    return shown(request, "system.html", "_prefect_sign_in.html", context)
+
+
+@router.get("/system/sources")
+async def sources(request: Request, panel: Panel, _: Operator) -> Response:
+    """The list of sources; polled regularly."""
+    return page(request, "_system_sources_list.html", await _sources(panel))
+
+
+@router.post("/system/sources")
+async def add_source(request: Request, panel: Panel, _: Operator, url: Text = "") -> Response:
+    """Register a source and read it."""
+    record(request, Action.SOURCE_REGISTER, Target("source", shown_url(clean(url))))
+    try:
+        found = await panel.register.add([clean(url)])
+    except SourceError as exc:
+        return await _answer(request, panel, wrong=sentence(str(exc)), typed=url)
+    known = {row["url"]: row for row in await panel.register.sources()}
+    trouble = (known.get(canonical_url(clean(url))) or {}).get("trouble")
+    if trouble:
+        return await _answer(
+            request, panel, said=f"Added, but it cannot be read now: {trouble}", away=True
+        )
+    return await _answer(request, panel, said=f"Added, with {_endpoints(len(found))}.")
+
+
+@router.post("/system/sources/refresh")
+async def refresh_sources(request: Request, panel: Panel, _: Operator, url: Text = "") -> Response:
+    """Read one source now, or all of them."""
+    record(request, Action.SOURCE_REFRESH, Target("source", shown_url(clean(url))))
+    done = await panel.register.refresh([clean(url)] if url else None)
+    if done.troubles:
+        said = "; ".join(str(trouble) for trouble in done.troubles.values())
+        return await _answer(request, panel, wrong=sentence(said))
+    gone = f"; {_endpoints(len(done.deletes))} no longer there" if done.deletes else ""
+    return await _answer(request, panel, said=f"Read: {_endpoints(len(done.found))}{gone}.")
+
+
+@router.post("/system/sources/remove")
+async def remove_source(request: Request, panel: Panel, _: Operator, url: Text = "") -> Response:
+    """Remove a source with its endpoints; the schedules of these are paused."""
+    record(request, Action.SOURCE_UNREGISTER, Target("source", shown_url(clean(url))))
+    try:
+        removed = await panel.register.remove([clean(url)])
+    except LaunchError as exc:
+        return await _answer(request, panel, wrong=sentence(exc.detail))
+    except ValueError as exc:
+        return await _answer(request, panel, wrong=sentence(str(exc)))
+    if not removed:
+        return await _answer(request, panel, wrong="This source was removed already.")
+    return await _answer(request, panel, said="The source is removed.")
+
+
+async def _answer(
+    request: Request,
+    panel: State,
+    *,
+    wrong: str = "",
+    typed: str = "",
+    said: str = "",
+    away: bool = False,
+) -> Response:
+    told = {"wrong": wrong, "typed": typed, "said": said, "away": away}
+    context = await _sources(panel) | told
+    if "hx-request" not in request.headers:
+        context |= await _all_blocks(panel) | _sign_in(panel)
+    part = "_system_sources.html"
+    return shown(request, "system.html", part, context, wrong=bool(wrong))
+
+
+async def _sources(panel: State) -> dict[str, Any]:
+    rows = await panel.register.sources()
+    return {"sources": [row | {"own": panel.register.is_own(row["url"])} for row in rows]}
+
+
+def _sign_in(panel: State, *, revealed: bool = False) -> dict[str, Any]:
+    """How to sign in to the pages of the Prefect that ``up`` runs; nothing of another one."""
+    access = prefect_access(panel.settings)
+    if access is None or access.auth_path is None:
+        return {}
+    password = access.auth_string if revealed else None
+    facts = {"path": access.auth_path, "pages": ui_url(panel.settings), "password": password}
+    return {"sign_in": facts}
+
+
+def _endpoints(number: int) -> str:
+    return f"{number} endpoint{'' if number == 1 else 's'}"
+
+
+async def _all_blocks(panel: State) -> dict[str, Any]:
+    checks: dict[str, Awaitable[Found]] = {
+        "prefect": _prefect(panel),
+        "ray": _ray(panel),
+        "postgres": _postgres(panel),
+        "spoolers": _spoolers(panel),
+        "observer": observers.found(panel.reader),
+        "workers": _workers(panel),
+        "runners": _runners(panel),
+        "executions": _executions(panel),
+        "versions": _versions(),
+    }
+    found = await asyncio.gather(*(probes.bounded(check, PATIENCE) for check in checks.values()))
+    return dict(zip(checks, found, strict=True))
+
+
+async def _prefect(panel: State) -> Found:
+    found = await probes.prefect(panel)
+    return found | {"ui": ui_url(panel.settings)}
+
+
+async def _ray(panel: State) -> Found:
+    """The cluster's port as this panel sees it, and its nodes as workers report them."""
+    reached, rows = await asyncio.gather(
+        probes.bounded(probes.ray(panel), PATIENCE / 2), _reports(panel, "worker")
+    )
+    heard = [row["info"]["cluster"] for row in rows if row["info"].get("cluster")]
+    nodes = heard[0] if heard else []
+    if reached["status"] == "not configured" and (nodes or any(r["info"]["ray"] for r in rows)):
+        reached = {"status": "ok", "detail": "as workers report it"}
+    return {**reached, "nodes": nodes}
+
+
+async def _postgres(panel: State) -> Found:
+    row = (await panel.reader.rows("database_facts"))[0]
+    return row | {
+        "status": "ok",
+        "feed": panel.feed.state,
+        "schema": panel.reader.queries.schema,
+    }
+
+
+async def _spoolers(panel: State) -> Found:
+    rows = await spoolers.spoolers(panel.reader)
+    found = [
+        row | {"gone": row["silent"] > spoolers.SILENT, "rate": panel.rates.of(row)} for row in rows
+    ]
+    return {"status": spoolers.health(rows)["status"], "rows": found}
+
+
+async def _workers(panel: State) -> Found:
+    rows = await _reports(panel, "worker", silent=float("inf"))
+    return {
+        "status": "ok" if any(row["silent"] <= SILENT for row in rows) else "none",
+        "rows": [row | {"gone": row["silent"] > SILENT} for row in rows],
+    }
+
+
+async def _reports(panel: State, kind: str, silent: float = SILENT) -> list[dict[str, Any]]:
+    rows = await panel.reader.rows("services")
+    return [row for row in rows if row["kind"] == kind and row["silent"] <= silent]
+
+
+async def _runners(panel: State) -> Found:
+    counted = {row["state"]: row["runners"] for row in await panel.reader.rows("count_runners")}
+    counts = {state: counted.get(state, 0) for state in observers.RUNNER_STATES}
+    return {"status": "ok", "counts": counts}
+
+
+async def _executions(panel: State) -> Found:
+    counted = await panel.metrics.counts()
+    if counted is None:
+        return {"status": "down", "detail": "they are not counted yet"}
+    known = {row["status"]: row["executions"] for row in counted}
+    return {
+        "status": "ok",
+        "counts": {status.value: known.get(status.value, 0) for status in Status},
+        "events": sum(row["events"] for row in counted),
+    }
+
+
+async def _versions() -> Found:
+    ours = {"kodosumi-prefect": package_version()}
+    return {"status": "ok", "rows": ours | await asyncio.to_thread(probes.versions)}

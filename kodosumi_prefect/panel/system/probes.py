@@ -1,0 +1,97 @@
+"""Whether what the panel depends on answers, each within a short time."""
+
+import asyncio
+from collections.abc import Awaitable
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+import psycopg
+from prefect.settings import get_current_settings
+
+from kodosumi_prefect.addresses import prefect_access
+from kodosumi_prefect.panel.web.state import State
+from kodosumi_prefect.settings import read_address
+
+PATIENCE = 3.0  # seconds for one answer; a probe must not hang
+
+Found = dict[str, Any]
+
+
+async def bounded(check: Awaitable[Found], seconds: float | None = None) -> Found:
+    """What ``check`` finds, or why it does not answer.
+
+    Arguments:
+        seconds: to wait; default ``PATIENCE``.
+    """
+    patience = PATIENCE if seconds is None else seconds
+    try:
+        async with asyncio.timeout(patience):
+            return await check
+    except TimeoutError:
+        return {"status": "down", "detail": f"no answer within {patience:g} s"}
+    except (psycopg.OperationalError, httpx.HTTPError, OSError) as exc:
+        said = str(exc).strip().splitlines()
+        return {"status": "down", "detail": said[0] if said else type(exc).__name__}
+
+
+async def postgres(panel: State) -> Found:
+    """That it answers, and which version it is."""
+    row = (await panel.reader.rows("server"))[0]
+    return {"status": "ok", "version": row["version"], "schema": panel.reader.queries.schema}
+
+
+async def prefect(panel: State) -> Found:
+    """Whether the configured API answers us, and its version if it reports one."""
+    access = prefect_access(panel.settings)
+    if access is None:
+        return {"status": "not configured"}
+    # Not /health, which a server answers whoever asks.
+    async with httpx.AsyncClient(timeout=PATIENCE, trust_env=False) as client:
+        answer = await client.get(f"{access.url}/admin/version", headers=access.headers)
+    found: Found = {"status": "ok", "url": access.url}
+    if answer.status_code >= 500:
+        detail = f"GET /admin/version answered {answer.status_code}"
+        return found | {"status": "down", "detail": detail}
+    if answer.status_code in (401, 403) and not _signs_in_otherwise():
+        detail = f"it answers {answer.status_code}: set PREFECT_API_AUTH_STRING"
+        return found | {"status": "down", "detail": detail}
+    if answer.status_code == 200 and "json" in answer.headers.get("content-type", ""):
+        found["version"] = answer.json()
+    return found
+
+
+def _signs_in_otherwise() -> bool:
+    """Whether Prefect's clients send what this module does not: an API key, or a proxy's login."""
+    configured = get_current_settings()
+    return configured.api.key is not None or bool(configured.client.custom_headers)
+
+
+async def ray(panel: State) -> Found:
+    """Whether the known cluster's port takes connections; joining it would cost 8 seconds."""
+    recorded = read_address(panel.settings, "ray")
+    address = panel.settings.ray_address or (recorded or {}).get("address")
+    if not address:
+        return {"status": "not configured"}
+    parts = urlsplit(address if "//" in address else f"//{address}")
+    if parts.hostname is None or parts.port is None:
+        return {"status": "unknown", "address": address}
+    _, writer = await asyncio.open_connection(parts.hostname, parts.port)
+    writer.close()
+    found: Found = {"status": "ok", "address": address}
+    if recorded and "nodes" in recorded:
+        found["nodes"] = recorded["nodes"]
+    return found
+
+
+def versions() -> dict[str, str]:
+    """Of the packages that matter; blocks."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    found = {}
+    for name in ("prefect", "ray", "fastapi", "psycopg"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found

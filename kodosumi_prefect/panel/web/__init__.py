@@ -1,0 +1,1 @@
+"""The panel as a web application: what every request passes through."""

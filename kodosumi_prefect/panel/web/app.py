@@ -1,0 +1,244 @@
+"""The panel's FastAPI app."""
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any
+
+import psycopg
+import sqlalchemy.exc
+from fastapi import FastAPI, Request
+from fastapi.middleware.cors import CORSMiddleware
+from fastapi.middleware.gzip import GZipMiddleware
+from fastapi.responses import HTMLResponse
+from fastapi.staticfiles import StaticFiles
+from psycopg.conninfo import conninfo_to_dict
+from starlette.concurrency import run_in_threadpool
+
+from kodosumi_prefect.cancelling import cancel_all
+from kodosumi_prefect.database import migrate
+from kodosumi_prefect.http.limits import BodyLimit
+from kodosumi_prefect.panel.accounts import api as accounts_api
+from kodosumi_prefect.panel.accounts import pages as account_pages
+from kodosumi_prefect.panel.accounts import role_api, user_pages
+from kodosumi_prefect.panel.accounts.first_operator import first_operator
+from kodosumi_prefect.panel.accounts.gate import Gate
+from kodosumi_prefect.panel.accounts.identification import Identification
+from kodosumi_prefect.panel.accounts.passwords import WeakPasswordError
+from kodosumi_prefect.panel.audit import api as audit_api
+from kodosumi_prefect.panel.audit.entry import Actor
+from kodosumi_prefect.panel.audit.recording import Recording
+from kodosumi_prefect.panel.audit.trail import Trail
+from kodosumi_prefect.panel.executions import api as executions_api
+from kodosumi_prefect.panel.executions import cancel_api, list_api, task_api, task_pages
+from kodosumi_prefect.panel.executions import list_pages as execution_list_pages
+from kodosumi_prefect.panel.executions import pages as execution_pages
+from kodosumi_prefect.panel.executions.streams import QUIET, Streams
+from kodosumi_prefect.panel.locks import api as locks_api
+from kodosumi_prefect.panel.locks import pages as lock_pages
+from kodosumi_prefect.panel.schedules import api as schedules_api
+from kodosumi_prefect.panel.schedules import pages as schedule_pages
+from kodosumi_prefect.panel.services import api as services_api
+from kodosumi_prefect.panel.services import pages as service_pages
+from kodosumi_prefect.panel.services import proxy_api
+from kodosumi_prefect.panel.services.calls import Services
+from kodosumi_prefect.panel.services.register.register import Register
+from kodosumi_prefect.panel.system import health_api, metrics_api
+from kodosumi_prefect.panel.system import pages as system_pages
+from kodosumi_prefect.panel.system.metrics import Metrics
+from kodosumi_prefect.panel.web import error_schemas, errors, limits
+from kodosumi_prefect.panel.web.headers import Shield
+from kodosumi_prefect.panel.web.proxy import Forwarded
+from kodosumi_prefect.panel.web.state import State
+from kodosumi_prefect.panel.web.templating import COMPRESSED, PANEL, package_version, page
+from kodosumi_prefect.settings import (
+    DatabaseUrlError,
+    Settings,
+    check_database_urls,
+    database_url,
+    get_settings,
+    listen_url,
+)
+from kodosumi_prefect.stream.feed import Feed
+from kodosumi_prefect.stream.reader import Reader
+from kodosumi_prefect.vocabulary import API_KEY_HEADER, LAUNCH_HEADER, SCHEDULE_HEADER
+
+# In the order of the panel's OpenAPI document.
+AREAS: tuple[Any, ...] = (
+    executions_api,
+    cancel_api,
+    task_api,
+    list_api,
+    locks_api,
+    services_api,
+    proxy_api,
+    schedules_api,
+    accounts_api,
+    role_api,
+    audit_api,
+    health_api,
+    metrics_api,
+    execution_list_pages,
+    task_pages,
+    execution_pages,
+    service_pages,
+    lock_pages,
+    schedule_pages,
+    account_pages,
+    user_pages,
+    system_pages,
+)
+CONNECTIONS = 8  # to Postgres, for all requests; the feed's LISTEN is one more
+
+
+class PanelError(RuntimeError):
+    """Why the panel does not start, in one line."""
+
+
+def create_app(
+    settings: Settings | None = None,
+    *,
+    quiet: float = QUIET,
+    say: Callable[[str], None] | None = None,
+) -> FastAPI:
+    """The panel: an ASGI app that opens its connections when it is started.
+
+    Arguments:
+        settings: where Postgres is; default the settings in force.
+        quiet: seconds of silence before a stream says `alive`.
+        say: called with what whoever starts the panel has to know, such as the first operator's
+            password; default stderr.
+
+    Raises (at start):
+        PanelError: no database is known, it does not answer, or its schema is too old; or the
+            secret key or ``admin_password`` is not usable.
+    """
+    used = settings or get_settings()
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        url = await run_in_threadpool(_checked_database, used)
+        async with (
+            Reader(url, used.database_schema, CONNECTIONS) as reader,
+            Feed(reader, listen_url(used) or url) as feed,
+        ):
+            streams = Streams(feed, quiet, used.streams_per_user)
+            identification = await _identification(used, reader, say or _to_stderr)
+            async with (
+                Trail(reader, partial(_actor, identification)) as trail,
+                Services(used) as services,
+                Register(reader, used, services) as register,
+            ):
+                numbers = Metrics(reader, feed, streams, trail)
+                app.state.panel = State(
+                    used,
+                    reader,
+                    feed,
+                    streams,
+                    numbers,
+                    identification,
+                    services,
+                    register,
+                    trail,
+                )
+                reviewing = asyncio.create_task(streams.review(identification), name="review")
+                try:
+                    yield
+                finally:
+                    streams.close()
+                    await cancel_all([reviewing])
+                    await numbers.close()
+
+    app = FastAPI(
+        title="Kodosumi on Prefect",
+        summary="Executions of agentic flows and their event streams.",
+        version=package_version(),
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+    )
+    errors.install(app)
+    app.add_middleware(Recording)
+    app.add_middleware(Gate)
+    app.add_middleware(BodyLimit, largest=limits.largest, refuse=errors.error_response)
+    app.add_middleware(Shield, cors_origins=used.cors_origins, panel_url=used.panel_url or "")
+    if used.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=used.cors_origins,
+            allow_methods=["GET", "POST", "PUT", "DELETE"],
+            allow_headers=[API_KEY_HEADER, "Content-Type", "Last-Event-ID", SCHEDULE_HEADER],
+            expose_headers=[LAUNCH_HEADER, "Retry-After"],
+            allow_credentials=False,
+        )
+    app.add_middleware(Forwarded, settings=used)
+    for area in AREAS:
+        app.include_router(area.router)
+    error_schemas.install(app, (area.router for area in AREAS))
+    static = StaticFiles(directory=PANEL / "static")
+    app.mount("/static", GZipMiddleware(static, minimum_size=COMPRESSED), name="static")
+
+    @app.get("/docs", include_in_schema=False)
+    def docs(request: Request) -> HTMLResponse:
+        return page(request, "docs.html", {})
+
+    return app
+
+
+async def _identification(
+    settings: Settings, reader: Reader, say: Callable[[str], None]
+) -> Identification:
+    try:
+        made = Identification(settings, reader)
+        told = await first_operator(made)
+    except OSError as exc:
+        raise PanelError(
+            f"the secret behind sessions cannot be stored in {settings.data_dir} ({exc.strerror}); "
+            "make it writable or set secret_key"
+        ) from exc
+    except WeakPasswordError as exc:
+        raise PanelError(f"admin_password: {exc}") from exc
+    if told is not None:
+        say(told)
+    return made
+
+
+async def _actor(identification: Identification, name: str) -> Actor | None:
+    account = await identification.accounts.by_name(name)
+    return None if account is None else Actor(account.id, account.name)
+
+
+def _to_stderr(text: str) -> None:
+    sys.stderr.write(f"{text}\n")
+
+
+def _checked_database(settings: Settings) -> str:
+    try:
+        check_database_urls(settings)
+        url = database_url(settings)
+    except DatabaseUrlError as exc:
+        raise PanelError(str(exc)) from exc
+    if url is None:
+        raise PanelError(
+            f"no database: database_url is not set and no `kodosumi-prefect up` runs for "
+            f"{settings.data_dir}; set one or start the other"
+        )
+    try:
+        migrate.require(url, settings.database_schema)
+    except migrate.SchemaTooOldError as exc:
+        raise PanelError(str(exc)) from exc
+    except (psycopg.Error, sqlalchemy.exc.DBAPIError) as exc:
+        raise PanelError(_unreachable(url, getattr(exc, "orig", None) or exc)) from exc
+    return url
+
+
+def _unreachable(url: str, exc: BaseException) -> str:
+    where = conninfo_to_dict(url)
+    said = str(exc).strip().splitlines()
+    return (
+        f"database_url points at {where.get('host', 'localhost')}:{where.get('port', 5432)}, "
+        f"which refused the connection: {said[0] if said else type(exc).__name__}; start it or "
+        "correct database_url"
+    )

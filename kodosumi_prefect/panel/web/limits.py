@@ -1,0 +1,37 @@
+"""How large bodies may be that the panel reads, address by address."""
+
+from starlette.types import Scope
+
+from kodosumi_prefect.http import body
+from kodosumi_prefect.http.limits import KIB, MIB
+from kodosumi_prefect.panel.services import request_body
+from kodosumi_prefect.panel.web.proxy import own_path
+
+SIGN_IN = 16 * KIB  # bytes; a name and a password, or what an account consists of
+OTHERS = MIB  # bytes; lists of executions, of sources
+
+# The longest beginning of a path counts, whole parts of it. What is open to everybody is small.
+LARGEST: dict[str, int] = {
+    "/login": SIGN_IN,
+    "/api/login": SIGN_IN,
+    "/logout": SIGN_IN,
+    "/account": SIGN_IN,
+    "/keys": SIGN_IN,
+    "/role": SIGN_IN,
+    "/users": SIGN_IN,
+    "/-": request_body.LARGEST,  # what services are sent
+    "/services": body.LARGEST,  # forms of services, read here
+    "/lock": body.LARGEST,
+    "/waiting": body.LARGEST,
+    "/inputs": body.LARGEST,
+}
+
+
+def largest(scope: Scope) -> int:
+    """Bytes that the body of a request may have."""
+    path = own_path(scope).rstrip("/")
+    while path:
+        if (size := LARGEST.get(path)) is not None:
+            return size
+        path = path.rpartition("/")[0]
+    return OTHERS

@@ -1,0 +1,1 @@
+"""Reading executions and their events back, live too."""

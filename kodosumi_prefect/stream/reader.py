@@ -1,0 +1,326 @@
+"""Reading executions and their events back."""
+
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, NamedTuple, Self
+
+import psycopg
+from psycopg.rows import dict_row
+from psycopg_pool import AsyncConnectionPool
+
+from kodosumi_prefect.database.connection import BoundedAsyncConnection, NoAnswerError, conninfo
+from kodosumi_prefect.database.sql import Queries
+from kodosumi_prefect.stream.listing import EVERY, CursorError, Filter
+
+PAGE = 1000  # events read at once
+ALL = 2**31 - 1  # rows
+READ_TIMEOUT = 10.0  # seconds that a query may go without a sign of the server
+PROVE_AFTER = 5.0  # seconds unused after which a connection has to show that it works
+PROVE_TIMEOUT = 1.0  # seconds that it has for it
+POOL_TIMEOUT = 4.0  # seconds to wait for a connection before the database counts as away
+
+
+class StoredEvent(NamedTuple):
+    """An event as it stands in the stream.
+
+    Attributes:
+        seq: 1 for an execution's first event, then without a gap.
+        ts: seconds since the epoch when it was recorded.
+        source: where it came from: ``task_run``, ``subflow``, ``node``, ``pid``; for a status
+            also ``state``; ``late`` if the execution was over already.
+    """
+
+    seq: int
+    ts: float
+    kind: str
+    payload: str
+    attempt: int
+    source: dict[str, Any] | None
+
+
+class Origin(NamedTuple):
+    """Which events are wanted by where they came from; None means any.
+
+    Attributes:
+        task_run: id or name of a Prefect task run.
+        subflow: id or name of a subflow's run.
+        node: the machine's name.
+        pid: the process.
+    """
+
+    task_run: str | None = None
+    subflow: str | None = None
+    node: str | None = None
+    pid: int | None = None
+
+
+ANYWHERE = Origin()
+
+
+class Visible(NamedTuple):
+    """Which executions may be seen.
+
+    Attributes:
+        owner: whose; None for everybody's.
+        unowned: also those that nobody owns.
+    """
+
+    owner: str | None = None
+    unowned: bool = True
+
+
+EVERYTHING = Visible()
+
+
+class Page(NamedTuple):
+    """Events behind a cursor; ``more``: whether reading on may return further ones."""
+
+    events: list[StoredEvent]
+    more: bool
+
+
+class Tail(NamedTuple):
+    """Where a stream stands: its last seq, and the seq it ended with if it is over."""
+
+    last_seq: int
+    ended_seq: int | None
+
+
+class Reader:
+    """Reads through a small pool of connections; an async context manager.
+
+    Every method raises ``psycopg.OperationalError`` (or its subclass ``PoolTimeout``) when the
+    database is away.
+
+    Arguments:
+        url: libpq URL.
+        schema: where our tables are.
+        connections: most connections held at once.
+    """
+
+    def __init__(self, url: str, schema: str, connections: int = 6) -> None:
+        self.queries = Queries(schema)
+        self._pool: AsyncConnectionPool[BoundedAsyncConnection] = AsyncConnectionPool(
+            conninfo(url),
+            connection_class=BoundedAsyncConnection,
+            check=self._check,
+            kwargs={"autocommit": True, "prepare_threshold": None, "row_factory": dict_row},
+            min_size=1,
+            max_size=connections,
+            timeout=POOL_TIMEOUT,
+            reconnect_timeout=5.0,
+            open=False,
+            name="kodosumi-reader",
+        )
+
+    async def __aenter__(self) -> Self:
+        await self._pool.open()
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self._pool.close()
+
+    async def rows(self, name: str, /, **parameters: Any) -> list[dict[str, Any]]:
+        """All rows of the named query. A connection that went stale is tried once more."""
+        for last_try in (False, True):
+            async with self._bounded(), self._pool.connection() as connection:
+                try:
+                    cursor = await connection.execute(self.queries[name], parameters)
+                    return await cursor.fetchall()
+                except psycopg.OperationalError as exc:
+                    if last_try or isinstance(exc, NoAnswerError) or not connection.broken:
+                        raise
+            await self._pool.check()
+        raise AssertionError("unreachable")
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[psycopg.AsyncConnection[dict[str, Any]]]:
+        """A connection in a transaction, which is committed unless the block raises."""
+        async with (
+            self._bounded(),
+            self._pool.connection() as connection,
+            connection.transaction(),
+        ):
+            yield connection
+
+    @asynccontextmanager
+    async def _bounded(self) -> AsyncIterator[None]:
+        """If one connection does not answer, the idle ones are not to be trusted either."""
+        try:
+            yield
+        except NoAnswerError:
+            await self._pool.drain()
+            raise
+
+    async def _check(self, connection: BoundedAsyncConnection) -> None:
+        """Check that a connection that was idle for long is not half-open."""
+        connection.answer_timeout = READ_TIMEOUT
+        if time.monotonic() - connection.answered_at < PROVE_AFTER:
+            return
+        connection.answer_timeout = PROVE_TIMEOUT
+        try:
+            await connection.execute("SELECT 1")
+        except NoAnswerError:
+            await self._pool.drain()
+            raise
+        finally:
+            connection.answer_timeout = READ_TIMEOUT
+
+    async def status(self, fid: str, visible: Visible = EVERYTHING) -> dict[str, Any] | None:
+        """The row of an execution, or None if there is no such execution to be seen."""
+        found = await self.rows("status", fid=fid, **visible._asdict())
+        return found[0] if found else None
+
+    async def tails(self, fids: Sequence[str]) -> dict[str, Tail]:
+        """Where the streams of these executions stand; unknown ones are left out."""
+        found = await self.rows("tail", fids=list(fids))
+        return {row["fid"]: Tail(row["last_seq"], row["ended_seq"]) for row in found}
+
+    async def page(
+        self,
+        fid: str,
+        after: int = 0,
+        *,
+        until: int | None = None,
+        kinds: Sequence[str] | None = None,
+        origin: Origin = ANYWHERE,
+        limit: int = PAGE,
+    ) -> Page:
+        """Events with ``after < seq <= until``, at most ``limit`` and about 8 MB of them.
+
+        No index helps to find an ``origin``: whoever asks for one sets ``until`` not too far off.
+        """
+        found = await self.rows(
+            "page",
+            fid=fid,
+            after=after,
+            until=until,
+            kinds=list(kinds) if kinds is not None else None,
+            task_run=origin.task_run,
+            subflow=origin.subflow,
+            node=origin.node,
+            pid=None if origin.pid is None else str(origin.pid),
+            limit=limit,
+        )
+        count = found[0].pop("found") if found else 0
+        events = [
+            StoredEvent(r["seq"], r["ts"], r["kind"], r["payload"], r["attempt"], r["source"])
+            for r in found
+        ]
+        return Page(events, count == limit or count > len(events))
+
+    async def timeline(
+        self,
+        *,
+        wanted: Filter = EVERY,
+        before: str | None = None,
+        after: str | None = None,
+        limit: int = 10,
+        visible: Visible = EVERYTHING,
+    ) -> list[dict[str, Any]]:
+        """Rows of executions that are not archived, newest first.
+
+        Arguments:
+            before: the last ``fid`` of the previous page.
+            after: in its place the first ``fid`` of the page behind: those right above it.
+
+        Raises:
+            CursorError: there is no execution to be seen with the ``fid`` of the cursor.
+        """
+        position: dict[str, Any] = {"at": None, "id": None}
+        cursor = after or before
+        if cursor is not None:
+            found = await self.rows("list_position", fid=cursor, **visible._asdict())
+            if not found:
+                raise CursorError(f"there is no execution {cursor} to continue from")
+            position = {"at": found[0]["created_at"], "id": found[0]["id"]}
+        asked = await self._asked(wanted, visible)
+        name = "timeline_newer" if after else "timeline"
+        return await self.rows(name, **asked, **position, limit=limit)
+
+    async def count(self, wanted: Filter, visible: Visible = EVERYTHING, *, limit: int) -> int:
+        """How many executions match that are not archived; ``limit`` if there are more."""
+        asked = await self._asked(wanted, visible)
+        return int((await self.rows("count_listed", **asked, limit=limit))[0]["executions"])
+
+    async def flow_names(self, visible: Visible = EVERYTHING, *, limit: int = 200) -> list[str]:
+        """Names of flows with executions that may be seen, in alphabetical order."""
+        found = await self.rows("listed_flows", **visible._asdict(), limit=limit)
+        return [row["flow_name"] for row in found]
+
+    async def _asked(self, wanted: Filter, visible: Visible) -> dict[str, Any]:
+        words = await self.rows("asked_words", query=wanted.query) if wanted.query.strip() else []
+        said = [(row["word"], row["owners"]) for row in words]
+        return wanted.parameters(said) | visible._asdict()
+
+    async def changes(
+        self,
+        since: int | None,
+        *,
+        limit: int = PAGE,
+        visible: Visible = EVERYTHING,
+    ) -> tuple[list[dict[str, Any]], int]:
+        """Rows changed since a counter, and the counter to ask with the next time.
+
+        The counter is Postgres's own transaction horizon: a change that commits late is in the
+        answer after the commit, so none is missed; one may be seen twice. With ``since`` None,
+        or one from another database's future, there are no rows, only the counter.
+        """
+        counter = (await self.rows("change_counter"))[0]
+        if since is None or since > counter["xmax"]:
+            return [], counter["xmin"]
+        asked = {"since": since, **visible._asdict()}
+        rows = await self.rows("changes", **asked, limit=limit)
+        if len(rows) < limit:
+            return rows, counter["xmin"]
+        following = min(counter["xmin"], rows[-1]["changed"] + 1)
+        if following <= since:
+            # A long transaction holds the horizon back, so the next page would be this one again.
+            return await self.rows("changes", **asked, limit=ALL), following
+        return rows, following
+
+    async def deleted(self, since: int | None, visible: Visible = EVERYTHING) -> list[str]:
+        """Executions that retention deleted since a counter of ``changes``; kept for 7 days.
+
+        Ask after ``changes``: what is deleted in between is then in both answers or in this one.
+        """
+        if since is None:
+            return []
+        found = await self.rows("deleted", since=since, **visible._asdict())
+        return [row["fid"] for row in found]
+
+    async def matching(
+        self, fids: Sequence[str], wanted: Filter, visible: Visible = EVERYTHING
+    ) -> set[str]:
+        """Which of these executions match and are not archived."""
+        if not fids:
+            return set()
+        asked = await self._asked(wanted, visible)
+        found = await self.rows("matching", fids=list(fids), **asked)
+        return {row["fid"] for row in found}
+
+    async def latest(
+        self,
+        fid: str,
+        before: int,
+        *,
+        kinds: Sequence[str],
+        limit: int,
+        task_run: str | None = None,
+    ) -> list[StoredEvent]:
+        """The newest events with ``seq < before``, at most ``limit`` and about 8 MB, in order."""
+        found = await self.rows(
+            "latest", fid=fid, before=before, kinds=list(kinds), limit=limit, task_run=task_run
+        )
+        return [StoredEvent(**row) for row in found]
+
+    async def live(
+        self, timeout: float, *, after: int = 0, limit: int = PAGE
+    ) -> list[dict[str, Any]]:
+        """Executions that are not over, oldest first, behind the internal id ``after``.
+
+        Arguments:
+            timeout: seconds without a heartbeat after which ``stale`` is true.
+        """
+        return await self.rows("live_executions", timeout=timeout, after=after, limit=limit)

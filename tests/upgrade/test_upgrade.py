@@ -1,0 +1,210 @@
+"""What releases before made goes on working: database, spill file, tracers, orders, people.
+
+``step4/`` was written by the code of 2026-11-28, commit d366d6c, ``step5/`` by that of 2026-11-29,
+commit ef81e05: ``database.sql`` by ``pg_dump --inserts``, ``before.spool`` by its ``Spill``,
+``facts.json`` by its own functions. ``writer.zip`` is its recording side, as flow images have it
+that are not upgraded yet.
+"""
+
+import base64
+import json
+import pickle
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+from zipfile import ZipFile
+
+import httpx
+import psycopg
+import pytest
+from psycopg.conninfo import make_conninfo
+from pydantic import SecretStr
+
+from kodosumi_prefect.adapter.launched import launched
+from kodosumi_prefect.database import migrate
+from kodosumi_prefect.launch import deploying
+from kodosumi_prefect.launch.inputs import unpack as unpack_inputs
+from kodosumi_prefect.owner import Owner, verified
+from kodosumi_prefect.runner.order import Order
+from kodosumi_prefect.settings import Settings, use_settings
+from kodosumi_prefect.spooler import spill
+from kodosumi_prefect.spooler.append import Spooler
+from kodosumi_prefect.spooler.batch import unpack
+from kodosumi_prefect.spooler.client import get_client
+from kodosumi_prefect.spooler.replay import replay_orphans
+from kodosumi_prefect.stack.embedded_postgres import EmbeddedPostgres
+from kodosumi_prefect.vocabulary import ENDPOINT_LABEL
+from tests.panel.panel_runs import serving
+from tests.services import Place
+from tests.spooler.recording import payloads, row, stored
+
+
+class Before(NamedTuple):
+    """What a release left.
+
+    Attributes:
+        folder: its files.
+        facts: what its ``facts.json`` tells.
+    """
+
+    folder: Path
+    facts: dict[str, Any]
+
+
+@pytest.fixture(scope="module", params=["step4", "step5"])
+def before(request: pytest.FixtureRequest) -> Before:
+    folder = Path(__file__).with_name(request.param)
+    return Before(folder, json.loads((folder / "facts.json").read_text()))
+
+
+@pytest.fixture(scope="module")
+def upgraded(postgres: EmbeddedPostgres, before: Before) -> Iterator[str]:
+    """The database of before, brought up to date."""
+    name = f"of_{before.folder.name}"
+    with psycopg.connect(postgres.url, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8'")
+    url = make_conninfo(postgres.url, dbname=name)
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(_statements(before.folder))
+    assert migrate.current(url, "kodosumi") == before.facts["revision"]
+    assert migrate.upgrade(url, "kodosumi") == migrate.newest()
+    yield url
+    with psycopg.connect(postgres.url, autocommit=True) as connection:
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def _statements(folder: Path) -> str:
+    """``database.sql`` without what only psql understands."""
+    lines = (folder / "database.sql").read_text().splitlines()
+    return "\n".join(line for line in lines if not line.startswith("\\"))
+
+
+@pytest.fixture
+def settings_of_before(before: Before, upgraded: str, tmp_path: Path) -> Iterator[Settings]:
+    settings = Settings(
+        database_url=SecretStr(upgraded),
+        data_dir=tmp_path,
+        secret_key=SecretStr(before.facts["secret_key"]),
+    )
+    with use_settings(settings):
+        yield settings
+
+
+def test_executions_and_their_events_are_what_they_were(before: Before, upgraded: str) -> None:
+    execution = row(upgraded, before.facts["finished"])
+    assert (execution["status"], execution["summary"]) == ("finished", "A report of before")
+    assert [event["seq"] for event in stored(upgraded, before.facts["finished"])] == [
+        1,
+        2,
+        3,
+        4,
+        5,
+        6,
+    ]
+    assert "a line of before" in payloads(upgraded, before.facts["finished"])
+
+
+def test_a_spill_file_of_before_is_delivered_once(
+    before: Before, upgraded: str, settings_of_before: Settings
+) -> None:
+    folder = spill.folder(settings_of_before)
+    folder.mkdir(parents=True)
+    spooler = Spooler(upgraded, "kodosumi")
+    try:
+        for _ in range(2):
+            shutil.copy(before.folder / "before.spool", folder / "before.spool")
+            replay_orphans(settings_of_before, spooler)
+            assert not (folder / "before.spool").exists()
+        # An older image, which was not upgraded, says its next.
+        spooler.append(unpack(base64.b64decode(before.facts["delivery"])))
+    finally:
+        spooler.close()
+    lines = [
+        text for text in payloads(upgraded, before.facts["waiting"]) if not text.startswith("{")
+    ]
+    assert lines[-3:] == ["kept on disk 2", "kept on disk 3", "an older image"]
+    assert lines.count("running") == 1
+
+
+def test_a_tracer_pickled_before_goes_on_recording(
+    before: Before, upgraded: str, settings_of_before: Settings
+) -> None:
+    tracer = pickle.loads(base64.b64decode(before.facts["tracer"]))
+    assert tracer.fid == before.facts["waiting"]
+    tracer.debug("said by a tracer of before")
+    assert get_client(settings_of_before).flush(30)
+    assert "said by a tracer of before" in payloads(upgraded, before.facts["waiting"])
+
+
+def test_orders_parameters_and_labels_of_before_are_read(
+    before: Before, settings_of_before: Settings
+) -> None:
+    order = pickle.loads(base64.b64decode(before.facts["order"]))
+    assert isinstance(order, Order)
+    assert order.environment == {"A": "1"}
+    Settings.model_validate(order.carried)
+    owner = verified(
+        {"kodosumi.owner": before.facts["owner_label"]}, "launch-1", settings_of_before
+    )
+    assert owner == Owner(before.facts["role"], "operator")
+    deployment = before.facts["deployment"]
+    assert (deployment["entrypoint"], deployment["label"]) == (
+        deploying.ENTRYPOINT,
+        ENDPOINT_LABEL,
+    )
+    run = launched(deployment["parameters"])
+    assert run is not None
+    inputs = unpack_inputs(run.inputs, before.facts["payload"], None)
+    assert inputs == {"days": 7, "password": "hunter2 of before"}
+
+
+def test_people_keys_and_sessions_of_before_get_in(
+    before: Before, settings_of_before: Settings
+) -> None:
+    ways = (
+        {"KODOSUMI_API_KEY": before.facts["api_key"]},
+        {"KODOSUMI_API_KEY": before.facts["session"]},
+        {"Cookie": "; ".join("=".join(cookie) for cookie in before.facts["cookie"].items())},
+    )
+    with serving(settings_of_before) as stand, httpx.Client(base_url=stand.url) as client:
+        for headers in ways:
+            answer = client.get(f"/outputs/status/{before.facts['finished']}", headers=headers)
+            assert answer.status_code == 200, (headers, answer.text)
+        signing_in = {"name": "operator", "password": before.facts["password"]}
+        assert client.post("/login", data=signing_in).status_code == 200
+        waiting = client.get("/locks").json()["items"]
+        assert [(lock["fid"], lock["lid"]) for lock in waiting] == [
+            (before.facts["waiting"], before.facts["lock"])
+        ]
+        place = f"/lock/{before.facts['waiting']}/{before.facts['lock']}"
+        assert client.post(place, data={}).json()["result"] == {}
+
+
+def test_a_flow_image_that_is_not_upgraded_records_as_before(
+    before: Before, upgraded: str, place: Place, tmp_path: Path
+) -> None:
+    with ZipFile(before.folder / "writer.zip") as packed:
+        packed.extractall(tmp_path / "older")
+    environment = place.environment(
+        PYTHONPATH=str(tmp_path / "older"),
+        PREFECT_INTEGRATIONS_KODOSUMI_DATABASE_URL=upgraded,
+        PREFECT_INTEGRATIONS_KODOSUMI_DATA_DIR=str(tmp_path),
+    )
+    done = subprocess.run(
+        [sys.executable, str(Path(__file__).with_name("older_image.py"))],
+        env=environment,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    fid, where = done.stdout.splitlines()[-1].split(maxsplit=1)
+    assert Path(where).is_relative_to(tmp_path / "older")
+    assert row(upgraded, fid)["status"] == "finished"
+    lines = payloads(upgraded, fid)
+    assert "said by an older image" in lines
+    assert [event["seq"] for event in stored(upgraded, fid)] == list(range(1, len(lines) + 1))
