@@ -25,8 +25,8 @@ from kodosumi_prefect.stream.feed import Feed
 from kodosumi_prefect.stream.reader import Reader
 from kodosumi_prefect.stream.settled_locks import Leases
 from tests.answering import answer
+from tests.locks.test_answering import lock
 from tests.spooler.recording import Line, batch, fresh, line_to, said
-from tests.spooler.test_locks import lock
 
 PATIENCE = 20.0  # seconds for what takes a fraction of one
 
