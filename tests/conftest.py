@@ -1,19 +1,14 @@
 """What the tests share: one Postgres a session, a fresh database a test."""
 
-import os
 import signal
 import subprocess
 import time
 from collections.abc import Generator, Iterator
 from contextlib import suppress
 from itertools import count
-from pathlib import Path
 from typing import Any
 
-# No test speaks TLS, but each HTTP client reads all authorities that it would trust: here one,
-# which takes a thirtieth of the time. Before Prefect is imported, which remembers the file.
-os.environ["SSL_CERT_FILE"] = str(Path(__file__).with_name("authority.pem"))
-
+import tests.cheaper  # isort: skip  # noqa: F401  (before Prefect is imported)
 import psutil
 import psycopg
 import pytest

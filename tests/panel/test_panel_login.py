@@ -11,6 +11,7 @@ from kodosumi_prefect.panel.accounts.attempts import Attempts, TooManyAttemptsEr
 from kodosumi_prefect.settings import Settings
 from kodosumi_prefect.stream.reader import Reader
 from kodosumi_prefect.vocabulary import DEVICE_COOKIE
+from tests.cheaper import hasher_in_use
 from tests.panel.panel_runs import Stand, fetch, serving
 from tests.spooler.recording import execute
 
@@ -160,3 +161,7 @@ def test_what_was_typed_as_a_name_is_not_kept(panel: Stand) -> None:
     login(panel.connect(), "x", "my password in the wrong field")
     kept = str(fetch(panel.database, "SELECT key FROM kodosumi.login_failure"))
     assert "wrong field" not in kept
+
+
+def test_passwords_are_hashed_as_argon2_is_recommended() -> None:
+    assert hasher_in_use().hash("a password").startswith("$argon2id$v=19$m=65536,t=3,p=4$")
