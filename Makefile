@@ -38,7 +38,8 @@ check: lint docs
 
 # With WORKERS=2 in half the time: tests mostly wait, and what takes long to start is started by one.
 test: lint browser
-	$(BIN)/python -m pytest $(if $(filter-out 0 1,$(WORKERS)),-n $(WORKERS) --dist loadgroup)
+	$(BIN)/python -m pytest $(if $(filter-out 0 1,$(WORKERS)),-n $(WORKERS) --dist loadgroup \
+		--no-loadscope-reorder)
 
 # A Chromium for tests/browser: the system's, else Debian's (as root), else Playwright's.
 browser: install

@@ -34,8 +34,21 @@ TIERS = {
     "prefect": "prefect_server",
     "postgres": "postgres",
 }
-# What one worker starts, and ends once its group has run.
-GROUPS = {"up": {"up", "chromium"}, "prefect": {"prefect_server"}}
+# Groups of tests that one worker runs one after the other, and the fixtures of the session that
+# start what they share; it ends once the last of them has run. The longest group first.
+GROUPS = {
+    "up": {"up", "chromium"},
+    "prefect": {"prefect_server"},
+    "ray": {"ray_cluster", "prefect_server"},
+    "observer": {"prefect_server"},
+    "unreadable": {"prefect_server"},
+}
+# Files that have a Prefect server of their own: what they leave there would slow others down.
+OWN_PREFECT = {
+    "tests/observer/": "observer",
+    "tests/e2e/test_outages.py": "observer",
+    "tests/security/test_security_unreadable_runs.py": "unreadable",
+}
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -99,30 +112,52 @@ def pytest_make_parametrize_id(val: object) -> str | None:
 
 def pytest_itemcollected(item: pytest.Item) -> None:
     """Mark a test with its tier, and keep those together that share what takes long to start."""
-    if not any(mark.name in TIERS for mark in item.iter_markers()):
-        item.add_marker(tier_of(item))
+    item.add_marker(tier_of(item))
     item.add_marker(pytest.mark.xdist_group(group_of(item)))
 
 
 def tier_of(item: pytest.Item) -> str:
-    """The dearest thing that a test's fixtures start."""
+    """The dearest thing that a test starts, by its file's own mark or else its fixtures."""
+    own = next((mark.name for mark in item.iter_markers() if mark.name in TIERS), None)
+    if own is not None:
+        return own
     needed = getattr(item, "fixturenames", ())
     return next((tier for tier, fixture in TIERS.items() if fixture in needed), "pure")
 
 
 def group_of(item: pytest.Item) -> str:
-    """Which tests one worker of pytest-xdist runs one after the other: of a stack, or a file."""
-    needed = getattr(item, "fixturenames", ())
-    return next((name for name, shared in GROUPS.items() if shared & {*needed}), item.location[0])
+    """The group whose stack a test shares; else its file."""
+    needed = {*getattr(item, "fixturenames", ())}
+    file = item.location[0]
+    if needed & GROUPS["up"]:
+        return "up"
+    if "ray_cluster" in needed:
+        return "ray"
+    if "prefect_server" in needed:
+        return next((own for path, own in OWN_PREFECT.items() if file.startswith(path)), "prefect")
+    return file
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Have groups stand together: before all others if there are workers, else behind them.
+
+    The rest stands by what it costs, so that workers end at about the same time.
+    """
+    ranks = {group: rank for rank, group in enumerate(GROUPS)}
+    tiers = {tier: rank for rank, tier in enumerate([*TIERS, "pure"], len(GROUPS))}
+
+    def rank(item: pytest.Item) -> int:
+        return ranks.get(group_of(item), tiers[tier_of(item)])
+
+    parallel = hasattr(config, "workerinput") or bool(config.getoption("numprocesses", None))
+    items.sort(key=rank if parallel else lambda item: -rank(item))
 
 
 def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
-    """End a stack when the last test of its group has run, and not with the session.
-
-    Without workers a group's tests do not stand together, and it ends with the session.
-    """
+    """End a stack when the last test of its group has run, and not with the session."""
     group = group_of(item)
-    if not hasattr(item.config, "workerinput") or nextitem is None or group_of(nextitem) == group:
+    if nextitem is None or group_of(nextitem) == group:
         return
     for name in GROUPS.get(group, ()):
         for definition in item.session._fixturemanager.getfixturedefs(name, item) or ():
