@@ -33,6 +33,7 @@ from kodosumi_prefect.stack.embedded_postgres import EmbeddedPostgres, free_port
 from kodosumi_prefect.stack.keeper import end
 from kodosumi_prefect.stack.prefect_server import plan_server, server_child
 from kodosumi_prefect.stack.ray_head import plan_ray, ray_child
+from tests import prefect_database
 from tests.waiting import wait_for
 
 AUTH_STRING = "admin:of the session's Prefect"
@@ -60,10 +61,11 @@ def served(child: Child, log_dir: Path) -> Iterator[RunningChild]:
 def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The API URL of a Prefect server of this session's own, which wants ``AUTH``."""
     settings = Settings(data_dir=tmp_path_factory.mktemp("prefect"))
-    (settings.data_dir / "prefect").mkdir()
+    prefect_database.put_into(settings.data_dir)
     (settings.data_dir / "prefect" / "auth").write_text(AUTH_STRING)
     access = plan_server(settings, free_port())
     with served(server_child(settings, access), settings.data_dir):
+        prefect_database.take_from(settings.data_dir)
         yield access.url
 
 

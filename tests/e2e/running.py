@@ -16,6 +16,7 @@ import psutil
 from kodosumi_prefect.addresses import recorded_access
 from kodosumi_prefect.settings import Settings
 from kodosumi_prefect.stack.embedded_postgres import EmbeddedPostgres
+from tests import prefect_database
 from tests.waiting import wait_for
 
 REPOSITORY = Path(__file__).parents[2]
@@ -170,6 +171,7 @@ def running_up(data_dir: Path, *options: str, keep: bool = False) -> Iterator[Up
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PYTHONFAULTHANDLER": "1",
     }
+    prefect_database.put_into(data_dir)
     process = subprocess.Popen(
         [str(BIN / "kodosumi-prefect"), "up", "--port", "0", *options],
         env=environment,
