@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import psycopg
 
 from kodosumi_prefect.panel.accounts.names import clean_name
+from kodosumi_prefect.panel.refusals import ConflictError, NotFoundError
 from kodosumi_prefect.stream.reader import Reader
 
 FRESH = 2.0  # seconds that an account may be remembered; so long a disabled one can go on
@@ -39,15 +40,15 @@ class Account(NamedTuple):
         }
 
 
-class UnknownAccountError(LookupError):
+class UnknownAccountError(NotFoundError):
     """There is no such account."""
 
 
-class NameTakenError(ValueError):
+class NameTakenError(ConflictError):
     """Another account has this name, upper and lower case alike."""
 
 
-class LastOperatorError(ValueError):
+class LastOperatorError(ConflictError):
     """Nobody would be left to manage accounts."""
 
 

@@ -14,7 +14,7 @@ from kodosumi_prefect.panel.accounts.requester import CurrentUser, Operator
 from kodosumi_prefect.panel.audit.entry import Target, shown_url
 from kodosumi_prefect.panel.audit.recorded_actions import Action
 from kodosumi_prefect.panel.audit.recording import record
-from kodosumi_prefect.panel.html.parts import sentence, shown
+from kodosumi_prefect.panel.html.parts import part_or_page, sentence
 from kodosumi_prefect.panel.services.register.found import SourceError
 from kodosumi_prefect.panel.services.register.register import canonical_url
 from kodosumi_prefect.panel.system import observers, probes, spoolers
@@ -54,7 +54,7 @@ async def prefect_password(request: Request, panel: Panel, _: Operator) -> Respo
         raise HTTPException(404, "the Prefect in use is not one that `up` runs")
     if "hx-request" not in request.headers:
         context |= await _all_blocks(panel) | await _sources(panel)
-    return shown(request, "system.html", "_prefect_sign_in.html", context)
+    return part_or_page(request, "system.html", "_prefect_sign_in.html", context)
 
 
 @router.get("/system/sources")
@@ -121,7 +121,7 @@ async def _answer(
     if "hx-request" not in request.headers:
         context |= await _all_blocks(panel) | _sign_in(panel)
     part = "_system_sources.html"
-    return shown(request, "system.html", part, context, wrong=bool(wrong))
+    return part_or_page(request, "system.html", part, context, wrong=bool(wrong))
 
 
 async def _sources(panel: State) -> dict[str, Any]:

@@ -49,6 +49,7 @@ from kodosumi_prefect.panel.system import health_api, metrics_api
 from kodosumi_prefect.panel.system import pages as system_pages
 from kodosumi_prefect.panel.system.metrics import Metrics
 from kodosumi_prefect.panel.web import error_schemas, errors, limits
+from kodosumi_prefect.panel.web.csrf import OwnPagesOnly
 from kodosumi_prefect.panel.web.headers import Shield
 from kodosumi_prefect.panel.web.proxy import Forwarded
 from kodosumi_prefect.panel.web.state import State
@@ -163,7 +164,8 @@ def create_app(
     app.add_middleware(Recording)
     app.add_middleware(Gate)
     app.add_middleware(BodyLimit, largest=limits.largest, refuse=errors.error_response)
-    app.add_middleware(Shield, cors_origins=used.cors_origins, panel_url=used.panel_url or "")
+    app.add_middleware(OwnPagesOnly, cors_origins=used.cors_origins, panel_url=used.panel_url or "")
+    app.add_middleware(Shield)
     if used.cors_origins:
         app.add_middleware(
             CORSMiddleware,

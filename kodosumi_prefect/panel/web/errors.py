@@ -13,6 +13,17 @@ from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
 from kodosumi_prefect.events import clean
+from kodosumi_prefect.panel.refusals import (
+    ConflictError,
+    ForbiddenError,
+    InvalidError,
+    NotFoundError,
+    RefusedError,
+    TooManyError,
+    UnavailableError,
+    UnidentifiedError,
+    UpstreamError,
+)
 from kodosumi_prefect.panel.web.proxy import own_path
 from kodosumi_prefect.panel.web.templating import page
 
@@ -28,6 +39,19 @@ PAGES = (
     "/system",
     "/audit",
 )
+
+STATUSES: dict[type[RefusedError], int] = {
+    UnidentifiedError: 401,
+    ForbiddenError: 403,
+    NotFoundError: 404,
+    ConflictError: 409,
+    InvalidError: 422,
+    TooManyError: 429,
+    UpstreamError: 502,
+    UnavailableError: 503,
+}
+# What keeps a handler from doing what was requested, by our own rules or by those of what it calls.
+Refusals = (RefusedError, HTTPException)
 
 logger = logging.getLogger(__name__)
 
@@ -52,6 +76,21 @@ def _wants_page(request: Request, status_code: int) -> bool:
     cut_off = status_code in (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
     of_pages = path == "/" or path.startswith(PAGES) or nothing_there or cut_off
     return of_pages and "text/html" in request.headers.get("accept", "")
+
+
+def status_of(exc: RefusedError | HTTPException) -> int:
+    """The HTTP status that a refusal is answered with."""
+    if isinstance(exc, HTTPException):
+        return exc.status_code
+    return next(STATUSES[kind] for kind in type(exc).__mro__ if kind in STATUSES)
+
+
+async def _refused(request: Request, exc: Exception) -> Response:
+    assert isinstance(exc, RefusedError)
+    response = error_response(request, status_of(exc), exc.detail)
+    if exc.retry_after is not None:
+        response.headers["Retry-After"] = str(round(exc.retry_after))
+    return response
 
 
 async def _http(request: Request, exc: Exception) -> Response:
@@ -129,6 +168,7 @@ def _of(request: Request) -> dict[str, str]:
 def install(app: FastAPI) -> None:
     """Make every error of ``app`` answer in our shape."""
     app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(RefusedError, _refused)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(psycopg.OperationalError, _no_database)
     app.add_exception_handler(psycopg.DataError, _unstorable)
