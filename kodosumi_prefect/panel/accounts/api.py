@@ -22,7 +22,8 @@ from kodosumi_prefect.panel.audit.recording import journal, record, sign_in_fail
 from kodosumi_prefect.panel.html.parts import sentence
 from kodosumi_prefect.panel.web.error_schemas import problems
 from kodosumi_prefect.panel.web.errors import database_response, error_response
-from kodosumi_prefect.panel.web.state import Panel, State
+from kodosumi_prefect.panel.web.parameters import Panel
+from kodosumi_prefect.panel.web.state import State
 from kodosumi_prefect.vocabulary import API_KEY_HEADER
 
 WRONG = "name or password is wrong"

@@ -26,7 +26,8 @@ from kodosumi_prefect.panel.audit.recorded_actions import Action, Outcome
 from kodosumi_prefect.panel.audit.recording import journal, record
 from kodosumi_prefect.panel.html.parts import complaints, part_or_page, sentence
 from kodosumi_prefect.panel.refusals import InvalidError, RefusedError
-from kodosumi_prefect.panel.web.state import Panel, State
+from kodosumi_prefect.panel.web.parameters import Panel
+from kodosumi_prefect.panel.web.state import State
 from kodosumi_prefect.panel.web.templating import THEMES
 from kodosumi_prefect.vocabulary import THEME_COOKIE
 

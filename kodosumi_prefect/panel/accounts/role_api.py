@@ -17,7 +17,7 @@ from kodosumi_prefect.panel.accounts.requester import (
 )
 from kodosumi_prefect.panel.audit.recording import journal
 from kodosumi_prefect.panel.web.error_schemas import problems
-from kodosumi_prefect.panel.web.state import Panel
+from kodosumi_prefect.panel.web.parameters import Panel
 
 router = APIRouter(prefix="/role", tags=["Accounts"])
 

@@ -22,7 +22,8 @@ from kodosumi_prefect.panel.accounts.requester import Operator, OperatorInPerson
 from kodosumi_prefect.panel.audit.recording import journal
 from kodosumi_prefect.panel.html.parts import complaints, part_or_page, sentence
 from kodosumi_prefect.panel.refusals import ForbiddenError, NotFoundError, RefusedError
-from kodosumi_prefect.panel.web.state import Panel, State
+from kodosumi_prefect.panel.web.parameters import Panel
+from kodosumi_prefect.panel.web.state import State
 
 WORDS = {
     "name": "A name has 1 to 200 characters.",

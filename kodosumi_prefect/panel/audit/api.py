@@ -9,10 +9,10 @@ from fastapi.responses import Response, StreamingResponse
 from pydantic import BaseModel, Field
 
 from kodosumi_prefect.panel.accounts.requester import Operator
-from kodosumi_prefect.panel.audit import pages
 from kodosumi_prefect.panel.audit.export import comma_separated, json_lines
 from kodosumi_prefect.panel.audit.filter import MAX_ID, WantedEntries
-from kodosumi_prefect.panel.web.state import Panel
+from kodosumi_prefect.panel.audit.view import audit_page
+from kodosumi_prefect.panel.web.parameters import Panel
 
 MOST = 500  # entries of one answer
 
@@ -73,7 +73,7 @@ async def audit(
     items, more = rows[:limit], len(rows) > limit
     following = items[-1]["id"] if more else None
     if "text/html" in request.headers.get("accept", ""):
-        return pages.shown(request, wanted, items, following, first=before is None)
+        return audit_page(request, wanted, items, following, first=before is None)
     return {"items": items, "before": following}
 
 

@@ -19,8 +19,8 @@ from kodosumi_prefect.panel.executions.streams import MAIN, STDIO, STREAM, Event
 from kodosumi_prefect.panel.html.render import render
 from kodosumi_prefect.panel.web.answers import EventPage, ExecutionStatus, StreamedEvent
 from kodosumi_prefect.panel.web.error_schemas import answers, problems
+from kodosumi_prefect.panel.web.parameters import MAX_CURSOR, Cursor, Execution, Panel, Seat
 from kodosumi_prefect.panel.web.prefect_links import links
-from kodosumi_prefect.panel.web.state import MAX_CURSOR, Cursor, Execution, Panel, Seat
 from kodosumi_prefect.panel.web.templating import page
 from kodosumi_prefect.stream.reader import ANYWHERE, Origin
 

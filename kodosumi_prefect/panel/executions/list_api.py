@@ -10,7 +10,7 @@ from kodosumi_prefect.panel.executions.filter import AskedFor
 from kodosumi_prefect.panel.executions.rows import timeline_item
 from kodosumi_prefect.panel.web.answers import Changes, Timeline
 from kodosumi_prefect.panel.web.error_schemas import answers
-from kodosumi_prefect.panel.web.state import MAX_CURSOR, Panel
+from kodosumi_prefect.panel.web.parameters import MAX_CURSOR, Panel
 from kodosumi_prefect.stream.listing import CursorError
 
 MOST = 500  # executions of one answer

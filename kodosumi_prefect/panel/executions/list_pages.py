@@ -9,10 +9,11 @@ from fastapi.responses import RedirectResponse, Response
 from pydantic import BaseModel, Field
 
 from kodosumi_prefect.panel.accounts.requester import CurrentUser
+from kodosumi_prefect.panel.audit.recording import journal
 from kodosumi_prefect.panel.executions.bulk import Action, act
 from kodosumi_prefect.panel.executions.filter import STATUSES, AskedFor
 from kodosumi_prefect.panel.executions.headings import listed
-from kodosumi_prefect.panel.web.state import Panel
+from kodosumi_prefect.panel.web.parameters import Panel
 from kodosumi_prefect.panel.web.templating import page
 from kodosumi_prefect.stream.listing import CursorError
 
@@ -131,7 +132,7 @@ async def bulk(
         found = [(str(fid), await panel.reader.status(str(fid), visible)) for fid in wish.fids]
         rows = [row for _, row in found if row is not None]
         missing = [fid for fid, row in found if row is None]
-    troubles = await act(request, panel, user, wish.action, rows)
+    troubles = await act(panel, user, wish.action, rows, journal(request))
     failed = [trouble._asdict() for trouble in troubles]
     failed += [{"fid": fid, "title": fid, "why": "there is no such execution"} for fid in missing]
     return {

@@ -11,15 +11,16 @@ from markupsafe import Markup
 
 from kodosumi_prefect.events import TERMINAL, Kind, Status
 from kodosumi_prefect.panel.accounts.requester import CurrentUser
-from kodosumi_prefect.panel.executions.cancel_api import cancel_execution, put_away
-from kodosumi_prefect.panel.executions.event_pages import PANES, Asked, asked, stretch
+from kodosumi_prefect.panel.executions import actions
 from kodosumi_prefect.panel.executions.headings import listed
+from kodosumi_prefect.panel.executions.panes import PANES, Asked, asked, stretch
 from kodosumi_prefect.panel.executions.rows import Row, final_envelope, title
 from kodosumi_prefect.panel.executions.run_again import again_url
 from kodosumi_prefect.panel.executions.streams import EventStream, View
 from kodosumi_prefect.panel.html.render import render
+from kodosumi_prefect.panel.web.parameters import Cursor, Execution, Panel, Seat
 from kodosumi_prefect.panel.web.prefect_links import links
-from kodosumi_prefect.panel.web.state import Cursor, Execution, Panel, Seat, State
+from kodosumi_prefect.panel.web.state import State
 from kodosumi_prefect.panel.web.templating import moment, page
 
 EXPORTED = 2000  # events read at once for a download
@@ -101,14 +102,14 @@ async def download(panel: Panel, execution: Execution) -> Response:
 @router.post("/executions/{fid}/cancel")
 async def cancel(panel: Panel, user: CurrentUser, execution: Execution) -> Response:
     """Cancel it, and back to its page; errors as of ``POST /outputs/{fid}/cancel``."""
-    await cancel_execution(panel, user, UUID(execution["fid"]))
+    await actions.cancel_execution(panel, user, UUID(execution["fid"]))
     return RedirectResponse(f"../{execution['fid']}", 303)
 
 
 @router.post("/executions/{fid}/archive")
 async def archive(panel: Panel, user: CurrentUser, execution: Execution) -> Response:
     """Archive it, and back to the list; errors as of ``DELETE /outputs/{fid}``."""
-    await put_away(panel, user, execution)
+    await actions.archive(panel, user, execution)
     return RedirectResponse("../../executions", 303)
 
 

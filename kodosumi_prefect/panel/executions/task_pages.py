@@ -9,12 +9,13 @@ from fastapi import APIRouter, Depends, HTTPException, Path, Query, Request
 from fastapi.responses import Response
 
 from kodosumi_prefect.events import TERMINAL, clean
-from kodosumi_prefect.panel.executions.event_pages import PANES, Asked, asked, stretch
+from kodosumi_prefect.panel.executions.panes import PANES, Asked, asked, stretch
 from kodosumi_prefect.panel.executions.rows import Row, title
 from kodosumi_prefect.panel.executions.task_attempts import attempts
 from kodosumi_prefect.panel.executions.task_runs import SPAN, task_runs
 from kodosumi_prefect.panel.html.gantt import Item, Stretch, gantt, look, moment
-from kodosumi_prefect.panel.web.state import Execution, Panel, State
+from kodosumi_prefect.panel.web.parameters import Execution, Panel
+from kodosumi_prefect.panel.web.state import State
 from kodosumi_prefect.panel.web.templating import page
 
 SHOWN = 1000  # task runs of one page

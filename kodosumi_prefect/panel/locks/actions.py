@@ -7,7 +7,6 @@ from urllib.parse import quote
 
 import jwt
 import orjson
-from fastapi import HTTPException, Request
 
 from kodosumi_prefect.forms import InputsError, Model
 from kodosumi_prefect.http.errors import told
@@ -16,11 +15,18 @@ from kodosumi_prefect.keys import NoKeyError
 from kodosumi_prefect.locks.answering import AnsweredError, Locks, Row, UnknownLockError, closed
 from kodosumi_prefect.locks.sealing import masked, sealed
 from kodosumi_prefect.panel.accounts.requester import User
-from kodosumi_prefect.panel.services.calls import Answered, own_url
+from kodosumi_prefect.panel.refusals import (
+    ConflictError,
+    ForbiddenError,
+    NotFoundError,
+    UnavailableError,
+    UnidentifiedError,
+)
+from kodosumi_prefect.panel.services.calls import Answered
 from kodosumi_prefect.panel.services.forwarding import ServiceError
 from kodosumi_prefect.panel.web.state import State
 from kodosumi_prefect.serve import lock_facts
-from kodosumi_prefect.vocabulary import LOCK_FACTS_SCOPE, SIGNATURE_HEADER
+from kodosumi_prefect.vocabulary import LOCK_FACTS_SCOPE
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,29 +48,30 @@ class Desk:
 
     Arguments:
         user: who does.
-        request: is answered here.
+        panel_url: where they reach the panel.
     """
 
-    def __init__(self, panel: State, user: User, request: Request) -> None:
+    def __init__(self, panel: State, user: User, panel_url: str) -> None:
         self._panel = panel
         self._user = user
-        self._url = own_url(request, panel.settings)
+        self._url = panel_url
         self._locks = Locks(panel.reader)
 
     async def open(self, fid: str, lid: str) -> Row:
         """A lock that this user may answer now.
 
         Raises:
-            HTTPException: 404 there is none that they may see, 403 they may not answer it, 409 it
-                is no longer open.
+            NotFoundError: there is none that they may see.
+            ForbiddenError: they may not answer it.
+            ConflictError: it is no longer open.
         """
         if await self._panel.reader.status(fid, self._user.sees(self._panel.settings)) is None:
-            raise HTTPException(404, f"there is no execution {fid}")
+            raise NotFoundError(f"there is no execution {fid}")
         lock = await self._read(fid, lid)
         if not self._user.owns(lock["owner"]):
-            raise HTTPException(403, "only the owner of the execution and operators may answer")
+            raise ForbiddenError("only the owner of the execution and operators may answer")
         if (reason := closed(lock)) is not None:
-            raise HTTPException(409, reason)
+            raise ConflictError(reason)
         return lock
 
     async def elements(self, lock: Row) -> list[dict[str, Any]]:
@@ -85,7 +92,8 @@ class Desk:
         """Answer the lock with what was posted, unless the form does not accept that.
 
         Raises:
-            HTTPException: 409 somebody else was faster, 503 a password cannot be kept.
+            ConflictError: somebody else was faster.
+            UnavailableError: a password cannot be kept.
             ServiceError: as ``elements``.
         """
         filled = await self._checked(lock, posted)
@@ -100,7 +108,7 @@ class Desk:
             try:
                 stored = sealed(filled.result, self._panel.settings)
             except NoKeyError as exc:
-                raise HTTPException(503, str(exc)) from exc
+                raise UnavailableError(str(exc)) from exc
         try:
             await self._locks.answer(
                 lock["fid"],
@@ -112,9 +120,9 @@ class Desk:
                 stored=stored,
             )
         except AnsweredError as exc:
-            raise HTTPException(409, str(exc)) from exc
+            raise ConflictError(str(exc)) from exc
         except UnknownLockError as exc:
-            raise HTTPException(404, str(exc)) from exc
+            raise NotFoundError(str(exc)) from exc
         return filled if shown is None else Filled(shown, None, filled.elements)
 
     async def _checked(self, lock: Row, posted: dict[str, Any]) -> Filled:
@@ -159,29 +167,29 @@ class Desk:
         try:
             return await self._locks.read(fid, lid)
         except UnknownLockError as exc:
-            raise HTTPException(404, str(exc)) from exc
+            raise NotFoundError(str(exc)) from exc
 
 
-def signer(panel: State, request: Request, fid: str, lid: str) -> User:
+def signer(panel: State, signature: str, fid: str, lid: str) -> User:
     """For whom a service asks about a lock: the one who the panel called it for, about this lock.
 
     Raises:
-        HTTPException: 401, the signature that it returns is not ours, or not for this lock.
+        UnidentifiedError: the signature that it returns is not ours, or not for this lock.
     """
     try:
         claims = jwt.decode(
-            request.headers.get(SIGNATURE_HEADER, ""),
+            signature,
             panel.services.key.public_key(),
             algorithms=["EdDSA"],
             leeway=LEEWAY,
             options={"require": ["sub", "exp", "path", "purpose"]},
         )
     except jwt.InvalidTokenError as exc:
-        raise HTTPException(401, f"the signature is not valid: {exc}") from exc
+        raise UnidentifiedError(f"the signature is not valid: {exc}") from exc
     # An endpoint of that path could be registered.
     about_lock = claims["purpose"] == "lock"
     if not about_lock or not str(claims["path"]).endswith(f"/_lock_/{fid}/{lid}"):
-        raise HTTPException(401, "the signature is not for this lock")
+        raise UnidentifiedError("the signature is not for this lock")
     return User(claims["sub"], str(claims.get("name", "")), claims.get("operator") is True)
 
 

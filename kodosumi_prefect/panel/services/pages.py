@@ -15,6 +15,7 @@ from kodosumi_prefect.panel.accounts.requester import CurrentUser, User
 from kodosumi_prefect.panel.audit.entry import Target
 from kodosumi_prefect.panel.audit.recorded_actions import Action, Outcome
 from kodosumi_prefect.panel.audit.recording import record
+from kodosumi_prefect.panel.executions.actions import wait_for_execution
 from kodosumi_prefect.panel.executions.rows import title
 from kodosumi_prefect.panel.executions.run_again import filled
 from kodosumi_prefect.panel.html.forms import form_html, own_names
@@ -29,7 +30,8 @@ from kodosumi_prefect.panel.schedules.preview import (
 from kodosumi_prefect.panel.services.calls import own_url
 from kodosumi_prefect.panel.services.cards import cards, source
 from kodosumi_prefect.panel.services.endpoint_form import Elements, EndpointForm, Submitted
-from kodosumi_prefect.panel.web.state import Panel, State, wait_for_execution
+from kodosumi_prefect.panel.web.parameters import Panel
+from kodosumi_prefect.panel.web.state import State
 from kodosumi_prefect.panel.web.templating import page
 
 ROWS = 30  # endpoints on a page of the list
@@ -99,7 +101,7 @@ async def endpoint(
     row = await _endpoint(panel, uid)
     earlier = None
     if origin is not None:
-        earlier = await wait_for_execution(panel, origin, 0.0, user.sees(panel.settings))
+        earlier = await wait_for_execution(panel, origin, user.sees(panel.settings))
     values, trouble, elements = None, None, None
     try:
         elements = await _form(request, panel, user, row).elements()

@@ -10,7 +10,7 @@ from kodosumi_prefect.http.body import read_body
 from kodosumi_prefect.panel.accounts.requester import CurrentUser
 from kodosumi_prefect.panel.services import deployment_form
 from kodosumi_prefect.panel.web.error_schemas import problems
-from kodosumi_prefect.panel.web.state import Panel
+from kodosumi_prefect.panel.web.parameters import Panel
 from kodosumi_prefect.vocabulary import KEY_PATH, LAUNCH_HEADER, SCHEDULE_HEADER, SCHEDULED_HEADER
 
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")

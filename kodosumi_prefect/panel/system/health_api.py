@@ -9,7 +9,8 @@ from kodosumi_prefect.panel.system import observers, probes, spoolers
 from kodosumi_prefect.panel.system.probes import Found
 from kodosumi_prefect.panel.web.answers import Health
 from kodosumi_prefect.panel.web.error_schemas import answers
-from kodosumi_prefect.panel.web.state import Panel, State
+from kodosumi_prefect.panel.web.parameters import Panel
+from kodosumi_prefect.panel.web.state import State
 from kodosumi_prefect.panel.web.templating import package_version
 from kodosumi_prefect.spooler import refused, spill
 

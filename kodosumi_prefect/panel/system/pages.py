@@ -11,16 +11,16 @@ from kodosumi_prefect.addresses import prefect_access
 from kodosumi_prefect.events import Status, clean
 from kodosumi_prefect.launch.refusal import LaunchError
 from kodosumi_prefect.panel.accounts.requester import CurrentUser, Operator
-from kodosumi_prefect.panel.audit.entry import Target, shown_url
-from kodosumi_prefect.panel.audit.recorded_actions import Action
-from kodosumi_prefect.panel.audit.recording import record
+from kodosumi_prefect.panel.audit.recording import journal
 from kodosumi_prefect.panel.html.parts import part_or_page, sentence
+from kodosumi_prefect.panel.services import actions
 from kodosumi_prefect.panel.services.register.found import SourceError
-from kodosumi_prefect.panel.services.register.register import canonical_url
+from kodosumi_prefect.panel.services.register.register import OwnSourceError, canonical_url
 from kodosumi_prefect.panel.system import observers, probes, spoolers
 from kodosumi_prefect.panel.system.probes import Found
+from kodosumi_prefect.panel.web.parameters import Panel
 from kodosumi_prefect.panel.web.prefect_links import ui_url
-from kodosumi_prefect.panel.web.state import Panel, State
+from kodosumi_prefect.panel.web.state import State
 from kodosumi_prefect.panel.web.templating import package_version, page
 
 PATIENCE = 2.0  # seconds that one part may take; the others are shown all the same
@@ -66,25 +66,23 @@ async def sources(request: Request, panel: Panel, _: Operator) -> Response:
 @router.post("/system/sources")
 async def add_source(request: Request, panel: Panel, _: Operator, url: Text = "") -> Response:
     """Register a source and read it."""
-    record(request, Action.SOURCE_REGISTER, Target("source", shown_url(clean(url))))
     try:
-        found = await panel.register.add([clean(url)])
+        endpoints = await actions.register(panel, [clean(url)], journal(request))
     except SourceError as exc:
-        return await _answer(request, panel, wrong=sentence(str(exc)), typed=url)
+        return await _answer(request, panel, wrong=sentence(exc.detail), typed=url)
     known = {row["url"]: row for row in await panel.register.sources()}
     trouble = (known.get(canonical_url(clean(url))) or {}).get("trouble")
     if trouble:
         return await _answer(
             request, panel, said=f"Added, but it cannot be read now: {trouble}", away=True
         )
-    return await _answer(request, panel, said=f"Added, with {_endpoints(len(found))}.")
+    return await _answer(request, panel, said=f"Added, with {_endpoints(len(endpoints))}.")
 
 
 @router.post("/system/sources/refresh")
 async def refresh_sources(request: Request, panel: Panel, _: Operator, url: Text = "") -> Response:
     """Read one source now, or all of them."""
-    record(request, Action.SOURCE_REFRESH, Target("source", shown_url(clean(url))))
-    done = await panel.register.refresh([clean(url)] if url else None)
+    done = await actions.refresh(panel, [clean(url)] if url else None, journal(request))
     if done.troubles:
         said = "; ".join(str(trouble) for trouble in done.troubles.values())
         return await _answer(request, panel, wrong=sentence(said))
@@ -95,13 +93,10 @@ async def refresh_sources(request: Request, panel: Panel, _: Operator, url: Text
 @router.post("/system/sources/remove")
 async def remove_source(request: Request, panel: Panel, _: Operator, url: Text = "") -> Response:
     """Remove a source with its endpoints; the schedules of these are paused."""
-    record(request, Action.SOURCE_UNREGISTER, Target("source", shown_url(clean(url))))
     try:
-        removed = await panel.register.remove([clean(url)])
-    except LaunchError as exc:
+        removed = await actions.unregister(panel, [clean(url)], journal(request))
+    except (OwnSourceError, LaunchError) as exc:
         return await _answer(request, panel, wrong=sentence(exc.detail))
-    except ValueError as exc:
-        return await _answer(request, panel, wrong=sentence(str(exc)))
     if not removed:
         return await _answer(request, panel, wrong="This source was removed already.")
     return await _answer(request, panel, said="The source is removed.")

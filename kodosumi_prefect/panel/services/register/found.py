@@ -3,6 +3,7 @@
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from kodosumi_prefect.panel.refusals import InvalidError
 from kodosumi_prefect.panel.services.register.address import uid
 
 
@@ -49,7 +50,7 @@ class Reading:
     trouble: str | None = None
 
 
-class SourceError(Exception):
+class SourceError(InvalidError):
     """Why a source cannot be read, in one line.
 
     Arguments:

@@ -12,6 +12,7 @@ import psycopg
 from kodosumi_prefect.cancelling import cancel_all
 from kodosumi_prefect.launch import schedules
 from kodosumi_prefect.launch.refusal import LaunchError
+from kodosumi_prefect.panel.refusals import ConflictError
 from kodosumi_prefect.panel.services.calls import Services
 from kodosumi_prefect.panel.services.register import deployments, sources
 from kodosumi_prefect.panel.services.register.address import canonical, uid
@@ -44,6 +45,10 @@ class Refreshed(NamedTuple):
     found: list[Found]
     deletes: list[str]
     troubles: dict[str, SourceError]
+
+
+class OwnSourceError(ConflictError):
+    """A source that is there by this panel's settings cannot be removed."""
 
 
 class Register:
@@ -117,13 +122,13 @@ class Register:
             The URLs of those that were known.
 
         Raises:
-            ValueError: one of them is this panel's own, by its settings.
+            OwnSourceError: one of them is this panel's own, by its settings.
             LaunchError: schedules have to be paused, and Prefect is away.
         """
         for url in urls:
             if self.is_own(url):
                 setting = "services" if url in self._mounted else "register_work_pools"
-                raise ValueError(f"{url} is set by the setting {setting}; change that")
+                raise OwnSourceError(f"{url} is set by the setting {setting}; change that")
         written = [canonical_url(url) for url in urls]
         rows = await self._reader.rows("source_endpoints", urls=written)
         uids = [row["uid"] for row in rows]

@@ -25,7 +25,7 @@ PLACES = {
 }
 
 
-def shown(
+def audit_page(
     request: Request, wanted: Wanted, rows: list[Row], following: int | None, *, first: bool
 ) -> Response:
     """The page.

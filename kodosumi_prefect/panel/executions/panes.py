@@ -14,7 +14,8 @@ from kodosumi_prefect.error_line import line_of
 from kodosumi_prefect.events import STDIO_KINDS, Kind, clean
 from kodosumi_prefect.panel.executions.rows import Row
 from kodosumi_prefect.panel.html.render import origin, render
-from kodosumi_prefect.panel.web.state import MAX_CURSOR, State
+from kodosumi_prefect.panel.web.parameters import MAX_CURSOR
+from kodosumi_prefect.panel.web.state import State
 from kodosumi_prefect.stream.reader import Origin, StoredEvent
 
 WINDOW = 10.0  # seconds that an event goes ahead at most of one that was stored before it
