@@ -62,9 +62,9 @@ class Accounts:
     async def recent(self, role_id: str) -> Account | None:
         """An account as it is, or was at most ``FRESH`` seconds ago."""
         now = time.monotonic()
-        found = self._known.get(role_id)
-        if found is not None and now - found[0] < FRESH:
-            return found[1]
+        remembered = self._known.get(role_id)
+        if remembered is not None and now - remembered[0] < FRESH:
+            return remembered[1]
         if len(self._known) >= REMEMBERED:
             self._known.clear()
         account = await self.by_id(role_id)
@@ -105,7 +105,7 @@ class Accounts:
             ValueError: the name does not fit.
             NameTakenError: another account has it.
         """
-        made = await self._reader.rows(
+        rows = await self._reader.rows(
             "add_role",
             name=clean_name(name),
             email=email,
@@ -113,7 +113,7 @@ class Accounts:
             operator=operator,
             active=active,
         )
-        if (account := _one(made)) is None:
+        if (account := _one(rows)) is None:
             raise NameTakenError(f"the name {name!r} is taken")
         return account
 

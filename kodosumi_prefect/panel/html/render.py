@@ -56,9 +56,9 @@ def render(kind: str, payload: str) -> str:
 def origin(source: Mapping[str, Any] | None) -> str:
     """The task run that an event comes from, or else the subflow; empty if it is the flow's own."""
     for part in ("task_run", "subflow"):
-        told = (source or {}).get(part)
-        if isinstance(told, Mapping) and told.get("name"):
-            return str(told["name"])[:200]
+        run = (source or {}).get(part)
+        if isinstance(run, Mapping) and run.get("name"):
+            return str(run["name"])[:200]
     return ""
 
 
@@ -91,8 +91,8 @@ def render_envelope(stored: Any, depth: int = 0) -> str:
 
 def render_progress(stored: Any) -> str:
     """A progress envelope ``{"dict": {done, total, text}}`` as a bar and its words."""
-    found = stored.get("dict") if isinstance(stored, Mapping) else None
-    values: Mapping[str, Any] = found if isinstance(found, Mapping) else {}
+    fields = stored.get("dict") if isinstance(stored, Mapping) else None
+    values: Mapping[str, Any] = fields if isinstance(fields, Mapping) else {}
     done, total = _number(values.get("done")), _number(values.get("total"))
     words = _cut(str(values["text"]), 300) if values.get("text") else ""
     if total and done is not None:
@@ -103,8 +103,8 @@ def render_progress(stored: Any) -> str:
     else:
         bar = '<progress aria-label="Progress"></progress>'
         numbers = f'<span class="count">{done:g}</span>' if done is not None else ""
-    said = f'<span class="words">{escape(words)}</span>' if words else ""
-    return f'{bar}<p class="numbers">{numbers} {said}</p>'
+    label = f'<span class="words">{escape(words)}</span>' if words else ""
+    return f'{bar}<p class="numbers">{numbers} {label}</p>'
 
 
 def markdown(text: str) -> str:
@@ -164,13 +164,13 @@ def _html(text: str) -> str:
 
 def _crew(name: str, value: Mapping[str, Any]) -> str:
     """The outputs of CrewAI by their text, with their other fields folded away."""
-    said = next((str(value[k]) for k in ("raw", "text", "output") if value.get(k)), "")
+    body = next((str(value[k]) for k in ("raw", "text", "output") if value.get(k)), "")
     title = value.get("name") or value.get("agent") or name
     rest = {k: v for k, v in value.items() if k not in ("raw", "text", "output") and v}
     more = f"<details><summary>{escape(name)}</summary>{_table(rest, 1)}</details>" if rest else ""
     return (
         f'<p class="type">{escape(_cut(str(title), 200))}</p>'
-        f"{_block('markdown', markdown(said))}{more}"
+        f"{_block('markdown', markdown(body))}{more}"
     )
 
 
@@ -203,26 +203,26 @@ def _list(value: list[Any], depth: int) -> str:
         return '<p class="empty">empty</p>'
     if depth >= MAX_NESTING:
         return _text(json.dumps(value, ensure_ascii=False, indent=2))
-    shown = value[:MAX_ROWS]
-    if all(isinstance(item, Mapping) and item for item in shown):
-        return _records(shown, depth) + _more(value)
-    items = "".join(f"<li>{_cell(item, depth)}</li>" for item in shown)
+    visible = value[:MAX_ROWS]
+    if all(isinstance(item, Mapping) and item for item in visible):
+        return _records(visible, depth) + _more(value)
+    items = "".join(f"<li>{_cell(item, depth)}</li>" for item in visible)
     return f"<ul>{items}</ul>" + _more(value)
 
 
 def _envelopes(value: list[Any], depth: int) -> str:
     """A list of envelopes: of one mapping type as a table, of scalars as bullets, else in a row."""
-    shown = value[:MAX_ROWS]
-    if not all(isinstance(item, Mapping) and len(item) == 1 for item in shown):
+    visible = value[:MAX_ROWS]
+    if not all(isinstance(item, Mapping) and len(item) == 1 for item in visible):
         return _list(value, depth)
-    names = {next(iter(item)) for item in shown}
-    inner = [next(iter(item.values())) for item in shown]
+    names = {next(iter(item)) for item in visible}
+    inner = [next(iter(item.values())) for item in visible]
     if not value or depth >= MAX_NESTING or names <= _SCALAR_NAMES:
         return _list(inner, depth) + _more(value)
     alike = len(names) == 1 and not names & _TEXT_NAMES
     if alike and all(isinstance(i, Mapping) and not _is_frame(i) for i in inner):
         return _list(inner, depth) + _more(value)
-    return "".join(render_envelope(item, depth + 1) for item in shown) + _more(value)
+    return "".join(render_envelope(item, depth + 1) for item in visible) + _more(value)
 
 
 def _records(rows: list[Any], depth: int) -> str:
@@ -277,9 +277,9 @@ def _frame(value: Mapping[str, Any]) -> str:
     )
 
 
-def _counted(all_of_them: int, shown: int, word: str) -> str:
+def _counted(all_of_them: int, visible: int, word: str) -> str:
     words = f"{all_of_them:,} {word}{'' if all_of_them == 1 else 's'}"
-    return words if shown >= all_of_them else f"first {shown:,} of {words}"
+    return words if visible >= all_of_them else f"first {visible:,} of {words}"
 
 
 def _td(value: Any, depth: int) -> str:

@@ -193,8 +193,8 @@ async def _identification(
     settings: Settings, reader: Reader, say: Callable[[str], None]
 ) -> Identification:
     try:
-        made = Identification(settings, reader)
-        told = await first_operator(made)
+        identification = Identification(settings, reader)
+        notice = await first_operator(identification)
     except OSError as exc:
         raise PanelError(
             f"the secret behind sessions cannot be stored in {settings.data_dir} ({exc.strerror}); "
@@ -202,9 +202,9 @@ async def _identification(
         ) from exc
     except WeakPasswordError as exc:
         raise PanelError(f"admin_password: {exc}") from exc
-    if told is not None:
-        say(told)
-    return made
+    if notice is not None:
+        say(notice)
+    return identification
 
 
 async def _actor(identification: Identification, name: str) -> Actor | None:
@@ -238,9 +238,9 @@ def _checked_database(settings: Settings) -> str:
 
 def _unreachable(url: str, exc: BaseException) -> str:
     where = conninfo_to_dict(url)
-    said = str(exc).strip().splitlines()
+    lines = str(exc).strip().splitlines()
     return (
         f"database_url points at {where.get('host', 'localhost')}:{where.get('port', 5432)}, "
-        f"which refused the connection: {said[0] if said else type(exc).__name__}; start it or "
+        f"which refused the connection: {lines[0] if lines else type(exc).__name__}; start it or "
         "correct database_url"
     )

@@ -102,17 +102,17 @@ async def _http(request: Request, exc: Exception) -> Response:
 
 async def _invalid(request: Request, exc: Exception) -> Response:
     assert isinstance(exc, RequestValidationError)
-    found = [_complaint(error) for error in exc.errors()]
-    return error_response(request, 422, "; ".join(found))
+    complaints = [_complaint(error) for error in exc.errors()]
+    return error_response(request, 422, "; ".join(complaints))
 
 
 def _complaint(error: dict[str, Any]) -> str:
     name = ".".join(str(part) for part in error["loc"][1:])
-    said = f"{error['msg'][:1].lower()}{error['msg'][1:]}"
+    message = f"{error['msg'][:1].lower()}{error['msg'][1:]}"
     # Of a field that is missing the "input" is all that came, passwords included.
     if error["type"] == "missing" or "password" in name or not name:
-        return f"{name or 'body'}: {said}"
-    return f"{name} is {_short(error.get('input'))}: {said}"
+        return f"{name or 'body'}: {message}"
+    return f"{name} is {_short(error.get('input'))}: {message}"
 
 
 def _short(value: object) -> str:
@@ -122,8 +122,10 @@ def _short(value: object) -> str:
 
 def database_response(request: Request, exc: Exception) -> Response:
     """A 503: Postgres does not answer."""
-    said = str(exc).strip()
-    logger.warning("no answer from Postgres for %s: %s", request.url.path, said, extra=_of(request))
+    reason = str(exc).strip()
+    logger.warning(
+        "no answer from Postgres for %s: %s", request.url.path, reason, extra=_of(request)
+    )
     detail = "Postgres does not answer; nothing is lost, try again when it is back"
     response = error_response(request, 503, detail)
     response.headers["Retry-After"] = "2"
@@ -132,9 +134,9 @@ def database_response(request: Request, exc: Exception) -> Response:
 
 async def _unstorable(request: Request, exc: Exception) -> Response:
     """The request has values that Postgres refuses for good: NUL characters, endless numbers."""
-    said = " ".join(str(exc).split())[:200]
-    logger.warning("refused by Postgres at %s: %s", request.url.path, said, extra=_of(request))
-    return error_response(request, 422, f"a value cannot be stored: {said}")
+    reason = " ".join(str(exc).split())[:200]
+    logger.warning("refused by Postgres at %s: %s", request.url.path, reason, extra=_of(request))
+    return error_response(request, 422, f"a value cannot be stored: {reason}")
 
 
 async def _too_deep(request: Request, exc: Exception) -> Response:
