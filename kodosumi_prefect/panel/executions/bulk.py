@@ -73,7 +73,7 @@ async def _one(panel: State, user: User, action: Action, row: Row) -> str | None
             await panel.reader.rows("set_archived", fids=[row["fid"]], archived=True)
         else:
             owner = Owner(user.id, user.name)
-            await run_again(row["fid"], owner, panel.settings, shown=_shown(row))
+            await run_again(row["fid"], owner, panel.settings, shown=_masked_inputs(row))
     except UnknownRunError:
         return "Prefect no longer has it"
     except NotCancelledError as exc:
@@ -83,8 +83,8 @@ async def _one(panel: State, user: User, action: Action, row: Row) -> str | None
     return None
 
 
-def _shown(row: Row) -> dict[str, Any] | None:
+def _masked_inputs(row: Row) -> dict[str, Any] | None:
     """The inputs as recorded, secret ones masked."""
-    found = json.loads(row["inputs"]) if row["inputs"] else None
-    inner = found.get("dict") if isinstance(found, dict) else None
+    envelope = json.loads(row["inputs"]) if row["inputs"] else None
+    inner = envelope.get("dict") if isinstance(envelope, dict) else None
     return inner if isinstance(inner, dict) else None
