@@ -85,8 +85,8 @@ class Desk:
             return own
         if lock["app_url"] is None:
             return []
-        found = await self._ask(lock, "GET")
-        return _elements(found, lock["app_url"])
+        form = await self._ask(lock, "GET")
+        return _elements(form, lock["app_url"])
 
     async def fill_in(self, lock: Row, posted: dict[str, Any]) -> Filled:
         """Answer the lock with what was posted, unless the form does not accept that.
@@ -99,12 +99,12 @@ class Desk:
         filled = await self._checked(lock, posted)
         if filled.errors is not None:
             return filled
-        stored, shown = None, None
+        stored, masked_result = None, None
         if filled.secrets:
-            given = [posted.get(name) for name in filled.secrets]
-            typed = [value for value in given if isinstance(value, str) and value]
+            values = [posted.get(name) for name in filled.secrets]
+            typed = [value for value in values if isinstance(value, str) and value]
             # What a lease function makes of the form may hold a password anywhere.
-            shown = masked(filled.result, filled.secrets, typed)
+            masked_result = masked(filled.result, filled.secrets, typed)
             try:
                 stored = sealed(filled.result, self._panel.settings)
             except NoKeyError as exc:
@@ -116,14 +116,14 @@ class Desk:
                 filled.result,
                 by=self._user.id,
                 name=self._user.name,
-                shown=shown,
+                shown=masked_result,
                 stored=stored,
             )
         except AnsweredError as exc:
             raise ConflictError(str(exc)) from exc
         except UnknownLockError as exc:
             raise NotFoundError(str(exc)) from exc
-        return filled if shown is None else Filled(shown, None, filled.elements)
+        return filled if masked_result is None else Filled(masked_result, None, filled.elements)
 
     async def _checked(self, lock: Row, posted: dict[str, Any]) -> Filled:
         if lock["elements"] is not None:
@@ -134,14 +134,14 @@ class Desk:
                 return Filled(None, told(wrong), elements)
         if lock["app_url"] is None:
             return Filled(posted)
-        found = await self._ask(lock, "POST", posted)
+        answer = await self._ask(lock, "POST", posted)
         where = lock["app_url"]
-        if not isinstance(found, dict) or not found.keys() & {"result", "errors"}:
+        if not isinstance(answer, dict) or not answer.keys() & {"result", "errors"}:
             raise ServiceError(502, f"service {where} answered neither result nor errors")
-        elements = _elements(found.get("elements") or [], where)
-        if found.get("errors"):
-            return Filled(None, found["errors"], elements)
-        return Filled(found.get("result"), None, elements)
+        elements = _elements(answer.get("elements") or [], where)
+        if answer.get("errors"):
+            return Filled(None, answer["errors"], elements)
+        return Filled(answer.get("result"), None, elements)
 
     async def _ask(self, lock: Row, method: str, body: Any = None) -> Any:
         base = lock["app_url"]
@@ -228,13 +228,13 @@ def _read(answer: Answered, service: str) -> Any:
         body = None
     if answer.status == 200 and body is not None:
         return body
-    said = body.get("detail") if isinstance(body, dict) else None
+    detail = body.get("detail") if isinstance(body, dict) else None
     raise ServiceError(
-        502, f"service {service} answered {answer.status}" + (f": {said}" if said else "")
+        502, f"service {service} answered {answer.status}" + (f": {detail}" if detail else "")
     )
 
 
-def _elements(found: Any, service: str) -> list[dict[str, Any]]:
-    if not isinstance(found, list) or not all(isinstance(element, dict) for element in found):
+def _elements(elements: Any, service: str) -> list[dict[str, Any]]:
+    if not isinstance(elements, list) or not all(isinstance(element, dict) for element in elements):
         raise ServiceError(502, f"service {service} answered no list of elements")
-    return found
+    return elements

@@ -55,10 +55,10 @@ async def locks(
     """
     owner = None if user.operator else user.id
     rows = await Locks(panel.reader).open(owner=owner, before=offset, limit=pp + 1)
-    shown = rows[:pp]
+    page_rows = rows[:pp]
     return {
-        "items": [item_of(row) for row in shown],
-        "offset": shown[-1]["lid"] if len(rows) > pp else None,
+        "items": [item_of(row) for row in page_rows],
+        "offset": page_rows[-1]["lid"] if len(rows) > pp else None,
     }
 
 

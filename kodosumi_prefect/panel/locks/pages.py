@@ -40,7 +40,7 @@ Before = Annotated[str | None, Query(max_length=LONGEST_ID, pattern=r"^[\w.:-]+$
 
 
 @router.get("/waiting")
-async def shown(
+async def waiting(
     request: Request, panel: Panel, user: CurrentUser, before: Before = None
 ) -> Response:
     """The page, newest first."""
@@ -68,8 +68,8 @@ async def count(panel: Panel, user: CurrentUser) -> Response:
 @router.get("/waiting/open")
 async def which(panel: Panel, user: CurrentUser) -> Response:
     """``{"open": [[fid, lid]], "all"}``, newest first; ``all`` is false if there are more."""
-    found = await Locks(panel.reader).ids(_whose(user), MOST + 1)
-    return JSONResponse({"open": found[:MOST], "all": len(found) <= MOST})
+    ids = await Locks(panel.reader).ids(_whose(user), MOST + 1)
+    return JSONResponse({"open": ids[:MOST], "all": len(ids) <= MOST})
 
 
 @router.get("/waiting/{fid}/{lid}")
@@ -121,8 +121,8 @@ async def answer(
             raise
         return await _refused(request, panel, str(fid), lid, exc)
     if filled.errors is not None:
-        made = _form(request, lock, filled.elements or [], filled.errors, posted)
-        return _answer(request, _card(request, lock) | {"form": made}, 422)
+        corrected = _form(request, lock, filled.elements or [], filled.errors, posted)
+        return _answer(request, _card(request, lock) | {"form": corrected}, 422)
     if not _is_htmx(request):
         return RedirectResponse(_root(request) + "waiting", 303)
     return _answer(request, _card(request, lock) | {"answered": True}, headers=CHANGED)
@@ -193,17 +193,17 @@ def _answer(
     headers: dict[str, str] | None = None,
 ) -> Response:
     name = "_lock.html" if _is_htmx(request) else "waiting_one.html"
-    made = page(request, name, {"card": card}, status_code=status_code)
-    made.headers.update(headers or {})
-    return made
+    response = page(request, name, {"card": card}, status_code=status_code)
+    response.headers.update(headers or {})
+    return response
 
 
 def _data(data: str | None) -> Markup | None:
     """What the run gave along with its question, as HTML; None if nothing."""
     if data in _NOTHING or data is None:
         return None
-    said = json.loads(data)
-    if not (isinstance(said, dict) and len(said) == 1 and said.keys() <= _ENVELOPES):
+    stored = json.loads(data)
+    if not (isinstance(stored, dict) and len(stored) == 1 and stored.keys() <= _ENVELOPES):
         data = f'{{"dict": {data}}}'  # a dict of one key is no envelope here
     return Markup(render(Kind.LOCK, data))
 
