@@ -29,8 +29,8 @@ class Urls(BaseModel):
     @property
     def all(self) -> list[str]:
         """Them as a list, storable."""
-        given = [self.url] if isinstance(self.url, str) else self.url
-        return [clean(url) for url in given]
+        urls = [self.url] if isinstance(self.url, str) else self.url
+        return [clean(url) for url in urls]
 
 
 class Endpoint(BaseModel):
@@ -118,10 +118,10 @@ async def endpoints(
     rows = await panel.register.endpoints(
         query=clean(q or ""), tags=tags, after=offset, limit=pp + 1
     )
-    shown = rows[:pp]
+    page_rows = rows[:pp]
     return Endpoints(
-        items=[Endpoint(**row) for row in shown],
-        offset=shown[-1]["uid"] if len(rows) > pp else None,
+        items=[Endpoint(**row) for row in page_rows],
+        offset=page_rows[-1]["uid"] if len(rows) > pp else None,
     )
 
 

@@ -45,7 +45,7 @@ router = APIRouter(include_in_schema=False)
 
 
 @router.get("/services")
-async def shown(
+async def services(
     request: Request,
     panel: Panel,
     user: CurrentUser,
@@ -146,7 +146,7 @@ async def _submit(
     try:
         if scheduled:
             await moments(typed)  # its errors are shown before the service is asked
-        done = await form.submit(posted, typed.wanted() if scheduled else None)
+        done = await form.submit(posted, typed.as_json() if scheduled else None)
     except HTTPException as exc:
         entry.outcome = Outcome.of_status(exc.status_code)
         return await _refused(request, panel, user, row, posted, typed, str(exc.detail), scheduled)
@@ -167,11 +167,11 @@ async def _submit(
 async def _lead_to_each_other(panel: State, user: User, earlier: str, fid: str) -> None:
     """Link the new execution with the one whose inputs filled its form."""
     try:
-        found = await panel.reader.status(str(UUID(earlier)), user.sees(panel.settings))
+        execution = await panel.reader.status(str(UUID(earlier)), user.sees(panel.settings))
     except ValueError:
         return  # somebody's own making; the launch itself is right
-    if found is not None:
-        await panel.reader.rows("set_again", fid=fid, of=str(found["fid"]))
+    if execution is not None:
+        await panel.reader.rows("set_again", fid=fid, of=str(execution["fid"]))
 
 
 async def _refused(
@@ -250,13 +250,13 @@ async def _page(
         form = form_html(elements, errors, values, submit="Run now", leave=_leave(request))
     visible = user.sees(panel.settings)
     last = await panel.reader.rows("last_of_endpoints", uids=[row["uid"]], **visible._asdict())
-    given = typed or Typed()
+    fields = typed or Typed()
     context = {
         "row": row | source(row),
         "about": Markup(markdown(row["description"])) if row["description"] else None,
         "form": form,
         "last": last[0] if last else None,
-        "typed": given,
+        "typed": fields,
         "open": schedule_trouble is not None,
         "zones": zones(),
         "prefix": PREFIX,
@@ -265,7 +265,7 @@ async def _page(
         "earlier": earlier,
         "again_of": AGAIN_OF,
     }
-    context |= await _preview(given)
+    context |= await _preview(fields)
     return page(request, "service.html", context, status_code=status_code)
 
 

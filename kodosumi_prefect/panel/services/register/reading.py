@@ -8,7 +8,7 @@ from kodosumi_prefect.panel.services.register.address import uid
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class ListedEndpoint:
     """An endpoint as its source lists it.
 
     Attributes:
@@ -45,7 +45,7 @@ class Reading:
         trouble: why, in one line.
     """
 
-    endpoints: list[Found]
+    endpoints: list[ListedEndpoint]
     failed: list[str] = field(default_factory=list)
     trouble: str | None = None
 
