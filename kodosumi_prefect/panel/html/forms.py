@@ -17,7 +17,7 @@ from kodosumi_prefect.forms import (
 )
 from kodosumi_prefect.forms.errors import GENERAL
 from kodosumi_prefect.forms.model import element_of
-from kodosumi_prefect.panel.html.render import markdown
+from kodosumi_prefect.panel.html.markdown import markdown
 from kodosumi_prefect.panel.html.sanitise import sanitise
 from kodosumi_prefect.panel.web.templating import templates
 

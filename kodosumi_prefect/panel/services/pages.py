@@ -19,7 +19,7 @@ from kodosumi_prefect.panel.executions.actions import wait_for_execution
 from kodosumi_prefect.panel.executions.rows import title
 from kodosumi_prefect.panel.executions.run_again import filled
 from kodosumi_prefect.panel.html.forms import form_html, own_names
-from kodosumi_prefect.panel.html.render import markdown
+from kodosumi_prefect.panel.html.markdown import markdown
 from kodosumi_prefect.panel.schedules.preview import (
     AGAIN_OF,
     PREFIX,
