@@ -9,7 +9,7 @@ from fastapi import Depends, HTTPException, Query
 from kodosumi_prefect.events import clean
 from kodosumi_prefect.panel.audit.entry import cut
 from kodosumi_prefect.panel.audit.recorded_actions import Action, Outcome
-from kodosumi_prefect.panel.executions.filter import epoch
+from kodosumi_prefect.panel.web.parameters import epoch
 from kodosumi_prefect.stream.reader import Reader
 
 EXPORTED = 500  # entries read at once for an export

@@ -7,6 +7,7 @@ from urllib.parse import urlencode
 from fastapi import Depends, HTTPException, Query
 
 from kodosumi_prefect.events import Status, clean
+from kodosumi_prefect.panel.web.parameters import epoch
 from kodosumi_prefect.stream.listing import Filter
 
 LAST = {"hour": timedelta(hours=1), "day": timedelta(days=1), "week": timedelta(days=7)}
@@ -91,22 +92,6 @@ async def _filter(
         until=end,
     )
     return RequestFilter(criteria, pairs)
-
-
-def epoch(name: str, text: str | None) -> float | None:
-    """Epoch seconds of an ISO 8601 time, which is UTC without a zone."""
-    if text is None:
-        return None
-    try:
-        time = datetime.fromisoformat(text)
-        # Postgres knows all years that Python knows, whatever the zone.
-        if not 1970 <= time.year <= 9000:
-            raise ValueError
-        return (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()
-    except (ValueError, OverflowError):
-        raise HTTPException(
-            422, f"{name} is {text[:40]!r}; write a time as 2026-01-31T08:00Z"
-        ) from None
 
 
 FilterOfRequest = Annotated[RequestFilter, Depends(_filter)]

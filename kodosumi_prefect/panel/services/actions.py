@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from kodosumi_prefect.panel.audit.entry import Target, shown_url
+from kodosumi_prefect.panel.audit.entry import Target, public_url
 from kodosumi_prefect.panel.audit.journal import Journal
 from kodosumi_prefect.panel.audit.recorded_actions import Action
 from kodosumi_prefect.panel.services.register.register import Refreshed
@@ -44,4 +44,4 @@ async def refresh(panel: State, urls: Sequence[str] | None, journal: Journal) ->
 
 def _record(journal: Journal, action: Action, urls: Sequence[str]) -> None:
     for url in urls:
-        journal.record(action, Target("source", shown_url(url)))
+        journal.record(action, Target("source", public_url(url)))

@@ -41,6 +41,7 @@ from kodosumi_prefect.panel.locks import pages as lock_pages
 from kodosumi_prefect.panel.schedules import api as schedules_api
 from kodosumi_prefect.panel.schedules import pages as schedule_pages
 from kodosumi_prefect.panel.services import api as services_api
+from kodosumi_prefect.panel.services import list_pages as service_list_pages
 from kodosumi_prefect.panel.services import pages as service_pages
 from kodosumi_prefect.panel.services import proxy_api
 from kodosumi_prefect.panel.services.calls import Services
@@ -84,6 +85,7 @@ AREAS: tuple[Any, ...] = (
     execution_list_pages,
     task_pages,
     execution_pages,
+    service_list_pages,
     service_pages,
     lock_pages,
     schedule_pages,

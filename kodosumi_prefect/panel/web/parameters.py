@@ -2,10 +2,11 @@
 
 from collections.abc import AsyncIterator
 from contextlib import nullcontext
+from datetime import UTC, datetime
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import Depends, Path, Query, Request
+from fastapi import Depends, HTTPException, Path, Query, Request
 
 from kodosumi_prefect.panel.accounts.requester import CurrentUser
 from kodosumi_prefect.panel.executions.actions import wait_for_execution
@@ -26,6 +27,22 @@ async def _state(request: Request) -> State:
 Panel = Annotated[State, Depends(_state)]
 Lid = Annotated[str, Path(max_length=LONGEST_ID, pattern=r"^[\w.:-]+$", description="The lock.")]
 Cursor = Annotated[int, Query(ge=0, le=MAX_CURSOR)]
+
+
+def epoch(name: str, text: str | None) -> float | None:
+    """Epoch seconds of an ISO 8601 time, which is UTC without a zone."""
+    if text is None:
+        return None
+    try:
+        time = datetime.fromisoformat(text)
+        # Postgres knows all years that Python knows, whatever the zone.
+        if not 1970 <= time.year <= 9000:
+            raise ValueError
+        return (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError):
+        raise HTTPException(
+            422, f"{name} is {text[:40]!r}; write a time as 2026-01-31T08:00Z"
+        ) from None
 
 
 async def _seat(request: Request, panel: Panel, user: CurrentUser) -> AsyncIterator[None]:
