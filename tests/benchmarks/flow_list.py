@@ -23,7 +23,7 @@ from pydantic import SecretStr
 from kodosumi_prefect.database import migrate
 from kodosumi_prefect.database.sql import Queries
 from kodosumi_prefect.panel.accounts.local_sign_in import local_token
-from kodosumi_prefect.panel.services.register.found import Found
+from kodosumi_prefect.panel.services.register.reading import ListedEndpoint
 from kodosumi_prefect.settings import Settings
 from kodosumi_prefect.stack.embedded_postgres import EmbeddedPostgres
 from kodosumi_prefect.vocabulary import API_KEY_HEADER
@@ -83,7 +83,7 @@ def main(words: list[str] | None = None) -> int:
 def fill_endpoints(url: str, endpoints: int) -> None:
     """A source with so many endpoints."""
     found = [
-        Found(
+        ListedEndpoint(
             method="GET",
             url=f"/-/service{n % 50}/8000/-/endpoint/{n}",
             base_url=f"http://service{n % 50}:8000",

@@ -12,7 +12,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from kodosumi_prefect.panel.web import state
+from kodosumi_prefect.panel.web import parameters
 from kodosumi_prefect.vocabulary import API_KEY_HEADER
 from tests.panel.panel_runs import Stand
 
@@ -79,7 +79,7 @@ def test_what_the_contract_names_is_in_the_document(document: dict[str, Any]):
 def test_nothing_that_is_sent_makes_a_server_error(
     fresh_panel: Stand, document: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(state, "EXTENDED_WAIT", 0.3)  # for executions that never come
+    monkeypatch.setattr(parameters, "EXTENDED_WAIT", 0.3)  # for executions that never come
     run = fresh_panel.run().begin(word="x").finish()
     schema = schemathesis.openapi.from_dict(document)
     schema.config.update(base_url=fresh_panel.url)

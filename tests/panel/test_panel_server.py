@@ -25,7 +25,7 @@ from tests.panel.panel_runs import Run, Stand, serving, until
 PROGRAM = """
 import sys
 from pydantic import SecretStr
-from kodosumi_prefect.panel import server
+from kodosumi_prefect.panel.web import server
 from kodosumi_prefect.settings import Settings
 settings = Settings(database_url=SecretStr(sys.argv[1]), port=0, data_dir=sys.argv[2])
 server.STOP_TIMEOUT = 60

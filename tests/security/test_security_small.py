@@ -12,8 +12,8 @@ from starlette.responses import JSONResponse
 
 from kodosumi_prefect.panel.services.forwarded_headers import response_headers
 from kodosumi_prefect.panel.services.register.address import LONGEST, objection
-from kodosumi_prefect.panel.services.register.found import SourceError
 from kodosumi_prefect.panel.services.register.openapi import endpoints_of
+from kodosumi_prefect.panel.services.register.reading import SourceError
 from kodosumi_prefect.settings import Settings
 from kodosumi_prefect.stack.embedded_postgres import EmbeddedPostgres
 from tests.answering import locks

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import psycopg
 
 from kodosumi_prefect.panel.accounts.names import clean_name
+from kodosumi_prefect.panel.refusals import ConflictError, NotFoundError
 from kodosumi_prefect.stream.reader import Reader
 
 FRESH = 2.0  # seconds that an account may be remembered; so long a disabled one can go on
@@ -39,15 +40,15 @@ class Account(NamedTuple):
         }
 
 
-class UnknownAccountError(LookupError):
+class UnknownAccountError(NotFoundError):
     """There is no such account."""
 
 
-class NameTakenError(ValueError):
+class NameTakenError(ConflictError):
     """Another account has this name, upper and lower case alike."""
 
 
-class LastOperatorError(ValueError):
+class LastOperatorError(ConflictError):
     """Nobody would be left to manage accounts."""
 
 
@@ -61,9 +62,9 @@ class Accounts:
     async def recent(self, role_id: str) -> Account | None:
         """An account as it is, or was at most ``FRESH`` seconds ago."""
         now = time.monotonic()
-        found = self._known.get(role_id)
-        if found is not None and now - found[0] < FRESH:
-            return found[1]
+        remembered = self._known.get(role_id)
+        if remembered is not None and now - remembered[0] < FRESH:
+            return remembered[1]
         if len(self._known) >= REMEMBERED:
             self._known.clear()
         account = await self.by_id(role_id)
@@ -104,7 +105,7 @@ class Accounts:
             ValueError: the name does not fit.
             NameTakenError: another account has it.
         """
-        made = await self._reader.rows(
+        rows = await self._reader.rows(
             "add_role",
             name=clean_name(name),
             email=email,
@@ -112,7 +113,7 @@ class Accounts:
             operator=operator,
             active=active,
         )
-        if (account := _one(made)) is None:
+        if (account := _one(rows)) is None:
             raise NameTakenError(f"the name {name!r} is taken")
         return account
 

@@ -1,29 +1,32 @@
 """Signing in and out, and API keys."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Annotated
 from uuid import UUID
 
 import psycopg
 from fastapi import APIRouter, Form, HTTPException, Query, Request
-from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+from fastapi.responses import JSONResponse, RedirectResponse, Response
 from pydantic import BaseModel, Field, StringConstraints
 
+from kodosumi_prefect.panel.accounts import actions
+from kodosumi_prefect.panel.accounts.actions import NewApiKey
 from kodosumi_prefect.panel.accounts.attempts import TooManyAttemptsError
-from kodosumi_prefect.panel.accounts.login import forget_session, local_path, remember, signed_in
-from kodosumi_prefect.panel.accounts.requester import CurrentUser
+from kodosumi_prefect.panel.accounts.cookies import forget_session, local_path, remember, visitor
+from kodosumi_prefect.panel.accounts.login_page import login_page
+from kodosumi_prefect.panel.accounts.requester import CurrentUser, by_key
 from kodosumi_prefect.panel.accounts.sessions import new_session
-from kodosumi_prefect.panel.audit.entry import Actor, Target
+from kodosumi_prefect.panel.audit.entry import Actor
 from kodosumi_prefect.panel.audit.recorded_actions import Action
-from kodosumi_prefect.panel.audit.recording import record, sign_in_failed
+from kodosumi_prefect.panel.audit.recording import journal, record, sign_in_failed
+from kodosumi_prefect.panel.html.parts import sentence
 from kodosumi_prefect.panel.web.error_schemas import problems
 from kodosumi_prefect.panel.web.errors import database_response, error_response
-from kodosumi_prefect.panel.web.state import Panel, State
-from kodosumi_prefect.panel.web.templating import page
+from kodosumi_prefect.panel.web.parameters import Panel
+from kodosumi_prefect.panel.web.state import State
 from kodosumi_prefect.vocabulary import API_KEY_HEADER
 
 WRONG = "name or password is wrong"
-LONGEST_KEY_LIFE = 3650  # days
 
 router = APIRouter(tags=["Accounts"])
 
@@ -51,15 +54,6 @@ class SignedIn(BaseModel):
     KODOSUMI_API_KEY: str
 
 
-class NewApiKey(BaseModel):
-    """An API key to be made."""
-
-    name: Annotated[str, StringConstraints(min_length=1, max_length=200, strip_whitespace=True)]
-    expires_days: float | None = Field(
-        None, gt=0, le=LONGEST_KEY_LIFE, description="days for which it is valid; null: for ever"
-    )
-
-
 class ApiKey(BaseModel):
     """An API key as lists show it; `prefix` is what it begins with."""
 
@@ -75,13 +69,6 @@ class MadeApiKey(ApiKey):
     """An API key that was just made; `key` is never shown again."""
 
     key: str
-
-
-@router.get("/login", include_in_schema=False)
-async def login_page(request: Request, panel: Panel, redirect: str = "") -> Response:
-    """The page to sign in at."""
-    _require_passwords(panel)
-    return _login_page(request, redirect)
 
 
 @router.post(
@@ -100,14 +87,12 @@ async def login_by_form(
     response = await _login(request, panel, form)
     failed = response.status_code != 200
     if failed and "text/html" in request.headers.get("accept", ""):
-        said = WRONG if response.status_code == 401 else "Too many failed logins; try again later"
-        shown = _login_page(
-            request, form.redirect or "", f"{said[:1].upper()}{said[1:]}.", form.name
-        )
-        shown.status_code = response.status_code
+        why = WRONG if response.status_code == 401 else "too many failed logins; try again later"
+        again = login_page(request, form.redirect or "", sentence(why), form.name)
+        again.status_code = response.status_code
         if (after := response.headers.get("Retry-After")) is not None:
-            shown.headers["Retry-After"] = after
-        return shown
+            again.headers["Retry-After"] = after
+        return again
     if failed or form.redirect is None:
         return response
     root = f"{request.scope.get('root_path', '')}/"
@@ -168,16 +153,8 @@ async def make_key(request: Request, panel: Panel, user: CurrentUser, new: NewAp
 
     An API key cannot make another: whoever finds one would have one of their own then.
     """
-    if getattr(request.state, "means", None) == "key":
-        raise HTTPException(403, "an API key cannot create others; sign in")
-    if not new.name.isprintable():
-        raise HTTPException(422, f"name is {new.name[:80]!r}: use visible characters")
-    expires = None
-    if new.expires_days is not None:
-        expires = datetime.now(UTC) + timedelta(days=new.expires_days)
-    made = await panel.identification.keys.make(user.id, new.name, expires)
-    record(request, Action.KEY_CREATE, Target("key", made.row["id"], new.name))
-    return MadeApiKey(**made.row, key=made.secret)
+    key = await actions.make_key(panel, user, new, journal(request), by_key=by_key(request))
+    return MadeApiKey(**key.row, key=key.secret)
 
 
 @router.delete(
@@ -185,26 +162,30 @@ async def make_key(request: Request, panel: Panel, user: CurrentUser, new: NewAp
 )
 async def revoke_key(request: Request, panel: Panel, user: CurrentUser, id: UUID) -> None:
     """One's own; operators anybody's, unless they send an API key."""
-    by_key = getattr(request.state, "means", None) == "key"
-    whose = None if user.operator and not by_key else user.id
+    whose = None if user.operator and not by_key(request) else user.id
     if not await panel.identification.keys.revoke(str(id), whose):
-        if user.operator and by_key:
+        if user.operator and by_key(request):
             raise HTTPException(403, "an API key can only revoke keys of its own account; sign in")
         raise HTTPException(404, f"there is no API key {id}")
 
 
-async def _login(request: Request, panel: State, given: Credentials) -> Response:
-    _require_passwords(panel)
+async def _login(request: Request, panel: State, credentials: Credentials) -> Response:
+    actions.require_sign_in(panel)
     identification = panel.identification
     try:
-        account = await signed_in(identification, request, given.name, given.password)
+        account = await actions.sign_in(
+            identification,
+            visitor(identification, request),
+            credentials.name,
+            credentials.password,
+        )
     except TooManyAttemptsError as exc:
-        sign_in_failed(request, panel.trail, given.name, waiting=True)
+        sign_in_failed(request, panel.trail, credentials.name, waiting=True)
         response = error_response(request, 429, str(exc))
-        response.headers["Retry-After"] = str(round(exc.seconds))
+        response.headers["Retry-After"] = str(round(exc.retry_after or 0))
         return response
     if account is None:
-        sign_in_failed(request, panel.trail, given.name)
+        sign_in_failed(request, panel.trail, credentials.name)
         return error_response(request, 401, WRONG)
     record(request, Action.SIGN_IN, actor=Actor(account.id, account.name))
     session = new_session()
@@ -226,13 +207,3 @@ async def _logout(request: Request, panel: State) -> Response:
         response = database_response(request, exc)
     forget_session(identification, request, response)
     return response
-
-
-def _require_passwords(panel: State) -> None:
-    if panel.settings.auth != "password":
-        raise HTTPException(403, "the proxy in front of the panel signs people in, not the panel")
-
-
-def _login_page(request: Request, redirect: str, problem: str = "", name: str = "") -> HTMLResponse:
-    target = local_path(redirect) or f"{request.scope.get('root_path', '')}/"
-    return page(request, "login.html", {"redirect": target, "problem": problem, "name": name})

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from kodosumi_prefect.stream.reader import Reader
 
 MARK = "kp_"  # prefix of every key, by which people and scanners recognise one
-SHOWN = 11  # characters of a key that lists show
+PREFIX_LENGTH = 11  # characters of a key that lists show
 FRESH = 2.0  # seconds that a key is cached; a revoked one works that long
 REMEMBERED = 10_000  # keys
 
@@ -35,7 +35,7 @@ class ApiKeys:
             "add_api_key",
             role=role_id,
             name=name,
-            prefix=secret[:SHOWN],
+            prefix=secret[:PREFIX_LENGTH],
             hash=_hash(secret),
             expires_at=expires_at,
         )
@@ -61,9 +61,9 @@ class ApiKeys:
             return None
         hashed = _hash(secret)
         now = time.monotonic()
-        found = self._known.get(hashed)
-        if found is not None and now - found[0] < FRESH:
-            return found[1]
+        remembered = self._known.get(hashed)
+        if remembered is not None and now - remembered[0] < FRESH:
+            return remembered[1]
         if len(self._known) >= REMEMBERED:
             self._known.clear()
         rows = await self._reader.rows("api_key_by_hash", hash=hashed)

@@ -11,6 +11,7 @@ import time
 from dataclasses import dataclass
 
 from kodosumi_prefect.panel.accounts.names import folded
+from kodosumi_prefect.panel.refusals import TooManyError
 from kodosumi_prefect.panel.web.networks import source_of
 from kodosumi_prefect.stream.reader import Reader
 
@@ -21,16 +22,16 @@ UNHURRIED = 3  # failures of a name before answers take longer
 FIRST_DELAY, LONGEST_DELAY = 0.25, 4.0  # seconds; doubles likewise
 
 
-class TooManyAttemptsError(Exception):
+class TooManyAttemptsError(TooManyError):
     """This address has to wait.
 
-    Attributes:
+    Arguments:
         seconds: for how long.
     """
 
     def __init__(self, seconds: float) -> None:
         super().__init__(f"too many failed logins; try again in {seconds:.0f} seconds")
-        self.seconds = seconds
+        self.retry_after = seconds
 
 
 @dataclass(frozen=True, slots=True)

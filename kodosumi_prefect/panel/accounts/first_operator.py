@@ -31,15 +31,15 @@ async def first_operator(identification: Identification) -> str | None:
     if configured is not None:
         password = checked_password(configured.get_secret_value())
     hashed = await identification.passwords.hash(password)
-    made = await accounts.add_first_operator(NAME, hashed)
-    if made is None:
+    account = await accounts.add_first_operator(NAME, hashed)
+    if account is None:
         if await accounts.has_operator():
             return None  # another panel was faster, and printed it
         return (
             f"the account {NAME} is not an operator and there is no other; create one with "
             "`kodosumi-prefect user add NAME --operator`"
         )
-    whose = Target("account", made.id, made.name)
+    whose = Target("account", account.id, account.name)
     entry = Entry(Action.ACCOUNT_CREATE, whose, means="start", details={"operator": True})
     await write(identification.reader, [entry])
     if configured is not None:

@@ -85,6 +85,6 @@ def _refused(request: Request) -> Response:
 def _to_login(request: Request) -> Response:
     target = f"{request.scope.get('root_path', '')}/login"
     if request.method in ("GET", "HEAD"):
-        asked = request.url.path + (f"?{request.url.query}" if request.url.query else "")
-        target += f"?redirect={quote(asked, safe='/')}"
+        path = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+        target += f"?redirect={quote(path, safe='/')}"
     return RedirectResponse(target, 303)

@@ -18,7 +18,7 @@ from kodosumi_prefect.panel.accounts.sessions import Session, Sessions, Use
 from kodosumi_prefect.panel.audit.entry import Actor, Target
 from kodosumi_prefect.panel.audit.recorded_actions import Action, Outcome
 from kodosumi_prefect.panel.audit.recording import record
-from kodosumi_prefect.panel.web.headers import is_foreign
+from kodosumi_prefect.panel.web.csrf import is_foreign
 from kodosumi_prefect.panel.web.proxy import proxy_user
 from kodosumi_prefect.settings import Settings
 from kodosumi_prefect.stream.reader import Reader

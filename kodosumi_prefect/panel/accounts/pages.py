@@ -4,18 +4,30 @@ from datetime import UTC, datetime
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Form, HTTPException, Request
+from fastapi import APIRouter, Form, Request
 from fastapi.responses import RedirectResponse, Response
 from pydantic import ValidationError
 
-from kodosumi_prefect.panel.accounts import api, role_api
-from kodosumi_prefect.panel.accounts.login import cookie_path
-from kodosumi_prefect.panel.accounts.requester import CurrentUser, InPerson, User
+from kodosumi_prefect.panel.accounts import actions
+from kodosumi_prefect.panel.accounts.actions import (
+    LONGEST_KEY_LIFE,
+    InvalidPasswordError,
+    NewApiKey,
+    RoleChanges,
+    WrongPasswordError,
+    require_passwords,
+    require_sign_in,
+)
+from kodosumi_prefect.panel.accounts.cookies import cookie_path, stay_signed_in, visitor
+from kodosumi_prefect.panel.accounts.login_page import login_page
+from kodosumi_prefect.panel.accounts.requester import CurrentUser, InPerson, User, by_key
 from kodosumi_prefect.panel.audit.entry import Target
 from kodosumi_prefect.panel.audit.recorded_actions import Action, Outcome
-from kodosumi_prefect.panel.audit.recording import record
-from kodosumi_prefect.panel.html.parts import complaints, refusal, shown
-from kodosumi_prefect.panel.web.state import Panel, State
+from kodosumi_prefect.panel.audit.recording import journal, record
+from kodosumi_prefect.panel.html.parts import complaints, part_or_page, sentence
+from kodosumi_prefect.panel.refusals import InvalidError, RefusedError
+from kodosumi_prefect.panel.web.parameters import Panel
+from kodosumi_prefect.panel.web.state import State
 from kodosumi_prefect.panel.web.templating import THEMES
 from kodosumi_prefect.vocabulary import THEME_COOKIE
 
@@ -29,6 +41,13 @@ router = APIRouter(include_in_schema=False)
 Text = Annotated[str, Form()]
 
 
+@router.get("/login")
+async def sign_in(request: Request, panel: Panel, redirect: str = "") -> Response:
+    """The page to sign in at."""
+    require_sign_in(panel)
+    return login_page(request, redirect)
+
+
 @router.get("/account")
 async def whole(request: Request, panel: Panel, user: CurrentUser) -> Response:
     """The page."""
@@ -40,20 +59,26 @@ async def change_password(
     request: Request, panel: Panel, user: InPerson, old: Text = "", new: Text = ""
 ) -> Response:
     """Change one's own password; other sessions end."""
-    _require_passwords(panel)
+    require_passwords(panel)
     wrong: dict[str, str] = {}
     cookies = Response()
     try:
-        changes = role_api.RoleChanges.model_validate({"password": new, "old_password": old})
-        await role_api.change_role(request, cookies, panel, user, UUID(user.id), changes)
+        changes = RoleChanges.model_validate({"password": new, "old_password": old})
+        from_where = visitor(panel.identification, request)
+        account = await actions.change_account(
+            panel, user, UUID(user.id), changes, from_where, journal(request)
+        )
+        stay_signed_in(panel.identification, request, cookies, account)
     except ValidationError as exc:
         too_long = "A password has at most 1024 characters."
-        found = complaints(exc, {"password": too_long, "old_password": too_long})
-        wrong = {"old": found.get("old_password", ""), "new": found.get("password", "")}
-    except HTTPException as exc:
-        said = refusal(exc)
-        field = {403: "old", 422: "new"}.get(exc.status_code, "")
-        wrong = {field: "The old password is wrong." if field == "old" else _after_name(said)}
+        by_field = complaints(exc, {"password": too_long, "old_password": too_long})
+        wrong = {"old": by_field.get("old_password", ""), "new": by_field.get("password", "")}
+    except WrongPasswordError:
+        wrong = {"old": "The old password is wrong."}
+    except InvalidPasswordError as exc:
+        wrong = {"new": sentence(exc.detail.removeprefix("password: "))}
+    except RefusedError as exc:
+        wrong = {"": sentence(exc.detail)}
     answer = await _page(
         request,
         panel,
@@ -72,21 +97,23 @@ async def make_key(
 ) -> Response:
     """Make an API key and show it this once."""
     wrong: dict[str, str] = {}
-    made = None
+    key = None
     try:
         life = None if days == FOR_EVER else days
-        new = api.NewApiKey.model_validate({"name": name, "expires_days": life})
-        made = await api.make_key(request, panel, user, new)
+        new = NewApiKey.model_validate({"name": name, "expires_days": life})
+        key = await actions.make_key(panel, user, new, journal(request), by_key=by_key(request))
     except ValidationError as exc:
         words = {
             "name": "A name has 1 to 200 characters.",
-            "expires_days": f"Choose up to {api.LONGEST_KEY_LIFE} days.",
+            "expires_days": f"Choose up to {LONGEST_KEY_LIFE} days.",
         }
         wrong = complaints(exc, words)
-    except HTTPException as exc:
-        wrong = {"name" if exc.status_code == 422 else "": refusal(exc)}
+    except InvalidError as exc:
+        wrong = {"name": sentence(exc.detail)}
+    except RefusedError as exc:
+        wrong = {"": sentence(exc.detail)}
     typed = {"name": name, "days": days} if wrong else {}
-    more = {"made": made, "key_wrong": wrong, "key_typed": typed}
+    more = {"new_key": key, "key_wrong": wrong, "key_typed": typed}
     return await _page(request, panel, user, "_account_keys.html", more, wrong=bool(wrong))
 
 
@@ -137,15 +164,4 @@ async def _page(
         "key_wrong": {},
         "key_typed": {},
     }
-    return shown(request, "account.html", part, context | (more or {}), wrong=wrong)
-
-
-def _require_passwords(panel: State) -> None:
-    if panel.settings.auth != "password":
-        raise HTTPException(403, "the proxy in front of the panel keeps passwords, not the panel")
-
-
-def _after_name(text: str) -> str:
-    """Without the API's name of the field before it."""
-    said = text.removeprefix("Password: ")
-    return f"{said[:1].upper()}{said[1:]}"
+    return part_or_page(request, "account.html", part, context | (more or {}), wrong=wrong)

@@ -65,7 +65,7 @@ class Passwords:
 
 def _fits(password: str, stored: str | None) -> bool:
     # Encoded here: a lone surrogate would be an error where a wrong password is none.
-    given = password.encode(errors="replace")
+    encoded = password.encode(errors="replace")
     nobodys = _nobodys()  # made now, also where it is not needed: it takes time
-    fits = _hasher().verify(given, stored or nobodys)
+    fits = _hasher().verify(encoded, stored or nobodys)
     return fits and stored is not None

@@ -72,6 +72,11 @@ async def operator(user: "CurrentUser") -> User:
     return user
 
 
+def by_key(request: Request) -> bool:
+    """Whether who sent this is known by an API key."""
+    return getattr(request.state, "means", None) == "key"
+
+
 async def in_person(request: Request, user: "CurrentUser") -> User:
     """As ``current_user``, but nobody who only has an API key.
 
@@ -81,7 +86,7 @@ async def in_person(request: Request, user: "CurrentUser") -> User:
     Raises:
         HTTPException: 403, an API key was sent.
     """
-    if getattr(request.state, "means", None) == "key":
+    if by_key(request):
         raise HTTPException(403, "an API key may not change accounts; sign in to do this")
     return user
 

@@ -3,16 +3,27 @@
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Form, HTTPException, Request
+from fastapi import APIRouter, Form, Request
 from fastapi.responses import RedirectResponse, Response
 from pydantic import ValidationError
 
-from kodosumi_prefect.panel.accounts import role_api
-from kodosumi_prefect.panel.accounts.accounts import Account
+from kodosumi_prefect.panel.accounts import actions
+from kodosumi_prefect.panel.accounts.accounts import Account, NameTakenError
+from kodosumi_prefect.panel.accounts.actions import (
+    InvalidNameError,
+    InvalidPasswordError,
+    NewRole,
+    RoleChanges,
+    require_passwords,
+)
+from kodosumi_prefect.panel.accounts.cookies import visitor
 from kodosumi_prefect.panel.accounts.passwords import random_password
-from kodosumi_prefect.panel.accounts.requester import Operator, OperatorInPerson
-from kodosumi_prefect.panel.html.parts import complaints, refusal, sentence, shown
-from kodosumi_prefect.panel.web.state import Panel, State
+from kodosumi_prefect.panel.accounts.requester import Operator, OperatorInPerson, User
+from kodosumi_prefect.panel.audit.recording import journal
+from kodosumi_prefect.panel.html.parts import complaints, part_or_page, sentence
+from kodosumi_prefect.panel.refusals import ForbiddenError, NotFoundError, RefusedError
+from kodosumi_prefect.panel.web.parameters import Panel
+from kodosumi_prefect.panel.web.state import State
 
 WORDS = {
     "name": "A name has 1 to 200 characters.",
@@ -36,7 +47,7 @@ async def whole(request: Request, panel: Panel, _: Operator) -> Response:
 async def add(
     request: Request,
     panel: Panel,
-    user: OperatorInPerson,
+    _: OperatorInPerson,
     name: Text = "",
     email: Text = "",
     password: Text = "",
@@ -48,14 +59,14 @@ async def add(
     secret = (random_password() if generate else password) if passwords else None
     typed = {"name": name, "email": email, "operator": operator, "generate": generate}
     try:
-        new = role_api.NewRole(name=name, email=email or None, password=secret, operator=operator)
-        made = await role_api.add_role(request, panel, user, new)
+        new = NewRole(name=name, email=email or None, password=secret, operator=operator)
+        account = await actions.add_account(panel, new, journal(request))
     except ValidationError as exc:
         return await _list(request, panel, complaints(exc, WORDS), typed=typed)
-    except HTTPException as exc:
+    except RefusedError as exc:
         return await _list(request, panel, _by_field(exc), typed=typed)
-    shown_once = secret if generate else None
-    return await _list(request, panel, added=made.name, secret=shown_once)
+    generated = secret if generate else None
+    return await _list(request, panel, added=account.name, secret=generated)
 
 
 @router.get("/users/{id}")
@@ -76,15 +87,14 @@ async def change(
     active: Box = False,
 ) -> Response:
     """Change name, email and rights of an account."""
-    given = {"name": name, "email": email or None, "operator": operator, "active": active}
+    fields = {"name": name, "email": email or None, "operator": operator, "active": active}
     try:
-        changes = role_api.RoleChanges.model_validate(given)
-        await role_api.change_role(request, Response(), panel, user, id, changes)
+        await _change(request, panel, user, id, RoleChanges.model_validate(fields))
     except ValidationError as exc:
-        return await _one(request, panel, id, complaints(exc, WORDS), typed=given)
-    except HTTPException as exc:
-        return await _one(request, panel, id, _by_field(exc), typed=given)
-    return await _one(request, panel, id, said="Saved.")
+        return await _one(request, panel, id, complaints(exc, WORDS), typed=fields)
+    except RefusedError as exc:
+        return await _one(request, panel, id, _by_field(exc), typed=fields)
+    return await _one(request, panel, id, notice="Saved.")
 
 
 @router.post("/users/{id}/password")
@@ -97,33 +107,39 @@ async def set_password(
     generate: Box = False,
 ) -> Response:
     """Give somebody a new password; one's own is changed at the account page."""
-    if panel.settings.auth != "password":
-        raise HTTPException(403, "the proxy in front of the panel keeps passwords, not the panel")
+    require_passwords(panel)
     if str(id) == user.id:
-        raise HTTPException(403, "change your own password at your account page")
+        raise ForbiddenError("change your own password at your account page")
     secret = random_password() if generate else password
     try:
-        changes = role_api.RoleChanges.model_validate({"password": secret})
-        await role_api.change_role(request, Response(), panel, user, id, changes)
+        changes = RoleChanges.model_validate({"password": secret})
+        await _change(request, panel, user, id, changes)
     except ValidationError as exc:
         return await _one(request, panel, id, complaints(exc, WORDS))
-    except HTTPException as exc:
+    except RefusedError as exc:
         return await _one(request, panel, id, _by_field(exc))
-    said = "The password is set; sessions of this account have ended."
-    return await _one(request, panel, id, said=said, secret=secret if generate else None)
+    notice = "The password is set; sessions of this account have ended."
+    return await _one(request, panel, id, notice=notice, secret=secret if generate else None)
 
 
 @router.post("/users/{id}/delete")
-async def remove(request: Request, panel: Panel, user: OperatorInPerson, id: UUID) -> Response:
+async def remove(request: Request, panel: Panel, _: OperatorInPerson, id: UUID) -> Response:
     """Delete an account, and go back to the others."""
     try:
-        await role_api.remove_role(request, panel, user, id)
-    except HTTPException as exc:
-        return await _one(request, panel, id, {"": refusal(exc)})
+        await actions.remove_account(panel, id, journal(request))
+    except RefusedError as exc:
+        return await _one(request, panel, id, {"": sentence(exc.detail)})
     target = f"{request.scope.get('root_path', '')}/users"
     if "hx-request" in request.headers:
         return Response(status_code=200, headers={"HX-Redirect": target})
     return RedirectResponse(target, 303)
+
+
+async def _change(
+    request: Request, panel: State, user: User, id: UUID, changes: RoleChanges
+) -> None:
+    from_where = visitor(panel.identification, request)
+    await actions.change_account(panel, user, id, changes, from_where, journal(request))
 
 
 async def _list(
@@ -144,7 +160,7 @@ async def _list(
         "added": added,
         "secret_once": secret,
     }
-    return shown(request, "users.html", "_users_part.html", context, wrong=bool(wrong))
+    return part_or_page(request, "users.html", "_users_part.html", context, wrong=bool(wrong))
 
 
 async def _one(
@@ -154,7 +170,7 @@ async def _one(
     wrong: dict[str, str] | None = None,
     *,
     typed: dict[str, Any] | None = None,
-    said: str | None = None,
+    notice: str | None = None,
     secret: str | None = None,
 ) -> Response:
     account = await _known(panel, id)
@@ -164,16 +180,16 @@ async def _one(
         "seen": (await _seen(panel)).get(account.id),
         "passwords": panel.settings.auth == "password",
         "wrong": wrong or {},
-        "said": said,
+        "notice": notice,
         "secret_once": secret,
     }
-    return shown(request, "user.html", "_user_part.html", context, wrong=bool(wrong))
+    return part_or_page(request, "user.html", "_user_part.html", context, wrong=bool(wrong))
 
 
 async def _known(panel: State, id: UUID) -> Account:
     account = await panel.identification.accounts.by_id(str(id))
     if account is None:
-        raise HTTPException(404, f"there is no account {id}")
+        raise NotFoundError(f"there is no account {id}")
     return account
 
 
@@ -181,13 +197,13 @@ async def _seen(panel: State) -> dict[str, Any]:
     return {row["id"]: row["seen_at"] for row in await panel.reader.rows("roles_seen")}
 
 
-def _by_field(exc: HTTPException) -> dict[str, str]:
-    """What the API refused, at the field it is about."""
-    said = str(exc.detail)
-    if said.startswith("password: "):
-        return {"password": WORDS["password"]}
-    if said.startswith("name is "):
-        return {"name": sentence(said.rpartition(": ")[2])}
-    if said.startswith("the name "):
-        return {"name": refusal(exc)}
-    return {"": refusal(exc)}
+def _by_field(exc: RefusedError) -> dict[str, str]:
+    """What was refused, at the field it is about."""
+    match exc:
+        case InvalidPasswordError():
+            return {"password": WORDS["password"]}
+        case InvalidNameError():
+            return {"name": sentence(exc.reason)}
+        case NameTakenError():
+            return {"name": sentence(exc.detail)}
+    return {"": sentence(exc.detail)}

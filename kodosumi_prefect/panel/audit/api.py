@@ -9,10 +9,10 @@ from fastapi.responses import Response, StreamingResponse
 from pydantic import BaseModel, Field
 
 from kodosumi_prefect.panel.accounts.requester import Operator
-from kodosumi_prefect.panel.audit import pages
 from kodosumi_prefect.panel.audit.export import comma_separated, json_lines
-from kodosumi_prefect.panel.audit.filter import MAX_ID, WantedEntries
-from kodosumi_prefect.panel.web.state import Panel
+from kodosumi_prefect.panel.audit.filter import MAX_ID, FilterOfRequest
+from kodosumi_prefect.panel.audit.view import audit_page
+from kodosumi_prefect.panel.web.parameters import Panel
 
 MOST = 500  # entries of one answer
 
@@ -64,16 +64,16 @@ async def audit(
     request: Request,
     panel: Panel,
     _: Operator,
-    wanted: WantedEntries,
+    filter_: FilterOfRequest,
     before: Before = None,
     limit: Annotated[int, Query(ge=1, le=MOST, description="Entries per page.")] = 50,
 ) -> dict[str, Any] | Response:
     """Sign-ins, launches, answers, and changes of schedules, accounts, keys and sources."""
-    rows = await wanted.page(panel.reader, before, limit + 1)
+    rows = await filter_.page(panel.reader, before, limit + 1)
     items, more = rows[:limit], len(rows) > limit
     following = items[-1]["id"] if more else None
     if "text/html" in request.headers.get("accept", ""):
-        return pages.shown(request, wanted, items, following, first=before is None)
+        return audit_page(request, filter_, items, following, first=before is None)
     return {"items": items, "before": following}
 
 
@@ -83,9 +83,9 @@ async def audit(
     response_class=StreamingResponse,
     responses={200: {"content": {"application/jsonl": {"schema": {"type": "string"}}}}},
 )
-async def audit_lines(panel: Panel, _: Operator, wanted: WantedEntries) -> Response:
+async def audit_lines(panel: Panel, _: Operator, filter_: FilterOfRequest) -> Response:
     """Those that match the filter of `GET /audit`, newest first."""
-    return _file(json_lines(wanted.all(panel.reader)), "application/jsonl", "audit.jsonl")
+    return _file(json_lines(filter_.all(panel.reader)), "application/jsonl", "audit.jsonl")
 
 
 @router.get(
@@ -94,9 +94,9 @@ async def audit_lines(panel: Panel, _: Operator, wanted: WantedEntries) -> Respo
     response_class=StreamingResponse,
     responses={200: {"content": {"text/csv": {"schema": {"type": "string"}}}}},
 )
-async def audit_table(panel: Panel, _: Operator, wanted: WantedEntries) -> Response:
+async def audit_table(panel: Panel, _: Operator, filter_: FilterOfRequest) -> Response:
     """As `GET /audit.jsonl`. A cell that would be a formula begins with an apostrophe."""
-    return _file(comma_separated(wanted.all(panel.reader)), "text/csv", "audit.csv")
+    return _file(comma_separated(filter_.all(panel.reader)), "text/csv", "audit.csv")
 
 
 def _file(lines: Any, media_type: str, name: str) -> Response:

@@ -78,7 +78,7 @@ class Entry:
         }
 
 
-def shown_url(url: str) -> str:
+def public_url(url: str) -> str:
     """An address without a password and a query, which may hold a token."""
     try:
         parts = urlsplit(url)

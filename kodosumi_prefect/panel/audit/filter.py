@@ -9,7 +9,7 @@ from fastapi import Depends, HTTPException, Query
 from kodosumi_prefect.events import clean
 from kodosumi_prefect.panel.audit.entry import cut
 from kodosumi_prefect.panel.audit.recorded_actions import Action, Outcome
-from kodosumi_prefect.panel.executions.filter import epoch
+from kodosumi_prefect.panel.web.parameters import epoch
 from kodosumi_prefect.stream.reader import Reader
 
 EXPORTED = 500  # entries read at once for an export
@@ -19,7 +19,7 @@ Row = dict[str, Any]
 Named = Annotated[str | None, Query(max_length=1000)]
 
 
-class Wanted(NamedTuple):
+class Filter(NamedTuple):
     """Which entries; None for any.
 
     Attributes:
@@ -39,8 +39,8 @@ class Wanted(NamedTuple):
 
     def address(self, **more: object) -> str:
         """The query string with its question mark; empty without a filter."""
-        said = [*self.pairs, *((name, str(value)) for name, value in more.items() if value)]
-        return f"?{urlencode(said)}" if said else ""
+        pairs = [*self.pairs, *((name, str(value)) for name, value in more.items() if value)]
+        return f"?{urlencode(pairs)}" if pairs else ""
 
     def value(self, name: str) -> str:
         """The filter's value of a name, or an empty text."""
@@ -48,8 +48,8 @@ class Wanted(NamedTuple):
 
     async def page(self, reader: Reader, before: int | None, limit: int) -> list[Row]:
         """Entries, newest first, behind the id ``before``."""
-        asked = {name: value for name, value in self._asdict().items() if name != "pairs"}
-        return await reader.rows("audit", **asked, before=before, limit=limit)
+        columns = {name: value for name, value in self._asdict().items() if name != "pairs"}
+        return await reader.rows("audit", **columns, before=before, limit=limit)
 
     async def all(self, reader: Reader) -> AsyncIterator[list[Row]]:
         """All entries, newest first, a few at a time."""
@@ -59,7 +59,7 @@ class Wanted(NamedTuple):
             before = rows[-1]["id"]
 
 
-async def _wanted(
+async def _filter(
     actor: Annotated[
         str | None, Query(max_length=1000, description="Id or name of who did it.")
     ] = None,
@@ -78,30 +78,30 @@ async def _wanted(
     until: Annotated[
         str | None, Query(max_length=64, description="Recorded before, in ISO 8601.")
     ] = None,
-) -> Wanted:
-    given = [("actor", actor), *(("action", one) for one in action), ("target", target)]
-    given += [("outcome", outcome), ("since", since), ("until", until)]
-    pairs = [(name, clean(value).strip()) for name, value in given if value and value.strip()]
-    said = dict(pairs)
+) -> Filter:
+    parameters = [("actor", actor), *(("action", one) for one in action), ("target", target)]
+    parameters += [("outcome", outcome), ("since", since), ("until", until)]
+    pairs = [(name, clean(value).strip()) for name, value in parameters if value and value.strip()]
+    by_name = dict(pairs)
     actions = [value for name, value in pairs if name == "action"]
     for name, values, known in (
         ("action", actions, list(Action)),
-        ("outcome", [said["outcome"]] if "outcome" in said else [], list(Outcome)),
+        ("outcome", [by_name["outcome"]] if "outcome" in by_name else [], list(Outcome)),
     ):
         for value in values:
             if value not in known:
                 raise HTTPException(
                     422, f"{name} is {value[:40]!r}; it can be one of {', '.join(known)}"
                 )
-    return Wanted(
-        cut(said.get("actor")),
+    return Filter(
+        cut(by_name.get("actor")),
         actions or None,
-        cut(said.get("target")),
-        said.get("outcome"),
-        epoch("since", said.get("since")),
-        epoch("until", said.get("until")),
+        cut(by_name.get("target")),
+        by_name.get("outcome"),
+        epoch("since", by_name.get("since")),
+        epoch("until", by_name.get("until")),
         pairs,
     )
 
 
-WantedEntries = Annotated[Wanted, Depends(_wanted)]
+FilterOfRequest = Annotated[Filter, Depends(_filter)]

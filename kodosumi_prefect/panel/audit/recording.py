@@ -11,6 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from kodosumi_prefect.panel.accounts.api_keys import ApiKeys
 from kodosumi_prefect.panel.accounts.requester import User
 from kodosumi_prefect.panel.audit.entry import Actor, Entry, Key, Target
+from kodosumi_prefect.panel.audit.journal import Journal
 from kodosumi_prefect.panel.audit.recorded_actions import Action, Outcome
 from kodosumi_prefect.panel.audit.rules import RULES, Rule
 from kodosumi_prefect.panel.audit.trail import Trail, failed_sign_in
@@ -25,6 +26,14 @@ from kodosumi_prefect.vocabulary import (
 logger = logging.getLogger(__name__)
 
 
+def journal(request: Request) -> Journal:
+    """Where what a request does is recorded, before it is answered."""
+    if not hasattr(request.state, "audit"):
+        request.state.audit = Journal()
+    entries: Journal = request.state.audit
+    return entries
+
+
 def record(
     request: Request,
     action: Action,
@@ -34,30 +43,13 @@ def record(
     actor: Actor | None = None,
     **details: Any,
 ) -> Entry:
-    """Have an action recorded, before the request is answered.
-
-    Without it, the route's rule in ``rules`` is recorded.
-
-    Arguments:
-        outcome: if the answer's status does not decide it; may also be set later.
-        actor: if it is not who sent the request.
-        details: a few plain values: names of what was changed, never what was typed.
-    """
-    entry = Entry(action, target, outcome, actor, details=details)
-    _entries(request).append(entry)
-    return entry
+    """Have an action of a request recorded; see ``Journal.record``."""
+    return journal(request).record(action, target, outcome=outcome, actor=actor, **details)
 
 
 def sign_in_failed(request: Request, trail: Trail, name: str, **details: Any) -> None:
     """Have a failed sign-in recorded, with the name if it is an account's."""
     trail.sign_in_failed(name, failed_sign_in(**_where(request), details=details))
-
-
-def _entries(request: Request) -> list[Entry]:
-    if not hasattr(request.state, "audit"):
-        request.state.audit = []
-    entries: list[Entry] = request.state.audit
-    return entries
 
 
 class Recording:
@@ -77,7 +69,7 @@ class Recording:
         request = Request(scope)
         if own_path(scope) == "/logout":
             await _identify(request)  # the gate lets everybody in there
-        before = len(_entries(request))
+        before = len(journal(request).entries)
         status = None
 
         async def recorded(message: Message) -> None:
@@ -85,7 +77,7 @@ class Recording:
             if message["type"] == "http.response.start" and status is None:
                 status = int(message["status"])
                 headers = dict(message.get("headers", ()))
-                if len(_entries(request)) == before:
+                if len(journal(request).entries) == before:
                     _add_unsaid(request, status, headers)
                 await _store(request, status)
             await send(message)
@@ -93,7 +85,7 @@ class Recording:
         try:
             await self._app(scope, receive, recorded)
         finally:
-            if status is None and len(_entries(request)) == before:
+            if status is None and len(journal(request).entries) == before:
                 _add_unsaid(request, 500, {})
             await _store(request, status or 500)  # also what was recorded behind the answer
 
@@ -113,15 +105,15 @@ def _add_unsaid(request: Request, status: int, headers: dict[bytes, bytes]) -> N
     user = getattr(request.state, "user", None)
     # Nobody signs out who is not signed in; nobody else comes in.
     if (rule := _rule(request)) is not None and not rule.silent and user is not None:
-        _entries(request).append(_unsaid(request, rule, status, headers))
+        journal(request).entries.append(_unsaid(request, rule, status, headers))
 
 
 async def _store(request: Request, status: int) -> None:
     """Store all entries of a request that was answered with this status."""
-    entries = _entries(request).copy()
+    entries = journal(request).entries.copy()
     if not entries:
         return
-    _entries(request).clear()
+    journal(request).entries.clear()
     panel = request.app.state.panel
     try:
         key = await _key(request, panel.identification.keys)

@@ -19,8 +19,8 @@ from kodosumi_prefect.panel.executions.streams import MAIN, STDIO, STREAM, Event
 from kodosumi_prefect.panel.html.render import render
 from kodosumi_prefect.panel.web.answers import EventPage, ExecutionStatus, StreamedEvent
 from kodosumi_prefect.panel.web.error_schemas import answers, problems
+from kodosumi_prefect.panel.web.parameters import MAX_CURSOR, Cursor, Execution, Panel, Seat
 from kodosumi_prefect.panel.web.prefect_links import links
-from kodosumi_prefect.panel.web.state import MAX_CURSOR, Cursor, Execution, Panel, Seat
 from kodosumi_prefect.panel.web.templating import page
 from kodosumi_prefect.stream.reader import ANYWHERE, Origin
 
@@ -196,7 +196,7 @@ async def events(
     reset = after > last_seq
     start = 0 if reset else after
     until = last_seq if origin == ANYWHERE else min(start + SPAN, last_seq)
-    found = await panel.reader.page(
+    batch = await panel.reader.page(
         execution["fid"], start, until=until, kinds=_kinds(kinds), origin=origin, limit=limit
     )
     items = [
@@ -208,15 +208,15 @@ async def events(
             "attempt": event.attempt,
             "source": event.source,
         }
-        for event in found.events
+        for event in batch.events
     ]
-    following = found.events[-1].seq if found.more and found.events else until
+    following = batch.events[-1].seq if batch.more and batch.events else until
     return Json(
         {
             "fid": execution["fid"],
             "items": items,
             "next": following,
-            "more": found.more or until < last_seq,
+            "more": batch.more or until < last_seq,
             "reset": reset,
         }
     )
@@ -242,8 +242,8 @@ def _view(view: View, raw: str | None) -> View:
 
 
 def _kinds(values: list[str] | None) -> list[str] | None:
-    wanted = [kind for value in values or [] for kind in value.split(",") if kind]
-    if unknown := set(wanted) - set(Kind):
+    chosen = [kind for value in values or [] for kind in value.split(",") if kind]
+    if unknown := set(chosen) - set(Kind):
         names = ", ".join(sorted(unknown))
         raise HTTPException(422, f"kinds is {names[:80]!r}: use some of {', '.join(Kind)}")
-    return wanted or None
+    return chosen or None

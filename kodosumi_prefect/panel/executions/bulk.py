@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 from uuid import UUID
 
-from fastapi import HTTPException, Request
-
 from kodosumi_prefect.events import TERMINAL
 from kodosumi_prefect.launch.refusal import LaunchError
 from kodosumi_prefect.launch.run_again import run_again
@@ -15,10 +13,11 @@ from kodosumi_prefect.owner import Owner
 from kodosumi_prefect.panel.accounts.requester import User
 from kodosumi_prefect.panel.audit import recorded_actions
 from kodosumi_prefect.panel.audit.entry import Target
-from kodosumi_prefect.panel.audit.recording import record
-from kodosumi_prefect.panel.executions.cancel_api import cancelled, end
-from kodosumi_prefect.panel.executions.cancellation import NotCancelledError
+from kodosumi_prefect.panel.audit.journal import Journal
+from kodosumi_prefect.panel.executions.actions import cancel_run, end
+from kodosumi_prefect.panel.executions.cancellation import NotCancelledError, UnknownRunError
 from kodosumi_prefect.panel.executions.rows import Row, title
+from kodosumi_prefect.panel.refusals import RefusedError
 from kodosumi_prefect.panel.web.state import State
 
 AT_ONCE = 4  # requests to Prefect at once
@@ -40,7 +39,7 @@ class Trouble(NamedTuple):
 
 
 async def act(
-    request: Request, panel: State, user: User, action: Action, rows: Sequence[Row]
+    panel: State, user: User, action: Action, rows: Sequence[Row], journal: Journal
 ) -> list[Trouble]:
     """Cancel, archive or run again; a failure does not stop the others.
 
@@ -51,7 +50,7 @@ async def act(
 
     async def one(row: Row) -> Trouble | None:
         async with few:
-            entry = record(request, RECORDED[action], Target("execution", row["fid"], title(row)))
+            entry = journal.record(RECORDED[action], Target("execution", row["fid"], title(row)))
             why = await _one(panel, user, action, row)
             entry.outcome = (
                 recorded_actions.Outcome.OK if why is None else recorded_actions.Outcome.REFUSED
@@ -68,26 +67,24 @@ async def _one(panel: State, user: User, action: Action, row: Row) -> str | None
         if action == "cancel":
             if row["status"] in TERMINAL:
                 return "it has ended"
-            await cancelled(panel, UUID(row["fid"]))
+            await cancel_run(panel, UUID(row["fid"]))
         elif action == "archive":
             await end(panel, row)
             await panel.reader.rows("set_archived", fids=[row["fid"]], archived=True)
         else:
             owner = Owner(user.id, user.name)
-            await run_again(row["fid"], owner, panel.settings, shown=_shown(row))
-    except HTTPException as exc:
-        return str(exc.detail)
-    except LaunchError as exc:
-        return exc.detail
-    except LookupError:
+            await run_again(row["fid"], owner, panel.settings, shown=_masked_inputs(row))
+    except UnknownRunError:
         return "Prefect no longer has it"
     except NotCancelledError as exc:
-        return str(exc).removeprefix(f"{row['fid']} ")
+        return exc.detail.removeprefix(f"{row['fid']} ")
+    except (RefusedError, LaunchError) as exc:
+        return exc.detail
     return None
 
 
-def _shown(row: Row) -> dict[str, Any] | None:
+def _masked_inputs(row: Row) -> dict[str, Any] | None:
     """The inputs as recorded, secret ones masked."""
-    found = json.loads(row["inputs"]) if row["inputs"] else None
-    inner = found.get("dict") if isinstance(found, dict) else None
+    envelope = json.loads(row["inputs"]) if row["inputs"] else None
+    inner = envelope.get("dict") if isinstance(envelope, dict) else None
     return inner if isinstance(inner, dict) else None

@@ -11,11 +11,16 @@ from prefect.exceptions import ObjectNotFound
 from prefect.states import Cancelling
 
 from kodosumi_prefect.listings import flow_run
+from kodosumi_prefect.panel.refusals import ConflictError, NotFoundError
 
 PATIENCE = 10.0  # seconds that Prefect may take to answer; its client alone waits many minutes
 
 
-class NotCancelledError(RuntimeError):
+class UnknownRunError(NotFoundError):
+    """Prefect has no such flow run."""
+
+
+class NotCancelledError(ConflictError):
     """Prefect refused the request; says why in one line."""
 
 
@@ -29,7 +34,7 @@ async def cancel(fid: UUID, message: str) -> str:
         The name of its state now, such as ``Cancelling``.
 
     Raises:
-        LookupError: Prefect has no such flow run.
+        UnknownRunError: Prefect has no such flow run.
         NotCancelledError: it has ended, or Prefect's rules forbid it.
         httpx.HTTPError: Prefect does not answer.
     """
@@ -49,7 +54,7 @@ async def _cancel(fid: UUID, message: str) -> str:
                 fid, Cancelling(message=message)
             )
         except ObjectNotFound as exc:
-            raise LookupError(f"Prefect has no flow run {fid}") from exc
+            raise UnknownRunError(f"Prefect has no flow run {fid}") from exc
         # What has no infrastructure yet, Prefect cancels at once, and calls that a rejection.
         at_once = answer.status.value == "REJECT" and answer.state and answer.state.is_cancelled()
         if answer.status.value != "ACCEPT" and not at_once:

@@ -7,6 +7,7 @@ from urllib.parse import urlencode
 from fastapi import Depends, HTTPException, Query
 
 from kodosumi_prefect.events import Status, clean
+from kodosumi_prefect.panel.web.parameters import epoch
 from kodosumi_prefect.stream.listing import Filter
 
 LAST = {"hour": timedelta(hours=1), "day": timedelta(days=1), "week": timedelta(days=7)}
@@ -23,20 +24,20 @@ Words = Annotated[
 Named = Annotated[str | None, Query(max_length=1000)]
 
 
-class Asked(NamedTuple):
+class RequestFilter(NamedTuple):
     """A filter, and the address that says it.
 
     Attributes:
         pairs: names and values of the query string, what is empty left out.
     """
 
-    wanted: Filter
+    criteria: Filter
     pairs: list[tuple[str, str]]
 
     def address(self, **more: object) -> str:
         """The query string, with its question mark; empty without a filter."""
-        said = [*self.pairs, *((name, str(value)) for name, value in more.items() if value)]
-        return f"?{urlencode(said)}" if said else ""
+        pairs = [*self.pairs, *((name, str(value)) for name, value in more.items() if value)]
+        return f"?{urlencode(pairs)}" if pairs else ""
 
     def values(self, name: str) -> list[str]:
         """The values of one name."""
@@ -47,7 +48,7 @@ class Asked(NamedTuple):
         return next(iter(self.values(name)), "")
 
 
-async def _asked(
+async def _filter(
     q: Words = None,
     status: Annotated[
         list[str], Query(max_length=20, description="Any of these; empty: all.")
@@ -67,46 +68,30 @@ async def _asked(
     until: Annotated[
         str | None, Query(alias="to", max_length=64, description="Recorded before, in ISO 8601.")
     ] = None,
-) -> Asked:
-    given = [("q", q), *(("status", one) for one in status), ("flow", flow), ("owner", owner)]
-    given += [("tag", tag), ("last", last), ("from", since), ("to", until)]
-    pairs = [(name, clean(value).strip()) for name, value in given if value and value.strip()]
-    said = dict(pairs)
+) -> RequestFilter:
+    parameters = [("q", q), *(("status", one) for one in status), ("flow", flow), ("owner", owner)]
+    parameters += [("tag", tag), ("last", last), ("from", since), ("to", until)]
+    pairs = [(name, clean(value).strip()) for name, value in parameters if value and value.strip()]
+    by_name = dict(pairs)
     for one in (value for name, value in pairs if name == "status"):
         if one not in STATUSES:
             raise HTTPException(
                 422, f"status is {one[:40]!r}; it can be one of {', '.join(STATUSES)}"
             )
-    start, end = epoch("from", said.get("from")), epoch("to", said.get("to"))
-    if (span := LAST.get(said.get("last", ""))) is not None:
+    start, end = epoch("from", by_name.get("from")), epoch("to", by_name.get("to"))
+    if (span := LAST.get(by_name.get("last", ""))) is not None:
         begun = (datetime.now(UTC) - span).timestamp()
         start = begun if start is None else max(begun, start)
-    wanted = Filter(
-        query=said.get("q", ""),
+    criteria = Filter(
+        query=by_name.get("q", ""),
         statuses=tuple(dict.fromkeys(value for name, value in pairs if name == "status")),
-        flow=said.get("flow"),
-        owner=said.get("owner"),
-        tag=said.get("tag"),
+        flow=by_name.get("flow"),
+        owner=by_name.get("owner"),
+        tag=by_name.get("tag"),
         since=start,
         until=end,
     )
-    return Asked(wanted, pairs)
+    return RequestFilter(criteria, pairs)
 
 
-def epoch(name: str, text: str | None) -> float | None:
-    """Epoch seconds of an ISO 8601 time, which is UTC without a zone."""
-    if text is None:
-        return None
-    try:
-        found = datetime.fromisoformat(text)
-        # Postgres knows all years that Python knows, whatever the zone.
-        if not 1970 <= found.year <= 9000:
-            raise ValueError
-        return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
-    except (ValueError, OverflowError):
-        raise HTTPException(
-            422, f"{name} is {text[:40]!r}; write a time as 2026-01-31T08:00Z"
-        ) from None
-
-
-AskedFor = Annotated[Asked, Depends(_asked)]
+FilterOfRequest = Annotated[RequestFilter, Depends(_filter)]

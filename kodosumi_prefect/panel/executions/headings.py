@@ -39,5 +39,5 @@ def _progress(row: Row) -> Markup | None:
 def _state_word(row: Row) -> str | None:
     """Prefect's own state name if it is more specific than ours."""
     name: str | None = row["state_name"]
-    said = {"Completed", "Failed", "Running", "Pending", None}
-    return None if name in said else name
+    ordinary = {"Completed", "Failed", "Running", "Pending", None}
+    return None if name in ordinary else name

@@ -6,11 +6,11 @@ from uuid import UUID
 from fastapi import APIRouter, HTTPException, Query
 
 from kodosumi_prefect.panel.accounts.requester import CurrentUser
-from kodosumi_prefect.panel.executions.filter import AskedFor
+from kodosumi_prefect.panel.executions.filter import FilterOfRequest
 from kodosumi_prefect.panel.executions.rows import timeline_item
 from kodosumi_prefect.panel.web.answers import Changes, Timeline
 from kodosumi_prefect.panel.web.error_schemas import answers
-from kodosumi_prefect.panel.web.state import MAX_CURSOR, Panel
+from kodosumi_prefect.panel.web.parameters import MAX_CURSOR, Panel
 from kodosumi_prefect.stream.listing import CursorError
 
 MOST = 500  # executions of one answer
@@ -22,7 +22,7 @@ router = APIRouter(prefix="/timeline", tags=["Timeline"])
 async def executions(
     panel: Panel,
     user: CurrentUser,
-    asked: AskedFor,
+    filter_: FilterOfRequest,
     pp: Annotated[int, Query(ge=1, le=MOST, description="Executions per page.")] = 10,
     offset: Annotated[
         UUID | None, Query(description="The `offset` of the previous page; none: from the newest.")
@@ -31,18 +31,18 @@ async def executions(
     """`offset` of the answer leads to the next page; null on the last one."""
     try:
         rows = await panel.reader.timeline(
-            wanted=asked.wanted,
+            wanted=filter_.criteria,
             before=str(offset) if offset else None,
             limit=pp + 1,
             visible=user.sees(panel.settings),
         )
     except CursorError as exc:
         raise HTTPException(422, f"offset: {exc}") from exc
-    shown = rows[:pp]
+    page_rows = rows[:pp]
     return {
-        "items": [timeline_item(row) for row in shown],
-        "query": asked.value("q") or None,
-        "offset": shown[-1]["fid"] if len(rows) > pp else None,
+        "items": [timeline_item(row) for row in page_rows],
+        "query": filter_.value("q") or None,
+        "offset": page_rows[-1]["fid"] if len(rows) > pp else None,
     }
 
 
@@ -50,7 +50,7 @@ async def executions(
 async def changes(
     panel: Panel,
     user: CurrentUser,
-    asked: AskedFor,
+    filter_: FilterOfRequest,
     since: Annotated[
         int | None,
         Query(ge=0, le=MAX_CURSOR, description="The `timestamp` of the previous answer."),
@@ -68,12 +68,12 @@ async def changes(
     rows, counter = await panel.reader.changes(since, visible=visible)
     deleted = await panel.reader.deleted(since, visible)
     fids = [row["fid"] for row in rows if row["archived_at"] is None]
-    matching = await panel.reader.matching(fids, asked.wanted, visible)
+    matching = await panel.reader.matching(fids, filter_.criteria, visible)
     return {
         "update": [
             timeline_item(row) for row in rows if row["fid"] in matching.difference(deleted)
         ],
         "delete": sorted({row["fid"] for row in rows}.difference(matching).union(deleted)),
         "timestamp": counter,
-        "query": asked.value("q") or None,
+        "query": filter_.value("q") or None,
     }

@@ -9,10 +9,11 @@ from fastapi.responses import RedirectResponse, Response
 from pydantic import BaseModel, Field
 
 from kodosumi_prefect.panel.accounts.requester import CurrentUser
+from kodosumi_prefect.panel.audit.recording import journal
 from kodosumi_prefect.panel.executions.bulk import Action, act
-from kodosumi_prefect.panel.executions.filter import STATUSES, AskedFor
+from kodosumi_prefect.panel.executions.filter import STATUSES, FilterOfRequest
 from kodosumi_prefect.panel.executions.headings import listed
-from kodosumi_prefect.panel.web.state import Panel
+from kodosumi_prefect.panel.web.parameters import Panel
 from kodosumi_prefect.panel.web.templating import page
 from kodosumi_prefect.stream.listing import CursorError
 
@@ -33,7 +34,7 @@ async def executions(
     request: Request,
     panel: Panel,
     user: CurrentUser,
-    asked: AskedFor,
+    filter_: FilterOfRequest,
     before: UUID | None = None,
     after: UUID | None = None,
     fragment: Annotated[bool, Query()] = False,
@@ -48,7 +49,7 @@ async def executions(
         raise HTTPException(422, "give before or after, not both")
     try:
         rows = await panel.reader.timeline(
-            wanted=asked.wanted,
+            wanted=filter_.criteria,
             before=str(before) if before else None,
             after=str(after) if after else None,
             limit=ROWS + 1,
@@ -56,19 +57,21 @@ async def executions(
         )
         if after is not None and len(rows) <= ROWS:
             after = None
-            rows = await panel.reader.timeline(wanted=asked.wanted, limit=ROWS + 1, visible=visible)
+            rows = await panel.reader.timeline(
+                wanted=filter_.criteria, limit=ROWS + 1, visible=visible
+            )
     except CursorError as exc:
         raise HTTPException(422, f"{exc}; it may have been deleted, start with the newest") from exc
-    shown = rows[1:] if after else rows[:ROWS]
+    page_rows = rows[1:] if after else rows[:ROWS]
     older = bool(after) or len(rows) > ROWS
-    items = [listed(row) for row in shown]
+    items = [listed(row) for row in page_rows]
     context: dict[str, Any] = {
         "rows": items,
         "longest": max((item["runtime"] or 0.0 for item in items), default=0.0),
-        "asked": asked,
+        "filter": filter_,
         "first": before is None and after is None,
-        "older": shown[-1]["fid"] if older and shown else None,
-        "newer": shown[0]["fid"] if (before or after) and shown else None,
+        "older": page_rows[-1]["fid"] if older and page_rows else None,
+        "newer": page_rows[0]["fid"] if (before or after) and page_rows else None,
         "counter": counter,
         "now": time.time(),
         "operator": user.operator,
@@ -89,10 +92,10 @@ class Counted(BaseModel):
 
 
 @router.get("/executions/count")
-async def count(panel: Panel, user: CurrentUser, asked: AskedFor) -> Counted:
+async def count(panel: Panel, user: CurrentUser, filter_: FilterOfRequest) -> Counted:
     """How many a filter matches."""
-    found = await panel.reader.count(asked.wanted, user.sees(panel.settings), limit=COUNTED)
-    return Counted(count=found, more=found == COUNTED)
+    number = await panel.reader.count(filter_.criteria, user.sees(panel.settings), limit=COUNTED)
+    return Counted(count=number, more=number == COUNTED)
 
 
 class Wish(BaseModel):
@@ -110,7 +113,7 @@ class Wish(BaseModel):
 
 @router.post("/executions/bulk")
 async def bulk(
-    request: Request, panel: Panel, user: CurrentUser, asked: AskedFor, wish: Wish
+    request: Request, panel: Panel, user: CurrentUser, filter_: FilterOfRequest, wish: Wish
 ) -> dict[str, Any]:
     """Do it to the next few; ``next`` is where to go on, null at the end."""
     visible = user.sees(panel.settings)
@@ -118,7 +121,7 @@ async def bulk(
     if wish.fids is None:
         try:
             rows = await panel.reader.timeline(
-                wanted=asked.wanted,
+                wanted=filter_.criteria,
                 before=str(wish.before) if wish.before else None,
                 limit=CHUNK + 1,
                 visible=visible,
@@ -128,10 +131,10 @@ async def bulk(
         more, rows = len(rows) > CHUNK, rows[:CHUNK]
         missing = []
     else:
-        found = [(str(fid), await panel.reader.status(str(fid), visible)) for fid in wish.fids]
-        rows = [row for _, row in found if row is not None]
-        missing = [fid for fid, row in found if row is None]
-    troubles = await act(request, panel, user, wish.action, rows)
+        pairs = [(str(fid), await panel.reader.status(str(fid), visible)) for fid in wish.fids]
+        rows = [row for _, row in pairs if row is not None]
+        missing = [fid for fid, row in pairs if row is None]
+    troubles = await act(panel, user, wish.action, rows, journal(request))
     failed = [trouble._asdict() for trouble in troubles]
     failed += [{"fid": fid, "title": fid, "why": "there is no such execution"} for fid in missing]
     return {

@@ -11,15 +11,16 @@ from markupsafe import Markup
 
 from kodosumi_prefect.events import TERMINAL, Kind, Status
 from kodosumi_prefect.panel.accounts.requester import CurrentUser
-from kodosumi_prefect.panel.executions.cancel_api import cancel_execution, put_away
-from kodosumi_prefect.panel.executions.event_pages import PANES, Asked, asked, stretch
+from kodosumi_prefect.panel.executions import actions
 from kodosumi_prefect.panel.executions.headings import listed
+from kodosumi_prefect.panel.executions.panes import PANES, PaneQuery, pane_query, stretch
 from kodosumi_prefect.panel.executions.rows import Row, final_envelope, title
 from kodosumi_prefect.panel.executions.run_again import again_url
 from kodosumi_prefect.panel.executions.streams import EventStream, View
 from kodosumi_prefect.panel.html.render import render
+from kodosumi_prefect.panel.web.parameters import Cursor, Execution, Panel, Seat
 from kodosumi_prefect.panel.web.prefect_links import links
-from kodosumi_prefect.panel.web.state import Cursor, Execution, Panel, Seat, State
+from kodosumi_prefect.panel.web.state import State
 from kodosumi_prefect.panel.web.templating import moment, page
 
 EXPORTED = 2000  # events read at once for a download
@@ -36,7 +37,7 @@ TABS = {
 
 router = APIRouter(include_in_schema=False)
 
-Wish = Annotated[Asked, Depends(asked)]
+Wish = Annotated[PaneQuery, Depends(pane_query)]
 Question = Annotated[Literal["cancel", "archive"] | None, Query()]
 
 
@@ -54,17 +55,17 @@ async def execution(
     """Everything about one execution up to now; ``execution.js`` takes it from there."""
     if execution["archived_at"] is not None and not archived:
         return page(request, "archived.html", _archived(execution), status_code=410)
-    shown = tab if tab in TABS else "output"
+    chosen = tab if tab in TABS else "output"
     context = {
         "row": execution,
         "cursor": execution["last_seq"],
         "head": await _head(panel, execution),
         "mine": user.owns(execution["owner"]),
         "tabs": TABS,
-        "tab": shown,
+        "tab": chosen,
         "ask": ask,
         "panes": PANES,
-        "pane": await stretch(panel, execution, shown, wish) if shown in PANES else None,
+        "pane": await stretch(panel, execution, chosen, wish) if chosen in PANES else None,
     }
     return page(request, "execution.html", context)
 
@@ -101,21 +102,21 @@ async def download(panel: Panel, execution: Execution) -> Response:
 @router.post("/executions/{fid}/cancel")
 async def cancel(panel: Panel, user: CurrentUser, execution: Execution) -> Response:
     """Cancel it, and back to its page; errors as of ``POST /outputs/{fid}/cancel``."""
-    await cancel_execution(panel, user, UUID(execution["fid"]))
+    await actions.cancel_execution(panel, user, UUID(execution["fid"]))
     return RedirectResponse(f"../{execution['fid']}", 303)
 
 
 @router.post("/executions/{fid}/archive")
 async def archive(panel: Panel, user: CurrentUser, execution: Execution) -> Response:
     """Archive it, and back to the list; errors as of ``DELETE /outputs/{fid}``."""
-    await put_away(panel, user, execution)
+    await actions.archive(panel, user, execution)
     return RedirectResponse("../../executions", 303)
 
 
 def _part(name: str) -> Callable[..., Awaitable[Response]]:
     async def part(request: Request, panel: Panel, execution: Execution, wish: Wish) -> Response:
-        found = await stretch(panel, execution, name, wish)
-        return page(request, "_pane.html", {"row": execution, "pane": found})
+        pane = await stretch(panel, execution, name, wish)
+        return page(request, "_pane.html", {"row": execution, "pane": pane})
 
     return part
 
@@ -128,11 +129,11 @@ for _name in PANES:
 async def _lines(panel: State, fid: str, until: int) -> AsyncIterator[bytes]:
     cursor = 0
     while cursor < until:
-        found = await panel.reader.page(fid, cursor, until=until, limit=EXPORTED)
-        yield b"".join(orjson.dumps(_exported(event._asdict())) + b"\n" for event in found.events)
-        if not found.more or not found.events:
+        batch = await panel.reader.page(fid, cursor, until=until, limit=EXPORTED)
+        yield b"".join(orjson.dumps(_exported(event._asdict())) + b"\n" for event in batch.events)
+        if not batch.more or not batch.events:
             return
-        cursor = found.events[-1].seq
+        cursor = batch.events[-1].seq
 
 
 def _exported(event: dict[str, Any]) -> dict[str, Any]:
@@ -185,7 +186,7 @@ async def _traceback(panel: State, row: Row) -> Markup | None:
     """The error that a failed execution ended with, if it has more than the one line."""
     if row["status"] != Status.ERROR:
         return None
-    found = await panel.reader.latest(row["fid"], row["last_seq"] + 1, kinds=[Kind.ERROR], limit=1)
-    if not found or "\n" not in found[0].payload.strip():
+    errors = await panel.reader.latest(row["fid"], row["last_seq"] + 1, kinds=[Kind.ERROR], limit=1)
+    if not errors or "\n" not in errors[0].payload.strip():
         return None
-    return Markup(render(Kind.ERROR, found[0].payload))
+    return Markup(render(Kind.ERROR, errors[0].payload))

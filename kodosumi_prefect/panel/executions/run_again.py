@@ -33,8 +33,8 @@ async def again_urls(reader: Reader, rows: Sequence[Mapping[str, Any]]) -> dict[
     if not rows:
         return {}
     fids = [str(row["fid"]) for row in rows]
-    found = await reader.rows("endpoints_of_executions", fids=fids)
-    return {row["fid"]: f"services/{row['uid']}?from={row['fid']}" for row in found}
+    endpoints = await reader.rows("endpoints_of_executions", fids=fids)
+    return {row["fid"]: f"services/{row['uid']}?from={row['fid']}" for row in endpoints}
 
 
 def filled(elements: Iterable[Mapping[str, Any]], inputs: str | None) -> dict[str, Any]:
@@ -46,8 +46,8 @@ def filled(elements: Iterable[Mapping[str, Any]], inputs: str | None) -> dict[st
     Returns:
         Values by field, for ``form_html``; empty if the inputs and the form have nothing in common.
     """
-    given = _given(inputs)
-    if given is None:
+    fields = _fields(inputs)
+    if fields is None:
         return {}
     values: dict[str, Any] = {}
     boxes: dict[str, Any] = {}
@@ -59,7 +59,7 @@ def filled(elements: Iterable[Mapping[str, Any]], inputs: str | None) -> dict[st
         if not isinstance(field, Field) or isinstance(field, InputPassword | InputFiles):
             continue
         name = str(field.name)
-        value = _at(given, name)
+        value = _at(fields, name)
         if isinstance(field, Checkbox):
             boxes[name] = value if isinstance(value, bool) else field.value is True
             if isinstance(value, bool):
@@ -70,7 +70,7 @@ def filled(elements: Iterable[Mapping[str, Any]], inputs: str | None) -> dict[st
     return boxes | values if values else {}
 
 
-def _given(inputs: str | None) -> dict[str, Any] | None:
+def _fields(inputs: str | None) -> dict[str, Any] | None:
     """The inputs in their envelope, whose one key is their type; None if they are no fields."""
     try:
         envelope = json.loads(inputs or "null")
@@ -78,8 +78,8 @@ def _given(inputs: str | None) -> dict[str, Any] | None:
         return None
     if not isinstance(envelope, dict) or len(envelope) != 1:
         return None
-    given = next(iter(envelope.values()))
-    return given if isinstance(given, dict) else None
+    fields = next(iter(envelope.values()))
+    return fields if isinstance(fields, dict) else None
 
 
 def _at(inputs: dict[str, Any], name: str) -> Any:

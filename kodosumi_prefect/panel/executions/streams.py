@@ -263,10 +263,10 @@ class Streams:
             html = f'<span class="said" hidden>{escape(line_of(event.payload))}</span>{html}'
         if name:
             html = f'<span class="from">{escape(name)}</span>{html}'
-        made = frame(event.kind, event.seq, event.ts, html)
+        rendered = frame(event.kind, event.seq, event.ts, html)
         if key not in self._rendered:
-            self._rendered[key] = made
-            self._rendered_bytes += len(made)
+            self._rendered[key] = rendered
+            self._rendered_bytes += len(rendered)
         while self._rendered_bytes > RENDERED_BYTES:
             self._rendered_bytes -= len(self._rendered.popitem(last=False)[1])
-        return made
+        return rendered

@@ -7,7 +7,7 @@ from fastapi import APIRouter
 from kodosumi_prefect.panel.executions.task_runs import task_runs
 from kodosumi_prefect.panel.web.answers import TaskRuns
 from kodosumi_prefect.panel.web.error_schemas import answers, problems
-from kodosumi_prefect.panel.web.state import Execution, Panel
+from kodosumi_prefect.panel.web.parameters import Execution, Panel
 
 router = APIRouter(prefix="/outputs", tags=["Executions"])
 

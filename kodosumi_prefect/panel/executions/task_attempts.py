@@ -24,9 +24,9 @@ async def attempts(panel: State, items: Sequence[Item]) -> dict[str, list[Stretc
     Nothing is raised when Prefect is away: ``task_runs`` has reported that already.
     """
     retried = [item["id"] for item in items if item["retries"]][:MOST]
-    found: dict[str, list[Stretch]] = {}
+    by_task_run: dict[str, list[Stretch]] = {}
     if not retried or (access := prefect_access(panel.settings)) is None:
-        return found
+        return by_task_run
     try:
         async with asyncio.timeout(PATIENCE):
             with access.in_force():
@@ -34,23 +34,23 @@ async def attempts(panel: State, items: Sequence[Item]) -> dict[str, list[Stretc
                 async with client:
                     for id_ in retried:
                         states = await client.read_task_run_states(UUID(id_))
-                        found[id_] = stretches(states)
+                        by_task_run[id_] = stretches(states)
     except (TimeoutError, httpx.HTTPError, PrefectException, OSError, ValueError, RuntimeError):
-        return found
-    return found
+        return by_task_run
+    return by_task_run
 
 
 def stretches(states: Sequence[PrefectState]) -> list[Stretch]:
     """The stretches in which states say that a task run ran; each ends with the next state."""
     ordered: list[PrefectState | None] = [*sorted(states, key=lambda state: state.timestamp), None]
-    found = []
+    running = []
     for one, following in pairwise(ordered):
         if one is None or not one.is_running():
             continue
         if following is None:
-            found.append(Stretch(one.timestamp, None, one.type.value))
+            running.append(Stretch(one.timestamp, None, one.type.value))
         else:
             # A try that is followed by another one failed.
             ended = "FAILED" if following.is_scheduled() else following.type.value
-            found.append(Stretch(one.timestamp, following.timestamp, ended))
-    return found
+            running.append(Stretch(one.timestamp, following.timestamp, ended))
+    return running

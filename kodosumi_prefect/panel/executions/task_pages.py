@@ -9,15 +9,16 @@ from fastapi import APIRouter, Depends, HTTPException, Path, Query, Request
 from fastapi.responses import Response
 
 from kodosumi_prefect.events import TERMINAL, clean
-from kodosumi_prefect.panel.executions.event_pages import PANES, Asked, asked, stretch
+from kodosumi_prefect.panel.executions.panes import PANES, PaneQuery, pane_query, stretch
 from kodosumi_prefect.panel.executions.rows import Row, title
 from kodosumi_prefect.panel.executions.task_attempts import attempts
 from kodosumi_prefect.panel.executions.task_runs import SPAN, task_runs
 from kodosumi_prefect.panel.html.gantt import Item, Stretch, gantt, look, moment
-from kodosumi_prefect.panel.web.state import Execution, Panel, State
+from kodosumi_prefect.panel.web.parameters import Execution, Panel
+from kodosumi_prefect.panel.web.state import State
 from kodosumi_prefect.panel.web.templating import page
 
-SHOWN = 1000  # task runs of one page
+PER_PAGE = 1000  # task runs of one page
 PAGES = 1000  # at most
 BOOKING = timedelta(seconds=30)  # Prefect books task runs a while after they ended
 FEW = 200  # task runs that may be asked for often
@@ -26,7 +27,7 @@ VIEWS = {"log": "Log", "reasoning": "Reasoning", "raw": "All events"}
 
 router = APIRouter(include_in_schema=False)
 
-Wish = Annotated[Asked, Depends(asked)]
+Wish = Annotated[PaneQuery, Depends(pane_query)]
 View = Annotated[Literal["log", "reasoning", "raw"], Query()]
 
 
@@ -41,17 +42,17 @@ async def tasks(
     """The chart: a part for htmx or if ``fragment``, else a page of its own."""
     whole = "hx-request" not in request.headers and not fragment
     items, missing = await task_runs(panel, execution)
-    pages = max(ceil(len(items) / SHOWN), 1)
+    pages = max(ceil(len(items) / PER_PAGE), 1)
     number = min(number, pages)
-    shown = slice((number - 1) * SHOWN, number * SHOWN)
+    on_page = slice((number - 1) * PER_PAGE, number * PER_PAGE)
     stretches: dict[str, list[Stretch]] = {}
     if missing is None:
-        stretches |= await attempts(panel, items[shown])
+        stretches |= await attempts(panel, items[on_page])
     if any(item["start_time"] is None for item in items):
-        stretches |= await _heard(panel, execution, items)
+        stretches |= await _event_spans(panel, execution, items)
     chart = gantt(
         items,
-        shown,
+        on_page,
         began=execution["started_at"],
         ended=execution["ended_at"] if execution["status"] in TERMINAL else None,
         attempts=stretches,
@@ -61,7 +62,7 @@ async def tasks(
         "title": title(execution),
         "chart": chart,
         "total": len(items),
-        "first": shown.start + 1,
+        "first": on_page.start + 1,
         "number": number,
         "pages": pages,
         "missing": missing,
@@ -115,7 +116,7 @@ def _about(item: Item) -> dict[str, Any]:
     }
 
 
-async def _heard(panel: State, row: Row, items: list[Item]) -> dict[str, list[Stretch]]:
+async def _event_spans(panel: State, row: Row, items: list[Item]) -> dict[str, list[Stretch]]:
     """From when to when events have those task runs that Prefect does not have."""
     unknown = {item["id"] for item in items if item["start_time"] is None}
     after = max(row["last_seq"] - SPAN, 0)

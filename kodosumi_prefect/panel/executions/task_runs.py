@@ -47,14 +47,14 @@ async def task_runs(panel: State, execution: Row) -> tuple[list[Item], str | Non
     there are when Prefect is away.
     """
     after = max(execution["last_seq"] - SPAN, 0)
-    heard, tree = await asyncio.gather(
+    event_rows, tree = await asyncio.gather(
         panel.reader.rows("task_runs", fid=execution["fid"], after=after, limit=MOST),
         _ask_prefect(panel, UUID(execution["fid"])),
     )
-    rows = {row["id"]: row for row in heard}
+    rows = {row["id"]: row for row in event_rows}
     root = UUID(execution["fid"])
     items = [_item(run, rows.pop(str(run.id), {}), tree, root) for run in tree.task_runs.values()]
-    items += [_heard_item(row) for row in rows.values()]
+    items += [_item_of_events(row) for row in rows.values()]
     items.sort(
         key=lambda item: (item["start_time"] is None, item["start_time"] or "", item["name"])
     )
@@ -76,8 +76,8 @@ async def _ask_prefect(panel: State, root: UUID) -> _Tree:
     except TimeoutError:
         tree.missing = f"Prefect did not answer completely within {PATIENCE:g} s"
     except (httpx.HTTPError, PrefectException, OSError, ValueError, RuntimeError) as exc:
-        said = str(exc).strip().splitlines()
-        tree.missing = f"Prefect does not answer: {said[0] if said else type(exc).__name__}"
+        lines = str(exc).strip().splitlines()
+        tree.missing = f"Prefect does not answer: {lines[0] if lines else type(exc).__name__}"
     return tree
 
 
@@ -111,10 +111,10 @@ async def _task_runs_of(client: PrefectClient, flow_runs: list[UUID]) -> AsyncIt
         )
 
     for offset in range(0, MOST + PAGE, PAGE):
-        found = await narrowed(read, "task run", limit=PAGE, offset=offset)
-        for run in found.rows:
+        batch = await narrowed(read, "task run", limit=PAGE, offset=offset)
+        for run in batch.rows:
             yield run
-        if found.last:
+        if batch.last:
             return
 
 
@@ -124,16 +124,16 @@ async def _subflows_of(
     chosen = FlowRunFilter(parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=flow_runs))
     order = FlowRunSort.EXPECTED_START_TIME_ASC
     for offset in range(0, MOST + PAGE, PAGE):
-        found = await listings.flow_runs(
+        batch = await listings.flow_runs(
             client, sort=order, limit=PAGE, offset=offset, flow_run_filter=chosen
         )
-        for run in found.rows:
+        for run in batch.rows:
             yield run.id, run.name
-        if found.last:
+        if batch.last:
             return
 
 
-def _item(run: TaskRun, heard: Row, tree: _Tree, root: UUID) -> Item:
+def _item(run: TaskRun, event_row: Row, tree: _Tree, root: UUID) -> Item:
     subflow = None
     if run.flow_run_id is not None and run.flow_run_id != root:
         subflow = {"id": str(run.flow_run_id), "name": tree.subflows.get(run.flow_run_id)}
@@ -150,24 +150,24 @@ def _item(run: TaskRun, heard: Row, tree: _Tree, root: UUID) -> Item:
         "retries": max(run.run_count - 1, 0),
         "subflow": subflow,
         "child_flow_run": str(child) if child is not None else None,
-        "node": heard.get("node"),
-        "pid": heard.get("pid"),
+        "node": event_row.get("node"),
+        "pid": event_row.get("pid"),
     }
 
 
-def _heard_item(heard: Row) -> Item:
+def _item_of_events(event_row: Row) -> Item:
     """A task run that only its events know."""
     unknown = ("state_type", "state_name", "start_time", "end_time", "duration")
     return {
-        "id": heard["id"],
-        "name": heard["name"] or "",
+        "id": event_row["id"],
+        "name": event_row["name"] or "",
         **dict.fromkeys(unknown),
         "run_count": None,
         "retries": None,
-        "subflow": heard["subflow"],
+        "subflow": event_row["subflow"],
         "child_flow_run": None,
-        "node": heard["node"],
-        "pid": heard["pid"],
+        "node": event_row["node"],
+        "pid": event_row["pid"],
     }
 
 

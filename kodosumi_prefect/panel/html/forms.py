@@ -17,7 +17,7 @@ from kodosumi_prefect.forms import (
 )
 from kodosumi_prefect.forms.errors import GENERAL
 from kodosumi_prefect.forms.model import element_of
-from kodosumi_prefect.panel.html.render import markdown
+from kodosumi_prefect.panel.html.markdown import markdown
 from kodosumi_prefect.panel.html.sanitise import sanitise
 from kodosumi_prefect.panel.web.templating import templates
 
@@ -48,7 +48,7 @@ def form_html(
         leave: URL that a ``Cancel`` leads to.
         prefix: what the ids of its fields begin with; another one for each form of a page.
     """
-    read = [_read(given) for given in elements]
+    read = [_read(described) for described in elements]
     errors = errors or {}
     parts = [_part(each, f"{prefix}-{number}", errors, values) for number, each in enumerate(read)]
     names = {str(each.name) for each in read if isinstance(each, Field)}
@@ -83,10 +83,10 @@ def own_names(posted: Mapping[str, Any]) -> dict[str, Any]:
     return {name.removeprefix(FIELD): value for name, value in posted.items()}
 
 
-def _read(given: Mapping[str, Any]) -> Element:
+def _read(described: Mapping[str, Any]) -> Element:
     """The element; a note in place of what a newer or broken service sent."""
     try:
-        return element_of(given)
+        return element_of(described)
     except (ValueError, TypeError):
         return HTML(
             "<p><em>This part of the form is of a kind that the panel does not know.</em></p>"

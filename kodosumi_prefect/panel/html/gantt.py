@@ -76,7 +76,7 @@ def look(state: str | None) -> str:
 
 def gantt(
     items: Sequence[Item],
-    shown: slice,
+    on_page: slice,
     *,
     began: datetime | None,
     ended: datetime | None,
@@ -94,13 +94,13 @@ def gantt(
     stretches = [_stretches(item, attempts, live=ended is None) for item in items]
     known = [one for each in stretches for one in each]
     if not known:
-        return Gantt([_line(item, [], None, now, SHORTEST) for item in items[shown]], [], None)
+        return Gantt([_line(item, [], None, now, SHORTEST) for item in items[on_page]], [], None)
     start = min([one.start for one in known] + ([began] if began else []))
     end = max([one.end or now for one in known] + [one.start for one in known])
     length = max(end - start, SHORTEST)
     lines = [
         _line(item, each, start, now, length)
-        for item, each in zip(items[shown], stretches[shown], strict=True)
+        for item, each in zip(items[on_page], stretches[on_page], strict=True)
     ]
     return Gantt(lines, _ticks(length.total_seconds()), start)
 
@@ -113,8 +113,8 @@ def moment(text: str | None) -> datetime | None:
 def _stretches(
     item: Item, attempts: Mapping[str, Sequence[Stretch]], *, live: bool
 ) -> Sequence[Stretch]:
-    if found := attempts.get(item["id"]):
-        return found
+    if tries := attempts.get(item["id"]):
+        return tries
     start, end = moment(item["start_time"]), moment(item["end_time"])
     if start is None:
         return []

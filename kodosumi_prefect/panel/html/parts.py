@@ -3,14 +3,14 @@
 from collections.abc import Mapping
 from typing import Any
 
-from fastapi import HTTPException, Request
+from fastapi import Request
 from fastapi.responses import Response
 from pydantic import ValidationError
 
 from kodosumi_prefect.panel.web.templating import page
 
 
-def shown(
+def part_or_page(
     request: Request, whole: str, part: str, context: dict[str, Any], *, wrong: bool = False
 ) -> Response:
     """The template ``part`` for htmx, ``whole`` for a browser without script; 422 if ``wrong``."""
@@ -20,16 +20,11 @@ def shown(
 
 def complaints(exc: ValidationError, words: Mapping[str, str]) -> dict[str, str]:
     """What is wrong by field, in the page's own words where it has some."""
-    found = {}
+    by_field = {}
     for error in exc.errors(include_input=False, include_url=False, include_context=False):
         field = str(error["loc"][0]) if error["loc"] else ""
-        found[field] = words.get(field) or sentence(error["msg"])
-    return found
-
-
-def refusal(exc: HTTPException) -> str:
-    """The API's message as a sentence."""
-    return sentence(str(exc.detail))
+        by_field[field] = words.get(field) or sentence(error["msg"])
+    return by_field
 
 
 def sentence(text: str) -> str:

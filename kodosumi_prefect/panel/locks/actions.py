@@ -7,7 +7,6 @@ from urllib.parse import quote
 
 import jwt
 import orjson
-from fastapi import HTTPException, Request
 
 from kodosumi_prefect.forms import InputsError, Model
 from kodosumi_prefect.http.errors import told
@@ -16,11 +15,18 @@ from kodosumi_prefect.keys import NoKeyError
 from kodosumi_prefect.locks.answering import AnsweredError, Locks, Row, UnknownLockError, closed
 from kodosumi_prefect.locks.sealing import masked, sealed
 from kodosumi_prefect.panel.accounts.requester import User
-from kodosumi_prefect.panel.services.calls import Answered, own_url
+from kodosumi_prefect.panel.refusals import (
+    ConflictError,
+    ForbiddenError,
+    NotFoundError,
+    UnavailableError,
+    UnidentifiedError,
+)
+from kodosumi_prefect.panel.services.calls import Answered
 from kodosumi_prefect.panel.services.forwarding import ServiceError
 from kodosumi_prefect.panel.web.state import State
 from kodosumi_prefect.serve import lock_facts
-from kodosumi_prefect.vocabulary import LOCK_FACTS_SCOPE, SIGNATURE_HEADER
+from kodosumi_prefect.vocabulary import LOCK_FACTS_SCOPE
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,29 +48,30 @@ class Desk:
 
     Arguments:
         user: who does.
-        request: is answered here.
+        panel_url: where they reach the panel.
     """
 
-    def __init__(self, panel: State, user: User, request: Request) -> None:
+    def __init__(self, panel: State, user: User, panel_url: str) -> None:
         self._panel = panel
         self._user = user
-        self._url = own_url(request, panel.settings)
+        self._url = panel_url
         self._locks = Locks(panel.reader)
 
     async def open(self, fid: str, lid: str) -> Row:
         """A lock that this user may answer now.
 
         Raises:
-            HTTPException: 404 there is none that they may see, 403 they may not answer it, 409 it
-                is no longer open.
+            NotFoundError: there is none that they may see.
+            ForbiddenError: they may not answer it.
+            ConflictError: it is no longer open.
         """
         if await self._panel.reader.status(fid, self._user.sees(self._panel.settings)) is None:
-            raise HTTPException(404, f"there is no execution {fid}")
+            raise NotFoundError(f"there is no execution {fid}")
         lock = await self._read(fid, lid)
         if not self._user.owns(lock["owner"]):
-            raise HTTPException(403, "only the owner of the execution and operators may answer")
+            raise ForbiddenError("only the owner of the execution and operators may answer")
         if (reason := closed(lock)) is not None:
-            raise HTTPException(409, reason)
+            raise ConflictError(reason)
         return lock
 
     async def elements(self, lock: Row) -> list[dict[str, Any]]:
@@ -78,29 +85,30 @@ class Desk:
             return own
         if lock["app_url"] is None:
             return []
-        found = await self._ask(lock, "GET")
-        return _elements(found, lock["app_url"])
+        form = await self._ask(lock, "GET")
+        return _elements(form, lock["app_url"])
 
     async def fill_in(self, lock: Row, posted: dict[str, Any]) -> Filled:
         """Answer the lock with what was posted, unless the form does not accept that.
 
         Raises:
-            HTTPException: 409 somebody else was faster, 503 a password cannot be kept.
+            ConflictError: somebody else was faster.
+            UnavailableError: a password cannot be kept.
             ServiceError: as ``elements``.
         """
         filled = await self._checked(lock, posted)
         if filled.errors is not None:
             return filled
-        stored, shown = None, None
+        stored, masked_result = None, None
         if filled.secrets:
-            given = [posted.get(name) for name in filled.secrets]
-            typed = [value for value in given if isinstance(value, str) and value]
+            values = [posted.get(name) for name in filled.secrets]
+            typed = [value for value in values if isinstance(value, str) and value]
             # What a lease function makes of the form may hold a password anywhere.
-            shown = masked(filled.result, filled.secrets, typed)
+            masked_result = masked(filled.result, filled.secrets, typed)
             try:
                 stored = sealed(filled.result, self._panel.settings)
             except NoKeyError as exc:
-                raise HTTPException(503, str(exc)) from exc
+                raise UnavailableError(str(exc)) from exc
         try:
             await self._locks.answer(
                 lock["fid"],
@@ -108,14 +116,14 @@ class Desk:
                 filled.result,
                 by=self._user.id,
                 name=self._user.name,
-                shown=shown,
+                shown=masked_result,
                 stored=stored,
             )
         except AnsweredError as exc:
-            raise HTTPException(409, str(exc)) from exc
+            raise ConflictError(str(exc)) from exc
         except UnknownLockError as exc:
-            raise HTTPException(404, str(exc)) from exc
-        return filled if shown is None else Filled(shown, None, filled.elements)
+            raise NotFoundError(str(exc)) from exc
+        return filled if masked_result is None else Filled(masked_result, None, filled.elements)
 
     async def _checked(self, lock: Row, posted: dict[str, Any]) -> Filled:
         if lock["elements"] is not None:
@@ -126,14 +134,14 @@ class Desk:
                 return Filled(None, told(wrong), elements)
         if lock["app_url"] is None:
             return Filled(posted)
-        found = await self._ask(lock, "POST", posted)
+        answer = await self._ask(lock, "POST", posted)
         where = lock["app_url"]
-        if not isinstance(found, dict) or not found.keys() & {"result", "errors"}:
+        if not isinstance(answer, dict) or not answer.keys() & {"result", "errors"}:
             raise ServiceError(502, f"service {where} answered neither result nor errors")
-        elements = _elements(found.get("elements") or [], where)
-        if found.get("errors"):
-            return Filled(None, found["errors"], elements)
-        return Filled(found.get("result"), None, elements)
+        elements = _elements(answer.get("elements") or [], where)
+        if answer.get("errors"):
+            return Filled(None, answer["errors"], elements)
+        return Filled(answer.get("result"), None, elements)
 
     async def _ask(self, lock: Row, method: str, body: Any = None) -> Any:
         base = lock["app_url"]
@@ -159,29 +167,29 @@ class Desk:
         try:
             return await self._locks.read(fid, lid)
         except UnknownLockError as exc:
-            raise HTTPException(404, str(exc)) from exc
+            raise NotFoundError(str(exc)) from exc
 
 
-def signer(panel: State, request: Request, fid: str, lid: str) -> User:
+def signer(panel: State, signature: str, fid: str, lid: str) -> User:
     """For whom a service asks about a lock: the one who the panel called it for, about this lock.
 
     Raises:
-        HTTPException: 401, the signature that it returns is not ours, or not for this lock.
+        UnidentifiedError: the signature that it returns is not ours, or not for this lock.
     """
     try:
         claims = jwt.decode(
-            request.headers.get(SIGNATURE_HEADER, ""),
+            signature,
             panel.services.key.public_key(),
             algorithms=["EdDSA"],
             leeway=LEEWAY,
             options={"require": ["sub", "exp", "path", "purpose"]},
         )
     except jwt.InvalidTokenError as exc:
-        raise HTTPException(401, f"the signature is not valid: {exc}") from exc
+        raise UnidentifiedError(f"the signature is not valid: {exc}") from exc
     # An endpoint of that path could be registered.
     about_lock = claims["purpose"] == "lock"
     if not about_lock or not str(claims["path"]).endswith(f"/_lock_/{fid}/{lid}"):
-        raise HTTPException(401, "the signature is not for this lock")
+        raise UnidentifiedError("the signature is not for this lock")
     return User(claims["sub"], str(claims.get("name", "")), claims.get("operator") is True)
 
 
@@ -220,13 +228,13 @@ def _read(answer: Answered, service: str) -> Any:
         body = None
     if answer.status == 200 and body is not None:
         return body
-    said = body.get("detail") if isinstance(body, dict) else None
+    detail = body.get("detail") if isinstance(body, dict) else None
     raise ServiceError(
-        502, f"service {service} answered {answer.status}" + (f": {said}" if said else "")
+        502, f"service {service} answered {answer.status}" + (f": {detail}" if detail else "")
     )
 
 
-def _elements(found: Any, service: str) -> list[dict[str, Any]]:
-    if not isinstance(found, list) or not all(isinstance(element, dict) for element in found):
+def _elements(elements: Any, service: str) -> list[dict[str, Any]]:
+    if not isinstance(elements, list) or not all(isinstance(element, dict) for element in elements):
         raise ServiceError(502, f"service {service} answered no list of elements")
-    return found
+    return elements

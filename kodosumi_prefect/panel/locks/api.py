@@ -3,7 +3,7 @@
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Path, Query, Request
+from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse, Response
 
 from kodosumi_prefect.http.body import read_body
@@ -13,14 +13,14 @@ from kodosumi_prefect.panel.audit.entry import Target
 from kodosumi_prefect.panel.audit.recorded_actions import Action, Outcome
 from kodosumi_prefect.panel.audit.recording import record
 from kodosumi_prefect.panel.locks.actions import Desk, facts_of, item_of, signer
+from kodosumi_prefect.panel.services.calls import own_url
 from kodosumi_prefect.panel.web.answers import Answered, Facts, OpenLocks
 from kodosumi_prefect.panel.web.error_schemas import answers, problems
-from kodosumi_prefect.panel.web.state import Panel
+from kodosumi_prefect.panel.web.parameters import Lid, Panel
 from kodosumi_prefect.spooler.open_locks import LONGEST_ID
+from kodosumi_prefect.vocabulary import SIGNATURE_HEADER
 
 MOST = 500  # locks of one answer
-
-Lid = Annotated[str, Path(max_length=LONGEST_ID, pattern=r"^[\w.:-]+$", description="The lock.")]
 
 CLOSED = problems(403, 404, 409, 502, 504)
 BODY = {
@@ -55,10 +55,10 @@ async def locks(
     """
     owner = None if user.operator else user.id
     rows = await Locks(panel.reader).open(owner=owner, before=offset, limit=pp + 1)
-    shown = rows[:pp]
+    page_rows = rows[:pp]
     return {
-        "items": [item_of(row) for row in shown],
-        "offset": shown[-1]["lid"] if len(rows) > pp else None,
+        "items": [item_of(row) for row in page_rows],
+        "offset": page_rows[-1]["lid"] if len(rows) > pp else None,
     }
 
 
@@ -67,7 +67,7 @@ async def elements(
     panel: Panel, user: CurrentUser, request: Request, fid: UUID, lid: Lid
 ) -> list[dict[str, Any]]:
     """Its elements; empty without a form: then any JSON object is an answer."""
-    desk = Desk(panel, user, request)
+    desk = Desk(panel, user, own_url(request, panel.settings))
     return await desk.elements(await desk.open(str(fid), lid))
 
 
@@ -81,7 +81,7 @@ async def answer(
     panel: Panel, user: CurrentUser, request: Request, fid: UUID, lid: Lid
 ) -> Response:
     """`{"result"}`, and the run continues with it; or `{"errors", "elements"}`, and it waits on."""
-    desk = Desk(panel, user, request)
+    desk = Desk(panel, user, own_url(request, panel.settings))
     entry = record(request, Action.LOCK_ANSWER, Target("lock", lid), fid=str(fid))
     lock = await desk.open(str(fid), lid)
     filled = await desk.fill_in(lock, await read_body(request))
@@ -100,5 +100,6 @@ async def facts(panel: Panel, request: Request, fid: UUID, lid: Lid) -> dict[str
     """`{name, data, inputs, expires}`; for services, by the signature of the call they answer."""
     user = getattr(request.state, "user", None)
     if not isinstance(user, User):
-        user = signer(panel, request, str(fid), lid)
-    return facts_of(await Desk(panel, user, request).open(str(fid), lid))
+        user = signer(panel, request.headers.get(SIGNATURE_HEADER, ""), str(fid), lid)
+    desk = Desk(panel, user, own_url(request, panel.settings))
+    return facts_of(await desk.open(str(fid), lid))

@@ -7,7 +7,6 @@ from uuid import UUID
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from markupsafe import Markup
-from starlette.exceptions import HTTPException
 
 from kodosumi_prefect.events import Kind
 from kodosumi_prefect.http.body import read_body
@@ -20,9 +19,11 @@ from kodosumi_prefect.panel.executions.rows import title
 from kodosumi_prefect.panel.html.forms import Messages, form_html, own_names
 from kodosumi_prefect.panel.html.render import render
 from kodosumi_prefect.panel.locks.actions import Desk
-from kodosumi_prefect.panel.locks.api import Lid
+from kodosumi_prefect.panel.refusals import ConflictError, ForbiddenError, RefusedError
+from kodosumi_prefect.panel.services.calls import own_url
 from kodosumi_prefect.panel.services.forwarding import ServiceError
-from kodosumi_prefect.panel.web.state import Panel
+from kodosumi_prefect.panel.web.errors import status_of
+from kodosumi_prefect.panel.web.parameters import Lid, Panel
 from kodosumi_prefect.panel.web.templating import page
 from kodosumi_prefect.spooler.open_locks import LONGEST_ID
 
@@ -39,7 +40,7 @@ Before = Annotated[str | None, Query(max_length=LONGEST_ID, pattern=r"^[\w.:-]+$
 
 
 @router.get("/waiting")
-async def shown(
+async def waiting(
     request: Request, panel: Panel, user: CurrentUser, before: Before = None
 ) -> Response:
     """The page, newest first."""
@@ -67,18 +68,18 @@ async def count(panel: Panel, user: CurrentUser) -> Response:
 @router.get("/waiting/open")
 async def which(panel: Panel, user: CurrentUser) -> Response:
     """``{"open": [[fid, lid]], "all"}``, newest first; ``all`` is false if there are more."""
-    found = await Locks(panel.reader).ids(_whose(user), MOST + 1)
-    return JSONResponse({"open": found[:MOST], "all": len(found) <= MOST})
+    ids = await Locks(panel.reader).ids(_whose(user), MOST + 1)
+    return JSONResponse({"open": ids[:MOST], "all": len(ids) <= MOST})
 
 
 @router.get("/waiting/{fid}/{lid}")
 async def one(request: Request, panel: Panel, user: CurrentUser, fid: UUID, lid: Lid) -> Response:
     """One question: its card for htmx, which asks for a service's form by itself; else a page."""
-    desk = Desk(panel, user, request)
+    desk = Desk(panel, user, own_url(request, panel.settings))
     try:
         lock = await desk.open(str(fid), lid)
-    except HTTPException as refused:
-        return await _closed(request, panel, str(fid), lid, refused)
+    except (ForbiddenError, ConflictError) as exc:
+        return await _closed(request, panel, str(fid), lid, exc)
     card = _card(request, lock, eager=True)
     if card["form"] is None and not _is_htmx(request):
         try:
@@ -91,16 +92,14 @@ async def one(request: Request, panel: Panel, user: CurrentUser, fid: UUID, lid:
 @router.get("/waiting/{fid}/{lid}/form")
 async def form(request: Request, panel: Panel, user: CurrentUser, fid: UUID, lid: Lid) -> Response:
     """What stands in a card in place of the form of a service, once that has answered."""
-    desk = Desk(panel, user, request)
+    desk = Desk(panel, user, own_url(request, panel.settings))
     try:
         lock = await desk.open(str(fid), lid)
         card = _card(request, lock) | {"form": _form(request, lock, await desk.elements(lock))}
     except ServiceError as exc:
         card = _card(request, lock) | {"trouble": exc.detail}
-    except HTTPException as refused:
-        if refused.status_code not in (403, 409):
-            raise
-        card = {"fid": str(fid), "lid": lid, "closed": refused.detail}
+    except (ForbiddenError, ConflictError) as exc:
+        card = {"fid": str(fid), "lid": lid, "closed": exc.detail}
     return page(request, "_lock_form.html", {"card": card})
 
 
@@ -109,46 +108,45 @@ async def answer(
     request: Request, panel: Panel, user: CurrentUser, fid: UUID, lid: Lid
 ) -> Response:
     """Answer it; for htmx the card as it stands then, what was typed in it if it is wrong."""
-    desk = Desk(panel, user, request)
+    desk = Desk(panel, user, own_url(request, panel.settings))
     entry = record(request, Action.LOCK_ANSWER, Target("lock", lid), fid=str(fid))
     posted = own_names(await read_body(request))
     try:
         lock = await desk.open(str(fid), lid)
         filled = await desk.fill_in(lock, posted)
-    except HTTPException as refused:
-        entry.outcome = Outcome.of_status(refused.status_code)
-        if refused.status_code not in (403, 409, 502, 503, 504):
+    except (RefusedError, ServiceError) as exc:
+        status = status_of(exc)
+        entry.outcome = Outcome.of_status(status)
+        if status not in (403, 409, 502, 503, 504):
             raise
-        return await _refused(request, panel, str(fid), lid, refused)
+        return await _refused(request, panel, str(fid), lid, exc)
     if filled.errors is not None:
-        made = _form(request, lock, filled.elements or [], filled.errors, posted)
-        return _answer(request, _card(request, lock) | {"form": made}, 422)
+        corrected = _form(request, lock, filled.elements or [], filled.errors, posted)
+        return _answer(request, _card(request, lock) | {"form": corrected}, 422)
     if not _is_htmx(request):
         return RedirectResponse(_root(request) + "waiting", 303)
     return _answer(request, _card(request, lock) | {"answered": True}, headers=CHANGED)
 
 
 async def _closed(
-    request: Request, panel: Panel, fid: str, lid: str, refused: HTTPException
+    request: Request, panel: Panel, fid: str, lid: str, refusal: ForbiddenError | ConflictError
 ) -> Response:
     """The card of a question that cannot be answered (any more), with why."""
-    if refused.status_code not in (403, 409):
-        raise refused
     card = _card(request, await Locks(panel.reader).read(fid, lid))
-    status = 200 if _is_htmx(request) else refused.status_code
-    return _answer(request, card | {"closed": refused.detail}, status)
+    status = 200 if _is_htmx(request) else status_of(refusal)
+    return _answer(request, card | {"closed": refusal.detail}, status)
 
 
 async def _refused(
-    request: Request, panel: Panel, fid: str, lid: str, refused: HTTPException
+    request: Request, panel: Panel, fid: str, lid: str, refusal: RefusedError | ServiceError
 ) -> Response:
     """Why the answer is not accepted, shown beside what was typed, which stays."""
     if not _is_htmx(request):
-        if refused.status_code in (403, 409):
-            return await _closed(request, panel, fid, lid, refused)
-        raise refused
+        if isinstance(refusal, ForbiddenError | ConflictError):
+            return await _closed(request, panel, fid, lid, refusal)
+        raise refusal
     headers = {"HX-Retarget": f'[id="trouble-{lid}"]', "HX-Reswap": "innerHTML", **CHANGED}
-    return HTMLResponse(str(Markup.escape(refused.detail)), headers=headers)
+    return HTMLResponse(str(Markup.escape(refusal.detail)), headers=headers)
 
 
 def _card(request: Request, lock: Row, *, eager: bool = False) -> dict[str, Any]:
@@ -195,17 +193,17 @@ def _answer(
     headers: dict[str, str] | None = None,
 ) -> Response:
     name = "_lock.html" if _is_htmx(request) else "waiting_one.html"
-    made = page(request, name, {"card": card}, status_code=status_code)
-    made.headers.update(headers or {})
-    return made
+    response = page(request, name, {"card": card}, status_code=status_code)
+    response.headers.update(headers or {})
+    return response
 
 
 def _data(data: str | None) -> Markup | None:
     """What the run gave along with its question, as HTML; None if nothing."""
     if data in _NOTHING or data is None:
         return None
-    said = json.loads(data)
-    if not (isinstance(said, dict) and len(said) == 1 and said.keys() <= _ENVELOPES):
+    stored = json.loads(data)
+    if not (isinstance(stored, dict) and len(stored) == 1 and stored.keys() <= _ENVELOPES):
         data = f'{{"dict": {data}}}'  # a dict of one key is no envelope here
     return Markup(render(Kind.LOCK, data))
 

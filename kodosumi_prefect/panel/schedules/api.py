@@ -7,11 +7,11 @@ from fastapi import APIRouter, Request, Response
 
 from kodosumi_prefect.launch import schedules
 from kodosumi_prefect.panel.accounts.requester import CurrentUser, User
-from kodosumi_prefect.panel.schedules import pages
-from kodosumi_prefect.panel.schedules.visible import Narrowing
+from kodosumi_prefect.panel.schedules.filter import FilterOfRequest
+from kodosumi_prefect.panel.schedules.view import schedules_page
 from kodosumi_prefect.panel.web.answers import Schedule, Schedules
 from kodosumi_prefect.panel.web.error_schemas import answers, problems
-from kodosumi_prefect.panel.web.state import Panel
+from kodosumi_prefect.panel.web.parameters import Panel
 
 PAGE: dict[int | str, dict[str, Any]] = {
     200: {
@@ -34,20 +34,17 @@ async def listed(
     request: Request,
     panel: Panel,
     user: CurrentUser,
-    tag: pages.Tag = "",
-    paused: pages.PausedOrNot = "",
-    q: pages.Words = "",
+    filter_: FilterOfRequest,
 ) -> dict[str, Any] | Response:
     """Those of whoever asks; operators get all. What was changed in Prefect shows here.
 
     `next` holds the next five times in seconds since 1970, none while it is paused;
     `paused_because` says why, unless somebody paused it by hand. `tags` are its deployment's.
     """
-    narrowing = Narrowing(tag, paused, q)
     if "text/html" in request.headers.get("accept", ""):
-        return await pages.shown(request, panel, user, narrowing)
-    found = await schedules.found(_whose(user), panel.settings)
-    return {"items": [row for row in found if narrowing.holds(row)]}
+        return await schedules_page(request, panel, user, filter_)
+    rows = await schedules.found(_whose(user), panel.settings)
+    return {"items": [row for row in rows if filter_.matches(row)]}
 
 
 @router.post(

@@ -11,7 +11,7 @@ from kodosumi_prefect.launch.firing import When, timezones, upcoming
 from kodosumi_prefect.launch.refusal import LaunchError
 from kodosumi_prefect.panel.schedules.rule_words import cron_words, interval_words
 
-SHOWN = 5  # times
+NEXT_TIMES = 5  # times
 PREFIX = "kodosumi."  # of the fields about a schedule, which stand beside those of any service
 AGAIN_OF = PREFIX + "again_of"  # the execution whose inputs the form was filled in with
 UNITS = {"minutes": 60, "hours": 3600, "days": 86_400}  # seconds
@@ -42,23 +42,23 @@ class Typed(NamedTuple):
         known = {key: named[key].strip()[:1000] for key in cls._fields if key in named}
         return cls(**known)
 
-    def wanted(self) -> str:
+    def as_json(self) -> str:
         """As the JSON API takes it.
 
         Raises:
             LaunchError: 422, the interval is no number.
         """
-        asked: dict[str, Any] = {"timezone": self.timezone or "UTC", "name": self.name or None}
+        schedule: dict[str, Any] = {"timezone": self.timezone or "UTC", "name": self.name or None}
         if self.repeat != "interval":
-            return json.dumps(asked | {"cron": self.cron})
+            return json.dumps(schedule | {"cron": self.cron})
         try:
             every = float(self.every)
-            asked["interval"] = every * UNITS[self.unit]
+            schedule["interval"] = every * UNITS[self.unit]
         except (ValueError, KeyError):
             raise LaunchError(
                 422, f"{self.every[:40]!r} {self.unit[:20]} is not an interval; give a number"
             ) from None
-        return json.dumps(asked)
+        return json.dumps(schedule)
 
 
 async def moments(typed: Typed) -> Moments:
@@ -67,10 +67,10 @@ async def moments(typed: Typed) -> Moments:
     Raises:
         LaunchError: 422, it never fires, or is no schedule; in one line.
     """
-    when = await When.of(typed.wanted())
-    times = await upcoming(when.schedule(), SHOWN + 1)
+    when = await When.of(typed.as_json())
+    times = await upcoming(when.schedule(), NEXT_TIMES + 1)
     now, zone = datetime.now(UTC), ZoneInfo(when.timezone)
-    ahead = [moment.astimezone(zone) for moment in times if moment > now][:SHOWN]
+    ahead = [moment.astimezone(zone) for moment in times if moment > now][:NEXT_TIMES]
     if when.interval is not None:
         words = interval_words(when.interval)
     else:

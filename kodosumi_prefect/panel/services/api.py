@@ -2,17 +2,15 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, HTTPException, Query, Request
+from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, Field
 
 from kodosumi_prefect.events import clean
 from kodosumi_prefect.panel.accounts.requester import CurrentUser, Operator
-from kodosumi_prefect.panel.audit.entry import Target, shown_url
-from kodosumi_prefect.panel.audit.recorded_actions import Action
-from kodosumi_prefect.panel.audit.recording import record
-from kodosumi_prefect.panel.services.register.found import SourceError
+from kodosumi_prefect.panel.audit.recording import journal
+from kodosumi_prefect.panel.services import actions
 from kodosumi_prefect.panel.web.error_schemas import problems
-from kodosumi_prefect.panel.web.state import Panel
+from kodosumi_prefect.panel.web.parameters import Panel
 from kodosumi_prefect.stream.reader import ALL
 
 MOST = 500  # endpoints of one answer
@@ -31,8 +29,8 @@ class Urls(BaseModel):
     @property
     def all(self) -> list[str]:
         """Them as a list, storable."""
-        given = [self.url] if isinstance(self.url, str) else self.url
-        return [clean(url) for url in given]
+        urls = [self.url] if isinstance(self.url, str) else self.url
+        return [clean(url) for url in urls]
 
 
 class Endpoint(BaseModel):
@@ -120,10 +118,10 @@ async def endpoints(
     rows = await panel.register.endpoints(
         query=clean(q or ""), tags=tags, after=offset, limit=pp + 1
     )
-    shown = rows[:pp]
+    page_rows = rows[:pp]
     return Endpoints(
-        items=[Endpoint(**row) for row in shown],
-        offset=shown[-1]["uid"] if len(rows) > pp else None,
+        items=[Endpoint(**row) for row in page_rows],
+        offset=page_rows[-1]["uid"] if len(rows) > pp else None,
     )
 
 
@@ -140,23 +138,14 @@ async def register(request: Request, panel: Panel, body: Urls, _: Operator) -> l
     Answers the endpoints found. A source that is away is kept; one that is no such document is
     not.
     """
-    for url in body.all:
-        record(request, Action.SOURCE_REGISTER, Target("source", shown_url(url)))
-    try:
-        return [Endpoint(**row) for row in await panel.register.add(body.all)]
-    except SourceError as exc:
-        raise HTTPException(422, str(exc)) from exc
+    rows = await actions.register(panel, body.all, journal(request))
+    return [Endpoint(**row) for row in rows]
 
 
 @router.post("/unregister", summary="Remove sources", responses=problems(400, 409, 413))
 async def unregister(request: Request, panel: Panel, body: Urls, _: Operator) -> Deletes:
     """Their endpoints are removed too, and the schedules of these are paused."""
-    for url in body.all:
-        record(request, Action.SOURCE_UNREGISTER, Target("source", shown_url(url)))
-    try:
-        return Deletes(deletes=await panel.register.remove(body.all))
-    except ValueError as exc:
-        raise HTTPException(409, str(exc)) from exc
+    return Deletes(deletes=await actions.unregister(panel, body.all, journal(request)))
 
 
 @router.get("/register", summary="All sources")
@@ -172,9 +161,9 @@ async def registers(panel: Panel, _: CurrentUser) -> Registers:
 
 
 @router.put("/register", summary="Read all sources now")
-async def refresh(panel: Panel, _: Operator) -> Refresh:
+async def refresh(request: Request, panel: Panel, _: Operator) -> Refresh:
     """Waits for all of them, each at most ten seconds."""
-    refreshed = await panel.register.refresh()
+    refreshed = await actions.refresh(panel, None, journal(request))
     rows: list[dict[str, Any]] = await panel.register.endpoints(limit=ALL)
     known = await panel.register.sources()
     return Refresh(

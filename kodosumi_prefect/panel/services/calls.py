@@ -115,7 +115,7 @@ class Services:
             ServiceError: 502 or 504, naming the service.
         """
         target = path if base in self._bases else base + path
-        return await self._asked(base, method, target, body, user, panel_url, [], "lock", beside)
+        return await self._request(base, method, target, body, user, panel_url, [], "lock", beside)
 
     async def ask_endpoint(
         self,
@@ -140,9 +140,9 @@ class Services:
         if schedule is not None:
             headers.append((SCHEDULE_HEADER.encode(), schedule.encode()))
         base, target = endpoint["base_url"], endpoint["target"]
-        return await self._asked(base, method, target, body, user, panel_url, headers, "endpoint")
+        return await self._request(base, method, target, body, user, panel_url, headers, "endpoint")
 
-    async def _asked(
+    async def _request(
         self,
         base: str,
         method: str,
@@ -261,13 +261,13 @@ def _raw(headers: dict[str, str]) -> Headers:
 
 async def _collected(response: Forwarded, scope: dict[str, Any], body: bytes) -> Answered:
     """Collect a response instead of sending it."""
-    status, pieces, whole, asked = 502, bytearray(), False, False
+    status, pieces, whole, body_sent = 502, bytearray(), False, False
 
     async def receive() -> Message:
-        nonlocal asked
-        if asked:
+        nonlocal body_sent
+        if body_sent:
             await asyncio.Future()
-        asked = True
+        body_sent = True
         return {"type": "http.request", "body": body, "more_body": False}
 
     async def send(message: Message) -> None:

@@ -13,7 +13,7 @@ from kodosumi_prefect.panel.services.register.address import MOUNTED
 from kodosumi_prefect.panel.web.state import State
 
 PREFECT_PATIENCE = 2.0  # seconds that a list waits for Prefect
-SHOWN = 240  # characters of a description
+LONGEST_BEGINNING = 240  # characters of a description
 
 Row = dict[str, Any]
 
@@ -24,8 +24,8 @@ async def cards(panel: State, user: User, rows: Sequence[Row]) -> list[Row]:
     if not uids:
         return []
     visible = user.sees(panel.settings)
-    found = await panel.reader.rows("last_of_endpoints", uids=uids, **visible._asdict())
-    last = {run["uid"]: run for run in found}
+    runs = await panel.reader.rows("last_of_endpoints", uids=uids, **visible._asdict())
+    last = {run["uid"]: run for run in runs}
     scheduled = await _scheduled(panel, user, rows)
     return [
         row | source(row) | {"last": last.get(row["uid"]), "next": scheduled.get(row["uid"])}
@@ -53,7 +53,11 @@ def _beginning(description: str | None) -> str:
     """The first paragraph of a description."""
     first = (description or "").strip().partition("\n\n")[0]
     text = " ".join(first.split()).lstrip("# ")  # it may begin with a heading in markdown
-    return text if len(text) <= SHOWN else text[:SHOWN].rsplit(" ", 1)[0] + " …"
+    return (
+        text
+        if len(text) <= LONGEST_BEGINNING
+        else text[:LONGEST_BEGINNING].rsplit(" ", 1)[0] + " …"
+    )
 
 
 async def _scheduled(panel: State, user: User, rows: Sequence[Row]) -> dict[str, Row]:

@@ -41,13 +41,13 @@ async def describe(endpoint: Row, settings: Settings) -> dict[str, Any]:
 
 
 async def launch(
-    endpoint: Row, posted: Row, wanted: str | None, user: User, settings: Settings
+    endpoint: Row, posted: Row, schedule: str | None, user: User, settings: Settings
 ) -> dict[str, Any]:
-    """The answer to POST: a run, or a schedule if that is wanted, or what is wrong.
+    """The answer to POST: a run, or a schedule, or what is wrong.
 
     Arguments:
         posted: the fields of the form.
-        wanted: when, as the header of the request has it; see ``serve.when``.
+        schedule: when, as the header of the request has it; see ``serve.when``.
 
     Raises:
         HTTPException: as ``describe``; or Prefect refuses it.
@@ -58,7 +58,7 @@ async def launch(
     try:
         parameters = await run_in_threadpool(model.read, posted)
         begun = await _begun(
-            endpoint, deployment, model, posted, parameters, wanted, user, settings
+            endpoint, deployment, model, posted, parameters, schedule, user, settings
         )
     except UnheldError as error:
         return {"errors": told(error.at_fields(model))} | elements
@@ -73,15 +73,15 @@ async def _begun(
     model: Model,
     posted: Row,
     parameters: Row,
-    wanted: str | None,
+    schedule: str | None,
     user: User,
     settings: Settings,
 ) -> dict[str, Any]:
     """A schedule or a run, with what was read of the form."""
     owner = Owner(user.id, user.name)
-    if wanted is not None:
-        when = await When.of(wanted)
-        made = await schedules.create(
+    if schedule is not None:
+        when = await When.of(schedule)
+        schedule_id = await schedules.create(
             deployment.id,
             when,
             parameters,
@@ -90,16 +90,16 @@ async def _begun(
             summary=when.name or endpoint["summary"],
             settings=settings,
         )
-        return {"schedule": made}
+        return {"schedule": schedule_id}
     flow = str(endpoint["summary"]).partition("/")[0]
-    shown: dict[str, Any] | None = None
+    masked_inputs: dict[str, Any] | None = None
     effective = _defaults(deployment) | parameters
     if model.secrets or effective != parameters:
-        shown = masked(effective, model.secrets, model.secret_values(posted)).inputs
-        if shown.keys() == {"inputs"} and isinstance(shown["inputs"], dict):
-            shown = shown["inputs"]  # as recorded for other runs
+        masked_inputs = masked(effective, model.secrets, model.secret_values(posted)).inputs
+        if masked_inputs.keys() == {"inputs"} and isinstance(masked_inputs["inputs"], dict):
+            masked_inputs = masked_inputs["inputs"]  # as recorded for other runs
     fid = await launch_deployment(
-        deployment.id, parameters, owner, flow_name=flow, shown=shown, settings=settings
+        deployment.id, parameters, owner, flow_name=flow, shown=masked_inputs, settings=settings
     )
     return {"result": fid}
 

@@ -61,10 +61,10 @@ class EndpointForm:
         patience = min(FORM_PATIENCE, self._panel.settings.service_timeout)
         if self._endpoint["kind"] == "prefect":
             async with _Patience(patience, "Prefect"):
-                told = await deployment_form.describe(self._endpoint, self._panel.settings)
+                answer = await deployment_form.describe(self._endpoint, self._panel.settings)
         else:
-            told = await self._ask("GET", None, None, patience)
-        return self._elements(told)
+            answer = await self._ask("GET", None, None, patience)
+        return self._elements(answer)
 
     async def submit(self, posted: Row, schedule: str | None = None) -> Submitted:
         """Launch with what was posted, or schedule it.
@@ -77,20 +77,20 @@ class EndpointForm:
         """
         patience = self._panel.settings.service_timeout
         if self._endpoint["kind"] == "prefect":
-            told = await deployment_form.launch(
+            answer = await deployment_form.launch(
                 self._endpoint, posted, schedule, self._user, self._panel.settings
             )
         else:
-            told = await self._ask("POST", posted, schedule, patience)
-        if isinstance(told, dict):
-            if errors := told.get("errors"):
-                return Submitted(errors=_errors(errors), elements=self._elements(told))
-            if schedule is not None and isinstance(told.get("schedule"), str):
-                return Submitted(schedule=told["schedule"])
-            if schedule is None and (fid := _fid(told.get("result"))) is not None:
+            answer = await self._ask("POST", posted, schedule, patience)
+        if isinstance(answer, dict):
+            if errors := answer.get("errors"):
+                return Submitted(errors=_errors(errors), elements=self._elements(answer))
+            if schedule is not None and isinstance(answer.get("schedule"), str):
+                return Submitted(schedule=answer["schedule"])
+            if schedule is None and (fid := _fid(answer.get("result"))) is not None:
                 return Submitted(fid=fid)
-        wanted = "schedule" if schedule is not None else "result"
-        raise ServiceError(502, f"{self._name} answered neither {wanted} nor errors")
+        expected = "schedule" if schedule is not None else "result"
+        raise ServiceError(502, f"{self._name} answered neither {expected} nor errors")
 
     @property
     def _name(self) -> str:
@@ -104,11 +104,11 @@ class EndpointForm:
             )
         return _read(answer, self._name)
 
-    def _elements(self, told: Any) -> Elements:
-        found = told.get("elements") if isinstance(told, dict) else None
-        if not isinstance(found, list) or not all(isinstance(each, dict) for each in found):
+    def _elements(self, answer: Any) -> Elements:
+        elements = answer.get("elements") if isinstance(answer, dict) else None
+        if not isinstance(elements, list) or not all(isinstance(each, dict) for each in elements):
             raise ServiceError(502, f"{self._name} answered no form")
-        return found
+        return elements
 
 
 class _Patience:
@@ -136,19 +136,19 @@ def _read(answer: Answered, name: str) -> Any:
         body = None
     if answer.status == 200 and body is not None:
         return body
-    said = body.get("detail") if isinstance(body, dict) else None
-    if answer.status in REFUSALS and isinstance(said, str):
-        raise HTTPException(answer.status, said)
-    raise ServiceError(502, f"{name} answered {answer.status}" + (f": {said}" if said else ""))
+    detail = body.get("detail") if isinstance(body, dict) else None
+    if answer.status in REFUSALS and isinstance(detail, str):
+        raise HTTPException(answer.status, detail)
+    raise ServiceError(502, f"{name} answered {answer.status}" + (f": {detail}" if detail else ""))
 
 
-def _errors(told: Any) -> dict[str, list[str]]:
+def _errors(errors: Any) -> dict[str, list[str]]:
     """Messages by field, whatever shape a service gave them."""
-    if not isinstance(told, dict):
-        return {"_global_": [str(told)]}
+    if not isinstance(errors, dict):
+        return {"_global_": [str(errors)]}
     return {
         str(name): [str(one) for one in (messages if isinstance(messages, list) else [messages])]
-        for name, messages in told.items()
+        for name, messages in errors.items()
         if messages
     }
 

@@ -42,7 +42,7 @@ ANSWERED = frozenset(
     }
 )
 # Types that no browser runs; anything else is given as a file to save.
-SHOWN = frozenset(
+HARMLESS = frozenset(
     {
         *("application/json", "application/problem+json", "application/x-ndjson"),
         *("text/plain", "text/csv", "text/markdown", "text/event-stream"),
@@ -74,23 +74,23 @@ def response_headers(headers: Iterable[tuple[bytes, bytes]]) -> Headers:
     """The headers of an answer that clients get."""
     known = [(name.lower(), value) for name, value in headers]
     dropped = HOP_BY_HOP | _named_in_connection(known)
-    kept = [
+    passed = [
         (name, value)
         for name, value in known
         if name not in dropped and (name in ANSWERED or name.startswith((b"kodosumi", _OWN)))
     ]
-    media = dict(kept).get(b"content-type", b"").decode("latin-1")
-    if media.partition(";")[0].strip().lower() not in SHOWN:
+    media = dict(passed).get(b"content-type", b"").decode("latin-1")
+    if media.partition(";")[0].strip().lower() not in HARMLESS:
         unsafe = (b"content-type", b"content-disposition")
-        saved = [value for name, value in kept if name == b"content-disposition"]
-        kept = [pair for pair in kept if pair[0] not in unsafe]
-        kept.append((b"content-type", b"application/octet-stream"))
+        saved = [value for name, value in passed if name == b"content-disposition"]
+        passed = [pair for pair in passed if pair[0] not in unsafe]
+        passed.append((b"content-type", b"application/octet-stream"))
         whole = saved and saved[0].lower().startswith(b"attachment")
-        kept.append((b"content-disposition", saved[0] if whole else b"attachment"))
-    kept.append((b"content-security-policy", SANDBOX))
+        passed.append((b"content-disposition", saved[0] if whole else b"attachment"))
+    passed.append((b"content-security-policy", SANDBOX))
     # What one person is answered, no cache may give to another, whatever the service says of it.
-    kept.append((b"cache-control", b"no-store"))
-    return kept
+    passed.append((b"cache-control", b"no-store"))
+    return passed
 
 
 def no_cookies() -> CookieJar:

@@ -89,8 +89,8 @@ class Forwarded(Response):
         except (httpx.TimeoutException, TimeoutError) as exc:
             raise ServiceError(504, f"service {self._service} does not answer in time") from exc
         except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as exc:
-            said = str(exc) or type(exc).__name__
-            raise ServiceError(502, f"service {self._service} does not answer: {said}") from exc
+            reason = str(exc) or type(exc).__name__
+            raise ServiceError(502, f"service {self._service} does not answer: {reason}") from exc
         except Exception as exc:
             number = uuid4().hex[:12]
             logger.exception("error %s in service %s", number, self._service)

@@ -93,7 +93,7 @@ class Mounted:
             return await self._there(document())
         except Exception as exc:
             raise MountError(
-                f"{self.name} cannot produce its OpenAPI document: {_said(exc)}"
+                f"{self.name} cannot produce its OpenAPI document: {_reason(exc)}"
             ) from exc
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -159,7 +159,7 @@ class Mounted:
     async def _run(self, app: FastAPI) -> None:
         lifespan: AbstractAsyncContextManager[Any] = app.router.lifespan_context(app)
         try:
-            async with _told(lifespan) as state:
+            async with _running(lifespan) as state:
                 self._state = dict(state or {})
                 self._app, self.trouble = app, None
                 self._settled.set_result(None)
@@ -169,7 +169,7 @@ class Mounted:
             if self.trouble is None or self._app is not None:
                 logger.warning("service %s failed while stopping", self.name, exc_info=exc)
             else:
-                self._fail(f"{self.name} does not start: {_said(exc)}")
+                self._fail(f"{self.name} does not start: {_reason(exc)}")
 
     def _fail(self, why: str) -> None:
         self.trouble = " ".join(why.split())
@@ -178,7 +178,7 @@ class Mounted:
 
 
 @contextlib.asynccontextmanager
-async def _told(lifespan: AbstractAsyncContextManager[Any]) -> AsyncIterator[Any]:
+async def _running(lifespan: AbstractAsyncContextManager[Any]) -> AsyncIterator[Any]:
     async with lifespan as state:
         yield state
 
@@ -195,11 +195,11 @@ def _imported(name: str) -> FastAPI:
         for part in attribute.split("."):
             app = getattr(app, part)
     except (Exception, SystemExit) as exc:
-        raise MountError(f"service {name} cannot be imported: {_said(exc)}") from exc
+        raise MountError(f"service {name} cannot be imported: {_reason(exc)}") from exc
     if not isinstance(app, FastAPI):
         raise MountError(f"service {name} is a {type(app).__name__}, not a ServeAPI or FastAPI app")
     return app
 
 
-def _said(exc: BaseException) -> str:
+def _reason(exc: BaseException) -> str:
     return f"{type(exc).__name__}: {exc}" if str(exc) else type(exc).__name__

@@ -1,7 +1,6 @@
-"""What you can launch: the list, and a page to launch or schedule one."""
+"""A page to launch or schedule one endpoint."""
 
 from typing import Annotated, Any
-from urllib.parse import urlencode
 from uuid import UUID
 
 from fastapi import APIRouter, Path, Query, Request
@@ -9,16 +8,16 @@ from fastapi.responses import RedirectResponse, Response
 from markupsafe import Markup
 from starlette.exceptions import HTTPException
 
-from kodosumi_prefect.events import clean
 from kodosumi_prefect.http.body import read_body
 from kodosumi_prefect.panel.accounts.requester import CurrentUser, User
 from kodosumi_prefect.panel.audit.entry import Target
 from kodosumi_prefect.panel.audit.recorded_actions import Action, Outcome
 from kodosumi_prefect.panel.audit.recording import record
+from kodosumi_prefect.panel.executions.actions import wait_for_execution
 from kodosumi_prefect.panel.executions.rows import title
 from kodosumi_prefect.panel.executions.run_again import filled
 from kodosumi_prefect.panel.html.forms import form_html, own_names
-from kodosumi_prefect.panel.html.render import markdown
+from kodosumi_prefect.panel.html.markdown import markdown
 from kodosumi_prefect.panel.schedules.preview import (
     AGAIN_OF,
     PREFIX,
@@ -27,58 +26,16 @@ from kodosumi_prefect.panel.schedules.preview import (
     zones,
 )
 from kodosumi_prefect.panel.services.calls import own_url
-from kodosumi_prefect.panel.services.cards import cards, source
+from kodosumi_prefect.panel.services.cards import source
 from kodosumi_prefect.panel.services.endpoint_form import Elements, EndpointForm, Submitted
-from kodosumi_prefect.panel.web.state import Panel, State, wait_for_execution
+from kodosumi_prefect.panel.web.parameters import Panel
+from kodosumi_prefect.panel.web.state import State
 from kodosumi_prefect.panel.web.templating import page
 
-ROWS = 30  # endpoints on a page of the list
-TAGS = 15  # shown before the others, which are folded
-
-UID = "^[0-9a-f]{32}$"
-Uid = Annotated[str, Path(pattern=UID)]
+Uid = Annotated[str, Path(pattern="^[0-9a-f]{32}$")]
 Row = dict[str, Any]
 
 router = APIRouter(include_in_schema=False)
-
-
-@router.get("/services")
-async def shown(
-    request: Request,
-    panel: Panel,
-    user: CurrentUser,
-    q: Annotated[str, Query(max_length=1000)] = "",
-    tag: Annotated[list[str] | None, Query(max_length=50)] = None,
-    after: Annotated[str | None, Query(pattern=UID)] = None,
-) -> Response:
-    """The list, by summary."""
-    words, chosen = clean(q), [clean(each) for each in tag or ()]
-    rows = await panel.register.endpoints(query=words, tags=chosen, after=after, limit=ROWS + 1)
-    counted = await panel.register.tags()
-    tags = [
-        {
-            "name": name,
-            "count": count,
-            "chosen": name in chosen,
-            "link": _link(words, _toggled(chosen, name)),
-        }
-        for name, count in sorted(
-            (dict.fromkeys(chosen, 0) | counted).items(),
-            key=lambda entry: entry[0] not in chosen,
-        )
-    ]
-    here = rows[:ROWS]
-    context = {
-        "cards": await cards(panel, user, here),
-        "query": words,
-        "chosen": chosen,
-        "tags": tags[:TAGS],
-        "more_tags": tags[TAGS:],
-        "after": after,
-        "first": _link(words, chosen),
-        "next": _link(words, chosen, here[-1]["uid"]) if len(rows) > ROWS else None,
-    }
-    return page(request, "services.html", context)
 
 
 @router.get("/services/preview")
@@ -99,7 +56,7 @@ async def endpoint(
     row = await _endpoint(panel, uid)
     earlier = None
     if origin is not None:
-        earlier = await wait_for_execution(panel, origin, 0.0, user.sees(panel.settings))
+        earlier = await wait_for_execution(panel, origin, user.sees(panel.settings))
     values, trouble, elements = None, None, None
     try:
         elements = await _form(request, panel, user, row).elements()
@@ -144,7 +101,7 @@ async def _submit(
     try:
         if scheduled:
             await moments(typed)  # its errors are shown before the service is asked
-        done = await form.submit(posted, typed.wanted() if scheduled else None)
+        done = await form.submit(posted, typed.as_json() if scheduled else None)
     except HTTPException as exc:
         entry.outcome = Outcome.of_status(exc.status_code)
         return await _refused(request, panel, user, row, posted, typed, str(exc.detail), scheduled)
@@ -165,11 +122,11 @@ async def _submit(
 async def _lead_to_each_other(panel: State, user: User, earlier: str, fid: str) -> None:
     """Link the new execution with the one whose inputs filled its form."""
     try:
-        found = await panel.reader.status(str(UUID(earlier)), user.sees(panel.settings))
+        execution = await panel.reader.status(str(UUID(earlier)), user.sees(panel.settings))
     except ValueError:
         return  # somebody's own making; the launch itself is right
-    if found is not None:
-        await panel.reader.rows("set_again", fid=fid, of=str(found["fid"]))
+    if execution is not None:
+        await panel.reader.rows("set_again", fid=fid, of=str(execution["fid"]))
 
 
 async def _refused(
@@ -248,13 +205,13 @@ async def _page(
         form = form_html(elements, errors, values, submit="Run now", leave=_leave(request))
     visible = user.sees(panel.settings)
     last = await panel.reader.rows("last_of_endpoints", uids=[row["uid"]], **visible._asdict())
-    given = typed or Typed()
+    fields = typed or Typed()
     context = {
         "row": row | source(row),
         "about": Markup(markdown(row["description"])) if row["description"] else None,
         "form": form,
         "last": last[0] if last else None,
-        "typed": given,
+        "typed": fields,
         "open": schedule_trouble is not None,
         "zones": zones(),
         "prefix": PREFIX,
@@ -263,7 +220,7 @@ async def _page(
         "earlier": earlier,
         "again_of": AGAIN_OF,
     }
-    context |= await _preview(given)
+    context |= await _preview(fields)
     return page(request, "service.html", context, status_code=status_code)
 
 
@@ -300,15 +257,3 @@ def _leave(request: Request) -> str:
 
 def _by_htmx(request: Request) -> bool:
     return request.headers.get("hx-request") == "true"
-
-
-def _toggled(chosen: list[str], tag: str) -> list[str]:
-    return [each for each in chosen if each != tag] if tag in chosen else [*chosen, tag]
-
-
-def _link(query: str, tags: list[str], after: str | None = None) -> str:
-    """The list with these filters, below the panel's root."""
-    pairs = [("q", query)] if query else []
-    pairs += [("tag", tag) for tag in tags]
-    pairs += [("after", after)] if after else []
-    return "services" + (f"?{urlencode(pairs)}" if pairs else "")

@@ -10,7 +10,7 @@ from kodosumi_prefect.http.body import read_body
 from kodosumi_prefect.panel.accounts.requester import CurrentUser
 from kodosumi_prefect.panel.services import deployment_form
 from kodosumi_prefect.panel.web.error_schemas import problems
-from kodosumi_prefect.panel.web.state import Panel
+from kodosumi_prefect.panel.web.parameters import Panel
 from kodosumi_prefect.vocabulary import KEY_PATH, LAUNCH_HEADER, SCHEDULE_HEADER, SCHEDULED_HEADER
 
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
@@ -59,11 +59,11 @@ async def launch(panel: Panel, user: CurrentUser, request: Request, address: str
     """`{"result": fid, "elements"}`, or `{"errors", "elements"}` if the inputs are invalid."""
     endpoint = await _endpoint(panel, request, address)
     if endpoint["kind"] == "prefect":
-        wanted = request.headers.get(SCHEDULE_HEADER)
+        schedule = request.headers.get(SCHEDULE_HEADER)
         posted = await read_body(request)
-        told = await deployment_form.launch(endpoint, posted, wanted, user, panel.settings)
-        made = {SCHEDULED_HEADER: told.get("schedule"), LAUNCH_HEADER: told.get("result")}
-        return JSONResponse(told, headers={name: id_ for name, id_ in made.items() if id_})
+        answer = await deployment_form.launch(endpoint, posted, schedule, user, panel.settings)
+        ids = {SCHEDULED_HEADER: answer.get("schedule"), LAUNCH_HEADER: answer.get("result")}
+        return JSONResponse(answer, headers={name: id_ for name, id_ in ids.items() if id_})
     return panel.services.forward(request, user, endpoint)
 
 
@@ -78,9 +78,9 @@ async def other(panel: Panel, user: CurrentUser, request: Request, address: str)
 
 
 async def _endpoint(panel: Panel, request: Request, address: str) -> dict[str, Any]:
-    found = await panel.register.endpoint(f"/-/{address}")
-    if found is None:
+    endpoint = await panel.register.endpoint(f"/-/{address}")
+    if endpoint is None:
         raise HTTPException(404, f"/-/{address[:200]} is not a registered endpoint; see GET /flow")
-    if found["gone"]:
+    if endpoint["gone"]:
         raise HTTPException(404, f"/-/{address[:200]} is gone: its source no longer lists it")
-    return found
+    return endpoint

@@ -12,7 +12,7 @@ const root = document.body.dataset.root;
 const table = document.getElementById("list");
 const body = table.tBodies[0];
 const bar = document.getElementById("bulk");
-const said = document.getElementById("bulk-said");
+const selectionText = document.getElementById("bulk-said");
 const every = document.getElementById("every");
 const all = bar.querySelector("[data-all]");
 const dialog = document.getElementById("sure");
@@ -34,7 +34,7 @@ function show() {
   bar.hidden = count === 0;
   every.checked = count > 0 && count === boxes().length;
   every.indeterminate = count > 0 && count < boxes().length;
-  said.textContent = total === null ? `${count} selected` : `All ${total.toLocaleString()} that match selected`;
+  selectionText.textContent = total === null ? `${count} selected` : `All ${total.toLocaleString()} that match selected`;
   for (const button of bar.querySelectorAll("[data-action]")) button.disabled = counting;
   all.hidden = !(every.checked && total === null && document.querySelector('.paging a'));
 }
@@ -85,9 +85,9 @@ for (const button of bar.querySelectorAll("[data-action]")) {
 async function post(query) {
   const options = { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(query) };
   const answer = await ask(`${root}executions/bulk${table.dataset.filter}`, options);
-  const found = await answer.json();
-  if (!answer.ok) throw new Error(found.detail);
-  return found;
+  const body = await answer.json();
+  if (!answer.ok) throw new Error(body.detail);
+  return body;
 }
 
 function tell(words, done, failed, problem) {
@@ -124,11 +124,11 @@ go.addEventListener("click", async () => {
     let before = null;
     for (let at = 0; running; at += CHUNK) {
       if (fids && at >= fids.length) break;
-      const found = await post(fids ? { action, fids: fids.slice(at, at + CHUNK) } : { action, before });
-      done += found.done;
-      failed.push(...found.failed);
+      const result = await post(fids ? { action, fids: fids.slice(at, at + CHUNK) } : { action, before });
+      done += result.done;
+      failed.push(...result.failed);
       progress.value = done + failed.length;
-      before = found.next;
+      before = result.next;
       if (!fids && before === null) break;
     }
     if (!running) problem = "then stopped";

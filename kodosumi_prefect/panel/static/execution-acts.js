@@ -40,8 +40,8 @@ async function act(form, dialog, root) {
       if (archive) location.assign(`${root}executions`);
       return dialog.close();
     }
-    const said = await answer.json().catch(() => ({}));
-    dialog.querySelector(".wrong").textContent = said.detail ?? `The panel answers ${answer.status}.`;
+    const problem = await answer.json().catch(() => ({}));
+    dialog.querySelector(".wrong").textContent = problem.detail ?? `The panel answers ${answer.status}.`;
   } catch {
     dialog.querySelector(".wrong").textContent = "The panel does not answer; nothing was done.";
   } finally {
@@ -58,10 +58,10 @@ export function copies(list, events) {
     const button = click.target.closest("[data-copy]");
     if (!button) return;
     const item = button.closest("[data-seq]");
-    const shown = item.querySelector("pre");
+    const pre = item.querySelector("pre");
     try {
-      let text = shown.textContent;
-      if ("cut" in shown.dataset) {
+      let text = pre.textContent;
+      if ("cut" in pre.dataset) {
         const answer = await ask(`${events}?after=${item.dataset.seq - 1}&limit=1`);
         text = (await answer.json()).items[0].payload;
       }

@@ -2,10 +2,10 @@
 import { clockText } from "./time.js";
 
 function element(tag, className, html) {
-  const made = document.createElement(tag);
-  made.className = className;
-  if (html !== undefined) made.innerHTML = html; // escaped and sanitised by the server
-  return made;
+  const element = document.createElement(tag);
+  element.className = className;
+  if (html !== undefined) element.innerHTML = html; // escaped and sanitised by the server
+  return element;
 }
 
 function divider(attempt) {
@@ -56,11 +56,11 @@ export function card({ kind, ts, html, seq, attempt }) {
 
 /** Of a traceback only what the error says is shown at first. */
 function fold(body) {
-  const said = body.querySelector(":scope > .said");
-  said?.remove();
+  const errorLine = body.querySelector(":scope > .said");
+  errorLine?.remove();
   const details = document.createElement("details");
   const summary = document.createElement("summary");
-  summary.textContent = said?.textContent || "error";
+  summary.textContent = errorLine?.textContent || "error";
   details.append(summary, ...body.childNodes);
   body.replaceChildren(details);
 }

@@ -2,7 +2,7 @@
 
 const HIGHLIGHTED = 2000; // ranges
 
-/** Bring the forms to life; `wanted(name, kind)` tells whether a pane shows events of a kind. */
+/** Bring the forms to life; `shows(name, kind)` tells whether a pane shows events of a kind. */
 export function tools(panes, here) {
   for (const name of ["log", "raw"]) {
     const form = document.getElementById(`${name}-tools`);
@@ -24,7 +24,7 @@ export function tools(panes, here) {
   }
   seek(document.getElementById("log-tools"), panes.log, here);
   return {
-    wanted: (name, kind) => {
+    shows: (name, kind) => {
       const kinds = panes[name].filter.getAll("kind");
       return !kinds.length || kinds.includes(kind);
     },
@@ -46,8 +46,8 @@ function remember(form, pane, name, here, more = {}) {
 /** The seq of the first event that is in sight. */
 function firstSeen(pane) {
   const top = pane.screen.getBoundingClientRect().top;
-  const found = [...pane.list.querySelectorAll("[data-seq]")].find((item) => item.getBoundingClientRect().bottom > top);
-  return found?.dataset.seq;
+  const visible = [...pane.list.querySelectorAll("[data-seq]")].find((item) => item.getBoundingClientRect().bottom > top);
+  return visible?.dataset.seq;
 }
 
 function seek(form, pane, here) {
@@ -68,10 +68,10 @@ function seek(form, pane, here) {
       remember(form, pane, "log", here);
       return mark(form, pane);
     }
-    const found = await pane.load({ q: searched, turn, ...(match && { start: match }) });
-    if (!found) return;
-    match = found.match || undefined;
-    count.textContent = match ? `${found.number} of ${found.total}` : "not found";
+    const hit = await pane.load({ q: searched, turn, ...(match && { start: match }) });
+    if (!hit) return;
+    match = hit.match || undefined;
+    count.textContent = match ? `${hit.number} of ${hit.total}` : "not found";
     if (!match) pane.toEnd();
     remember(form, pane, "log", here, { q: searched });
     mark(form, pane);

@@ -34,7 +34,7 @@ const byId = (id) => document.getElementById(id);
 // Panes
 
 function pane(name, limit, build) {
-  const made = new Pane({
+  const pane = new Pane({
     list: byId(`${name}-list`),
     address: `${here}/${name}`,
     limit,
@@ -43,8 +43,8 @@ function pane(name, limit, build) {
     follow: byId(`${name}-follow`),
     newest: cursor,
   });
-  made.localise = localise;
-  return made;
+  pane.localise = localise;
+  return pane;
 }
 
 const panes = {
@@ -53,7 +53,7 @@ const panes = {
   log: pane("log", LINES, line),
   raw: pane("raw", EVENTS),
 };
-const { wanted } = tools(panes, here);
+const { shows } = tools(panes, here);
 
 let failed = null; // the error of the newest attempt, which the head shows
 
@@ -64,12 +64,12 @@ function brought(kind, ts, html, seq) {
     failed = null;
   }
   for (const [name, kinds] of Object.entries(KINDS)) {
-    if (kinds.includes(kind) && wanted(name, kind)) {
-      if (panes[name].filter.has("task_run")) panes[name].told(seq);
+    if (kinds.includes(kind) && shows(name, kind)) {
+      if (panes[name].filter.has("task_run")) panes[name].announce(seq);
       else panes[name].add({ kind, ts, html, seq });
     }
   }
-  if (wanted("raw", kind)) panes.raw.told(seq);
+  if (shows("raw", kind)) panes.raw.announce(seq);
   if (kind === "progress") byId("progress").innerHTML = html;
   if (kind === "lock" || kind === "lease") document.body.dispatchEvent(new Event("kodosumi:waiting"));
   if (HEAD_KINDS.includes(kind)) refreshHead();
@@ -178,7 +178,7 @@ tick();
 acts(page, here, root);
 copies(byId("raw-list"), `${root}outputs/events/${fid}`);
 tabs(byId("tabs"), (name) => {
-  panes[name]?.shown();
+  panes[name]?.revealed();
   if (name === "tasks") byId("tasks").dispatchEvent(new Event("kodosumi:shown"));
 });
 say("away", "Connecting");

@@ -48,7 +48,7 @@ function bars() {
 }
 
 /** Put what changed into the page: all of it, or, so that nothing moves, only into rows shown. */
-async function changed(found) {
+async function changed(changes) {
   const part = await fetched();
   if (still()) {
     const options = { morphStyle: "innerHTML", ignoreActiveValue: true, callbacks: { beforeAttributeUpdated: (name) => name !== "checked" } };
@@ -62,14 +62,14 @@ async function changed(found) {
         row.classList.remove("gone");
         window.Idiomorph.morph(row, now.outerHTML);
         row.querySelector("input").checked = checked;
-      } else if (found.delete.includes(row.dataset.fid)) {
+      } else if (changes.delete.includes(row.dataset.fid)) {
         row.classList.add("gone");
       }
     }
-    for (const item of found.update) {
+    for (const item of changes.update) {
       if (Date.parse(item.startup) >= loaded && !document.getElementById(`e-${item.fid}`)) coming.add(item.fid);
     }
-    for (const fid of found.delete) coming.delete(fid);
+    for (const fid of changes.delete) coming.delete(fid);
   }
   drawn = Date.now();
   fresh.hidden = coming.size === 0;
@@ -80,15 +80,15 @@ async function changed(found) {
 
 async function question() {
   if (document.hidden) return;
-  const asked = new URLSearchParams(filter);
-  asked.set("since", counter);
-  const answer = await ask(`${root}timeline/changes?${asked}`);
+  const query = new URLSearchParams(filter);
+  query.set("since", counter);
+  const answer = await ask(`${root}timeline/changes?${query}`);
   if (!answer.ok) throw new Error(answer.statusText);
-  const found = await answer.json();
+  const changes = await answer.json();
   // A row that goes because time passes is no change that the server could tell.
   const aged = filter.has("last") && still() && Date.now() - drawn > AGEING;
-  if (found.update.length || found.delete.length || aged) await changed(found);
-  counter = found.timestamp;
+  if (changes.update.length || changes.delete.length || aged) await changed(changes);
+  counter = changes.timestamp;
   say("live", "Live");
   pause = PAUSE;
 }

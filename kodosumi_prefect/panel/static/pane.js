@@ -14,7 +14,7 @@ const at = (item) => Number(item?.dataset.at);
  * in that of their seq. `first` and `last` bound what is shown without a gap: items are asked for
  * before the one and behind the other, and those that are shown already are left out.
  *
- * Items of the live stream come by `add`, or by `told` if the server has to be asked for them, and
+ * Items of the live stream come by `add`, or by `announce` if the server has to be asked for them, and
  * reach the page once a frame. What lies before or behind is loaded from `address`.
  */
 export class Pane {
@@ -61,7 +61,7 @@ export class Pane {
   }
 
   /** There is an event of ours with this seq, to be asked for. */
-  told(seq) {
+  announce(seq) {
     this.newest = Math.max(this.newest, seq);
     if (!this.atEnd) return;
     if (!this.following) return this.#leaveEnd();
@@ -74,7 +74,7 @@ export class Pane {
   }
 
   /** The tab was opened. */
-  shown() {
+  revealed() {
     if (!this.loaded || (this.following && !this.atEnd)) this.toEnd();
     else if (this.following) this.#scrollDown();
   }
@@ -92,14 +92,14 @@ export class Pane {
 
   /** Show what `query` leads to instead; answers what the server told of it. */
   async load(query) {
-    const found = await this.#fetch(query, true);
-    if (!found) return null;
+    const result = await this.#fetch(query, true);
+    if (!result) return null;
     this.queue = [];
     this.loaded = true;
-    this.list.replaceChildren(...found.items);
-    this.first = found.first;
+    this.list.replaceChildren(...result.items);
+    this.first = result.first;
     this.last = this.#lastShown();
-    this.#reachedEnd(found);
+    this.#reachedEnd(result);
     const match = this.list.querySelector(".found");
     if (match) {
       this.#setFollowing(false);
@@ -111,16 +111,16 @@ export class Pane {
       }
     }
     this.#links();
-    return found;
+    return result;
   }
 
   async earlier() {
     if (this.busy || !this.first) return;
-    const found = await this.#fetch({ before: this.first });
-    if (!found) return;
-    this.#kept(() => {
-      this.#placeBefore(this.#unseen(found.items));
-      this.first = found.first;
+    const result = await this.#fetch({ before: this.first });
+    if (!result) return;
+    this.#keepingPlace(() => {
+      this.#placeBefore(this.#unseen(result.items));
+      this.first = result.first;
       if (this.list.childElementCount > this.limit) {
         this.queue = [];
         while (this.list.childElementCount > this.limit) {
@@ -136,16 +136,16 @@ export class Pane {
 
   async later() {
     if (this.busy) return;
-    const found = await this.#fetch({ after: this.last });
-    if (!found) return;
-    this.#kept(() => {
-      this.#unseen(found.items).forEach((item) => this.#place(item));
+    const result = await this.#fetch({ after: this.last });
+    if (!result) return;
+    this.#keepingPlace(() => {
+      this.#unseen(result.items).forEach((item) => this.#place(item));
       this.last = Math.max(this.last, this.#lastShown());
       this.#trimTop();
     });
     // Who follows wants the newest now, not all that is in between.
-    if (found.last && this.following) return this.toEnd();
-    this.#reachedEnd(found);
+    if (result.last && this.following) return this.toEnd();
+    this.#reachedEnd(result);
     this.#links();
     if (this.following) this.#scrollDown();
     this.afterwards();
@@ -219,15 +219,15 @@ export class Pane {
   }
 
   #unseen(items) {
-    const shown = new Set([...this.list.children].map((item) => item.dataset.seq));
-    return items.filter((item) => !item.dataset.seq || !shown.has(item.dataset.seq));
+    const present = new Set([...this.list.children].map((item) => item.dataset.seq));
+    return items.filter((item) => !item.dataset.seq || !present.has(item.dataset.seq));
   }
 
-  #reachedEnd(found) {
-    if (found.last) return this.#leaveEnd();
-    this.last = Math.max(this.last, found.asked);
+  #reachedEnd(result) {
+    if (result.last) return this.#leaveEnd();
+    this.last = Math.max(this.last, result.newest);
     // Events that came while this was asked for are behind it still.
-    this.atEnd = this.newest === found.asked;
+    this.atEnd = this.newest === result.newest;
     if (!this.atEnd) this.#again();
   }
 
@@ -262,10 +262,10 @@ export class Pane {
     if (anew) this.round += 1;
     const { round, newest } = this;
     this.busy = true;
-    const asked = new URLSearchParams(this.filter);
-    for (const [name, value] of Object.entries(query)) asked.set(name, value);
+    const parameters = new URLSearchParams(this.filter);
+    for (const [name, value] of Object.entries(query)) parameters.set(name, value);
     try {
-      const answer = await ask(`${this.address}?${asked}`);
+      const answer = await ask(`${this.address}?${parameters}`);
       if (!answer.ok) return null;
       const holder = document.createElement("template");
       holder.innerHTML = await answer.text(); // escaped and sanitised by the server
@@ -273,16 +273,16 @@ export class Pane {
       const { first, last, match, total, number } = holder.content.querySelector("ol").dataset;
       const items = [...holder.content.querySelector("ol").children];
       items.forEach((item) => this.localise(item));
-      return { items, first: Number(first) || null, last: Number(last) || null, match, total, number, asked: newest };
+      return { items, first: Number(first) || null, last: Number(last) || null, match, total, number, newest };
     } catch {
-      return null; // `ask` has told it; the next scrolling or event tries again
+      return null; // `ask` has told of it; the next scrolling or event tries again
     } finally {
       if (round === this.round) this.busy = false;
     }
   }
 
   /** Change the list and keep what is being read where it is. */
-  #kept(change) {
+  #keepingPlace(change) {
     const scroller = this.screen ?? document.scrollingElement;
     const top = this.screen ? this.screen.getBoundingClientRect().top : 0;
     const anchor = [...this.list.children].find((item) => item.getBoundingClientRect().bottom > top);

@@ -35,7 +35,7 @@ export function tabs(nav, opened) {
     show(link);
   }
 
-  function asked() {
+  function requested() {
     const name = new URL(location.href).searchParams.get("tab");
     return links.find((link) => link.dataset.tab === name) ?? links[0];
   }
@@ -49,6 +49,6 @@ export function tabs(nav, opened) {
     link.focus();
     go(link);
   });
-  window.addEventListener("popstate", () => show(asked()));
-  show(asked());
+  window.addEventListener("popstate", () => show(requested()));
+  show(requested());
 }

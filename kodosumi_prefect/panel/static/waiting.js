@@ -22,60 +22,60 @@ function dirty(card) {
 async function card(name) {
   const answer = await ask(`${root}waiting/${name}`, { headers: { "HX-Request": "true" } });
   if (!answer.ok) return null;
-  const made = document.createElement("template");
-  made.innerHTML = await answer.text();
-  return made.content.querySelector(".lock");
+  const template = document.createElement("template");
+  template.innerHTML = await answer.text();
+  return template.content.querySelector(".lock");
 }
 
-function shown() {
+function visible() {
   return new Map([...list.querySelectorAll("[data-lock]")].map((each) => [each.dataset.lock, each]));
 }
 
 async function add(names) {
   let added = 0;
   for (const name of names.reverse()) {
-    const made = await card(name);
-    if (!made || "closed" in made.dataset || shown().has(name)) continue;
-    made.classList.add("new");
+    const fresh = await card(name);
+    if (!fresh || "closed" in fresh.dataset || visible().has(name)) continue;
+    fresh.classList.add("new");
     // What stands below moves down; keep what people look at where it is.
     const before = list.scrollHeight;
-    list.prepend(made);
+    list.prepend(fresh);
     if (scrollY > 120 && !CSS.supports("overflow-anchor", "auto")) scrollBy(0, list.scrollHeight - before);
-    localise(made);
-    htmx.process(made);
+    localise(fresh);
+    htmx.process(fresh);
     added += 1;
   }
   if (added) announce(added === 1 ? "A new question waits for you." : `${added} new questions wait for you.`);
 }
 
 async function close(name, old) {
-  const made = await card(name);
-  if (!made || !("closed" in made.dataset) || !old.isConnected) return;
+  const fresh = await card(name);
+  if (!fresh || !("closed" in fresh.dataset) || !old.isConnected) return;
   const trouble = old.querySelector(".trouble");
   if (trouble && (dirty(old) || old.contains(document.activeElement))) {
-    trouble.textContent = made.querySelector("[role=status]").textContent;
+    trouble.textContent = fresh.querySelector("[role=status]").textContent;
     old.dataset.closed = "";
     return;
   }
-  localise(made);
-  old.replaceWith(made);
-  htmx.process(made);
+  localise(fresh);
+  old.replaceWith(fresh);
+  htmx.process(fresh);
 }
 
 async function look() {
   if (document.hidden) return;
   const answer = await ask(`${root}waiting/open`);
   if (!answer.ok) throw new Error(answer.statusText);
-  const found = await answer.json();
-  const open = found.open.map((pair) => pair.join("/"));
-  const here = shown();
+  const result = await answer.json();
+  const open = result.open.map((pair) => pair.join("/"));
+  const here = visible();
   if ("newest" in list.dataset) {
     // Older ones than the last here belong to other pages.
     const last = Math.max(-1, ...open.map((name, at) => (here.has(name) ? at : -1)));
     const fresh = open.slice(0, last < 0 ? 50 : last).filter((name) => !here.has(name));
     await add(fresh);
   }
-  if (!found.all) return;
+  if (!result.all) return;
   for (const [name, each] of here) {
     if (!("closed" in each.dataset) && !open.includes(name)) await close(name, each);
   }

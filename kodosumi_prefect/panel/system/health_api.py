@@ -6,10 +6,11 @@ from fastapi import APIRouter, HTTPException
 from fastapi.responses import JSONResponse, Response
 
 from kodosumi_prefect.panel.system import observers, probes, spoolers
-from kodosumi_prefect.panel.system.probes import Found
+from kodosumi_prefect.panel.system.probes import Report
 from kodosumi_prefect.panel.web.answers import Health
 from kodosumi_prefect.panel.web.error_schemas import answers
-from kodosumi_prefect.panel.web.state import Panel, State
+from kodosumi_prefect.panel.web.parameters import Panel
+from kodosumi_prefect.panel.web.state import State
 from kodosumi_prefect.panel.web.templating import package_version
 from kodosumi_prefect.spooler import refused, spill
 
@@ -25,9 +26,9 @@ async def livez() -> dict[str, str]:
 @router.get("/readyz", summary="The process and its Postgres")
 async def readyz(panel: Panel) -> dict[str, str]:
     """503 while Postgres does not answer. ``feed`` tells how new events are noticed."""
-    found = await probes.bounded(probes.postgres(panel))
-    if found["status"] != "ok":
-        raise HTTPException(503, f"Postgres: {found['detail']}")
+    report = await probes.bounded(probes.postgres(panel))
+    if report["status"] != "ok":
+        raise HTTPException(503, f"Postgres: {report['detail']}")
     return {"status": "ready", "feed": panel.feed.state}
 
 
@@ -43,7 +44,7 @@ async def health(panel: Panel) -> Response:
         probes.bounded(probes.prefect(panel)),
         probes.bounded(probes.ray(panel)),
         probes.bounded(_spoolers(panel)),
-        probes.bounded(observers.found(panel.reader)),
+        probes.bounded(observers.report(panel.reader)),
     )
     needed = {"postgres": postgres, "prefect": prefect}
     down = [name for name, part in needed.items() if part["status"] == "down"]
@@ -61,7 +62,7 @@ async def health(panel: Panel) -> Response:
     return JSONResponse(body, 503 if down else 200)
 
 
-def _spooler(panel: State) -> Found:
+def _spooler(panel: State) -> Report:
     feed = panel.feed
     age = feed.round_trip_age
     return {
@@ -74,6 +75,6 @@ def _spooler(panel: State) -> Found:
     }
 
 
-async def _spoolers(panel: State) -> Found:
+async def _spoolers(panel: State) -> Report:
     """Those of Ray clusters; a silent one stops nothing, its clients keep what they have."""
     return spoolers.health(await spoolers.spoolers(panel.reader))

@@ -4,7 +4,7 @@ from fastapi import APIRouter
 from fastapi.responses import Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from kodosumi_prefect.panel.web.state import Panel
+from kodosumi_prefect.panel.web.parameters import Panel
 
 router = APIRouter(tags=["Health"])
 

@@ -20,7 +20,7 @@ async def observers(reader: Reader) -> Rows:
     return [row for row in rows if row["kind"] == "observer" and row["silent"] < SILENT]
 
 
-async def found(reader: Reader) -> dict[str, Any]:
+async def report(reader: Reader) -> dict[str, Any]:
     """Who leads; without an observer runs go on, but their crashes are not recorded."""
     known = await observers(reader)
     leading = [row for row in known if row["info"].get("leader")]

@@ -11,16 +11,16 @@ from kodosumi_prefect.addresses import prefect_access
 from kodosumi_prefect.events import Status, clean
 from kodosumi_prefect.launch.refusal import LaunchError
 from kodosumi_prefect.panel.accounts.requester import CurrentUser, Operator
-from kodosumi_prefect.panel.audit.entry import Target, shown_url
-from kodosumi_prefect.panel.audit.recorded_actions import Action
-from kodosumi_prefect.panel.audit.recording import record
-from kodosumi_prefect.panel.html.parts import sentence, shown
-from kodosumi_prefect.panel.services.register.found import SourceError
-from kodosumi_prefect.panel.services.register.register import canonical_url
+from kodosumi_prefect.panel.audit.recording import journal
+from kodosumi_prefect.panel.html.parts import part_or_page, sentence
+from kodosumi_prefect.panel.services import actions
+from kodosumi_prefect.panel.services.register.reading import SourceError
+from kodosumi_prefect.panel.services.register.register import OwnSourceError, canonical_url
 from kodosumi_prefect.panel.system import observers, probes, spoolers
-from kodosumi_prefect.panel.system.probes import Found
+from kodosumi_prefect.panel.system.probes import Report
+from kodosumi_prefect.panel.web.parameters import Panel
 from kodosumi_prefect.panel.web.prefect_links import ui_url
-from kodosumi_prefect.panel.web.state import Panel, State
+from kodosumi_prefect.panel.web.state import State
 from kodosumi_prefect.panel.web.templating import package_version, page
 
 PATIENCE = 2.0  # seconds that one part may take; the others are shown all the same
@@ -34,10 +34,10 @@ Text = Annotated[str, Form()]
 @router.get("/system")
 async def whole(request: Request, panel: Panel, user: CurrentUser) -> Response:
     """The page."""
-    found = await _all_blocks(panel)
+    context = await _all_blocks(panel)
     if user.operator:
-        found |= await _sources(panel) | _sign_in(panel)
-    return page(request, "system.html", found)
+        context |= await _sources(panel) | _sign_in(panel)
+    return page(request, "system.html", context)
 
 
 @router.get("/system/blocks")
@@ -54,7 +54,7 @@ async def prefect_password(request: Request, panel: Panel, _: Operator) -> Respo
         raise HTTPException(404, "the Prefect in use is not one that `up` runs")
     if "hx-request" not in request.headers:
         context |= await _all_blocks(panel) | await _sources(panel)
-    return shown(request, "system.html", "_prefect_sign_in.html", context)
+    return part_or_page(request, "system.html", "_prefect_sign_in.html", context)
 
 
 @router.get("/system/sources")
@@ -66,45 +66,40 @@ async def sources(request: Request, panel: Panel, _: Operator) -> Response:
 @router.post("/system/sources")
 async def add_source(request: Request, panel: Panel, _: Operator, url: Text = "") -> Response:
     """Register a source and read it."""
-    record(request, Action.SOURCE_REGISTER, Target("source", shown_url(clean(url))))
     try:
-        found = await panel.register.add([clean(url)])
+        endpoints = await actions.register(panel, [clean(url)], journal(request))
     except SourceError as exc:
-        return await _answer(request, panel, wrong=sentence(str(exc)), typed=url)
+        return await _answer(request, panel, wrong=sentence(exc.detail), typed=url)
     known = {row["url"]: row for row in await panel.register.sources()}
     trouble = (known.get(canonical_url(clean(url))) or {}).get("trouble")
     if trouble:
         return await _answer(
-            request, panel, said=f"Added, but it cannot be read now: {trouble}", away=True
+            request, panel, notice=f"Added, but it cannot be read now: {trouble}", away=True
         )
-    return await _answer(request, panel, said=f"Added, with {_endpoints(len(found))}.")
+    return await _answer(request, panel, notice=f"Added, with {_endpoints(len(endpoints))}.")
 
 
 @router.post("/system/sources/refresh")
 async def refresh_sources(request: Request, panel: Panel, _: Operator, url: Text = "") -> Response:
     """Read one source now, or all of them."""
-    record(request, Action.SOURCE_REFRESH, Target("source", shown_url(clean(url))))
-    done = await panel.register.refresh([clean(url)] if url else None)
+    done = await actions.refresh(panel, [clean(url)] if url else None, journal(request))
     if done.troubles:
-        said = "; ".join(str(trouble) for trouble in done.troubles.values())
-        return await _answer(request, panel, wrong=sentence(said))
+        reasons = "; ".join(str(trouble) for trouble in done.troubles.values())
+        return await _answer(request, panel, wrong=sentence(reasons))
     gone = f"; {_endpoints(len(done.deletes))} no longer there" if done.deletes else ""
-    return await _answer(request, panel, said=f"Read: {_endpoints(len(done.found))}{gone}.")
+    return await _answer(request, panel, notice=f"Read: {_endpoints(len(done.endpoints))}{gone}.")
 
 
 @router.post("/system/sources/remove")
 async def remove_source(request: Request, panel: Panel, _: Operator, url: Text = "") -> Response:
     """Remove a source with its endpoints; the schedules of these are paused."""
-    record(request, Action.SOURCE_UNREGISTER, Target("source", shown_url(clean(url))))
     try:
-        removed = await panel.register.remove([clean(url)])
-    except LaunchError as exc:
+        removed = await actions.unregister(panel, [clean(url)], journal(request))
+    except (OwnSourceError, LaunchError) as exc:
         return await _answer(request, panel, wrong=sentence(exc.detail))
-    except ValueError as exc:
-        return await _answer(request, panel, wrong=sentence(str(exc)))
     if not removed:
         return await _answer(request, panel, wrong="This source was removed already.")
-    return await _answer(request, panel, said="The source is removed.")
+    return await _answer(request, panel, notice="The source is removed.")
 
 
 async def _answer(
@@ -113,15 +108,15 @@ async def _answer(
     *,
     wrong: str = "",
     typed: str = "",
-    said: str = "",
+    notice: str = "",
     away: bool = False,
 ) -> Response:
-    told = {"wrong": wrong, "typed": typed, "said": said, "away": away}
-    context = await _sources(panel) | told
+    outcome = {"wrong": wrong, "typed": typed, "notice": notice, "away": away}
+    context = await _sources(panel) | outcome
     if "hx-request" not in request.headers:
         context |= await _all_blocks(panel) | _sign_in(panel)
     part = "_system_sources.html"
-    return shown(request, "system.html", part, context, wrong=bool(wrong))
+    return part_or_page(request, "system.html", part, context, wrong=bool(wrong))
 
 
 async def _sources(panel: State) -> dict[str, Any]:
@@ -144,39 +139,39 @@ def _endpoints(number: int) -> str:
 
 
 async def _all_blocks(panel: State) -> dict[str, Any]:
-    checks: dict[str, Awaitable[Found]] = {
+    checks: dict[str, Awaitable[Report]] = {
         "prefect": _prefect(panel),
         "ray": _ray(panel),
         "postgres": _postgres(panel),
         "spoolers": _spoolers(panel),
-        "observer": observers.found(panel.reader),
+        "observer": observers.report(panel.reader),
         "workers": _workers(panel),
         "runners": _runners(panel),
         "executions": _executions(panel),
         "versions": _versions(),
     }
-    found = await asyncio.gather(*(probes.bounded(check, PATIENCE) for check in checks.values()))
-    return dict(zip(checks, found, strict=True))
+    reports = await asyncio.gather(*(probes.bounded(check, PATIENCE) for check in checks.values()))
+    return dict(zip(checks, reports, strict=True))
 
 
-async def _prefect(panel: State) -> Found:
-    found = await probes.prefect(panel)
-    return found | {"ui": ui_url(panel.settings)}
+async def _prefect(panel: State) -> Report:
+    report = await probes.prefect(panel)
+    return report | {"ui": ui_url(panel.settings)}
 
 
-async def _ray(panel: State) -> Found:
+async def _ray(panel: State) -> Report:
     """The cluster's port as this panel sees it, and its nodes as workers report them."""
     reached, rows = await asyncio.gather(
         probes.bounded(probes.ray(panel), PATIENCE / 2), _reports(panel, "worker")
     )
-    heard = [row["info"]["cluster"] for row in rows if row["info"].get("cluster")]
-    nodes = heard[0] if heard else []
+    clusters = [row["info"]["cluster"] for row in rows if row["info"].get("cluster")]
+    nodes = clusters[0] if clusters else []
     if reached["status"] == "not configured" and (nodes or any(r["info"]["ray"] for r in rows)):
         reached = {"status": "ok", "detail": "as workers report it"}
     return {**reached, "nodes": nodes}
 
 
-async def _postgres(panel: State) -> Found:
+async def _postgres(panel: State) -> Report:
     row = (await panel.reader.rows("database_facts"))[0]
     return row | {
         "status": "ok",
@@ -185,15 +180,15 @@ async def _postgres(panel: State) -> Found:
     }
 
 
-async def _spoolers(panel: State) -> Found:
+async def _spoolers(panel: State) -> Report:
     rows = await spoolers.spoolers(panel.reader)
-    found = [
+    services = [
         row | {"gone": row["silent"] > spoolers.SILENT, "rate": panel.rates.of(row)} for row in rows
     ]
-    return {"status": spoolers.health(rows)["status"], "rows": found}
+    return {"status": spoolers.health(rows)["status"], "rows": services}
 
 
-async def _workers(panel: State) -> Found:
+async def _workers(panel: State) -> Report:
     rows = await _reports(panel, "worker", silent=float("inf"))
     return {
         "status": "ok" if any(row["silent"] <= SILENT for row in rows) else "none",
@@ -206,13 +201,13 @@ async def _reports(panel: State, kind: str, silent: float = SILENT) -> list[dict
     return [row for row in rows if row["kind"] == kind and row["silent"] <= silent]
 
 
-async def _runners(panel: State) -> Found:
+async def _runners(panel: State) -> Report:
     counted = {row["state"]: row["runners"] for row in await panel.reader.rows("count_runners")}
     counts = {state: counted.get(state, 0) for state in observers.RUNNER_STATES}
     return {"status": "ok", "counts": counts}
 
 
-async def _executions(panel: State) -> Found:
+async def _executions(panel: State) -> Report:
     counted = await panel.metrics.counts()
     if counted is None:
         return {"status": "down", "detail": "they are not counted yet"}
@@ -224,6 +219,6 @@ async def _executions(panel: State) -> Found:
     }
 
 
-async def _versions() -> Found:
+async def _versions() -> Report:
     ours = {"kodosumi-prefect": package_version()}
     return {"status": "ok", "rows": ours | await asyncio.to_thread(probes.versions)}

@@ -15,10 +15,10 @@ from kodosumi_prefect.settings import read_address
 
 PATIENCE = 3.0  # seconds for one answer; a probe must not hang
 
-Found = dict[str, Any]
+Report = dict[str, Any]
 
 
-async def bounded(check: Awaitable[Found], seconds: float | None = None) -> Found:
+async def bounded(check: Awaitable[Report], seconds: float | None = None) -> Report:
     """What ``check`` finds, or why it does not answer.
 
     Arguments:
@@ -31,17 +31,17 @@ async def bounded(check: Awaitable[Found], seconds: float | None = None) -> Foun
     except TimeoutError:
         return {"status": "down", "detail": f"no answer within {patience:g} s"}
     except (psycopg.OperationalError, httpx.HTTPError, OSError) as exc:
-        said = str(exc).strip().splitlines()
-        return {"status": "down", "detail": said[0] if said else type(exc).__name__}
+        lines = str(exc).strip().splitlines()
+        return {"status": "down", "detail": lines[0] if lines else type(exc).__name__}
 
 
-async def postgres(panel: State) -> Found:
+async def postgres(panel: State) -> Report:
     """That it answers, and which version it is."""
     row = (await panel.reader.rows("server"))[0]
     return {"status": "ok", "version": row["version"], "schema": panel.reader.queries.schema}
 
 
-async def prefect(panel: State) -> Found:
+async def prefect(panel: State) -> Report:
     """Whether the configured API answers us, and its version if it reports one."""
     access = prefect_access(panel.settings)
     if access is None:
@@ -49,16 +49,16 @@ async def prefect(panel: State) -> Found:
     # Not /health, which a server answers whoever asks.
     async with httpx.AsyncClient(timeout=PATIENCE, trust_env=False) as client:
         answer = await client.get(f"{access.url}/admin/version", headers=access.headers)
-    found: Found = {"status": "ok", "url": access.url}
+    report: Report = {"status": "ok", "url": access.url}
     if answer.status_code >= 500:
         detail = f"GET /admin/version answered {answer.status_code}"
-        return found | {"status": "down", "detail": detail}
+        return report | {"status": "down", "detail": detail}
     if answer.status_code in (401, 403) and not _signs_in_otherwise():
         detail = f"it answers {answer.status_code}: set PREFECT_API_AUTH_STRING"
-        return found | {"status": "down", "detail": detail}
+        return report | {"status": "down", "detail": detail}
     if answer.status_code == 200 and "json" in answer.headers.get("content-type", ""):
-        found["version"] = answer.json()
-    return found
+        report["version"] = answer.json()
+    return report
 
 
 def _signs_in_otherwise() -> bool:
@@ -67,7 +67,7 @@ def _signs_in_otherwise() -> bool:
     return configured.api.key is not None or bool(configured.client.custom_headers)
 
 
-async def ray(panel: State) -> Found:
+async def ray(panel: State) -> Report:
     """Whether the known cluster's port takes connections; joining it would cost 8 seconds."""
     recorded = read_address(panel.settings, "ray")
     address = panel.settings.ray_address or (recorded or {}).get("address")
@@ -78,20 +78,20 @@ async def ray(panel: State) -> Found:
         return {"status": "unknown", "address": address}
     _, writer = await asyncio.open_connection(parts.hostname, parts.port)
     writer.close()
-    found: Found = {"status": "ok", "address": address}
+    report: Report = {"status": "ok", "address": address}
     if recorded and "nodes" in recorded:
-        found["nodes"] = recorded["nodes"]
-    return found
+        report["nodes"] = recorded["nodes"]
+    return report
 
 
 def versions() -> dict[str, str]:
     """Of the packages that matter; blocks."""
     from importlib.metadata import PackageNotFoundError, version
 
-    found = {}
+    by_name = {}
     for name in ("prefect", "ray", "fastapi", "psycopg"):
         try:
-            found[name] = version(name)
+            by_name[name] = version(name)
         except PackageNotFoundError:
             continue
-    return found
+    return by_name

@@ -29,11 +29,11 @@ async def spoolers(reader: Reader) -> list[Service]:
     return [row for row in await reader.rows("services") if row["kind"] == "spooler"]
 
 
-def health(found: list[Service]) -> dict[str, Any]:
+def health(services: list[Service]) -> dict[str, Any]:
     """Their state; none is fine: without Ray workers nothing needs one."""
-    silent = [row["name"] for row in found if row["silent"] > SILENT]
+    silent = [row["name"] for row in services if row["silent"] > SILENT]
     return {
-        "status": "silent" if silent else "ok" if found else "none",
+        "status": "silent" if silent else "ok" if services else "none",
         "silent": silent,
         "actors": [
             {
@@ -44,20 +44,20 @@ def health(found: list[Service]) -> dict[str, Any]:
                 "connections": row["info"].get("connections"),
                 "clients": row["info"].get("clients"),
             }
-            for row in found
+            for row in services
         ],
     }
 
 
-def metrics(found: list[Service]) -> Iterator[Metric]:
+def metrics(services: list[Service]) -> Iterator[Metric]:
     """Their figures for Prometheus; of silent ones only that they are silent."""
     silence = GaugeMetricFamily(
         "kodosumi_spooler_silent_seconds", "Since its last report.", labels=["spooler"]
     )
-    for row in found:
+    for row in services:
         silence.add_metric([row["name"]], row["silent"])
     yield silence
-    heard = [row for row in found if row["silent"] <= SILENT]
+    live = [row for row in services if row["silent"] <= SILENT]
     seconds = HistogramMetricFamily(
         "kodosumi_spooler_append_seconds",
         "From a delivery's arrival at the Spooler until it is stored.",
@@ -69,7 +69,7 @@ def metrics(found: list[Service]) -> Iterator[Metric]:
     errors = CounterMetricFamily(
         "kodosumi_spooler_errors", "Deliveries that it could not store.", labels=["spooler"]
     )
-    for row in heard:
+    for row in live:
         name, info = [row["name"]], row["info"]
         seconds.add_metric(name, _buckets(info), info["seconds"])
         events.add_metric(name, info["events"])
@@ -77,7 +77,7 @@ def metrics(found: list[Service]) -> Iterator[Metric]:
     yield from (seconds, events, errors)
     for figure, (metric, description) in _GAUGES.items():
         gauge = GaugeMetricFamily(metric, description, labels=["spooler"])
-        for row in heard:
+        for row in live:
             gauge.add_metric([row["name"]], row["info"][figure])
         yield gauge
 

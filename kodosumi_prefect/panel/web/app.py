@@ -41,6 +41,7 @@ from kodosumi_prefect.panel.locks import pages as lock_pages
 from kodosumi_prefect.panel.schedules import api as schedules_api
 from kodosumi_prefect.panel.schedules import pages as schedule_pages
 from kodosumi_prefect.panel.services import api as services_api
+from kodosumi_prefect.panel.services import list_pages as service_list_pages
 from kodosumi_prefect.panel.services import pages as service_pages
 from kodosumi_prefect.panel.services import proxy_api
 from kodosumi_prefect.panel.services.calls import Services
@@ -49,6 +50,7 @@ from kodosumi_prefect.panel.system import health_api, metrics_api
 from kodosumi_prefect.panel.system import pages as system_pages
 from kodosumi_prefect.panel.system.metrics import Metrics
 from kodosumi_prefect.panel.web import error_schemas, errors, limits
+from kodosumi_prefect.panel.web.csrf import OwnPagesOnly
 from kodosumi_prefect.panel.web.headers import Shield
 from kodosumi_prefect.panel.web.proxy import Forwarded
 from kodosumi_prefect.panel.web.state import State
@@ -83,6 +85,7 @@ AREAS: tuple[Any, ...] = (
     execution_list_pages,
     task_pages,
     execution_pages,
+    service_list_pages,
     service_pages,
     lock_pages,
     schedule_pages,
@@ -163,7 +166,8 @@ def create_app(
     app.add_middleware(Recording)
     app.add_middleware(Gate)
     app.add_middleware(BodyLimit, largest=limits.largest, refuse=errors.error_response)
-    app.add_middleware(Shield, cors_origins=used.cors_origins, panel_url=used.panel_url or "")
+    app.add_middleware(OwnPagesOnly, cors_origins=used.cors_origins, panel_url=used.panel_url or "")
+    app.add_middleware(Shield)
     if used.cors_origins:
         app.add_middleware(
             CORSMiddleware,
@@ -191,8 +195,8 @@ async def _identification(
     settings: Settings, reader: Reader, say: Callable[[str], None]
 ) -> Identification:
     try:
-        made = Identification(settings, reader)
-        told = await first_operator(made)
+        identification = Identification(settings, reader)
+        notice = await first_operator(identification)
     except OSError as exc:
         raise PanelError(
             f"the secret behind sessions cannot be stored in {settings.data_dir} ({exc.strerror}); "
@@ -200,9 +204,9 @@ async def _identification(
         ) from exc
     except WeakPasswordError as exc:
         raise PanelError(f"admin_password: {exc}") from exc
-    if told is not None:
-        say(told)
-    return made
+    if notice is not None:
+        say(notice)
+    return identification
 
 
 async def _actor(identification: Identification, name: str) -> Actor | None:
@@ -236,9 +240,9 @@ def _checked_database(settings: Settings) -> str:
 
 def _unreachable(url: str, exc: BaseException) -> str:
     where = conninfo_to_dict(url)
-    said = str(exc).strip().splitlines()
+    lines = str(exc).strip().splitlines()
     return (
         f"database_url points at {where.get('host', 'localhost')}:{where.get('port', 5432)}, "
-        f"which refused the connection: {said[0] if said else type(exc).__name__}; start it or "
+        f"which refused the connection: {lines[0] if lines else type(exc).__name__}; start it or "
         "correct database_url"
     )

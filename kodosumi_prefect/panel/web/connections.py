@@ -118,12 +118,12 @@ def counted(protocol: Callable[..., Any], connections: Connections) -> type[asyn
     return type("Counted", (_Counted, protocol), {"door": connections})  # type: ignore[arg-type]
 
 
-def most_connections(wanted: int) -> int:
+def most_connections(connections: int) -> int:
     """How many connections there can be, as many open files being allowed as that takes."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    needed = wanted + OTHER_FILES
+    needed = connections + OTHER_FILES
     if soft == resource.RLIM_INFINITY or soft >= needed:
-        return wanted
+        return connections
     allowed = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
     if allowed > soft:
         resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))

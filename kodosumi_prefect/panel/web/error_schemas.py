@@ -87,10 +87,10 @@ def _complete(routes: Mapping[tuple[str, str], APIRoute], document: dict[str, An
     schemas["Problem"] = Problem.model_json_schema()
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
-            found = operation["responses"]
+            responses = operation["responses"]
             for code in _shared(routes[path, method.upper()], method.upper()):
-                found.setdefault(str(code), {"description": MEANINGS[code]})
-            for code, answer in found.items():
+                responses.setdefault(str(code), {"description": MEANINGS[code]})
+            for code, answer in responses.items():
                 if code == "422" or (int(code) >= 400 and "content" not in answer):
                     answer["description"] = MEANINGS[int(code)]
                     answer["content"] = {"application/json": {"schema": _SCHEMA}}
@@ -98,7 +98,7 @@ def _complete(routes: Mapping[tuple[str, str], APIRoute], document: dict[str, An
                     schema = content.get("schema", {})
                     if "$ref" in schema:  # of ``answers``; the rest is what the handler returns
                         content["schema"] = {"$ref": schema["$ref"]}
-            operation["responses"] = dict(sorted(found.items()))
+            operation["responses"] = dict(sorted(responses.items()))
 
 
 def _shared(route: APIRoute, method: str) -> Iterator[int]:

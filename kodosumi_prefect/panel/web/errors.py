@@ -13,6 +13,17 @@ from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
 from kodosumi_prefect.events import clean
+from kodosumi_prefect.panel.refusals import (
+    ConflictError,
+    ForbiddenError,
+    InvalidError,
+    NotFoundError,
+    RefusedError,
+    TooManyError,
+    UnavailableError,
+    UnidentifiedError,
+    UpstreamError,
+)
 from kodosumi_prefect.panel.web.proxy import own_path
 from kodosumi_prefect.panel.web.templating import page
 
@@ -28,6 +39,19 @@ PAGES = (
     "/system",
     "/audit",
 )
+
+STATUSES: dict[type[RefusedError], int] = {
+    UnidentifiedError: 401,
+    ForbiddenError: 403,
+    NotFoundError: 404,
+    ConflictError: 409,
+    InvalidError: 422,
+    TooManyError: 429,
+    UpstreamError: 502,
+    UnavailableError: 503,
+}
+# What keeps a handler from doing what was requested, by our own rules or by those of what it calls.
+Refusals = (RefusedError, HTTPException)
 
 logger = logging.getLogger(__name__)
 
@@ -54,6 +78,21 @@ def _wants_page(request: Request, status_code: int) -> bool:
     return of_pages and "text/html" in request.headers.get("accept", "")
 
 
+def status_of(exc: RefusedError | HTTPException) -> int:
+    """The HTTP status that a refusal is answered with."""
+    if isinstance(exc, HTTPException):
+        return exc.status_code
+    return next(STATUSES[kind] for kind in type(exc).__mro__ if kind in STATUSES)
+
+
+async def _refused(request: Request, exc: Exception) -> Response:
+    assert isinstance(exc, RefusedError)
+    response = error_response(request, status_of(exc), exc.detail)
+    if exc.retry_after is not None:
+        response.headers["Retry-After"] = str(round(exc.retry_after))
+    return response
+
+
 async def _http(request: Request, exc: Exception) -> Response:
     assert isinstance(exc, HTTPException)
     response = error_response(request, exc.status_code, str(exc.detail))
@@ -63,17 +102,17 @@ async def _http(request: Request, exc: Exception) -> Response:
 
 async def _invalid(request: Request, exc: Exception) -> Response:
     assert isinstance(exc, RequestValidationError)
-    found = [_complaint(error) for error in exc.errors()]
-    return error_response(request, 422, "; ".join(found))
+    complaints = [_complaint(error) for error in exc.errors()]
+    return error_response(request, 422, "; ".join(complaints))
 
 
 def _complaint(error: dict[str, Any]) -> str:
     name = ".".join(str(part) for part in error["loc"][1:])
-    said = f"{error['msg'][:1].lower()}{error['msg'][1:]}"
+    message = f"{error['msg'][:1].lower()}{error['msg'][1:]}"
     # Of a field that is missing the "input" is all that came, passwords included.
     if error["type"] == "missing" or "password" in name or not name:
-        return f"{name or 'body'}: {said}"
-    return f"{name} is {_short(error.get('input'))}: {said}"
+        return f"{name or 'body'}: {message}"
+    return f"{name} is {_short(error.get('input'))}: {message}"
 
 
 def _short(value: object) -> str:
@@ -83,8 +122,10 @@ def _short(value: object) -> str:
 
 def database_response(request: Request, exc: Exception) -> Response:
     """A 503: Postgres does not answer."""
-    said = str(exc).strip()
-    logger.warning("no answer from Postgres for %s: %s", request.url.path, said, extra=_of(request))
+    reason = str(exc).strip()
+    logger.warning(
+        "no answer from Postgres for %s: %s", request.url.path, reason, extra=_of(request)
+    )
     detail = "Postgres does not answer; nothing is lost, try again when it is back"
     response = error_response(request, 503, detail)
     response.headers["Retry-After"] = "2"
@@ -93,9 +134,9 @@ def database_response(request: Request, exc: Exception) -> Response:
 
 async def _unstorable(request: Request, exc: Exception) -> Response:
     """The request has values that Postgres refuses for good: NUL characters, endless numbers."""
-    said = " ".join(str(exc).split())[:200]
-    logger.warning("refused by Postgres at %s: %s", request.url.path, said, extra=_of(request))
-    return error_response(request, 422, f"a value cannot be stored: {said}")
+    reason = " ".join(str(exc).split())[:200]
+    logger.warning("refused by Postgres at %s: %s", request.url.path, reason, extra=_of(request))
+    return error_response(request, 422, f"a value cannot be stored: {reason}")
 
 
 async def _too_deep(request: Request, exc: Exception) -> Response:
@@ -129,6 +170,7 @@ def _of(request: Request) -> dict[str, str]:
 def install(app: FastAPI) -> None:
     """Make every error of ``app`` answer in our shape."""
     app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(RefusedError, _refused)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(psycopg.OperationalError, _no_database)
     app.add_exception_handler(psycopg.DataError, _unstorable)

@@ -1,15 +1,11 @@
 """What every response carries, and how unforeseen errors of handlers are answered."""
 
-from collections.abc import Sequence
-from urllib.parse import urlsplit
-
 from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from kodosumi_prefect.panel.web.errors import error_response, unforeseen_response
+from kodosumi_prefect.panel.web.errors import unforeseen_response
 from kodosumi_prefect.panel.web.proxy import own_path
-from kodosumi_prefect.vocabulary import FOREIGN_SCOPE
 
 # Pages hold texts that agents wrote. Nothing of them may run, load or send anything.
 POLICY = (
@@ -25,45 +21,11 @@ HEADERS = {
 }
 
 
-def is_foreign(request: Request) -> bool:
-    """Whether a browser sends this for a page of another site, one of ``cors_origins`` then."""
-    return bool(request.scope.get(FOREIGN_SCOPE))
-
-
-def _from_elsewhere(request: Request, own: str) -> bool:
-    """Whether a browser sends this for a page of somebody else.
-
-    Nothing but browsers sends these headers, so command lines and services pass. Where a browser
-    says itself whose page it is (``Sec-Fetch-Site``), that counts: a reverse proxy may have changed
-    the name that the page's origin would be compared with.
-    """
-    if (site := request.headers.get("sec-fetch-site")) is not None:
-        return site not in ("same-origin", "none")
-    if (origin := request.headers.get("origin")) is None:
-        return False
-    try:
-        name = urlsplit(origin).netloc
-    except ValueError:
-        return True
-    return not name or name not in (request.headers.get("host"), own)
-
-
-def _changes(request: Request) -> bool:
-    return request.method not in ("GET", "HEAD", "OPTIONS") or own_path(request.scope) == "/logout"
-
-
 class Shield:
-    """ASGI middleware: security headers, no changes from other sites, unforeseen errors as JSON.
+    """ASGI middleware: security headers, unforeseen errors as JSON."""
 
-    Arguments:
-        cors_origins: of whose pages requests are let in, marked as foreign.
-        panel_url: where people reach the panel.
-    """
-
-    def __init__(self, app: ASGIApp, cors_origins: Sequence[str] = (), panel_url: str = "") -> None:
+    def __init__(self, app: ASGIApp) -> None:
         self._app = app
-        self._allowed = frozenset(cors_origins)
-        self._own = urlsplit(panel_url).netloc
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -83,15 +45,6 @@ class Shield:
                 headers.setdefault("Cache-Control", caching)
             await send(message)
 
-        request = Request(scope)
-        if _from_elsewhere(request, self._own):
-            scope[FOREIGN_SCOPE] = (
-                request.headers.get("origin") in self._allowed or "*" in self._allowed
-            )
-            if not scope[FOREIGN_SCOPE] and _changes(request):
-                detail = "a page of another site sent this; open the panel itself"
-                await error_response(request, 403, detail)(scope, receive, shielded)
-                return
         try:
             await self._app(scope, receive, shielded)
         except Exception as exc:

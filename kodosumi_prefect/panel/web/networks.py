@@ -10,10 +10,10 @@ LOOPBACK = "127.0.0.1"
 def address_of(text: str) -> Address | None:
     """An IP address; one of IPv4 that came in over IPv6 is one of IPv4. None if it is none."""
     try:
-        found = ipaddress.ip_address(text.partition("%")[0])
+        ip = ipaddress.ip_address(text.partition("%")[0])
     except ValueError:
         return None
-    return getattr(found, "ipv4_mapped", None) or found
+    return getattr(ip, "ipv4_mapped", None) or ip
 
 
 def source_of(address: str) -> str:
@@ -22,12 +22,12 @@ def source_of(address: str) -> str:
     This machine is one, whatever address of it; so is a /64 of IPv6, which one customer has all of,
     and what is no address counts as itself.
     """
-    found = address_of(address)
-    if found is None:
+    ip = address_of(address)
+    if ip is None:
         return address[:80]
-    if found.is_loopback:
+    if ip.is_loopback:
         return LOOPBACK
-    return found.exploded[:19] if found.version == 6 else str(found)
+    return ip.exploded[:19] if ip.version == 6 else str(ip)
 
 
 class Networks:
@@ -41,5 +41,5 @@ class Networks:
         self._networks = [ipaddress.ip_network(name, strict=False) for name in names]
 
     def __contains__(self, address: object) -> bool:
-        found = address_of(address) if isinstance(address, str) else None
-        return found is not None and any(found in network for network in self._networks)
+        ip = address_of(address) if isinstance(address, str) else None
+        return ip is not None and any(ip in network for network in self._networks)

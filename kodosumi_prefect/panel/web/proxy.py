@@ -100,14 +100,14 @@ def is_loopback_name(host: str) -> bool:
     return address is not None and address.is_loopback
 
 
-def _values(headers: Iterable[tuple[bytes, bytes]], wanted: bytes) -> list[str]:
-    return [_text(value) for name, value in headers if name.lower() == wanted]
+def _values(headers: Iterable[tuple[bytes, bytes]], header: bytes) -> list[str]:
+    return [_text(value) for name, value in headers if name.lower() == header]
 
 
-def _first(headers: Headers, wanted: bytes) -> str:
+def _first(headers: Headers, header: bytes) -> str:
     """A header's value; of a list the first, which the outermost proxy wrote."""
-    found = _values(headers, wanted)
-    return found[0].split(",")[0].strip() if found else ""
+    values = _values(headers, header)
+    return values[0].split(",")[0].strip() if values else ""
 
 
 def _text(value: bytes) -> str:
@@ -119,8 +119,8 @@ def _text(value: bytes) -> str:
 
 def _rename(scope: Scope, host: str) -> None:
     if host:
-        kept = [pair for pair in scope["headers"] if pair[0] != b"host"]
-        scope["headers"] = [(b"host", host.encode("latin-1", "replace")), *kept]
+        others = [pair for pair in scope["headers"] if pair[0] != b"host"]
+        scope["headers"] = [(b"host", host.encode("latin-1", "replace")), *others]
 
 
 def _move_below(scope: Scope, prefix: str) -> None:

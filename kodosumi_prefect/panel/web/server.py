@@ -134,12 +134,12 @@ def listen(host: str, port: int) -> socket.socket:
 def _resolved(host: str) -> tuple[socket.AddressFamily, str]:
     """The address to bind for ``host``."""
     try:
-        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM) if host else []
+        addresses = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM) if host else []
     except (OSError, UnicodeError) as exc:
         raise PanelError(f"host is {host!r}, which cannot be resolved; use 127.0.0.1") from exc
-    if not found:
+    if not addresses:
         raise PanelError("host is ''; use 127.0.0.1, or 0.0.0.0 for all addresses")
-    return min((family, str(address[0])) for family, _, _, _, address in found)
+    return min((family, str(address[0])) for family, _, _, _, address in addresses)
 
 
 def _others_reach(listener: socket.socket) -> bool:

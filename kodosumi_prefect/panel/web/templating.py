@@ -53,16 +53,16 @@ def page(
 @cache
 def templates() -> Jinja2Templates:
     """The panel's own templates."""
-    made = Jinja2Templates(directory=sorted(PANEL.glob("*/templates")))
-    made.env.filters |= {"clock": clock, "moment": moment, "iso": iso, "duration": duration}
-    made.env.filters |= {
+    engine = Jinja2Templates(directory=sorted(PANEL.glob("*/templates")))
+    engine.env.filters |= {"clock": clock, "moment": moment, "iso": iso, "duration": duration}
+    engine.env.filters |= {
         "amount": amount,
         "from_epoch": from_epoch,
         "capitalize_first": capitalised,
     }
-    made.env.globals |= {"version": package_version()}
-    made.env.trim_blocks = made.env.lstrip_blocks = True
-    return made
+    engine.env.globals |= {"version": package_version()}
+    engine.env.trim_blocks = engine.env.lstrip_blocks = True
+    return engine
 
 
 def iso(value: datetime | float | None) -> str:

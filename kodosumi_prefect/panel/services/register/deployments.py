@@ -22,7 +22,7 @@ from kodosumi_prefect.launch.prefect_api import prefect_api
 from kodosumi_prefect.launch.refusal import LaunchError
 from kodosumi_prefect.listings import PAGE, narrowed
 from kodosumi_prefect.panel.services.register.address import PREFECT, of_deployment
-from kodosumi_prefect.panel.services.register.found import Found, SourceError
+from kodosumi_prefect.panel.services.register.reading import ListedEndpoint, SourceError
 from kodosumi_prefect.settings import Settings
 from kodosumi_prefect.vocabulary import ENDPOINT_LABEL, POOL_TYPE
 
@@ -30,12 +30,12 @@ ANY = "*"
 MOST = 5000  # deployments
 
 
-def wanted(settings: Settings) -> bool:
+def takes_deployments(settings: Settings) -> bool:
     """Whether any deployments are to be listed."""
     return settings.register_work_pools != [] or bool(settings.register_tags)
 
 
-async def find(settings: Settings) -> list[Found]:
+async def find(settings: Settings) -> list[ListedEndpoint]:
     """The deployments that ``register_work_pools`` and ``register_tags`` choose.
 
     Those of services' endpoints are left out: their services stand there themselves.
@@ -49,11 +49,11 @@ async def find(settings: Settings) -> list[Found]:
             for where in _where(settings):
                 async for deployment in _read(client, where):
                     known[deployment.id] = deployment
-            shown = [one for one in known.values() if ENDPOINT_LABEL not in (one.labels or {})]
-            names = await _flow_names(client, sorted({one.flow_id for one in shown}))
+            unlabelled = [one for one in known.values() if ENDPOINT_LABEL not in (one.labels or {})]
+            names = await _flow_names(client, sorted({one.flow_id for one in unlabelled}))
     except LaunchError as exc:
         raise SourceError(str(exc.detail), away=True) from exc
-    return [_found(one, names[one.flow_id]) for one in shown if one.flow_id in names]
+    return [_endpoint(one, names[one.flow_id]) for one in unlabelled if one.flow_id in names]
 
 
 def _where(settings: Settings) -> list[dict[str, Any]]:
@@ -89,18 +89,18 @@ async def _read(client: PrefectClient, where: dict[str, Any]) -> AsyncIterator[D
 async def _flow_names(client: PrefectClient, ids: list[UUID]) -> dict[UUID, str]:
     names: dict[UUID, str] = {}
     for start in range(0, len(ids), PAGE):
-        wanted = FlowFilter(id=FlowFilterId(any_=ids[start : start + PAGE]))
+        chosen = FlowFilter(id=FlowFilterId(any_=ids[start : start + PAGE]))
 
-        async def read(limit: int, offset: int, wanted: FlowFilter = wanted) -> list[Flow]:
-            return await client.read_flows(flow_filter=wanted, limit=limit, offset=offset)
+        async def read(limit: int, offset: int, chosen: FlowFilter = chosen) -> list[Flow]:
+            return await client.read_flows(flow_filter=chosen, limit=limit, offset=offset)
 
         for flow in (await narrowed(read, "flow")).rows:
             names[flow.id] = flow.name
     return names
 
 
-def _found(deployment: DeploymentResponse, flow: str) -> Found:
-    return Found(
+def _endpoint(deployment: DeploymentResponse, flow: str) -> ListedEndpoint:
+    return ListedEndpoint(
         method="GET",
         url=of_deployment(flow, deployment.name),
         base_url=PREFECT,

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import httpx
 
 from kodosumi_prefect.panel.services.forwarded_headers import no_cookies
-from kodosumi_prefect.panel.services.register.found import SourceError
+from kodosumi_prefect.panel.services.register.reading import SourceError
 
 PATIENCE = 10.0  # seconds for all of it, redirects included
 CONNECT = 5.0  # seconds for a connection
@@ -52,22 +52,22 @@ async def fetch(http: httpx.AsyncClient, url: str) -> Fetched:
     except (httpx.InvalidURL, httpx.UnsupportedProtocol) as exc:
         raise SourceError(f"{url} leads to an address that cannot be requested: {exc}") from exc
     except (httpx.HTTPError, OSError) as exc:
-        said = str(exc) or type(exc).__name__
-        raise SourceError(f"{url} cannot be reached: {said[:DEEPEST]}", away=True) from exc
+        reason = str(exc) or type(exc).__name__
+        raise SourceError(f"{url} cannot be reached: {reason[:DEEPEST]}", away=True) from exc
 
 
 async def _fetch(http: httpx.AsyncClient, url: str) -> Fetched:
-    asked = [url]
+    visited = [url]
     while True:
-        async with http.stream("GET", asked[-1]) as answer:
+        async with http.stream("GET", visited[-1]) as answer:
             if not answer.has_redirect_location:
-                return Fetched(asked[-1], await _json(url, answer))
-            following = _redirect(asked[-1], answer)
-        if following in asked:
+                return Fetched(visited[-1], await _json(url, answer))
+            following = _redirect(visited[-1], answer)
+        if following in visited:
             raise SourceError(f"{url} redirects in a circle, by way of {following[:DEEPEST]}")
-        if len(asked) > REDIRECTS:
+        if len(visited) > REDIRECTS:
             raise SourceError(f"{url} redirects more than {REDIRECTS} times")
-        asked.append(following)
+        visited.append(following)
 
 
 def _redirect(url: str, answer: httpx.Response) -> str:

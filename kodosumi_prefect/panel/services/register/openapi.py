@@ -11,7 +11,7 @@ from kodosumi_prefect.panel.services.register.address import (
     objection,
     of_service,
 )
-from kodosumi_prefect.panel.services.register.found import Found, Reading, SourceError
+from kodosumi_prefect.panel.services.register.reading import ListedEndpoint, Reading, SourceError
 from kodosumi_prefect.vocabulary import OPENAPI_MARK
 
 METHODS = ("get", "post", "put", "patch", "delete")  # the first that is marked counts
@@ -36,7 +36,7 @@ def endpoints_of(url: str, document: Any) -> Reading:
         raise SourceError(f"{url[:200]} cannot be registered for its path: {why}")
     marked, trouble = _marked(url, document)
     endpoints = [
-        _found(method, operation, path=path, url=of_service(base, path), base=base, target=base)
+        _endpoint(method, operation, path=path, url=of_service(base, path), base=base, target=base)
         for path, method, operation in marked
     ]
     return Reading(endpoints, trouble=trouble)
@@ -46,7 +46,9 @@ def endpoints_of_mounted(name: str, base: str, document: Any) -> Reading:
     """Likewise of an app that the panel serves itself, below the path ``base``."""
     marked, trouble = _marked(name, document)
     endpoints = [
-        _found(method, operation, path=path, url=canonical(f"{base}/-{path}"), base=base, target="")
+        _endpoint(
+            method, operation, path=path, url=canonical(f"{base}/-{path}"), base=base, target=""
+        )
         for path, method, operation in marked
     ]
     return Reading(endpoints, trouble=trouble)
@@ -84,11 +86,11 @@ def _marked(
     return marked, trouble
 
 
-def _found(
+def _endpoint(
     method: str, operation: Mapping[str, Any], *, path: str, url: str, base: str, target: str
-) -> Found:
+) -> ListedEndpoint:
     tags = operation.get("tags")
-    return Found(
+    return ListedEndpoint(
         method=method.upper(),
         url=url,
         base_url=base,

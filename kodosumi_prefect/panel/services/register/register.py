@@ -12,11 +12,12 @@ import psycopg
 from kodosumi_prefect.cancelling import cancel_all
 from kodosumi_prefect.launch import schedules
 from kodosumi_prefect.launch.refusal import LaunchError
+from kodosumi_prefect.panel.refusals import ConflictError
 from kodosumi_prefect.panel.services.calls import Services
 from kodosumi_prefect.panel.services.register import deployments, sources
 from kodosumi_prefect.panel.services.register.address import canonical, uid
 from kodosumi_prefect.panel.services.register.fetching import client
-from kodosumi_prefect.panel.services.register.found import Found, Reading, SourceError
+from kodosumi_prefect.panel.services.register.reading import ListedEndpoint, Reading, SourceError
 from kodosumi_prefect.settings import Settings
 from kodosumi_prefect.stream.reader import ALL, Reader
 
@@ -36,14 +37,18 @@ class Refreshed(NamedTuple):
     """The result of reading sources.
 
     Attributes:
-        found: the endpoints that they name.
+        endpoints: that they name.
         deletes: panel paths of endpoints that they no longer name.
         troubles: by the source's URL.
     """
 
-    found: list[Found]
+    endpoints: list[ListedEndpoint]
     deletes: list[str]
     troubles: dict[str, SourceError]
+
+
+class OwnSourceError(ConflictError):
+    """A source that is there by this panel's settings cannot be removed."""
 
 
 class Register:
@@ -107,7 +112,7 @@ class Register:
             await self._reader.rows("forget_sources", urls=forget)
         if wrong or bad:
             raise SourceError("; ".join([*wrong, *(str(exc) for exc in bad.values())]))
-        uids = [uid(found.url) for found in refreshed.found]
+        uids = [uid(endpoint.url) for endpoint in refreshed.endpoints]
         return await self.endpoints(uids=uids, limit=ALL) if uids else []
 
     async def remove(self, urls: Sequence[str]) -> list[str]:
@@ -117,13 +122,13 @@ class Register:
             The URLs of those that were known.
 
         Raises:
-            ValueError: one of them is this panel's own, by its settings.
+            OwnSourceError: one of them is this panel's own, by its settings.
             LaunchError: schedules have to be paused, and Prefect is away.
         """
         for url in urls:
             if self.is_own(url):
                 setting = "services" if url in self._mounted else "register_work_pools"
-                raise ValueError(f"{url} is set by the setting {setting}; change that")
+                raise OwnSourceError(f"{url} is set by the setting {setting}; change that")
         written = [canonical_url(url) for url in urls]
         rows = await self._reader.rows("source_endpoints", urls=written)
         uids = [row["uid"] for row in rows]
@@ -196,9 +201,9 @@ class Register:
         rows = await self._reader.rows("endpoint", uids=[uid(url), uid(other)])
         return rows[0] if rows else None
 
-    async def of_uid(self, wanted: str) -> Row | None:
+    async def of_uid(self, uid_: str) -> Row | None:
         """The endpoint of this id; None if there is none, or its source no longer names it."""
-        rows = await self._reader.rows("endpoint", uids=[wanted])
+        rows = await self._reader.rows("endpoint", uids=[uid_])
         return rows[0] if rows and not rows[0]["gone"] else None
 
     async def has_base(self, base: str) -> bool:
@@ -207,7 +212,7 @@ class Register:
 
     @property
     def _takes_deployments(self) -> bool:
-        return deployments.wanted(self._settings)
+        return deployments.takes_deployments(self._settings)
 
     async def _enter_own(self) -> None:
         for name in self._mounted:
@@ -250,7 +255,7 @@ class Register:
     async def _read_all(self, rows: Sequence[Row]) -> Refreshed:
         done = await asyncio.gather(*(self._read(row) for row in rows))
         return Refreshed(
-            [found for one in done for found in one.found],
+            [endpoint for one in done for endpoint in one.endpoints],
             [url for one in done for url in one.deletes],
             {url: exc for one in done for url, exc in one.troubles.items()},
         )
@@ -272,7 +277,7 @@ class Register:
         return Refreshed(reading.endpoints, deletes, {})
 
     async def _store(self, source_id: int, reading: Reading) -> list[str]:
-        by_uid = {row["uid"]: row for row in (found.row() for found in reading.endpoints)}
+        by_uid = {row["uid"]: row for row in (endpoint.row() for endpoint in reading.endpoints)}
         gone = await self._reader.rows(
             "store_source",
             id=source_id,

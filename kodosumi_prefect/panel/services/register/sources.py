@@ -11,8 +11,8 @@ from kodosumi_prefect.panel.services.mounted import Mounted, MountError
 from kodosumi_prefect.panel.services.register import deployments
 from kodosumi_prefect.panel.services.register.address import objection, of_mounted
 from kodosumi_prefect.panel.services.register.fetching import PATIENCE, fetch
-from kodosumi_prefect.panel.services.register.found import Reading, SourceError
 from kodosumi_prefect.panel.services.register.openapi import endpoints_of, endpoints_of_mounted
+from kodosumi_prefect.panel.services.register.reading import Reading, SourceError
 from kodosumi_prefect.settings import Settings
 
 ROUTES = "/-/routes"  # where Ray Serve lists its applications
@@ -113,7 +113,7 @@ async def _routes(http: httpx.AsyncClient, url: str) -> Reading:
     troubles = [str(answer) for answer in answers if isinstance(answer, SourceError)]
     troubles += [reading.trouble for reading in readings if reading.trouble is not None]
     return Reading(
-        [found for reading in readings for found in reading.endpoints],
+        [endpoint for reading in readings for endpoint in reading.endpoints],
         failed=[b for b, a in zip(bases, answers, strict=True) if isinstance(a, SourceError)],
         trouble="; ".join(troubles[:3]) or None,
     )

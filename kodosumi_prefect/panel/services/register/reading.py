@@ -3,11 +3,12 @@
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from kodosumi_prefect.panel.refusals import InvalidError
 from kodosumi_prefect.panel.services.register.address import uid
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class ListedEndpoint:
     """An endpoint as its source lists it.
 
     Attributes:
@@ -44,12 +45,12 @@ class Reading:
         trouble: why, in one line.
     """
 
-    endpoints: list[Found]
+    endpoints: list[ListedEndpoint]
     failed: list[str] = field(default_factory=list)
     trouble: str | None = None
 
 
-class SourceError(Exception):
+class SourceError(InvalidError):
     """Why a source cannot be read, in one line.
 
     Arguments:

@@ -5,7 +5,7 @@ from typing import Any
 from fastapi import Request
 from fastapi.responses import Response
 
-from kodosumi_prefect.panel.audit.filter import Row, Wanted
+from kodosumi_prefect.panel.audit.filter import Filter, Row
 from kodosumi_prefect.panel.audit.recorded_actions import Action, Outcome
 from kodosumi_prefect.panel.web.templating import page
 
@@ -25,8 +25,8 @@ PLACES = {
 }
 
 
-def shown(
-    request: Request, wanted: Wanted, rows: list[Row], following: int | None, *, first: bool
+def audit_page(
+    request: Request, filter_: Filter, rows: list[Row], following: int | None, *, first: bool
 ) -> Response:
     """The page.
 
@@ -36,9 +36,9 @@ def shown(
     """
     context = {
         "rows": [_row(row) for row in rows],
-        "wanted": wanted,
+        "filter": filter_,
         "actions": list(Action),
-        "chosen": wanted.actions or [],
+        "chosen": filter_.actions or [],
         "outcomes": list(Outcome),
         "following": following,
         "first": first,

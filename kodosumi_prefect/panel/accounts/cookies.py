@@ -1,4 +1,4 @@
-"""Signing in with a password, and the cookies that this sets."""
+"""A session in a browser: the cookies that signing in sets."""
 
 import secrets
 from urllib.parse import urlsplit
@@ -6,33 +6,17 @@ from urllib.parse import urlsplit
 from fastapi import Request, Response
 
 from kodosumi_prefect.panel.accounts.accounts import Account
-from kodosumi_prefect.panel.accounts.attempts import wait
+from kodosumi_prefect.panel.accounts.actions import Visitor, known_device
 from kodosumi_prefect.panel.accounts.identification import Identification
-from kodosumi_prefect.panel.accounts.sessions import DEVICE_DAYS
-from kodosumi_prefect.vocabulary import DEVICE_COOKIE, SESSION_COOKIE
+from kodosumi_prefect.panel.accounts.sessions import DEVICE_DAYS, new_session
+from kodosumi_prefect.vocabulary import API_KEY_HEADER, DEVICE_COOKIE, SESSION_COOKIE
 
 
-async def signed_in(
-    identification: Identification, request: Request, name: str, password: str
-) -> Account | None:
-    """The account of this name if the password is right; takes as long if there is none.
-
-    Raises:
-        TooManyAttemptsError: too many failed from here.
-    """
-    account = await identification.accounts.by_name(name)
-    device = None
-    if account is not None:
-        device = _device(identification, request, account)
-    address = request.client.host if request.client else ""
-    known_as = name if account is None else account.name
-    attempt = await identification.attempts.begin(known_as, address, device)
-    await wait(attempt)
-    fits = await identification.passwords.fits(password, account.password if account else None)
-    if account is None or not account.active or not fits:
-        return None
-    await identification.attempts.succeeded(attempt)
-    return account
+def visitor(identification: Identification, request: Request) -> Visitor:
+    """From where a request comes, to tell who guesses passwords from who mistypes their own."""
+    names = (identification.sessions.own_cookie(DEVICE_COOKIE), DEVICE_COOKIE)
+    devices = tuple(request.cookies.get(name, "") for name in names)
+    return Visitor(request.client.host if request.client else "", devices)
 
 
 def remember(
@@ -54,10 +38,18 @@ def remember(
     token = sessions.begin(account.id, account.epoch, "cookie", session)
     for name in (sessions.own_cookie(SESSION_COOKIE), SESSION_COOKIE):
         _set(request, response, name, token, int(sessions.seconds))
-    if _device(identification, request, account) is None:
+    if known_device(identification, visitor(identification, request), account) is None:
         device = sessions.know_device(account.id, secrets.token_hex(16))
         name = sessions.own_cookie(DEVICE_COOKIE)
         _set(request, response, name, device, DEVICE_DAYS * 86_400)
+
+
+def stay_signed_in(
+    identification: Identification, request: Request, response: Response, account: Account
+) -> None:
+    """Begin a new session after one's password has ended all; only in a browser that has one."""
+    if request.headers.get(API_KEY_HEADER) is None and request.state.means == "session":
+        remember(identification, request, response, account, new_session())
 
 
 def forget_session(identification: Identification, request: Request, response: Response) -> None:
@@ -73,15 +65,6 @@ def forget_session(identification: Identification, request: Request, response: R
             httponly=True,
             samesite="lax",
         )
-
-
-def _device(identification: Identification, request: Request, account: Account) -> str | None:
-    """Which browser this is, if the account was signed in there before."""
-    for name in (identification.sessions.own_cookie(DEVICE_COOKIE), DEVICE_COOKIE):
-        token = request.cookies.get(name, "")
-        if (device := identification.sessions.device(token, account.id)) is not None:
-            return device
-    return None
 
 
 def local_path(target: str) -> str | None:

@@ -1,4 +1,4 @@
-"""Schedules that somebody may see: those of ours, for operators all that Prefect has."""
+"""Schedules that somebody may see, and changing them: ours, for operators all that Prefect has."""
 
 import asyncio
 from typing import Any, Literal, NamedTuple
@@ -13,32 +13,7 @@ from kodosumi_prefect.settings import Settings
 PATIENCE = 10.0  # seconds that a page waits for Prefect
 
 Row = dict[str, Any]
-Paused = Literal["", "true", "false"]
-
-
-class Narrowing(NamedTuple):
-    """Which schedules are asked for.
-
-    Attributes:
-        tag: that their deployments have; empty for any.
-        paused: whether they are; empty for both.
-        q: words that all occur in what they run, their owner or their tags.
-    """
-
-    tag: str = ""
-    paused: Paused = ""
-    q: str = ""
-
-    def holds(self, row: Row) -> bool:
-        """Whether a row is asked for; what Prefect would have to say of it counts as not known."""
-        if self.tag and self.tag not in row.get("tags", ()):
-            return False
-        if self.paused and is_paused(row) != (self.paused == "true"):
-            return False
-        deployment = row["deployment"]["name"]
-        said = (row["summary"], row.get("flow"), deployment, row["username"], *row.get("tags", ()))
-        text = " ".join(str(word) for word in said if word).casefold()
-        return all(word in text for word in self.q.casefold().split())
+Change = Literal["pause", "resume", "delete"]
 
 
 class Listing(NamedTuple):
@@ -85,7 +60,7 @@ async def listing(user: User, settings: Settings) -> Listing:
 
 
 async def change(
-    do: Literal["pause", "resume", "delete"],
+    do: Change,
     id_: UUID,
     deployment: UUID | None,
     user: User,

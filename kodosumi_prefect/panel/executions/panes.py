@@ -14,7 +14,8 @@ from kodosumi_prefect.error_line import line_of
 from kodosumi_prefect.events import STDIO_KINDS, Kind, clean
 from kodosumi_prefect.panel.executions.rows import Row
 from kodosumi_prefect.panel.html.render import origin, render
-from kodosumi_prefect.panel.web.state import MAX_CURSOR, State
+from kodosumi_prefect.panel.web.parameters import MAX_CURSOR
+from kodosumi_prefect.panel.web.state import State
 from kodosumi_prefect.stream.reader import Origin, StoredEvent
 
 WINDOW = 10.0  # seconds that an event goes ahead at most of one that was stored before it
@@ -41,7 +42,7 @@ PANES = {
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class PaneQuery:
     """Which stretch is wanted; the newest if nothing says otherwise."""
 
     before: int | None
@@ -58,7 +59,7 @@ class Asked:
 Seq = Annotated[int | None, Query(ge=0, le=MAX_CURSOR)]
 
 
-async def asked(
+async def pane_query(
     before: Seq = None,
     after: Seq = None,
     around: Seq = None,
@@ -68,9 +69,9 @@ async def asked(
     time: Annotated[str, Query(max_length=40)] = "",
     kind: Annotated[list[str] | None, Query(max_length=40)] = None,
     task_run: Annotated[str | None, Query(max_length=1000)] = None,
-) -> Asked:
+) -> PaneQuery:
     """What a request's query says; what it says wrongly of ``time`` or ``kind`` is as unsaid."""
-    return Asked(
+    return PaneQuery(
         before=before,
         after=after,
         around=around,
@@ -83,7 +84,7 @@ async def asked(
     )
 
 
-async def stretch(panel: State, row: Row, name: str, wish: Asked) -> dict[str, Any]:
+async def stretch(panel: State, row: Row, name: str, wish: PaneQuery) -> dict[str, Any]:
     """The events that a tab shows, rendered, and how to come to those before and behind them.
 
     Of errors, the output holds those of earlier attempts; the newest one's stands above it.
@@ -93,39 +94,39 @@ async def stretch(panel: State, row: Row, name: str, wish: Asked) -> dict[str, A
     """
     pane, fid = PANES[name], row["fid"]
     kinds = [kind for kind in pane.kinds if kind in wish.kinds] or list(pane.kinds)
-    found = await _found(panel, fid, kinds, wish)
-    centre = found.get("match", wish.around)
+    position = await _position(panel, fid, kinds, wish)
+    centre = position.get("match", wish.around)
     if centre is not None:
         half = pane.limit // 2
         ahead, more = await _before(panel, fid, kinds, centre, half, wish.task_run)
         behind, later = await _after(panel, fid, kinds, centre - 1, half, wish.task_run)
-        shown = ahead + behind
+        events = ahead + behind
     elif wish.after is not None:
-        shown, later = await _after(panel, fid, kinds, wish.after, pane.limit, wish.task_run)
+        events, later = await _after(panel, fid, kinds, wish.after, pane.limit, wish.task_run)
         ahead, more = await _before(panel, fid, kinds, wish.after + 1, 0, wish.task_run)
     else:
         before = MAX_CURSOR if wish.before is None else wish.before
-        shown, more = await _before(panel, fid, kinds, before, pane.limit, wish.task_run)
+        events, more = await _before(panel, fid, kinds, before, pane.limit, wish.task_run)
         later = wish.before is not None
     attempt = more.attempt if more is not None else 1
-    drawn = shown if name != "output" else [e for e in shown if not _of_now(e, row["attempt"])]
+    drawn = events if name != "output" else [e for e in events if not _of_now(e, row["attempt"])]
     # Many long texts take a while to render; other requests go on meanwhile.
     items = await asyncio.to_thread(lambda: list(_items(name, drawn, attempt)))
     return {
         "kind": name,
         "items": items,
-        "first": shown[0].seq if shown and more is not None else None,
-        "last": shown[-1].seq if shown and later else None,
+        "first": events[0].seq if events and more is not None else None,
+        "last": events[-1].seq if events and later else None,
         "kinds": kinds,
         "filtered": bool(wish.kinds & set(pane.kinds)),
         "text": wish.text,
         "time": wish.time,
         "task_run": wish.task_run,
-        **found,
+        **position,
     }
 
 
-async def _found(panel: State, fid: str, kinds: list[str], wish: Asked) -> dict[str, Any]:
+async def _position(panel: State, fid: str, kinds: list[str], wish: PaneQuery) -> dict[str, Any]:
     """Where a search or a time leads to."""
     if wish.text:
         forwards = wish.turn == "next"
@@ -134,8 +135,8 @@ async def _found(panel: State, fid: str, kinds: list[str], wish: Asked) -> dict[
             "find_text", fid=fid, kinds=kinds, text=wish.text, start=start, forwards=forwards
         )
         row = rows[0]
-        told = {"total": row["total"], "number": row["number"]}
-        return told if row["seq"] is None else told | {"match": row["seq"]}
+        counts = {"total": row["total"], "number": row["number"]}
+        return counts if row["seq"] is None else counts | {"match": row["seq"]}
     if wish.time is not None:
         ts = wish.time.timestamp()
         rows = await panel.reader.rows("seq_at", fid=fid, kinds=kinds, ts=ts)
@@ -161,8 +162,8 @@ async def _after(
     panel: State, fid: str, kinds: list[str], after: int, limit: int, task_run: str | None
 ) -> tuple[list[StoredEvent], bool]:
     origin = Origin(task_run=task_run)
-    found = await panel.reader.page(fid, after, kinds=kinds, origin=origin, limit=limit + 1)
-    return found.events[:limit], found.more or len(found.events) > limit
+    batch = await panel.reader.page(fid, after, kinds=kinds, origin=origin, limit=limit + 1)
+    return batch.events[:limit], batch.more or len(batch.events) > limit
 
 
 class _Placed(NamedTuple):
@@ -204,8 +205,12 @@ def _items(name: str, events: Iterable[StoredEvent], attempt: int) -> Iterable[d
                 "at": f"{at:.6f}",
                 "origin": origin(event.source),
                 "html": Markup(render(event.kind, event.payload)),
-                "said": line_of(event.payload) or "error" if event.kind == Kind.ERROR else None,
+                "error_line": _error_line(event),
             }
+
+
+def _error_line(event: StoredEvent) -> str | None:
+    return line_of(event.payload) or "error" if event.kind == Kind.ERROR else None
 
 
 def _of_now(event: StoredEvent, attempt: int) -> bool:

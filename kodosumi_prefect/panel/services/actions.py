@@ -1,0 +1,47 @@
+"""What operators do to the sources of endpoints, by JSON or on a page."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from kodosumi_prefect.panel.audit.entry import Target, public_url
+from kodosumi_prefect.panel.audit.journal import Journal
+from kodosumi_prefect.panel.audit.recorded_actions import Action
+from kodosumi_prefect.panel.services.register.register import Refreshed
+from kodosumi_prefect.panel.web.state import State
+
+Row = dict[str, Any]
+
+
+async def register(panel: State, urls: Sequence[str], journal: Journal) -> list[Row]:
+    """Register sources and read them; the endpoints that they name.
+
+    Raises:
+        SourceError: see ``Register.add``.
+    """
+    _record(journal, Action.SOURCE_REGISTER, urls)
+    return await panel.register.add(urls)
+
+
+async def unregister(panel: State, urls: Sequence[str], journal: Journal) -> list[str]:
+    """Remove sources with their endpoints; the URLs of those that were known.
+
+    Raises:
+        OwnSourceError, LaunchError: see ``Register.remove``.
+    """
+    _record(journal, Action.SOURCE_UNREGISTER, urls)
+    return await panel.register.remove(urls)
+
+
+async def refresh(panel: State, urls: Sequence[str] | None, journal: Journal) -> Refreshed:
+    """Read sources now.
+
+    Arguments:
+        urls: of those that are known; None for all.
+    """
+    _record(journal, Action.SOURCE_REFRESH, [""] if urls is None else urls)
+    return await panel.register.refresh(urls)
+
+
+def _record(journal: Journal, action: Action, urls: Sequence[str]) -> None:
+    for url in urls:
+        journal.record(action, Target("source", public_url(url)))
