@@ -4,7 +4,7 @@ import os
 import shlex
 from pathlib import Path
 
-from kodosumi_prefect.addresses import prefect_access, recorded_access
+from kodosumi_prefect.addresses import prefect_access
 from kodosumi_prefect.cli.output import CommandError, console
 from kodosumi_prefect.settings import PREFIX, Settings, get_settings
 from kodosumi_prefect.stack.lock import owner_of
@@ -31,8 +31,7 @@ def env(*, data_dir: Path | None = None) -> None:
             f"no stack runs for {settings.data_dir}; start `kodosumi-prefect up`, or name its "
             "folder by --data-dir"
         )
-    # The stack's own server counts whatever this terminal is configured for.
-    access = recorded_access(settings) or prefect_access(settings)
+    access = prefect_access(settings, own_first=True)
     if access is None:
         raise CommandError(
             f"the stack of {settings.data_dir} uses a Prefect that is not configured here, or its "

@@ -1,7 +1,6 @@
 """Prefect's API for launches: one client per event loop, and few requests at a time."""
 
 import asyncio
-import dataclasses
 import json
 import weakref
 from collections.abc import AsyncIterator
@@ -11,7 +10,11 @@ import httpx
 from prefect.client.orchestration import PrefectClient, get_client
 from prefect.exceptions import ObjectNotFound, PrefectException, PrefectHTTPStatusError
 
-from kodosumi_prefect.addresses import PrefectAccess, prefect_access
+from kodosumi_prefect.addresses import (
+    NoPrefectError,
+    PrefectAccess,
+    require_prefect_access,
+)
 from kodosumi_prefect.launch.refusal import LaunchError
 from kodosumi_prefect.settings import Settings
 
@@ -59,21 +62,15 @@ async def prefect_api(settings: Settings) -> AsyncIterator[PrefectClient]:
 
 
 def require_access(settings: Settings) -> PrefectAccess:
-    """Where Prefect is, from its own settings or from what ``up`` wrote down.
+    """The Prefect that counts (``kodosumi_prefect.addresses``).
 
     Raises:
         LaunchError: no Prefect is configured.
     """
-    access = prefect_access(settings)
-    if access is None:
-        raise LaunchError(
-            502,
-            "no Prefect is configured and none runs for "
-            f"{settings.data_dir}; set PREFECT_API_URL or start `kodosumi-prefect up`",
-        )
-    if access.url.endswith("/api") or "/api/" in access.url:
-        return access
-    return dataclasses.replace(access, url=f"{access.url}/api")
+    try:
+        return require_prefect_access(settings)
+    except NoPrefectError as exc:
+        raise LaunchError(502, str(exc)) from None
 
 
 def said_by(exc: httpx.HTTPStatusError) -> str:

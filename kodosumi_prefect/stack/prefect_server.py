@@ -10,8 +10,6 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-import prefect.settings
-
 from kodosumi_prefect.addresses import PrefectAccess
 from kodosumi_prefect.settings import Settings, private_folder
 from kodosumi_prefect.stack.child import Child, StackError
@@ -23,11 +21,6 @@ SERVER_TIMEOUT = 120.0  # seconds; the first start migrates an empty database
 WORKER_TIMEOUT = 90.0  # seconds
 HEALTH_TIMEOUT = 5.0  # seconds for an answer
 WORKER_GRACE = 15.0  # seconds for a worker to deregister
-
-
-def configured_api_url() -> str | None:
-    """The Prefect API that environment, files or profile name, or None."""
-    return prefect.settings.get_current_settings().api.url or None
 
 
 async def check_configured(url: str) -> None:

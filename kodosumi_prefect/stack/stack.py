@@ -8,7 +8,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import IO, Any
 
-from kodosumi_prefect.addresses import PrefectAccess, prefect_access
+from kodosumi_prefect.addresses import PrefectAccess, configured_access, prefect_access
 from kodosumi_prefect.cancelling import cancel_all
 from kodosumi_prefect.carried import OURS_ALONE
 from kodosumi_prefect.keys import run_key
@@ -209,7 +209,7 @@ class Stack:
     async def _start_services(self) -> None:
         for service in SERVICES:
             write_address(self.settings, service, None)
-        configured = prefect_server.configured_api_url()
+        configured = configured_access()
         if configured is None:
             port = prefect_server.choose_port(self.settings, self._prefect_port)
             self._prefect = prefect_server.plan_server(self.settings, port)
@@ -252,12 +252,12 @@ class Stack:
         running = await self._run(ray_child(head, known))
         self._note_address("ray", running.popen.pid)
 
-    async def _start_prefect(self, configured: str | None) -> None:
+    async def _start_prefect(self, configured: PrefectAccess | None) -> None:
         if self._prefect is not None:
             running = await self._run(prefect_server.server_child(self.settings, self._prefect))
             self._note_address("prefect", running.popen.pid)
         elif configured is not None:
-            await prefect_server.check_configured(configured)
+            await prefect_server.check_configured(configured.url)
         if self._worker:
             await self._run(
                 prefect_server.worker_child(
