@@ -41,16 +41,16 @@ async def check_prefect(settings: Settings) -> list[Finding]:
                 async with get_client(
                     httpx_settings={"event_hooks": {"response": [note_date]}}
                 ) as client:
-                    found = [_version(url, await client.api_version())]
-                    found.append(await _work_pools(client))
+                    findings = [_version(url, await client.api_version())]
+                    findings.append(await _work_pools(client))
         except (TimeoutError, httpx.HTTPError, PrefectException, OSError, ValueError) as exc:
             return [fail("prefect", *_refusal(url, exc))]
-        found += await _open_to_all(access)
-        found.append(await _events(url))
+        findings += await _open_to_all(access)
+        findings.append(await _events(url))
         if dates:
             # The header is cut to whole seconds: on average half a second behind.
-            found.append(skew("clock", -(max(dates) + 0.5), "Prefect", CLOCK))
-    return found
+            findings.append(skew("clock", -(max(dates) + 0.5), "Prefect", CLOCK))
+    return findings
 
 
 def _version(url: str, server: str) -> Finding:
@@ -72,8 +72,8 @@ def _refusal(url: str, exc: Exception) -> tuple[str, str]:
         )
     if response is not None and response.status_code == 404:
         return f"{url} is not Prefect's API", "PREFECT_API_URL usually ends in /api"
-    said = f"no answer within {PATIENCE:g} s" if isinstance(exc, TimeoutError) else one_line(exc)
-    return f"{url} does not answer: {said}", "start it or correct PREFECT_API_URL"
+    reason = f"no answer within {PATIENCE:g} s" if isinstance(exc, TimeoutError) else one_line(exc)
+    return f"{url} does not answer: {reason}", "start it or correct PREFECT_API_URL"
 
 
 async def _open_to_all(access: PrefectAccess) -> list[Finding]:
@@ -119,10 +119,10 @@ async def _events(url: str) -> Finding:
             async with get_events_subscriber(reconnection_attempts=0):
                 pass
     except Exception as exc:  # Prefect raises bare ones when it is refused
-        said = f"no answer in {PATIENCE:g} s" if isinstance(exc, TimeoutError) else one_line(exc)
+        reason = f"no answer in {PATIENCE:g} s" if isinstance(exc, TimeoutError) else one_line(exc)
         return warn(
             "events",
-            f"the events socket of {url} does not answer: {said}",
+            f"the events socket of {url} does not answer: {reason}",
             "let websockets through your proxy; until then states come late",
         )
     return ok("events", "the events socket answers")

@@ -73,12 +73,12 @@ def check_ray(settings: Settings) -> list[Finding]:
         return [fail("ray", text, "pip install 'kodosumi-prefect[ray]'")]
     if (refusal := _refusal(address)) is not None:
         return [fail("ray", f"{address} {refusal}", "start it or correct ray_address")]
-    found = _join(settings, address, _instance(settings))
+    facts = _join(settings, address, _instance(settings))
     here = f"Ray {version('ray')}, Python {platform.python_version()}"
-    if (error := found.get("error")) is None:
-        size = f"{found['nodes']} nodes, {found['cpus']:g} CPUs"
+    if (error := facts.get("error")) is None:
+        size = f"{facts['nodes']} nodes, {facts['cpus']:g} CPUs"
         cluster = ok("ray", f"{address} accepts {here}; {size}")
-        spooler = found.get("spooler")
+        spooler = facts.get("spooler")
         return [cluster] if spooler is None else [cluster, _spooler(spooler)]
     if "ersion mismatch" in error:
         remedy = "install the cluster's Ray, and the minor version of its Python"
@@ -161,7 +161,7 @@ def _join(settings: Settings, address: str, instance: str) -> dict[str, Any]:
             raise
     lines = output.strip().splitlines()
     try:
-        found: dict[str, Any] = json.loads(lines[-1])
+        facts: dict[str, Any] = json.loads(lines[-1])
     except (IndexError, ValueError):
         return {"error": f"joining ended with exit code {process.returncode}"}
-    return found
+    return facts
