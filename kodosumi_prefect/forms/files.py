@@ -15,7 +15,7 @@ class InputFiles(Field):
     """
 
     type: ClassVar[str] = "file"
-    shown: ClassVar[tuple[str, ...]] = (
+    attributes: ClassVar[tuple[str, ...]] = (
         "name",
         "label",
         "value",
@@ -42,9 +42,9 @@ class InputFiles(Field):
         self.directory = directory
         self.error = error
 
-    def parse(self, given: Value) -> Any:
+    def parse(self, posted: Value) -> Any:
         try:
-            batch = json.loads(given) if isinstance(given, str) else None
+            batch = json.loads(posted) if isinstance(posted, str) else None
             names = {item["filename"] for item in batch["items"].values()} if batch else None
         except (ValueError, RecursionError, KeyError, TypeError, AttributeError):
             names = None

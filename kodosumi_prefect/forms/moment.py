@@ -42,24 +42,24 @@ class _Moment(Field):
             return value.replace(tzinfo=None).isoformat()
         return value.isoformat() if isinstance(value, datetime.date | datetime.time) else value
 
-    def parse(self, given: Value) -> Any:
-        if not isinstance(given, str):
-            raise RefusedError(f"must be {self.words}, not {kind_of(given)}")
-        given = given.strip()
-        place = self._place(given)
+    def parse(self, posted: Value) -> Any:
+        if not isinstance(posted, str):
+            raise RefusedError(f"must be {self.words}, not {kind_of(posted)}")
+        posted = posted.strip()
+        place = self._place(posted)
         least, most = getattr(self, self.least), getattr(self, self.most)
         start = self._bound(least)
         end = self._bound(most)
         wraps = start is not None and end is not None and start > end and self.type == "time"
         if wraps and end < place < start:  # type: ignore[operator]
-            raise RefusedError(f"is {given}; it must be from {least} to {most}")
+            raise RefusedError(f"is {posted}; it must be from {least} to {most}")
         if start is not None and place < start and not wraps:
-            raise RefusedError(f"is {given}; it must not be before {least}")
+            raise RefusedError(f"is {posted}; it must not be before {least}")
         if end is not None and place > end and not wraps:
-            raise RefusedError(f"is {given}; it must not be after {most}")
+            raise RefusedError(f"is {posted}; it must not be after {most}")
         if self.step and (place - (start or 0)) % self.step:
-            raise RefusedError(f"is {given}; it must be on a step of {self.step} seconds")
-        return given
+            raise RefusedError(f"is {posted}; it must be on a step of {self.step} seconds")
+        return posted
 
     def _bound(self, written: Any) -> float | None:
         return None if not written else self._place(str(written))
@@ -85,7 +85,7 @@ class InputDate(_Moment):
     """
 
     type: ClassVar[str] = "date"
-    shown: ClassVar[tuple[str, ...]] = (
+    attributes: ClassVar[tuple[str, ...]] = (
         "name",
         "label",
         "value",
@@ -125,7 +125,7 @@ class InputTime(_Moment):
     """
 
     type: ClassVar[str] = "time"
-    shown: ClassVar[tuple[str, ...]] = (
+    attributes: ClassVar[tuple[str, ...]] = (
         "name",
         "label",
         "value",
@@ -167,7 +167,7 @@ class InputDateTime(_Moment):
     """
 
     type: ClassVar[str] = "datetime-local"
-    shown: ClassVar[tuple[str, ...]] = (
+    attributes: ClassVar[tuple[str, ...]] = (
         "name",
         "label",
         "value",
