@@ -134,8 +134,8 @@ class RunningChild:
     def failure(self, what: str) -> str:
         """A message about this child with the last lines it logged."""
         lines = self.log_path.read_text(errors="replace").splitlines()[-SHOWN_LINES:]
-        shown = "\n".join(f"  {line}" for line in lines)
-        return f"{self.child.name} {what}{LOG}{self.log_path}:\n{shown}"
+        last_lines = "\n".join(f"  {line}" for line in lines)
+        return f"{self.child.name} {what}{LOG}{self.log_path}:\n{last_lines}"
 
 
 def brief(error: StackError) -> str:

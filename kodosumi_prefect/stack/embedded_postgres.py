@@ -52,8 +52,8 @@ LOG_BYTES = 10 * 1024 * 1024  # a log larger than this is cut to its newest tent
 # Below Linux' ephemeral ports, so that a port stays free from one start to the next.
 PORTS = range(20_000, 32_000)
 PORT_PATIENCE = 15.0  # seconds for a port that a server had before to become free
-_given: set[int] = set()  # ports that this process was given
-_giving = threading.Lock()
+_own_ports: set[int] = set()  # ports that this process was given
+_own_ports_lock = threading.Lock()
 
 __all__ = [
     "EmbeddedError",
@@ -168,9 +168,9 @@ class EmbeddedPostgres:
         except OSError as exc:
             raise EmbeddedError(_explained(exc, self.data_dir)) from exc
         except psycopg.Error as exc:
-            said = str(exc).strip().replace("\n", " ")
+            reason = str(exc).strip().replace("\n", " ")
             raise EmbeddedError(
-                f"the embedded Postgres of {self.data_dir} does not accept connections: {said} "
+                f"the embedded Postgres of {self.data_dir} does not accept connections: {reason} "
                 f"(see {self.log_path})"
             ) from exc
         return self._url
@@ -282,16 +282,16 @@ class EmbeddedPostgres:
                 return
             with self.log_path.open(errors="replace") as log:
                 log.seek(written)
-                said = log.read()
+                logged = log.read()
             if time.monotonic() > deadline:
                 break
-            if "could not bind" in said:
+            if "could not bind" in logged:
                 port = None if self._port is None else self._wait_for_port(self._port)
-            elif "is still in use" not in said:
+            elif "is still in use" not in logged:
                 break
             time.sleep(POLL_INTERVAL)
-        lines = [line for line in said.splitlines() if "FATAL" in line or "PANIC" in line]
-        detail = (lines or said.splitlines() or [problem or ""])[-1].strip()
+        lines = [line for line in logged.splitlines() if "FATAL" in line or "PANIC" in line]
+        detail = (lines or logged.splitlines() or [problem or ""])[-1].strip()
         raise EmbeddedError(
             f"the embedded Postgres of {self.data_dir} {problem}: {detail} (see {self.log_path})"
         )
@@ -451,9 +451,9 @@ def free_port() -> int:
         EmbeddedError: none was found.
     """
     for port in random.sample(PORTS, len(PORTS)):
-        with _giving:
-            if port not in _given and port_is_free(port):
-                _given.add(port)
+        with _own_ports_lock:
+            if port not in _own_ports and port_is_free(port):
+                _own_ports.add(port)
                 return port
     raise EmbeddedError(f"no free port on 127.0.0.1 between {PORTS.start} and {PORTS.stop}")
 
@@ -529,8 +529,8 @@ def _url(password: str, port: int) -> str:
 def _ensure_database(url: str) -> None:
     maintenance = make_conninfo(url, dbname="postgres")
     with connect(maintenance, answer_timeout=CREATE_TIMEOUT) as connection:
-        found = connection.execute("SELECT FROM pg_database WHERE datname = %s", (ROLE,))
-        if found.fetchone() is None:
+        databases = connection.execute("SELECT FROM pg_database WHERE datname = %s", (ROLE,))
+        if databases.fetchone() is None:
             connection.execute(f'CREATE DATABASE "{ROLE}"')
 
 

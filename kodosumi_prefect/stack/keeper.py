@@ -57,7 +57,7 @@ def processes() -> dict[int, Process]:
     if not Path("/proc/self/stat").exists():
         return _processes_by_ps()
     boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    found = {}
+    processes = {}
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit():
             continue
@@ -69,20 +69,20 @@ def processes() -> dict[int, Process]:
         state, parent, _group, session, *rest = line.rpartition(")")[2].split()
         if state not in "ZX":
             pid = int(entry.name)
-            found[pid] = Process(pid, int(parent), int(session), f"{boot}:{rest[15]}")
-    return found
+            processes[pid] = Process(pid, int(parent), int(session), f"{boot}:{rest[15]}")
+    return processes
 
 
 def _processes_by_ps() -> dict[int, Process]:
     # Without /proc (macOS) a process group stands for the session.
     command = ["ps", "-A", "-o", "pid=,ppid=,pgid=,stat=,lstart="]
     listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    found = {}
+    processes = {}
     for line in listed.splitlines():
         pid, parent, group, state, started = line.split(None, 4)
         if not state.startswith("Z"):
-            found[int(pid)] = Process(int(pid), int(parent), int(group), started.strip())
-    return found
+            processes[int(pid)] = Process(int(pid), int(parent), int(group), started.strip())
+    return processes
 
 
 def start_of(pid: int) -> str | None:

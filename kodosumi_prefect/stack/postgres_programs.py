@@ -157,13 +157,13 @@ def run_program(argv: list[str], account: Account | None = None, cwd: Path | Non
     )
     if done.returncode:
         lines = [line for line in done.stderr.splitlines() if "rror" in line or "FATAL" in line]
-        said = (lines or done.stderr.splitlines() or ["it printed nothing"])[0].strip()
-        raise EmbeddedError(f"{argv[0]} ended with {done.returncode}: {said}")
+        reason = (lines or done.stderr.splitlines() or ["it printed nothing"])[0].strip()
+        raise EmbeddedError(f"{argv[0]} ended with {done.returncode}: {reason}")
     return str(done.stdout)
 
 
 def environment() -> dict[str, str]:
     """What programs that need nothing else get of this process's environment."""
     # PGDATA, PGPORT and the like of the caller's shell must not reach the server.
-    kept = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
-    return {name: os.environ[name] for name in kept if name in os.environ} | {"LC_ALL": "C"}
+    names = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
+    return {name: os.environ[name] for name in names if name in os.environ} | {"LC_ALL": "C"}

@@ -123,13 +123,13 @@ class Stack:
             exclude_none=True,
             context={"include_secrets": True},
         )
-        found = {
+        variables = {
             f"{PREFIX}{name.upper()}": json.dumps(value) if isinstance(value, list) else str(value)
             for name, value in known.items()
         }
         if settings.secret_key is not None:
-            found[f"{PREFIX}RUN_KEY"] = run_key(settings) or ""
-        return found | self._service_environment()
+            variables[f"{PREFIX}RUN_KEY"] = run_key(settings) or ""
+        return variables | self._service_environment()
 
     async def start(self) -> None:
         """Start what is not configured, all at once, and return when all of it serves.
@@ -266,8 +266,8 @@ class Stack:
             )
 
     def _service_environment(self) -> dict[str, str]:
-        found = self._ray.environment() if self._ray else {}
-        return found | (self._prefect.environment() if self._prefect else {})
+        variables = self._ray.environment() if self._ray else {}
+        return variables | (self._prefect.environment() if self._prefect else {})
 
     async def _run(self, child: Child, leaders: Any = ()) -> RunningChild:
         """Start a child and wait until it serves; one that does not is ended."""
