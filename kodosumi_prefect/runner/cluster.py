@@ -50,8 +50,8 @@ class Spec(NamedTuple):
 
     def needs(self) -> dict[str, float]:
         """Ray's resources by name."""
-        wanted = {"CPU": self.num_cpus, "GPU": self.num_gpus, "memory": float(self.memory)}
-        return {name: n for name, n in {**wanted, **self.resources}.items() if n}
+        resources = {"CPU": self.num_cpus, "GPU": self.num_gpus, "memory": float(self.memory)}
+        return {name: n for name, n in {**resources, **self.resources}.items() if n}
 
 
 class RunnerHandle(NamedTuple):
@@ -187,7 +187,7 @@ class Cluster:
         needs = spec.needs()
         if any(_fits(node, needs, spec.labels) for node in nodes):
             return None
-        wanted = ", ".join(f"{name} {_amount(name, n)}" for name, n in sorted(needs.items()))
+        resources = ", ".join(f"{name} {_amount(name, n)}" for name, n in sorted(needs.items()))
         for name, n in sorted(needs.items()):
             most = max((node["Resources"].get(name, 0.0) for node in nodes), default=0.0)
             if most < n:
@@ -195,14 +195,14 @@ class Cluster:
                     name, most
                 )
         labels = f" with the labels {dict(spec.labels)}" if spec.labels else ""
-        return f"no single node{labels} has {wanted or 'room'}"
+        return f"no single node{labels} has {resources or 'room'}"
 
     def grows(self) -> bool:
         """Whether an autoscaler may add nodes."""
         if self._settings.ray_autoscaling is not None:
             return self._settings.ray_autoscaling
-        said = autoscaling_status()
-        report = json.loads(said).get("autoscaler_report") or {} if said else {}
+        status_json = autoscaling_status()
+        report = json.loads(status_json).get("autoscaler_report") or {} if status_json else {}
         if report.get("pending_nodes") or report.get("pending_launches"):
             return True
         # Ray reports without an autoscaler too, but then each node has its own type.
@@ -285,15 +285,15 @@ def _fits(node: dict[str, Any], needs: dict[str, float], labels: Mapping[str, st
     )
 
 
-def _matches(mark: str | None, wanted: str) -> bool:
+def _matches(mark: str | None, selector: str) -> bool:
     """Whether a node's label satisfies a selector: ``v``, ``!v``, ``in(a, b)``, ``!in(a, b)``."""
-    negated = wanted.startswith("!")
-    bare = wanted.removeprefix("!").strip()
+    negated = selector.startswith("!")
+    bare = selector.removeprefix("!").strip()
     if bare.startswith("in(") and bare.endswith(")"):
-        found = mark in [part.strip() for part in bare[3:-1].split(",")]
+        matches = mark in [part.strip() for part in bare[3:-1].split(",")]
     else:
-        found = mark == bare
-    return found is not negated
+        matches = mark == bare
+    return matches is not negated
 
 
 def _amount(name: str, n: float) -> str:

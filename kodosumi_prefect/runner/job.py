@@ -7,7 +7,7 @@ from prefect.workers.base import BaseJobConfiguration, BaseVariables
 from pydantic import Field
 
 from kodosumi_prefect.carried import carried
-from kodosumi_prefect.runner.arrival import Wanted
+from kodosumi_prefect.runner.arrival import Demand
 from kodosumi_prefect.runner.cluster import Spec
 from kodosumi_prefect.runner.order import Order
 from kodosumi_prefect.secret_variables import without_secrets
@@ -101,9 +101,9 @@ class KodosumiRayJobConfiguration(BaseJobConfiguration):
             labels=self.node_labels,
         )
 
-    def wanted(self) -> Wanted:
+    def demand(self) -> Demand:
         """What its run asks of the cluster."""
-        return Wanted(self.spec(), self.schedule_timeout)
+        return Demand(self.spec(), self.schedule_timeout)
 
     def order(self, flow_run: FlowRun, instance: str | None) -> Order:
         """What its Runner is told."""

@@ -70,9 +70,9 @@ class WarmPool:
             self._waiting.remove(one)
             await aside(self._cluster.kill, one.handle)
         while spec is not None and key is not None and len(self._waiting) < self._size:
-            if (made := await self._make(spec)) is None:
+            if (runner := await self._make(spec)) is None:
                 return
-            self._waiting.append(made)
+            self._waiting.append(runner)
 
     async def close(self) -> None:
         """End all of them."""

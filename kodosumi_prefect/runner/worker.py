@@ -25,7 +25,7 @@ from prefect.workers.base import (
 
 from kodosumi_prefect.cancelling import cancel_all
 from kodosumi_prefect.listings import is_fault
-from kodosumi_prefect.runner.arrival import Wanted
+from kodosumi_prefect.runner.arrival import Demand
 from kodosumi_prefect.runner.aside import aside
 from kodosumi_prefect.runner.cluster import Cluster, LostError
 from kodosumi_prefect.runner.job import KodosumiRayJobConfiguration, KodosumiRayVariables
@@ -124,7 +124,7 @@ class KodosumiRayWorker(
             warm=self._warm,
             pool=self._work_pool_name,
             client=self.client,
-            resolve=self._wanted,
+            resolve=self._demand,
             start=self._start_child,
             grace=self._settings.cancel_grace,
             lease=self._settings.worker_lease,
@@ -177,7 +177,7 @@ class KodosumiRayWorker(
 
         reason = await self._supervisor.execute(
             flow_run,
-            configuration.wanted(),
+            configuration.demand(),
             configuration.order(flow_run, self._instance),
             on_placed,
         )
@@ -241,7 +241,7 @@ class KodosumiRayWorker(
     async def _name_infrastructure(self, flow_run_id: UUID, identifier: str) -> None:
         await self.client.update_flow_run(flow_run_id, infrastructure_pid=identifier)
 
-    async def _wanted(self, flow_run: FlowRun) -> Wanted:
+    async def _demand(self, flow_run: FlowRun) -> Demand:
         configuration = await self.job_configuration.resolve_for_flow_run(
             flow_run,
             client=self.client,
@@ -249,7 +249,7 @@ class KodosumiRayWorker(
             worker_name=self.name,
             worker_id=self.backend_id,
         )
-        return configuration.wanted()
+        return configuration.demand()
 
     async def _has_ray(self) -> bool:
         """Whether Ray answers; after a while without it runs are begun all the same, and fail.
