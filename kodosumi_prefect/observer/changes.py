@@ -108,10 +108,10 @@ def _state(event: Event) -> PrefectState[Any] | None:
 
 def _related(event: Event) -> dict[str, dict[str, str]]:
     """Related resources by their role; the first of each."""
-    found: dict[str, dict[str, str]] = {}
+    resources: dict[str, dict[str, str]] = {}
     for resource in event.related:
-        found.setdefault(resource.role, dict(resource.root))
-    return found
+        resources.setdefault(resource.role, dict(resource.root))
+    return resources
 
 
 def _tags(event: Event) -> Iterable[str]:

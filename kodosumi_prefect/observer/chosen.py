@@ -81,12 +81,12 @@ class Chosen:
         for where in [where async for where in self._where()]:
             tags = where.pop("tags", None)
             for when in ({"state": states}, {"end_time": ended}):
-                wanted = FlowRunFilter(
+                flow_run_filter = FlowRunFilter(
                     parent_task_run_id=FlowRunFilterParentTaskRunId(is_null_=True),
                     tags=tags,
                     **when,
                 )
-                async for run in self._read(wanted, where):
+                async for run in self._read(flow_run_filter, where):
                     if run.id not in seen:
                         seen.add(run.id)
                         yield run
@@ -108,21 +108,23 @@ class Chosen:
         ids = []
         for name in sorted(self._deployments):
             try:
-                found = await (await self._api.client()).read_deployment_by_name(name)
+                deployment = await (await self._api.client()).read_deployment_by_name(name)
             except ObjectNotFound:
                 continue  # it may be deployed yet
-            ids.append(found.id)
+            ids.append(deployment.id)
         if ids:
             yield {"deployment_filter": DeploymentFilter(id=DeploymentFilterId(any_=ids))}
 
-    async def _read(self, wanted: FlowRunFilter, where: dict[str, Any]) -> AsyncIterator[FlowRun]:
+    async def _read(
+        self, flow_run_filter: FlowRunFilter, where: dict[str, Any]
+    ) -> AsyncIterator[FlowRun]:
         client = await self._api.client()
         for offset in range(0, 100 * PAGE, PAGE):
             page = await flow_runs(
                 client,
                 sort=FlowRunSort.EXPECTED_START_TIME_ASC,
                 offset=offset,
-                flow_run_filter=wanted,
+                flow_run_filter=flow_run_filter,
                 **where,
             )
             for run in page.rows:

@@ -18,8 +18,8 @@ async def bury(api: Api, row: Row, run: FlowRun, our_pools: frozenset[str]) -> N
     """Report a run Crashed (or Cancelled, if that was asked for) that nobody executes any more."""
     if (why := cause(row, run.work_pool_name, our_pools)) is None:
         return
-    wanted = run.state is not None and run.state.type is StateType.CANCELLING
-    state: Any = Cancelled(message=why) if wanted else Crashed(message=why)
+    cancelling = run.state is not None and run.state.type is StateType.CANCELLING
+    state: Any = Cancelled(message=why) if cancelling else Crashed(message=why)
     await (await api.client()).set_flow_run_state(run.id, state, force=True)
 
 

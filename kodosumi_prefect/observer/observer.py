@@ -69,26 +69,26 @@ class Observer:
         if url is None:
             raise OSError(f"no Postgres is configured and none runs for {self._settings.data_dir}")
         async with Reader(url, self._settings.database_schema, CONNECTIONS) as reader:
-            told = Report(reader)
+            own_report = Report(reader)
 
             async def say() -> None:
-                await self._say(told)
+                await self._say(own_report)
 
             trouble = Trouble("reporting the observer's own state")
             saying = asyncio.create_task(again_and_again(say, report.EVERY, trouble))
             try:
                 async with leading(self._settings) as lost:
-                    logger.info("observer %s is the leader", told.name)
-                    await self._lead(reader, told, lost)
+                    logger.info("observer %s is the leader", own_report.name)
+                    await self._lead(reader, own_report, lost)
             finally:
                 self._subscription = None
                 await cancel_all([saying])
-                await told.end()
+                await own_report.end()
 
-    async def _lead(self, reader: Reader, told: Report, lost: asyncio.Event) -> None:
+    async def _lead(self, reader: Reader, report: Report, lost: asyncio.Event) -> None:
         settings = self._settings
-        subscription = self._subscription = Subscription(await told.handled())
-        await self._say(told)
+        subscription = self._subscription = Subscription(await report.handled())
+        await self._say(report)
         with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: RETRIES}):
             async with Api() as api:
                 recorder = Recorder(self._client)
@@ -122,13 +122,13 @@ class Observer:
                     cleaner.stop()
                     await cancel_all(running)
 
-    async def _say(self, told: Report) -> None:
+    async def _say(self, report: Report) -> None:
         """Report ``leader``, ``lag`` in seconds, and ``occurred``, the last event handled."""
         followed = self._subscription
         if followed is None:
-            await told.say(leader=False)
+            await report.say(leader=False)
         else:
-            await told.say(
+            await report.say(
                 leader=True,
                 lag=round(followed.lag, 3),
                 occurred=followed.occurred,

@@ -131,13 +131,13 @@ class Reconciler:
         return True
 
     async def _compare(self, rows: list[Row]) -> None:
-        found = await self._api.flow_runs([row["fid"] for row in rows])
+        by_id = await self._api.flow_runs([row["fid"] for row in rows])
         calm = self._is_calm()
         for row in rows:
             fid = UUID(row["fid"])
-            if fid in found.unreadable:
+            if fid in by_id.unreadable:
                 continue  # it exists, but Prefect cannot serialize it
-            run = found.rows.get(fid)
+            run = by_id.rows.get(fid)
             if await self._runs.compare(row, run, calm) and run is not None:
                 await bury(self._api, row, run, await self._chosen.our_pools())
 

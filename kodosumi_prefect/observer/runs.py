@@ -124,9 +124,9 @@ class Runs:
 
     async def find(self, since: float) -> None:
         """Begin executions for chosen runs whose events were missed; ``since`` in epoch seconds."""
-        found = [run async for run in self._chosen.find(since)]
-        rows = await self.known([str(run.id) for run in found])
-        for run in found:
+        runs = [run async for run in self._chosen.find(since)]
+        rows = await self.known([str(run.id) for run in runs])
+        for run in runs:
             if str(run.id) not in rows and str(run.id) not in self._held:
                 held = self._held[str(run.id)] = _Held()
                 held.changes += await self._states(run)

@@ -92,7 +92,7 @@ class Subscription:
             self._delay = max(time.time() - last, 0.0)
 
     async def _receive(self) -> None:
-        subscriber = get_events_subscriber(_wanted(), reconnection_attempts=0)
+        subscriber = get_events_subscriber(_event_filter(), reconnection_attempts=0)
         if self.occurred is not None:
             _go_back(subscriber, self.occurred - OVERLAP)
         async with subscriber:
@@ -103,7 +103,7 @@ class Subscription:
                 await self._queue.put(event)
 
 
-def _wanted() -> EventFilter:
+def _event_filter() -> EventFilter:
     # A running flow's heartbeats add nothing to its states.
     names = EventNameFilter(prefix=[FLOW_RUN, TASK_RUN], exclude_name=[f"{FLOW_RUN}heartbeat"])
     return EventFilter(event=names)

@@ -47,8 +47,8 @@ class Trouble:
         """It failed: a warning, the first time."""
         if self._since is None:
             self._since = time.monotonic()
-            said = " ".join(str(exc).split()) or type(exc).__name__
-            logger.warning("failed for now: %s: %s%s", self._what, said, self._meanwhile)
+            reason = " ".join(str(exc).split()) or type(exc).__name__
+            logger.warning("failed for now: %s: %s%s", self._what, reason, self._meanwhile)
 
     def over(self) -> None:
         """It worked: a line, if it had failed before."""
