@@ -126,9 +126,9 @@ async def flow_runs(
     ids = await _ids(client, limit, offset, sort, filters)
     if ids is None:
         return await narrowed(read, "flow run", limit=limit, offset=offset)
-    found = await flow_runs_by_id(client, ids)
-    rows = [found.rows[id_] for id_ in ids if id_ in found.rows]
-    return Page(rows, len(ids) < limit, found.unreadable)
+    flow_runs = await flow_runs_by_id(client, ids)
+    rows = [flow_runs.rows[id_] for id_ in ids if id_ in flow_runs.rows]
+    return Page(rows, len(ids) < limit, flow_runs.unreadable)
 
 
 async def flow_runs_by_id(client: PrefectClient, ids: Sequence[UUID]) -> Found[FlowRun]:
@@ -260,11 +260,11 @@ def _report(what: str, which: str, exc: BaseException) -> None:
     if len(_reported) >= REMEMBERED:
         _reported.clear()
     _reported.add((what, which))
-    said = " ".join(str(exc).split())[:200]
+    reason = " ".join(str(exc).split())[:200]
     logger.warning(
         "Prefect cannot list %s %s, probably because of its parameters: it is read "
         "alone or left out, all others are listed; delete it in Prefect (%s)",
         what,
         which,
-        said,
+        reason,
     )

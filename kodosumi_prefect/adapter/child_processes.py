@@ -56,12 +56,12 @@ class _Teller:
             return bool, ()
         settings = get_settings()
         try:
-            told = Belonging(scope, carried(settings), get_client(settings).instance())
+            belonging = Belonging(scope, carried(settings), get_client(settings).instance())
         except (OSError, ValueError) as exc:
             logger.warning("output of a child process is not recorded: %s", exc)
             return bool, ()
         _preload()
-        return Belonging, tuple(told)
+        return Belonging, tuple(belonging)
 
 
 def _preload() -> None:
@@ -97,12 +97,12 @@ class _DeliversFirst:
 def _begin(_: "_Teller") -> None:
     """Called by multiprocessing in each child before its work, however it was started."""
     process: Any = multiprocessing.current_process()
-    told = process._config.get(_KEY)
+    belonging = process._config.get(_KEY)
     process._config[_KEY] = _teller
-    if isinstance(told, Belonging):
-        reset_settings(Settings.model_validate(told.settings))
-        learn_instance(told.instance)
-        begin_work(told.scope)
+    if isinstance(belonging, Belonging):
+        reset_settings(Settings.model_validate(belonging.settings))
+        learn_instance(belonging.instance)
+        begin_work(belonging.scope)
         if get_settings().capture:
             capture.hold()
     util.Finalize(None, _end, exitpriority=0)

@@ -290,9 +290,9 @@ async def _fetch(url: str) -> dict[str, Ed25519PublicKey]:
             raise ValueError("it is not an Ed25519 public key")
         return {key_id(key): key}
     except (httpx.HTTPError, httpx.InvalidURL, jwt.InvalidKeyError, ValueError) as exc:
-        said = str(exc).splitlines() or [type(exc).__name__]
+        lines = str(exc).splitlines() or [type(exc).__name__]
         raise NoPanelKeyError(
-            f"the panel's key cannot be read from {where}: {said[0]}; set panel_url to where this "
+            f"the panel's key cannot be read from {where}: {lines[0]}; set panel_url to where this "
             "service reaches the panel"
         ) from exc
 

@@ -41,11 +41,11 @@ async def ask(settings: Settings, what: Callable[[Spooler], T]) -> T:
             "set database_url for it",
         )
     try:
-        found: T = await asyncio.wrap_future(_pool(url, settings.database_schema).do(what))
+        result: T = await asyncio.wrap_future(_pool(url, settings.database_schema).do(what))
     except (psycopg.Error, ProtocolError) as exc:
-        said = " ".join(str(exc).split()) or type(exc).__name__
-        raise LaunchError(503, f"Postgres did not answer: {said[:200]}") from exc
-    return found
+        reason = " ".join(str(exc).split()) or type(exc).__name__
+        raise LaunchError(503, f"Postgres did not answer: {reason[:200]}") from exc
+    return result
 
 
 async def rows(settings: Settings, query: str, **parameters: Any) -> list[tuple[Any, ...]]:

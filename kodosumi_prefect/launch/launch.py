@@ -15,7 +15,7 @@ from starlette.types import Receive, Scope, Send
 from kodosumi_prefect.adapter import launched
 from kodosumi_prefect.forms import InputsError
 from kodosumi_prefect.http import identity
-from kodosumi_prefect.http.errors import told
+from kodosumi_prefect.http.errors import error_fields
 from kodosumi_prefect.launch import database, schedules
 from kodosumi_prefect.launch.deploying import deployment_of, plan, runtime_env_here, slug_of, uid_of
 from kodosumi_prefect.launch.endpoint import Endpoint
@@ -97,19 +97,19 @@ class Launch(Response):
             self._fid = await self._go(endpoint)
         return self._fid
 
-    async def schedule(self, endpoint: Endpoint, wanted: Any) -> str:
+    async def schedule(self, endpoint: Endpoint, rule: Any) -> str:
         """Save the launch as a schedule instead; the schedule's id.
 
         Arguments:
-            wanted: ``{"cron": …, "timezone": …}`` or ``{"interval": seconds}``, both with an
+            rule: ``{"cron": …, "timezone": …}`` or ``{"interval": seconds}``, both with an
                 optional ``name``; or that as JSON.
 
         Raises:
             LaunchError: it cannot start, in one line with the status code to answer.
             UnheldError: as ``go``.
         """
-        when = await When.of(wanted)
-        ready = await self._ready(endpoint, kept=True)
+        when = await When.of(rule)
+        ready = await self._ready(endpoint, for_schedule=True)
         payload = await _stored(ready.packed, ready.settings)
 
         async def create(deployment: UUID) -> str:
@@ -140,7 +140,7 @@ class Launch(Response):
         try:
             fid = await self.go(scope.get(ENDPOINT_SCOPE) or _endpoint_of(self.request))
         except InputsError as error:  # of another app
-            answer = JSONResponse({"errors": told(error), "elements": []})
+            answer = JSONResponse({"errors": error_fields(error), "elements": []})
         else:
             answer = JSONResponse({"fid": fid}, headers={LAUNCH_HEADER: fid})
         await answer(scope, receive, send)
@@ -159,7 +159,7 @@ class Launch(Response):
             retries=ready.options.retries,
             retry_delay=ready.options.retry_delay,
             job_variables=job,
-            shown=ready.packed.shown,
+            visible_inputs=ready.packed.visible,
             payload=payload,
         )
         try:
@@ -174,7 +174,7 @@ class Launch(Response):
             await _forget(payload, ready.settings)
             raise
 
-    async def _ready(self, endpoint: Endpoint, *, kept: bool = False) -> "_Ready":
+    async def _ready(self, endpoint: Endpoint, *, for_schedule: bool = False) -> "_Ready":
         settings = get_settings()
         try:
             caller = await identity.verify(self.request, settings)
@@ -196,7 +196,7 @@ class Launch(Response):
             entry_point=name,
             target=target,
             options=options,
-            packed=pack(self.inputs, endpoint.secrets, values, settings, kept=kept),
+            packed=pack(self.inputs, endpoint.secrets, values, settings, for_schedule=for_schedule),
             owner=Owner(caller.user_id, caller.username) if caller.user_id else None,
             launch=self._described(endpoint, caller, settings, options, name),
             settings=settings,
@@ -229,8 +229,8 @@ class Launch(Response):
         )
 
     async def _deployment(self, ready: "_Ready", endpoint: Endpoint, *, anew: bool = False) -> UUID:
-        wanted = plan(endpoint, ready.entry_point, ready.launch.path, ready.settings)
-        return await deployment_of(wanted, ready.settings, anew=anew)
+        planned = plan(endpoint, ready.entry_point, ready.launch.path, ready.settings)
+        return await deployment_of(planned, ready.settings, anew=anew)
 
 
 class _Ready(NamedTuple):

@@ -57,8 +57,8 @@ async def prefect_api(settings: Settings) -> AsyncIterator[PrefectClient]:
     except ObjectNotFound:
         raise
     except (httpx.HTTPError, PrefectException, OSError) as exc:
-        said = " ".join(str(exc).split()) or type(exc).__name__
-        raise LaunchError(502, f"Prefect at {url} did not answer: {said[:200]}") from exc
+        reason = " ".join(str(exc).split()) or type(exc).__name__
+        raise LaunchError(502, f"Prefect at {url} did not answer: {reason[:200]}") from exc
 
 
 def require_access(settings: Settings) -> PrefectAccess:

@@ -24,14 +24,14 @@ GONE = "its secret inputs were deleted when it ended; launch it by its form"
 
 
 async def run_again(
-    fid: str, owner: Owner, settings: Settings, *, shown: dict[str, Any] | None = None
+    fid: str, owner: Owner, settings: Settings, *, visible_inputs: dict[str, Any] | None = None
 ) -> str:
     """Start a run with the inputs of an earlier one; the new fid, which is linked to the old.
 
     Arguments:
         fid: the earlier run.
         owner: whose the new one is.
-        shown: its inputs as people may see them in the record, if not as they are.
+        visible_inputs: its inputs as people may see them in the record, if not as they are.
 
     Raises:
         LaunchError: it cannot start; says why in one line.
@@ -39,16 +39,16 @@ async def run_again(
     old = await _earlier(fid, settings)
     if old.deployment_id is None:
         raise LaunchError(409, "it was started without a deployment, so nothing here can start it")
-    made = launched(old.parameters)
+    earlier = launched(old.parameters)
     # Blocks given to a run in Prefect are loaded again; what was typed in a form stays data.
-    trusted = made is None and OWNER_LABEL not in old.labels and schedule_of(old) is None
+    trusted = earlier is None and OWNER_LABEL not in old.labels and schedule_of(old) is None
     parameters = dict(old.parameters) if trusted else opened(old.parameters)
     payload = None
-    if made is not None:
+    if earlier is not None:
         launch = dict(parameters["launch"])
-        if made.launch.payload is not None:
-            payload = await _renewed(made.launch.payload, made.launch.large, settings)
-            launch["payload"] = payload or made.launch.payload
+        if earlier.launch.payload is not None:
+            payload = await _renewed(earlier.launch.payload, earlier.launch.large, settings)
+            launch["payload"] = payload or earlier.launch.payload
         parameters["launch"] = launch | {"username": owner.name}
     policy = old.empirical_policy
     wish = Wish(
@@ -58,7 +58,7 @@ async def run_again(
         retries=policy.retries,
         retry_delay=policy.retry_delay if isinstance(policy.retry_delay, int) else None,
         job_variables=old.job_variables or None,
-        shown=shown,
+        visible_inputs=visible_inputs,
         payload=payload,
         tags=sorted({*old.tags} - BY_SERVER),
         trusted=trusted and refers(parameters),
@@ -84,11 +84,11 @@ async def _earlier(fid: str, settings: Settings) -> FlowRun:
 
 async def _renewed(payload: str, large: bool, settings: Settings) -> str | None:
     """A copy of inputs that were stored for one run; None if all runs may use them as they are."""
-    found = await database.rows(settings, "payload_again", id=payload)
-    if not found:
+    rows = await database.rows(settings, "payload_again", id=payload)
+    if not rows:
         raise LaunchError(409, GONE)
-    inputs, kept = found[0]
-    if kept:
+    inputs, for_schedule = rows[0]
+    if for_schedule:
         return None
     if not large or inputs is None or _holds_mask(json.loads(inputs)):
         raise LaunchError(409, GONE)

@@ -14,7 +14,7 @@ from starlette.types import Scope
 
 from kodosumi_prefect.forms import InputsError, Model
 from kodosumi_prefect.http.body import read_body
-from kodosumi_prefect.http.errors import error_response, told
+from kodosumi_prefect.http.errors import error_fields, error_response
 from kodosumi_prefect.http.limits import MIB, BodyLimit
 from kodosumi_prefect.launch.endpoint import Endpoint
 from kodosumi_prefect.launch.launch import Launch
@@ -171,13 +171,13 @@ class ServeAPI(FastAPI):
         described |= route
         described["dependencies"] = [Depends(Entry(endpoint)), *(route.get("dependencies") or ())]
         name = described.pop("name", handler.name)
-        for function, method, shown in ((form, "GET", True), (post, "POST", False)):
+        for function, method, is_form in ((form, "GET", True), (post, "POST", False)):
             self.router.add_api_route(
                 endpoint.path,
                 function,
                 methods=[method],
-                name=name if shown else f"{name}_launch",
-                openapi_extra=extra | {OPENAPI_MARK: shown},
+                name=name if is_form else f"{name}_launch",
+                openapi_extra=extra | {OPENAPI_MARK: is_form},
                 **described,
             )
 
@@ -212,20 +212,20 @@ class ServeAPI(FastAPI):
         if not isinstance(flow, Flow):
             raise TypeError(f"add_flow takes a flow, not {flow!r}")
         model = flow_form(flow)
-        said = getattr(flow.fn, FLOW_ATTRIBUTE, None)
+        metadata = getattr(flow.fn, FLOW_ATTRIBUTE, None)
         own = "inputs" in model.places
 
         def launch(inputs: dict[str, Any], request: Request) -> Launch:
             return Launch(request, flow, inputs=inputs.get("inputs") if own else inputs)
 
         for name in ("author", "organization", "version", "deprecated"):
-            options.setdefault(name, getattr(said, name, None))
+            options.setdefault(name, getattr(metadata, name, None))
         self.enter(
             path,
             model,
-            summary=summary or getattr(said, "summary", None) or flow.name,
+            summary=summary or getattr(metadata, "summary", None) or flow.name,
             description=description or flow.description,
-            tags=tags or list(getattr(said, "tags", ())),
+            tags=tags or list(getattr(metadata, "tags", ())),
             name=flow.name,
             **options,
         )(launch)
@@ -345,15 +345,17 @@ async def _answer(
                 f"{handler.name}, the handler of {endpoint.path}, returned "
                 f"{type(answer).__name__}; it has to return a Launch or raise InputsError",
             )
-        wanted = request.headers.get(SCHEDULE_HEADER)
-        if wanted is not None:
-            made = await answer.schedule(endpoint, wanted)
-            return JSONResponse({"schedule": made} | elements, headers={SCHEDULED_HEADER: made})
+        rule = request.headers.get(SCHEDULE_HEADER)
+        if rule is not None:
+            schedule = await answer.schedule(endpoint, rule)
+            return JSONResponse(
+                {"schedule": schedule} | elements, headers={SCHEDULED_HEADER: schedule}
+            )
         fid = await answer.go(endpoint)
     except UnheldError as error:
-        return JSONResponse({"errors": told(error.at_fields(model))} | elements)
+        return JSONResponse({"errors": error_fields(error.at_fields(model))} | elements)
     except InputsError as error:
-        return JSONResponse({"errors": told(error)} | elements)
+        return JSONResponse({"errors": error_fields(error)} | elements)
     return JSONResponse({"result": fid} | elements, headers={LAUNCH_HEADER: fid})
 
 
@@ -368,9 +370,9 @@ def _extra(
     own: dict[str, Any] | None, version: str | None, author: str | None, organization: str | None
 ) -> dict[str, Any]:
     """What an endpoint's place in the OpenAPI document holds beside FastAPI's keys."""
-    said = {"x-author": author, "x-organization": organization, "x-version": version}
-    told = {name: value for name, value in said.items() if value is not None}
-    return {OPENAPI_MARK: True} | told | (own or {})
+    extensions = {"x-author": author, "x-organization": organization, "x-version": version}
+    present = {name: value for name, value in extensions.items() if value is not None}
+    return {OPENAPI_MARK: True} | present | (own or {})
 
 
 def _described(endpoint: Endpoint, extra: dict[str, Any]) -> dict[str, Any]:

@@ -25,7 +25,7 @@ def scheduled(launcher: Launcher, wanted: Any, inputs: Any = None, **more: Any) 
 
 
 def one(launcher: Launcher, id_: str, owner: str | None = USER) -> dict[str, Any] | None:
-    found = launcher.do(schedules.found, owner, launcher.place.settings)
+    found = launcher.do(schedules.listing, owner, launcher.place.settings)
     return next((row for row in found if row["id"] == id_), None)
 
 

@@ -74,7 +74,7 @@ async def _one(panel: State, user: User, action: Action, row: Row) -> str | None
             await panel.reader.rows("set_archived", fids=[row["fid"]], archived=True)
         else:
             owner = Owner(user.id, user.name)
-            await run_again(row["fid"], owner, panel.settings, shown=_shown(row))
+            await run_again(row["fid"], owner, panel.settings, visible_inputs=_shown(row))
     except HTTPException as exc:
         return str(exc.detail)
     except LaunchError as exc:

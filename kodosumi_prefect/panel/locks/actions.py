@@ -10,7 +10,7 @@ import orjson
 from fastapi import HTTPException, Request
 
 from kodosumi_prefect.forms import InputsError, Model
-from kodosumi_prefect.http.errors import told
+from kodosumi_prefect.http.errors import error_fields
 from kodosumi_prefect.http.identity import LEEWAY
 from kodosumi_prefect.keys import NoKeyError
 from kodosumi_prefect.locks.answering import AnsweredError, Locks, Row, UnknownLockError, closed
@@ -123,7 +123,7 @@ class Desk:
             try:
                 return Filled(Model.from_elements(elements).read(posted), None, elements)
             except InputsError as wrong:
-                return Filled(None, told(wrong), elements)
+                return Filled(None, error_fields(wrong), elements)
         if lock["app_url"] is None:
             return Filled(posted)
         found = await self._ask(lock, "POST", posted)

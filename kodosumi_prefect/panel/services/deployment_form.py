@@ -9,7 +9,7 @@ from prefect.exceptions import ObjectNotFound
 from starlette.concurrency import run_in_threadpool
 
 from kodosumi_prefect.forms import InputsError, Model, from_schema
-from kodosumi_prefect.http.errors import told
+from kodosumi_prefect.http.errors import error_fields
 from kodosumi_prefect.launch import schedules
 from kodosumi_prefect.launch.deployment_launch import launch_deployment
 from kodosumi_prefect.launch.firing import When
@@ -61,9 +61,9 @@ async def launch(
             endpoint, deployment, model, posted, parameters, wanted, user, settings
         )
     except UnheldError as error:
-        return {"errors": told(error.at_fields(model))} | elements
+        return {"errors": error_fields(error.at_fields(model))} | elements
     except InputsError as error:
-        return {"errors": told(error)} | elements
+        return {"errors": error_fields(error)} | elements
     return begun | elements
 
 
@@ -99,7 +99,7 @@ async def _begun(
         if shown.keys() == {"inputs"} and isinstance(shown["inputs"], dict):
             shown = shown["inputs"]  # as recorded for other runs
     fid = await launch_deployment(
-        deployment.id, parameters, owner, flow_name=flow, shown=shown, settings=settings
+        deployment.id, parameters, owner, flow_name=flow, visible_inputs=shown, settings=settings
     )
     return {"result": fid}
 
