@@ -126,9 +126,9 @@ def _known_place() -> "_Place | None":
     task_context = _task_context(None)
     task_run = task_context.task_run if task_context is not None else None
     key = (id(flow_run), id(task_run))
-    found = _by_object.get(key)
-    if found is not None and found[0] is flow_run and found[1] is task_run:
-        return found
+    by_object = _by_object.get(key)
+    if by_object is not None and by_object[0] is flow_run and by_object[1] is task_run:
+        return by_object
     scope = _flow_scopes.get((flow_run.id, flow_run.run_count))
     if scope is None:
         return None
@@ -455,9 +455,9 @@ def _arrive(scope: Scope, instance: str | None = None) -> Tracer:
     learn_instance(instance)
     for arrived in arrivals:
         arrived(scope)
-    made = Tracer(scope)
-    made._arrived = True
-    return made
+    tracer = Tracer(scope)
+    tracer._arrived = True
+    return tracer
 
 
 def _joined(separator: str, message: tuple[Any, ...]) -> str:
