@@ -693,7 +693,7 @@ def http_url(host: str, port: int) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-class Origin(NamedTuple):
+class SettingInForce(NamedTuple):
     """One setting in force: its ``value`` with secrets masked, and where it came from."""
 
     name: str
@@ -711,7 +711,7 @@ _SOURCES = {
 }
 
 
-def origins() -> list[Origin]:
+def origins() -> list[SettingInForce]:
     """Every setting in force with the source it was read from, for ``kodosumi-prefect config``."""
     settings = Settings()
     model = Settings.model_config
@@ -732,7 +732,9 @@ def origins() -> list[Origin]:
     for name, field in Settings.model_fields.items():
         value = getattr(settings, name)
         rows.append(
-            Origin(name, str(value), sources_by_name.get(name, "default"), field.description or "")
+            SettingInForce(
+                name, str(value), sources_by_name.get(name, "default"), field.description or ""
+            )
         )
     return rows
 

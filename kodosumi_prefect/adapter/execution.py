@@ -26,7 +26,7 @@ from kodosumi_prefect.settings import VERSION, get_settings, panel_url
 from kodosumi_prefect.spooler.batch import Header
 from kodosumi_prefect.spooler.client import SpoolClient, get_client
 from kodosumi_prefect.status import reason, recorded, status_of
-from kodosumi_prefect.tracer import Scope, finders, learn_scope, source_of
+from kodosumi_prefect.tracer import Scope, event_source, finders, learn_scope
 from kodosumi_prefect.vocabulary import (
     FLOW_ATTRIBUTE,
     OPEN_INPUTS_KEY,
@@ -73,7 +73,7 @@ class Live:
                 kind,
                 payload,
                 self.scope.attempt,
-                source_of(self.scope),
+                event_source(self.scope),
                 note=note,
             ),
         )
@@ -236,7 +236,7 @@ def report_state(live: Live, state: PrefectState, attempt: int) -> None:
         Kind.STATUS,
         status,
         attempt,
-        source_of(live.scope),
+        event_source(live.scope),
         dedupe=state_key(state.id),
         state=recorded(state),
     )

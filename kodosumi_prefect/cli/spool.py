@@ -42,7 +42,7 @@ def start() -> None:
 
     A kodosumi-ray worker does this by itself. The Spooler stays until the cluster ends.
     """
-    from kodosumi_prefect.runner.ray_connection import connect
+    from kodosumi_prefect.runner.ray_connection import connect_ray
 
     settings = get_settings()
     require_database(settings)
@@ -52,7 +52,7 @@ def start() -> None:
         )
     if find_spec("ray") is None:
         raise CommandError("Ray is not installed; run pip install 'kodosumi-prefect[ray]'")
-    connect(settings.model_copy(update={"ray_local": False}))
+    connect_ray(settings.model_copy(update={"ray_local": False}))
     # Imported late, since it imports Ray.
     from kodosumi_prefect.spooler.actor import ensure_spooler
 

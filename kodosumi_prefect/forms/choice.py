@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-from kodosumi_prefect.forms.element import Element, Field, RefusedError, Value, text
+from kodosumi_prefect.forms.element import Element, Field, RefusedValueError, Value, text
 
 
 class Checkbox(Field):
@@ -96,5 +96,5 @@ class Select(Field):
             return self.nothing(posted)
         posted = text(posted)
         if posted not in names:
-            raise RefusedError(f"is {posted[:40]!r}, which is not one of the options")
+            raise RefusedValueError(f"is {posted[:40]!r}, which is not one of the options")
         return posted

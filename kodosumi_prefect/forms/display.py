@@ -2,7 +2,7 @@
 
 from typing import Any, ClassVar
 
-from kodosumi_prefect.forms.element import Element, Field, RefusedError, Value
+from kodosumi_prefect.forms.element import Element, Field, RefusedValueError, Value
 
 
 class HTML(Element):
@@ -98,5 +98,5 @@ class Action(Field):
 
     def parse(self, posted: Value) -> Any:
         if not isinstance(posted, str):
-            raise RefusedError("must be the value of a button")
+            raise RefusedValueError("must be the value of a button")
         return posted

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 Value = Any  # what JSON or a form body holds for one field
 
 
-class RefusedError(ValueError):
+class RefusedValueError(ValueError):
     """A posted value that an element does not take; the message is for people."""
 
 
@@ -55,7 +55,7 @@ class Field(Element):
         """
         if empty(posted):
             if self.required:
-                raise RefusedError("is required")
+                raise RefusedValueError("is required")
             return self.nothing(posted)
         return self.parse(posted)
 
@@ -82,17 +82,17 @@ def text(posted: Value) -> str:
     if isinstance(posted, int | float) and not isinstance(posted, bool):
         posted = str(posted)
     if not isinstance(posted, str):
-        raise RefusedError(f"must be text, not {kind_of(posted)}")
+        raise RefusedValueError(f"must be text, not {json_type(posted)}")
     if "\0" in posted:
-        raise RefusedError("contains a NUL character, which text cannot hold")
+        raise RefusedValueError("contains a NUL character, which text cannot hold")
     try:
         posted.encode()
     except UnicodeEncodeError:
-        raise RefusedError("contains half a character (a lone surrogate)") from None
+        raise RefusedValueError("contains half a character (a lone surrogate)") from None
     return posted
 
 
-def kind_of(posted: Value) -> str:
+def json_type(posted: Value) -> str:
     """What people call the JSON type of a value."""
     match posted:
         case None:

@@ -3,7 +3,7 @@
 import json
 from typing import Any, ClassVar
 
-from kodosumi_prefect.forms.element import Field, RefusedError, Value
+from kodosumi_prefect.forms.element import Field, RefusedValueError, Value
 
 
 class InputFiles(Field):
@@ -49,9 +49,9 @@ class InputFiles(Field):
         except (ValueError, RecursionError, KeyError, TypeError, AttributeError):
             names = None
         if names is None or not all(isinstance(name, str) for name in names):
-            raise RefusedError("must be files uploaded before, as {batchId, items}")
+            raise RefusedValueError("must be files uploaded before, as {batchId, items}")
         if len(names) > 1 and not (self.multiple or self.directory):
-            raise RefusedError(f"takes one file, not {len(names)}")
+            raise RefusedValueError(f"takes one file, not {len(names)}")
         if not names and self.required:
-            raise RefusedError("is required")
+            raise RefusedValueError("is required")
         return names

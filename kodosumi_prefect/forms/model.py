@@ -15,7 +15,7 @@ from kodosumi_prefect.forms.display import (
     Markdown,
     Submit,
 )
-from kodosumi_prefect.forms.element import Element, Field, RefusedError
+from kodosumi_prefect.forms.element import Element, Field, RefusedValueError
 from kodosumi_prefect.forms.errors import InputsError
 from kodosumi_prefect.forms.files import InputFiles
 from kodosumi_prefect.forms.moment import InputDate, InputDateTime, InputTime
@@ -126,7 +126,7 @@ class Model:
                 continue  # another button of that name was the one
             try:
                 values[name] = field.read(data.get(name))
-            except RefusedError as refused:
+            except RefusedValueError as refused:
                 errors.add(**{name: str(refused)})
         if errors:
             raise errors

@@ -3,7 +3,7 @@
 import datetime
 from typing import Any, ClassVar
 
-from kodosumi_prefect.forms.element import Field, RefusedError, Value, kind_of
+from kodosumi_prefect.forms.element import Field, RefusedValueError, Value, json_type
 
 LONGEST = 40  # characters
 
@@ -44,7 +44,7 @@ class _Moment(Field):
 
     def parse(self, posted: Value) -> Any:
         if not isinstance(posted, str):
-            raise RefusedError(f"must be {self.words}, not {kind_of(posted)}")
+            raise RefusedValueError(f"must be {self.words}, not {json_type(posted)}")
         posted = posted.strip()
         place = self._place(posted)
         least, most = getattr(self, self.least), getattr(self, self.most)
@@ -52,13 +52,13 @@ class _Moment(Field):
         end = self._bound(most)
         wraps = start is not None and end is not None and start > end and self.type == "time"
         if wraps and end < place < start:  # type: ignore[operator]
-            raise RefusedError(f"is {posted}; it must be from {least} to {most}")
+            raise RefusedValueError(f"is {posted}; it must be from {least} to {most}")
         if start is not None and place < start and not wraps:
-            raise RefusedError(f"is {posted}; it must not be before {least}")
+            raise RefusedValueError(f"is {posted}; it must not be before {least}")
         if end is not None and place > end and not wraps:
-            raise RefusedError(f"is {posted}; it must not be after {most}")
+            raise RefusedValueError(f"is {posted}; it must not be after {most}")
         if self.step and (place - (start or 0)) % self.step:
-            raise RefusedError(f"is {posted}; it must be on a step of {self.step} seconds")
+            raise RefusedValueError(f"is {posted}; it must be on a step of {self.step} seconds")
         return posted
 
     def _bound(self, written: Any) -> float | None:
@@ -71,7 +71,9 @@ class _Moment(Field):
                 raise ValueError
             return self.place(written)
         except ValueError:
-            raise RefusedError(f"is {written[:LONGEST]!r}, which is not {self.words}") from None
+            raise RefusedValueError(
+                f"is {written[:LONGEST]!r}, which is not {self.words}"
+            ) from None
 
     def place(self, written: str) -> float:
         raise NotImplementedError

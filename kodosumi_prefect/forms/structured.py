@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, NoReturn
 
 from kodosumi_prefect.forms.bounds import fault
 from kodosumi_prefect.forms.choice import InputOption, Select
-from kodosumi_prefect.forms.element import Element, RefusedError, Value, empty, kind_of
+from kodosumi_prefect.forms.element import Element, RefusedValueError, Value, empty, json_type
 from kodosumi_prefect.forms.model import Model
 from kodosumi_prefect.forms.text import InputArea
 
@@ -36,9 +36,9 @@ class JsonArea(InputArea):
     def parse(self, posted: Value) -> Any:
         value = self._decoded(posted) if isinstance(posted, str) else posted
         if self._kind is not None and not isinstance(value, _KINDS[self._kind]):
-            raise RefusedError(f"must be {_WORDS[self._kind]} as JSON, not {kind_of(value)}")
+            raise RefusedValueError(f"must be {_WORDS[self._kind]} as JSON, not {json_type(value)}")
         if (wrong := fault(value, path=(str(self.name),))) is not None:
-            raise RefusedError(wrong.below)
+            raise RefusedValueError(wrong.below)
         return value
 
     def _decoded(self, posted: str) -> Any:
@@ -49,7 +49,7 @@ class JsonArea(InputArea):
                 return posted
             where = f" (line {exc.lineno})" if isinstance(exc, json.JSONDecodeError) else ""
             what = exc.msg if isinstance(exc, json.JSONDecodeError) else "too deep or too long"
-            raise RefusedError(f"is not valid JSON: {what}{where}") from None
+            raise RefusedValueError(f"is not valid JSON: {what}{where}") from None
 
 
 class TypedSelect(Select):
@@ -66,7 +66,7 @@ class TypedSelect(Select):
     def read(self, posted: Value) -> Any:
         if empty(posted) and "" not in self._choices:
             if self.required:
-                raise RefusedError("is required")
+                raise RefusedValueError("is required")
             return None
         for stands in self._choices.values():  # API clients post the value itself
             if type(stands) is type(posted) and stands == posted:

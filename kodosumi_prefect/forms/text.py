@@ -2,7 +2,7 @@
 
 from typing import Any, ClassVar
 
-from kodosumi_prefect.forms.element import Field, RefusedError, Value, text
+from kodosumi_prefect.forms.element import Field, RefusedValueError, Value, text
 from kodosumi_prefect.forms.pattern import fits
 
 
@@ -51,7 +51,7 @@ class InputText(Field):
     def parse(self, posted: Value) -> Any:
         posted = text(posted)
         if self.pattern and not fits(self.pattern, posted):
-            raise RefusedError(f"does not match the pattern {self.pattern}")
+            raise RefusedValueError(f"does not match the pattern {self.pattern}")
         return posted
 
 
@@ -86,7 +86,9 @@ class InputPassword(InputText):
         posted = text(posted)
         check_length(posted, self.min_length, self.max_length)
         if self.pattern and not fits(self.pattern, posted):
-            raise RefusedError("does not match the pattern asked for")  # nor say what was tried
+            raise RefusedValueError(
+                "does not match the pattern asked for"
+            )  # nor say what was tried
         return posted
 
 
@@ -148,6 +150,6 @@ def check_length(text: str, shortest: int | None, longest: int | None) -> None:
     """
     length = len(text.replace("\r\n", "\n").encode("utf-16-le")) // 2
     if shortest is not None and length < shortest:
-        raise RefusedError(f"has {length} characters; at least {shortest} are needed")
+        raise RefusedValueError(f"has {length} characters; at least {shortest} are needed")
     if longest is not None and length > longest:
-        raise RefusedError(f"has {length} characters; at most {longest} are allowed")
+        raise RefusedValueError(f"has {length} characters; at most {longest} are allowed")

@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 MASK = "********"
 
 
-def error_response(
+def json_error(
     request: Request, status_code: int, detail: Any, headers: Mapping[str, str] | None = None
 ) -> JSONResponse:
     """``{"error","path","detail","status_code"}``, as the panel answers."""
@@ -33,7 +33,7 @@ def error_response(
     return JSONResponse(body, status_code, headers)
 
 
-def unforeseen_response(request: Request, exc: Exception) -> JSONResponse:
+def unforeseen_json_error(request: Request, exc: Exception) -> JSONResponse:
     """A 500 whose id finds the traceback in the service's log, secrets masked."""
     number = uuid4().hex[:12]
     text = "".join(traceback.format_exception(exc)).rstrip()
@@ -41,7 +41,7 @@ def unforeseen_response(request: Request, exc: Exception) -> JSONResponse:
         text = text.replace(secret, MASK)
     logger.error("error %s at %s\n%s", number, request.url.path, text)
     detail = f"unexpected error {number}, described in the service's log"
-    return error_response(request, 500, detail)
+    return json_error(request, 500, detail)
 
 
 def error_fields(error: InputsError) -> dict[str, list[str]]:

@@ -209,4 +209,4 @@ async def _locked(settings: Settings, name: str, make: Callable[[], Coroutine[An
             spooler.query("lock_deployment", {"name": name})
             return asyncio.run_coroutine_threadsafe(make(), loop).result(LOCKED_FOR)
 
-    return await database.ask(settings, holding)
+    return await database.with_spooler(settings, holding)

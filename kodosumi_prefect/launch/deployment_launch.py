@@ -6,7 +6,7 @@ from uuid import UUID
 from prefect.exceptions import ObjectNotFound
 
 from kodosumi_prefect.launch.refusal import LaunchError
-from kodosumi_prefect.launch.starting import Wish, new_id, start
+from kodosumi_prefect.launch.starting import RunRequest, new_id, start_run
 from kodosumi_prefect.owner import Owner
 from kodosumi_prefect.settings import Settings, get_settings
 
@@ -35,10 +35,10 @@ async def launch_deployment(
         LaunchError: it is gone (404), or Prefect is away or does not take the parameters.
         UnheldError: a parameter that Prefect cannot hold.
     """
-    wish = Wish(
+    wish = RunRequest(
         parameters, launch_id or new_id(), owner, visible_inputs=visible_inputs, flow_name=flow_name
     )
     try:
-        return await start(UUID(str(deployment)), wish, settings or get_settings())
+        return await start_run(UUID(str(deployment)), wish, settings or get_settings())
     except ObjectNotFound:
         raise LaunchError(404, f"deployment {deployment} is no longer in Prefect") from None

@@ -14,10 +14,10 @@ from prefect.flows import Flow
 
 from kodosumi_prefect.adapter.by_value import pickle_folder_by_value
 from kodosumi_prefect.adapter.crew import is_crew, run_crew
-from kodosumi_prefect.adapter.launched import Launch
+from kodosumi_prefect.adapter.launched import LaunchParameter
 from kodosumi_prefect.adapter.literal import opened, validated_data
 from kodosumi_prefect.flow import flow
-from kodosumi_prefect.launch.inputs import unpack
+from kodosumi_prefect.launch.inputs import unpack_inputs
 from kodosumi_prefect.launch.target import TargetError, load
 from kodosumi_prefect.tracer import Tracer
 
@@ -44,16 +44,16 @@ def run_entrypoint(
         inputs: what its form holds.
         launch: the endpoint's options for the run; made by ``Launch``, not by hand.
     """
-    options = Launch.model_validate({"flow": FLOW} | (launch or {}))
+    options = LaunchParameter.model_validate({"flow": FLOW} | (launch or {}))
     values = opened(inputs)
     if options.payload is not None:
         context = FlowRunContext.get()
         fid = str(context.flow_run.id) if context and context.flow_run else None
-        values = unpack(values, options.payload, fid)
-    return run(_load(entry_point, options.path), values, tracer)
+        values = unpack_inputs(values, options.payload, fid)
+    return run_target(_load(entry_point, options.path), values, tracer)
 
 
-def run(target: Any, inputs: dict[str, Any], tracer: Tracer) -> Any:
+def run_target(target: Any, inputs: dict[str, Any], tracer: Tracer) -> Any:
     """Call an entrypoint, whatever it is, and return its result.
 
     A generator's items become ``result`` events, what it returns is the result.

@@ -9,7 +9,7 @@ from pydantic_core import PydanticSerializationError, to_jsonable_python
 from kodosumi_prefect.adapter import stored_inputs
 from kodosumi_prefect.forms.bounds import fault
 from kodosumi_prefect.keys import NoKeyError, run_keys
-from kodosumi_prefect.launch.masking import Masked, masked, unmasked
+from kodosumi_prefect.launch.masking import Masked, mask_inputs, unmasked
 from kodosumi_prefect.launch.parameters import UnheldError
 from kodosumi_prefect.launch.refusal import LaunchError
 from kodosumi_prefect.settings import Settings, get_settings
@@ -33,7 +33,7 @@ class Packed(NamedTuple):
     row: dict[str, Any] | None
 
 
-def pack(
+def pack_inputs(
     inputs: Any,
     names: Iterable[str],
     values: Iterable[Any],
@@ -57,7 +57,7 @@ def pack(
     for name, value in by_name.items():
         if (wrong := fault(value, nul=True, path=(name,))) is not None:
             raise UnheldError(wrong)
-    secret = _jsonable(masked(by_name, names, values))
+    secret = _jsonable(mask_inputs(by_name, names, values))
     text = json.dumps(secret.inputs, ensure_ascii=False)
     size = len(text.encode(errors="replace"))
     large = size > LARGEST
@@ -74,7 +74,7 @@ def pack(
     return Packed(secret.inputs, note if large else secret.inputs, large, row)
 
 
-def unpack(inputs: dict[str, Any], payload: str, fid: str | None) -> dict[str, Any]:
+def unpack_inputs(inputs: dict[str, Any], payload: str, fid: str | None) -> dict[str, Any]:
     """The inputs as they were launched, in the process that runs them.
 
     Arguments:

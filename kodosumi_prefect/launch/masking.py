@@ -17,7 +17,7 @@ class Masked(NamedTuple):
     secrets: list[tuple[Place, Any]]
 
 
-def masked(inputs: dict[str, Any], names: Iterable[str], values: Iterable[Any] = ()) -> Masked:
+def mask_inputs(inputs: dict[str, Any], names: Iterable[str], values: Iterable[Any] = ()) -> Masked:
     """Mask the secrets among inputs.
 
     Arguments:

@@ -20,7 +20,7 @@ Row = dict[str, Any]
 
 
 async def others(ours: Collection[str], settings: Settings) -> list[Row]:
-    """Schedules of all deployments but ours, as ``schedules.listing`` returns them.
+    """Schedules of all deployments but ours, as ``schedules.schedules_of`` returns them.
 
     ``flow`` is the flow's name; ``owner`` is None, since nobody is noted.
 

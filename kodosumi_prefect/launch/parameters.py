@@ -39,7 +39,7 @@ class UnheldError(InputsError):
         return self
 
 
-def check(values: dict[str, Any]) -> None:
+def check_storable(values: dict[str, Any]) -> None:
     """Check that Prefect can hold some values.
 
     A value that it cannot hold does not only fail: from then on Prefect answers every list of runs
@@ -66,10 +66,10 @@ async def held(
     """
     launch = launched(parameters)
     if launch is not None:
-        check(launch.inputs)
-        check({"launch": parameters["launch"]})
+        check_storable(launch.inputs)
+        check_storable({"launch": parameters["launch"]})
     else:
-        check(parameters)
+        check_storable(parameters)
     if launch is None and refers(parameters) and not await _has_runners(client, deployment):
         name = next(name for name, value in parameters.items() if refers({name: value}))
         why = (

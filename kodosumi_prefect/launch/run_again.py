@@ -14,7 +14,7 @@ from kodosumi_prefect.launch.masking import MASK
 from kodosumi_prefect.launch.parameters import UnheldError
 from kodosumi_prefect.launch.prefect_api import prefect_api
 from kodosumi_prefect.launch.refusal import LaunchError
-from kodosumi_prefect.launch.starting import Wish, new_id, start
+from kodosumi_prefect.launch.starting import RunRequest, new_id, start_run
 from kodosumi_prefect.owner import Owner, schedule_of
 from kodosumi_prefect.settings import Settings
 from kodosumi_prefect.vocabulary import OWNER_LABEL
@@ -51,7 +51,7 @@ async def run_again(
             launch["payload"] = payload or earlier.launch.payload
         parameters["launch"] = launch | {"username": owner.name}
     policy = old.empirical_policy
-    wish = Wish(
+    wish = RunRequest(
         parameters=parameters,
         id=new_id(),
         owner=owner,
@@ -64,13 +64,13 @@ async def run_again(
         trusted=trusted and refers(parameters),
     )
     try:
-        new = await start(old.deployment_id, wish, settings)
+        new = await start_run(old.deployment_id, wish, settings)
     except UnheldError as exc:
         raise LaunchError(422, str(exc)) from None
     except ObjectNotFound:
         raise LaunchError(404, "its deployment is no longer in Prefect") from None
     if database.known(settings):
-        await database.rows(settings, "set_again", fid=new, of=fid)
+        await database.query_rows(settings, "set_again", fid=new, of=fid)
     return new
 
 
@@ -84,7 +84,7 @@ async def _earlier(fid: str, settings: Settings) -> FlowRun:
 
 async def _renewed(payload: str, large: bool, settings: Settings) -> str | None:
     """A copy of inputs that were stored for one run; None if all runs may use them as they are."""
-    rows = await database.rows(settings, "payload_again", id=payload)
+    rows = await database.query_rows(settings, "payload_again", id=payload)
     if not rows:
         raise LaunchError(409, GONE)
     inputs, for_schedule = rows[0]
@@ -93,7 +93,7 @@ async def _renewed(payload: str, large: bool, settings: Settings) -> str | None:
     if not large or inputs is None or _holds_mask(json.loads(inputs)):
         raise LaunchError(409, GONE)
     row = {"inputs": inputs, "secrets": None, "kept": False}
-    return str((await database.rows(settings, "store_payload", **row))[0][0])
+    return str((await database.query_rows(settings, "store_payload", **row))[0][0])
 
 
 def _holds_mask(value: Any) -> bool:

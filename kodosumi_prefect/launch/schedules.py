@@ -88,7 +88,7 @@ async def create(
                 raise
             raise LaunchError(404, f"deployment {deployment} is no longer in Prefect") from None
         try:
-            await database.rows(
+            await database.query_rows(
                 used,
                 "note_schedule",
                 id=str(schedule.id),
@@ -106,7 +106,7 @@ async def create(
     return str(schedule.id)
 
 
-async def listing(owner: str | None, settings: Settings) -> list[Row]:
+async def schedules_of(owner: str | None, settings: Settings) -> list[Row]:
     """Schedules as Prefect has them, newest first; rows of those it no longer has are deleted.
 
     Arguments:
@@ -148,7 +148,7 @@ async def remembered(owner: str | None, settings: Settings) -> list[Row]:
     """The schedules in our database, newest first: for while Prefect is away.
 
     Arguments:
-        owner: as in ``listing``.
+        owner: as in ``schedules_of``.
 
     Raises:
         LaunchError: Postgres is away.
@@ -177,7 +177,7 @@ async def last_runs(ids: Sequence[str], settings: Settings) -> dict[str, Row]:
     Raises:
         LaunchError: Postgres is away.
     """
-    last = await database.rows(settings, "last_of_schedules", ids=list(ids))
+    last = await database.query_rows(settings, "last_of_schedules", ids=list(ids))
     return {
         id_: {"fid": fid, "status": status, "started_at": started_at}
         for id_, fid, status, started_at in last
@@ -222,7 +222,7 @@ async def pause_endpoints(uids: Sequence[str], why: str, settings: Settings) -> 
     changed = []
     for row in await _noted(settings, uids=uids):
         if row.paused_because is None and await _switch(row, False, settings):
-            await database.rows(settings, "explain_schedule", id=row.id, why=why)
+            await database.query_rows(settings, "explain_schedule", id=row.id, why=why)
             changed.append(row.id)
     return changed
 
@@ -233,7 +233,7 @@ async def resume_endpoints(uids: Sequence[str], settings: Settings) -> list[str]
     for row in await _noted(settings, uids=uids):
         if row.paused_because is not None:
             await _switch(row, True, settings)
-            await database.rows(settings, "explain_schedule", id=row.id, why=None)
+            await database.query_rows(settings, "explain_schedule", id=row.id, why=None)
             changed.append(row.id)
     return changed
 
@@ -251,7 +251,7 @@ async def _set_active(id_: str, owner: str | None, active: bool, settings: Setti
     if schedule is None:
         await _forget([row.id], settings)
         raise LaunchError(404, f"schedule {id_} was deleted in Prefect")
-    await database.rows(settings, "explain_schedule", id=row.id, why=None)
+    await database.query_rows(settings, "explain_schedule", id=row.id, why=None)
     row, schedule = (
         row._replace(paused_because=None),
         schedule.model_copy(update={"active": active}),
@@ -304,7 +304,7 @@ async def _noted(
     id_: str | None = None,
     uids: Sequence[str] | None = None,
 ) -> list[_Noted]:
-    rows = await database.rows(
+    rows = await database.query_rows(
         settings,
         "noted_schedules",
         owner=owner,
@@ -323,7 +323,7 @@ async def _one(id_: str, owner: str | None, settings: Settings) -> _Noted:
 
 async def _forget(ids: list[str], settings: Settings) -> None:
     if ids:
-        await database.rows(settings, "forget_schedules", ids=ids)
+        await database.query_rows(settings, "forget_schedules", ids=ids)
 
 
 def _of(deployment: DeploymentResponse | None, id_: str) -> DeploymentSchedule | None:

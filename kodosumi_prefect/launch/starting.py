@@ -34,7 +34,7 @@ ATTEMPTS = 2  # of creating a run; its idempotency key makes the second harmless
 logger = logging.getLogger(__name__)
 
 
-class Wish(NamedTuple):
+class RunRequest(NamedTuple):
     """A run that somebody wants.
 
     Attributes:
@@ -67,7 +67,7 @@ def new_id() -> str:
     return str(uuid4())
 
 
-async def start(deployment: UUID, wish: Wish, settings: Settings) -> str:
+async def start_run(deployment: UUID, wish: RunRequest, settings: Settings) -> str:
     """Create a run, open its record, and wake the workers of its pool; its fid.
 
     Raises:
@@ -101,7 +101,9 @@ async def start(deployment: UUID, wish: Wish, settings: Settings) -> str:
         run = await _created(client, deployment, body)
     if database.known(settings):
         try:
-            await database.ask(settings, lambda spooler: _tell(spooler, run, wish, settings))
+            await database.with_spooler(
+                settings, lambda spooler: _tell(spooler, run, wish, settings)
+            )
         except LaunchError as exc:  # the run goes on; whoever executes it opens the record
             logger.warning("launch of %s is not recorded yet: %s", run.id, exc.detail)
     return str(run.id)
@@ -130,7 +132,7 @@ async def _created(
     raise AssertionError("unreachable")
 
 
-def _tell(spooler: Spooler, run: FlowRun, wish: Wish, settings: Settings) -> None:
+def _tell(spooler: Spooler, run: FlowRun, wish: RunRequest, settings: Settings) -> None:
     """Open the execution, so that it can be asked for at once, and wake the workers."""
     header = header_of(None, run, Meta())
     if header["flow_name"] is None and wish.flow_name is not None:

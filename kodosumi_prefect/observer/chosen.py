@@ -25,7 +25,7 @@ from prefect.types import DateTime
 
 from kodosumi_prefect.listings import PAGE, flow_runs
 from kodosumi_prefect.observer.api import Api
-from kodosumi_prefect.observer.changes import Place
+from kodosumi_prefect.observer.changes import RunPlace
 from kodosumi_prefect.settings import Settings
 from kodosumi_prefect.vocabulary import POOL_TYPE
 
@@ -35,7 +35,7 @@ POOLS_KEPT = 30.0  # seconds for which the names of our pools are remembered
 LIVE = [StateType.PENDING, StateType.RUNNING, StateType.PAUSED, StateType.CANCELLING]
 
 
-class Chosen:
+class Selection:
     """The filters ``observe_work_pools``, ``observe_tags`` and ``observe_deployments``.
 
     A run that any of them names is chosen.
@@ -49,7 +49,7 @@ class Chosen:
         self._ours: frozenset[str] = frozenset()
         self._ours_until = 0.0
 
-    def takes(self, place: Place) -> bool:
+    def takes(self, place: RunPlace) -> bool:
         """Whether a run that an event places there is chosen."""
         if self._pools is None:
             if place.work_pool_type == POOL_TYPE:

@@ -15,7 +15,7 @@ from prefect.types import DateTime
 
 from kodosumi_prefect.adapter.capture import NOT_OURS, RUN_LOGGERS
 from kodosumi_prefect.events import Status
-from kodosumi_prefect.listings import PAGE, Page, narrowed
+from kodosumi_prefect.listings import PAGE, ListingPage, narrowed
 from kodosumi_prefect.observer.ancestry import Ancestry
 from kodosumi_prefect.observer.api import Api
 from kodosumi_prefect.observer.changes import RunChange
@@ -166,7 +166,7 @@ class Logs:
             offset = offset + PAGE if last <= since else 0
             since = max(since, last)
 
-    async def _page(self, fid: str, since: float, offset: int) -> Page[Log]:
+    async def _page(self, fid: str, since: float, offset: int) -> ListingPage[Log]:
         ids = [UUID(fid), *map(UUID, self._ancestry.below(fid))]
         client = await self._api.client()
         log_filter = LogFilter(

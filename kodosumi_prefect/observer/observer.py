@@ -8,10 +8,11 @@ from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
 from kodosumi_prefect.cancelling import cancel_all
 from kodosumi_prefect.observer import cleaning, report
+from kodosumi_prefect.observer.activity import Activity, again_and_again
 from kodosumi_prefect.observer.ancestry import Ancestry
 from kodosumi_prefect.observer.api import Api
 from kodosumi_prefect.observer.arrivals import Arrivals
-from kodosumi_prefect.observer.chosen import Chosen
+from kodosumi_prefect.observer.chosen import Selection
 from kodosumi_prefect.observer.cleaning import Cleaning
 from kodosumi_prefect.observer.handling import Handling
 from kodosumi_prefect.observer.leader import leading
@@ -22,8 +23,7 @@ from kodosumi_prefect.observer.recorder import Recorder
 from kodosumi_prefect.observer.report import Report
 from kodosumi_prefect.observer.runs import Runs
 from kodosumi_prefect.observer.subscription import Subscription
-from kodosumi_prefect.observer.tasks import TaskRuns
-from kodosumi_prefect.observer.trouble import Trouble, again_and_again
+from kodosumi_prefect.observer.tasks import TaskRunRecorder
 from kodosumi_prefect.settings import Settings, database_url
 from kodosumi_prefect.spooler import client as spool
 from kodosumi_prefect.stream.reader import Reader
@@ -60,8 +60,8 @@ class Observer:
 
     async def run(self) -> None:
         """Lead or stand by; an outage of Postgres or Prefect is logged once and waited out."""
-        trouble = Trouble("leading or standing by as observer")
-        await again_and_again(self._turn, OFTEN, trouble)
+        activity = Activity("leading or standing by as observer")
+        await again_and_again(self._turn, OFTEN, activity)
 
     async def _turn(self) -> None:
         """Stand by, lead, and come back when the lead is lost."""
@@ -74,8 +74,8 @@ class Observer:
             async def say() -> None:
                 await self._say(own_report)
 
-            trouble = Trouble("reporting the observer's own state")
-            saying = asyncio.create_task(again_and_again(say, report.EVERY, trouble))
+            activity = Activity("reporting the observer's own state")
+            saying = asyncio.create_task(again_and_again(say, report.EVERY, activity))
             try:
                 async with leading(self._settings) as lost:
                     logger.info("observer %s is the leader", own_report.name)
@@ -93,10 +93,10 @@ class Observer:
             async with Api() as api:
                 recorder = Recorder(self._client)
                 ancestry = Ancestry(api)
-                chosen = Chosen(settings, api)
+                chosen = Selection(settings, api)
                 logs = Logs(reader, api, recorder, ancestry)
                 runs = Runs(reader, api, recorder, chosen, logs, settings.heartbeat_timeout)
-                tasks = TaskRuns(api, recorder, ancestry, runs.known)
+                tasks = TaskRunRecorder(api, recorder, ancestry, runs.known)
                 handling = Handling(subscription, runs, tasks if settings.observe_tasks else None)
                 reconciler = Reconciler(settings, reader, api, runs, chosen, logs, subscription)
                 cleaner = Cleaning(settings)
@@ -114,7 +114,7 @@ class Observer:
                     (cleaner.look, cleaning.EVERY, "deleting what is past its retention"),
                 )
                 work = [subscription.run(), handling.run()]
-                work += [again_and_again(look, every, Trouble(t)) for look, every, t in rounds]
+                work += [again_and_again(look, every, Activity(t)) for look, every, t in rounds]
                 running = [asyncio.create_task(one) for one in work]
                 try:
                     await lost.wait()

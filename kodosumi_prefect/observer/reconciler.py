@@ -7,7 +7,7 @@ from uuid import UUID
 from kodosumi_prefect.events import Status
 from kodosumi_prefect.listings import PAGE
 from kodosumi_prefect.observer.api import Api
-from kodosumi_prefect.observer.chosen import Chosen
+from kodosumi_prefect.observer.chosen import Selection
 from kodosumi_prefect.observer.dead import bury
 from kodosumi_prefect.observer.logs import Logs
 from kodosumi_prefect.observer.recorder import Row
@@ -42,7 +42,7 @@ class Reconciler:
         reader: Reader,
         api: Api,
         runs: Runs,
-        chosen: Chosen,
+        chosen: Selection,
         logs: Logs,
         subscription: Subscription,
     ) -> None:

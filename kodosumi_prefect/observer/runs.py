@@ -10,7 +10,7 @@ from prefect.exceptions import ObjectNotFound
 from kodosumi_prefect.events import TERMINAL, Status
 from kodosumi_prefect.observer.api import Api
 from kodosumi_prefect.observer.changes import RunChange, change_to
-from kodosumi_prefect.observer.chosen import Chosen
+from kodosumi_prefect.observer.chosen import Selection
 from kodosumi_prefect.observer.logs import Logs
 from kodosumi_prefect.observer.recorder import Recorder, Row
 from kodosumi_prefect.status import is_worth_a_row, status_of
@@ -45,7 +45,7 @@ class Runs:
         reader: Reader,
         api: Api,
         recorder: Recorder,
-        chosen: Chosen,
+        chosen: Selection,
         logs: Logs,
         heartbeat_timeout: float,
     ) -> None:

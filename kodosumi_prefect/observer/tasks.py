@@ -14,7 +14,7 @@ from kodosumi_prefect.observer.changes import TaskChange
 from kodosumi_prefect.observer.recorder import Recorder, Row
 from kodosumi_prefect.status import status_of
 
-PATIENCE = 30.0  # seconds for which a task run waits for its execution's row
+EXECUTION_ROW_SECONDS = 30.0  # seconds for which a task run waits for its execution's row
 FIRST_PAUSE = 0.25  # seconds between two checks for that row, which double up to the longest
 LONGEST_PAUSE = 8.0
 REST = 2.0  # seconds after which it is looked whether one came between a result and the end
@@ -49,7 +49,7 @@ class _TaskReport(NamedTuple):
 Known = Callable[[list[str]], Awaitable[dict[str, Row]]]
 
 
-class TaskRuns:
+class TaskRunRecorder:
     """Records task runs of executions, those of subflows in the root's stream.
 
     Arguments:
@@ -74,7 +74,11 @@ class TaskRuns:
         now = time.monotonic()
         for change in changes:
             self._ancestry.learn_task(change.id, change.name)
-        waiting = [_Waiting(change, now + PATIENCE, now) for change in changes if _is_told(change)]
+        waiting = [
+            _Waiting(change, now + EXECUTION_ROW_SECONDS, now)
+            for change in changes
+            if _is_told(change)
+        ]
         self._keep(await self._record(waiting) + self._waiting)
 
     async def again(self) -> None:

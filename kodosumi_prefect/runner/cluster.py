@@ -10,7 +10,7 @@ from uuid import uuid4
 from kodosumi_prefect._compat.ray import ask_head, autoscaling_status, upload_folders
 from kodosumi_prefect.runner.actor import Runner
 from kodosumi_prefect.runner.order import Facts, Order, Outcome
-from kodosumi_prefect.runner.ray_connection import NoRayError, connect
+from kodosumi_prefect.runner.ray_connection import NoRayError, connect_ray
 from kodosumi_prefect.settings import VERSION, Settings
 
 ANSWER = 5.0  # seconds that Ray's head has for a question
@@ -99,7 +99,7 @@ class Cluster:
             NoRayError: no cluster is configured or it refuses; other versions of Ray or Python
                 are refused by Ray itself.
         """
-        connect(self._settings, init_kwargs={"log_to_driver": False})
+        connect_ray(self._settings, init_kwargs={"log_to_driver": False})
 
     def check(self) -> None:
         """Check that the cluster that this process is connected to answers.

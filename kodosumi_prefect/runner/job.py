@@ -10,7 +10,7 @@ from kodosumi_prefect.carried import carried
 from kodosumi_prefect.runner.arrival import Demand
 from kodosumi_prefect.runner.cluster import Spec
 from kodosumi_prefect.runner.order import Order
-from kodosumi_prefect.secret_variables import without_secrets
+from kodosumi_prefect.secret_variables import without_secret_variables
 from kodosumi_prefect.settings import get_settings
 
 MEBIBYTE = 2**20
@@ -88,7 +88,7 @@ class KodosumiRayJobConfiguration(BaseJobConfiguration):
     @classmethod
     def _base_environment(cls) -> dict[str, str]:
         # All Prefect settings of this worker, but for a server's, which no run needs.
-        return without_secrets(super()._base_environment())
+        return without_secret_variables(super()._base_environment())
 
     def spec(self) -> Spec:
         """What its Runner needs of the cluster."""

@@ -14,17 +14,17 @@ from starlette.types import Scope
 
 from kodosumi_prefect.forms import InputsError, Model
 from kodosumi_prefect.http.body import read_body
-from kodosumi_prefect.http.errors import error_fields, error_response
+from kodosumi_prefect.http.errors import error_fields, json_error
 from kodosumi_prefect.http.limits import MIB, BodyLimit
 from kodosumi_prefect.launch.endpoint import Endpoint
 from kodosumi_prefect.launch.launch import Launch
 from kodosumi_prefect.launch.options import Options
 from kodosumi_prefect.launch.parameters import UnheldError
-from kodosumi_prefect.serve.entry import Entry, EntryRoute, Launching
+from kodosumi_prefect.serve.entry import ServiceEntry, EntryRoute, Launching
 from kodosumi_prefect.serve.flow_form import flow_form
 from kodosumi_prefect.serve.handler import Handler
 from kodosumi_prefect.serve.locks import PATH as LOCK_PATH
-from kodosumi_prefect.serve.locks import Locks
+from kodosumi_prefect.serve.locks import LockFunctions
 from kodosumi_prefect.settings import get_settings
 from kodosumi_prefect.vocabulary import (
     FLOW_ATTRIBUTE,
@@ -67,15 +67,13 @@ class ServeAPI(FastAPI):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         # The panel passes on bodies of 16 MiB, and has to be able to read why they are refused.
-        self.add_middleware(
-            BodyLimit, largest=_largest_body, refuse=error_response, linger=16 * MIB
-        )
+        self.add_middleware(BodyLimit, largest=_largest_body, refuse=json_error, linger=16 * MIB)
         module = str(sys._getframe(1).f_globals.get("__name__", "service"))
         self.service_name = module if self.title == UNTITLED else self.title
-        self._locks = Locks()
+        self._locks = LockFunctions()
         described: dict[str, Any] = {
             "include_in_schema": False,
-            "dependencies": [Depends(Entry(None))],
+            "dependencies": [Depends(ServiceEntry(None))],
             "route_class_override": EntryRoute,
             "response_model": None,
         }
@@ -169,7 +167,7 @@ class ServeAPI(FastAPI):
             "route_class_override": EntryRoute,
         }
         described |= route
-        described["dependencies"] = [Depends(Entry(endpoint)), *(route.get("dependencies") or ())]
+        described["dependencies"] = [Depends(ServiceEntry(endpoint)), *(route.get("dependencies") or ())]
         name = described.pop("name", handler.name)
         for function, method, is_form in ((form, "GET", True), (post, "POST", False)):
             self.router.add_api_route(
@@ -310,7 +308,7 @@ class ServeAPI(FastAPI):
                 deprecated=bool(kwargs.get("deprecated")),
                 options=of_launch,
             )
-            before = [Depends(Entry(endpoint)), *(kwargs.pop("dependencies", None) or ())]
+            before = [Depends(ServiceEntry(endpoint)), *(kwargs.pop("dependencies", None) or ())]
             self.router.add_api_route(
                 path,
                 function,

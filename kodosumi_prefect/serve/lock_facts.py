@@ -33,7 +33,7 @@ class LockFacts:
 Ask = Callable[[str, str], Awaitable[LockFacts]]
 
 
-async def facts(request: Request, fid: str, lid: str) -> LockFacts:
+async def lock_facts(request: Request, fid: str, lid: str) -> LockFacts:
     """The lock that a request is about.
 
     In the panel's own process the scope brings the answer; elsewhere the panel that is configured

@@ -13,7 +13,7 @@ from kodosumi_prefect.forms import InputsError, Model
 from kodosumi_prefect.http.body import read_body
 from kodosumi_prefect.http.errors import error_fields
 from kodosumi_prefect.serve.handler import Handler
-from kodosumi_prefect.serve.lock_facts import facts
+from kodosumi_prefect.serve.lock_facts import lock_facts
 from kodosumi_prefect.vocabulary import SECRETS_SCOPE
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -21,7 +21,7 @@ NAMES = ("data", "request", "inputs")  # arguments that lock and lease functions
 PATH = "/_lock_/{fid}/{lid}"
 
 
-class Locks:
+class LockFunctions:
     """The lock and lease functions of one service, by name."""
 
     def __init__(self) -> None:
@@ -53,14 +53,14 @@ class Locks:
 
     async def get(self, request: Request, fid: str, lid: str) -> list[dict[str, Any]]:
         """The elements of a lock's form."""
-        lock = await facts(request, fid, lid)
+        lock = await lock_facts(request, fid, lid)
         model = await self._form(lock.name, data=lock.data, request=request, inputs={})
         return model.get_model()
 
     async def post(self, request: Request, fid: str, lid: str) -> dict[str, Any]:
         """The result of what was filled in, or what is wrong with it."""
         posted = await read_body(request)
-        lock = await facts(request, fid, lid)
+        lock = await lock_facts(request, fid, lid)
         model = await self._form(lock.name, data=lock.data, request=request, inputs=posted)
         request.scope[SECRETS_SCOPE] = model.secret_values(posted)
         try:

@@ -22,8 +22,8 @@ from kodosumi_prefect.database.connection import connect
 from kodosumi_prefect.settings import Settings, make_data_dir, private_folder, write_address
 from kodosumi_prefect.stack.postgres_programs import (
     SYSTEM_HOME,
-    Account,
     EmbeddedError,
+    ServerUser,
     account_for,
     environment,
     installation,
@@ -34,7 +34,7 @@ from kodosumi_prefect.stack.postgres_programs import (
 from kodosumi_prefect.stack.postmaster import (
     POLL_INTERVAL,
     Postmaster,
-    end,
+    end_postmaster,
     is_running,
     survivor_of,
 )
@@ -189,7 +189,7 @@ class EmbeddedPostgres:
         """
         process, child = self._process, self._child
         if process is not None:
-            end(process, child)
+            end_postmaster(process, child)
         self._process = self._child = self._url = None
         if self._lock is not None:
             if forget:
@@ -256,11 +256,11 @@ class EmbeddedPostgres:
             if server is not None and server.status == "stopping":
                 break
             time.sleep(POLL_INTERVAL)
-        end(self._process, None)
+        end_postmaster(self._process, None)
         self._process = None
         return None
 
-    def _launch(self, bin_dir: Path, home: Path, cluster: Path, account: Account) -> None:
+    def _launch(self, bin_dir: Path, home: Path, cluster: Path, account: ServerUser) -> None:
         """Start the postmaster and wait until it is ready; a port taken meanwhile is changed."""
         port_file = home / "port"
         recorded = port_file.read_text().strip() if port_file.exists() else ""
@@ -296,7 +296,9 @@ class EmbeddedPostgres:
             f"the embedded Postgres of {self.data_dir} {problem}: {detail} (see {self.log_path})"
         )
 
-    def _launch_on(self, port: int, bin_dir: Path, cluster: Path, account: Account) -> str | None:
+    def _launch_on(
+        self, port: int, bin_dir: Path, cluster: Path, account: ServerUser
+    ) -> str | None:
         """Start the postmaster on a port. Returns None once it is ready, else what happened."""
         _forget_foreign_pid(cluster)
         options = {**SERVER_SETTINGS, "port": str(port)}
@@ -325,7 +327,7 @@ class EmbeddedPostgres:
                 if server.pid == self._child.pid and server.status == "ready":
                     return None
             time.sleep(POLL_INTERVAL)
-        end(self._process, self._child)
+        end_postmaster(self._process, self._child)
         return f"was not ready and logged nothing for {START_TIMEOUT:.0f} s"
 
     def _check_given_up(self) -> None:
@@ -481,7 +483,7 @@ def _password(path: Path, cluster: Path) -> str:
     return password
 
 
-def _initialise(bin_dir: Path, home: Path, account: Account, password: str) -> None:
+def _initialise(bin_dir: Path, home: Path, account: ServerUser, password: str) -> None:
     """Make the cluster's files; they get their name when complete, so a kill leaves no half one."""
     draft, password_file = home / "data.new", home / "password.new"
     shutil.rmtree(draft, ignore_errors=True)

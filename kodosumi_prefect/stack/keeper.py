@@ -121,7 +121,7 @@ def family(record: Record, table: dict[int, Process]) -> tuple[Record, list[Proc
         members = grown
 
 
-def end(record: Record, reap: Callable[[], Any] = lambda: None) -> bool:
+def end_family(record: Record, reap: Callable[[], Any] = lambda: None) -> bool:
     """End a record's family: ask, wait ``grace`` seconds, kill.
 
     Arguments:
@@ -204,7 +204,7 @@ def main() -> int:
     # A terminal or a service manager signals the whole group; that must not end the keeper first.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    gone = [end(record) for record in _watch(os.getppid())]
+    gone = [end_family(record) for record in _watch(os.getppid())]
     return 0 if all(gone) else 1
 
 

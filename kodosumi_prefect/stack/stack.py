@@ -23,7 +23,7 @@ from kodosumi_prefect.stack import prefect_server
 from kodosumi_prefect.stack.backoff import Backoff
 from kodosumi_prefect.stack.child import Child, LastingError, RunningChild, StackError, brief
 from kodosumi_prefect.stack.embedded_postgres import EmbeddedError, EmbeddedPostgres, PortTakenError
-from kodosumi_prefect.stack.keeper import Record, end, family, processes, start_of
+from kodosumi_prefect.stack.keeper import Record, end_family, family, processes, start_of
 from kodosumi_prefect.stack.keeper_client import KeeperClient, leftovers
 from kodosumi_prefect.stack.lasting import check_ports, check_room
 from kodosumi_prefect.stack.lock import take_lock
@@ -310,7 +310,7 @@ class Stack:
         if forget:
             with contextlib.suppress(OSError):
                 write_address(self.settings, name, None)
-        if await asyncio.to_thread(end, running.record, running.popen.poll):
+        if await asyncio.to_thread(end_family, running.record, running.popen.poll):
             if self._keeper is not None:
                 self._keeper.drop(name)
             self._on_progress(name, "ended")
@@ -339,7 +339,7 @@ class Stack:
         for record in sorted(left, key=lambda record: record.order, reverse=True):
             # A Postgres that survived is adopted.
             if record.name != "postgres":
-                await asyncio.to_thread(end, record)
+                await asyncio.to_thread(end_family, record)
 
     async def _end_supervision(self) -> None:
         tasks = [task for task in (self._supervision, *self._revivals.values()) if task]
@@ -394,7 +394,7 @@ class Stack:
         async def start() -> None:
             assert self._keeper is not None
             if child.remains == "end":
-                await asyncio.to_thread(end, dead.record, dead.popen.poll)
+                await asyncio.to_thread(end_family, dead.record, dead.popen.poll)
             await check_ports(child)
             try:
                 running = await self._run(child, dead.record.leaders)

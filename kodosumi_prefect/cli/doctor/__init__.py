@@ -25,7 +25,7 @@ def doctor() -> int:
     """
     findings = asyncio.run(examine(get_settings()))
     for finding in findings:
-        console.print(line(finding), soft_wrap=True)
+        console.print(finding_line(finding), soft_wrap=True)
     return 1 if any(finding.verdict is Verdict.FAIL for finding in findings) else 0
 
 
@@ -62,7 +62,7 @@ def check_spill(settings: Settings) -> Finding:
     return ok("spill", "no events wait for Postgres")
 
 
-def line(finding: Finding) -> Text:
+def finding_line(finding: Finding) -> Text:
     """A finding as a line of a terminal."""
     text = Text.assemble(
         (f"{finding.verdict:<5}", _COLOURS[finding.verdict]),

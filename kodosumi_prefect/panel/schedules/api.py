@@ -46,7 +46,7 @@ async def listed(
     narrowing = Narrowing(tag, paused, q)
     if "text/html" in request.headers.get("accept", ""):
         return await pages.shown(request, panel, user, narrowing)
-    found = await schedules.listing(_whose(user), panel.settings)
+    found = await schedules.schedules_of(_whose(user), panel.settings)
     return {"items": [row for row in found if narrowing.holds(row)]}
 
 

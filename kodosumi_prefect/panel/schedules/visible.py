@@ -71,7 +71,7 @@ async def listing(user: User, settings: Settings) -> Listing:
     owner = None if user.operator else user.id
     try:
         async with asyncio.timeout(PATIENCE):
-            rows = [row | {"ours": True} for row in await schedules.listing(owner, settings)]
+            rows = [row | {"ours": True} for row in await schedules.schedules_of(owner, settings)]
             if user.operator:
                 others = await other_schedules.others({row["id"] for row in rows}, settings)
                 rows += [row | {"ours": False} for row in others]

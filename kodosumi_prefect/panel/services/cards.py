@@ -73,7 +73,7 @@ async def _scheduled(panel: State, user: User, rows: Sequence[Row]) -> dict[str,
     times: dict[str, list[float]] = {uid: [] for uid in known}
     try:
         async with asyncio.timeout(PREFECT_PATIENCE):
-            for one in await schedules.listing(owner, panel.settings) if noted else []:
+            for one in await schedules.schedules_of(owner, panel.settings) if noted else []:
                 if one["endpoint"] in times:
                     times[one["endpoint"]] += one["next"][:1]
             ours = {one["id"] for one in everyones}

@@ -13,7 +13,7 @@ from kodosumi_prefect.http.errors import error_fields
 from kodosumi_prefect.launch import schedules
 from kodosumi_prefect.launch.deployment_launch import launch_deployment
 from kodosumi_prefect.launch.firing import When
-from kodosumi_prefect.launch.masking import masked
+from kodosumi_prefect.launch.masking import mask_inputs
 from kodosumi_prefect.launch.parameters import UnheldError
 from kodosumi_prefect.launch.prefect_api import prefect_api
 from kodosumi_prefect.owner import Owner
@@ -95,7 +95,7 @@ async def _begun(
     shown: dict[str, Any] | None = None
     effective = _defaults(deployment) | parameters
     if model.secrets or effective != parameters:
-        shown = masked(effective, model.secrets, model.secret_values(posted)).inputs
+        shown = mask_inputs(effective, model.secrets, model.secret_values(posted)).inputs
         if shown.keys() == {"inputs"} and isinstance(shown["inputs"], dict):
             shown = shown["inputs"]  # as recorded for other runs
     fid = await launch_deployment(

@@ -30,7 +30,7 @@ LONGEST_PAUSE = 60.0  # seconds waited at most because a server asked for it
 logger = logging.getLogger(__name__)
 
 
-class Trouble:
+class Activity:
     """One activity that may fail for a while.
 
     Arguments:
@@ -59,7 +59,7 @@ class Trouble:
 
 
 async def again_and_again(
-    work: Callable[[], Awaitable[None]], pause: float, trouble: Trouble
+    work: Callable[[], Awaitable[None]], pause: float, activity: Activity
 ) -> None:
     """Do something every ``pause`` seconds until cancelled, whatever happens.
 
@@ -69,9 +69,9 @@ async def again_and_again(
         wait = pause
         try:
             await work()
-            trouble.over()
+            activity.over()
         except OUTAGES as exc:
-            trouble.met(exc)
+            activity.met(exc)
             wait = max(min(pause, PAUSE), asked_to_wait(exc))
         except Exception:
             logger.exception("unexpected error in the observer, it continues")
