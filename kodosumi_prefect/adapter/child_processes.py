@@ -20,8 +20,8 @@ from kodosumi_prefect.spooler.client import deliver, get_client
 from kodosumi_prefect.spooler.route import learn_instance
 from kodosumi_prefect.tracer import Scope, current_scope
 
-TASK_PATIENCE = 1.0  # seconds that a result of a pool waits for the events before it
-END_PATIENCE = 5.0  # seconds that a child's end waits for it; then it is in the spill file
+RESULT_DELIVERY_SECONDS = 1.0  # seconds that a result of a pool waits for the events before it
+END_DELIVERY_SECONDS = 5.0  # seconds that a child's end waits for it; then it is in the spill file
 
 _KEY = "kodosumi_prefect"  # in the configuration that multiprocessing gives to each child
 _FORKSERVER = "forkserver"
@@ -87,7 +87,7 @@ class _DeliversFirst:
 
     def put(self, *args: Any) -> None:
         capture.finish(None)
-        deliver(TASK_PATIENCE)
+        deliver(RESULT_DELIVERY_SECONDS)
         self._queue.put(*args)
 
     def __getattr__(self, name: str) -> Any:
@@ -122,7 +122,7 @@ def _end() -> None:
     before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
     try:
         capture.finish(None)
-        deliver(END_PATIENCE, last=True)
+        deliver(END_DELIVERY_SECONDS, last=True)
     finally:
         signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
 

@@ -19,7 +19,7 @@ from kodosumi_prefect.launch.refusal import LaunchError
 from kodosumi_prefect.settings import Settings
 
 AT_ONCE = 2  # requests under way; Prefect's SQLite takes writes one by one
-PATIENCE = 60.0  # seconds that a launch waits for its turn and Prefect's answer
+PREFECT_ANSWER_SECONDS = 60.0  # seconds that a launch waits for its turn and Prefect's answer
 
 
 class _Link:
@@ -46,11 +46,11 @@ async def prefect_api(settings: Settings) -> AsyncIterator[PrefectClient]:
     url = access.url
     link = _links.setdefault(asyncio.get_running_loop(), _Link())
     try:
-        async with asyncio.timeout(PATIENCE), link.turns:
+        async with asyncio.timeout(PREFECT_ANSWER_SECONDS), link.turns:
             yield await _client(link, access)
     except TimeoutError as exc:
         raise LaunchError(
-            503, f"Prefect at {url} did not answer within {PATIENCE:.0f} s; try again"
+            503, f"Prefect at {url} did not answer within {PREFECT_ANSWER_SECONDS:.0f} s; try again"
         ) from exc
     except (PrefectHTTPStatusError, httpx.HTTPStatusError) as exc:
         raise LaunchError(502, f"Prefect at {url} refused the request: {said_by(exc)}") from exc

@@ -17,7 +17,7 @@ from kodosumi_prefect.runner.order import Facts
 from kodosumi_prefect.vocabulary import POOL_TYPE
 
 LEASE = 60.0  # seconds that a waiting Runner lives on without its worker
-PATIENCE = 120.0  # seconds for a new Runner's process to start
+RUNNER_START_SECONDS = 120.0  # seconds for a new Runner's process to start
 
 logger = get_logger(POOL_TYPE)  # shown where Prefect's own are
 
@@ -100,12 +100,12 @@ class WarmPool:
         handle: Any = None
         try:
             handle = await aside(self._cluster.spawn, spec, LEASE)
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(RUNNER_START_SECONDS):
                 facts = await asyncio.wrap_future(handle.hello(LEASE))
             check_versions(facts)
         except Exception as exc:
             slow = isinstance(exc, TimeoutError)
-            why = f"not there after {PATIENCE:.0f} s" if slow else why_it_died(exc)
+            why = f"not there after {RUNNER_START_SECONDS:.0f} s" if slow else why_it_died(exc)
             if why != self._trouble:
                 logger.warning("cannot keep a Runner ready, runs start more slowly: %s", why)
             self._trouble = why

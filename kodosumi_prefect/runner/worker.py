@@ -43,7 +43,7 @@ ADOPTIONS = 2  # checks for runs that nobody answers for, in the time of a lease
 WARM_INTERVAL = 8.0  # seconds
 REFILL_PAUSE = 1.5  # seconds that a new run gets before Runners are made again
 SECOND_LOOK = 0.25  # seconds after a wake-up that found nothing
-RAY_PATIENCE = 60.0  # seconds that runs stay scheduled while Ray does not answer
+RAY_ANSWER_SECONDS = 60.0  # seconds that runs stay scheduled while Ray does not answer
 FAREWELL = 5.0  # seconds for a worker's last reports at its end
 RESUBSCRIBE = 2.0  # seconds
 LOOK_EVERY = 10.0  # seconds between reads of the cluster's nodes
@@ -269,9 +269,11 @@ class KodosumiRayWorker(
             if self._ray_away_since is None:
                 self._ray_away_since = now
                 self._logger.warning(
-                    "Ray does not answer yet; runs wait up to %.0f s for it: %s", RAY_PATIENCE, exc
+                    "Ray does not answer yet; runs wait up to %.0f s for it: %s",
+                    RAY_ANSWER_SECONDS,
+                    exc,
                 )
-            return now - self._ray_away_since > RAY_PATIENCE
+            return now - self._ray_away_since > RAY_ANSWER_SECONDS
         if not self._connected:
             self._connected = True
             keep_sigterm()

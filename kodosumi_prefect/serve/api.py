@@ -20,7 +20,7 @@ from kodosumi_prefect.launch.endpoint import Endpoint
 from kodosumi_prefect.launch.launch import Launch
 from kodosumi_prefect.launch.options import Options
 from kodosumi_prefect.launch.parameters import UnheldError
-from kodosumi_prefect.serve.entry import ServiceEntry, EntryRoute, Launching
+from kodosumi_prefect.serve.entry import EntryRoute, Launching, ServiceEntry
 from kodosumi_prefect.serve.flow_form import flow_form
 from kodosumi_prefect.serve.handler import Handler
 from kodosumi_prefect.serve.locks import PATH as LOCK_PATH
@@ -167,7 +167,10 @@ class ServeAPI(FastAPI):
             "route_class_override": EntryRoute,
         }
         described |= route
-        described["dependencies"] = [Depends(ServiceEntry(endpoint)), *(route.get("dependencies") or ())]
+        described["dependencies"] = [
+            Depends(ServiceEntry(endpoint)),
+            *(route.get("dependencies") or ()),
+        ]
         name = described.pop("name", handler.name)
         for function, method, is_form in ((form, "GET", True), (post, "POST", False)):
             self.router.add_api_route(

@@ -51,7 +51,7 @@ REQUIRE_AUTH = 160_000  # the version of libpq that has require_auth
 LOG_BYTES = 10 * 1024 * 1024  # a log larger than this is cut to its newest tenth
 # Below Linux' ephemeral ports, so that a port stays free from one start to the next.
 PORTS = range(20_000, 32_000)
-PORT_PATIENCE = 15.0  # seconds for a port that a server had before to become free
+PORT_FREE_SECONDS = 15.0  # seconds for a port that a server had before to become free
 _own_ports: set[int] = set()  # ports that this process was given
 _own_ports_lock = threading.Lock()
 
@@ -344,7 +344,7 @@ class EmbeddedPostgres:
         Raises:
             PortTakenError: another program has it.
         """
-        deadline = time.monotonic() + PORT_PATIENCE
+        deadline = time.monotonic() + PORT_FREE_SECONDS
         while not port_is_free(port):
             if time.monotonic() > deadline:
                 raise PortTakenError(

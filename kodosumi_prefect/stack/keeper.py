@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 LOOK_INTERVAL = 1.0  # seconds between checks whether the owner still lives
 POLL_INTERVAL = 0.05  # seconds between checks whether processes are gone
-LEFT_BEHIND_PATIENCE = 3.0  # seconds for what a head left behind, and for SIGKILL to take effect
+LEFT_BEHIND_END_SECONDS = 3.0  # seconds for what a head left behind, and for SIGKILL to take effect
 
 
 class Process(NamedTuple):
@@ -144,7 +144,7 @@ def end_family(record: Record, reap: Callable[[], Any] = lambda: None) -> bool:
         if signal_number == signal.SIGTERM and any(one.pid == record.pid for one in members):
             continue  # it has been asked; what a head that is gone left behind has not
         _send(signal_number, members)
-        record, members = _wait(record, LEFT_BEHIND_PATIENCE, reap, set())
+        record, members = _wait(record, LEFT_BEHIND_END_SECONDS, reap, set())
     return not members
 
 
@@ -153,7 +153,7 @@ def _wait(
     patience: float,
     reap: Callable[[], Any],
     heads: set[int],
-    linger: float = LEFT_BEHIND_PATIENCE,
+    linger: float = LEFT_BEHIND_END_SECONDS,
 ) -> tuple[Record, list[Process]]:
     """Wait ``patience`` seconds for a family; once ``heads`` are gone, ``linger`` for the rest."""
     deadline = time.monotonic() + patience

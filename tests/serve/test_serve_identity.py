@@ -15,7 +15,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 
 from kodosumi_prefect.http import identity
-from kodosumi_prefect.http.identity import ServiceCaller, NoPanelKeyError, UnsignedError, sign
+from kodosumi_prefect.http.identity import NoPanelKeyError, ServiceCaller, UnsignedError, sign
 from kodosumi_prefect.settings import Settings
 from kodosumi_prefect.vocabulary import (
     INPROCESS_SCOPE,

@@ -17,7 +17,7 @@ from kodosumi_prefect.cli.doctor.finding import Finding, fail, ok, one_line, ske
 from kodosumi_prefect.cli.output import CommandError, require_prefect
 from kodosumi_prefect.settings import Settings
 
-PATIENCE = 8.0  # seconds for each question
+PREFECT_ANSWER_SECONDS = 8.0  # seconds for each question
 CLOCK = 3.0  # seconds of skew that do no harm; HTTP tells whole ones
 
 
@@ -37,7 +37,7 @@ async def check_prefect(settings: Settings) -> list[Finding]:
                 dates.append(parsedate_to_datetime(date).timestamp() - time.time())
 
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(PREFECT_ANSWER_SECONDS):
                 async with get_client(
                     httpx_settings={"event_hooks": {"response": [note_date]}}
                 ) as client:
@@ -72,14 +72,18 @@ def _refusal(url: str, exc: Exception) -> tuple[str, str]:
         )
     if response is not None and response.status_code == 404:
         return f"{url} is not Prefect's API", "PREFECT_API_URL usually ends in /api"
-    reason = f"no answer within {PATIENCE:g} s" if isinstance(exc, TimeoutError) else one_line(exc)
+    reason = (
+        f"no answer within {PREFECT_ANSWER_SECONDS:g} s"
+        if isinstance(exc, TimeoutError)
+        else one_line(exc)
+    )
     return f"{url} does not answer: {reason}", "start it or correct PREFECT_API_URL"
 
 
 async def _open_to_all(access: PrefectAccess) -> list[Finding]:
     """A warning if the API needs no authentication: anybody can run code in our work pools."""
     try:
-        async with httpx.AsyncClient(timeout=PATIENCE) as client:
+        async with httpx.AsyncClient(timeout=PREFECT_ANSWER_SECONDS) as client:
             answer = await client.post(f"{access.url}/work_pools/filter", json={"limit": 1})
     except httpx.HTTPError:
         return []  # it has just answered; a proxy may cut off who has no login
@@ -115,11 +119,15 @@ async def _work_pools(client: PrefectClient) -> Finding:
 
 async def _events(url: str) -> Finding:
     try:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(PREFECT_ANSWER_SECONDS):
             async with get_events_subscriber(reconnection_attempts=0):
                 pass
     except Exception as exc:  # Prefect raises bare ones when it is refused
-        reason = f"no answer in {PATIENCE:g} s" if isinstance(exc, TimeoutError) else one_line(exc)
+        reason = (
+            f"no answer in {PREFECT_ANSWER_SECONDS:g} s"
+            if isinstance(exc, TimeoutError)
+            else one_line(exc)
+        )
         return warn(
             "events",
             f"the events socket of {url} does not answer: {reason}",

@@ -28,8 +28,8 @@ from kodosumi_prefect.spooler.append import ProtocolError, Spooler
 from kodosumi_prefect.spooler.batch import PROTOCOL
 from kodosumi_prefect.vocabulary import instance_namespace, spooler_name
 
-PORT_PATIENCE = 3.0  # seconds for the cluster's port
-PATIENCE = 60.0  # seconds; joining a cluster takes 8 on two cores
+PORT_ANSWER_SECONDS = 3.0  # seconds for the cluster's port
+RAY_JOIN_SECONDS = 60.0  # seconds; joining a cluster takes 8 on two cores
 NAME = spooler_name(PROTOCOL)
 START = "start a kodosumi-ray worker, or run `kodosumi-prefect spool start`"
 
@@ -97,7 +97,7 @@ def _refusal(address: str) -> str | None:
         parts = urlsplit(address if "//" in address else f"//{address}")
         if parts.hostname is None or parts.port is None:
             return None  # such as `auto`
-        socket.create_connection((parts.hostname, parts.port), PORT_PATIENCE).close()
+        socket.create_connection((parts.hostname, parts.port), PORT_ANSWER_SECONDS).close()
     except (OSError, ValueError) as exc:
         return f"does not answer: {one_line(exc)}"
     return None
@@ -152,10 +152,10 @@ def _join(settings: Settings, address: str, instance: str) -> dict[str, Any]:
         start_new_session=True,
     ) as process:
         try:
-            output, _ = process.communicate(timeout=PATIENCE)
+            output, _ = process.communicate(timeout=RAY_JOIN_SECONDS)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
-            return {"error": f"no answer within {PATIENCE:g} s"}
+            return {"error": f"no answer within {RAY_JOIN_SECONDS:g} s"}
         except BaseException:
             os.killpg(process.pid, signal.SIGKILL)
             raise

@@ -12,7 +12,9 @@ from prefect.states import Cancelling
 
 from kodosumi_prefect.listings import flow_run
 
-PATIENCE = 10.0  # seconds that Prefect may take to answer; its client alone waits many minutes
+PREFECT_ANSWER_SECONDS = (
+    10.0  # seconds that Prefect may take to answer; its client alone waits many minutes
+)
 
 
 class NotCancelledError(RuntimeError):
@@ -34,11 +36,11 @@ async def cancel(fid: UUID, message: str) -> str:
         httpx.HTTPError: Prefect does not answer.
     """
     try:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(PREFECT_ANSWER_SECONDS):
             return await _cancel(fid, message)
     except TimeoutError as exc:
         raise httpx.ReadTimeout(
-            f"no answer within {PATIENCE:g} s; it may still cancel the run, try again"
+            f"no answer within {PREFECT_ANSWER_SECONDS:g} s; it may still cancel the run, try again"
         ) from exc
 
 

@@ -11,7 +11,7 @@ from fastapi import Request, Response
 from starlette.types import Message, Send
 
 from kodosumi_prefect.http import identity
-from kodosumi_prefect.http.identity import ServiceCaller, Purpose
+from kodosumi_prefect.http.identity import Purpose, ServiceCaller
 from kodosumi_prefect.keys import panel_keys
 from kodosumi_prefect.panel.accounts.requester import User
 from kodosumi_prefect.panel.services.forwarded_headers import Headers, no_cookies, request_headers
@@ -78,7 +78,9 @@ class Services:
         Arguments:
             endpoint: row of the register, with ``uid``, ``base_url`` and ``target``.
         """
-        caller = ServiceCaller(user.id, user.name, endpoint["base_url"], own_url(request, self.settings))
+        caller = ServiceCaller(
+            user.id, user.name, endpoint["base_url"], own_url(request, self.settings)
+        )
         headers = request_headers(request.headers.raw, [self.settings.proxy_header])
         headers.append((ENDPOINT_HEADER.encode(), endpoint["uid"].encode()))
         way = self._way(

@@ -23,7 +23,7 @@ from kodosumi_prefect.panel.web.prefect_links import ui_url
 from kodosumi_prefect.panel.web.state import Panel, State
 from kodosumi_prefect.panel.web.templating import package_version, page
 
-PATIENCE = 2.0  # seconds that one part may take; the others are shown all the same
+PART_ANSWER_SECONDS = 2.0  # seconds that one part may take; the others are shown all the same
 SILENT = 60.0  # seconds without a report after which a worker counts as gone
 
 router = APIRouter(include_in_schema=False)
@@ -155,7 +155,9 @@ async def _all_blocks(panel: State) -> dict[str, Any]:
         "executions": _executions(panel),
         "versions": _versions(),
     }
-    found = await asyncio.gather(*(probes.bounded(check, PATIENCE) for check in checks.values()))
+    found = await asyncio.gather(
+        *(probes.bounded(check, PART_ANSWER_SECONDS) for check in checks.values())
+    )
     return dict(zip(checks, found, strict=True))
 
 
@@ -167,7 +169,7 @@ async def _prefect(panel: State) -> Found:
 async def _ray(panel: State) -> Found:
     """The cluster's port as this panel sees it, and its nodes as workers report them."""
     reached, rows = await asyncio.gather(
-        probes.bounded(probes.ray(panel), PATIENCE / 2), _reports(panel, "worker")
+        probes.bounded(probes.ray(panel), PART_ANSWER_SECONDS / 2), _reports(panel, "worker")
     )
     heard = [row["info"]["cluster"] for row in rows if row["info"].get("cluster")]
     nodes = heard[0] if heard else []
