@@ -11,7 +11,7 @@ from prefect.states import Cancelled, Crashed
 from kodosumi_prefect.observer.api import Api
 from kodosumi_prefect.observer.recorder import Row
 
-HANDED_OVER = 10.0  # seconds in which another worker may take over a Runner whose lease lapsed
+HANDED_OVER = 10.0  # seconds in which another worker may take over a Runner whose claim lapsed
 
 
 async def bury(api: Api, row: Row, run: FlowRun, our_pools: frozenset[str]) -> None:
@@ -26,7 +26,7 @@ async def bury(api: Api, row: Row, run: FlowRun, our_pools: frozenset[str]) -> N
 def cause(row: Row, pool: str | None, our_pools: frozenset[str]) -> str | None:
     """What is known about the end of a run whose process has been silent; None if it may live.
 
-    A process on another machine is known by its Runner only: its worker's lease on it lapses.
+    A process on another machine is known by its Runner only: its worker's claim on it lapses.
     """
     process = row["process"]
     if process and process.get("host") == platform.node():

@@ -9,7 +9,7 @@ from prefect.logging import get_logger
 from kodosumi_prefect.runner.aside import aside
 from kodosumi_prefect.runner.cluster import Cluster, RunnerHandle, Spec, why_it_died
 from kodosumi_prefect.runner.order import Facts
-from kodosumi_prefect.runner.warm import LEASE
+from kodosumi_prefect.runner.warm import CLAIM_SECONDS
 from kodosumi_prefect.vocabulary import POOL_TYPE
 
 ROOM_LOOK = 5.0  # seconds between checks whether the cluster can take a Runner
@@ -52,7 +52,7 @@ async def arrival(
         CannotStartError: it died, or its environment could not be set up.
     """
     spec, schedule_timeout = demand
-    arriving = asyncio.wrap_future(runner.hello(LEASE))
+    arriving = asyncio.wrap_future(runner.hello(CLAIM_SECONDS))
     arriving.add_done_callback(_heard)
     began, logged = time.monotonic(), False
     if before:

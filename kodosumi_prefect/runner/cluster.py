@@ -13,7 +13,7 @@ from kodosumi_prefect.runner.order import Facts, Order, Outcome
 from kodosumi_prefect.runner.ray_connection import NoRayError, connect_ray
 from kodosumi_prefect.settings import VERSION, Settings
 
-ANSWER = 5.0  # seconds that Ray's head has for a question
+ANSWER = 5.0  # seconds that Ray's head has to answer
 OWN_NODE_TYPE = "node_"  # prefix of the types that Ray gives nodes without an autoscaler
 
 logger = logging.getLogger(__name__)
@@ -60,9 +60,9 @@ class RunnerHandle(NamedTuple):
     name: str
     actor: Any
 
-    def hello(self, lease: float) -> "Future[Facts]":
-        """Who it is, once its process has started; renews its lease."""
-        return cast("Future[Facts]", self.actor.hello.remote(lease).future())
+    def hello(self, claim_seconds: float) -> "Future[Facts]":
+        """Who it is, once its process has started; renews the claim on it."""
+        return cast("Future[Facts]", self.actor.hello.remote(claim_seconds).future())
 
     def run(self, order: Order) -> "Future[Outcome]":
         """Have it execute a flow run.
@@ -117,7 +117,7 @@ class Cluster:
         except RpcError as exc:
             raise NoRayError(f"Ray does not answer: {' '.join(str(exc).split())}") from exc
 
-    def spawn(self, spec: Spec, lease: float) -> RunnerHandle:
+    def spawn(self, spec: Spec, claim_seconds: float) -> RunnerHandle:
         """Ask for a Runner; it starts when the cluster has room."""
         self.connect()
         import ray
@@ -139,7 +139,7 @@ class Cluster:
                 max_restarts=0,
                 max_task_retries=0,
             )
-            .remote(lease)
+            .remote(claim_seconds)
         )
         return RunnerHandle(name, actor)
 

@@ -223,5 +223,5 @@ def _flush() -> None:
     """Send what is still in this process's queues; it ends next."""
     if get_settings().enabled:
         get_spool_client().flush(get_settings().flush_timeout)
-    for service in (APILogWorker, EventsWorker):
-        service.drain_all(timeout=DRAIN_TIMEOUT)
+    for delivery in (APILogWorker, EventsWorker):
+        delivery.drain_all(timeout=DRAIN_TIMEOUT)

@@ -36,7 +36,7 @@ from kodosumi_prefect.runner.flow_runs import FlowRuns
 from kodosumi_prefect.runner.order import Order
 from kodosumi_prefect.runner.ray_connection import NoRayError
 from kodosumi_prefect.runner.registry import AwayError, Registry
-from kodosumi_prefect.runner.warm import LEASE, WarmPool
+from kodosumi_prefect.runner.warm import CLAIM_SECONDS, WarmPool
 from kodosumi_prefect.vocabulary import POOL_TYPE
 
 STARTS = 3  # Runners tried for a run that none of them began
@@ -67,7 +67,7 @@ class Supervisor:
         resolve: what a flow run asks for, by its job variables.
         start: starts a coroutine that lives as long as the worker.
         grace: seconds a cancelled run has to clean up.
-        lease: seconds after which a pending run that nobody answers for was left by its worker.
+        claim_seconds: after which a pending run that nobody answers for was left by its worker.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class Supervisor:
         resolve: Callable[[FlowRun], Awaitable[Demand]],
         start: Callable[[Coroutine[Any, Any, None]], object],
         grace: float,
-        lease: float,
+        claim_seconds: float,
     ) -> None:
         self._cluster = cluster
         self._registry = registry
@@ -92,7 +92,7 @@ class Supervisor:
         self._resolve = resolve
         self._start = start
         self._grace = grace
-        self._lease = lease
+        self._claim_seconds = claim_seconds
         self._watched: dict[UUID, Watched] = {}
         self._ending: set[UUID] = set()
 
@@ -175,7 +175,7 @@ class Supervisor:
             runner, facts = ready.handle, ready.facts
         else:
             try:
-                runner = await aside(self._cluster.spawn, demand.spec, LEASE)
+                runner = await aside(self._cluster.spawn, demand.spec, CLAIM_SECONDS)
             except (NoRayError, ValueError, TypeError, RuntimeError, OSError) as exc:
                 raise CannotStartError(f"No Runner can be started: {_line(exc)}") from exc
             facts = None
@@ -315,7 +315,7 @@ class Supervisor:
 
     async def _adopt(self, run: FlowRun) -> bool:
         """Take one over; returns whether it was scheduled anew."""
-        if run.state is None or (run.state.is_pending() and _age(run.state) < self._lease):
+        if run.state is None or (run.state.is_pending() and _age(run.state) < self._claim_seconds):
             return False
         prefix = f"{self._cluster.namespace}:"
         known = run.infrastructure_pid
@@ -409,7 +409,7 @@ class Supervisor:
         while True:
             try:
                 # Answered when the actor ends, by an error; at once if it has nothing to do.
-                await asyncio.wrap_future(runner.hello(LEASE))
+                await asyncio.wrap_future(runner.hello(CLAIM_SECONDS))
             except Exception as exc:
                 if not may_live(exc):
                     return why_it_died(exc)

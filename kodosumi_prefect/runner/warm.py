@@ -16,7 +16,7 @@ from kodosumi_prefect.runner.cluster import (
 from kodosumi_prefect.runner.order import Facts
 from kodosumi_prefect.vocabulary import POOL_TYPE
 
-LEASE = 60.0  # seconds that a waiting Runner lives on without its worker
+CLAIM_SECONDS = 60.0  # seconds that a waiting Runner lives on without its worker
 RUNNER_START_SECONDS = 120.0  # seconds for a new Runner's process to start
 
 logger = get_logger(POOL_TYPE)  # shown where Prefect's own are
@@ -62,7 +62,7 @@ class WarmPool:
         return None
 
     async def tend(self) -> None:
-        """Renew leases, forget dead Runners, end unwanted ones, and start missing ones."""
+        """Renew claims, forget dead Runners, end unwanted ones, and start missing ones."""
         await self._renew()
         spec = self._spec
         key = spec.key if spec is not None and spec.may_wait else None
@@ -83,8 +83,8 @@ class WarmPool:
     async def _renew(self) -> None:
         for one in list(self._waiting):
             try:
-                async with asyncio.timeout(LEASE / 2):
-                    await asyncio.wrap_future(one.handle.hello(LEASE))
+                async with asyncio.timeout(CLAIM_SECONDS / 2):
+                    await asyncio.wrap_future(one.handle.hello(CLAIM_SECONDS))
             except TimeoutError:
                 logger.warning("Runner %s does not answer; replacing it", one.handle.name)
             except Exception as exc:  # whatever Ray raises, this Runner is of no use
@@ -99,9 +99,9 @@ class WarmPool:
         """Start one; None, logged once, if that does not work now."""
         handle: Any = None
         try:
-            handle = await aside(self._cluster.spawn, spec, LEASE)
+            handle = await aside(self._cluster.spawn, spec, CLAIM_SECONDS)
             async with asyncio.timeout(RUNNER_START_SECONDS):
-                facts = await asyncio.wrap_future(handle.hello(LEASE))
+                facts = await asyncio.wrap_future(handle.hello(CLAIM_SECONDS))
             check_versions(facts)
         except Exception as exc:
             slow = isinstance(exc, TimeoutError)

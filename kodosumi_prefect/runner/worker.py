@@ -38,8 +38,8 @@ from kodosumi_prefect.spooler.append import ProtocolError
 from kodosumi_prefect.spooler.transport import NoDatabaseError, SpoolerAwayError
 from kodosumi_prefect.vocabulary import POOL_TYPE
 
-TENDS = 4  # times that a lease is renewed before it would lapse
-ADOPTIONS = 2  # checks for runs that nobody answers for, in the time of a lease
+TENDS = 4  # times that a claim is renewed before it would lapse
+ADOPTIONS = 2  # checks for runs that nobody answers for, in the time of a claim
 WARM_INTERVAL = 8.0  # seconds
 REFILL_PAUSE = 1.5  # seconds that a new run gets before Runners are made again
 SECOND_LOOK = 0.25  # seconds after a wake-up that found nothing
@@ -127,7 +127,7 @@ class KodosumiRayWorker(
             resolve=self._demand,
             start=self._start_child,
             grace=self._settings.cancel_grace,
-            lease=self._settings.worker_lease,
+            claim_seconds=self._settings.worker_lease,
         )
         loops = (
             self._answer(),
@@ -319,9 +319,9 @@ class KodosumiRayWorker(
             self._logger.error("a task of the worker failed", exc_info=error)
 
     async def _answer(self) -> None:
-        """Renew leases and report this worker, whatever the other loops wait for."""
+        """Renew claims and report this worker, whatever the other loops wait for."""
         supervisor = cast(Supervisor, self._supervisor)
-        lease = self._settings.worker_lease
+        claim_seconds = self._settings.worker_lease
         while True:
             await supervisor.renew()
             await self._registry.report(self._info())
@@ -329,18 +329,20 @@ class KodosumiRayWorker(
                 self._logger.info("drained: the worker ends")
                 os.kill(os.getpid(), signal.SIGTERM)
                 return
-            await asyncio.sleep(min(lease / TENDS, 1.0) if self._draining else lease / TENDS)
+            await asyncio.sleep(
+                min(claim_seconds / TENDS, 1.0) if self._draining else claim_seconds / TENDS
+            )
 
     async def _tend(self) -> None:
         """Handle cancellations, and runs that nobody answers for."""
         supervisor = cast(Supervisor, self._supervisor)
-        lease = self._settings.worker_lease
-        adopted_at = -lease
+        claim_seconds = self._settings.worker_lease
+        adopted_at = -claim_seconds
         while True:
             try:
                 if self._ray_away_since is None:
                     await supervisor.tend()
-                    if time.monotonic() - adopted_at >= lease / ADOPTIONS:
+                    if time.monotonic() - adopted_at >= claim_seconds / ADOPTIONS:
                         adopted_at = time.monotonic()
                         await self._have_spooler()
                         if await supervisor.adopt(set(self._submitting_flow_run_ids)):
@@ -351,7 +353,7 @@ class KodosumiRayWorker(
                 self._logger.warning(
                     "cannot supervise runs now, trying again: %s", " ".join(str(exc).split())
                 )
-            await asyncio.sleep(lease / TENDS)
+            await asyncio.sleep(claim_seconds / TENDS)
 
     async def _have_spooler(self) -> None:
         """Have the cluster's Spooler; without it Ray's processes keep what they record."""

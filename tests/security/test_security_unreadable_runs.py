@@ -151,7 +151,7 @@ def supervisor(prefect: Prefect, settings: Settings, client: PrefectClient) -> S
         resolve=resolve,
         start=lambda work: (started.append(work.cr_frame.f_locals["fid"]), work.close()),
         grace=1.0,
-        lease=0.0,
+        claim_seconds=0.0,
     )
 
 
