@@ -36,11 +36,11 @@ def show(*, verbose: bool = False) -> None:
         table.add_row(*cells, style=style)
     console.print(table)
     settings = Settings()
-    for service in ("postgres", "prefect", "ray", "panel"):
-        if record := read_address(settings, service):
+    for part in ("postgres", "prefect", "ray", "panel"):
+        if record := read_address(settings, part):
             address = record.get("address") or record.get("url") or ""
             where = _without_password(str(address))
-            console.print(f"up runs {service} at {where}", markup=False, soft_wrap=True)
+            console.print(f"up runs {part} at {where}", markup=False, soft_wrap=True)
     console.print(f"\nset by environment as {PREFIX}NAME, or `kodosumi-prefect config set`")
 
 

@@ -1,4 +1,4 @@
-"""``up``, ``panel`` and ``observer``: long-running services."""
+"""``up``, ``panel`` and ``observer``: what runs until it is stopped."""
 
 import asyncio
 import os
@@ -158,7 +158,7 @@ async def running_stack(
     """The stack with its panel and observer: ``(stack, panel URL)``; ended at exit.
 
     Raises:
-        CommandError: what is missing, or a service that does not start.
+        CommandError: what is missing, or a part that does not start.
     """
     try:
         from kodosumi_prefect.observer.observer import Observer
@@ -169,12 +169,12 @@ async def running_stack(
     except ModuleNotFoundError as exc:
         raise CommandError(f"{exc.name} is missing; install kodosumi-prefect[all]") from exc
 
-    def progress(service: str, text: str) -> None:
-        console.print(f"  [cyan]{service:<10}[/cyan]", end="")
+    def progress(part: str, text: str) -> None:
+        console.print(f"  [cyan]{part:<10}[/cyan]", end="")
         console.print(text, markup=False)
 
-    async def restarted(service: str) -> None:
-        if service == "ray" and not worker:
+    async def restarted(part: str) -> None:
+        if part == "ray" and not worker:
             await start_spooler(stack.environment(), progress)
 
     stack = Stack(

@@ -92,7 +92,7 @@ class Selection:
                         yield run
 
     async def _where(self) -> AsyncIterator[dict[str, Any]]:
-        """Filters for Prefect, one after the other: it joins those of one question by AND."""
+        """Filters for Prefect, one after the other: it joins those of one request by AND."""
         if self._pools is None:
             if await self.our_pools():
                 yield {

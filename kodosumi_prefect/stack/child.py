@@ -20,11 +20,11 @@ LOG = "; the end of "
 
 
 class StackError(RuntimeError):
-    """The stack cannot run; the message names the service and the way out."""
+    """The stack cannot run; the message names the part and the way out."""
 
 
 class LastingError(StackError):
-    """A service cannot be started again, and will not recover by itself; one line."""
+    """A part of the stack cannot be started again, and will not recover by itself; one line."""
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,7 @@ def check_room(name: str, folder: Path, failure: str) -> None:
     """Check whether a start failed for lack of disk space.
 
     Arguments:
-        folder: where the service writes.
+        folder: where the part writes.
         failure: what is known about the failed start, the last lines of its log included.
 
     Raises:

@@ -33,7 +33,7 @@ LOOK_INTERVAL = 0.5  # seconds between checks whether children live
 FAMILY_INTERVAL = 2.0  # seconds between checks for processes that children started
 POSTGRES_GRACE = 30.0  # seconds
 TELL_EVERY = 30.0  # seconds between messages about a start that takes long
-SERVICES = ("postgres", "prefect", "ray", "panel")
+PARTS = ("postgres", "prefect", "ray", "panel")
 
 
 class Stack:
@@ -49,16 +49,16 @@ class Stack:
             await stack.stop()
         ```
 
-    A service that dies is started again, after growing pauses, for as long as the stack is up.
+    A part that dies is started again, after growing pauses, for as long as the stack is up.
     Whatever ends the owner, its children end: ``stop`` ends them, and a keeper process does if the
     owner is killed.
 
     Arguments:
         prefect_port: port for Prefect's server; unset, the last start's or a free one.
-        on_progress: called with a service and what happens to it, for people to read.
+        on_progress: called with a part and what happens to it, for people to read.
         worker: run a Prefect worker for process pools.
         pool: the work pool it serves, made if absent.
-        on_restart: awaited with the service's name after a service was started again.
+        on_restart: awaited with the part's name after a part was started again.
     """
 
     def __init__(
@@ -112,7 +112,7 @@ class Stack:
         return self._ray.address if self._ray else self.settings.ray_address
 
     def environment(self) -> dict[str, str]:
-        """What a child that runs flows needs to find the services of this stack.
+        """What a child that runs flows needs to find the parts of this stack.
 
         Secrets of the panel are not in it; the key that runs need, derived from one, is.
         """
@@ -129,13 +129,13 @@ class Stack:
         }
         if settings.secret_key is not None:
             variables[f"{PREFIX}RUN_KEY"] = run_key(settings) or ""
-        return variables | self._service_environment()
+        return variables | self._parts_environment()
 
     async def start(self) -> None:
         """Start what is not configured, all at once, and return when all of it serves.
 
         Raises:
-            StackError: a service cannot run, or another process runs this data dir's stack. What
+            StackError: a part cannot run, or another process runs this data dir's stack. What
                 was started is ended then.
         """
         self._stopped.clear()
@@ -147,7 +147,7 @@ class Stack:
             private_folder(self.settings.spool_dir)
             self._keeper = KeeperClient(self.settings, self._lock.fileno())
             await self._end_leftovers()
-            await self._start_services()
+            await self._start_parts()
         except BaseException as exc:
             await self.stop()
             if isinstance(exc, BaseExceptionGroup):
@@ -170,7 +170,7 @@ class Stack:
         """Return when the stack was stopped.
 
         Raises:
-            StackError: a service died and no further start would help; call ``stop`` then.
+            StackError: a part died and no further start would help; call ``stop`` then.
         """
         if self._supervision is None:
             return
@@ -200,15 +200,15 @@ class Stack:
                 await asyncio.to_thread(self._keeper.close)
                 self._keeper = None
             if self._lock is not None:
-                for service in SERVICES:
-                    write_address(self.settings, service, None)
+                for part in PARTS:
+                    write_address(self.settings, part, None)
                 self._lock.close()
                 self._lock = None
             self._stopped.set()
 
-    async def _start_services(self) -> None:
-        for service in SERVICES:
-            write_address(self.settings, service, None)
+    async def _start_parts(self) -> None:
+        for part in PARTS:
+            write_address(self.settings, part, None)
         configured = configured_access()
         if configured is None:
             port = prefect_server.choose_port(self.settings, self._prefect_port)
@@ -265,7 +265,7 @@ class Stack:
                 )
             )
 
-    def _service_environment(self) -> dict[str, str]:
+    def _parts_environment(self) -> dict[str, str]:
         variables = self._ray.environment() if self._ray else {}
         return variables | (self._prefect.environment() if self._prefect else {})
 
@@ -370,7 +370,7 @@ class Stack:
                 looked_at_families = time.monotonic()
 
     def _trim_logs(self) -> None:
-        # On a full disk services may go on; the log is what can wait.
+        # On a full disk the parts may go on; the log is what can wait.
         with contextlib.suppress(OSError):
             for child in self._children.values():
                 child.trim_log()
@@ -417,7 +417,7 @@ class Stack:
     async def _start_again(
         self, name: str, what: str, start: Callable[[], Awaitable[None]]
     ) -> None:
-        """Start a service until it serves, with growing pauses.
+        """Start a part until it serves, with growing pauses.
 
         Arguments:
             what: happened to it, for people.

@@ -21,7 +21,7 @@ _COLOURS = {Verdict.OK: "green", Verdict.WARN: "yellow", Verdict.FAIL: "bold red
 def doctor() -> int:
     """Check database, Prefect, Ray and what waits, one line each with the remedy.
 
-    Changes nothing and starts no service. The exit code is 1 if something needed does not work.
+    Changes nothing and starts nothing. The exit code is 1 if something needed does not work.
     """
     findings = asyncio.run(examine(get_settings()))
     for finding in findings:

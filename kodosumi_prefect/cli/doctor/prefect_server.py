@@ -17,7 +17,7 @@ from kodosumi_prefect.cli.doctor.finding import Finding, fail, ok, one_line, ske
 from kodosumi_prefect.cli.output import CommandError, require_prefect
 from kodosumi_prefect.settings import Settings
 
-PREFECT_ANSWER_SECONDS = 8.0  # seconds for each question
+PREFECT_ANSWER_SECONDS = 8.0  # seconds for each answer
 CLOCK = 3.0  # seconds of skew that do no harm; HTTP tells whole ones
 
 
