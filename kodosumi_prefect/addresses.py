@@ -1,4 +1,15 @@
-"""Which Prefect counts: the address of its API, and what to sign in there with."""
+"""Which Prefect counts: the address of its API, and what to sign in there with.
+
+The order, everywhere in this package:
+
+1. what environment, files or profile name (``PREFECT_API_URL``), as Prefect itself reads it;
+2. the server that ``up`` recorded in the data dir;
+3. none.
+
+A running stack is fixed to the server that it was started on: what speaks for the stack
+(``Stack.prefect``, ``env``) names its own server first. Code of a run asks none of this: it uses
+Prefect's settings as its engine does, which the worker passed on.
+"""
 
 import base64
 from collections.abc import Iterator
@@ -58,20 +69,56 @@ class PrefectAccess:
             yield
 
 
-def prefect_access(settings: Settings) -> PrefectAccess | None:
-    """The Prefect that environment, files or profile name, else that of ``up``, else None.
+class NoPrefectError(LookupError):
+    """No Prefect is configured, and ``up`` runs none for the data dir."""
+
+
+def prefect_access(settings: Settings, *, own_first: bool = False) -> PrefectAccess | None:
+    """The Prefect that counts, by the order in this module's docstring; None if there is none.
 
     The auth string of our own server goes to the address that ``up`` recorded and to no other.
+    An address is used as it was configured, without a slash at its end: one that lacks ``/api``
+    is not completed, as Prefect's own clients do not.
+
+    Arguments:
+        own_first: for what speaks for a running stack: the server that ``up`` recorded, whatever
+            this process is configured for.
     """
+    if own_first and (own := recorded_access(settings)) is not None:
+        return own
+    configured = configured_access()
     recorded = recorded_access(settings)
+    if configured is None or (
+        recorded is not None
+        and recorded.url == configured.url
+        and configured.auth_string in (None, recorded.auth_string)
+    ):
+        return recorded
+    return configured
+
+
+def require_prefect_access(settings: Settings) -> PrefectAccess:
+    """The Prefect that counts.
+
+    Raises:
+        NoPrefectError: there is none.
+    """
+    access = prefect_access(settings)
+    if access is None:
+        raise NoPrefectError(
+            "PREFECT_API_URL is not set and no Prefect server runs for "
+            f"{settings.data_dir}; set it or start `kodosumi-prefect up`"
+        )
+    return access
+
+
+def configured_access() -> PrefectAccess | None:
+    """The Prefect that environment, files or profile name, or None."""
     configured = get_current_settings().api
     if not configured.url:
-        return recorded
-    url = configured.url.rstrip("/")
+        return None
     auth = configured.auth_string.get_secret_value() if configured.auth_string else None
-    if recorded is not None and recorded.url == url and auth in (None, recorded.auth_string):
-        return recorded
-    return PrefectAccess(url, auth)
+    return PrefectAccess(configured.url.rstrip("/"), auth)
 
 
 def recorded_access(settings: Settings) -> PrefectAccess | None:

@@ -52,19 +52,19 @@ def line_of(text: str) -> str:
         return next((line.strip() for line in reversed(lines) if line.strip()), "")[:MAX_LINE]
     if lines[start].startswith(" "):
         return _joined(_leaves_of(lines[start:]))
-    said = _said(lines[start:])
-    if said and _FROM_RAY.search(said[0]):
-        return said[-1].strip()[:MAX_LINE]
-    return _first(said)
+    message = _message_of(lines[start:])
+    if message and _FROM_RAY.search(message[0]):
+        return message[-1].strip()[:MAX_LINE]
+    return _first(message)
 
 
-def _said(lines: list[str]) -> list[str]:
+def _message_of(lines: list[str]) -> list[str]:
     """What stands behind the frames of the last traceback in these lines."""
     start = max((n for n, line in enumerate(lines) if line.endswith(_HEADER)), default=-1)
-    said = lines[start + 1 :]
-    while said and (not said[0] or said[0][0].isspace()):
-        del said[0]
-    return said
+    message = lines[start + 1 :]
+    while message and (not message[0] or message[0][0].isspace()):
+        del message[0]
+    return message
 
 
 def _first(lines: Iterable[str]) -> str:
@@ -99,8 +99,8 @@ def _leaves_of(lines: list[str]) -> list[str]:
         if not _RULE.match(line):
             part.append(_MARGIN.sub("", line, count=1))
             continue
-        said = _said(part)
-        if said and not any(map(_IS_GROUP.search, said)):
-            leaves.append(_first(said))
+        message = _message_of(part)
+        if message and not any(map(_IS_GROUP.search, message)):
+            leaves.append(_first(message))
         part = []
     return leaves

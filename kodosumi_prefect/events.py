@@ -201,9 +201,9 @@ def _wrapped(value: Any, walk: _Walk) -> dict[str, Any]:
     if isinstance(value, list | tuple) and not hasattr(value, "_fields"):
         if (note := walk.enter(value)) is not None:
             return {type(value).__name__: note}
-        made = {"__list__": [_envelope(item, walk) for item in value]}
+        items = {"__list__": [_envelope(item, walk) for item in value]}
         walk.leave()
-        return made
+        return items
     if isinstance(value, Mapping):
         return {"dict": _jsonable(value, walk)}
     for base in (bool, int, float, str):
@@ -328,13 +328,13 @@ def _json(value: Any, walk: _Walk) -> Any:
         return _text(value)
     if (note := walk.enter(value)) is not None:
         return note
-    made: Any
+    content_json: Any
     if isinstance(content, Mapping):
-        made = {_key(k): _jsonable(v, walk) for k, v in _items(content)}
+        content_json = {_key(k): _jsonable(v, walk) for k, v in _items(content)}
     else:
-        made = [_jsonable(item, walk) for item in content]
+        content_json = [_jsonable(item, walk) for item in content]
     walk.leave()
-    return made
+    return content_json
 
 
 def _content(value: Any) -> Any:

@@ -145,15 +145,15 @@ def flow(
     wrapped: Any = wrap(function, meta)
     for name in _HOOKS:
         prefect_options[name] = [*(prefect_options.get(name) or ()), hooks.record_state]
-    made: Flow[..., R] = Flow(
+    wrapped_flow: Flow[..., R] = Flow(
         kind(wrapped) if kind else wrapped,
         version=version or _hash_of(function),
         description=description,
         task_runner=task_runner or default_task_runner(ray_address, ray_options),
         **prefect_options,
     )
-    name_entrypoint(made, _entrypoint_of(function))
-    return made
+    name_entrypoint(wrapped_flow, _entrypoint_of(function))
+    return wrapped_flow
 
 
 def wrap(function: Callable[..., Any], meta: Meta) -> Callable[..., Any]:
@@ -163,18 +163,18 @@ def wrap(function: Callable[..., Any], meta: Meta) -> Callable[..., Any]:
     """
     signature = inspect.signature(function, eval_str=True)
     takes_tracer = "tracer" in signature.parameters
-    shown = signature.replace(
+    visible = signature.replace(
         parameters=[p for p in signature.parameters.values() if p.name != "tracer"]
     )
 
     def arguments(tracer: Tracer, args: Any, kwargs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
         if not takes_tracer:
             return args, kwargs
-        given = kwargs.pop("tracer", None) or tracer
-        if "tracer" not in shown.parameters and len(args) > len(shown.parameters):
+        own_tracer = kwargs.pop("tracer", None) or tracer
+        if "tracer" not in visible.parameters and len(args) > len(visible.parameters):
             return args, kwargs  # called by hand with the tracer among the positional arguments
-        bound = shown.bind(*args, **kwargs)
-        whole = signature.bind_partial(tracer=given)
+        bound = visible.bind(*args, **kwargs)
+        whole = signature.bind_partial(tracer=own_tracer)
         for name in signature.parameters:
             if name in bound.arguments:
                 whole.arguments[name] = bound.arguments[name]
@@ -242,7 +242,7 @@ def wrap(function: Callable[..., Any], meta: Meta) -> Callable[..., Any]:
                 run.finished(result)
                 return result
 
-    wrapper.__signature__ = shown  # type: ignore[attr-defined]
+    wrapper.__signature__ = visible  # type: ignore[attr-defined]
     setattr(wrapper, FLOW_ATTRIBUTE, meta)
     annotations = dict(getattr(function, "__annotations__", {}))
     annotations.pop("tracer", None)

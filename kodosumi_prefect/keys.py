@@ -112,7 +112,7 @@ def _secret(settings: Settings) -> str | None:
 
 def _derived(secret: str, purpose: str) -> bytes:
     """32 bytes for one purpose, from which neither the secret nor the others can be derived."""
-    made = HKDF(
+    derivation = HKDF(
         algorithm=SHA256(), length=32, salt=None, info=f"kodosumi-prefect {purpose}".encode()
     )
-    return made.derive(secret.encode())
+    return derivation.derive(secret.encode())

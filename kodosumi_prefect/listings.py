@@ -44,7 +44,7 @@ Read = Callable[[int, int], Awaitable[list[T]]]
 _reported: set[tuple[str, str]] = set()
 
 
-class Page(NamedTuple, Generic[T]):
+class ListingPage(NamedTuple, Generic[T]):
     """What can be read of a page of a list.
 
     Attributes:
@@ -58,14 +58,16 @@ class Page(NamedTuple, Generic[T]):
     unreadable: frozenset[UUID] = frozenset()
 
 
-class Found(NamedTuple, Generic[T]):
+class RowsById(NamedTuple, Generic[T]):
     """What can be read of some rows that were asked for by their ids."""
 
     rows: dict[UUID, T]
     unreadable: frozenset[UUID]
 
 
-async def narrowed(read: Read[T], what: str, *, limit: int = PAGE, offset: int = 0) -> Page[T]:
+async def narrowed(
+    read: Read[T], what: str, *, limit: int = PAGE, offset: int = 0
+) -> ListingPage[T]:
     """A page of any list without the rows for which it cannot be read whole.
 
     Arguments:
@@ -93,7 +95,7 @@ async def narrowed(read: Read[T], what: str, *, limit: int = PAGE, offset: int =
         return await part(half, offset) + await part(limit - half, offset + half)
 
     rows = await part(limit, offset)
-    return Page(rows, len(rows) + len(at_fault) < limit)
+    return ListingPage(rows, len(rows) + len(at_fault) < limit)
 
 
 async def flow_runs(
@@ -103,7 +105,7 @@ async def flow_runs(
     offset: int = 0,
     sort: FlowRunSort = FlowRunSort.ID_DESC,
     **filters: Any,
-) -> Page[FlowRun]:
+) -> ListingPage[FlowRun]:
     """A page of flow runs; those that lists fail at are read one by one, if they can be.
 
     Arguments:
@@ -122,16 +124,16 @@ async def flow_runs(
         if not is_fault(exc):
             raise
     else:
-        return Page(rows, len(rows) < limit)
+        return ListingPage(rows, len(rows) < limit)
     ids = await _ids(client, limit, offset, sort, filters)
     if ids is None:
         return await narrowed(read, "flow run", limit=limit, offset=offset)
-    found = await flow_runs_by_id(client, ids)
-    rows = [found.rows[id_] for id_ in ids if id_ in found.rows]
-    return Page(rows, len(ids) < limit, found.unreadable)
+    flow_runs = await flow_runs_by_id(client, ids)
+    rows = [flow_runs.rows[id_] for id_ in ids if id_ in flow_runs.rows]
+    return ListingPage(rows, len(ids) < limit, flow_runs.unreadable)
 
 
-async def flow_runs_by_id(client: PrefectClient, ids: Sequence[UUID]) -> Found[FlowRun]:
+async def flow_runs_by_id(client: PrefectClient, ids: Sequence[UUID]) -> RowsById[FlowRun]:
     """Flow runs by their ids; those that Prefect does not know are in neither part.
 
     Raises:
@@ -147,7 +149,7 @@ async def flow_runs_by_id(client: PrefectClient, ids: Sequence[UUID]) -> Found[F
 
 async def deployments_by_id(
     client: PrefectClient, ids: Sequence[UUID]
-) -> Found[DeploymentResponse]:
+) -> RowsById[DeploymentResponse]:
     """Deployments by their ids, as ``flow_runs_by_id``."""
 
     async def several(some: Sequence[UUID]) -> list[DeploymentResponse]:
@@ -186,7 +188,7 @@ async def _by_id(
     several: Callable[[Sequence[UUID]], Awaitable[list[T]]],
     one: Callable[[UUID], Awaitable[T]],
     what: str,
-) -> Found[T]:
+) -> RowsById[T]:
     rows: dict[UUID, T] = {}
     unreadable: set[UUID] = set()
 
@@ -227,7 +229,7 @@ async def _by_id(
     for id_ in ids:
         if (what, str(id_)) in _reported and id_ not in rows and id_ not in unreadable:
             await part([id_])
-    return Found(rows, frozenset(unreadable))
+    return RowsById(rows, frozenset(unreadable))
 
 
 async def _ids(
@@ -260,11 +262,11 @@ def _report(what: str, which: str, exc: BaseException) -> None:
     if len(_reported) >= REMEMBERED:
         _reported.clear()
     _reported.add((what, which))
-    said = " ".join(str(exc).split())[:200]
+    reason = " ".join(str(exc).split())[:200]
     logger.warning(
         "Prefect cannot list %s %s, probably because of its parameters: it is read "
         "alone or left out, all others are listed; delete it in Prefect (%s)",
         what,
         which,
-        said,
+        reason,
     )

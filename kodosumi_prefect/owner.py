@@ -38,8 +38,8 @@ def signed(owner: Owner, launch: str, settings: Settings) -> str:
     Raises:
         NoKeyError: there is no secret to sign with.
     """
-    said = _encoded(json.dumps([owner.user, owner.name, launch]).encode())
-    return f"{said}.{_encoded(_mac(said, run_keys(settings).label))}"
+    signed = _encoded(json.dumps([owner.user, owner.name, launch]).encode())
+    return f"{signed}.{_encoded(_mac(signed, run_keys(settings).label))}"
 
 
 def verified(labels: Mapping[str, Any], launch: str | None, settings: Settings) -> Owner | None:
@@ -48,14 +48,14 @@ def verified(labels: Mapping[str, Any], launch: str | None, settings: Settings) 
     Arguments:
         launch: the run's idempotency key.
     """
-    said, _, mac = str(labels.get(OWNER_LABEL) or "").partition(".")
-    if not said or launch is None:
+    signed, _, mac = str(labels.get(OWNER_LABEL) or "").partition(".")
+    if not signed or launch is None:
         return None
     try:
-        expected = _encoded(_mac(said, run_keys(settings).label))
+        expected = _encoded(_mac(signed, run_keys(settings).label))
         if not hmac.compare_digest(expected.encode(), mac.encode()):
             return None
-        user, name, bound = json.loads(base64.urlsafe_b64decode(said + "=" * (-len(said) % 4)))
+        user, name, bound = json.loads(base64.urlsafe_b64decode(signed + "=" * (-len(signed) % 4)))
     except (NoKeyError, ValueError):
         return None
     return Owner(user, name) if bound == launch else None
@@ -71,14 +71,14 @@ def schedule_of(flow_run: FlowRun) -> str | None:
 
     Who made the schedule is in table ``schedule``.
     """
-    made = flow_run.created_by
-    if made is None or made.type != BY_SCHEDULE or made.id is None:
+    creator = flow_run.created_by
+    if creator is None or creator.type != BY_SCHEDULE or creator.id is None:
         return None
-    return str(made.id)
+    return str(creator.id)
 
 
-def _mac(said: str, key: bytes) -> bytes:
-    return hmac.digest(key, said.encode(), DIGEST)
+def _mac(signed: str, key: bytes) -> bytes:
+    return hmac.digest(key, signed.encode(), DIGEST)
 
 
 def _encoded(data: bytes) -> str:

@@ -16,10 +16,10 @@ from kodosumi_prefect.settings import PREFIX, Settings
 
 def inherited_environment() -> dict[str, str]:
     """This process's environment as a child gets it."""
-    return without_secrets(os.environ)
+    return without_secret_variables(os.environ)
 
 
-def without_secrets(environment: Mapping[str, str]) -> dict[str, str]:
+def without_secret_variables(environment: Mapping[str, str]) -> dict[str, str]:
     """Variables but for those that hold secrets of ours or of Prefect's server."""
     # Settings are read whatever the case of their variables' names.
     return {name: value for name, value in environment.items() if name.upper() not in SECRETS}

@@ -531,8 +531,8 @@ def read_settings(values: dict[str, Any]) -> Settings:
         errors = exc.errors(include_input=False, include_context=False, include_url=False)
         if any(error["loc"][:1] not in [(name,) for name in DATABASE_URLS] for error in errors):
             raise
-        said = "; ".join(error["msg"].removeprefix("Value error, ") for error in errors)
-        logger.error("%s", said)
+        problems = "; ".join(error["msg"].removeprefix("Value error, ") for error in errors)
+        logger.error("%s", problems)
     token = _lenient.set(True)
     try:
         return Settings(**values)
@@ -693,7 +693,7 @@ def http_url(host: str, port: int) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-class Origin(NamedTuple):
+class SettingInForce(NamedTuple):
     """One setting in force: its ``value`` with secrets masked, and where it came from."""
 
     name: str
@@ -711,7 +711,7 @@ _SOURCES = {
 }
 
 
-def origins() -> list[Origin]:
+def origins() -> list[SettingInForce]:
     """Every setting in force with the source it was read from, for ``kodosumi-prefect config``."""
     settings = Settings()
     model = Settings.model_config
@@ -719,7 +719,7 @@ def origins() -> list[Origin]:
         Settings,
         *(_source(Settings) for _source in _base_sources(model)),
     )
-    found: dict[str, str] = {}
+    sources_by_name: dict[str, str] = {}
     for source in sources:
         label = _SOURCES.get(type(source).__name__)
         if label is None:
@@ -727,11 +727,15 @@ def origins() -> list[Origin]:
         for key in source():
             name = key.lower().removeprefix(PREFIX.lower())
             if name in Settings.model_fields:
-                found.setdefault(name, label)
+                sources_by_name.setdefault(name, label)
     rows = []
     for name, field in Settings.model_fields.items():
         value = getattr(settings, name)
-        rows.append(Origin(name, str(value), found.get(name, "default"), field.description or ""))
+        rows.append(
+            SettingInForce(
+                name, str(value), sources_by_name.get(name, "default"), field.description or ""
+            )
+        )
     return rows
 
 

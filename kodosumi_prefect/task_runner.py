@@ -24,7 +24,7 @@ from kodosumi_prefect.adapter import capture
 from kodosumi_prefect.adapter.at_work import at_work
 from kodosumi_prefect.adapter.by_value import pickle_by_value
 from kodosumi_prefect.carried import carried as carry
-from kodosumi_prefect.runner.ray_connection import NoRayError, connect
+from kodosumi_prefect.runner.ray_connection import NoRayError, connect_ray
 from kodosumi_prefect.settings import get_settings, read_settings, reset_settings
 from kodosumi_prefect.spooler.client import get_client
 from kodosumi_prefect.spooler.route import learn_instance
@@ -113,7 +113,7 @@ class RayTaskRunner(TaskRunner["RayFuture"]):
         from prefect_ray.context import RemoteOptionsContext
 
         settings = get_settings()
-        connect(settings, self.address, self.init_kwargs)
+        connect_ray(settings, self.address, self.init_kwargs)
         scope = known_scope()
         if scope is not None:
             client = get_client(settings)

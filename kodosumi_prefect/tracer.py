@@ -122,13 +122,13 @@ def _known_place() -> "_Place | None":
     flow_run = flow_context.flow_run if flow_context is not None else None
     if flow_run is None:
         scope = _entered.get()
-        return (None, None, scope, source_of(scope)) if scope is not None else None
+        return (None, None, scope, event_source(scope)) if scope is not None else None
     task_context = _task_context(None)
     task_run = task_context.task_run if task_context is not None else None
     key = (id(flow_run), id(task_run))
-    found = _by_object.get(key)
-    if found is not None and found[0] is flow_run and found[1] is task_run:
-        return found
+    by_object = _by_object.get(key)
+    if by_object is not None and by_object[0] is flow_run and by_object[1] is task_run:
+        return by_object
     scope = _flow_scopes.get((flow_run.id, flow_run.run_count))
     if scope is None:
         return None
@@ -137,7 +137,7 @@ def _known_place() -> "_Place | None":
         scope = scope._replace(task_run=(str(task_run.id), task_run.name))
     if len(_by_object) > KNOWN_SCOPES:
         _by_object.clear()
-    place = _by_object[key] = (flow_run, task_run, scope, source_of(scope))
+    place = _by_object[key] = (flow_run, task_run, scope, event_source(scope))
     return place
 
 
@@ -151,7 +151,7 @@ def current_scope() -> Scope | None:
     return None
 
 
-def source_of(scope: Scope) -> str:
+def event_source(scope: Scope) -> str:
     """JSON that names where an event comes from: task run, subflow, node and process."""
     source = _sources.get(scope)
     if source is None:
@@ -351,7 +351,7 @@ class Tracer:
         place = _known_place()
         if place is None or place[2].fid != self._own.fid:
             scope = self._scope()
-            source = source_of(scope)
+            source = event_source(scope)
         else:
             scope, source = place[2], place[3]
         client = self._client or self._sink()
@@ -432,7 +432,7 @@ class CurrentTracer(Tracer):
     def _put(self, kind: Kind, payload: str) -> _Done:
         place = _known_place()
         scope, source = place[2:] if place is not None else (self._scope(), None)
-        event = Event(time.time(), kind, payload, scope.attempt, source or source_of(scope))
+        event = Event(time.time(), kind, payload, scope.attempt, source or event_source(scope))
         self._sink().emit(scope.fid, event)
         return DONE
 
@@ -455,9 +455,9 @@ def _arrive(scope: Scope, instance: str | None = None) -> Tracer:
     learn_instance(instance)
     for arrived in arrivals:
         arrived(scope)
-    made = Tracer(scope)
-    made._arrived = True
-    return made
+    tracer = Tracer(scope)
+    tracer._arrived = True
+    return tracer
 
 
 def _joined(separator: str, message: tuple[Any, ...]) -> str:

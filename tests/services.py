@@ -30,7 +30,7 @@ from kodosumi_prefect import settings as settings_module
 from kodosumi_prefect.settings import PREFIX, Settings, use_settings, write_address
 from kodosumi_prefect.stack.child import Child, RunningChild
 from kodosumi_prefect.stack.embedded_postgres import EmbeddedPostgres, free_port
-from kodosumi_prefect.stack.keeper import end
+from kodosumi_prefect.stack.keeper import end_family
 from kodosumi_prefect.stack.prefect_server import plan_server, server_child
 from kodosumi_prefect.stack.ray_head import plan_ray, ray_child
 from tests import prefect_database
@@ -54,7 +54,7 @@ def served(child: Child, log_dir: Path) -> Iterator[RunningChild]:
             time.sleep(0.05)
         yield running
     finally:
-        end(running.record, running.popen.poll)
+        end_family(running.record, running.popen.poll)
 
 
 @pytest.fixture(scope="session")

@@ -155,7 +155,7 @@ def test_a_clock_that_is_off_says_by_how_much() -> None:
 async def test_a_prefect_in_order_is_ok_and_a_missing_work_pool_is_told(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(prefect_server, "PATIENCE", 60)
+    monkeypatch.setattr(prefect_server, "PREFECT_ANSWER_SECONDS", 60)
     found = await check_prefect(place.settings)
     assert [finding.check for finding in found] == ["prefect", "work pools", "events", "clock"]
     for check in ("prefect", "events", "clock"):
@@ -237,7 +237,7 @@ def test_a_ray_that_is_away_or_refuses_fails(
     assert "ended at once" in found.text
     assert found.remedy.startswith("try again")
     monkeypatch.setattr(ray_cluster, "JOIN", "import time; time.sleep(60)")
-    monkeypatch.setattr(ray_cluster, "PATIENCE", 0.5)
+    monkeypatch.setattr(ray_cluster, "RAY_JOIN_SECONDS", 0.5)
     assert "no answer within 0.5 s" in check_ray(given)[0].text
 
 

@@ -22,7 +22,7 @@ from kodosumi_prefect._compat.prefect import PRINT_AS_LOG
 from kodosumi_prefect._compat.ray import DRIVER_THREADS
 from kodosumi_prefect.events import Event, Kind, plain
 from kodosumi_prefect.spooler.client import THREAD_NAME, get_client
-from kodosumi_prefect.tracer import Scope, known_scope, source_of
+from kodosumi_prefect.tracer import Scope, event_source, known_scope
 
 PARTIAL_MOST = 8192  # characters without a newline that are kept back
 PRINT_DEPTH = 16  # frames looked through for Prefect's print_as_log
@@ -174,7 +174,7 @@ def _take(logger: logging.Logger, record: logging.LogRecord) -> bool:
         text = f"{record.msg!r} with arguments that do not fit it: {exc}"
     if record.exc_info and record.exc_info[0] is not None:
         text = f"{text}\n{_FORMATTER.formatException(record.exc_info)}"
-    source = orjson.loads(source_of(scope))
+    source = orjson.loads(event_source(scope))
     source |= {"level": record.levelname, "logger": record.name}
     setattr(record, _MARK, True)
     _emit(scope, kind, text, orjson.dumps(source).decode())
@@ -268,7 +268,7 @@ def finish(fid: str | None) -> None:
 
 def _emit(scope: Scope, kind: Kind, text: str, source: str | None = None) -> None:
     if text:
-        event = Event(time.time(), kind, plain(text), scope.attempt, source or source_of(scope))
+        event = Event(time.time(), kind, plain(text), scope.attempt, source or event_source(scope))
         get_client().emit(scope.fid, event)
 
 

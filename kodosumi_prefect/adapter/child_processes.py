@@ -20,8 +20,8 @@ from kodosumi_prefect.spooler.client import deliver, get_client
 from kodosumi_prefect.spooler.route import learn_instance
 from kodosumi_prefect.tracer import Scope, current_scope
 
-TASK_PATIENCE = 1.0  # seconds that a result of a pool waits for the events before it
-END_PATIENCE = 5.0  # seconds that a child's end waits for it; then it is in the spill file
+RESULT_DELIVERY_SECONDS = 1.0  # seconds that a result of a pool waits for the events before it
+END_DELIVERY_SECONDS = 5.0  # seconds that a child's end waits for it; then it is in the spill file
 
 _KEY = "kodosumi_prefect"  # in the configuration that multiprocessing gives to each child
 _FORKSERVER = "forkserver"
@@ -56,12 +56,12 @@ class _Teller:
             return bool, ()
         settings = get_settings()
         try:
-            told = Belonging(scope, carried(settings), get_client(settings).instance())
+            belonging = Belonging(scope, carried(settings), get_client(settings).instance())
         except (OSError, ValueError) as exc:
             logger.warning("output of a child process is not recorded: %s", exc)
             return bool, ()
         _preload()
-        return Belonging, tuple(told)
+        return Belonging, tuple(belonging)
 
 
 def _preload() -> None:
@@ -87,7 +87,7 @@ class _DeliversFirst:
 
     def put(self, *args: Any) -> None:
         capture.finish(None)
-        deliver(TASK_PATIENCE)
+        deliver(RESULT_DELIVERY_SECONDS)
         self._queue.put(*args)
 
     def __getattr__(self, name: str) -> Any:
@@ -97,12 +97,12 @@ class _DeliversFirst:
 def _begin(_: "_Teller") -> None:
     """Called by multiprocessing in each child before its work, however it was started."""
     process: Any = multiprocessing.current_process()
-    told = process._config.get(_KEY)
+    belonging = process._config.get(_KEY)
     process._config[_KEY] = _teller
-    if isinstance(told, Belonging):
-        reset_settings(Settings.model_validate(told.settings))
-        learn_instance(told.instance)
-        begin_work(told.scope)
+    if isinstance(belonging, Belonging):
+        reset_settings(Settings.model_validate(belonging.settings))
+        learn_instance(belonging.instance)
+        begin_work(belonging.scope)
         if get_settings().capture:
             capture.hold()
     util.Finalize(None, _end, exitpriority=0)
@@ -122,7 +122,7 @@ def _end() -> None:
     before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
     try:
         capture.finish(None)
-        deliver(END_PATIENCE, last=True)
+        deliver(END_DELIVERY_SECONDS, last=True)
     finally:
         signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
 

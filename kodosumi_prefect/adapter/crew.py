@@ -69,11 +69,11 @@ def run_crew(crew: Any, inputs: Mapping[str, Any] | None, tracer: Tracer) -> Any
         KodosumiError: ``crew`` cannot be kicked off.
     """
     quieten()
-    made = _made(crew)
+    instance = _instance_of(crew)
     values = {str(name): _plain(value) for name, value in (inputs or {}).items()}
-    _introduce(made, values, tracer)
-    with _recording(made, tracer):
-        output = _kickoff(made, values)
+    _introduce(instance, values, tracer)
+    with _recording(instance, tracer):
+        output = _kickoff(instance, values)
         return _drained(output)
 
 
@@ -82,20 +82,21 @@ async def run_crew_async(crew: Any, inputs: Mapping[str, Any] | None, tracer: Tr
     return await asyncio.to_thread(run_crew, crew, inputs, tracer)
 
 
-def _made(crew: Any) -> Any:
+def _instance_of(crew: Any) -> Any:
     """The object to kick off."""
-    found = crew() if isinstance(crew, type) and is_crew(crew) else crew
-    if not callable(getattr(found, "kickoff", None)) and getattr(found, "is_crew_class", False):
-        make = getattr(found, "crew", None)
+    instance = crew() if isinstance(crew, type) and is_crew(crew) else crew
+    starts = callable(getattr(instance, "kickoff", None))
+    if not starts and getattr(instance, "is_crew_class", False):
+        make = getattr(instance, "crew", None)
         if not callable(make):
             raise KodosumiError(
-                f"{type(found).__name__} is a crew base without a method `crew`; "
+                f"{type(instance).__name__} is a crew base without a method `crew`; "
                 "name the method that is marked @crew so"
             )
-        found = make()
-    if not callable(getattr(found, "kickoff", None)):
+        instance = make()
+    if not callable(getattr(instance, "kickoff", None)):
         raise KodosumiError(f"{describe(crew)} has no kickoff; give a crew or a crew base")
-    return found
+    return instance
 
 
 def _kickoff(crew: Any, inputs: dict[str, Any]) -> Any:
@@ -150,18 +151,18 @@ def _introduce(crew: Any, inputs: dict[str, Any], tracer: Tracer) -> None:
     def fill(text: str | None) -> str | None:
         if text is None:
             return None
-        return _PLACEHOLDER.sub(lambda found: str(inputs.get(found[1], found[0])), text)
+        return _PLACEHOLDER.sub(lambda match: str(inputs.get(match[1], match[0])), text)
 
     for agent in _agents(crew):
-        told = {**filled(agent, "role", "goal", "backstory"), "tools": _tools(agent)}
-        tracer.agent({"agent": told})
+        description = {**filled(agent, "role", "goal", "backstory"), "tools": _tools(agent)}
+        tracer.agent({"agent": description})
     for task in getattr(crew, "tasks", None) or ():
-        told = {
+        description = {
             **filled(task, "name", "description", "expected_output"),
             "agent": fill(_template(getattr(task, "agent", None), "role")),
             "tools": _tools(task),
         }
-        tracer.agent({"task": told})
+        tracer.agent({"task": description})
 
 
 def _template(of: Any, name: str) -> str | None:
@@ -173,12 +174,12 @@ def _template(of: Any, name: str) -> str | None:
 def _agents(crew: Any) -> list[Any]:
     """A crew's agents, those that only its tasks name and its manager included, each once."""
     tasks = getattr(crew, "tasks", None) or ()
-    found = [
+    agents = [
         *(getattr(crew, "agents", None) or ()),
         *(getattr(task, "agent", None) for task in tasks),
         getattr(crew, "manager_agent", None),
     ]
-    return list({id(agent): agent for agent in found if agent is not None}.values())
+    return list({id(agent): agent for agent in agents if agent is not None}.values())
 
 
 def _tools(of: Any) -> list[dict[str, str]]:

@@ -26,7 +26,7 @@ from kodosumi_prefect.settings import VERSION, get_settings, panel_url
 from kodosumi_prefect.spooler.batch import Header
 from kodosumi_prefect.spooler.client import SpoolClient, get_client
 from kodosumi_prefect.status import reason, recorded, status_of
-from kodosumi_prefect.tracer import Scope, finders, learn_scope, source_of
+from kodosumi_prefect.tracer import Scope, event_source, finders, learn_scope
 from kodosumi_prefect.vocabulary import (
     FLOW_ATTRIBUTE,
     OPEN_INPUTS_KEY,
@@ -73,7 +73,7 @@ class Live:
                 kind,
                 payload,
                 self.scope.attempt,
-                source_of(self.scope),
+                event_source(self.scope),
                 note=note,
             ),
         )
@@ -138,28 +138,28 @@ def opening(
     header: Header,
     attempt: int,
     parameters: dict[str, Any] | None = None,
-    shown: dict[str, Any] | None = None,
+    visible_inputs: dict[str, Any] | None = None,
 ) -> tuple[Event, ...]:
     """The events that every stream begins with; each is stored once, whoever emits it.
 
     Arguments:
         parameters: the run's parameters as the flow gets them, if they are at hand.
-        shown: the inputs that people see, if known already.
+        visible_inputs: the inputs that people see, if known already.
     """
     now = time.time()
     launch = launched(flow_run.parameters)
-    given = parameters or opened(flow_run.parameters)
-    inputs: Any = given.get("inputs", given) if given.keys() <= {"inputs"} else given
+    values = parameters or opened(flow_run.parameters)
+    inputs: Any = values.get("inputs", values) if values.keys() <= {"inputs"} else values
     url, username = panel_url(get_settings()), header.get("owner")
     if launch is not None:
         inputs, url = launch.inputs, launch.launch.panel_url or url
         username = launch.launch.username or username
-        if shown is None and launch.launch.large and launch.launch.payload is not None:
-            inputs = stored_inputs.shown(get_settings(), launch.launch.payload) or inputs
+        if visible_inputs is None and launch.launch.large and launch.launch.payload is not None:
+            inputs = stored_inputs.visible(get_settings(), launch.launch.payload) or inputs
     if (owner := owner_of(flow_run)) is not None:
         username = owner.name
-    if shown is not None:
-        inputs = shown
+    if visible_inputs is not None:
+        inputs = visible_inputs
     meta = {
         "fid": str(flow_run.id),
         "username": username,
@@ -189,10 +189,10 @@ def header_of(flow: "Flow[..., Any] | None", flow_run: FlowRun, meta: Meta) -> H
     version = meta.version or getattr(flow, "version", None)
     entry_point = meta.entry_point or entrypoint_of(flow)
     app_url = None
-    if (made := launched(flow_run.parameters)) is not None:
-        launch = made.launch
+    if (launch_parameters := launched(flow_run.parameters)) is not None:
+        launch = launch_parameters.launch
         name, description, version = launch.flow, launch.description, launch.version
-        entry_point, app_url = made.entry_point, launch.app_url
+        entry_point, app_url = launch_parameters.entry_point, launch.app_url
         meta = Meta(
             launch.summary,
             None,
@@ -236,7 +236,7 @@ def report_state(live: Live, state: PrefectState, attempt: int) -> None:
         Kind.STATUS,
         status,
         attempt,
-        source_of(live.scope),
+        event_source(live.scope),
         dedupe=state_key(state.id),
         state=recorded(state),
     )

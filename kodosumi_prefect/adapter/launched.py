@@ -9,7 +9,7 @@ from kodosumi_prefect.adapter.literal import opened
 NAMES = {"entry_point", "inputs", "launch"}  # of the parameters of every launched run
 
 
-class Launch(BaseModel):
+class LaunchParameter(BaseModel):
     """What the endpoint set for its run; the parameter ``launch``.
 
     Attributes:
@@ -51,7 +51,7 @@ class Launched(NamedTuple):
 
     entry_point: str
     inputs: dict[str, Any]
-    launch: Launch
+    launch: LaunchParameter
 
 
 def launched(parameters: dict[str, Any]) -> Launched | None:
@@ -62,7 +62,7 @@ def launched(parameters: dict[str, Any]) -> Launched | None:
     if not isinstance(entry_point, str) or not isinstance(inputs, dict):
         return None
     try:
-        launch = Launch.model_validate(parameters["launch"])
+        launch = LaunchParameter.model_validate(parameters["launch"])
     except ValidationError:
         return None
     return Launched(entry_point, opened(inputs), launch)

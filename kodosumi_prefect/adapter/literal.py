@@ -31,7 +31,7 @@ def escaped(value: Any) -> Any:
 def opened(value: Any) -> Any:
     """A JSON value as somebody typed it, of how it travelled."""
     if isinstance(value, dict):
-        return {_shown(key): opened(item) for key, item in value.items()}
+        return {_unescaped_key(key): opened(item) for key, item in value.items()}
     if isinstance(value, list):
         return [opened(item) for item in value]
     return value
@@ -47,7 +47,9 @@ def refers(value: Any) -> bool:
 def is_escaped(value: Any) -> bool:
     """Whether ``opened`` would change a JSON value."""
     if isinstance(value, dict):
-        return any(_shown(key) != key for key in value) or any(map(is_escaped, value.values()))
+        return any(_unescaped_key(key) != key for key in value) or any(
+            map(is_escaped, value.values())
+        )
     return isinstance(value, list) and any(map(is_escaped, value))
 
 
@@ -80,8 +82,8 @@ def _with_blocks(parameters: dict[str, Any]) -> dict[str, Any]:
             return load_block(value[REFERENCE])
         return value
 
-    found: dict[str, Any] = visit_collection(parameters, loaded, return_data=True)
-    return found
+    unescaped: dict[str, Any] = visit_collection(parameters, loaded, return_data=True)
+    return unescaped
 
 
 def _hidden(key: Any) -> Any:
@@ -90,5 +92,5 @@ def _hidden(key: Any) -> Any:
     return key
 
 
-def _shown(key: Any) -> Any:
+def _unescaped_key(key: Any) -> Any:
     return key[1:] if isinstance(key, str) and _ESCAPED.fullmatch(key) else key

@@ -60,7 +60,7 @@ def take(settings: Settings, payload: str, fid: str | None) -> Payload:
     return Payload(*row[0])
 
 
-def shown(settings: Settings, payload: str) -> dict[str, Any] | None:
+def visible(settings: Settings, payload: str) -> dict[str, Any] | None:
     """What people may see of inputs; None if it cannot be had now."""
     return _json_of("show_payload", payload, settings)
 
@@ -85,5 +85,5 @@ def _json_of(query: str, id_: str, settings: Settings) -> dict[str, Any] | None:
         return None
     finally:
         spooler.close()
-    found: dict[str, Any] | None = json.loads(rows[0][0]) if rows and rows[0][0] else None
-    return found
+    parameters: dict[str, Any] | None = json.loads(rows[0][0]) if rows and rows[0][0] else None
+    return parameters

@@ -59,7 +59,7 @@ def _one_line(exc: Exception) -> str:
     if isinstance(exc, ValidationError):
         first = exc.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        said = first["msg"].removeprefix("Value error, ")
-        return said if said.startswith(where) else f"{where}: {said}"
+        message = first["msg"].removeprefix("Value error, ")
+        return message if message.startswith(where) else f"{where}: {message}"
     text = str(exc.orig) if isinstance(exc, DBAPIError) else str(exc)
     return " ".join(text.split()) or type(exc).__name__

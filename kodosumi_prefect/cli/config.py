@@ -36,11 +36,11 @@ def show(*, verbose: bool = False) -> None:
         table.add_row(*cells, style=style)
     console.print(table)
     settings = Settings()
-    for service in ("postgres", "prefect", "ray", "panel"):
-        if found := read_address(settings, service):
-            address = found.get("address") or found.get("url") or ""
+    for part in ("postgres", "prefect", "ray", "panel"):
+        if record := read_address(settings, part):
+            address = record.get("address") or record.get("url") or ""
             where = _without_password(str(address))
-            console.print(f"up runs {service} at {where}", markup=False, soft_wrap=True)
+            console.print(f"up runs {part} at {where}", markup=False, soft_wrap=True)
     console.print(f"\nset by environment as {PREFIX}NAME, or `kodosumi-prefect config set`")
 
 
@@ -76,8 +76,8 @@ def with_setting(text: str, name: str, value: str) -> str:
         raise CommandError(f"prefect.toml is not valid TOML: {exc}") from exc
     quoted = value.replace("\\", "\\\\").replace('"', '\\"')
     line = f'{name} = "{quoted}"'
-    head, found, rest = text.partition(_TABLE)
-    if not found:
+    head, header, rest = text.partition(_TABLE)
+    if not header:
         return f"{text.rstrip()}\n\n{_TABLE}\n{line}\n".lstrip("\n")
     end = re.search(r"^\[", rest, re.MULTILINE)
     body, tail = (rest[: end.start()], rest[end.start() :]) if end else (rest, "")
@@ -86,7 +86,7 @@ def with_setting(text: str, name: str, value: str) -> str:
     )
     if not count:
         changed = f"{body.rstrip()}\n{line}\n" + ("\n" if tail else "")
-    return head + found + changed + tail
+    return head + header + changed + tail
 
 
 def _without_password(address: str) -> str:

@@ -26,8 +26,8 @@ def upgrade() -> None:
 def current() -> None:
     """Print the revision the database is at."""
     settings = get_settings()
-    found = migrate.current(require_database(settings), settings.database_schema)
-    console.print(found or "none")
+    revision = migrate.current(require_database(settings), settings.database_schema)
+    console.print(revision or "none")
 
 
 @app.command

@@ -132,9 +132,9 @@ async def _events(response: httpx.Response) -> Any:
 
 
 def _judge(final: Any) -> int:
-    found = (final or {}).get("dict", {}).get("primes")
-    if found == PRIMES:
-        console.print(f"{found:,} primes below {LIMIT:,}: right", style="bold green")
+    primes = (final or {}).get("dict", {}).get("primes")
+    if primes == PRIMES:
+        console.print(f"{primes:,} primes below {LIMIT:,}: right", style="bold green")
         return 0
-    console.print(f"expected {PRIMES:,} primes below {LIMIT:,}, got {found}", style="bold red")
+    console.print(f"expected {PRIMES:,} primes below {LIMIT:,}, got {primes}", style="bold red")
     return 1

@@ -40,11 +40,11 @@ async def _drain(name: str | None, wait: bool) -> None:
         asked_at, deadline = 0.0, time.monotonic() + ACKNOWLEDGE
         runs = None
         while True:
-            found = [row for row in await _workers(reader) if row["name"] == name]
-            if not found:
+            rows = [row for row in await _workers(reader) if row["name"] == name]
+            if not rows:
                 console.print(f"{name} has ended", markup=False)
                 return
-            info = found[0]["info"]
+            info = rows[0]["info"]
             if not info.get("draining"):
                 if time.monotonic() > deadline:
                     raise CommandError(

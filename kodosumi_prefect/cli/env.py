@@ -4,10 +4,10 @@ import os
 import shlex
 from pathlib import Path
 
-from kodosumi_prefect.addresses import prefect_access, recorded_access
+from kodosumi_prefect.addresses import prefect_access
 from kodosumi_prefect.cli.output import CommandError, console
 from kodosumi_prefect.settings import PREFIX, Settings, get_settings
-from kodosumi_prefect.stack.lock import owner_of
+from kodosumi_prefect.stack.lock import stack_process
 
 DATA_DIR = f"{PREFIX}DATA_DIR"
 
@@ -26,13 +26,12 @@ def env(*, data_dir: Path | None = None) -> None:
     settings = get_settings()
     if data_dir is not None:
         settings = settings.model_copy(update={"data_dir": data_dir.expanduser().absolute()})
-    if owner_of(settings.data_dir) is None:
+    if stack_process(settings.data_dir) is None:
         raise CommandError(
             f"no stack runs for {settings.data_dir}; start `kodosumi-prefect up`, or name its "
             "folder by --data-dir"
         )
-    # The stack's own server counts whatever this terminal is configured for.
-    access = recorded_access(settings) or prefect_access(settings)
+    access = prefect_access(settings, own_first=True)
     if access is None:
         raise CommandError(
             f"the stack of {settings.data_dir} uses a Prefect that is not configured here, or its "

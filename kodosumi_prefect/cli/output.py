@@ -10,7 +10,11 @@ from rich.markdown import Markdown
 from rich.padding import Padding
 from rich.text import Text
 
-from kodosumi_prefect.addresses import PrefectAccess, prefect_access
+from kodosumi_prefect.addresses import (
+    NoPrefectError,
+    PrefectAccess,
+    require_prefect_access,
+)
 from kodosumi_prefect.database.connection import connect
 from kodosumi_prefect.settings import Settings, database_url, get_settings
 from kodosumi_prefect.stream.reader import StoredEvent
@@ -54,18 +58,15 @@ def require_database(settings: Settings) -> str:
 
 
 def require_prefect(settings: Settings) -> PrefectAccess:
-    """The configured Prefect API, else the one that ``up`` runs for the data dir.
+    """The Prefect that counts (``kodosumi_prefect.addresses``).
 
     Raises:
-        CommandError: neither is there.
+        CommandError: there is none.
     """
-    access = prefect_access(settings)
-    if access is None:
-        raise CommandError(
-            "PREFECT_API_URL is not set and no Prefect server runs for "
-            f"{settings.data_dir}; set it or start `kodosumi-prefect up`"
-        )
-    return access
+    try:
+        return require_prefect_access(settings)
+    except NoPrefectError as exc:
+        raise CommandError(str(exc)) from None
 
 
 async def with_prefect(do: Callable[[], Awaitable[Any]]) -> Any:

@@ -42,7 +42,7 @@ def start() -> None:
 
     A kodosumi-ray worker does this by itself. The Spooler stays until the cluster ends.
     """
-    from kodosumi_prefect.runner.ray_connection import connect
+    from kodosumi_prefect.runner.ray_connection import connect_ray
 
     settings = get_settings()
     require_database(settings)
@@ -52,7 +52,7 @@ def start() -> None:
         )
     if find_spec("ray") is None:
         raise CommandError("Ray is not installed; run pip install 'kodosumi-prefect[ray]'")
-    connect(settings.model_copy(update={"ray_local": False}))
+    connect_ray(settings.model_copy(update={"ray_local": False}))
     # Imported late, since it imports Ray.
     from kodosumi_prefect.spooler.actor import ensure_spooler
 
@@ -60,5 +60,5 @@ def start() -> None:
         address = ensure_spooler(settings)
     except (ProtocolError, SpoolerAwayError) as exc:
         raise CommandError(str(exc)) from exc
-    said = "started" if address.made else "was running already"
-    console.print(f"{address.name} in {address.namespace} {said}", markup=False, soft_wrap=True)
+    outcome = "started" if address.made else "was running already"
+    console.print(f"{address.name} in {address.namespace} {outcome}", markup=False, soft_wrap=True)

@@ -1,4 +1,4 @@
-"""``up``, ``panel`` and ``observer``: long-running services."""
+"""``up``, ``panel`` and ``observer``: what runs until it is stopped."""
 
 import asyncio
 import os
@@ -113,12 +113,12 @@ def observer() -> None:
 
 
 async def _until_signalled(work: Coroutine[Any, Any, None]) -> None:
-    asked = asyncio.Event()
+    stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, asked.set)
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
     tasks: list[asyncio.Future[Any]] = [
         asyncio.create_task(work),
-        asyncio.create_task(asked.wait()),
+        asyncio.create_task(stop.wait()),
     ]
     console.print("ready")
     try:
@@ -145,8 +145,8 @@ def with_options(**options: Any) -> Settings:
     Raises:
         pydantic.ValidationError: an option's value does not fit.
     """
-    given = {name: value for name, value in options.items() if value is not None}
-    settings = Settings(**(get_settings().model_dump(exclude_unset=True) | given))
+    overrides = {name: value for name, value in options.items() if value is not None}
+    settings = Settings(**(get_settings().model_dump(exclude_unset=True) | overrides))
     reset_settings(settings)
     return settings
 
@@ -158,7 +158,7 @@ async def running_stack(
     """The stack with its panel and observer: ``(stack, panel URL)``; ended at exit.
 
     Raises:
-        CommandError: what is missing, or a service that does not start.
+        CommandError: what is missing, or a part that does not start.
     """
     try:
         from kodosumi_prefect.observer.observer import Observer
@@ -169,12 +169,12 @@ async def running_stack(
     except ModuleNotFoundError as exc:
         raise CommandError(f"{exc.name} is missing; install kodosumi-prefect[all]") from exc
 
-    def progress(service: str, text: str) -> None:
-        console.print(f"  [cyan]{service:<10}[/cyan]", end="")
+    def progress(part: str, text: str) -> None:
+        console.print(f"  [cyan]{part:<10}[/cyan]", end="")
         console.print(text, markup=False)
 
-    async def restarted(service: str) -> None:
-        if service == "ray" and not worker:
+    async def restarted(part: str) -> None:
+        if part == "ray" and not worker:
             await start_spooler(stack.environment(), progress)
 
     stack = Stack(
@@ -234,12 +234,12 @@ async def _up(settings: Settings, prefect_port: int | None, worker: bool) -> Non
     me = asyncio.current_task()
     assert me is not None
     loop = asyncio.get_running_loop()
-    asked = asyncio.Event()
+    stop = asyncio.Event()
 
     def ask() -> None:
-        if asked.is_set():
+        if stop.is_set():
             return  # it is stopping already; a second Ctrl-C must not leave processes behind
-        asked.set()
+        stop.set()
         console.print("stopping")
         me.cancel()
 
@@ -254,5 +254,5 @@ async def _up(settings: Settings, prefect_port: int | None, worker: bool) -> Non
             console.print(f"ready {address}", markup=False)
             await stack.wait()
     except asyncio.CancelledError:
-        if not asked.is_set():
+        if not stop.is_set():
             raise

@@ -47,8 +47,8 @@ def add(name: str, *, email: str | None = None, operator: bool = False) -> None:
     async def make(accounts: Accounts) -> Account:
         return await accounts.add(name, email=email, password=hashed, operator=operator)
 
-    made = _do(make, Action.ACCOUNT_CREATE, operator=operator)
-    console.print(f"created {made.name}" + (", an operator" if operator else ""), markup=False)
+    account = _do(make, Action.ACCOUNT_CREATE, operator=operator)
+    console.print(f"created {account.name}" + (", an operator" if operator else ""), markup=False)
 
 
 @app.command(name="list")
@@ -133,12 +133,14 @@ def _change(
     operator: bool | None = None,
 ) -> None:
     async def change(accounts: Accounts) -> Account:
-        found = await accounts.by_name(name)
-        if found is None:
+        account = await accounts.by_name(name)
+        if account is None:
             raise UnknownAccountError(
                 f"there is no account {name!r}; `kodosumi-prefect user list` shows them"
             )
-        return await accounts.change(found.id, password=password, active=active, operator=operator)
+        return await accounts.change(
+            account.id, password=password, active=active, operator=operator
+        )
 
     _do(change, action, **({} if operator is None else {"operator": operator}))
 
@@ -176,9 +178,9 @@ def _new_password() -> str:
     except ModuleNotFoundError as exc:
         raise CommandError(f"{exc.name} is missing; install kodosumi-prefect[panel]") from exc
     if sys.stdin.isatty():
-        given = getpass("password: ")
-        if getpass("once more: ") != given:
+        password = getpass("password: ")
+        if getpass("once more: ") != password:
             raise CommandError("the two passwords differ")
     else:
-        given = sys.stdin.readline().rstrip("\r\n")
-    return hash_password(checked_password(given))
+        password = sys.stdin.readline().rstrip("\r\n")
+    return hash_password(checked_password(password))

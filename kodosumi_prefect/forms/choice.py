@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-from kodosumi_prefect.forms.element import Element, Field, RefusedError, Value, text
+from kodosumi_prefect.forms.element import Element, Field, RefusedValueError, Value, text
 
 
 class Checkbox(Field):
@@ -14,7 +14,7 @@ class Checkbox(Field):
     """
 
     type: ClassVar[str] = "boolean"
-    shown: ClassVar[tuple[str, ...]] = ("name", "label", "value", "option")
+    attributes: ClassVar[tuple[str, ...]] = ("name", "label", "value", "option")
 
     def __init__(
         self,
@@ -30,8 +30,8 @@ class Checkbox(Field):
         self.value = value
         self.error = error
 
-    def read(self, given: Value) -> Any:
-        return given is True or given == "on"
+    def read(self, posted: Value) -> Any:
+        return posted is True or posted == "on"
 
 
 class InputOption(Element):
@@ -44,7 +44,7 @@ class InputOption(Element):
     """
 
     type: ClassVar[str] = "option"
-    shown: ClassVar[tuple[str, ...]] = ("name", "label", "value")
+    attributes: ClassVar[tuple[str, ...]] = ("name", "label", "value")
 
     def __init__(
         self,
@@ -68,7 +68,7 @@ class Select(Field):
     """
 
     type: ClassVar[str] = "select"
-    shown: ClassVar[tuple[str, ...]] = ("name", "label", "value", "option", "error")
+    attributes: ClassVar[tuple[str, ...]] = ("name", "label", "value", "option", "error")
 
     def __init__(
         self,
@@ -90,11 +90,11 @@ class Select(Field):
     def to_dict(self) -> dict[str, Any]:
         return super().to_dict() | {"option": [option.to_dict() for option in self.option]}
 
-    def read(self, given: Value) -> Any:
+    def read(self, posted: Value) -> Any:
         names = {option.name for option in self.option}
-        if given is None or (given == "" and "" not in names):
-            return self.nothing(given)
-        given = text(given)
-        if given not in names:
-            raise RefusedError(f"is {given[:40]!r}, which is not one of the options")
-        return given
+        if posted is None or (posted == "" and "" not in names):
+            return self.nothing(posted)
+        posted = text(posted)
+        if posted not in names:
+            raise RefusedValueError(f"is {posted[:40]!r}, which is not one of the options")
+        return posted

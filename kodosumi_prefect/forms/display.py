@@ -2,14 +2,14 @@
 
 from typing import Any, ClassVar
 
-from kodosumi_prefect.forms.element import Element, Field, RefusedError, Value
+from kodosumi_prefect.forms.element import Element, Field, RefusedValueError, Value
 
 
 class HTML(Element):
     """A piece of HTML; sanitised where it is shown."""
 
     type: ClassVar[str] = "html"
-    shown: ClassVar[tuple[str, ...]] = ("text",)
+    attributes: ClassVar[tuple[str, ...]] = ("text",)
 
     def __init__(self, text: str | None = None) -> None:
         self.text = text
@@ -38,7 +38,7 @@ class Markdown(Element):
     """A piece of markdown."""
 
     type: ClassVar[str] = "markdown"
-    shown: ClassVar[tuple[str, ...]] = ("text",)
+    attributes: ClassVar[tuple[str, ...]] = ("text",)
 
     def __init__(self, text: str) -> None:
         self.text = text
@@ -57,7 +57,7 @@ class Submit(Element):
     """The button that sends the form."""
 
     type: ClassVar[str] = "submit"
-    shown: ClassVar[tuple[str, ...]] = ("text",)
+    attributes: ClassVar[tuple[str, ...]] = ("text",)
 
     def __init__(self, text: str, error: list[str] | None = None) -> None:
         self.text = text
@@ -68,7 +68,7 @@ class Cancel(Element):
     """The button that leaves the form."""
 
     type: ClassVar[str] = "cancel"
-    shown: ClassVar[tuple[str, ...]] = ("text",)
+    attributes: ClassVar[tuple[str, ...]] = ("text",)
 
     def __init__(self, text: str, error: list[str] | None = None) -> None:
         self.text = text
@@ -79,7 +79,7 @@ class Action(Field):
     """A further button that sends the form, with a value that says which it was."""
 
     type: ClassVar[str] = "action"
-    shown: ClassVar[tuple[str, ...]] = ("name", "value", "text")
+    attributes: ClassVar[tuple[str, ...]] = ("name", "value", "text")
 
     def __init__(
         self,
@@ -96,7 +96,7 @@ class Action(Field):
         self.label = text
         self.error = error
 
-    def parse(self, given: Value) -> Any:
-        if not isinstance(given, str):
-            raise RefusedError("must be the value of a button")
-        return given
+    def parse(self, posted: Value) -> Any:
+        if not isinstance(posted, str):
+            raise RefusedValueError("must be the value of a button")
+        return posted

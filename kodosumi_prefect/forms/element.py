@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 Value = Any  # what JSON or a form body holds for one field
 
 
-class RefusedError(ValueError):
+class RefusedValueError(ValueError):
     """A posted value that an element does not take; the message is for people."""
 
 
@@ -15,18 +15,18 @@ class Element:
 
     Attributes:
         type: its name in JSON.
-        shown: the attributes that are its JSON, in their order.
+        attributes: those that are its JSON, in their order.
     """
 
     type: ClassVar[str]
-    shown: ClassVar[tuple[str, ...]] = ()
+    attributes: ClassVar[tuple[str, ...]] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Its JSON."""
-        return {"type": self.type} | {name: getattr(self, name) for name in self.shown}
+        return {"type": self.type} | {name: getattr(self, name) for name in self.attributes}
 
     def __repr__(self) -> str:
-        parts = ", ".join(f"{name}={getattr(self, name)!r}" for name in self.shown)
+        parts = ", ".join(f"{name}={getattr(self, name)!r}" for name in self.attributes)
         return f"{type(self).__name__}({parts})"
 
 
@@ -47,54 +47,54 @@ class Field(Element):
     required: bool = False
     error: list[str] | None = None
 
-    def read(self, given: Value) -> Any:
+    def read(self, posted: Value) -> Any:
         """The value that a handler gets for what was posted; None stands for nothing.
 
         Raises:
             RefusedError: it is not one that this element takes.
         """
-        if empty(given):
+        if empty(posted):
             if self.required:
-                raise RefusedError("is required")
-            return self.nothing(given)
-        return self.parse(given)
+                raise RefusedValueError("is required")
+            return self.nothing(posted)
+        return self.parse(posted)
 
-    def nothing(self, given: Value) -> Any:
+    def nothing(self, posted: Value) -> Any:
         """The value of a field that was left empty."""
         return None
 
-    def parse(self, given: Value) -> Any:
+    def parse(self, posted: Value) -> Any:
         """The value of a field that was filled in."""
-        return given
+        return posted
 
 
-def empty(given: Value) -> bool:
+def empty(posted: Value) -> bool:
     """Whether nothing was filled in."""
-    return given is None or given == ""
+    return posted is None or posted == ""
 
 
-def text(given: Value) -> str:
-    """``given`` if it is text that can be kept.
+def text(posted: Value) -> str:
+    """``posted`` if it is text that can be kept.
 
     Raises:
         RefusedError: it is something else, or contains invalid characters.
     """
-    if isinstance(given, int | float) and not isinstance(given, bool):
-        given = str(given)
-    if not isinstance(given, str):
-        raise RefusedError(f"must be text, not {kind_of(given)}")
-    if "\0" in given:
-        raise RefusedError("contains a NUL character, which text cannot hold")
+    if isinstance(posted, int | float) and not isinstance(posted, bool):
+        posted = str(posted)
+    if not isinstance(posted, str):
+        raise RefusedValueError(f"must be text, not {json_type(posted)}")
+    if "\0" in posted:
+        raise RefusedValueError("contains a NUL character, which text cannot hold")
     try:
-        given.encode()
+        posted.encode()
     except UnicodeEncodeError:
-        raise RefusedError("contains half a character (a lone surrogate)") from None
-    return given
+        raise RefusedValueError("contains half a character (a lone surrogate)") from None
+    return posted
 
 
-def kind_of(given: Value) -> str:
+def json_type(posted: Value) -> str:
     """What people call the JSON type of a value."""
-    match given:
+    match posted:
         case None:
             return "nothing"
         case bool():
@@ -103,4 +103,4 @@ def kind_of(given: Value) -> str:
             return "a number"
         case str():
             return "text"
-    return "an object" if isinstance(given, Mapping) else "a list"
+    return "an object" if isinstance(posted, Mapping) else "a list"

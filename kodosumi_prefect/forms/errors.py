@@ -59,6 +59,6 @@ class InputsError(KodosumiError):
 
 
 def _rebuilt(messages: tuple[str, ...], errors: dict[str, list[str]]) -> InputsError:
-    made = InputsError(*messages)
-    made.errors = errors
-    return made
+    error = InputsError(*messages)
+    error.errors = errors
+    return error

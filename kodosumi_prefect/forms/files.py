@@ -3,7 +3,7 @@
 import json
 from typing import Any, ClassVar
 
-from kodosumi_prefect.forms.element import Field, RefusedError, Value
+from kodosumi_prefect.forms.element import Field, RefusedValueError, Value
 
 
 class InputFiles(Field):
@@ -15,7 +15,7 @@ class InputFiles(Field):
     """
 
     type: ClassVar[str] = "file"
-    shown: ClassVar[tuple[str, ...]] = (
+    attributes: ClassVar[tuple[str, ...]] = (
         "name",
         "label",
         "value",
@@ -42,16 +42,16 @@ class InputFiles(Field):
         self.directory = directory
         self.error = error
 
-    def parse(self, given: Value) -> Any:
+    def parse(self, posted: Value) -> Any:
         try:
-            batch = json.loads(given) if isinstance(given, str) else None
+            batch = json.loads(posted) if isinstance(posted, str) else None
             names = {item["filename"] for item in batch["items"].values()} if batch else None
         except (ValueError, RecursionError, KeyError, TypeError, AttributeError):
             names = None
         if names is None or not all(isinstance(name, str) for name in names):
-            raise RefusedError("must be files uploaded before, as {batchId, items}")
+            raise RefusedValueError("must be files uploaded before, as {batchId, items}")
         if len(names) > 1 and not (self.multiple or self.directory):
-            raise RefusedError(f"takes one file, not {len(names)}")
+            raise RefusedValueError(f"takes one file, not {len(names)}")
         if not names and self.required:
-            raise RefusedError("is required")
+            raise RefusedValueError("is required")
         return names

@@ -15,7 +15,7 @@ from kodosumi_prefect.forms.display import (
     Markdown,
     Submit,
 )
-from kodosumi_prefect.forms.element import Element, Field, RefusedError
+from kodosumi_prefect.forms.element import Element, Field, RefusedValueError
 from kodosumi_prefect.forms.errors import InputsError
 from kodosumi_prefect.forms.files import InputFiles
 from kodosumi_prefect.forms.moment import InputDate, InputDateTime, InputTime
@@ -76,7 +76,7 @@ class Model:
         Raises:
             ValueError: something in it is no element's JSON.
         """
-        return cls(*(element_of(given) for given in elements))
+        return cls(*(element_of(each) for each in elements))
 
     @property
     def fields(self) -> list[Field]:
@@ -91,10 +91,10 @@ class Model:
 
     def secret_values(self, data: Mapping[str, Any]) -> list[str]:
         """What was typed into its password fields, of posted data as ``read`` takes it."""
-        found = (self.given(data, name) for name in self.secrets)
-        return [value for value in found if isinstance(value, str) and value]
+        values = (self.posted_value(data, name) for name in self.secrets)
+        return [value for value in values if isinstance(value, str) and value]
 
-    def given(self, data: Mapping[str, Any], name: str) -> Any:
+    def posted_value(self, data: Mapping[str, Any], name: str) -> Any:
         """What was posted for the field ``name``; None for nothing."""
         return data.get(name)
 
@@ -126,29 +126,29 @@ class Model:
                 continue  # another button of that name was the one
             try:
                 values[name] = field.read(data.get(name))
-            except RefusedError as refused:
+            except RefusedValueError as refused:
                 errors.add(**{name: str(refused)})
         if errors:
             raise errors
         return values
 
 
-def element_of(given: Mapping[str, Any]) -> Element:
+def element_of(description: Mapping[str, Any]) -> Element:
     """The element that some JSON describes; keys that it does not know are left out.
 
     Raises:
         ValueError: it describes none.
     """
-    made = _BY_TYPE.get(given.get("type", "")) if isinstance(given, Mapping) else None
-    if made is None:
-        raise ValueError(f"{str(given)[:100]!r} is not an element of a form")
-    known = {name: given[name] for name in made.shown if name in given}
-    if made in (Break, HR):
-        return made()
-    if made is Select:
-        options = given.get("option")
+    kind = _BY_TYPE.get(description.get("type", "")) if isinstance(description, Mapping) else None
+    if kind is None:
+        raise ValueError(f"{str(description)[:100]!r} is not an element of a form")
+    known = {name: description[name] for name in kind.attributes if name in description}
+    if kind in (Break, HR):
+        return kind()
+    if kind is Select:
+        options = description.get("option")
         known["option"] = [element_of(entry) for entry in options or ()]
     try:
-        return made(**known)
+        return kind(**known)
     except TypeError as exc:
-        raise ValueError(f"{str(given)[:100]!r} is not an element of a form: {exc}") from None
+        raise ValueError(f"{str(description)[:100]!r} is not an element of a form: {exc}") from None

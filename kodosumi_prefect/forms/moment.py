@@ -3,7 +3,7 @@
 import datetime
 from typing import Any, ClassVar
 
-from kodosumi_prefect.forms.element import Field, RefusedError, Value, kind_of
+from kodosumi_prefect.forms.element import Field, RefusedValueError, Value, json_type
 
 LONGEST = 40  # characters
 
@@ -42,24 +42,24 @@ class _Moment(Field):
             return value.replace(tzinfo=None).isoformat()
         return value.isoformat() if isinstance(value, datetime.date | datetime.time) else value
 
-    def parse(self, given: Value) -> Any:
-        if not isinstance(given, str):
-            raise RefusedError(f"must be {self.words}, not {kind_of(given)}")
-        given = given.strip()
-        place = self._place(given)
+    def parse(self, posted: Value) -> Any:
+        if not isinstance(posted, str):
+            raise RefusedValueError(f"must be {self.words}, not {json_type(posted)}")
+        posted = posted.strip()
+        place = self._place(posted)
         least, most = getattr(self, self.least), getattr(self, self.most)
         start = self._bound(least)
         end = self._bound(most)
         wraps = start is not None and end is not None and start > end and self.type == "time"
         if wraps and end < place < start:  # type: ignore[operator]
-            raise RefusedError(f"is {given}; it must be from {least} to {most}")
+            raise RefusedValueError(f"is {posted}; it must be from {least} to {most}")
         if start is not None and place < start and not wraps:
-            raise RefusedError(f"is {given}; it must not be before {least}")
+            raise RefusedValueError(f"is {posted}; it must not be before {least}")
         if end is not None and place > end and not wraps:
-            raise RefusedError(f"is {given}; it must not be after {most}")
+            raise RefusedValueError(f"is {posted}; it must not be after {most}")
         if self.step and (place - (start or 0)) % self.step:
-            raise RefusedError(f"is {given}; it must be on a step of {self.step} seconds")
-        return given
+            raise RefusedValueError(f"is {posted}; it must be on a step of {self.step} seconds")
+        return posted
 
     def _bound(self, written: Any) -> float | None:
         return None if not written else self._place(str(written))
@@ -71,7 +71,9 @@ class _Moment(Field):
                 raise ValueError
             return self.place(written)
         except ValueError:
-            raise RefusedError(f"is {written[:LONGEST]!r}, which is not {self.words}") from None
+            raise RefusedValueError(
+                f"is {written[:LONGEST]!r}, which is not {self.words}"
+            ) from None
 
     def place(self, written: str) -> float:
         raise NotImplementedError
@@ -85,7 +87,7 @@ class InputDate(_Moment):
     """
 
     type: ClassVar[str] = "date"
-    shown: ClassVar[tuple[str, ...]] = (
+    attributes: ClassVar[tuple[str, ...]] = (
         "name",
         "label",
         "value",
@@ -125,7 +127,7 @@ class InputTime(_Moment):
     """
 
     type: ClassVar[str] = "time"
-    shown: ClassVar[tuple[str, ...]] = (
+    attributes: ClassVar[tuple[str, ...]] = (
         "name",
         "label",
         "value",
@@ -167,7 +169,7 @@ class InputDateTime(_Moment):
     """
 
     type: ClassVar[str] = "datetime-local"
-    shown: ClassVar[tuple[str, ...]] = (
+    attributes: ClassVar[tuple[str, ...]] = (
         "name",
         "label",
         "value",

@@ -5,7 +5,7 @@ import re
 from fractions import Fraction
 from typing import Any, ClassVar
 
-from kodosumi_prefect.forms.element import Field, RefusedError, Value, kind_of
+from kodosumi_prefect.forms.element import Field, RefusedValueError, Value, json_type
 
 LONGEST = 300  # characters of a number that somebody could mean
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,4})?", re.ASCII)
@@ -21,7 +21,7 @@ class InputNumber(Field):
     """
 
     type: ClassVar[str] = "number"
-    shown: ClassVar[tuple[str, ...]] = (
+    attributes: ClassVar[tuple[str, ...]] = (
         "name",
         "label",
         "value",
@@ -60,39 +60,39 @@ class InputNumber(Field):
         self.step = step
         self.error = error
 
-    def parse(self, given: Value) -> Any:
-        number = read_number(given)
+    def parse(self, posted: Value) -> Any:
+        number = read_number(posted)
         if self.min_value is not None and number < self.min_value:
-            raise RefusedError(f"is {number:.12g}; at least {self.min_value:.12g} is needed")
+            raise RefusedValueError(f"is {number:.12g}; at least {self.min_value:.12g} is needed")
         if self.max_value is not None and number > self.max_value:
-            raise RefusedError(f"is {number:.12g}; at most {self.max_value:.12g} is allowed")
+            raise RefusedValueError(f"is {number:.12g}; at most {self.max_value:.12g} is allowed")
         if self.step is not None and not on_step(number, self.step, self.min_value or 0):
-            raise RefusedError(
+            raise RefusedValueError(
                 f"is {number:.12g}; it must be {self.min_value or 0:.12g} plus a multiple of "
                 f"{self.step:.12g}"
             )
         return number
 
 
-def read_number(given: Value) -> int | float:
+def read_number(posted: Value) -> int | float:
     """The number that was posted, as JSON number or as text.
 
     Raises:
         RefusedError: it is none, or too long to be meant.
     """
-    if isinstance(given, str):
-        written = given.strip()
+    if isinstance(posted, str):
+        written = posted.strip()
         if len(written) > LONGEST or not _NUMBER.fullmatch(written):
-            raise RefusedError(f"is {written[:40]!r}, which is not a number")
+            raise RefusedValueError(f"is {written[:40]!r}, which is not a number")
         whole = written.lstrip("+-").isdecimal()
-        given = int(written) if whole else float(written)
-    if isinstance(given, bool) or not isinstance(given, int | float):
-        raise RefusedError(f"must be a number, not {kind_of(given)}")
-    if isinstance(given, float) and not math.isfinite(given):
-        raise RefusedError("is not a finite number")
-    if isinstance(given, int) and given.bit_length() > 1000:
-        raise RefusedError("has too many digits")
-    return given
+        posted = int(written) if whole else float(written)
+    if isinstance(posted, bool) or not isinstance(posted, int | float):
+        raise RefusedValueError(f"must be a number, not {json_type(posted)}")
+    if isinstance(posted, float) and not math.isfinite(posted):
+        raise RefusedValueError("is not a finite number")
+    if isinstance(posted, int) and posted.bit_length() > 1000:
+        raise RefusedValueError("has too many digits")
+    return posted
 
 
 def on_step(number: float, step: float, base: float) -> bool:

@@ -7,7 +7,7 @@ import regex
 
 logger = logging.getLogger(__name__)
 
-PATIENCE = 0.25  # seconds; a pattern that backtracks for longer counts as not matched
+MATCH_SECONDS = 0.25  # seconds; a pattern that backtracks for longer counts as not matched
 
 
 def fits(pattern: str, text: str) -> bool:
@@ -21,7 +21,7 @@ def fits(pattern: str, text: str) -> bool:
     if compiled is None:
         return True
     try:
-        return compiled.fullmatch(text, timeout=PATIENCE, concurrent=True) is not None
+        return compiled.fullmatch(text, timeout=MATCH_SECONDS, concurrent=True) is not None
     except TimeoutError:
         logger.warning("the pattern %.200r takes too long to match; make it simpler", pattern)
         return False

@@ -96,15 +96,15 @@ class _Reading:
             return
         name = ".".join(path)
         self.places[name] = Place(path, nullable, needed)
-        made = self._field(name, schema, None if default is _MISSING else default, nullable)
-        made.label = title
-        made.required = needed and not nullable and not isinstance(made, Checkbox)
-        if isinstance(made, Checkbox):
-            made.option, made.label = (str(hint), title) if hint else (title, None)
-        elif hint and hasattr(made, "placeholder"):
-            made.placeholder = str(hint)
-        yield made
-        if hint and not isinstance(made, Checkbox) and not hasattr(made, "placeholder"):
+        field = self._field(name, schema, None if default is _MISSING else default, nullable)
+        field.label = title
+        field.required = needed and not nullable and not isinstance(field, Checkbox)
+        if isinstance(field, Checkbox):
+            field.option, field.label = (str(hint), title) if hint else (title, None)
+        elif hint and hasattr(field, "placeholder"):
+            field.placeholder = str(hint)
+        yield field
+        if hint and not isinstance(field, Checkbox) and not hasattr(field, "placeholder"):
             yield Markdown(str(hint))
 
     def _resolved(self, described: Schema) -> tuple[dict[str, Any], bool, frozenset[str]]:
@@ -121,18 +121,18 @@ class _Reading:
                 del schema["allOf"]
                 schema = {**parts[0], **schema}
                 continue
-            found = False
+            narrowed = False
             for word in ("anyOf", "oneOf"):
                 branches = _branches(schema, word)
-                kept = [branch for branch in branches if branch.get("type") != "null"]
-                nullable |= len(kept) < len(branches)
-                if branches and len(kept) == 1:
+                alternatives = [branch for branch in branches if branch.get("type") != "null"]
+                nullable |= len(alternatives) < len(branches)
+                if branches and len(alternatives) == 1:
                     del schema[word]
-                    schema = {**kept[0], **schema}
-                    found = True
+                    schema = {**alternatives[0], **schema}
+                    narrowed = True
                 elif branches:
-                    schema[word] = kept
-            if not found:
+                    schema[word] = alternatives
+            if not narrowed:
                 break
         kinds = schema.get("type")
         if isinstance(kinds, list):
@@ -185,9 +185,9 @@ class _BoundText(InputText):
         super().__init__(name, **more)
         self._bounds = bounds
 
-    def parse(self, given: Value) -> Any:
-        check_length(text(given), *self._bounds)
-        return super().parse(given)
+    def parse(self, posted: Value) -> Any:
+        check_length(text(posted), *self._bounds)
+        return super().parse(posted)
 
 
 def _position(entry: tuple[str, Any]) -> int:
@@ -198,10 +198,10 @@ def _position(entry: tuple[str, Any]) -> int:
 
 def _branches(schema: Schema, word: str) -> list[dict[str, Any]]:
     """The alternatives that a schema names under ``anyOf`` and the like."""
-    found = schema.get(word)
-    if not isinstance(found, list):
+    alternatives = schema.get(word)
+    if not isinstance(alternatives, list):
         return []
-    return [dict(branch) for branch in found if isinstance(branch, Mapping)]
+    return [dict(branch) for branch in alternatives if isinstance(branch, Mapping)]
 
 
 def _choices(schema: Schema) -> list[tuple[str, Any]] | None:

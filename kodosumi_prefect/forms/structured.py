@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, NoReturn
 
 from kodosumi_prefect.forms.bounds import fault
 from kodosumi_prefect.forms.choice import InputOption, Select
-from kodosumi_prefect.forms.element import Element, RefusedError, Value, empty, kind_of
+from kodosumi_prefect.forms.element import Element, RefusedValueError, Value, empty, json_type
 from kodosumi_prefect.forms.model import Model
 from kodosumi_prefect.forms.text import InputArea
 
@@ -30,26 +30,26 @@ class JsonArea(InputArea):
         self._kind = kind
         self._loose = loose
 
-    def nothing(self, given: Value) -> Any:
+    def nothing(self, posted: Value) -> Any:
         return None
 
-    def parse(self, given: Value) -> Any:
-        value = self._decoded(given) if isinstance(given, str) else given
+    def parse(self, posted: Value) -> Any:
+        value = self._decoded(posted) if isinstance(posted, str) else posted
         if self._kind is not None and not isinstance(value, _KINDS[self._kind]):
-            raise RefusedError(f"must be {_WORDS[self._kind]} as JSON, not {kind_of(value)}")
+            raise RefusedValueError(f"must be {_WORDS[self._kind]} as JSON, not {json_type(value)}")
         if (wrong := fault(value, path=(str(self.name),))) is not None:
-            raise RefusedError(wrong.below)
+            raise RefusedValueError(wrong.below)
         return value
 
-    def _decoded(self, given: str) -> Any:
+    def _decoded(self, posted: str) -> Any:
         try:
-            return json.loads(given, parse_constant=_no_number)
+            return json.loads(posted, parse_constant=_no_number)
         except (ValueError, RecursionError) as exc:
             if self._loose:
-                return given
+                return posted
             where = f" (line {exc.lineno})" if isinstance(exc, json.JSONDecodeError) else ""
             what = exc.msg if isinstance(exc, json.JSONDecodeError) else "too deep or too long"
-            raise RefusedError(f"is not valid JSON: {what}{where}") from None
+            raise RefusedValueError(f"is not valid JSON: {what}{where}") from None
 
 
 class TypedSelect(Select):
@@ -63,15 +63,15 @@ class TypedSelect(Select):
         super().__init__(name, options, value=chosen, **more)
         self._choices = dict(choices)
 
-    def read(self, given: Value) -> Any:
-        if empty(given) and "" not in self._choices:
+    def read(self, posted: Value) -> Any:
+        if empty(posted) and "" not in self._choices:
             if self.required:
-                raise RefusedError("is required")
+                raise RefusedValueError("is required")
             return None
         for stands in self._choices.values():  # API clients post the value itself
-            if type(stands) is type(given) and stands == given:
+            if type(stands) is type(posted) and stands == posted:
                 return stands
-        return self._choices[super().read(given)]
+        return self._choices[super().read(posted)]
 
 
 class Place(NamedTuple):
@@ -99,18 +99,18 @@ class StructuredModel(Model):
         super().__init__(*children)
         self.places = dict(places)
 
-    def given(self, data: Mapping[str, Any], name: str) -> Any:
-        found = _found(data, name, self.places[name].path)
-        return None if found is _NOT_GIVEN else found
+    def posted_value(self, data: Mapping[str, Any], name: str) -> Any:
+        value = _value_at(data, name, self.places[name].path)
+        return None if value is _NOT_GIVEN else value
 
     def read(self, data: Mapping[str, Any]) -> dict[str, Any]:
-        flat = {name: _found(data, name, place.path) for name, place in self.places.items()}
-        given = {name: value for name, value in flat.items() if value is not _NOT_GIVEN}
+        flat = {name: _value_at(data, name, place.path) for name, place in self.places.items()}
+        posted = {name: value for name, value in flat.items() if value is not _NOT_GIVEN}
         values: dict[str, Any] = {}
-        for name, value in super().read(given).items():
+        for name, value in super().read(posted).items():
             place = self.places[name]
             if place.nullable and empty(value):
-                if name not in given and not place.needed:
+                if name not in posted and not place.needed:
                     continue
                 value = None
             elif value is None:
@@ -119,7 +119,7 @@ class StructuredModel(Model):
         return values
 
 
-def _found(data: Mapping[str, Any], name: str, path: tuple[str, ...]) -> Any:
+def _value_at(data: Mapping[str, Any], name: str, path: tuple[str, ...]) -> Any:
     if name in data:
         return data[name]
     inner: Any = data

@@ -2,7 +2,7 @@
 
 from typing import Any, ClassVar
 
-from kodosumi_prefect.forms.element import Field, RefusedError, Value, text
+from kodosumi_prefect.forms.element import Field, RefusedValueError, Value, text
 from kodosumi_prefect.forms.pattern import fits
 
 
@@ -15,7 +15,7 @@ class InputText(Field):
     """
 
     type: ClassVar[str] = "text"
-    shown: ClassVar[tuple[str, ...]] = (
+    attributes: ClassVar[tuple[str, ...]] = (
         "name",
         "label",
         "value",
@@ -45,14 +45,14 @@ class InputText(Field):
         self.pattern = pattern
         self.error = error
 
-    def nothing(self, given: Value) -> Any:
-        return given  # "" stays "", as Kodosumi has it
+    def nothing(self, posted: Value) -> Any:
+        return posted  # "" stays "", as Kodosumi has it
 
-    def parse(self, given: Value) -> Any:
-        given = text(given)
-        if self.pattern and not fits(self.pattern, given):
-            raise RefusedError(f"does not match the pattern {self.pattern}")
-        return given
+    def parse(self, posted: Value) -> Any:
+        posted = text(posted)
+        if self.pattern and not fits(self.pattern, posted):
+            raise RefusedValueError(f"does not match the pattern {self.pattern}")
+        return posted
 
 
 class InputPassword(InputText):
@@ -63,7 +63,7 @@ class InputPassword(InputText):
     """
 
     type: ClassVar[str] = "password"
-    shown: ClassVar[tuple[str, ...]] = (*InputText.shown, "min_length", "max_length")
+    attributes: ClassVar[tuple[str, ...]] = (*InputText.attributes, "min_length", "max_length")
 
     def __init__(
         self,
@@ -82,12 +82,14 @@ class InputPassword(InputText):
         self.min_length = min_length
         self.max_length = max_length
 
-    def parse(self, given: Value) -> Any:
-        given = text(given)
-        check_length(given, self.min_length, self.max_length)
-        if self.pattern and not fits(self.pattern, given):
-            raise RefusedError("does not match the pattern asked for")  # nor say what was tried
-        return given
+    def parse(self, posted: Value) -> Any:
+        posted = text(posted)
+        check_length(posted, self.min_length, self.max_length)
+        if self.pattern and not fits(self.pattern, posted):
+            raise RefusedValueError(
+                "does not match the pattern asked for"
+            )  # nor say what was tried
+        return posted
 
 
 class InputArea(Field):
@@ -99,7 +101,7 @@ class InputArea(Field):
     """
 
     type: ClassVar[str] = "textarea"
-    shown: ClassVar[tuple[str, ...]] = (
+    attributes: ClassVar[tuple[str, ...]] = (
         "name",
         "label",
         "value",
@@ -132,22 +134,22 @@ class InputArea(Field):
         self.max_length = max_length
         self.error = error
 
-    def nothing(self, given: Value) -> Any:
-        return given
+    def nothing(self, posted: Value) -> Any:
+        return posted
 
-    def parse(self, given: Value) -> Any:
-        given = text(given)
-        check_length(given, None, self.max_length)
-        return given
+    def parse(self, posted: Value) -> Any:
+        posted = text(posted)
+        check_length(posted, None, self.max_length)
+        return posted
 
 
-def check_length(given: str, shortest: int | None, longest: int | None) -> None:
+def check_length(text: str, shortest: int | None, longest: int | None) -> None:
     """Refuse text that a browser would refuse for its length.
 
     Browsers count UTF-16 units and a line break as one.
     """
-    length = len(given.replace("\r\n", "\n").encode("utf-16-le")) // 2
+    length = len(text.replace("\r\n", "\n").encode("utf-16-le")) // 2
     if shortest is not None and length < shortest:
-        raise RefusedError(f"has {length} characters; at least {shortest} are needed")
+        raise RefusedValueError(f"has {length} characters; at least {shortest} are needed")
     if longest is not None and length > longest:
-        raise RefusedError(f"has {length} characters; at most {longest} are allowed")
+        raise RefusedValueError(f"has {length} characters; at most {longest} are allowed")

@@ -33,22 +33,22 @@ class TypedModel(StructuredModel):
             # As JSON, in which a date is text even for models that are strict.
             return self.typed.model_validate_json(json.dumps(values))
         except ValidationError as invalid:
-            raise self.told(invalid) from None
+            raise self.inputs_error(invalid) from None
 
-    def told(self, invalid: ValidationError) -> InputsError:
+    def inputs_error(self, invalid: ValidationError) -> InputsError:
         """The errors of a pydantic model, at the fields they belong to."""
         errors = InputsError()
         names = {place.path: name for name, place in self.places.items()}
-        for found in invalid.errors(include_input=False, include_url=False):
-            loc = tuple(str(part) for part in found["loc"])
-            said = found["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
+        for error in invalid.errors(include_input=False, include_url=False):
+            loc = tuple(str(part) for part in error["loc"])
+            message = error["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
             for length in range(len(loc), 0, -1):
                 if (name := names.get(loc[:length])) is not None:
                     rest = ".".join(loc[length:])
-                    errors.add(**{name: f"{rest}: {said}" if rest else said})
+                    errors.add(**{name: f"{rest}: {message}" if rest else message})
                     break
             else:
-                errors.flash(f"{'.'.join(loc)}: {said}" if loc else said)
+                errors.flash(f"{'.'.join(loc)}: {message}" if loc else message)
         return errors
 
 
@@ -79,9 +79,9 @@ def from_pydantic(
         pydantic.errors.PydanticInvalidForJsonSchema: a field's type has no JSON schema.
     """
     plain = from_schema(model.model_json_schema(), defaults, submit=submit)
-    made = TypedModel(plain.children, plain.places)
-    made.typed = model
-    return made
+    form = TypedModel(plain.children, plain.places)
+    form.typed = model
+    return form
 
 
 def instance(model: type[M], values: Mapping[str, Any]) -> M:
@@ -91,6 +91,6 @@ def instance(model: type[M], values: Mapping[str, Any]) -> M:
         InputsError: with a message for each field that does not fit.
     """
     form = from_pydantic(model)
-    made = form.instance_of(StructuredModel.read(form, values))
-    assert isinstance(made, model)
-    return made
+    result = form.instance_of(StructuredModel.read(form, values))
+    assert isinstance(result, model)
+    return result

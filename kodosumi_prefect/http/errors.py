@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 MASK = "********"
 
 
-def error_response(
+def json_error(
     request: Request, status_code: int, detail: Any, headers: Mapping[str, str] | None = None
 ) -> JSONResponse:
     """``{"error","path","detail","status_code"}``, as the panel answers."""
@@ -33,18 +33,18 @@ def error_response(
     return JSONResponse(body, status_code, headers)
 
 
-def unforeseen_response(request: Request, exc: Exception) -> JSONResponse:
+def unforeseen_json_error(request: Request, exc: Exception) -> JSONResponse:
     """A 500 whose id finds the traceback in the service's log, secrets masked."""
     number = uuid4().hex[:12]
-    said = "".join(traceback.format_exception(exc)).rstrip()
+    text = "".join(traceback.format_exception(exc)).rstrip()
     for secret in sorted(request.scope.get(SECRETS_SCOPE) or (), key=len, reverse=True):
-        said = said.replace(secret, MASK)
-    logger.error("error %s at %s\n%s", number, request.url.path, said)
+        text = text.replace(secret, MASK)
+    logger.error("error %s at %s\n%s", number, request.url.path, text)
     detail = f"unexpected error {number}, described in the service's log"
-    return error_response(request, 500, detail)
+    return json_error(request, 500, detail)
 
 
-def told(error: InputsError) -> dict[str, list[str]]:
+def error_fields(error: InputsError) -> dict[str, list[str]]:
     """An ``InputsError`` as it is sent: messages by field, and those without one."""
     errors = {name: [str(one) for one in messages] for name, messages in error.errors.items()}
     return errors | {GENERAL: errors.get(GENERAL, [])}

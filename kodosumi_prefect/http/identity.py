@@ -48,7 +48,7 @@ class NoPanelKeyError(UnsignedError):
 
 
 @dataclass(frozen=True, slots=True)
-class Caller:
+class ServiceCaller:
     """Who the panel calls a service for.
 
     Attributes:
@@ -66,7 +66,7 @@ class Caller:
 
 def sign(
     key: Ed25519PrivateKey,
-    caller: Caller,
+    caller: ServiceCaller,
     method: str,
     path: str,
     *,
@@ -105,10 +105,10 @@ def sign(
         "jti": uuid4().hex,
     }
     token = jwt.encode(claims, key, algorithm="EdDSA", headers={"kid": key_id(key.public_key())})
-    return {**plain(caller), SIGNATURE_HEADER: token}
+    return {**unsigned_headers(caller), SIGNATURE_HEADER: token}
 
 
-def plain(caller: Caller) -> dict[str, str]:
+def unsigned_headers(caller: ServiceCaller) -> dict[str, str]:
     """The same headers without a signature, for services in the panel's own process."""
     return {
         USER_HEADER: caller.user_id,
@@ -131,7 +131,7 @@ def key_id(key: Ed25519PublicKey) -> str:
 
 async def verify(
     request: HTTPConnection, settings: Settings, purpose: Purpose = "endpoint"
-) -> Caller:
+) -> ServiceCaller:
     """Who calls this service.
 
     The panel's signature decides; without one, the bare headers do, if the request
@@ -147,7 +147,7 @@ async def verify(
         NoPanelKeyError: the configured panel does not return its key; answer 503.
     """
     known = request.scope.get(CALLER_SCOPE)
-    if isinstance(known, Caller):
+    if isinstance(known, ServiceCaller):
         return known
     if request.scope.get(INPROCESS_SCOPE) is True or _is_trusted(request, settings):
         caller = _bare(request.headers)
@@ -157,8 +157,8 @@ async def verify(
     return caller
 
 
-def _bare(headers: Mapping[str, str]) -> Caller:
-    return Caller(
+def _bare(headers: Mapping[str, str]) -> ServiceCaller:
+    return ServiceCaller(
         headers.get(USER_HEADER, ""),
         unquote(headers.get(USERNAME_HEADER, "")),
         headers.get(BASE_HEADER, ""),
@@ -181,7 +181,7 @@ def _is_trusted(request: HTTPConnection, settings: Settings) -> bool:
     )
 
 
-async def _signed(request: HTTPConnection, settings: Settings, purpose: Purpose) -> Caller:
+async def _signed(request: HTTPConnection, settings: Settings, purpose: Purpose) -> ServiceCaller:
     token = request.headers.get(SIGNATURE_HEADER)
     if token is None:
         raise UnsignedError(
@@ -198,7 +198,7 @@ async def _signed(request: HTTPConnection, settings: Settings, purpose: Purpose)
             leeway=LEEWAY,
             options={"require": ["sub", "exp", "iat", "jti"]},
         )
-        caller = Caller(claims["sub"], claims["name"], claims["base"], claims["url"])
+        caller = ServiceCaller(claims["sub"], claims["name"], claims["base"], claims["url"])
         signed_for = claims.get("purpose")
         if signed_for is None:
             raise UnsignedError(
@@ -290,9 +290,9 @@ async def _fetch(url: str) -> dict[str, Ed25519PublicKey]:
             raise ValueError("it is not an Ed25519 public key")
         return {key_id(key): key}
     except (httpx.HTTPError, httpx.InvalidURL, jwt.InvalidKeyError, ValueError) as exc:
-        said = str(exc).splitlines() or [type(exc).__name__]
+        lines = str(exc).splitlines() or [type(exc).__name__]
         raise NoPanelKeyError(
-            f"the panel's key cannot be read from {where}: {said[0]}; set panel_url to where this "
+            f"the panel's key cannot be read from {where}: {lines[0]}; set panel_url to where this "
             "service reaches the panel"
         ) from exc
 

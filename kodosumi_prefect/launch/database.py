@@ -24,7 +24,7 @@ def known(settings: Settings) -> bool:
     return settings.database_url is not None or database_url(settings) is not None
 
 
-async def ask(settings: Settings, what: Callable[[Spooler], T]) -> T:
+async def with_spooler(settings: Settings, what: Callable[[Spooler], T]) -> T:
     """Have ``what`` called with a connection, in a thread.
 
     Raises:
@@ -41,16 +41,16 @@ async def ask(settings: Settings, what: Callable[[Spooler], T]) -> T:
             "set database_url for it",
         )
     try:
-        found: T = await asyncio.wrap_future(_pool(url, settings.database_schema).do(what))
+        result: T = await asyncio.wrap_future(_pool(url, settings.database_schema).do(what))
     except (psycopg.Error, ProtocolError) as exc:
-        said = " ".join(str(exc).split()) or type(exc).__name__
-        raise LaunchError(503, f"Postgres did not answer: {said[:200]}") from exc
-    return found
+        reason = " ".join(str(exc).split()) or type(exc).__name__
+        raise LaunchError(503, f"Postgres did not answer: {reason[:200]}") from exc
+    return result
 
 
-async def rows(settings: Settings, query: str, **parameters: Any) -> list[tuple[Any, ...]]:
-    """The rows of a query of ``database/sql``; raises as ``ask``."""
-    return await ask(settings, lambda spooler: spooler.query(query, parameters))
+async def query_rows(settings: Settings, query: str, **parameters: Any) -> list[tuple[Any, ...]]:
+    """The rows of a query of ``database/sql``; raises as ``with_spooler``."""
+    return await with_spooler(settings, lambda spooler: spooler.query(query, parameters))
 
 
 def _pool(url: str, schema: str) -> Pool:

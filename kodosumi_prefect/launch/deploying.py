@@ -68,17 +68,19 @@ def plan(endpoint: Endpoint, entry_point: str, folders: list[str], settings: Set
     if runtime_env := runtime_env_here() | job.get("runtime_env", {}):
         job["runtime_env"] = runtime_env
     launch = {"flow": slug_of(endpoint), "summary": endpoint.summary, "path": folders}
-    given: dict[str, Any] = {
+    options: dict[str, Any] = {
         "pool": settings.launch_work_pool,
         "description": endpoint.description or endpoint.summary,
         "parameters": {"entry_point": entry_point, "inputs": {}, "launch": launch},
         "job_variables": job,
     }
-    version = hashlib.md5(json.dumps(given, sort_keys=True, default=str).encode()).hexdigest()[:12]
-    return Plan(name=f"{slug_of(endpoint)}-{uid[:8]}", uid=uid, version=version, **given)
+    version = hashlib.md5(json.dumps(options, sort_keys=True, default=str).encode()).hexdigest()[
+        :12
+    ]
+    return Plan(name=f"{slug_of(endpoint)}-{uid[:8]}", uid=uid, version=version, **options)
 
 
-async def deployment_of(wanted: Plan, settings: Settings, *, anew: bool = False) -> UUID:
+async def deployment_of(planned: Plan, settings: Settings, *, anew: bool = False) -> UUID:
     """The id of an endpoint's deployment; it is made at the first launch, and kept up to date.
 
     What people changed in Prefect stays until the service itself changes what it wants.
@@ -90,25 +92,29 @@ async def deployment_of(wanted: Plan, settings: Settings, *, anew: bool = False)
         LaunchError: there is none and ``auto_deploy`` is off, one of that name is not ours, its
             work pool is not there, or Prefect or Postgres are away.
     """
-    key = (wanted.pool, wanted.name, wanted.version)
+    key = (planned.pool, planned.name, planned.version)
     if not anew and key in _known:
         return _known[key]
     async with prefect_api(settings) as client:
         if not anew and key in _known:  # another launch made it while this one waited
             return _known[key]
-        found = await _read(client, wanted)
-        if found is None:
+        deployment = await _read(client, planned)
+        if deployment is None:
             if not settings.auto_deploy:
                 raise LaunchError(
                     409,
-                    f"there is no deployment {FLOW}/{wanted.name} in Prefect and auto_deploy is "
+                    f"there is no deployment {FLOW}/{planned.name} in Prefect and auto_deploy is "
                     "off; turn it on or create the deployment",
                 )
-            found = await _locked(settings, wanted.name, lambda: _made(client, wanted))
-        elif found.version != wanted.version and settings.auto_deploy and _is_ours(found, wanted):
-            await client.update_deployment(found.id, _update(wanted))
-    _known[key] = found.id
-    return found.id
+            deployment = await _locked(settings, planned.name, lambda: _create(client, planned))
+        elif (
+            deployment.version != planned.version
+            and settings.auto_deploy
+            and _is_ours(deployment, planned)
+        ):
+            await client.update_deployment(deployment.id, _update(planned))
+    _known[key] = deployment.id
+    return deployment.id
 
 
 def runtime_env_here() -> dict[str, Any]:
@@ -120,73 +126,75 @@ def runtime_env_here() -> dict[str, Any]:
     ray = sys.modules.get("ray")
     if ray is None or not ray.is_initialized():
         return {}
-    found = dict(ray.get_runtime_context().runtime_env)
-    return {name: value for name, value in found.items() if value and name not in OF_THE_PROCESS}
+    runtime_env = dict(ray.get_runtime_context().runtime_env)
+    return {
+        name: value for name, value in runtime_env.items() if value and name not in OF_THE_PROCESS
+    }
 
 
-async def _read(client: PrefectClient, wanted: Plan) -> DeploymentResponse | None:
+async def _read(client: PrefectClient, planned: Plan) -> DeploymentResponse | None:
     try:
-        found = await client.read_deployment_by_name(f"{FLOW}/{wanted.name}")
+        deployment = await client.read_deployment_by_name(f"{FLOW}/{planned.name}")
     except ObjectNotFound:
         return None
-    if not _is_ours(found, wanted) and found.entrypoint != ENTRYPOINT:
+    if not _is_ours(deployment, planned) and deployment.entrypoint != ENTRYPOINT:
         raise LaunchError(
             409,
-            f"deployment {FLOW}/{wanted.name} in Prefect was not made by kodosumi-prefect; rename "
+            f"deployment {FLOW}/{planned.name} in Prefect was not made by kodosumi-prefect; rename "
             "or delete it",
         )
-    return found
+    return deployment
 
 
-def _is_ours(found: DeploymentResponse, wanted: Plan) -> bool:
-    return bool(found.labels and found.labels.get(ENDPOINT_LABEL) == wanted.uid)
+def _is_ours(deployment: DeploymentResponse, planned: Plan) -> bool:
+    return bool(deployment.labels and deployment.labels.get(ENDPOINT_LABEL) == planned.uid)
 
 
-async def _made(client: PrefectClient, wanted: Plan) -> DeploymentResponse:
+async def _create(client: PrefectClient, planned: Plan) -> DeploymentResponse:
     """Create the deployment unless somebody else has: creating it again deletes schedules."""
-    if (found := await _read(client, wanted)) is not None:
-        return found
+    if (deployment := await _read(client, planned)) is not None:
+        return deployment
     flow_id = await client.create_flow_from_name(FLOW)
     try:
-        await client.read_work_pool(wanted.pool)
+        await client.read_work_pool(planned.pool)
     except ObjectNotFound:
         raise LaunchError(
             409,
-            f"there is no work pool {wanted.pool}; run `prefect work-pool create --type "
-            f"kodosumi-ray {wanted.pool}` or set launch_work_pool",
+            f"there is no work pool {planned.pool}; run `prefect work-pool create --type "
+            f"kodosumi-ray {planned.pool}` or set launch_work_pool",
         ) from None
     schema = parameter_schema(run_entrypoint).model_dump_for_openapi()
     body = DeploymentCreate(
-        name=wanted.name,
+        name=planned.name,
         flow_id=flow_id,
-        version=wanted.version,
-        description=wanted.description,
-        parameters=wanted.parameters,
+        version=planned.version,
+        description=planned.description,
+        parameters=planned.parameters,
         parameter_openapi_schema=schema,
         enforce_parameter_schema=True,
         entrypoint=ENTRYPOINT,
-        work_pool_name=wanted.pool,
-        job_variables=wanted.job_variables,
-        labels={ENDPOINT_LABEL: wanted.uid},
+        work_pool_name=planned.pool,
+        job_variables=planned.job_variables,
+        labels={ENDPOINT_LABEL: planned.uid},
     )
     # The client's own method for this takes no labels.
     await client.request(
         "POST", "/deployments/", json=body.model_dump(mode="json", exclude_unset=True)
     )
-    made = await _read(client, wanted)
-    assert made is not None
-    return made
+    created = await _read(client, planned)
+    assert created is not None
+    return created
 
 
-def _update(wanted: Plan) -> DeploymentUpdate:
+def _update(planned: Plan) -> DeploymentUpdate:
     return DeploymentUpdate(
-        version=wanted.version,
-        description=wanted.description,
-        parameters=wanted.parameters,
+        version=planned.version,
+        description=planned.description,
+        parameters=planned.parameters,
         parameter_openapi_schema=parameter_schema(run_entrypoint).model_dump_for_openapi(),
         entrypoint=ENTRYPOINT,
-        job_variables=wanted.job_variables,
-        work_pool_name=wanted.pool,
+        job_variables=planned.job_variables,
+        work_pool_name=planned.pool,
     )
 
 
@@ -201,4 +209,4 @@ async def _locked(settings: Settings, name: str, make: Callable[[], Coroutine[An
             spooler.query("lock_deployment", {"name": name})
             return asyncio.run_coroutine_threadsafe(make(), loop).result(LOCKED_FOR)
 
-    return await database.ask(settings, holding)
+    return await database.with_spooler(settings, holding)

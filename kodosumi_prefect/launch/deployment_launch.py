@@ -6,7 +6,7 @@ from uuid import UUID
 from prefect.exceptions import ObjectNotFound
 
 from kodosumi_prefect.launch.refusal import LaunchError
-from kodosumi_prefect.launch.starting import Wish, new_id, start
+from kodosumi_prefect.launch.starting import RunRequest, new_id, start_run
 from kodosumi_prefect.owner import Owner
 from kodosumi_prefect.settings import Settings, get_settings
 
@@ -18,7 +18,7 @@ async def launch_deployment(
     *,
     flow_name: str | None = None,
     launch_id: str | None = None,
-    shown: dict[str, Any] | None = None,
+    visible_inputs: dict[str, Any] | None = None,
     settings: Settings | None = None,
 ) -> str:
     """Run a Prefect deployment for somebody; the run's fid.
@@ -29,14 +29,16 @@ async def launch_deployment(
         owner: who launches it.
         flow_name: as lists show the execution until its own process reports more.
         launch_id: a random id; asked again with the same one, Prefect answers the same run.
-        shown: the parameters as people may see them in the record, if not as they are.
+        visible_inputs: the parameters as people may see them in the record, if not as they are.
 
     Raises:
         LaunchError: it is gone (404), or Prefect is away or does not take the parameters.
         UnheldError: a parameter that Prefect cannot hold.
     """
-    wish = Wish(parameters, launch_id or new_id(), owner, shown=shown, flow_name=flow_name)
+    wish = RunRequest(
+        parameters, launch_id or new_id(), owner, visible_inputs=visible_inputs, flow_name=flow_name
+    )
     try:
-        return await start(UUID(str(deployment)), wish, settings or get_settings())
+        return await start_run(UUID(str(deployment)), wish, settings or get_settings())
     except ObjectNotFound:
         raise LaunchError(404, f"deployment {deployment} is no longer in Prefect") from None

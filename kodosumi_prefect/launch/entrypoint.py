@@ -14,10 +14,10 @@ from prefect.flows import Flow
 
 from kodosumi_prefect.adapter.by_value import pickle_folder_by_value
 from kodosumi_prefect.adapter.crew import is_crew, run_crew
-from kodosumi_prefect.adapter.launched import Launch
+from kodosumi_prefect.adapter.launched import LaunchParameter
 from kodosumi_prefect.adapter.literal import opened, validated_data
 from kodosumi_prefect.flow import flow
-from kodosumi_prefect.launch.inputs import unpack
+from kodosumi_prefect.launch.inputs import unpack_inputs
 from kodosumi_prefect.launch.target import TargetError, load
 from kodosumi_prefect.tracer import Tracer
 
@@ -44,16 +44,16 @@ def run_entrypoint(
         inputs: what its form holds.
         launch: the endpoint's options for the run; made by ``Launch``, not by hand.
     """
-    made = Launch.model_validate({"flow": FLOW} | (launch or {}))
-    given = opened(inputs)
-    if made.payload is not None:
+    options = LaunchParameter.model_validate({"flow": FLOW} | (launch or {}))
+    values = opened(inputs)
+    if options.payload is not None:
         context = FlowRunContext.get()
         fid = str(context.flow_run.id) if context and context.flow_run else None
-        given = unpack(given, made.payload, fid)
-    return run(_found(entry_point, made.path), given, tracer)
+        values = unpack_inputs(values, options.payload, fid)
+    return run_target(_load(entry_point, options.path), values, tracer)
 
 
-def run(target: Any, inputs: dict[str, Any], tracer: Tracer) -> Any:
+def run_target(target: Any, inputs: dict[str, Any], tracer: Tracer) -> Any:
     """Call an entrypoint, whatever it is, and return its result.
 
     A generator's items become ``result`` events, what it returns is the result.
@@ -69,15 +69,15 @@ def run(target: Any, inputs: dict[str, Any], tracer: Tracer) -> Any:
 def _call(function: Callable[..., Any], inputs: dict[str, Any], tracer: Tracer) -> Any:
     """Call with ``inputs`` and ``tracer``, in whatever order, or with the inputs by their names."""
     parameters = _parameters(function)
-    given: dict[str, Any] = {}
+    arguments: dict[str, Any] = {}
     rest = [name for name in parameters if name != "tracer"]
     if "tracer" in parameters:
-        given["tracer"] = tracer
+        arguments["tracer"] = tracer
     if "inputs" in parameters:
-        given["inputs"] = inputs
+        arguments["inputs"] = inputs
     else:
-        given |= {name: inputs[name] for name in rest if name in inputs}
-    return function(**given)
+        arguments |= {name: inputs[name] for name in rest if name in inputs}
+    return function(**arguments)
 
 
 def _call_flow(target: "Flow[..., Any]", inputs: dict[str, Any], tracer: Tracer) -> Any:
@@ -87,14 +87,14 @@ def _call_flow(target: "Flow[..., Any]", inputs: dict[str, Any], tracer: Tracer)
     """
     function = inspect.unwrap(target.fn)
     parameters = _parameters(function)
-    given: dict[str, Any] = {"inputs": inputs}
+    arguments: dict[str, Any] = {"inputs": inputs}
     if "inputs" not in parameters:
-        given = {name: value for name, value in inputs.items() if name in parameters}
+        arguments = {name: value for name, value in inputs.items() if name in parameters}
     if target.should_validate_parameters:
-        given = validated_data(target, given)
+        arguments = validated_data(target, arguments)
     if "tracer" in parameters:
-        given["tracer"] = tracer
-    return function(**given)
+        arguments["tracer"] = tracer
+    return function(**arguments)
 
 
 @contextmanager
@@ -112,8 +112,8 @@ def _within(target: "Flow[..., Any]") -> Iterator[None]:
 
 def _parameters(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
     kinds = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-    found = inspect.signature(function).parameters
-    return {name: one for name, one in found.items() if one.kind not in kinds}
+    parameters = inspect.signature(function).parameters
+    return {name: one for name, one in parameters.items() if one.kind not in kinds}
 
 
 def _resolved(result: Any, tracer: Tracer) -> Any:
@@ -170,15 +170,15 @@ def _is_in_a_loop() -> bool:
 
 def _in_a_thread(outcome: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
     """For a flow that was called inside of an event loop, which cannot run another."""
-    found: list[Any] = []
+    results: list[Any] = []
     context = contextvars.copy_context()
-    thread = threading.Thread(target=lambda: found.append(context.run(asyncio.run, outcome())))
+    thread = threading.Thread(target=lambda: results.append(context.run(asyncio.run, outcome())))
     thread.start()
     thread.join()
-    return found[0]
+    return results[0]
 
 
-def _found(entry_point: str, folders: list[str]) -> Any:
+def _load(entry_point: str, folders: list[str]) -> Any:
     """The entrypoint; folders of the launching process help where they exist here."""
     try:
         return load(entry_point)
@@ -187,7 +187,7 @@ def _found(entry_point: str, folders: list[str]) -> Any:
         if not new:
             raise
         sys.path.extend(new)
-        found = load(entry_point)
+        target = load(entry_point)
         for folder in new:
             pickle_folder_by_value(folder)
-        return found
+        return target

@@ -41,15 +41,15 @@ class When(NamedTuple):
     name: str | None = None
 
     @classmethod
-    async def of(cls, wanted: Any) -> Self:
+    async def of(cls, rule: Any) -> Self:
         """Read a requested schedule.
 
         Raises:
             LaunchError: 422; it never fires, fires too often, or is no schedule.
         """
-        asked = _mapping(wanted)
-        zone = asked.get("timezone") or "UTC"
-        name = asked.get("name")
+        fields = _mapping(rule)
+        zone = fields.get("timezone") or "UTC"
+        name = fields.get("name")
         if not isinstance(zone, str) or zone not in timezones():
             raise LaunchError(
                 422, f"timezone {_short(zone)} is not known; use a name such as Europe/Berlin"
@@ -58,7 +58,7 @@ class When(NamedTuple):
             raise LaunchError(422, f"a schedule's name has at most {LONGEST_NAME} characters")
         if (wrong := fault(name)) is not None:
             raise LaunchError(422, f"a schedule's name {wrong.why}")
-        cron, interval = asked.get("cron"), asked.get("interval")
+        cron, interval = fields.get("cron"), fields.get("interval")
         if (cron is None) == (interval is None):
             raise LaunchError(422, "a schedule has either a cron or an interval in seconds")
         name = name.strip() or None if name else None
@@ -77,22 +77,22 @@ class When(NamedTuple):
         )
 
 
-def _mapping(wanted: Any) -> dict[str, Any]:
-    if isinstance(wanted, str):
+def _mapping(rule: Any) -> dict[str, Any]:
+    if isinstance(rule, str):
         try:
-            wanted = json.loads(wanted)
+            rule = json.loads(rule)
         except (ValueError, RecursionError) as exc:
-            said = str(exc) if isinstance(exc, ValueError) else "it is nested too deep"
-            raise LaunchError(422, f"a schedule is JSON, {_short(wanted)} is not: {said}") from None
-    if not isinstance(wanted, dict) or (unknown := wanted.keys() - KEYS):
-        named = ", ".join(sorted(map(str, unknown)))[:100] if isinstance(wanted, dict) else ""
+            reason = str(exc) if isinstance(exc, ValueError) else "it is nested too deep"
+            raise LaunchError(422, f"a schedule is JSON, {_short(rule)} is not: {reason}") from None
+    if not isinstance(rule, dict) or (unknown := rule.keys() - KEYS):
+        named = ", ".join(sorted(map(str, unknown)))[:100] if isinstance(rule, dict) else ""
         what = f"has no {named}" if named else ""
         raise LaunchError(
             422,
             f"a schedule {what or 'is an object'}: give "
             '{"cron": …, "timezone": …} or {"interval": seconds}',
         )
-    return wanted
+    return rule
 
 
 async def _cron(cron: Any, zone: str) -> str:

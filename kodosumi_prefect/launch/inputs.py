@@ -9,7 +9,7 @@ from pydantic_core import PydanticSerializationError, to_jsonable_python
 from kodosumi_prefect.adapter import stored_inputs
 from kodosumi_prefect.forms.bounds import fault
 from kodosumi_prefect.keys import NoKeyError, run_keys
-from kodosumi_prefect.launch.masking import Masked, masked, unmasked
+from kodosumi_prefect.launch.masking import Masked, mask_inputs, unmasked
 from kodosumi_prefect.launch.parameters import UnheldError
 from kodosumi_prefect.launch.refusal import LaunchError
 from kodosumi_prefect.settings import Settings, get_settings
@@ -21,49 +21,49 @@ class Packed(NamedTuple):
     """Inputs on their way to a run.
 
     Attributes:
-        shown: all of them, secret values masked; what people may see.
+        visible: all of them, secret values masked; what people may see.
         parameters: what Prefect gets: the same, or a note if that is too much.
         large: Prefect gets the note.
         row: values for the query ``store_payload``; None if Prefect gets everything.
     """
 
-    shown: dict[str, Any]
+    visible: dict[str, Any]
     parameters: dict[str, Any]
     large: bool
     row: dict[str, Any] | None
 
 
-def pack(
+def pack_inputs(
     inputs: Any,
     names: Iterable[str],
     values: Iterable[Any],
     settings: Settings,
     *,
-    kept: bool = False,
+    for_schedule: bool = False,
 ) -> Packed:
     """Divide inputs between Prefect and Postgres.
 
     Arguments:
         names: of the form's password fields.
         values: what was typed into them.
-        kept: for a schedule, whose runs all get them.
+        for_schedule: for a schedule, whose runs all get them.
 
     Raises:
         LaunchError: the inputs are no mapping, no JSON can be made of them, or there is no key to
             encrypt secrets with.
         UnheldError: one is nested too deep, or contains invalid text.
     """
-    given = _mapping(inputs)
-    for name, value in given.items():
+    by_name = _mapping(inputs)
+    for name, value in by_name.items():
         if (wrong := fault(value, nul=True, path=(name,))) is not None:
             raise UnheldError(wrong)
-    secret = _jsonable(masked(given, names, values))
+    secret = _jsonable(mask_inputs(by_name, names, values))
     text = json.dumps(secret.inputs, ensure_ascii=False)
     size = len(text.encode(errors="replace"))
     large = size > LARGEST
     if not large and not secret.secrets:
         return Packed(secret.inputs, secret.inputs, False, None)
-    row: dict[str, Any] = {"inputs": text if large else None, "secrets": None, "kept": kept}
+    row: dict[str, Any] = {"inputs": text if large else None, "secrets": None, "kept": for_schedule}
     if secret.secrets:
         try:
             box = run_keys(settings).box
@@ -74,7 +74,7 @@ def pack(
     return Packed(secret.inputs, note if large else secret.inputs, large, row)
 
 
-def unpack(inputs: dict[str, Any], payload: str, fid: str | None) -> dict[str, Any]:
+def unpack_inputs(inputs: dict[str, Any], payload: str, fid: str | None) -> dict[str, Any]:
     """The inputs as they were launched, in the process that runs them.
 
     Arguments:
@@ -87,14 +87,14 @@ def unpack(inputs: dict[str, Any], payload: str, fid: str | None) -> dict[str, A
     """
     settings = get_settings()
     row = stored_inputs.take(settings, payload, fid)
-    found: dict[str, Any] = inputs if row.inputs is None else json.loads(row.inputs)
+    values: dict[str, Any] = inputs if row.inputs is None else json.loads(row.inputs)
     if row.secrets is not None:
-        unmasked(found, json.loads(run_keys(settings).box.decrypt(row.secrets)))
+        unmasked(values, json.loads(run_keys(settings).box.decrypt(row.secrets)))
     elif row.inputs is None:
         raise stored_inputs.PayloadError(
             "this run's secret inputs were deleted when it ended; launch it again"
         )
-    return found
+    return values
 
 
 def _mapping(inputs: Any) -> dict[str, Any]:
@@ -109,11 +109,11 @@ def _mapping(inputs: Any) -> dict[str, Any]:
     return {str(key): value for key, value in inputs.items()}
 
 
-def _jsonable(found: Masked) -> Masked:
+def _jsonable(masked_inputs: Masked) -> Masked:
     try:
         return Masked(
-            to_jsonable_python(found.inputs),
-            [(place, to_jsonable_python(value)) for place, value in found.secrets],
+            to_jsonable_python(masked_inputs.inputs),
+            [(place, to_jsonable_python(value)) for place, value in masked_inputs.secrets],
         )
     except (PydanticSerializationError, ValueError, RecursionError) as exc:
         raise LaunchError(500, f"Launch got inputs that are not JSON: {exc}") from exc

@@ -15,15 +15,15 @@ from starlette.types import Receive, Scope, Send
 from kodosumi_prefect.adapter import launched
 from kodosumi_prefect.forms import InputsError
 from kodosumi_prefect.http import identity
-from kodosumi_prefect.http.errors import told
+from kodosumi_prefect.http.errors import error_fields
 from kodosumi_prefect.launch import database, schedules
 from kodosumi_prefect.launch.deploying import deployment_of, plan, runtime_env_here, slug_of, uid_of
 from kodosumi_prefect.launch.endpoint import Endpoint
 from kodosumi_prefect.launch.firing import When
-from kodosumi_prefect.launch.inputs import Packed, pack
+from kodosumi_prefect.launch.inputs import Packed, pack_inputs
 from kodosumi_prefect.launch.options import Options
 from kodosumi_prefect.launch.refusal import LaunchError
-from kodosumi_prefect.launch.starting import Wish, new_id, start
+from kodosumi_prefect.launch.starting import RunRequest, new_id, start_run
 from kodosumi_prefect.launch.target import TargetError, folders_of, load, name_of
 from kodosumi_prefect.owner import Owner
 from kodosumi_prefect.settings import Settings, get_settings, panel_url
@@ -97,19 +97,19 @@ class Launch(Response):
             self._fid = await self._go(endpoint)
         return self._fid
 
-    async def schedule(self, endpoint: Endpoint, wanted: Any) -> str:
+    async def schedule(self, endpoint: Endpoint, rule: Any) -> str:
         """Save the launch as a schedule instead; the schedule's id.
 
         Arguments:
-            wanted: ``{"cron": …, "timezone": …}`` or ``{"interval": seconds}``, both with an
+            rule: ``{"cron": …, "timezone": …}`` or ``{"interval": seconds}``, both with an
                 optional ``name``; or that as JSON.
 
         Raises:
             LaunchError: it cannot start, in one line with the status code to answer.
             UnheldError: as ``go``.
         """
-        when = await When.of(wanted)
-        ready = await self._ready(endpoint, kept=True)
+        when = await When.of(rule)
+        ready = await self._ready(endpoint, for_schedule=True)
         payload = await _stored(ready.packed, ready.settings)
 
         async def create(deployment: UUID) -> str:
@@ -140,7 +140,7 @@ class Launch(Response):
         try:
             fid = await self.go(scope.get(ENDPOINT_SCOPE) or _endpoint_of(self.request))
         except InputsError as error:  # of another app
-            answer = JSONResponse({"errors": told(error), "elements": []})
+            answer = JSONResponse({"errors": error_fields(error), "elements": []})
         else:
             answer = JSONResponse({"fid": fid}, headers={LAUNCH_HEADER: fid})
         await answer(scope, receive, send)
@@ -152,29 +152,29 @@ class Launch(Response):
         job = ready.options.differing(Options.of(endpoint.options)).job_variables()
         if "runtime_env" in job:
             job["runtime_env"] = runtime_env_here() | job["runtime_env"]
-        wish = Wish(
+        wish = RunRequest(
             parameters=ready.parameters(payload),
             id=new_id(),
             owner=ready.owner,
             retries=ready.options.retries,
             retry_delay=ready.options.retry_delay,
             job_variables=job,
-            shown=ready.packed.shown,
+            visible_inputs=ready.packed.visible,
             payload=payload,
         )
         try:
             try:
-                return await start(deployment, wish, ready.settings)
+                return await start_run(deployment, wish, ready.settings)
             except ObjectNotFound:  # somebody deleted it since this process looked
                 deployment = await self._deployment(ready, endpoint, anew=True)
-                return await start(deployment, wish, ready.settings)
+                return await start_run(deployment, wish, ready.settings)
         except asyncio.CancelledError:
             raise  # the client is gone; the run may exist by now, and needs its inputs
         except BaseException:
             await _forget(payload, ready.settings)
             raise
 
-    async def _ready(self, endpoint: Endpoint, *, kept: bool = False) -> "_Ready":
+    async def _ready(self, endpoint: Endpoint, *, for_schedule: bool = False) -> "_Ready":
         settings = get_settings()
         try:
             caller = await identity.verify(self.request, settings)
@@ -196,7 +196,9 @@ class Launch(Response):
             entry_point=name,
             target=target,
             options=options,
-            packed=pack(self.inputs, endpoint.secrets, values, settings, kept=kept),
+            packed=pack_inputs(
+                self.inputs, endpoint.secrets, values, settings, for_schedule=for_schedule
+            ),
             owner=Owner(caller.user_id, caller.username) if caller.user_id else None,
             launch=self._described(endpoint, caller, settings, options, name),
             settings=settings,
@@ -205,12 +207,12 @@ class Launch(Response):
     def _described(
         self,
         endpoint: Endpoint,
-        caller: identity.Caller,
+        caller: identity.ServiceCaller,
         settings: Settings,
         options: Options,
         name: str,
-    ) -> launched.Launch:
-        return launched.Launch(
+    ) -> launched.LaunchParameter:
+        return launched.LaunchParameter(
             flow=slug_of(endpoint),
             summary=self.summary or endpoint.summary,
             description=self.description or endpoint.description,
@@ -229,8 +231,8 @@ class Launch(Response):
         )
 
     async def _deployment(self, ready: "_Ready", endpoint: Endpoint, *, anew: bool = False) -> UUID:
-        wanted = plan(endpoint, ready.entry_point, ready.launch.path, ready.settings)
-        return await deployment_of(wanted, ready.settings, anew=anew)
+        planned = plan(endpoint, ready.entry_point, ready.launch.path, ready.settings)
+        return await deployment_of(planned, ready.settings, anew=anew)
 
 
 class _Ready(NamedTuple):
@@ -241,7 +243,7 @@ class _Ready(NamedTuple):
     options: Options
     packed: Packed
     owner: Owner | None
-    launch: launched.Launch
+    launch: launched.LaunchParameter
     settings: Settings
 
     def parameters(self, payload: str | None, *, scheduled: bool = False) -> dict[str, Any]:
@@ -259,13 +261,13 @@ async def _stored(packed: Packed, settings: Settings) -> str | None:
     """Store what Prefect must not or cannot store; the row's id."""
     if packed.row is None:
         return None
-    await database.rows(settings, "prune_payloads")
-    return str((await database.rows(settings, "store_payload", **packed.row))[0][0])
+    await database.query_rows(settings, "prune_payloads")
+    return str((await database.query_rows(settings, "store_payload", **packed.row))[0][0])
 
 
 async def _forget(payload: str | None, settings: Settings) -> None:
     if payload is not None:
-        await database.rows(settings, "forget_payload", id=payload)
+        await database.query_rows(settings, "forget_payload", id=payload)
 
 
 def _options_of(target: Any) -> Options:

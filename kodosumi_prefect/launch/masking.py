@@ -17,7 +17,7 @@ class Masked(NamedTuple):
     secrets: list[tuple[Place, Any]]
 
 
-def masked(inputs: dict[str, Any], names: Iterable[str], values: Iterable[Any] = ()) -> Masked:
+def mask_inputs(inputs: dict[str, Any], names: Iterable[str], values: Iterable[Any] = ()) -> Masked:
     """Mask the secrets among inputs.
 
     Arguments:
@@ -59,10 +59,10 @@ def _is_secret(place: Place, value: Any, names: frozenset[str]) -> bool:
 
 def _strings_under(value: Any, names: frozenset[str], inside: bool = False) -> set[str]:
     if isinstance(value, dict):
-        found: set[str] = set()
+        strings: set[str] = set()
         for key, item in value.items():
-            found |= _strings_under(item, names, inside or key in names)
-        return found
+            strings |= _strings_under(item, names, inside or key in names)
+        return strings
     if isinstance(value, list | tuple):
         return set().union(*(_strings_under(item, names, inside) for item in value))
     return {value} if inside and isinstance(value, str) and value else set()

@@ -31,20 +31,20 @@ class Options(BaseModel):
     env: dict[str, str] | None = None
 
     @classmethod
-    def of(cls, given: dict[str, Any]) -> Self:
+    def of(cls, options: dict[str, Any]) -> Self:
         """Options by name.
 
         Raises:
             TypeError: one is not known.
             ValueError: one has an invalid value.
         """
-        if unknown := given.keys() - cls.model_fields.keys():
+        if unknown := options.keys() - cls.model_fields.keys():
             raise TypeError(
                 f"{', '.join(sorted(unknown))}: not an option of a launch; options are "
                 f"{', '.join(cls.model_fields)}"
             )
         try:
-            return cls.model_validate(given)
+            return cls.model_validate(options)
         except ValidationError as exc:
             error = exc.errors()[0]
             raise ValueError(

@@ -20,7 +20,7 @@ Row = dict[str, Any]
 
 
 async def others(ours: Collection[str], settings: Settings) -> list[Row]:
-    """Schedules of all deployments but ours, as ``schedules.found`` returns them.
+    """Schedules of all deployments but ours, as ``schedules.schedules_of`` returns them.
 
     ``flow`` is the flow's name; ``owner`` is None, since nobody is noted.
 
@@ -69,9 +69,9 @@ async def next_times(
         LaunchError: Prefect is away.
     """
     async with prefect_api(settings) as client:
-        found = await deployments_by_id(client, sorted(map(UUID, deployments)))
+        by_id = await deployments_by_id(client, sorted(map(UUID, deployments)))
     times: dict[str, Row] = {}
-    for deployment in found.rows.values():
+    for deployment in by_id.rows.values():
         for schedule in deployment.schedules:
             if str(schedule.id) not in ours:
                 entry = times.setdefault(str(deployment.id), {"next": []})
@@ -95,10 +95,10 @@ async def switch(deployment: str, id_: str, active: bool, settings: Settings) ->
 
 async def _schedule(client: PrefectClient, deployment: str, id_: str) -> DeploymentSchedule:
     try:
-        found = (await client.read_deployment(UUID(deployment))).schedules
+        schedules = (await client.read_deployment(UUID(deployment))).schedules
     except ObjectNotFound:
-        found = []
-    for schedule in found:
+        schedules = []
+    for schedule in schedules:
         if str(schedule.id) == id_:
             return schedule
     raise LaunchError(404, f"schedule {id_} was deleted in Prefect")
@@ -108,19 +108,19 @@ async def _deployments(client: PrefectClient) -> list[DeploymentResponse]:
     async def read(limit: int, offset: int) -> list[DeploymentResponse]:
         return await client.read_deployments(limit=limit, offset=offset)
 
-    found: list[DeploymentResponse] = []
+    deployments: list[DeploymentResponse] = []
     offset = 0
     while not (page := await narrowed(read, "deployment", offset=offset)).last:
-        found += page.rows
+        deployments += page.rows
         offset += PAGE
-    return found + page.rows
+    return deployments + page.rows
 
 
 async def _flows(client: PrefectClient, ids: set[UUID]) -> dict[UUID, str]:
-    wanted = sorted(ids)
+    ordered = sorted(ids)
     names: dict[UUID, str] = {}
-    for start in range(0, len(wanted), PAGE):
-        some = FlowFilter(id=FlowFilterId(any_=wanted[start : start + PAGE]))
+    for start in range(0, len(ordered), PAGE):
+        some = FlowFilter(id=FlowFilterId(any_=ordered[start : start + PAGE]))
 
         async def read(limit: int, offset: int, some: FlowFilter = some) -> list[Flow]:
             return await client.read_flows(flow_filter=some, limit=limit, offset=offset)

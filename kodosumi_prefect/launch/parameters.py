@@ -39,7 +39,7 @@ class UnheldError(InputsError):
         return self
 
 
-def check(values: dict[str, Any]) -> None:
+def check_storable(values: dict[str, Any]) -> None:
     """Check that Prefect can hold some values.
 
     A value that it cannot hold does not only fail: from then on Prefect answers every list of runs
@@ -64,13 +64,13 @@ async def held(
         UnheldError: Prefect cannot hold them, or would load a block for one of them where no
             Runner of ours can undo that.
     """
-    made = launched(parameters)
-    if made is not None:
-        check(made.inputs)
-        check({"launch": parameters["launch"]})
+    launch = launched(parameters)
+    if launch is not None:
+        check_storable(launch.inputs)
+        check_storable({"launch": parameters["launch"]})
     else:
-        check(parameters)
-    if made is None and refers(parameters) and not await _has_runners(client, deployment):
+        check_storable(parameters)
+    if launch is None and refers(parameters) and not await _has_runners(client, deployment):
         name = next(name for name, value in parameters.items() if refers({name: value}))
         why = (
             f"has an object with the key {REFERENCE}, for which Prefect would load a block; only "

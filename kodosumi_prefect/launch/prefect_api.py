@@ -1,7 +1,6 @@
 """Prefect's API for launches: one client per event loop, and few requests at a time."""
 
 import asyncio
-import dataclasses
 import json
 import weakref
 from collections.abc import AsyncIterator
@@ -11,12 +10,16 @@ import httpx
 from prefect.client.orchestration import PrefectClient, get_client
 from prefect.exceptions import ObjectNotFound, PrefectException, PrefectHTTPStatusError
 
-from kodosumi_prefect.addresses import PrefectAccess, prefect_access
+from kodosumi_prefect.addresses import (
+    NoPrefectError,
+    PrefectAccess,
+    require_prefect_access,
+)
 from kodosumi_prefect.launch.refusal import LaunchError
 from kodosumi_prefect.settings import Settings
 
 AT_ONCE = 2  # requests under way; Prefect's SQLite takes writes one by one
-PATIENCE = 60.0  # seconds that a launch waits for its turn and Prefect's answer
+PREFECT_ANSWER_SECONDS = 60.0  # seconds that a launch waits for its turn and Prefect's answer
 
 
 class _Link:
@@ -43,37 +46,31 @@ async def prefect_api(settings: Settings) -> AsyncIterator[PrefectClient]:
     url = access.url
     link = _links.setdefault(asyncio.get_running_loop(), _Link())
     try:
-        async with asyncio.timeout(PATIENCE), link.turns:
+        async with asyncio.timeout(PREFECT_ANSWER_SECONDS), link.turns:
             yield await _client(link, access)
     except TimeoutError as exc:
         raise LaunchError(
-            503, f"Prefect at {url} did not answer within {PATIENCE:.0f} s; try again"
+            503, f"Prefect at {url} did not answer within {PREFECT_ANSWER_SECONDS:.0f} s; try again"
         ) from exc
     except (PrefectHTTPStatusError, httpx.HTTPStatusError) as exc:
         raise LaunchError(502, f"Prefect at {url} refused the request: {said_by(exc)}") from exc
     except ObjectNotFound:
         raise
     except (httpx.HTTPError, PrefectException, OSError) as exc:
-        said = " ".join(str(exc).split()) or type(exc).__name__
-        raise LaunchError(502, f"Prefect at {url} did not answer: {said[:200]}") from exc
+        reason = " ".join(str(exc).split()) or type(exc).__name__
+        raise LaunchError(502, f"Prefect at {url} did not answer: {reason[:200]}") from exc
 
 
 def require_access(settings: Settings) -> PrefectAccess:
-    """Where Prefect is, from its own settings or from what ``up`` wrote down.
+    """The Prefect that counts (``kodosumi_prefect.addresses``).
 
     Raises:
         LaunchError: no Prefect is configured.
     """
-    access = prefect_access(settings)
-    if access is None:
-        raise LaunchError(
-            502,
-            "no Prefect is configured and none runs for "
-            f"{settings.data_dir}; set PREFECT_API_URL or start `kodosumi-prefect up`",
-        )
-    if access.url.endswith("/api") or "/api/" in access.url:
-        return access
-    return dataclasses.replace(access, url=f"{access.url}/api")
+    try:
+        return require_prefect_access(settings)
+    except NoPrefectError as exc:
+        raise LaunchError(502, str(exc)) from None
 
 
 def said_by(exc: httpx.HTTPStatusError) -> str:

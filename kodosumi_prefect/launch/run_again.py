@@ -14,7 +14,7 @@ from kodosumi_prefect.launch.masking import MASK
 from kodosumi_prefect.launch.parameters import UnheldError
 from kodosumi_prefect.launch.prefect_api import prefect_api
 from kodosumi_prefect.launch.refusal import LaunchError
-from kodosumi_prefect.launch.starting import Wish, new_id, start
+from kodosumi_prefect.launch.starting import RunRequest, new_id, start_run
 from kodosumi_prefect.owner import Owner, schedule_of
 from kodosumi_prefect.settings import Settings
 from kodosumi_prefect.vocabulary import OWNER_LABEL
@@ -24,14 +24,14 @@ GONE = "its secret inputs were deleted when it ended; launch it by its form"
 
 
 async def run_again(
-    fid: str, owner: Owner, settings: Settings, *, shown: dict[str, Any] | None = None
+    fid: str, owner: Owner, settings: Settings, *, visible_inputs: dict[str, Any] | None = None
 ) -> str:
     """Start a run with the inputs of an earlier one; the new fid, which is linked to the old.
 
     Arguments:
         fid: the earlier run.
         owner: whose the new one is.
-        shown: its inputs as people may see them in the record, if not as they are.
+        visible_inputs: its inputs as people may see them in the record, if not as they are.
 
     Raises:
         LaunchError: it cannot start; says why in one line.
@@ -39,38 +39,38 @@ async def run_again(
     old = await _earlier(fid, settings)
     if old.deployment_id is None:
         raise LaunchError(409, "it was started without a deployment, so nothing here can start it")
-    made = launched(old.parameters)
+    earlier = launched(old.parameters)
     # Blocks given to a run in Prefect are loaded again; what was typed in a form stays data.
-    trusted = made is None and OWNER_LABEL not in old.labels and schedule_of(old) is None
+    trusted = earlier is None and OWNER_LABEL not in old.labels and schedule_of(old) is None
     parameters = dict(old.parameters) if trusted else opened(old.parameters)
     payload = None
-    if made is not None:
+    if earlier is not None:
         launch = dict(parameters["launch"])
-        if made.launch.payload is not None:
-            payload = await _renewed(made.launch.payload, made.launch.large, settings)
-            launch["payload"] = payload or made.launch.payload
+        if earlier.launch.payload is not None:
+            payload = await _renewed(earlier.launch.payload, earlier.launch.large, settings)
+            launch["payload"] = payload or earlier.launch.payload
         parameters["launch"] = launch | {"username": owner.name}
     policy = old.empirical_policy
-    wish = Wish(
+    wish = RunRequest(
         parameters=parameters,
         id=new_id(),
         owner=owner,
         retries=policy.retries,
         retry_delay=policy.retry_delay if isinstance(policy.retry_delay, int) else None,
         job_variables=old.job_variables or None,
-        shown=shown,
+        visible_inputs=visible_inputs,
         payload=payload,
         tags=sorted({*old.tags} - BY_SERVER),
         trusted=trusted and refers(parameters),
     )
     try:
-        new = await start(old.deployment_id, wish, settings)
+        new = await start_run(old.deployment_id, wish, settings)
     except UnheldError as exc:
         raise LaunchError(422, str(exc)) from None
     except ObjectNotFound:
         raise LaunchError(404, "its deployment is no longer in Prefect") from None
     if database.known(settings):
-        await database.rows(settings, "set_again", fid=new, of=fid)
+        await database.query_rows(settings, "set_again", fid=new, of=fid)
     return new
 
 
@@ -84,16 +84,16 @@ async def _earlier(fid: str, settings: Settings) -> FlowRun:
 
 async def _renewed(payload: str, large: bool, settings: Settings) -> str | None:
     """A copy of inputs that were stored for one run; None if all runs may use them as they are."""
-    found = await database.rows(settings, "payload_again", id=payload)
-    if not found:
+    rows = await database.query_rows(settings, "payload_again", id=payload)
+    if not rows:
         raise LaunchError(409, GONE)
-    inputs, kept = found[0]
-    if kept:
+    inputs, for_schedule = rows[0]
+    if for_schedule:
         return None
     if not large or inputs is None or _holds_mask(json.loads(inputs)):
         raise LaunchError(409, GONE)
     row = {"inputs": inputs, "secrets": None, "kept": False}
-    return str((await database.rows(settings, "store_payload", **row))[0][0])
+    return str((await database.query_rows(settings, "store_payload", **row))[0][0])
 
 
 def _holds_mask(value: Any) -> bool:

@@ -74,7 +74,7 @@ async def create(
     used = settings or get_settings()
     async with prefect_api(used) as client:
         parameters = await held(client, deployment, parameters)
-        wanted = DeploymentScheduleCreate(
+        body = DeploymentScheduleCreate(
             schedule=when.schedule(),
             # Begun once it is known whose it is.
             active=False,
@@ -82,16 +82,16 @@ async def create(
             slug=f"kodosumi-{new_id()}",
         )
         try:
-            [made] = await client.create_deployment_schedules(UUID(str(deployment)), [wanted])
+            [schedule] = await client.create_deployment_schedules(UUID(str(deployment)), [body])
         except httpx.HTTPStatusError as exc:
             if exc.response.status_code != 404:
                 raise
             raise LaunchError(404, f"deployment {deployment} is no longer in Prefect") from None
         try:
-            await database.rows(
+            await database.query_rows(
                 used,
                 "note_schedule",
-                id=str(made.id),
+                id=str(schedule.id),
                 deployment_id=str(deployment),
                 endpoint_uid=endpoint_uid,
                 owner=owner.user if owner is not None else None,
@@ -99,14 +99,14 @@ async def create(
                 parameters=json.dumps(parameters),
                 payload_id=payload,
             )
-            await _patch(client, str(deployment), made, True, parameters)
+            await _patch(client, str(deployment), schedule, True, parameters)
         except BaseException:
-            await client.delete_deployment_schedule(UUID(str(deployment)), made.id)
+            await client.delete_deployment_schedule(UUID(str(deployment)), schedule.id)
             raise
-    return str(made.id)
+    return str(schedule.id)
 
 
-async def found(owner: str | None, settings: Settings) -> list[Row]:
+async def schedules_of(owner: str | None, settings: Settings) -> list[Row]:
     """Schedules as Prefect has them, newest first; rows of those it no longer has are deleted.
 
     Arguments:
@@ -129,7 +129,9 @@ async def found(owner: str | None, settings: Settings) -> list[Row]:
         for row in noted:
             if row.id in known and not known[row.id][1].parameters:
                 schedule = known[row.id][1]
-                await _patch(client, row.deployment_id, schedule, schedule.active, _given(row))
+                await _patch(
+                    client, row.deployment_id, schedule, schedule.active, _parameters_of(row)
+                )
     lost = [
         row.id
         for row in noted
@@ -137,14 +139,16 @@ async def found(owner: str | None, settings: Settings) -> list[Row]:
     ]
     await _forget(lost, settings)
     runs = await last_runs([row.id for row in noted], settings)
-    return [await _shown(row, *known[row.id], runs.get(row.id)) for row in noted if row.id in known]
+    return [
+        await _described(row, *known[row.id], runs.get(row.id)) for row in noted if row.id in known
+    ]
 
 
 async def remembered(owner: str | None, settings: Settings) -> list[Row]:
     """The schedules in our database, newest first: for while Prefect is away.
 
     Arguments:
-        owner: as in ``found``.
+        owner: as in ``schedules_of``.
 
     Raises:
         LaunchError: Postgres is away.
@@ -173,7 +177,7 @@ async def last_runs(ids: Sequence[str], settings: Settings) -> dict[str, Row]:
     Raises:
         LaunchError: Postgres is away.
     """
-    last = await database.rows(settings, "last_of_schedules", ids=list(ids))
+    last = await database.query_rows(settings, "last_of_schedules", ids=list(ids))
     return {
         id_: {"fid": fid, "status": status, "started_at": started_at}
         for id_, fid, status, started_at in last
@@ -218,7 +222,7 @@ async def pause_endpoints(uids: Sequence[str], why: str, settings: Settings) -> 
     changed = []
     for row in await _noted(settings, uids=uids):
         if row.paused_because is None and await _switch(row, False, settings):
-            await database.rows(settings, "explain_schedule", id=row.id, why=why)
+            await database.query_rows(settings, "explain_schedule", id=row.id, why=why)
             changed.append(row.id)
     return changed
 
@@ -229,7 +233,7 @@ async def resume_endpoints(uids: Sequence[str], settings: Settings) -> list[str]
     for row in await _noted(settings, uids=uids):
         if row.paused_because is not None:
             await _switch(row, True, settings)
-            await database.rows(settings, "explain_schedule", id=row.id, why=None)
+            await database.query_rows(settings, "explain_schedule", id=row.id, why=None)
             changed.append(row.id)
     return changed
 
@@ -241,18 +245,18 @@ async def _set_active(id_: str, owner: str | None, active: bool, settings: Setti
             deployment = await client.read_deployment(UUID(row.deployment_id))
             schedule = _of(deployment, row.id)
             if schedule is not None:
-                await _patch(client, row.deployment_id, schedule, active, _given(row))
+                await _patch(client, row.deployment_id, schedule, active, _parameters_of(row))
         except ObjectNotFound:
             schedule = None
     if schedule is None:
         await _forget([row.id], settings)
         raise LaunchError(404, f"schedule {id_} was deleted in Prefect")
-    await database.rows(settings, "explain_schedule", id=row.id, why=None)
+    await database.query_rows(settings, "explain_schedule", id=row.id, why=None)
     row, schedule = (
         row._replace(paused_because=None),
         schedule.model_copy(update={"active": active}),
     )
-    return await _shown(row, deployment, schedule, None)
+    return await _described(row, deployment, schedule, None)
 
 
 async def _switch(row: _Noted, active: bool, settings: Settings) -> bool:
@@ -262,7 +266,7 @@ async def _switch(row: _Noted, active: bool, settings: Settings) -> bool:
             schedule = _of(await client.read_deployment(UUID(row.deployment_id)), row.id)
             if schedule is None or schedule.active == active:
                 return False
-            await _patch(client, row.deployment_id, schedule, active, _given(row))
+            await _patch(client, row.deployment_id, schedule, active, _parameters_of(row))
         except ObjectNotFound:
             return False
     return True
@@ -288,9 +292,9 @@ async def _patch(
     )
 
 
-def _given(row: _Noted) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(row.parameters) if row.parameters else {}
-    return found
+def _parameters_of(row: _Noted) -> dict[str, Any]:
+    parameters: dict[str, Any] = json.loads(row.parameters) if row.parameters else {}
+    return parameters
 
 
 async def _noted(
@@ -300,14 +304,14 @@ async def _noted(
     id_: str | None = None,
     uids: Sequence[str] | None = None,
 ) -> list[_Noted]:
-    found = await database.rows(
+    rows = await database.query_rows(
         settings,
         "noted_schedules",
         owner=owner,
         id=id_,
         uids=list(uids) if uids is not None else None,
     )
-    return [_Noted(*row) for row in found]
+    return [_Noted(*row) for row in rows]
 
 
 async def _one(id_: str, owner: str | None, settings: Settings) -> _Noted:
@@ -319,7 +323,7 @@ async def _one(id_: str, owner: str | None, settings: Settings) -> _Noted:
 
 async def _forget(ids: list[str], settings: Settings) -> None:
     if ids:
-        await database.rows(settings, "forget_schedules", ids=ids)
+        await database.query_rows(settings, "forget_schedules", ids=ids)
 
 
 def _of(deployment: DeploymentResponse | None, id_: str) -> DeploymentSchedule | None:
@@ -327,7 +331,7 @@ def _of(deployment: DeploymentResponse | None, id_: str) -> DeploymentSchedule |
     return next((one for one in schedules if str(one.id) == id_), None)
 
 
-async def _shown(
+async def _described(
     row: _Noted,
     deployment: DeploymentResponse,
     schedule: DeploymentSchedule,

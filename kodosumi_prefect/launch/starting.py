@@ -34,7 +34,7 @@ ATTEMPTS = 2  # of creating a run; its idempotency key makes the second harmless
 logger = logging.getLogger(__name__)
 
 
-class Wish(NamedTuple):
+class RunRequest(NamedTuple):
     """A run that somebody wants.
 
     Attributes:
@@ -43,7 +43,7 @@ class Wish(NamedTuple):
         retries: None leaves it to the flow.
         retry_delay: seconds; likewise.
         job_variables: in place of those of the deployment.
-        shown: inputs as people see them; the parameters if not given.
+        visible_inputs: as people see them; the parameters if not given.
         payload: row of inputs that are kept for this run.
         flow_name: as lists show it, where the run does not set it itself.
         trusted: the parameters are not what people typed: they may refer to blocks.
@@ -55,7 +55,7 @@ class Wish(NamedTuple):
     retries: int | None = None
     retry_delay: float | None = None
     job_variables: dict[str, Any] | None = None
-    shown: dict[str, Any] | None = None
+    visible_inputs: dict[str, Any] | None = None
     payload: str | None = None
     flow_name: str | None = None
     tags: Sequence[str] = ()
@@ -67,7 +67,7 @@ def new_id() -> str:
     return str(uuid4())
 
 
-async def start(deployment: UUID, wish: Wish, settings: Settings) -> str:
+async def start_run(deployment: UUID, wish: RunRequest, settings: Settings) -> str:
     """Create a run, open its record, and wake the workers of its pool; its fid.
 
     Raises:
@@ -85,7 +85,7 @@ async def start(deployment: UUID, wish: Wish, settings: Settings) -> str:
         parameters = wish.parameters
         if not wish.trusted:
             parameters = await held(client, deployment, parameters)
-    wanted = DeploymentFlowRunCreate(
+    body = DeploymentFlowRunCreate(
         state=to_state_create(Scheduled()),
         parameters={name: literal(value) for name, value in parameters.items()},
         idempotency_key=wish.id,
@@ -98,19 +98,21 @@ async def start(deployment: UUID, wish: Wish, settings: Settings) -> str:
         ),
     )
     async with prefect_api(settings) as client:
-        run = await _created(client, deployment, wanted)
+        run = await _created(client, deployment, body)
     if database.known(settings):
         try:
-            await database.ask(settings, lambda spooler: _tell(spooler, run, wish, settings))
+            await database.with_spooler(
+                settings, lambda spooler: _tell(spooler, run, wish, settings)
+            )
         except LaunchError as exc:  # the run goes on; whoever executes it opens the record
             logger.warning("launch of %s is not recorded yet: %s", run.id, exc.detail)
     return str(run.id)
 
 
 async def _created(
-    client: PrefectClient, deployment: UUID, wanted: DeploymentFlowRunCreate
+    client: PrefectClient, deployment: UUID, request: DeploymentFlowRunCreate
 ) -> FlowRun:
-    body = wanted.model_dump(mode="json", exclude_unset=True)
+    body = request.model_dump(mode="json", exclude_unset=True)
     for attempt in range(1, ATTEMPTS + 1):
         try:
             answer = await client.request(
@@ -130,12 +132,12 @@ async def _created(
     raise AssertionError("unreachable")
 
 
-def _tell(spooler: Spooler, run: FlowRun, wish: Wish, settings: Settings) -> None:
+def _tell(spooler: Spooler, run: FlowRun, wish: RunRequest, settings: Settings) -> None:
     """Open the execution, so that it can be asked for at once, and wake the workers."""
     header = header_of(None, run, Meta())
     if header["flow_name"] is None and wish.flow_name is not None:
         header["flow_name"] = header["summary"] = clean(wish.flow_name)
-    events = opening(run, header, 1, shown=wish.shown)
+    events = opening(run, header, 1, visible_inputs=wish.visible_inputs)
     if launched(run.parameters) is None:  # its own process knows the flow's metadata
         events = tuple(event for event in events if event.kind != Kind.META)
     fid = str(run.id)

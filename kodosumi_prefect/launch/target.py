@@ -26,13 +26,13 @@ def load(name: str) -> Any:
         TargetError: nothing can be imported under that name, or it cannot be run.
     """
     module_name, colon, path = name.partition(":")
-    found = _attribute(name, _module(name, module_name), path) if colon else _dotted(name)
-    if not runnable(found):
+    target = _attribute(name, _module(name, module_name), path) if colon else _dotted(name)
+    if not runnable(target):
         raise TargetError(
-            f"entry point {name} is {type(found).__name__}, which can neither be called nor has "
+            f"entry point {name} is {type(target).__name__}, which can neither be called nor has "
             "kickoff()"
         )
-    return found
+    return target
 
 
 def name_of(target: Any, namespace: Mapping[str, Any]) -> str:
@@ -80,13 +80,13 @@ def folders_of(name: str) -> list[str]:
     if spec is None:
         return []
     if spec.submodule_search_locations:
-        found = [str(Path(place).parent) for place in spec.submodule_search_locations]
+        folders = [str(Path(place).parent) for place in spec.submodule_search_locations]
     else:
-        found = [str(Path(spec.origin).parent)] if spec.origin else []
+        folders = [str(Path(spec.origin).parent)] if spec.origin else []
     prefixes = {Path(sys.prefix), Path(sys.base_prefix)}
     return [
         folder
-        for folder in dict.fromkeys(found)
+        for folder in dict.fromkeys(folders)
         if Path(folder).is_dir()
         and "site-packages" not in Path(folder).parts
         and not any(Path(folder).is_relative_to(prefix / "lib") for prefix in prefixes)
@@ -116,31 +116,31 @@ def _module(name: str, module_name: str) -> Any:
     try:
         return importlib.import_module(module_name)
     except Exception as exc:  # importing runs the author's code
-        said = " ".join(str(exc).split())
+        reason = " ".join(str(exc).split())
         raise TargetError(
-            f"entry point {name} cannot be imported: {type(exc).__name__}: {said}"
+            f"entry point {name} cannot be imported: {type(exc).__name__}: {reason}"
         ) from exc
 
 
 def _attribute(name: str, module: Any, path: str) -> Any:
-    found = module
+    target = module
     for part in path.split("."):
         try:
-            found = getattr(found, part)
+            target = getattr(target, part)
         except AttributeError:
             raise TargetError(
                 f"entry point {name} cannot be imported: {module.__name__} has no {path}"
             ) from None
-    return found
+    return target
 
 
 def _stands_for(module: str, path: str, target: Any) -> bool:
-    found: Any = sys.modules.get(module)
+    current: Any = sys.modules.get(module)
     for part in path.split("."):
-        found = getattr(found, part, None)
+        current = getattr(current, part, None)
     if isinstance(target, partial):
         return False
-    return found is target or (inspect.ismethod(target) and found == target)
+    return current is target or (inspect.ismethod(target) and current == target)
 
 
 def _importable(name: str) -> str:

@@ -24,7 +24,7 @@ from kodosumi_prefect.locks.waiting import get_waiter
 from kodosumi_prefect.settings import Settings, get_settings
 from kodosumi_prefect.stream.settled_locks import Settled
 
-PATIENCE = 3 * 3600.0  # seconds, by default
+ANSWER_SECONDS = 3 * 3600.0  # seconds, by default
 LAST_LOOK = 1.0  # seconds after the deadline in which an answer given in that moment may arrive
 BREATH = 5.0  # seconds after which a thread that waits lets Prefect's timeouts interrupt it
 
@@ -98,7 +98,7 @@ class Question:
                 "is off), so nobody could answer"
             )
         self._wording = wording
-        self._timeout = PATIENCE if timeout is None else timeout
+        self._timeout = ANSWER_SECONDS if timeout is None else timeout
         self._deadline = time.monotonic() + self._timeout
         self._fid = fid
         self._settings = settings

@@ -75,9 +75,9 @@ class Ancestry:
             chosen = FlowRunFilter(
                 parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=level)  # type: ignore[arg-type]
             )
-            found = (await flow_runs(client, flow_run_filter=chosen)).rows
-            level = [str(run.id) for run in found if str(run.id) not in self._below[root]]
-            for run in found:
+            runs = (await flow_runs(client, flow_run_filter=chosen)).rows
+            level = [str(run.id) for run in runs if str(run.id) not in self._below[root]]
+            for run in runs:
                 self._remember(str(run.id), root)
                 self._names[str(run.id)] = run.name
             self._below[root].update(level)

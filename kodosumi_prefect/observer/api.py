@@ -44,6 +44,6 @@ class Api:
         except ObjectNotFound:
             return None
 
-    async def flow_runs(self, fids: list[str]) -> listings.Found[FlowRun]:
+    async def flow_runs(self, fids: list[str]) -> listings.RowsById[FlowRun]:
         """Flow runs by id; those that Prefect does not know are left out."""
         return await listings.flow_runs_by_id(await self.client(), [UUID(fid) for fid in fids])

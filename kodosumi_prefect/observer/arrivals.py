@@ -34,8 +34,8 @@ class Arrivals:
         rows = await self._reader.rows("begun", after=self._after, young=YOUNG, limit=PAGE)
         if not rows:
             return
-        found = await self._api.flow_runs([row["fid"] for row in rows])
-        runs = {str(fid): run for fid, run in found.rows.items()}
+        by_id = await self._api.flow_runs([row["fid"] for row in rows])
+        runs = {str(fid): run for fid, run in by_id.rows.items()}
         placed = {fid: run.work_pool_name for fid, run in runs.items() if run.work_pool_name}
         if placed:
             await self._reader.rows(
@@ -64,16 +64,18 @@ class Arrivals:
     async def _linked(self, client: PrefectClient, fids: list[str]) -> set[str]:
         if not fids:
             return set()
-        wanted = ArtifactFilter(
+        artifact_filter = ArtifactFilter(
             flow_run_id=ArtifactFilterFlowRunId(any_=[UUID(fid) for fid in fids]),
             key=ArtifactFilterKey(any_=[key_of(fid) for fid in fids]),
         )
 
         async def read(limit: int, offset: int) -> list[Artifact]:
-            return await client.read_artifacts(artifact_filter=wanted, limit=limit, offset=offset)
+            return await client.read_artifacts(
+                artifact_filter=artifact_filter, limit=limit, offset=offset
+            )
 
-        found = await narrowed(read, "artifact")
-        return {str(artifact.flow_run_id) for artifact in found.rows}
+        page = await narrowed(read, "artifact")
+        return {str(artifact.flow_run_id) for artifact in page.rows}
 
 
 def key_of(fid: str) -> str:

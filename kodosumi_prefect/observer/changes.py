@@ -12,7 +12,7 @@ FLOW_RUN = "prefect.flow-run."
 TASK_RUN = "prefect.task-run."
 
 
-class Place(NamedTuple):
+class RunPlace(NamedTuple):
     """Where a flow run belongs, as far as an event names it: what filters choose by."""
 
     flow: str | None = None
@@ -35,7 +35,7 @@ class RunChange(NamedTuple):
     state: PrefectState[Any]
     run_count: int
     parent: str | None
-    place: Place
+    place: RunPlace
 
 
 class TaskChange(NamedTuple):
@@ -68,7 +68,7 @@ def change_of(event: Event) -> Change | None:
         )
     parent = related.get("task-run", {}).get("prefect.resource.id")
     pool = related.get("work-pool", {})
-    place = Place(
+    place = RunPlace(
         related.get("flow", {}).get("prefect.resource.name"),
         related.get("deployment", {}).get("prefect.resource.name"),
         pool.get("prefect.resource.name"),
@@ -88,7 +88,7 @@ def change_of(event: Event) -> Change | None:
 def change_to(run: FlowRun, state: PrefectState[Any]) -> RunChange:
     """A state of a flow run that was read from Prefect."""
     parent = str(run.parent_task_run_id) if run.parent_task_run_id else None
-    return RunChange(str(run.id), run.name, state, run.run_count, parent, Place())
+    return RunChange(str(run.id), run.name, state, run.run_count, parent, RunPlace())
 
 
 def _state(event: Event) -> PrefectState[Any] | None:
@@ -108,10 +108,10 @@ def _state(event: Event) -> PrefectState[Any] | None:
 
 def _related(event: Event) -> dict[str, dict[str, str]]:
     """Related resources by their role; the first of each."""
-    found: dict[str, dict[str, str]] = {}
+    resources: dict[str, dict[str, str]] = {}
     for resource in event.related:
-        found.setdefault(resource.role, dict(resource.root))
-    return found
+        resources.setdefault(resource.role, dict(resource.root))
+    return resources
 
 
 def _tags(event: Event) -> Iterable[str]:

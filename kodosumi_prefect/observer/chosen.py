@@ -25,7 +25,7 @@ from prefect.types import DateTime
 
 from kodosumi_prefect.listings import PAGE, flow_runs
 from kodosumi_prefect.observer.api import Api
-from kodosumi_prefect.observer.changes import Place
+from kodosumi_prefect.observer.changes import RunPlace
 from kodosumi_prefect.settings import Settings
 from kodosumi_prefect.vocabulary import POOL_TYPE
 
@@ -35,7 +35,7 @@ POOLS_KEPT = 30.0  # seconds for which the names of our pools are remembered
 LIVE = [StateType.PENDING, StateType.RUNNING, StateType.PAUSED, StateType.CANCELLING]
 
 
-class Chosen:
+class Selection:
     """The filters ``observe_work_pools``, ``observe_tags`` and ``observe_deployments``.
 
     A run that any of them names is chosen.
@@ -49,7 +49,7 @@ class Chosen:
         self._ours: frozenset[str] = frozenset()
         self._ours_until = 0.0
 
-    def takes(self, place: Place) -> bool:
+    def takes(self, place: RunPlace) -> bool:
         """Whether a run that an event places there is chosen."""
         if self._pools is None:
             if place.work_pool_type == POOL_TYPE:
@@ -81,18 +81,18 @@ class Chosen:
         for where in [where async for where in self._where()]:
             tags = where.pop("tags", None)
             for when in ({"state": states}, {"end_time": ended}):
-                wanted = FlowRunFilter(
+                flow_run_filter = FlowRunFilter(
                     parent_task_run_id=FlowRunFilterParentTaskRunId(is_null_=True),
                     tags=tags,
                     **when,
                 )
-                async for run in self._read(wanted, where):
+                async for run in self._read(flow_run_filter, where):
                     if run.id not in seen:
                         seen.add(run.id)
                         yield run
 
     async def _where(self) -> AsyncIterator[dict[str, Any]]:
-        """Filters for Prefect, one after the other: it joins those of one question by AND."""
+        """Filters for Prefect, one after the other: it joins those of one request by AND."""
         if self._pools is None:
             if await self.our_pools():
                 yield {
@@ -108,21 +108,23 @@ class Chosen:
         ids = []
         for name in sorted(self._deployments):
             try:
-                found = await (await self._api.client()).read_deployment_by_name(name)
+                deployment = await (await self._api.client()).read_deployment_by_name(name)
             except ObjectNotFound:
                 continue  # it may be deployed yet
-            ids.append(found.id)
+            ids.append(deployment.id)
         if ids:
             yield {"deployment_filter": DeploymentFilter(id=DeploymentFilterId(any_=ids))}
 
-    async def _read(self, wanted: FlowRunFilter, where: dict[str, Any]) -> AsyncIterator[FlowRun]:
+    async def _read(
+        self, flow_run_filter: FlowRunFilter, where: dict[str, Any]
+    ) -> AsyncIterator[FlowRun]:
         client = await self._api.client()
         for offset in range(0, 100 * PAGE, PAGE):
             page = await flow_runs(
                 client,
                 sort=FlowRunSort.EXPECTED_START_TIME_ASC,
                 offset=offset,
-                flow_run_filter=wanted,
+                flow_run_filter=flow_run_filter,
                 **where,
             )
             for run in page.rows:

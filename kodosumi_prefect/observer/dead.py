@@ -11,22 +11,22 @@ from prefect.states import Cancelled, Crashed
 from kodosumi_prefect.observer.api import Api
 from kodosumi_prefect.observer.recorder import Row
 
-HANDED_OVER = 10.0  # seconds in which another worker may take over a Runner whose lease lapsed
+HANDED_OVER = 10.0  # seconds in which another worker may take over a Runner whose claim lapsed
 
 
 async def bury(api: Api, row: Row, run: FlowRun, our_pools: frozenset[str]) -> None:
     """Report a run Crashed (or Cancelled, if that was asked for) that nobody executes any more."""
     if (why := cause(row, run.work_pool_name, our_pools)) is None:
         return
-    wanted = run.state is not None and run.state.type is StateType.CANCELLING
-    state: Any = Cancelled(message=why) if wanted else Crashed(message=why)
+    cancelling = run.state is not None and run.state.type is StateType.CANCELLING
+    state: Any = Cancelled(message=why) if cancelling else Crashed(message=why)
     await (await api.client()).set_flow_run_state(run.id, state, force=True)
 
 
 def cause(row: Row, pool: str | None, our_pools: frozenset[str]) -> str | None:
     """What is known about the end of a run whose process has been silent; None if it may live.
 
-    A process on another machine is known by its Runner only: its worker's lease on it lapses.
+    A process on another machine is known by its Runner only: its worker's claim on it lapses.
     """
     process = row["process"]
     if process and process.get("host") == platform.node():

@@ -5,11 +5,11 @@ import logging
 
 from prefect.events import Event
 
+from kodosumi_prefect.observer.activity import OUTAGES, PAUSE, Activity, asked_to_wait
 from kodosumi_prefect.observer.changes import RunChange, TaskChange, change_of
 from kodosumi_prefect.observer.runs import Runs
 from kodosumi_prefect.observer.subscription import Subscription
-from kodosumi_prefect.observer.tasks import TaskRuns
-from kodosumi_prefect.observer.trouble import OUTAGES, PAUSE, Trouble, asked_to_wait
+from kodosumi_prefect.observer.tasks import TaskRunRecorder
 
 logger = logging.getLogger(__name__)
 
@@ -21,11 +21,13 @@ class Handling:
         tasks: None if task runs are not to be recorded.
     """
 
-    def __init__(self, subscription: Subscription, runs: Runs, tasks: TaskRuns | None) -> None:
+    def __init__(
+        self, subscription: Subscription, runs: Runs, tasks: TaskRunRecorder | None
+    ) -> None:
         self._subscription = subscription
         self._runs = runs
         self._tasks = tasks
-        self._trouble = Trouble("handling events from Prefect", "they wait in order")
+        self._activity = Activity("handling events from Prefect", "they wait in order")
 
     async def run(self) -> None:
         """Handle events until cancelled."""
@@ -42,7 +44,7 @@ class Handling:
                 self._tasks.meet(change.id for change in runs if change.parent is None)
                 await self._tasks.take([c for c in changes if isinstance(c, TaskChange)])
         except OUTAGES as exc:
-            self._trouble.met(exc)
+            self._activity.met(exc)
             await asyncio.sleep(max(PAUSE, asked_to_wait(exc)))
             return False
         except Exception:
@@ -50,5 +52,5 @@ class Handling:
             logger.exception(
                 "skipped %d events from Prefect; comparing runs makes up for them", len(batch)
             )
-        self._trouble.over()
+        self._activity.over()
         return True

@@ -15,7 +15,7 @@ from prefect.types import DateTime
 
 from kodosumi_prefect.adapter.capture import NOT_OURS, RUN_LOGGERS
 from kodosumi_prefect.events import Status
-from kodosumi_prefect.listings import PAGE, Page, narrowed
+from kodosumi_prefect.listings import PAGE, ListingPage, narrowed
 from kodosumi_prefect.observer.ancestry import Ancestry
 from kodosumi_prefect.observer.api import Api
 from kodosumi_prefect.observer.changes import RunChange
@@ -125,7 +125,7 @@ class Logs:
         """Read what is due."""
         now = time.monotonic()
         for followed in [f for f in self._followed.values() if f.due <= now]:
-            found = await self._drain(followed)
+            count = await self._drain(followed)
             if followed.end is not None:
                 followed.due = now + OFTEN / 4
                 last_line = followed.end[1].state.timestamp.timestamp() - CLOCKS
@@ -135,7 +135,7 @@ class Logs:
             elif followed.over_at is not None and now > followed.over_at + LATE_LINES:
                 self.forget(followed.fid)
             else:
-                followed.pause = OFTEN if found else min(followed.pause * 2, SELDOM)
+                followed.pause = OFTEN if count else min(followed.pause * 2, SELDOM)
                 followed.due = now + followed.pause
 
     def _record_end(self, followed: _Followed) -> None:
@@ -154,29 +154,29 @@ class Logs:
             followed.cursor = row["ts"] or 0.0
         overlap = LAST_OVERLAP if followed.end is not None else OVERLAP
         since = max(followed.cursor - overlap, 0.0)
-        offset = found = 0
+        offset = count = 0
         while True:
             page = await self._page(followed.fid, since, offset)
             for log in page.rows:
-                found += self._take(followed, log)
+                count += self._take(followed, log)
             if page.last:
-                return found
+                return count
             last = page.rows[-1].timestamp.timestamp() if page.rows else since
             # From the last line's time on; by number among lines of the same time.
             offset = offset + PAGE if last <= since else 0
             since = max(since, last)
 
-    async def _page(self, fid: str, since: float, offset: int) -> Page[Log]:
+    async def _page(self, fid: str, since: float, offset: int) -> ListingPage[Log]:
         ids = [UUID(fid), *map(UUID, self._ancestry.below(fid))]
         client = await self._api.client()
-        wanted = LogFilter(
+        log_filter = LogFilter(
             flow_run_id=LogFilterFlowRunId(any_=ids),
             timestamp=LogFilterTimestamp(after_=DateTime.fromtimestamp(since, UTC)),
         )
 
         async def read(limit: int, offset: int) -> list[Log]:
             return await client.read_logs(
-                wanted, limit=limit, offset=offset, sort=LogSort.TIMESTAMP_ASC
+                log_filter, limit=limit, offset=offset, sort=LogSort.TIMESTAMP_ASC
             )
 
         return await narrowed(read, f"line of the log of {fid},", limit=PAGE, offset=offset)

@@ -8,10 +8,11 @@ from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
 from kodosumi_prefect.cancelling import cancel_all
 from kodosumi_prefect.observer import cleaning, report
+from kodosumi_prefect.observer.activity import Activity, again_and_again
 from kodosumi_prefect.observer.ancestry import Ancestry
 from kodosumi_prefect.observer.api import Api
 from kodosumi_prefect.observer.arrivals import Arrivals
-from kodosumi_prefect.observer.chosen import Chosen
+from kodosumi_prefect.observer.chosen import Selection
 from kodosumi_prefect.observer.cleaning import Cleaning
 from kodosumi_prefect.observer.handling import Handling
 from kodosumi_prefect.observer.leader import leading
@@ -22,8 +23,7 @@ from kodosumi_prefect.observer.recorder import Recorder
 from kodosumi_prefect.observer.report import Report
 from kodosumi_prefect.observer.runs import Runs
 from kodosumi_prefect.observer.subscription import Subscription
-from kodosumi_prefect.observer.tasks import TaskRuns
-from kodosumi_prefect.observer.trouble import Trouble, again_and_again
+from kodosumi_prefect.observer.tasks import TaskRunRecorder
 from kodosumi_prefect.settings import Settings, database_url
 from kodosumi_prefect.spooler import client as spool
 from kodosumi_prefect.stream.reader import Reader
@@ -60,8 +60,8 @@ class Observer:
 
     async def run(self) -> None:
         """Lead or stand by; an outage of Postgres or Prefect is logged once and waited out."""
-        trouble = Trouble("leading or standing by as observer")
-        await again_and_again(self._turn, OFTEN, trouble)
+        activity = Activity("leading or standing by as observer")
+        await again_and_again(self._turn, OFTEN, activity)
 
     async def _turn(self) -> None:
         """Stand by, lead, and come back when the lead is lost."""
@@ -69,34 +69,34 @@ class Observer:
         if url is None:
             raise OSError(f"no Postgres is configured and none runs for {self._settings.data_dir}")
         async with Reader(url, self._settings.database_schema, CONNECTIONS) as reader:
-            told = Report(reader)
+            own_report = Report(reader)
 
             async def say() -> None:
-                await self._say(told)
+                await self._say(own_report)
 
-            trouble = Trouble("reporting the observer's own state")
-            saying = asyncio.create_task(again_and_again(say, report.EVERY, trouble))
+            activity = Activity("reporting the observer's own state")
+            saying = asyncio.create_task(again_and_again(say, report.EVERY, activity))
             try:
                 async with leading(self._settings) as lost:
-                    logger.info("observer %s is the leader", told.name)
-                    await self._lead(reader, told, lost)
+                    logger.info("observer %s is the leader", own_report.name)
+                    await self._lead(reader, own_report, lost)
             finally:
                 self._subscription = None
                 await cancel_all([saying])
-                await told.end()
+                await own_report.end()
 
-    async def _lead(self, reader: Reader, told: Report, lost: asyncio.Event) -> None:
+    async def _lead(self, reader: Reader, report: Report, lost: asyncio.Event) -> None:
         settings = self._settings
-        subscription = self._subscription = Subscription(await told.handled())
-        await self._say(told)
+        subscription = self._subscription = Subscription(await report.handled())
+        await self._say(report)
         with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: RETRIES}):
             async with Api() as api:
                 recorder = Recorder(self._client)
                 ancestry = Ancestry(api)
-                chosen = Chosen(settings, api)
+                chosen = Selection(settings, api)
                 logs = Logs(reader, api, recorder, ancestry)
                 runs = Runs(reader, api, recorder, chosen, logs, settings.heartbeat_timeout)
-                tasks = TaskRuns(api, recorder, ancestry, runs.known)
+                tasks = TaskRunRecorder(api, recorder, ancestry, runs.known)
                 handling = Handling(subscription, runs, tasks if settings.observe_tasks else None)
                 reconciler = Reconciler(settings, reader, api, runs, chosen, logs, subscription)
                 cleaner = Cleaning(settings)
@@ -114,7 +114,7 @@ class Observer:
                     (cleaner.look, cleaning.EVERY, "deleting what is past its retention"),
                 )
                 work = [subscription.run(), handling.run()]
-                work += [again_and_again(look, every, Trouble(t)) for look, every, t in rounds]
+                work += [again_and_again(look, every, Activity(t)) for look, every, t in rounds]
                 running = [asyncio.create_task(one) for one in work]
                 try:
                     await lost.wait()
@@ -122,13 +122,13 @@ class Observer:
                     cleaner.stop()
                     await cancel_all(running)
 
-    async def _say(self, told: Report) -> None:
+    async def _say(self, report: Report) -> None:
         """Report ``leader``, ``lag`` in seconds, and ``occurred``, the last event handled."""
         followed = self._subscription
         if followed is None:
-            await told.say(leader=False)
+            await report.say(leader=False)
         else:
-            await told.say(
+            await report.say(
                 leader=True,
                 lag=round(followed.lag, 3),
                 occurred=followed.occurred,

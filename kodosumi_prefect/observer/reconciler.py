@@ -7,7 +7,7 @@ from uuid import UUID
 from kodosumi_prefect.events import Status
 from kodosumi_prefect.listings import PAGE
 from kodosumi_prefect.observer.api import Api
-from kodosumi_prefect.observer.chosen import Chosen
+from kodosumi_prefect.observer.chosen import Selection
 from kodosumi_prefect.observer.dead import bury
 from kodosumi_prefect.observer.logs import Logs
 from kodosumi_prefect.observer.recorder import Row
@@ -42,7 +42,7 @@ class Reconciler:
         reader: Reader,
         api: Api,
         runs: Runs,
-        chosen: Chosen,
+        chosen: Selection,
         logs: Logs,
         subscription: Subscription,
     ) -> None:
@@ -131,13 +131,13 @@ class Reconciler:
         return True
 
     async def _compare(self, rows: list[Row]) -> None:
-        found = await self._api.flow_runs([row["fid"] for row in rows])
+        by_id = await self._api.flow_runs([row["fid"] for row in rows])
         calm = self._is_calm()
         for row in rows:
             fid = UUID(row["fid"])
-            if fid in found.unreadable:
+            if fid in by_id.unreadable:
                 continue  # it exists, but Prefect cannot serialize it
-            run = found.rows.get(fid)
+            run = by_id.rows.get(fid)
             if await self._runs.compare(row, run, calm) and run is not None:
                 await bury(self._api, row, run, await self._chosen.our_pools())
 

@@ -53,8 +53,8 @@ class Recorder:
     def deleted(self, row: Row) -> None:
         """The run was deleted from Prefect: nothing more will be reported about it."""
         why = "The flow run was deleted from Prefect before it ended"
-        made = str(uuid5(UUID(row["fid"]), "deleted"))
-        state = State(made, StateType.CRASHED.value, "Deleted", why, time.time())
+        state_id = str(uuid5(UUID(row["fid"]), "deleted"))
+        state = State(state_id, StateType.CRASHED.value, "Deleted", why, time.time())
         self._put(row["fid"], row, Status.ERROR, state, why, row["attempt"], None)
 
     def task(
@@ -65,11 +65,11 @@ class Recorder:
         if subflow is not None:
             source["subflow"] = {"id": subflow[0], "name": subflow[1]}
         state = recorded(change.state)
-        said = reason(change.state) if status_of(change.state) is Status.ERROR else state.name
+        text = reason(change.state) if status_of(change.state) is Status.ERROR else state.name
         event = Event(
             state.ts,
             Kind.DEBUG,
-            clean(f"task {change.name}: {said}"),
+            clean(f"task {change.name}: {text}"),
             attempt,
             orjson.dumps(source).decode(),
             dedupe=task_key(state.id),

@@ -38,5 +38,5 @@ class Report:
     async def handled(self) -> float | None:
         """Epoch seconds of the last event that any observer handled, as far as reported."""
         services = await self._reader.rows("services")
-        said = [row["info"].get("occurred") for row in services if row["kind"] == KIND]
-        return max((moment for moment in said if moment is not None), default=None)
+        moments = [row["info"].get("occurred") for row in services if row["kind"] == KIND]
+        return max((moment for moment in moments if moment is not None), default=None)

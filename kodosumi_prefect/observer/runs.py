@@ -10,7 +10,7 @@ from prefect.exceptions import ObjectNotFound
 from kodosumi_prefect.events import TERMINAL, Status
 from kodosumi_prefect.observer.api import Api
 from kodosumi_prefect.observer.changes import RunChange, change_to
-from kodosumi_prefect.observer.chosen import Chosen
+from kodosumi_prefect.observer.chosen import Selection
 from kodosumi_prefect.observer.logs import Logs
 from kodosumi_prefect.observer.recorder import Recorder, Row
 from kodosumi_prefect.status import is_worth_a_row, status_of
@@ -45,7 +45,7 @@ class Runs:
         reader: Reader,
         api: Api,
         recorder: Recorder,
-        chosen: Chosen,
+        chosen: Selection,
         logs: Logs,
         heartbeat_timeout: float,
     ) -> None:
@@ -124,9 +124,9 @@ class Runs:
 
     async def find(self, since: float) -> None:
         """Begin executions for chosen runs whose events were missed; ``since`` in epoch seconds."""
-        found = [run async for run in self._chosen.find(since)]
-        rows = await self.known([str(run.id) for run in found])
-        for run in found:
+        runs = [run async for run in self._chosen.find(since)]
+        rows = await self.known([str(run.id) for run in runs])
+        for run in runs:
             if str(run.id) not in rows and str(run.id) not in self._held:
                 held = self._held[str(run.id)] = _Held()
                 held.changes += await self._states(run)

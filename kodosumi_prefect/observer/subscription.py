@@ -12,8 +12,8 @@ from prefect.events.clients import PrefectEventSubscriber, get_events_subscriber
 from prefect.events.filters import EventFilter, EventNameFilter
 
 from kodosumi_prefect._compat.prefect import begin_at
+from kodosumi_prefect.observer.activity import Activity
 from kodosumi_prefect.observer.changes import FLOW_RUN, TASK_RUN
-from kodosumi_prefect.observer.trouble import Trouble
 
 WAITING = 10_000  # events kept ahead of their handling; beyond, the server keeps them
 TOGETHER = 200  # events handled at once
@@ -47,7 +47,7 @@ class Subscription:
         self.occurred = since
         self._delay = 0.0
         self._queue: asyncio.Queue[Event] = asyncio.Queue(WAITING)
-        self._trouble = Trouble(
+        self._activity = Activity(
             "receiving events from Prefect", "runs are compared with Prefect instead"
         )
 
@@ -75,7 +75,7 @@ class Subscription:
             if worked:
                 delay = RETRY_FIRST  # a proxy that closes idle sockets is no trouble
             else:
-                self._trouble.met(reason)
+                self._activity.met(reason)
             await asyncio.sleep(delay)
             delay = min(delay * 2, RETRY_MOST)
 
@@ -92,18 +92,18 @@ class Subscription:
             self._delay = max(time.time() - last, 0.0)
 
     async def _receive(self) -> None:
-        subscriber = get_events_subscriber(_wanted(), reconnection_attempts=0)
+        subscriber = get_events_subscriber(_event_filter(), reconnection_attempts=0)
         if self.occurred is not None:
             _go_back(subscriber, self.occurred - OVERLAP)
         async with subscriber:
             self.healthy = True
             self.connected.set()
-            self._trouble.over()
+            self._activity.over()
             async for event in subscriber:
                 await self._queue.put(event)
 
 
-def _wanted() -> EventFilter:
+def _event_filter() -> EventFilter:
     # A running flow's heartbeats add nothing to its states.
     names = EventNameFilter(prefix=[FLOW_RUN, TASK_RUN], exclude_name=[f"{FLOW_RUN}heartbeat"])
     return EventFilter(event=names)

@@ -14,7 +14,7 @@ from kodosumi_prefect.observer.changes import TaskChange
 from kodosumi_prefect.observer.recorder import Recorder, Row
 from kodosumi_prefect.status import status_of
 
-PATIENCE = 30.0  # seconds for which a task run waits for its execution's row
+EXECUTION_ROW_SECONDS = 30.0  # seconds for which a task run waits for its execution's row
 FIRST_PAUSE = 0.25  # seconds between two checks for that row, which double up to the longest
 LONGEST_PAUSE = 8.0
 REST = 2.0  # seconds after which it is looked whether one came between a result and the end
@@ -36,7 +36,7 @@ class _Waiting(NamedTuple):
         return self._replace(due=due, pause=min(self.pause * 2, LONGEST_PAUSE))
 
 
-class _Told(NamedTuple):
+class _TaskReport(NamedTuple):
     """A task run's state as it was reported; ``at`` is a time of the monotonic clock."""
 
     at: float
@@ -49,7 +49,7 @@ class _Told(NamedTuple):
 Known = Callable[[list[str]], Awaitable[dict[str, Row]]]
 
 
-class TaskRuns:
+class TaskRunRecorder:
     """Records task runs of executions, those of subflows in the root's stream.
 
     Arguments:
@@ -62,7 +62,7 @@ class TaskRuns:
         self._ancestry = ancestry
         self._known = known
         self._waiting: list[_Waiting] = []
-        self._told: list[_Told] = []
+        self._reports: list[_TaskReport] = []
 
     def meet(self, roots: Iterable[str]) -> None:
         """Remember flow runs that are no subflows, so that Prefect need not be asked."""
@@ -74,8 +74,12 @@ class TaskRuns:
         now = time.monotonic()
         for change in changes:
             self._ancestry.learn_task(change.id, change.name)
-        wanted = [_Waiting(change, now + PATIENCE, now) for change in changes if _is_told(change)]
-        self._keep(await self._record(wanted) + self._waiting)
+        waiting = [
+            _Waiting(change, now + EXECUTION_ROW_SECONDS, now)
+            for change in changes
+            if _is_told(change)
+        ]
+        self._keep(await self._record(waiting) + self._waiting)
 
     async def again(self) -> None:
         """Try those that wait once more, and give up the ones that waited long enough.
@@ -119,39 +123,39 @@ class TaskRuns:
                 continue
             subflow = (run, self._ancestry.name(run)) if run != root else None
             now, attempt = time.monotonic(), max(row["attempt"], 1)
-            told = _Told(now, root, item.change, attempt, subflow)
-            self._tell(told)
-            self._told.append(told)
+            report = _TaskReport(now, root, item.change, attempt, subflow)
+            self._tell(report)
+            self._reports.append(report)
         return left
 
-    def _tell(self, told: "_Told") -> None:
-        self._recorder.task(told.root, told.change, told.attempt, told.subflow)
+    def _tell(self, report: "_TaskReport") -> None:
+        self._recorder.task(report.root, report.change, report.attempt, report.subflow)
 
     async def _tell_behind_ends(self) -> None:
         now = time.monotonic()
-        due = [told for told in self._told if told.at < now - REST]
+        due = [report for report in self._reports if report.at < now - REST]
         if not due:
             return
-        rows = await self._known(list({told.root for told in due}))
-        kept = []
-        for told in due:
-            row = rows.get(told.root)
+        rows = await self._known(list({report.root for report in due}))
+        pending = []
+        for report in due:
+            row = rows.get(report.root)
             if row is not None and row["closing"]:
-                kept += [told] if told.at > now - CLOSING else []
+                pending += [report] if report.at > now - CLOSING else []
             elif row is not None and row["status"] in TERMINAL:
-                self._tell(told)
-        gone = {id(told) for told in due}
-        self._told = kept + [told for told in self._told if id(told) not in gone]
+                self._tell(report)
+        gone = {id(report) for report in due}
+        self._reports = pending + [report for report in self._reports if id(report) not in gone]
 
     async def _flow_run(self, change: TaskChange) -> str | None:
         if change.flow_run is not None:
             return change.flow_run
         # A task that a Ray worker runs knows its flow run only by id, and its event may not.
         try:
-            found = await (await self._api.client()).read_task_run(change.id)  # type: ignore[arg-type]
+            task_run = await (await self._api.client()).read_task_run(change.id)  # type: ignore[arg-type]
         except ObjectNotFound:
             return None
-        return str(found.flow_run_id) if found.flow_run_id else None
+        return str(task_run.flow_run_id) if task_run.flow_run_id else None
 
 
 def _is_told(change: TaskChange) -> bool:

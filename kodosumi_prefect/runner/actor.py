@@ -28,13 +28,13 @@ class Runner:
 
     A plain actor without concurrency: Prefect's timeouts and cancellation work by signals, which
     only the main thread gets. A warm Runner waits for its order with Prefect imported; it ends
-    by itself once its worker has not renewed the lease.
+    by itself once its worker has not renewed its claim.
 
     Arguments:
-        lease: seconds until it ends unless its worker renews the lease.
+        claim_seconds: until it ends unless its worker renews the claim.
     """
 
-    def __init__(self, lease: float) -> None:
+    def __init__(self, claim_seconds: float) -> None:
         for name in AHEAD:
             importlib.import_module(name)
         from prefect.logging.configuration import setup_logging
@@ -42,15 +42,15 @@ class Runner:
         setup_logging()
         self._lock = threading.Lock()
         self._busy = False
-        self._until = time.monotonic() + lease
-        threading.Thread(target=self._keep_lease, name="kodosumi-lease", daemon=True).start()
+        self._until = time.monotonic() + claim_seconds
+        threading.Thread(target=self._end_unclaimed, name="kodosumi-claim", daemon=True).start()
 
-    def hello(self, lease: float) -> Facts:
-        """Who this is; renews the lease of a Runner that waits.
+    def hello(self, claim_seconds: float) -> Facts:
+        """Who this is; renews the claim on a Runner that waits.
 
         Called during a run, it never answers: the actor ends with its run.
         """
-        self._until = time.monotonic() + lease
+        self._until = time.monotonic() + claim_seconds
         import ray
 
         return Facts(
@@ -79,7 +79,7 @@ class Runner:
             leaving.daemon = True
             leaving.start()
 
-    def _keep_lease(self) -> None:
+    def _end_unclaimed(self) -> None:
         while True:
             time.sleep(min(max(self._until - time.monotonic(), 0.1), 5.0))
             with self._lock:

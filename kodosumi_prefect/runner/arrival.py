@@ -9,7 +9,7 @@ from prefect.logging import get_logger
 from kodosumi_prefect.runner.aside import aside
 from kodosumi_prefect.runner.cluster import Cluster, RunnerHandle, Spec, why_it_died
 from kodosumi_prefect.runner.order import Facts
-from kodosumi_prefect.runner.warm import LEASE
+from kodosumi_prefect.runner.warm import CLAIM_SECONDS
 from kodosumi_prefect.vocabulary import POOL_TYPE
 
 ROOM_LOOK = 5.0  # seconds between checks whether the cluster can take a Runner
@@ -27,7 +27,7 @@ class NoRoomError(CannotStartError):
     """The cluster has no place for the Runner, which waits on."""
 
 
-class Wanted(NamedTuple):
+class Demand(NamedTuple):
     """What a flow run asks of the cluster.
 
     Attributes:
@@ -39,7 +39,7 @@ class Wanted(NamedTuple):
 
 
 async def arrival(
-    cluster: Cluster, runner: RunnerHandle, wanted: Wanted, before: float = 0.0
+    cluster: Cluster, runner: RunnerHandle, demand: Demand, before: float = 0.0
 ) -> Facts:
     """Wait until a Runner's process has started.
 
@@ -51,10 +51,10 @@ async def arrival(
         NoRoomError: no node can ever take it, or none could in time.
         CannotStartError: it died, or its environment could not be set up.
     """
-    spec, schedule_timeout = wanted
-    arriving = asyncio.wrap_future(runner.hello(LEASE))
+    spec, schedule_timeout = demand
+    arriving = asyncio.wrap_future(runner.hello(CLAIM_SECONDS))
     arriving.add_done_callback(_heard)
-    began, told = time.monotonic(), False
+    began, logged = time.monotonic(), False
     if before:
         await asyncio.wait({arriving}, timeout=ANSWER)
     while True:
@@ -76,8 +76,8 @@ async def arrival(
                 f"the Ray cluster had no room within schedule_timeout, {schedule_timeout:g} s"
                 f" ({lacks or 'its nodes are busy'})"
             )
-        if not told:
-            told = True
+        if not logged:
+            logged = True
             why = f"an autoscaler may add a node: {lacks}" if grows else lacks or "for room"
             logger.info("Runner %s waits for the Ray cluster: %s", runner.name, why)
 

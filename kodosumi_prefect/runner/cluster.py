@@ -10,10 +10,10 @@ from uuid import uuid4
 from kodosumi_prefect._compat.ray import ask_head, autoscaling_status, upload_folders
 from kodosumi_prefect.runner.actor import Runner
 from kodosumi_prefect.runner.order import Facts, Order, Outcome
-from kodosumi_prefect.runner.ray_connection import NoRayError, connect
+from kodosumi_prefect.runner.ray_connection import NoRayError, connect_ray
 from kodosumi_prefect.settings import VERSION, Settings
 
-ANSWER = 5.0  # seconds that Ray's head has for a question
+ANSWER = 5.0  # seconds that Ray's head has to answer
 OWN_NODE_TYPE = "node_"  # prefix of the types that Ray gives nodes without an autoscaler
 
 logger = logging.getLogger(__name__)
@@ -50,8 +50,8 @@ class Spec(NamedTuple):
 
     def needs(self) -> dict[str, float]:
         """Ray's resources by name."""
-        wanted = {"CPU": self.num_cpus, "GPU": self.num_gpus, "memory": float(self.memory)}
-        return {name: n for name, n in {**wanted, **self.resources}.items() if n}
+        resources = {"CPU": self.num_cpus, "GPU": self.num_gpus, "memory": float(self.memory)}
+        return {name: n for name, n in {**resources, **self.resources}.items() if n}
 
 
 class RunnerHandle(NamedTuple):
@@ -60,9 +60,9 @@ class RunnerHandle(NamedTuple):
     name: str
     actor: Any
 
-    def hello(self, lease: float) -> "Future[Facts]":
-        """Who it is, once its process has started; renews its lease."""
-        return cast("Future[Facts]", self.actor.hello.remote(lease).future())
+    def hello(self, claim_seconds: float) -> "Future[Facts]":
+        """Who it is, once its process has started; renews the claim on it."""
+        return cast("Future[Facts]", self.actor.hello.remote(claim_seconds).future())
 
     def run(self, order: Order) -> "Future[Outcome]":
         """Have it execute a flow run.
@@ -99,7 +99,7 @@ class Cluster:
             NoRayError: no cluster is configured or it refuses; other versions of Ray or Python
                 are refused by Ray itself.
         """
-        connect(self._settings, init_kwargs={"log_to_driver": False})
+        connect_ray(self._settings, init_kwargs={"log_to_driver": False})
 
     def check(self) -> None:
         """Check that the cluster that this process is connected to answers.
@@ -117,7 +117,7 @@ class Cluster:
         except RpcError as exc:
             raise NoRayError(f"Ray does not answer: {' '.join(str(exc).split())}") from exc
 
-    def spawn(self, spec: Spec, lease: float) -> RunnerHandle:
+    def spawn(self, spec: Spec, claim_seconds: float) -> RunnerHandle:
         """Ask for a Runner; it starts when the cluster has room."""
         self.connect()
         import ray
@@ -139,7 +139,7 @@ class Cluster:
                 max_restarts=0,
                 max_task_retries=0,
             )
-            .remote(lease)
+            .remote(claim_seconds)
         )
         return RunnerHandle(name, actor)
 
@@ -187,7 +187,7 @@ class Cluster:
         needs = spec.needs()
         if any(_fits(node, needs, spec.labels) for node in nodes):
             return None
-        wanted = ", ".join(f"{name} {_amount(name, n)}" for name, n in sorted(needs.items()))
+        resources = ", ".join(f"{name} {_amount(name, n)}" for name, n in sorted(needs.items()))
         for name, n in sorted(needs.items()):
             most = max((node["Resources"].get(name, 0.0) for node in nodes), default=0.0)
             if most < n:
@@ -195,14 +195,14 @@ class Cluster:
                     name, most
                 )
         labels = f" with the labels {dict(spec.labels)}" if spec.labels else ""
-        return f"no single node{labels} has {wanted or 'room'}"
+        return f"no single node{labels} has {resources or 'room'}"
 
     def grows(self) -> bool:
         """Whether an autoscaler may add nodes."""
         if self._settings.ray_autoscaling is not None:
             return self._settings.ray_autoscaling
-        said = autoscaling_status()
-        report = json.loads(said).get("autoscaler_report") or {} if said else {}
+        status_json = autoscaling_status()
+        report = json.loads(status_json).get("autoscaler_report") or {} if status_json else {}
         if report.get("pending_nodes") or report.get("pending_launches"):
             return True
         # Ray reports without an autoscaler too, but then each node has its own type.
@@ -285,15 +285,15 @@ def _fits(node: dict[str, Any], needs: dict[str, float], labels: Mapping[str, st
     )
 
 
-def _matches(mark: str | None, wanted: str) -> bool:
+def _matches(mark: str | None, selector: str) -> bool:
     """Whether a node's label satisfies a selector: ``v``, ``!v``, ``in(a, b)``, ``!in(a, b)``."""
-    negated = wanted.startswith("!")
-    bare = wanted.removeprefix("!").strip()
+    negated = selector.startswith("!")
+    bare = selector.removeprefix("!").strip()
     if bare.startswith("in(") and bare.endswith(")"):
-        found = mark in [part.strip() for part in bare[3:-1].split(",")]
+        matches = mark in [part.strip() for part in bare[3:-1].split(",")]
     else:
-        found = mark == bare
-    return found is not negated
+        matches = mark == bare
+    return matches is not negated
 
 
 def _amount(name: str, n: float) -> str:

@@ -85,12 +85,12 @@ def _place(order: Order) -> Iterator[None]:
     os.environ.update(order.environment)
     # A setting that changed in the environment is not seen by what was imported before it.
     refresh_global_settings_context()
-    given = {
+    from_environment = {
         name.removeprefix(PREFIX).lower(): value
         for name, value in order.environment.items()
         if name.startswith(PREFIX)
     }
-    reset_settings(read_settings(order.carried | given))
+    reset_settings(read_settings(order.carried | from_environment))
     learn_instance(order.instance)
     if _logging_variables() != logging_before:
         setup_logging()  # again: a Runner did so when it was made
@@ -119,7 +119,7 @@ def _drive(fid: UUID, interruption: Interruption) -> None:
         _tell_not_loaded(flow_run, exc)
         return
     pickle_by_value(flow.fn)  # its own Ray functions and actors, too
-    if interruption.asked:
+    if interruption.requested:
         message = "Flow run was cancelled before its code began."
         _tell(flow_run, Cancelled(message=message), message)
         return
@@ -135,8 +135,8 @@ def _with_lost_parameters(flow_run: FlowRun) -> FlowRun:
     Prefect 3.8's server empties a schedule's parameters when it is switched off or on, as its
     pages do; the run would begin with those of the deployment.
     """
-    schedule, made = schedule_of(flow_run), launched(flow_run.parameters)
-    if schedule is None or made is None or made.launch.scheduled:
+    schedule, launch_parameters = schedule_of(flow_run), launched(flow_run.parameters)
+    if schedule is None or launch_parameters is None or launch_parameters.launch.scheduled:
         return flow_run
     parameters = stored_inputs.of_schedule(get_settings(), schedule)
     if parameters is None:
@@ -148,10 +148,10 @@ def _with_lost_parameters(flow_run: FlowRun) -> FlowRun:
 
 def _as_launched(flow: "Flow[..., Any]", flow_run: FlowRun) -> "Flow[..., Any]":
     """The flow with the options its launch asked for; scheduled runs have none of their own."""
-    made = launched(flow_run.parameters)
-    if made is None:
+    launch_parameters = launched(flow_run.parameters)
+    if launch_parameters is None:
         return flow
-    launch = made.launch
+    launch = launch_parameters.launch
     return flow.with_options(
         timeout_seconds=launch.timeout,
         retries=launch.retries,
@@ -223,5 +223,5 @@ def _flush() -> None:
     """Send what is still in this process's queues; it ends next."""
     if get_settings().enabled:
         get_spool_client().flush(get_settings().flush_timeout)
-    for service in (APILogWorker, EventsWorker):
-        service.drain_all(timeout=DRAIN_TIMEOUT)
+    for delivery in (APILogWorker, EventsWorker):
+        delivery.drain_all(timeout=DRAIN_TIMEOUT)

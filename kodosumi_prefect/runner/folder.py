@@ -38,9 +38,9 @@ def remove_left() -> None:
     """Remove folders whose process is gone; those of other users stay."""
     for folder in Path(tempfile.gettempdir()).glob(PREFIX + "*"):
         with suppress(OSError):  # its own process, or another that cleans up, was faster
-            found = folder.lstat()
-            mine = found.st_uid == os.geteuid()
-            if not mine or time.time() - found.st_ctime < MADE:
+            status = folder.lstat()
+            mine = status.st_uid == os.geteuid()
+            if not mine or time.time() - status.st_ctime < MADE:
                 continue
             descriptor = _locked(folder)
             if descriptor is not None:

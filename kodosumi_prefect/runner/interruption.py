@@ -36,7 +36,7 @@ class Interruption:
     def __init__(self, flow_run_id: UUID) -> None:
         self._flow_run_id = flow_run_id
         self._ended = threading.Event()
-        self._asked = threading.Event()
+        self._request = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._wake = asyncio.Event()
         self._thread = threading.Thread(target=self._run, name="kodosumi-interruption", daemon=True)
@@ -57,15 +57,15 @@ class Interruption:
                 self._loop.call_soon_threadsafe(self._wake.set)
 
     @property
-    def asked(self) -> bool:
+    def requested(self) -> bool:
         """Whether the run is to be cancelled."""
-        return self._asked.is_set()
+        return self._request.is_set()
 
     def _run(self) -> None:
         if self._ended.wait(HEAD_START):
             return
         asyncio.run(self._watch())
-        if self.asked:
+        if self.requested:
             self._deliver()
 
     async def _watch(self) -> None:
@@ -82,7 +82,7 @@ class Interruption:
         )
         async with observer:
             await self._look()  # it may have been requested before anybody listened
-            while not self._ended.is_set() and not self.asked:
+            while not self._ended.is_set() and not self.requested:
                 # Events are lost while Prefect's socket reconnects.
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(LOOK_INTERVAL):
@@ -90,7 +90,7 @@ class Interruption:
                 await self._look()
 
     def _ask(self) -> None:
-        self._asked.set()
+        self._request.set()
         self._wake.set()
 
     async def _look(self) -> None:

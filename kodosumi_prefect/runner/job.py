@@ -7,10 +7,10 @@ from prefect.workers.base import BaseJobConfiguration, BaseVariables
 from pydantic import Field
 
 from kodosumi_prefect.carried import carried
-from kodosumi_prefect.runner.arrival import Wanted
+from kodosumi_prefect.runner.arrival import Demand
 from kodosumi_prefect.runner.cluster import Spec
 from kodosumi_prefect.runner.order import Order
-from kodosumi_prefect.secret_variables import without_secrets
+from kodosumi_prefect.secret_variables import without_secret_variables
 from kodosumi_prefect.settings import get_settings
 
 MEBIBYTE = 2**20
@@ -88,7 +88,7 @@ class KodosumiRayJobConfiguration(BaseJobConfiguration):
     @classmethod
     def _base_environment(cls) -> dict[str, str]:
         # All Prefect settings of this worker, but for a server's, which no run needs.
-        return without_secrets(super()._base_environment())
+        return without_secret_variables(super()._base_environment())
 
     def spec(self) -> Spec:
         """What its Runner needs of the cluster."""
@@ -101,9 +101,9 @@ class KodosumiRayJobConfiguration(BaseJobConfiguration):
             labels=self.node_labels,
         )
 
-    def wanted(self) -> Wanted:
+    def demand(self) -> Demand:
         """What its run asks of the cluster."""
-        return Wanted(self.spec(), self.schedule_timeout)
+        return Demand(self.spec(), self.schedule_timeout)
 
     def order(self, flow_run: FlowRun, instance: str | None) -> Order:
         """What its Runner is told."""

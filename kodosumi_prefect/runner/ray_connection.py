@@ -24,7 +24,7 @@ class NoRayError(RuntimeError):
     """There is no Ray to run on."""
 
 
-def connect(
+def connect_ray(
     settings: Settings, address: str | None = None, init_kwargs: dict[str, Any] | None = None
 ) -> None:
     """Connect this process to Ray, once; an existing connection stays.
@@ -84,7 +84,7 @@ def _join(address: str, options: dict[str, Any]) -> None:
 
 
 def keep_sigterm() -> None:
-    """Put Python's handler for SIGTERM back in place; for the main thread, after ``connect``.
+    """Put Python's handler for SIGTERM back in place; for the main thread, after ``connect_ray``.
 
     Ray's C++ core sets one of its own that prints its stack as if it had crashed.
     """

@@ -35,19 +35,19 @@ class AwayError(Exception):
 class Registry:
     """Table ``runner`` as one worker uses it.
 
-    A lease keeps two workers of a pool from taking over the same run. Losing Postgres costs
+    A claim keeps two workers of a pool from taking over the same run. Losing Postgres costs
     that, and the panel's view of who runs what; no run waits for it or fails because of it.
 
     Arguments:
         worker: name of the worker.
-        lease: seconds for which a claim holds unless it is renewed.
+        claim_seconds: for which a claim holds unless it is renewed.
     """
 
-    def __init__(self, settings: Settings, worker: str, lease: float) -> None:
+    def __init__(self, settings: Settings, worker: str, claim_seconds: float) -> None:
         self._settings = settings
         self._queries = Queries(settings.database_schema)
         self._worker = worker
-        self._lease = lease
+        self._claim_seconds = claim_seconds
         self._connection: psycopg.AsyncConnection[Row] | None = None
         self._one_at_a_time = asyncio.Lock()
         self._away = False
@@ -74,7 +74,7 @@ class Registry:
             worker=self._worker,
             pool=pool,
             namespace=namespace,
-            lease=self._lease,
+            lease=self._claim_seconds,
             mine=mine,
         )
         return rows[0] if rows else None
@@ -101,7 +101,7 @@ class Registry:
         """Keep answering for flow runs."""
         if fids:
             await self._tell(
-                "renew_runners", fids=list(fids), worker=self._worker, lease=self._lease
+                "renew_runners", fids=list(fids), worker=self._worker, lease=self._claim_seconds
             )
 
     async def forget(self, fid: UUID) -> None:

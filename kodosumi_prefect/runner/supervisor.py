@@ -22,7 +22,7 @@ from prefect.logging import get_logger
 from prefect.states import Cancelled, Crashed, Scheduled
 
 from kodosumi_prefect.listings import PAGE, flow_runs
-from kodosumi_prefect.runner.arrival import CannotStartError, NoRoomError, Wanted, arrival
+from kodosumi_prefect.runner.arrival import CannotStartError, Demand, NoRoomError, arrival
 from kodosumi_prefect.runner.aside import aside
 from kodosumi_prefect.runner.cluster import (
     Cluster,
@@ -36,7 +36,7 @@ from kodosumi_prefect.runner.flow_runs import FlowRuns
 from kodosumi_prefect.runner.order import Order
 from kodosumi_prefect.runner.ray_connection import NoRayError
 from kodosumi_prefect.runner.registry import AwayError, Registry
-from kodosumi_prefect.runner.warm import LEASE, WarmPool
+from kodosumi_prefect.runner.warm import CLAIM_SECONDS, WarmPool
 from kodosumi_prefect.vocabulary import POOL_TYPE
 
 STARTS = 3  # Runners tried for a run that none of them began
@@ -67,7 +67,7 @@ class Supervisor:
         resolve: what a flow run asks for, by its job variables.
         start: starts a coroutine that lives as long as the worker.
         grace: seconds a cancelled run has to clean up.
-        lease: seconds after which a pending run that nobody answers for was left by its worker.
+        claim_seconds: after which a pending run that nobody answers for was left by its worker.
     """
 
     def __init__(
@@ -78,10 +78,10 @@ class Supervisor:
         warm: WarmPool,
         pool: str,
         client: PrefectClient,
-        resolve: Callable[[FlowRun], Awaitable[Wanted]],
+        resolve: Callable[[FlowRun], Awaitable[Demand]],
         start: Callable[[Coroutine[Any, Any, None]], object],
         grace: float,
-        lease: float,
+        claim_seconds: float,
     ) -> None:
         self._cluster = cluster
         self._registry = registry
@@ -92,7 +92,7 @@ class Supervisor:
         self._resolve = resolve
         self._start = start
         self._grace = grace
-        self._lease = lease
+        self._claim_seconds = claim_seconds
         self._watched: dict[UUID, Watched] = {}
         self._ending: set[UUID] = set()
 
@@ -108,7 +108,7 @@ class Supervisor:
     async def execute(
         self,
         flow_run: FlowRun,
-        wanted: Wanted,
+        demand: Demand,
         order: Order,
         on_placed: Callable[[str], None],
     ) -> str | None:
@@ -131,7 +131,7 @@ class Supervisor:
         except AwayError as exc:
             logger.debug("flow run %s could not be written to Postgres: %s", fid, exc)
         try:
-            reason = await self._tries(flow_run, wanted, order, on_placed)
+            reason = await self._tries(flow_run, demand, order, on_placed)
         except CannotStartError as exc:
             reason = str(exc)
         except Exception:
@@ -145,13 +145,13 @@ class Supervisor:
     async def _tries(
         self,
         flow_run: FlowRun,
-        wanted: Wanted,
+        demand: Demand,
         order: Order,
         on_placed: Callable[[str], None],
     ) -> str | None:
         why = ""
         for _ in range(STARTS):
-            runner = await self._place(flow_run.id, wanted, on_placed)
+            runner = await self._place(flow_run.id, demand, on_placed)
             try:
                 outcome = await asyncio.wrap_future(runner.run(order))
             except Exception as exc:  # Ray has many ways to say that an actor is gone
@@ -167,15 +167,15 @@ class Supervisor:
         return f"No Runner began the run in {STARTS} tries; the last one died: {why}"
 
     async def _place(
-        self, fid: UUID, wanted: Wanted, on_placed: Callable[[str], None]
+        self, fid: UUID, demand: Demand, on_placed: Callable[[str], None]
     ) -> RunnerHandle:
         """A Runner whose process is there, warm or new."""
-        ready = self._warm.take(wanted.spec)
+        ready = self._warm.take(demand.spec)
         if ready is not None:
             runner, facts = ready.handle, ready.facts
         else:
             try:
-                runner = await aside(self._cluster.spawn, wanted.spec, LEASE)
+                runner = await aside(self._cluster.spawn, demand.spec, CLAIM_SECONDS)
             except (NoRayError, ValueError, TypeError, RuntimeError, OSError) as exc:
                 raise CannotStartError(f"No Runner can be started: {_line(exc)}") from exc
             facts = None
@@ -185,7 +185,7 @@ class Supervisor:
         on_placed(self.identifier(runner))
         if facts is None:
             try:
-                facts = await arrival(self._cluster, runner, wanted)
+                facts = await arrival(self._cluster, runner, demand)
                 check_versions(facts)
             except (CannotStartError, VersionError) as exc:
                 await aside(self._cluster.kill, runner)
@@ -315,7 +315,7 @@ class Supervisor:
 
     async def _adopt(self, run: FlowRun) -> bool:
         """Take one over; returns whether it was scheduled anew."""
-        if run.state is None or (run.state.is_pending() and _age(run.state) < self._lease):
+        if run.state is None or (run.state.is_pending() and _age(run.state) < self._claim_seconds):
             return False
         prefix = f"{self._cluster.namespace}:"
         known = run.infrastructure_pid
@@ -340,20 +340,20 @@ class Supervisor:
         if runner is not None:
             # Only a Runner that was seen to be there is given an order.
             waits = run.state.is_pending() and row["pid"] is None
-            wanted = await self._wanted(run) if waits else None
+            demand = await self._demand(run) if waits else None
             if not known:  # its worker died before it could report it
                 await self._client.update_flow_run(run.id, infrastructure_pid=prefix + name)
             logger.info(
                 "taking over Runner %s of flow run %s, which is still alive", runner.name, run.id
             )
             self._watched[run.id] = Watched(runner, asyncio.Event())
-            self._start(self._follow(run, runner, wanted))
+            self._start(self._follow(run, runner, demand))
             return False
         again = await self._conclude(run.id, "its Runner is gone for an unknown reason")
         await self._registry.forget(run.id)
         return again
 
-    async def _wanted(self, run: FlowRun) -> Wanted | None:
+    async def _demand(self, run: FlowRun) -> Demand | None:
         """What a run of another worker asks for; None if that is no longer known."""
         try:
             return await self._resolve(run)
@@ -367,7 +367,7 @@ class Supervisor:
             )
             return None
 
-    async def _follow(self, run: FlowRun, runner: RunnerHandle, waits: Wanted | None) -> None:
+    async def _follow(self, run: FlowRun, runner: RunnerHandle, waits: Demand | None) -> None:
         """See a Runner to its end that another worker, or this one's past life, started.
 
         Arguments:
@@ -388,7 +388,7 @@ class Supervisor:
                 await self._conclude(run.id, why)
         await self._let_go(run.id)
 
-    async def _wait_for_room(self, run: FlowRun, runner: RunnerHandle, wanted: Wanted) -> None:
+    async def _wait_for_room(self, run: FlowRun, runner: RunnerHandle, demand: Demand) -> None:
         """Wait until a Runner that was found has a place, no longer than its run allows.
 
         Raises:
@@ -396,7 +396,7 @@ class Supervisor:
         """
         age = _age(run.state) if run.state is not None else 0.0
         try:
-            await arrival(self._cluster, runner, wanted, before=age)
+            await arrival(self._cluster, runner, demand, before=age)
         except NoRoomError:
             # Unless it has begun after all: Postgres may have been away when it arrived.
             if await self._flow_runs.is_pending(run.id):
@@ -409,7 +409,7 @@ class Supervisor:
         while True:
             try:
                 # Answered when the actor ends, by an error; at once if it has nothing to do.
-                await asyncio.wrap_future(runner.hello(LEASE))
+                await asyncio.wrap_future(runner.hello(CLAIM_SECONDS))
             except Exception as exc:
                 if not may_live(exc):
                     return why_it_died(exc)

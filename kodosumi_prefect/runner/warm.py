@@ -16,8 +16,8 @@ from kodosumi_prefect.runner.cluster import (
 from kodosumi_prefect.runner.order import Facts
 from kodosumi_prefect.vocabulary import POOL_TYPE
 
-LEASE = 60.0  # seconds that a waiting Runner lives on without its worker
-PATIENCE = 120.0  # seconds for a new Runner's process to start
+CLAIM_SECONDS = 60.0  # seconds that a waiting Runner lives on without its worker
+RUNNER_START_SECONDS = 120.0  # seconds for a new Runner's process to start
 
 logger = get_logger(POOL_TYPE)  # shown where Prefect's own are
 
@@ -62,7 +62,7 @@ class WarmPool:
         return None
 
     async def tend(self) -> None:
-        """Renew leases, forget dead Runners, end unwanted ones, and start missing ones."""
+        """Renew claims, forget dead Runners, end unwanted ones, and start missing ones."""
         await self._renew()
         spec = self._spec
         key = spec.key if spec is not None and spec.may_wait else None
@@ -70,9 +70,9 @@ class WarmPool:
             self._waiting.remove(one)
             await aside(self._cluster.kill, one.handle)
         while spec is not None and key is not None and len(self._waiting) < self._size:
-            if (made := await self._make(spec)) is None:
+            if (runner := await self._make(spec)) is None:
                 return
-            self._waiting.append(made)
+            self._waiting.append(runner)
 
     async def close(self) -> None:
         """End all of them."""
@@ -83,8 +83,8 @@ class WarmPool:
     async def _renew(self) -> None:
         for one in list(self._waiting):
             try:
-                async with asyncio.timeout(LEASE / 2):
-                    await asyncio.wrap_future(one.handle.hello(LEASE))
+                async with asyncio.timeout(CLAIM_SECONDS / 2):
+                    await asyncio.wrap_future(one.handle.hello(CLAIM_SECONDS))
             except TimeoutError:
                 logger.warning("Runner %s does not answer; replacing it", one.handle.name)
             except Exception as exc:  # whatever Ray raises, this Runner is of no use
@@ -99,13 +99,13 @@ class WarmPool:
         """Start one; None, logged once, if that does not work now."""
         handle: Any = None
         try:
-            handle = await aside(self._cluster.spawn, spec, LEASE)
-            async with asyncio.timeout(PATIENCE):
-                facts = await asyncio.wrap_future(handle.hello(LEASE))
+            handle = await aside(self._cluster.spawn, spec, CLAIM_SECONDS)
+            async with asyncio.timeout(RUNNER_START_SECONDS):
+                facts = await asyncio.wrap_future(handle.hello(CLAIM_SECONDS))
             check_versions(facts)
         except Exception as exc:
             slow = isinstance(exc, TimeoutError)
-            why = f"not there after {PATIENCE:.0f} s" if slow else why_it_died(exc)
+            why = f"not there after {RUNNER_START_SECONDS:.0f} s" if slow else why_it_died(exc)
             if why != self._trouble:
                 logger.warning("cannot keep a Runner ready, runs start more slowly: %s", why)
             self._trouble = why

@@ -25,7 +25,7 @@ from prefect.workers.base import (
 
 from kodosumi_prefect.cancelling import cancel_all
 from kodosumi_prefect.listings import is_fault
-from kodosumi_prefect.runner.arrival import Wanted
+from kodosumi_prefect.runner.arrival import Demand
 from kodosumi_prefect.runner.aside import aside
 from kodosumi_prefect.runner.cluster import Cluster, LostError
 from kodosumi_prefect.runner.job import KodosumiRayJobConfiguration, KodosumiRayVariables
@@ -38,12 +38,12 @@ from kodosumi_prefect.spooler.append import ProtocolError
 from kodosumi_prefect.spooler.transport import NoDatabaseError, SpoolerAwayError
 from kodosumi_prefect.vocabulary import POOL_TYPE
 
-TENDS = 4  # times that a lease is renewed before it would lapse
-ADOPTIONS = 2  # checks for runs that nobody answers for, in the time of a lease
+TENDS = 4  # times that a claim is renewed before it would lapse
+ADOPTIONS = 2  # checks for runs that nobody answers for, in the time of a claim
 WARM_INTERVAL = 8.0  # seconds
 REFILL_PAUSE = 1.5  # seconds that a new run gets before Runners are made again
 SECOND_LOOK = 0.25  # seconds after a wake-up that found nothing
-RAY_PATIENCE = 60.0  # seconds that runs stay scheduled while Ray does not answer
+RAY_ANSWER_SECONDS = 60.0  # seconds that runs stay scheduled while Ray does not answer
 FAREWELL = 5.0  # seconds for a worker's last reports at its end
 RESUBSCRIBE = 2.0  # seconds
 LOOK_EVERY = 10.0  # seconds between reads of the cluster's nodes
@@ -124,10 +124,10 @@ class KodosumiRayWorker(
             warm=self._warm,
             pool=self._work_pool_name,
             client=self.client,
-            resolve=self._wanted,
+            resolve=self._demand,
             start=self._start_child,
             grace=self._settings.cancel_grace,
-            lease=self._settings.worker_lease,
+            claim_seconds=self._settings.worker_lease,
         )
         loops = (
             self._answer(),
@@ -177,7 +177,7 @@ class KodosumiRayWorker(
 
         reason = await self._supervisor.execute(
             flow_run,
-            configuration.wanted(),
+            configuration.demand(),
             configuration.order(flow_run, self._instance),
             on_placed,
         )
@@ -241,7 +241,7 @@ class KodosumiRayWorker(
     async def _name_infrastructure(self, flow_run_id: UUID, identifier: str) -> None:
         await self.client.update_flow_run(flow_run_id, infrastructure_pid=identifier)
 
-    async def _wanted(self, flow_run: FlowRun) -> Wanted:
+    async def _demand(self, flow_run: FlowRun) -> Demand:
         configuration = await self.job_configuration.resolve_for_flow_run(
             flow_run,
             client=self.client,
@@ -249,7 +249,7 @@ class KodosumiRayWorker(
             worker_name=self.name,
             worker_id=self.backend_id,
         )
-        return configuration.wanted()
+        return configuration.demand()
 
     async def _has_ray(self) -> bool:
         """Whether Ray answers; after a while without it runs are begun all the same, and fail.
@@ -269,9 +269,11 @@ class KodosumiRayWorker(
             if self._ray_away_since is None:
                 self._ray_away_since = now
                 self._logger.warning(
-                    "Ray does not answer yet; runs wait up to %.0f s for it: %s", RAY_PATIENCE, exc
+                    "Ray does not answer yet; runs wait up to %.0f s for it: %s",
+                    RAY_ANSWER_SECONDS,
+                    exc,
                 )
-            return now - self._ray_away_since > RAY_PATIENCE
+            return now - self._ray_away_since > RAY_ANSWER_SECONDS
         if not self._connected:
             self._connected = True
             keep_sigterm()
@@ -317,9 +319,9 @@ class KodosumiRayWorker(
             self._logger.error("a task of the worker failed", exc_info=error)
 
     async def _answer(self) -> None:
-        """Renew leases and report this worker, whatever the other loops wait for."""
+        """Renew claims and report this worker, whatever the other loops wait for."""
         supervisor = cast(Supervisor, self._supervisor)
-        lease = self._settings.worker_lease
+        claim_seconds = self._settings.worker_lease
         while True:
             await supervisor.renew()
             await self._registry.report(self._info())
@@ -327,18 +329,20 @@ class KodosumiRayWorker(
                 self._logger.info("drained: the worker ends")
                 os.kill(os.getpid(), signal.SIGTERM)
                 return
-            await asyncio.sleep(min(lease / TENDS, 1.0) if self._draining else lease / TENDS)
+            await asyncio.sleep(
+                min(claim_seconds / TENDS, 1.0) if self._draining else claim_seconds / TENDS
+            )
 
     async def _tend(self) -> None:
         """Handle cancellations, and runs that nobody answers for."""
         supervisor = cast(Supervisor, self._supervisor)
-        lease = self._settings.worker_lease
-        adopted_at = -lease
+        claim_seconds = self._settings.worker_lease
+        adopted_at = -claim_seconds
         while True:
             try:
                 if self._ray_away_since is None:
                     await supervisor.tend()
-                    if time.monotonic() - adopted_at >= lease / ADOPTIONS:
+                    if time.monotonic() - adopted_at >= claim_seconds / ADOPTIONS:
                         adopted_at = time.monotonic()
                         await self._have_spooler()
                         if await supervisor.adopt(set(self._submitting_flow_run_ids)):
@@ -349,7 +353,7 @@ class KodosumiRayWorker(
                 self._logger.warning(
                     "cannot supervise runs now, trying again: %s", " ".join(str(exc).split())
                 )
-            await asyncio.sleep(lease / TENDS)
+            await asyncio.sleep(claim_seconds / TENDS)
 
     async def _have_spooler(self) -> None:
         """Have the cluster's Spooler; without it Ray's processes keep what they record."""

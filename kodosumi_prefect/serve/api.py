@@ -14,17 +14,17 @@ from starlette.types import Scope
 
 from kodosumi_prefect.forms import InputsError, Model
 from kodosumi_prefect.http.body import read_body
-from kodosumi_prefect.http.errors import error_response, told
+from kodosumi_prefect.http.errors import error_fields, json_error
 from kodosumi_prefect.http.limits import MIB, BodyLimit
 from kodosumi_prefect.launch.endpoint import Endpoint
 from kodosumi_prefect.launch.launch import Launch
 from kodosumi_prefect.launch.options import Options
 from kodosumi_prefect.launch.parameters import UnheldError
-from kodosumi_prefect.serve.entry import Entry, EntryRoute, Launching
+from kodosumi_prefect.serve.entry import EntryRoute, Launching, ServiceEntry
 from kodosumi_prefect.serve.flow_form import flow_form
 from kodosumi_prefect.serve.handler import Handler
 from kodosumi_prefect.serve.locks import PATH as LOCK_PATH
-from kodosumi_prefect.serve.locks import Locks
+from kodosumi_prefect.serve.locks import LockFunctions
 from kodosumi_prefect.settings import get_settings
 from kodosumi_prefect.vocabulary import (
     FLOW_ATTRIBUTE,
@@ -67,15 +67,13 @@ class ServeAPI(FastAPI):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         # The panel passes on bodies of 16 MiB, and has to be able to read why they are refused.
-        self.add_middleware(
-            BodyLimit, largest=_largest_body, refuse=error_response, linger=16 * MIB
-        )
+        self.add_middleware(BodyLimit, largest=_largest_body, refuse=json_error, linger=16 * MIB)
         module = str(sys._getframe(1).f_globals.get("__name__", "service"))
         self.service_name = module if self.title == UNTITLED else self.title
-        self._locks = Locks()
+        self._locks = LockFunctions()
         described: dict[str, Any] = {
             "include_in_schema": False,
-            "dependencies": [Depends(Entry(None))],
+            "dependencies": [Depends(ServiceEntry(None))],
             "route_class_override": EntryRoute,
             "response_model": None,
         }
@@ -169,15 +167,18 @@ class ServeAPI(FastAPI):
             "route_class_override": EntryRoute,
         }
         described |= route
-        described["dependencies"] = [Depends(Entry(endpoint)), *(route.get("dependencies") or ())]
+        described["dependencies"] = [
+            Depends(ServiceEntry(endpoint)),
+            *(route.get("dependencies") or ()),
+        ]
         name = described.pop("name", handler.name)
-        for function, method, shown in ((form, "GET", True), (post, "POST", False)):
+        for function, method, is_form in ((form, "GET", True), (post, "POST", False)):
             self.router.add_api_route(
                 endpoint.path,
                 function,
                 methods=[method],
-                name=name if shown else f"{name}_launch",
-                openapi_extra=extra | {OPENAPI_MARK: shown},
+                name=name if is_form else f"{name}_launch",
+                openapi_extra=extra | {OPENAPI_MARK: is_form},
                 **described,
             )
 
@@ -212,20 +213,20 @@ class ServeAPI(FastAPI):
         if not isinstance(flow, Flow):
             raise TypeError(f"add_flow takes a flow, not {flow!r}")
         model = flow_form(flow)
-        said = getattr(flow.fn, FLOW_ATTRIBUTE, None)
+        metadata = getattr(flow.fn, FLOW_ATTRIBUTE, None)
         own = "inputs" in model.places
 
         def launch(inputs: dict[str, Any], request: Request) -> Launch:
             return Launch(request, flow, inputs=inputs.get("inputs") if own else inputs)
 
         for name in ("author", "organization", "version", "deprecated"):
-            options.setdefault(name, getattr(said, name, None))
+            options.setdefault(name, getattr(metadata, name, None))
         self.enter(
             path,
             model,
-            summary=summary or getattr(said, "summary", None) or flow.name,
+            summary=summary or getattr(metadata, "summary", None) or flow.name,
             description=description or flow.description,
-            tags=tags or list(getattr(said, "tags", ())),
+            tags=tags or list(getattr(metadata, "tags", ())),
             name=flow.name,
             **options,
         )(launch)
@@ -310,7 +311,7 @@ class ServeAPI(FastAPI):
                 deprecated=bool(kwargs.get("deprecated")),
                 options=of_launch,
             )
-            before = [Depends(Entry(endpoint)), *(kwargs.pop("dependencies", None) or ())]
+            before = [Depends(ServiceEntry(endpoint)), *(kwargs.pop("dependencies", None) or ())]
             self.router.add_api_route(
                 path,
                 function,
@@ -345,15 +346,17 @@ async def _answer(
                 f"{handler.name}, the handler of {endpoint.path}, returned "
                 f"{type(answer).__name__}; it has to return a Launch or raise InputsError",
             )
-        wanted = request.headers.get(SCHEDULE_HEADER)
-        if wanted is not None:
-            made = await answer.schedule(endpoint, wanted)
-            return JSONResponse({"schedule": made} | elements, headers={SCHEDULED_HEADER: made})
+        rule = request.headers.get(SCHEDULE_HEADER)
+        if rule is not None:
+            schedule = await answer.schedule(endpoint, rule)
+            return JSONResponse(
+                {"schedule": schedule} | elements, headers={SCHEDULED_HEADER: schedule}
+            )
         fid = await answer.go(endpoint)
     except UnheldError as error:
-        return JSONResponse({"errors": told(error.at_fields(model))} | elements)
+        return JSONResponse({"errors": error_fields(error.at_fields(model))} | elements)
     except InputsError as error:
-        return JSONResponse({"errors": told(error)} | elements)
+        return JSONResponse({"errors": error_fields(error)} | elements)
     return JSONResponse({"result": fid} | elements, headers={LAUNCH_HEADER: fid})
 
 
@@ -368,9 +371,9 @@ def _extra(
     own: dict[str, Any] | None, version: str | None, author: str | None, organization: str | None
 ) -> dict[str, Any]:
     """What an endpoint's place in the OpenAPI document holds beside FastAPI's keys."""
-    said = {"x-author": author, "x-organization": organization, "x-version": version}
-    told = {name: value for name, value in said.items() if value is not None}
-    return {OPENAPI_MARK: True} | told | (own or {})
+    extensions = {"x-author": author, "x-organization": organization, "x-version": version}
+    present = {name: value for name, value in extensions.items() if value is not None}
+    return {OPENAPI_MARK: True} | present | (own or {})
 
 
 def _described(endpoint: Endpoint, extra: dict[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from kodosumi_prefect.error import KodosumiError
 from kodosumi_prefect.forms import InputsError
 from kodosumi_prefect.http import identity
 from kodosumi_prefect.http.body import Digest, limited
-from kodosumi_prefect.http.errors import error_response, told, unforeseen_response
+from kodosumi_prefect.http.errors import error_fields, json_error, unforeseen_json_error
 from kodosumi_prefect.launch.endpoint import Endpoint
 from kodosumi_prefect.settings import get_settings
 from kodosumi_prefect.vocabulary import DIGEST_SCOPE, ENDPOINT_SCOPE
@@ -26,11 +26,11 @@ class Launching(Protocol):
     async def go(self, endpoint: Endpoint) -> str:
         """Launch; the fid."""
 
-    async def schedule(self, endpoint: Endpoint, wanted: Any) -> str:
+    async def schedule(self, endpoint: Endpoint, rule: Any) -> str:
         """Save as a schedule; its id."""
 
 
-class Entry:
+class ServiceEntry:
     """A dependency: accepts what the panel signed, and notes which endpoint is being served.
 
     The handler finds the caller in ``request.state.caller``.
@@ -70,17 +70,17 @@ class EntryRoute(APIRoute):
                     await response.go(request.scope[ENDPOINT_SCOPE])
                 return response
             except InputsError as error:
-                return JSONResponse({"errors": told(error), "elements": []})
+                return JSONResponse({"errors": error_fields(error), "elements": []})
             except HTTPException as exc:
-                return error_response(request, exc.status_code, exc.detail, exc.headers)
+                return json_error(request, exc.status_code, exc.detail, exc.headers)
             except RequestValidationError as exc:
-                return error_response(request, 422, _wrong(exc))
+                return json_error(request, 422, _wrong(exc))
             except KodosumiError as exc:
-                return error_response(request, 500, str(exc))
+                return json_error(request, 500, str(exc))
             except Exception as exc:
                 if _is_foreseen(request, exc):
                     raise
-                return unforeseen_response(request, exc)
+                return unforeseen_json_error(request, exc)
 
         return guarded
 

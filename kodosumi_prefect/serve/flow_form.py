@@ -38,6 +38,6 @@ def flow_form(flow: "Flow[..., Any]") -> TypedModel:
     }
     checked = create_model(flow.name, __config__=ConfigDict(arbitrary_types_allowed=True), **fields)
     plain = from_schema(flow.parameters.model_dump_for_openapi())
-    made = TypedModel(plain.children, plain.places)
-    made.typed = checked
-    return made
+    model = TypedModel(plain.children, plain.places)
+    model.typed = checked
+    return model

@@ -19,8 +19,8 @@ class Handler:
         self.function = function
         parameters = _signature(function).parameters.values()
         everything = any(each.kind is inspect.Parameter.VAR_KEYWORD for each in parameters)
-        found = {each.name for each in parameters}
-        self.takes = [name for name in names if everything or name in found]
+        names_taken = {each.name for each in parameters}
+        self.takes = [name for name in names if everything or name in names_taken]
         self.others = [
             each
             for each in parameters
@@ -31,8 +31,8 @@ class Handler:
     @property
     def name(self) -> str:
         """The function's own name."""
-        found = getattr(self.function, "__name__", None)
-        return found or type(self.function).__name__
+        name = getattr(self.function, "__name__", None)
+        return name or type(self.function).__name__
 
     async def __call__(self, /, **available: Any) -> Any:
         """Call it with what it takes of ``available``."""

@@ -33,7 +33,7 @@ class LockFacts:
 Ask = Callable[[str, str], Awaitable[LockFacts]]
 
 
-async def facts(request: Request, fid: str, lid: str) -> LockFacts:
+async def lock_facts(request: Request, fid: str, lid: str) -> LockFacts:
     """The lock that a request is about.
 
     In the panel's own process the scope brings the answer; elsewhere the panel that is configured
@@ -53,18 +53,18 @@ async def facts(request: Request, fid: str, lid: str) -> LockFacts:
         async with httpx.AsyncClient(timeout=TIMEOUT, trust_env=False) as client:
             answer = await client.get(url, headers=headers)
     except (httpx.HTTPError, httpx.InvalidURL) as exc:
-        said = str(exc) or type(exc).__name__
-        raise HTTPException(503, f"the panel does not answer at {url}: {said}") from exc
+        reason = str(exc) or type(exc).__name__
+        raise HTTPException(503, f"the panel does not answer at {url}: {reason}") from exc
     return _read(answer, url)
 
 
 def _read(answer: httpx.Response, url: str) -> LockFacts:
     try:
-        found = answer.json()
+        body = answer.json()
         if answer.status_code in (401, 403, 404, 409, 410):
-            raise HTTPException(answer.status_code, str(found["detail"]))
+            raise HTTPException(answer.status_code, str(body["detail"]))
         answer.raise_for_status()
-        return LockFacts(str(found["name"]), found.get("data"), found.get("expires"))
+        return LockFacts(str(body["name"]), body.get("data"), body.get("expires"))
     except (httpx.HTTPStatusError, ValueError, KeyError, TypeError, AttributeError) as exc:
         status = answer.status_code
         raise HTTPException(502, f"the panel answered {status} at {url}, without a lock") from exc

@@ -11,9 +11,9 @@ from starlette.requests import Request
 
 from kodosumi_prefect.forms import InputsError, Model
 from kodosumi_prefect.http.body import read_body
-from kodosumi_prefect.http.errors import told
+from kodosumi_prefect.http.errors import error_fields
 from kodosumi_prefect.serve.handler import Handler
-from kodosumi_prefect.serve.lock_facts import facts
+from kodosumi_prefect.serve.lock_facts import lock_facts
 from kodosumi_prefect.vocabulary import SECRETS_SCOPE
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -21,7 +21,7 @@ NAMES = ("data", "request", "inputs")  # arguments that lock and lease functions
 PATH = "/_lock_/{fid}/{lid}"
 
 
-class Locks:
+class LockFunctions:
     """The lock and lease functions of one service, by name."""
 
     def __init__(self) -> None:
@@ -53,29 +53,29 @@ class Locks:
 
     async def get(self, request: Request, fid: str, lid: str) -> list[dict[str, Any]]:
         """The elements of a lock's form."""
-        found = await facts(request, fid, lid)
-        model = await self._form(found.name, data=found.data, request=request, inputs={})
+        lock = await lock_facts(request, fid, lid)
+        model = await self._form(lock.name, data=lock.data, request=request, inputs={})
         return model.get_model()
 
     async def post(self, request: Request, fid: str, lid: str) -> dict[str, Any]:
         """The result of what was filled in, or what is wrong with it."""
         posted = await read_body(request)
-        found = await facts(request, fid, lid)
-        model = await self._form(found.name, data=found.data, request=request, inputs=posted)
+        lock = await lock_facts(request, fid, lid)
+        model = await self._form(lock.name, data=lock.data, request=request, inputs=posted)
         request.scope[SECRETS_SCOPE] = model.secret_values(posted)
         try:
             inputs = await run_in_threadpool(model.read, posted)
-            lease = self._leases.get(found.name)
+            lease = self._leases.get(lock.name)
             result = inputs
             if lease is not None:
-                result = await lease(inputs=inputs, data=found.data, request=request)
+                result = await lease(inputs=inputs, data=lock.data, request=request)
         except InputsError as error:
-            return {"errors": told(error), "elements": model.get_model()}
+            return {"errors": error_fields(error), "elements": model.get_model()}
         try:
             return {"result": jsonable_encoder(result), "elements": model.get_model()}
         except (PydanticSerializationError, ValueError, TypeError, RecursionError) as exc:
             kind = type(result).__name__
-            detail = f"the lease function of {found.name!r} returned {kind}, which is not JSON"
+            detail = f"the lease function of {lock.name!r} returned {kind}, which is not JSON"
             raise HTTPException(500, detail) from exc
 
     async def _form(self, name: str, **available: Any) -> Model:

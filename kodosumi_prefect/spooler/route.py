@@ -20,8 +20,8 @@ from kodosumi_prefect.spooler.transport import (
 if TYPE_CHECKING:
     from kodosumi_prefect.spooler.actor_transport import ActorTransport
 
-PATIENCE = 5.0  # seconds for a Spooler that is gone to be started again
-RESTART_PATIENCE = 30.0  # seconds for one that exists and cannot be reached
+RECREATION_SECONDS = 5.0  # seconds for a Spooler that is gone to be started again
+RESTART_SECONDS = 30.0  # seconds for one that exists and cannot be reached
 LOOK_AGAIN = 5.0  # seconds between checks for a Spooler while there is none
 
 logger = logging.getLogger(__name__)
@@ -185,9 +185,9 @@ class Route:
 
             self.actor = ActorTransport(instance, self._writer, self._backlog)
         actor, now = self.actor, time.monotonic()
-        if actor.found and actor.unreachable_for < RESTART_PATIENCE:
+        if actor.found and actor.unreachable_for < RESTART_SECONDS:
             return actor
-        expected = actor.lost_for < PATIENCE
+        expected = actor.lost_for < RECREATION_SECONDS
         if expected or now - self._looked_at >= LOOK_AGAIN:
             self._looked_at = now
             if actor.find():

@@ -11,7 +11,7 @@ COUNTED = 3600.0  # seconds for which a death is counted for people
 
 
 class Backoff:
-    """The pauses before one service's next starts, and how often it died.
+    """The pauses before one part's next starts, and how often it died.
 
     They grow while it dies again and again, without an end, and shrink once it has served for a
     steady minute.

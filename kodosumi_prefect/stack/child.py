@@ -20,11 +20,11 @@ LOG = "; the end of "
 
 
 class StackError(RuntimeError):
-    """The stack cannot run; the message names the service and the way out."""
+    """The stack cannot run; the message names the part and the way out."""
 
 
 class LastingError(StackError):
-    """A service cannot be started again, and will not recover by itself; one line."""
+    """A part of the stack cannot be started again, and will not recover by itself; one line."""
 
 
 @dataclass(frozen=True)
@@ -134,8 +134,8 @@ class RunningChild:
     def failure(self, what: str) -> str:
         """A message about this child with the last lines it logged."""
         lines = self.log_path.read_text(errors="replace").splitlines()[-SHOWN_LINES:]
-        shown = "\n".join(f"  {line}" for line in lines)
-        return f"{self.child.name} {what}{LOG}{self.log_path}:\n{shown}"
+        last_lines = "\n".join(f"  {line}" for line in lines)
+        return f"{self.child.name} {what}{LOG}{self.log_path}:\n{last_lines}"
 
 
 def brief(error: StackError) -> str:

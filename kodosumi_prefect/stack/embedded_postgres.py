@@ -22,8 +22,8 @@ from kodosumi_prefect.database.connection import connect
 from kodosumi_prefect.settings import Settings, make_data_dir, private_folder, write_address
 from kodosumi_prefect.stack.postgres_programs import (
     SYSTEM_HOME,
-    Account,
     EmbeddedError,
+    ServerUser,
     account_for,
     environment,
     installation,
@@ -34,7 +34,7 @@ from kodosumi_prefect.stack.postgres_programs import (
 from kodosumi_prefect.stack.postmaster import (
     POLL_INTERVAL,
     Postmaster,
-    end,
+    end_postmaster,
     is_running,
     survivor_of,
 )
@@ -51,9 +51,9 @@ REQUIRE_AUTH = 160_000  # the version of libpq that has require_auth
 LOG_BYTES = 10 * 1024 * 1024  # a log larger than this is cut to its newest tenth
 # Below Linux' ephemeral ports, so that a port stays free from one start to the next.
 PORTS = range(20_000, 32_000)
-PORT_PATIENCE = 15.0  # seconds for a port that a server had before to become free
-_given: set[int] = set()  # ports that this process was given
-_giving = threading.Lock()
+PORT_FREE_SECONDS = 15.0  # seconds for a port that a server had before to become free
+_own_ports: set[int] = set()  # ports that this process was given
+_own_ports_lock = threading.Lock()
 
 __all__ = [
     "EmbeddedError",
@@ -168,9 +168,9 @@ class EmbeddedPostgres:
         except OSError as exc:
             raise EmbeddedError(_explained(exc, self.data_dir)) from exc
         except psycopg.Error as exc:
-            said = str(exc).strip().replace("\n", " ")
+            reason = str(exc).strip().replace("\n", " ")
             raise EmbeddedError(
-                f"the embedded Postgres of {self.data_dir} does not accept connections: {said} "
+                f"the embedded Postgres of {self.data_dir} does not accept connections: {reason} "
                 f"(see {self.log_path})"
             ) from exc
         return self._url
@@ -189,7 +189,7 @@ class EmbeddedPostgres:
         """
         process, child = self._process, self._child
         if process is not None:
-            end(process, child)
+            end_postmaster(process, child)
         self._process = self._child = self._url = None
         if self._lock is not None:
             if forget:
@@ -256,11 +256,11 @@ class EmbeddedPostgres:
             if server is not None and server.status == "stopping":
                 break
             time.sleep(POLL_INTERVAL)
-        end(self._process, None)
+        end_postmaster(self._process, None)
         self._process = None
         return None
 
-    def _launch(self, bin_dir: Path, home: Path, cluster: Path, account: Account) -> None:
+    def _launch(self, bin_dir: Path, home: Path, cluster: Path, account: ServerUser) -> None:
         """Start the postmaster and wait until it is ready; a port taken meanwhile is changed."""
         port_file = home / "port"
         recorded = port_file.read_text().strip() if port_file.exists() else ""
@@ -282,21 +282,23 @@ class EmbeddedPostgres:
                 return
             with self.log_path.open(errors="replace") as log:
                 log.seek(written)
-                said = log.read()
+                logged = log.read()
             if time.monotonic() > deadline:
                 break
-            if "could not bind" in said:
+            if "could not bind" in logged:
                 port = None if self._port is None else self._wait_for_port(self._port)
-            elif "is still in use" not in said:
+            elif "is still in use" not in logged:
                 break
             time.sleep(POLL_INTERVAL)
-        lines = [line for line in said.splitlines() if "FATAL" in line or "PANIC" in line]
-        detail = (lines or said.splitlines() or [problem or ""])[-1].strip()
+        lines = [line for line in logged.splitlines() if "FATAL" in line or "PANIC" in line]
+        detail = (lines or logged.splitlines() or [problem or ""])[-1].strip()
         raise EmbeddedError(
             f"the embedded Postgres of {self.data_dir} {problem}: {detail} (see {self.log_path})"
         )
 
-    def _launch_on(self, port: int, bin_dir: Path, cluster: Path, account: Account) -> str | None:
+    def _launch_on(
+        self, port: int, bin_dir: Path, cluster: Path, account: ServerUser
+    ) -> str | None:
         """Start the postmaster on a port. Returns None once it is ready, else what happened."""
         _forget_foreign_pid(cluster)
         options = {**SERVER_SETTINGS, "port": str(port)}
@@ -325,7 +327,7 @@ class EmbeddedPostgres:
                 if server.pid == self._child.pid and server.status == "ready":
                     return None
             time.sleep(POLL_INTERVAL)
-        end(self._process, self._child)
+        end_postmaster(self._process, self._child)
         return f"was not ready and logged nothing for {START_TIMEOUT:.0f} s"
 
     def _check_given_up(self) -> None:
@@ -342,7 +344,7 @@ class EmbeddedPostgres:
         Raises:
             PortTakenError: another program has it.
         """
-        deadline = time.monotonic() + PORT_PATIENCE
+        deadline = time.monotonic() + PORT_FREE_SECONDS
         while not port_is_free(port):
             if time.monotonic() > deadline:
                 raise PortTakenError(
@@ -451,9 +453,9 @@ def free_port() -> int:
         EmbeddedError: none was found.
     """
     for port in random.sample(PORTS, len(PORTS)):
-        with _giving:
-            if port not in _given and port_is_free(port):
-                _given.add(port)
+        with _own_ports_lock:
+            if port not in _own_ports and port_is_free(port):
+                _own_ports.add(port)
                 return port
     raise EmbeddedError(f"no free port on 127.0.0.1 between {PORTS.start} and {PORTS.stop}")
 
@@ -481,7 +483,7 @@ def _password(path: Path, cluster: Path) -> str:
     return password
 
 
-def _initialise(bin_dir: Path, home: Path, account: Account, password: str) -> None:
+def _initialise(bin_dir: Path, home: Path, account: ServerUser, password: str) -> None:
     """Make the cluster's files; they get their name when complete, so a kill leaves no half one."""
     draft, password_file = home / "data.new", home / "password.new"
     shutil.rmtree(draft, ignore_errors=True)
@@ -529,8 +531,8 @@ def _url(password: str, port: int) -> str:
 def _ensure_database(url: str) -> None:
     maintenance = make_conninfo(url, dbname="postgres")
     with connect(maintenance, answer_timeout=CREATE_TIMEOUT) as connection:
-        found = connection.execute("SELECT FROM pg_database WHERE datname = %s", (ROLE,))
-        if found.fetchone() is None:
+        databases = connection.execute("SELECT FROM pg_database WHERE datname = %s", (ROLE,))
+        if databases.fetchone() is None:
             connection.execute(f'CREATE DATABASE "{ROLE}"')
 
 

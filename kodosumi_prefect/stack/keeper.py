@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 LOOK_INTERVAL = 1.0  # seconds between checks whether the owner still lives
 POLL_INTERVAL = 0.05  # seconds between checks whether processes are gone
-LEFT_BEHIND_PATIENCE = 3.0  # seconds for what a head left behind, and for SIGKILL to take effect
+LEFT_BEHIND_END_SECONDS = 3.0  # seconds for what a head left behind, and for SIGKILL to take effect
 
 
 class Process(NamedTuple):
@@ -57,7 +57,7 @@ def processes() -> dict[int, Process]:
     if not Path("/proc/self/stat").exists():
         return _processes_by_ps()
     boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    found = {}
+    processes = {}
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit():
             continue
@@ -69,20 +69,20 @@ def processes() -> dict[int, Process]:
         state, parent, _group, session, *rest = line.rpartition(")")[2].split()
         if state not in "ZX":
             pid = int(entry.name)
-            found[pid] = Process(pid, int(parent), int(session), f"{boot}:{rest[15]}")
-    return found
+            processes[pid] = Process(pid, int(parent), int(session), f"{boot}:{rest[15]}")
+    return processes
 
 
 def _processes_by_ps() -> dict[int, Process]:
     # Without /proc (macOS) a process group stands for the session.
     command = ["ps", "-A", "-o", "pid=,ppid=,pgid=,stat=,lstart="]
     listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    found = {}
+    processes = {}
     for line in listed.splitlines():
         pid, parent, group, state, started = line.split(None, 4)
         if not state.startswith("Z"):
-            found[int(pid)] = Process(int(pid), int(parent), int(group), started.strip())
-    return found
+            processes[int(pid)] = Process(int(pid), int(parent), int(group), started.strip())
+    return processes
 
 
 def start_of(pid: int) -> str | None:
@@ -121,7 +121,7 @@ def family(record: Record, table: dict[int, Process]) -> tuple[Record, list[Proc
         members = grown
 
 
-def end(record: Record, reap: Callable[[], Any] = lambda: None) -> bool:
+def end_family(record: Record, reap: Callable[[], Any] = lambda: None) -> bool:
     """End a record's family: ask, wait ``grace`` seconds, kill.
 
     Arguments:
@@ -144,7 +144,7 @@ def end(record: Record, reap: Callable[[], Any] = lambda: None) -> bool:
         if signal_number == signal.SIGTERM and any(one.pid == record.pid for one in members):
             continue  # it has been asked; what a head that is gone left behind has not
         _send(signal_number, members)
-        record, members = _wait(record, LEFT_BEHIND_PATIENCE, reap, set())
+        record, members = _wait(record, LEFT_BEHIND_END_SECONDS, reap, set())
     return not members
 
 
@@ -153,7 +153,7 @@ def _wait(
     patience: float,
     reap: Callable[[], Any],
     heads: set[int],
-    linger: float = LEFT_BEHIND_PATIENCE,
+    linger: float = LEFT_BEHIND_END_SECONDS,
 ) -> tuple[Record, list[Process]]:
     """Wait ``patience`` seconds for a family; once ``heads`` are gone, ``linger`` for the rest."""
     deadline = time.monotonic() + patience
@@ -204,7 +204,7 @@ def main() -> int:
     # A terminal or a service manager signals the whole group; that must not end the keeper first.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    gone = [end(record) for record in _watch(os.getppid())]
+    gone = [end_family(record) for record in _watch(os.getppid())]
     return 0 if all(gone) else 1
 
 

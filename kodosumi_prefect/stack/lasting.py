@@ -10,7 +10,7 @@ from pathlib import Path
 from kodosumi_prefect.stack.child import Child, LastingError
 from kodosumi_prefect.stack.embedded_postgres import port_is_free
 
-PORT_PATIENCE = 15.0  # seconds for the last process's own remains to let go of a port
+PORT_FREE_SECONDS = 15.0  # seconds for the last process's own remains to let go of a port
 POLL_INTERVAL = 0.1  # seconds
 NO_ROOM = 1024 * 1024  # bytes; with less, nothing that writes starts
 FULL = {os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT)}
@@ -22,7 +22,7 @@ async def check_ports(child: Child) -> None:
     Raises:
         LastingError: another program has one of them now.
     """
-    deadline = time.monotonic() + PORT_PATIENCE
+    deadline = time.monotonic() + PORT_FREE_SECONDS
     for port in child.ports:
         while not port_is_free(port):
             if time.monotonic() > deadline:
@@ -37,7 +37,7 @@ def check_room(name: str, folder: Path, failure: str) -> None:
     """Check whether a start failed for lack of disk space.
 
     Arguments:
-        folder: where the service writes.
+        folder: where the part writes.
         failure: what is known about the failed start, the last lines of its log included.
 
     Raises:

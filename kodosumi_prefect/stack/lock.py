@@ -57,7 +57,7 @@ async def take_lock(data_dir: Path, on_wait: Callable[[], None]) -> IO[str]:
     return file
 
 
-def owner_of(data_dir: Path) -> int | None:
+def stack_process(data_dir: Path) -> int | None:
     """The process that runs the stack of a data dir now, or None.
 
     Raises:

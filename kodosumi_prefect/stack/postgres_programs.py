@@ -19,7 +19,7 @@ class EmbeddedError(RuntimeError):
     """The embedded Postgres cannot run; the message is one line that names the way out."""
 
 
-class Account(NamedTuple):
+class ServerUser(NamedTuple):
     """Whom the server runs as; None is this process's own user."""
 
     uid: int | None
@@ -64,7 +64,7 @@ def installation() -> Path:
     return Path(spec.submodule_search_locations[0])
 
 
-def programs(wheel: Path, major: int, account: Account) -> Path:
+def programs(wheel: Path, major: int, account: ServerUser) -> Path:
     """Folder of programs of a major version that the account can run, copied there if need be.
 
     Raises:
@@ -118,27 +118,27 @@ def _copied(wheel: Path, folder: str) -> Path:
     return target / wheel.name / folder
 
 
-def account_for(cluster: Path) -> Account:
+def account_for(cluster: Path) -> ServerUser:
     """Whom the server runs as: this user, or for root the cluster's owner or a system user.
 
     Raises:
         EmbeddedError: this is root and there is no user for it.
     """
     if os.geteuid() != 0:
-        return Account(None, None)
+        return ServerUser(None, None)
     if cluster.exists() and (owner := cluster.stat()).st_uid != 0:
-        return Account(owner.st_uid, owner.st_gid)
+        return ServerUser(owner.st_uid, owner.st_gid)
     for name in ("postgres", "nobody"):
         with contextlib.suppress(KeyError):
             entry = pwd.getpwnam(name)
-            return Account(entry.pw_uid, entry.pw_gid)
+            return ServerUser(entry.pw_uid, entry.pw_gid)
     raise EmbeddedError(
         "Postgres refuses to run as root and there is no user postgres or nobody; "
         "create one or run as another user"
     )
 
 
-def run_program(argv: list[str], account: Account | None = None, cwd: Path | None = None) -> str:
+def run_program(argv: list[str], account: ServerUser | None = None, cwd: Path | None = None) -> str:
     """Run one of the programs and return what it printed.
 
     Raises:
@@ -157,13 +157,13 @@ def run_program(argv: list[str], account: Account | None = None, cwd: Path | Non
     )
     if done.returncode:
         lines = [line for line in done.stderr.splitlines() if "rror" in line or "FATAL" in line]
-        said = (lines or done.stderr.splitlines() or ["it printed nothing"])[0].strip()
-        raise EmbeddedError(f"{argv[0]} ended with {done.returncode}: {said}")
+        reason = (lines or done.stderr.splitlines() or ["it printed nothing"])[0].strip()
+        raise EmbeddedError(f"{argv[0]} ended with {done.returncode}: {reason}")
     return str(done.stdout)
 
 
 def environment() -> dict[str, str]:
     """What programs that need nothing else get of this process's environment."""
     # PGDATA, PGPORT and the like of the caller's shell must not reach the server.
-    kept = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
-    return {name: os.environ[name] for name in kept if name in os.environ} | {"LC_ALL": "C"}
+    names = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
+    return {name: os.environ[name] for name in names if name in os.environ} | {"LC_ALL": "C"}

@@ -58,7 +58,7 @@ def is_running(process: Any) -> bool:
         return False
 
 
-def end(process: Any, child: subprocess.Popen[bytes] | None) -> None:
+def end_postmaster(process: Any, child: subprocess.Popen[bytes] | None) -> None:
     """End a postmaster: fast shutdown, then an immediate one, then SIGKILL; returns once gone.
 
     Arguments:

@@ -10,8 +10,6 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-import prefect.settings
-
 from kodosumi_prefect.addresses import PrefectAccess
 from kodosumi_prefect.settings import Settings, private_folder
 from kodosumi_prefect.stack.child import Child, StackError
@@ -23,11 +21,6 @@ SERVER_TIMEOUT = 120.0  # seconds; the first start migrates an empty database
 WORKER_TIMEOUT = 90.0  # seconds
 HEALTH_TIMEOUT = 5.0  # seconds for an answer
 WORKER_GRACE = 15.0  # seconds for a worker to deregister
-
-
-def configured_api_url() -> str | None:
-    """The Prefect API that environment, files or profile name, or None."""
-    return prefect.settings.get_current_settings().api.url or None
 
 
 async def check_configured(url: str) -> None:
@@ -53,24 +46,26 @@ async def check_configured(url: str) -> None:
                         "PREFECT_API_AUTH_STRING, or unset both to use the server that `up` runs"
                     ) from exc
     if problem is not None:
-        said = str(problem).splitlines()[0] if str(problem) else type(problem).__name__
+        reason = str(problem).splitlines()[0] if str(problem) else type(problem).__name__
         raise StackError(
-            f"PREFECT_API_URL is {url}, which does not answer ({said}); "
+            f"PREFECT_API_URL is {url}, which does not answer ({reason}); "
             "start that server or unset PREFECT_API_URL to use the one that `up` runs"
         )
 
 
-def choose_port(settings: Settings, wanted: int | None) -> int:
+def choose_port(settings: Settings, requested: int | None) -> int:
     """The port given, else the one of the last start if it is free, else a free one.
 
     Raises:
         StackError: the port given is taken.
     """
     recorded = settings.data_dir / "prefect" / "port"
-    if wanted:
-        if not port_is_free(wanted):
-            raise StackError(f"port {wanted} for Prefect is taken; free it or choose another one")
-        return wanted
+    if requested:
+        if not port_is_free(requested):
+            raise StackError(
+                f"port {requested} for Prefect is taken; free it or choose another one"
+            )
+        return requested
     if recorded.exists() and (text := recorded.read_text().strip()).isdigit():
         last = int(text)
         if port_is_free(last):

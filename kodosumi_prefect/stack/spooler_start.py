@@ -43,5 +43,7 @@ async def start_spooler(
     if process.returncode == 0:
         on_progress("spooler", "ready")
         return
-    said = errors.decode(errors="replace").strip().splitlines() or [f"exit {process.returncode}"]
-    on_progress("spooler", f"did not start, Ray processes write to Postgres themselves: {said[-1]}")
+    lines = errors.decode(errors="replace").strip().splitlines() or [f"exit {process.returncode}"]
+    on_progress(
+        "spooler", f"did not start, Ray processes write to Postgres themselves: {lines[-1]}"
+    )

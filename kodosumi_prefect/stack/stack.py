@@ -8,7 +8,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import IO, Any
 
-from kodosumi_prefect.addresses import PrefectAccess, prefect_access
+from kodosumi_prefect.addresses import PrefectAccess, configured_access, prefect_access
 from kodosumi_prefect.cancelling import cancel_all
 from kodosumi_prefect.carried import OURS_ALONE
 from kodosumi_prefect.keys import run_key
@@ -23,7 +23,7 @@ from kodosumi_prefect.stack import prefect_server
 from kodosumi_prefect.stack.backoff import Backoff
 from kodosumi_prefect.stack.child import Child, LastingError, RunningChild, StackError, brief
 from kodosumi_prefect.stack.embedded_postgres import EmbeddedError, EmbeddedPostgres, PortTakenError
-from kodosumi_prefect.stack.keeper import Record, end, family, processes, start_of
+from kodosumi_prefect.stack.keeper import Record, end_family, family, processes, start_of
 from kodosumi_prefect.stack.keeper_client import KeeperClient, leftovers
 from kodosumi_prefect.stack.lasting import check_ports, check_room
 from kodosumi_prefect.stack.lock import take_lock
@@ -33,7 +33,7 @@ LOOK_INTERVAL = 0.5  # seconds between checks whether children live
 FAMILY_INTERVAL = 2.0  # seconds between checks for processes that children started
 POSTGRES_GRACE = 30.0  # seconds
 TELL_EVERY = 30.0  # seconds between messages about a start that takes long
-SERVICES = ("postgres", "prefect", "ray", "panel")
+PARTS = ("postgres", "prefect", "ray", "panel")
 
 
 class Stack:
@@ -49,16 +49,16 @@ class Stack:
             await stack.stop()
         ```
 
-    A service that dies is started again, after growing pauses, for as long as the stack is up.
+    A part that dies is started again, after growing pauses, for as long as the stack is up.
     Whatever ends the owner, its children end: ``stop`` ends them, and a keeper process does if the
     owner is killed.
 
     Arguments:
         prefect_port: port for Prefect's server; unset, the last start's or a free one.
-        on_progress: called with a service and what happens to it, for people to read.
+        on_progress: called with a part and what happens to it, for people to read.
         worker: run a Prefect worker for process pools.
         pool: the work pool it serves, made if absent.
-        on_restart: awaited with the service's name after a service was started again.
+        on_restart: awaited with the part's name after a part was started again.
     """
 
     def __init__(
@@ -112,7 +112,7 @@ class Stack:
         return self._ray.address if self._ray else self.settings.ray_address
 
     def environment(self) -> dict[str, str]:
-        """What a child that runs flows needs to find the services of this stack.
+        """What a child that runs flows needs to find the parts of this stack.
 
         Secrets of the panel are not in it; the key that runs need, derived from one, is.
         """
@@ -123,19 +123,19 @@ class Stack:
             exclude_none=True,
             context={"include_secrets": True},
         )
-        found = {
+        variables = {
             f"{PREFIX}{name.upper()}": json.dumps(value) if isinstance(value, list) else str(value)
             for name, value in known.items()
         }
         if settings.secret_key is not None:
-            found[f"{PREFIX}RUN_KEY"] = run_key(settings) or ""
-        return found | self._service_environment()
+            variables[f"{PREFIX}RUN_KEY"] = run_key(settings) or ""
+        return variables | self._parts_environment()
 
     async def start(self) -> None:
         """Start what is not configured, all at once, and return when all of it serves.
 
         Raises:
-            StackError: a service cannot run, or another process runs this data dir's stack. What
+            StackError: a part cannot run, or another process runs this data dir's stack. What
                 was started is ended then.
         """
         self._stopped.clear()
@@ -147,7 +147,7 @@ class Stack:
             private_folder(self.settings.spool_dir)
             self._keeper = KeeperClient(self.settings, self._lock.fileno())
             await self._end_leftovers()
-            await self._start_services()
+            await self._start_parts()
         except BaseException as exc:
             await self.stop()
             if isinstance(exc, BaseExceptionGroup):
@@ -170,7 +170,7 @@ class Stack:
         """Return when the stack was stopped.
 
         Raises:
-            StackError: a service died and no further start would help; call ``stop`` then.
+            StackError: a part died and no further start would help; call ``stop`` then.
         """
         if self._supervision is None:
             return
@@ -200,16 +200,16 @@ class Stack:
                 await asyncio.to_thread(self._keeper.close)
                 self._keeper = None
             if self._lock is not None:
-                for service in SERVICES:
-                    write_address(self.settings, service, None)
+                for part in PARTS:
+                    write_address(self.settings, part, None)
                 self._lock.close()
                 self._lock = None
             self._stopped.set()
 
-    async def _start_services(self) -> None:
-        for service in SERVICES:
-            write_address(self.settings, service, None)
-        configured = prefect_server.configured_api_url()
+    async def _start_parts(self) -> None:
+        for part in PARTS:
+            write_address(self.settings, part, None)
+        configured = configured_access()
         if configured is None:
             port = prefect_server.choose_port(self.settings, self._prefect_port)
             self._prefect = prefect_server.plan_server(self.settings, port)
@@ -252,12 +252,12 @@ class Stack:
         running = await self._run(ray_child(head, known))
         self._note_address("ray", running.popen.pid)
 
-    async def _start_prefect(self, configured: str | None) -> None:
+    async def _start_prefect(self, configured: PrefectAccess | None) -> None:
         if self._prefect is not None:
             running = await self._run(prefect_server.server_child(self.settings, self._prefect))
             self._note_address("prefect", running.popen.pid)
         elif configured is not None:
-            await prefect_server.check_configured(configured)
+            await prefect_server.check_configured(configured.url)
         if self._worker:
             await self._run(
                 prefect_server.worker_child(
@@ -265,9 +265,9 @@ class Stack:
                 )
             )
 
-    def _service_environment(self) -> dict[str, str]:
-        found = self._ray.environment() if self._ray else {}
-        return found | (self._prefect.environment() if self._prefect else {})
+    def _parts_environment(self) -> dict[str, str]:
+        variables = self._ray.environment() if self._ray else {}
+        return variables | (self._prefect.environment() if self._prefect else {})
 
     async def _run(self, child: Child, leaders: Any = ()) -> RunningChild:
         """Start a child and wait until it serves; one that does not is ended."""
@@ -310,7 +310,7 @@ class Stack:
         if forget:
             with contextlib.suppress(OSError):
                 write_address(self.settings, name, None)
-        if await asyncio.to_thread(end, running.record, running.popen.poll):
+        if await asyncio.to_thread(end_family, running.record, running.popen.poll):
             if self._keeper is not None:
                 self._keeper.drop(name)
             self._on_progress(name, "ended")
@@ -339,7 +339,7 @@ class Stack:
         for record in sorted(left, key=lambda record: record.order, reverse=True):
             # A Postgres that survived is adopted.
             if record.name != "postgres":
-                await asyncio.to_thread(end, record)
+                await asyncio.to_thread(end_family, record)
 
     async def _end_supervision(self) -> None:
         tasks = [task for task in (self._supervision, *self._revivals.values()) if task]
@@ -370,7 +370,7 @@ class Stack:
                 looked_at_families = time.monotonic()
 
     def _trim_logs(self) -> None:
-        # On a full disk services may go on; the log is what can wait.
+        # On a full disk the parts may go on; the log is what can wait.
         with contextlib.suppress(OSError):
             for child in self._children.values():
                 child.trim_log()
@@ -394,7 +394,7 @@ class Stack:
         async def start() -> None:
             assert self._keeper is not None
             if child.remains == "end":
-                await asyncio.to_thread(end, dead.record, dead.popen.poll)
+                await asyncio.to_thread(end_family, dead.record, dead.popen.poll)
             await check_ports(child)
             try:
                 running = await self._run(child, dead.record.leaders)
@@ -417,7 +417,7 @@ class Stack:
     async def _start_again(
         self, name: str, what: str, start: Callable[[], Awaitable[None]]
     ) -> None:
-        """Start a service until it serves, with growing pauses.
+        """Start a part until it serves, with growing pauses.
 
         Arguments:
             what: happened to it, for people.

@@ -7,7 +7,7 @@ import pytest
 from prefect import task
 
 from kodosumi_prefect import Tracer, flow, tracer
-from kodosumi_prefect.runner.ray_connection import connect
+from kodosumi_prefect.runner.ray_connection import connect_ray
 from tests.services import Place, Recorded
 from tests.waiting import wait_for
 
@@ -15,7 +15,7 @@ from tests.waiting import wait_for
 @pytest.fixture
 def native(ray_place: Place) -> Any:
     """The samples, with this process connected to Ray."""
-    connect(ray_place.settings)
+    connect_ray(ray_place.settings)
     from tests.samples import on_native_ray
 
     return on_native_ray

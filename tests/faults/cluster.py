@@ -11,10 +11,10 @@ from typing import Any
 import psutil
 
 from kodosumi_prefect.runner.ray_client import ray_client_environment
-from kodosumi_prefect.runner.ray_connection import connect
+from kodosumi_prefect.runner.ray_connection import connect_ray
 from kodosumi_prefect.settings import Settings, read_address
 from kodosumi_prefect.stack.child import Child, RunningChild
-from kodosumi_prefect.stack.keeper import end
+from kodosumi_prefect.stack.keeper import end_family
 from tests.waiting import wait_for
 
 RAYLET = Path(__file__).with_name("raylet.py")
@@ -56,7 +56,7 @@ class Node:
         return self.killed_at
 
     def stop(self) -> None:
-        end(self._running.record, self._running.popen.poll)
+        end_family(self._running.record, self._running.popen.poll)
 
 
 class RayNodes:
@@ -79,7 +79,7 @@ class RayNodes:
 
     def runners(self) -> set[str]:
         """The names of all Runners that Ray still has."""
-        connect(self._settings)
+        connect_ray(self._settings)
         from ray._private.state import state
 
         table: Callable[[None], dict[str, dict[str, Any]]] = state.actor_table

@@ -11,7 +11,7 @@ from psycopg.conninfo import make_conninfo
 
 from kodosumi_prefect.cancelling import cancel_all
 from kodosumi_prefect.observer.observer import Observer
-from kodosumi_prefect.runner.ray_connection import connect
+from kodosumi_prefect.runner.ray_connection import connect_ray
 from kodosumi_prefect.settings import Settings
 from kodosumi_prefect.spooler.append import Spooler
 from kodosumi_prefect.stack.embedded_postgres import EmbeddedPostgres
@@ -71,7 +71,7 @@ def _end_spooler(place: Place) -> None:
     spooler.connect()
     instance = spooler.instance or ""
     spooler.close()
-    connect(place.settings)
+    connect_ray(place.settings)
     if (actor := find(instance)) is not None:
         ray.kill(actor, no_restart=True)
         wait_for(lambda: find(instance) is None, 20, "the end of the Spooler")

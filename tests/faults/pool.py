@@ -15,11 +15,11 @@ from psycopg.rows import dict_row
 
 from kodosumi_prefect.database import channels
 from kodosumi_prefect.database.worker_messages import Message
-from kodosumi_prefect.runner.ray_connection import connect
+from kodosumi_prefect.runner.ray_connection import connect_ray
 from kodosumi_prefect.runner.worker import KodosumiRayWorker
 from kodosumi_prefect.settings import PREFIX
 from kodosumi_prefect.stack.child import Child, RunningChild
-from kodosumi_prefect.stack.keeper import end
+from kodosumi_prefect.stack.keeper import end_family
 from tests.services import AUTH, Place, Recorded
 from tests.waiting import wait_for
 
@@ -107,7 +107,7 @@ class Worker:
         return self._running.popen.wait(seconds)
 
     def stop(self) -> None:
-        end(self._running.record, self._running.popen.poll)
+        end_family(self._running.record, self._running.popen.poll)
 
 
 def end_of(found: Recorded) -> list[str]:
@@ -328,7 +328,7 @@ class Pool:
 
     def runners(self) -> set[str]:
         """The names of its living Runners."""
-        connect(self.place.settings)
+        connect_ray(self.place.settings)
         from ray.util import list_named_actors
 
         found = list_named_actors(all_namespaces=True)

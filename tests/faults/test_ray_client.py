@@ -21,10 +21,10 @@ JOIN = """
 import logging
 logging.basicConfig(level="WARNING")
 import ray
-from kodosumi_prefect.runner.ray_connection import connect
+from kodosumi_prefect.runner.ray_connection import connect_ray
 from kodosumi_prefect.settings import get_settings
 
-connect(get_settings())
+connect_ray(get_settings())
 print(ray.get(ray.remote(lambda: 6 * 7).remote(), timeout=60))
 """
 

@@ -86,7 +86,7 @@ def test_a_local_working_dir_is_uploaded_and_used(warm_pool: Pool):
     assert run.ended(60).final["str"].startswith("uploaded uploaded ")
 
 
-def test_a_warm_runner_ends_when_its_worker_does_not_renew_the_lease(
+def test_a_warm_runner_ends_when_its_worker_does_not_renew_its_claim(
     warm_pool: Pool, nodes: RayNodes
 ):
     settings = warm_pool.place.settings

@@ -18,7 +18,7 @@ from pydantic import BaseModel, Field, model_validator
 from kodosumi_prefect import KodosumiError, Tracer, TracerMock, flow, forms, tracer
 from kodosumi_prefect.locks import question
 from kodosumi_prefect.locks.question import VoidLockError
-from kodosumi_prefect.runner.ray_connection import connect
+from kodosumi_prefect.runner.ray_connection import connect_ray
 from kodosumi_prefect.settings import use_settings
 from tests.answering import Answerer, answer, locks, until_open
 from tests.services import Place
@@ -106,7 +106,7 @@ def test_a_task_in_a_thread_and_its_flow_wait_at_once(place: Place) -> None:
 def test_native_ray_functions_and_actors_wait(ray_place: Place) -> None:
     import ray
 
-    connect(ray_place.settings)
+    connect_ray(ray_place.settings)
     from tests.samples import on_locks
 
     @flow

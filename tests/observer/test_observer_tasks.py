@@ -11,7 +11,7 @@ from prefect.client.schemas.objects import State, StateType
 
 from kodosumi_prefect.observer import tasks as module
 from kodosumi_prefect.observer.changes import TaskChange
-from kodosumi_prefect.observer.tasks import TaskRuns
+from kodosumi_prefect.observer.tasks import TaskRunRecorder
 
 ROW = {"opened": True, "attempt": 1, "closing": False, "status": "running"}
 
@@ -57,13 +57,13 @@ def change(name: str, flow_run: str) -> TaskChange:
     return TaskChange(str(uuid4()), name, state, flow_run)
 
 
-def task_runs(executions: Executions) -> tuple[TaskRuns, Recorder]:
+def task_runs(executions: Executions) -> tuple[TaskRunRecorder, Recorder]:
     recorder = Recorder()
-    runs = TaskRuns(None, recorder, Ancestry(), executions.known)  # type: ignore[arg-type]
+    runs = TaskRunRecorder(None, recorder, Ancestry(), executions.known)  # type: ignore[arg-type]
     return runs, recorder
 
 
-async def settled(runs: TaskRuns) -> None:
+async def settled(runs: TaskRunRecorder) -> None:
     """Look again, after the pause that a look in vain is followed by."""
     await asyncio.sleep(module.FIRST_PAUSE * 1.1)
     await runs.again()
@@ -102,7 +102,7 @@ async def test_those_that_wait_survive_an_outage(trouble: Exception) -> None:
 async def test_a_run_that_is_no_execution_is_given_up_in_the_end(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(module, "PATIENCE", module.FIRST_PAUSE * 1.05)
+    monkeypatch.setattr(module, "EXECUTION_ROW_SECONDS", module.FIRST_PAUSE * 1.05)
     executions = Executions()
     runs, recorder = task_runs(executions)
     await runs.take([change("first", "a")])

@@ -38,7 +38,7 @@ def panel(shared_panel: Stand) -> Iterator[Stand]:
 @pytest.fixture
 def fresh_panel(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stand]:
     """A panel whose database holds nothing."""
-    monkeypatch.setattr(metrics, "PATIENCE", 20)
+    monkeypatch.setattr(metrics, "DATABASE_ANSWER_SECONDS", 20)
     with serving(settings) as stand:
         yield stand
 

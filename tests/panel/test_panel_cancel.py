@@ -101,7 +101,7 @@ def test_the_panel_itself_can(panel: Stand):
 
 
 async def test_a_prefect_that_hangs_is_not_waited_for(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(cancellation, "PATIENCE", 0.5)
+    monkeypatch.setattr(cancellation, "PREFECT_ANSWER_SECONDS", 0.5)
     with socket.create_server(("127.0.0.1", 0)) as mute:
         url = f"http://127.0.0.1:{mute.getsockname()[1]}/api"
         with (

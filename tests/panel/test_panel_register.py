@@ -282,7 +282,7 @@ def test_a_source_that_is_away_is_kept_and_found_later(panel: Stand, start: Star
 def test_sources_that_fail_keep_their_endpoints_which_come_back(
     panel: Stand, start: Start, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(fetching, "PATIENCE", 0.5)
+    monkeypatch.setattr(fetching, "DOCUMENT_ANSWER_SECONDS", 0.5)
     service, url = start(**{"openapi.json": document()})
     source = f"{url}/openapi.json"
     register(panel, source)

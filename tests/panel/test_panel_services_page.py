@@ -491,7 +491,7 @@ def whole(
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Stand]:
     """A panel with a mounted service, and beside it a deployment of a Prefect that runs."""
-    monkeypatch.setattr(cards, "PREFECT_PATIENCE", 20)
+    monkeypatch.setattr(cards, "PREFECT_ANSWER_SECONDS", 20)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
     (tmp_path / "paged_service.py").write_text(MODULE)

@@ -132,7 +132,7 @@ def said_in_a_task(panel: Stand) -> str:
 def test_without_prefect_the_events_tell_and_say_that_it_is_not_all(
     fresh_panel: Stand, silent_server: str, away: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(task_runs, "PATIENCE", 1.0)
+    monkeypatch.setattr(task_runs, "PREFECT_ANSWER_SECONDS", 1.0)
     fid = said_in_a_task(fresh_panel)
     address = {"silent": silent_server, "refusing": "http://127.0.0.1:1/api", "unknown": None}[away]
     settings = fresh_panel.app.state.panel.settings

@@ -7,7 +7,7 @@ from typing import Any, cast
 import pytest
 
 from kodosumi_prefect.runner import arrival as module
-from kodosumi_prefect.runner.arrival import CannotStartError, NoRoomError, Wanted, arrival
+from kodosumi_prefect.runner.arrival import CannotStartError, Demand, NoRoomError, arrival
 from kodosumi_prefect.runner.cluster import Cluster, RunnerHandle, Spec
 from kodosumi_prefect.runner.order import Facts
 
@@ -40,7 +40,7 @@ class Answering:
 
 async def wait(runner: Answering, timeout: float | None, before: float = 0.0) -> Facts:
     cluster, handle = cast(Cluster, Busy()), cast(RunnerHandle, runner)
-    return await arrival(cluster, handle, Wanted(Spec(), timeout), before)
+    return await arrival(cluster, handle, Demand(Spec(), timeout), before)
 
 
 async def test_a_runner_that_found_its_place_while_nobody_looked_is_not_taken_for_late() -> None:

@@ -6,7 +6,7 @@ import pytest
 import ray
 
 from kodosumi_prefect.runner import ray_connection
-from kodosumi_prefect.runner.ray_connection import TRIES, NoRayError, connect
+from kodosumi_prefect.runner.ray_connection import TRIES, NoRayError, connect_ray
 from kodosumi_prefect.settings import Settings
 
 SAID = "Initialization failure from server:\n"
@@ -48,7 +48,7 @@ def test_a_server_that_died_as_it_started_is_asked_for_again(
     joining: Any, outside: Settings, caplog: pytest.LogCaptureFixture
 ) -> None:
     asked = joining(ConnectionAbortedError(STILLBORN), ConnectionAbortedError(ZOMBIE)).asked
-    connect(outside)
+    connect_ray(outside)
     assert [options["address"] for options in asked] == ["ray://head:10001"] * TRIES
     assert "behind ray://head:10001 ended at once; asking for another (3 of 3)" in caplog.text
 
@@ -56,7 +56,7 @@ def test_a_server_that_died_as_it_started_is_asked_for_again(
 def test_one_that_never_lives_is_an_error_in_one_line(joining: Any, outside: Settings) -> None:
     made = joining(*[ConnectionAbortedError(STILLBORN)] * (TRIES + 1))
     with pytest.raises(NoRayError) as refused:
-        connect(outside)
+        connect_ray(outside)
     assert len(made.asked) == TRIES
     assert str(refused.value).startswith("ray_address ray://head:10001 refused the connection: ")
     assert "\n" not in str(refused.value)
@@ -75,5 +75,5 @@ def test_what_would_fail_again_is_not_tried_again(
 ) -> None:
     made = joining(error)
     with pytest.raises(NoRayError):
-        connect(outside)
+        connect_ray(outside)
     assert len(made.asked) == 1

@@ -10,7 +10,7 @@ import pytest
 from pydantic import SecretStr
 
 from kodosumi_prefect.runner.job import KodosumiRayJobConfiguration
-from kodosumi_prefect.secret_variables import SECRETS, without_secrets
+from kodosumi_prefect.secret_variables import SECRETS, without_secret_variables
 from kodosumi_prefect.settings import PREFIX, Settings
 from kodosumi_prefect.stack import Child, Stack
 from kodosumi_prefect.stack.prefect_server import plan_server, server_child
@@ -128,7 +128,7 @@ def test_every_secret_setting_is_known_by_its_variable() -> None:
     names += ["PREFECT_SERVER_DATABASE_PASSWORD", "PREFECT_SERVER_DATABASE_CONNECTION_URL"]
     assert set(names) <= SECRETS
     kept = {"PREFECT_API_KEY": "a", "PREFECT_API_AUTH_STRING": "b", "PGPASSWORD": "c"}
-    assert without_secrets(kept | dict.fromkeys(names, "d")) == kept
+    assert without_secret_variables(kept | dict.fromkeys(names, "d")) == kept
 
 
 def test_children_are_told_the_secrets_that_runs_need_and_none_of_the_panels(

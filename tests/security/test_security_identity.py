@@ -23,7 +23,7 @@ from kodosumi_prefect.events import serialize
 from kodosumi_prefect.http import identity
 from kodosumi_prefect.http.audience import another_service
 from kodosumi_prefect.http.body import SIGNED
-from kodosumi_prefect.http.identity import Caller
+from kodosumi_prefect.http.identity import ServiceCaller
 from kodosumi_prefect.panel.services.request_body import LARGEST
 from kodosumi_prefect.settings import Settings
 from kodosumi_prefect.stack.embedded_postgres import EmbeddedPostgres
@@ -81,7 +81,7 @@ class Scene(NamedTuple):
     thief: Thief
     thief_url: str
     client: httpx.Client
-    caller: Caller
+    caller: ServiceCaller
 
     def through_panel(self, base: str, path: str, **options: Any) -> httpx.Response:
         port = base.rpartition(":")[2]
@@ -115,7 +115,7 @@ def stage(postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) 
             done = panel.client.post("/flow/register", json={"url": f"{base}/openapi.json"})
             assert done.is_success, done.text
         mira = panel.person("Mira")
-        caller = Caller(mira.id, mira.name, honest, panel.url)
+        caller = ServiceCaller(mira.id, mira.name, honest, panel.url)
         yield Scene(panel, honest, thief, thief_url, mira.client, caller)
 
 

@@ -19,7 +19,7 @@ from pydantic import SecretStr
 from kodosumi_prefect import settings as settings_module
 from kodosumi_prefect.core import ServeAPI
 from kodosumi_prefect.http import limits as limit
-from kodosumi_prefect.http.errors import error_response
+from kodosumi_prefect.http.errors import json_error
 from kodosumi_prefect.panel.executions.streams import COME_BACK
 from kodosumi_prefect.panel.services import calls as services
 from kodosumi_prefect.panel.services.request_body import LARGEST
@@ -412,7 +412,7 @@ def test_a_handler_that_makes_its_own_of_a_cut_body_does_not_hide_it() -> None:
             return "all is well"
         return "whole"
 
-    guarded: Callable[..., Any] = limit.BodyLimit(app, lambda _: 10, error_response)
+    guarded: Callable[..., Any] = limit.BodyLimit(app, lambda _: 10, json_error)
     with served_app(guarded) as url, httpx.Client(base_url=url, trust_env=False) as client:
         assert client.post("/", content=iter([b"12345"] * 2)).json() == "whole"
         assert client.post("/", content=iter([b"12345"] * 3)).status_code == 413

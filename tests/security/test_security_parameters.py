@@ -248,7 +248,7 @@ def typed(markers: list[dict[str, Any]]) -> dict[str, Any]:
 
 def of_schedule(launcher: Launcher, schedule: str) -> str:
     """A run that Prefect's scheduler makes of a schedule; its fid."""
-    rows = launcher.do(schedules.found, USER, launcher.place.settings)
+    rows = launcher.do(schedules.schedules_of, USER, launcher.place.settings)
     (row,) = [row for row in rows if row["id"] == schedule]
     deployment = row["deployment"]["id"]
     launcher.prefect("POST", f"deployments/{deployment}/schedule", min_runs=1)

@@ -151,7 +151,7 @@ def supervisor(prefect: Prefect, settings: Settings, client: PrefectClient) -> S
         resolve=resolve,
         start=lambda work: (started.append(work.cr_frame.f_locals["fid"]), work.close()),
         grace=1.0,
-        lease=0.0,
+        claim_seconds=0.0,
     )
 
 
@@ -297,7 +297,7 @@ async def test_deployments_and_schedules_are_listed_beside_unreadable_ones(
         assert [each.deployment_id for each in await deployments.find(settings)] == [
             prefect.deployment
         ]
-        assert [row["id"] for row in await schedules.found(owner, settings)] == [mine]
+        assert [row["id"] for row in await schedules.schedules_of(owner, settings)] == [mine]
         assert isinstance(await other_schedules.others([mine], settings), list)
         times = await other_schedules.next_times([prefect.deployment, spoilt_one], [], settings)
         assert times.keys() == {prefect.deployment}

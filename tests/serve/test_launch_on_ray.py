@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import pytest
 
-from kodosumi_prefect.runner.ray_connection import connect
+from kodosumi_prefect.runner.ray_connection import connect_ray
 from kodosumi_prefect.spooler.append import Spooler
 from tests.faults.pool import Worker
 from tests.serve.launches import USER, Launcher, changed
@@ -38,7 +38,7 @@ def end_spooler(place: Place) -> None:
     spooler.connect()
     instance = spooler.instance or ""
     spooler.close()
-    connect(place.settings)
+    connect_ray(place.settings)
     if (actor := find(instance)) is not None:
         ray.kill(actor, no_restart=True)
         wait_for(lambda: find(instance) is None, 20, "the end of the Spooler")

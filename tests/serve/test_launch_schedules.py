@@ -25,7 +25,7 @@ def scheduled(launcher: Launcher, wanted: Any, inputs: Any = None, **more: Any) 
 
 
 def one(launcher: Launcher, id_: str, owner: str | None = USER) -> dict[str, Any] | None:
-    found = launcher.do(schedules.found, owner, launcher.place.settings)
+    found = launcher.do(schedules.schedules_of, owner, launcher.place.settings)
     return next((row for row in found if row["id"] == id_), None)
 
 
@@ -261,7 +261,7 @@ def test_no_schedule_begins_before_it_is_known_whose_it_is(
 
     seen: list[dict[str, Any]] = []
     before = len(launcher.prefect("GET", f"deployments/{deployment}/schedules"))
-    monkeypatch.setattr("kodosumi_prefect.launch.database.rows", away)
+    monkeypatch.setattr("kodosumi_prefect.launch.database.query_rows", away)
     with pytest.raises(LaunchError, match="Postgres"):
         launcher.do(schedules.create, deployment, When(None, 60.0, "UTC"), {}, None)
     assert any(not each["active"] for each in seen)

@@ -7,7 +7,7 @@ from uuid import UUID
 import pytest
 
 from kodosumi_prefect.launch.inputs import LARGEST
-from kodosumi_prefect.launch.masking import MASK, masked
+from kodosumi_prefect.launch.masking import MASK, mask_inputs
 from tests.serve.launches import Launcher, request
 
 HERE = "tests.samples.entrypoints"
@@ -78,7 +78,7 @@ def test_prefect_evaluates_no_templates_in_inputs(launcher: Launcher) -> None:
 
 
 def test_values_typed_as_a_password_are_masked_under_any_name() -> None:
-    found = masked({"list": ["a", SECRET], "other": "b"}, {"password"}, [SECRET])
+    found = mask_inputs({"list": ["a", SECRET], "other": "b"}, {"password"}, [SECRET])
     assert found.inputs == {"list": ["a", MASK], "other": "b"}
     assert found.secrets == [(("list", 1), SECRET)]
 

@@ -15,7 +15,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 
 from kodosumi_prefect.http import identity
-from kodosumi_prefect.http.identity import Caller, NoPanelKeyError, UnsignedError, sign
+from kodosumi_prefect.http.identity import NoPanelKeyError, ServiceCaller, UnsignedError, sign
 from kodosumi_prefect.settings import Settings
 from kodosumi_prefect.vocabulary import (
     INPROCESS_SCOPE,
@@ -27,7 +27,7 @@ from kodosumi_prefect.vocabulary import (
 from tests.http_services import served_app
 
 BASE = "http://services.example:8000/prefix"
-ANN = Caller("0f0e", "Ann", BASE, "https://panel.example")
+ANN = ServiceCaller("0f0e", "Ann", BASE, "https://panel.example")
 
 
 class Panel:
@@ -101,14 +101,14 @@ def test_the_signature_counts_and_not_the_headers_beside_it(panel: Panel, called
 
 
 def test_names_of_all_alphabets_arrive(panel: Panel, called: httpx.Client):
-    caller = Caller("1", "Zoë 50% \N{SNOWMAN}", BASE, "https://panel.example")
+    caller = ServiceCaller("1", "Zoë 50% \N{SNOWMAN}", BASE, "https://panel.example")
     headers = panel.signed(caller=caller)
     headers[USERNAME_HEADER].encode("ascii")
     assert called.get("/prefix/go", headers=headers).json()["name"] == caller.username
 
 
 def test_bare_headers_are_refused(panel: Panel, called: httpx.Client):
-    line = refusal(called.get("/prefix/go", headers=identity.plain(ANN)))
+    line = refusal(called.get("/prefix/go", headers=identity.unsigned_headers(ANN)))
     assert "trusted_networks" in line
 
 
@@ -207,7 +207,7 @@ def test_without_its_panel_a_service_says_where_it_looked(panel: Panel):
 
 async def test_the_panels_own_process_and_trusted_networks_need_no_signature():
     def request(host: str | None, **scope: Any) -> Request:
-        headers = [(k.encode(), v.encode()) for k, v in identity.plain(ANN).items()]
+        headers = [(k.encode(), v.encode()) for k, v in identity.unsigned_headers(ANN).items()]
         return Request(
             {"type": "http", "method": "GET", "path": "/", "headers": headers}
             | ({"client": (host, 1)} if host else {})

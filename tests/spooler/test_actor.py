@@ -18,7 +18,7 @@ from kodosumi_prefect.cli.doctor.finding import Verdict
 from kodosumi_prefect.cli.doctor.ray_cluster import check_ray
 from kodosumi_prefect.events import Kind
 from kodosumi_prefect.runner.ray_client import ray_client_environment
-from kodosumi_prefect.runner.ray_connection import connect
+from kodosumi_prefect.runner.ray_connection import connect_ray
 from kodosumi_prefect.settings import PREFIX, VERSION, Settings, read_address
 from kodosumi_prefect.spooler import actor as actor_module
 from kodosumi_prefect.spooler.actor import NAME, ask, ensure_spooler, find
@@ -51,7 +51,7 @@ pytestmark = pytest.mark.timeout(180)
 @pytest.fixture
 def site_here(ray_place: Place, settings: Settings) -> Settings:
     """A database of the test's own, with this process connected to Ray."""
-    connect(ray_place.settings)
+    connect_ray(ray_place.settings)
     return settings
 
 

@@ -111,7 +111,7 @@ def test_a_postgres_killed_three_times_comes_back_each_time(with_postgres: Owner
 def test_a_postgres_whose_port_another_program_took_ends_the_stack_in_one_line(
     with_postgres: Owner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(embedded, "PORT_PATIENCE", 0.2)
+    monkeypatch.setattr(embedded, "PORT_FREE_SECONDS", 0.2)
     owner = with_postgres
     port = psycopg.conninfo.conninfo_to_dict(owner.stack.database_url or "")["port"]
     postmaster = psutil.Process((read_address(owner.stack.settings, "postgres") or {})["pid"])
@@ -199,7 +199,7 @@ def test_a_full_disk_ends_the_stack_in_one_line(owner: Owner, tmp_path: Path) ->
 def test_a_port_that_another_program_took_ends_the_stack_in_one_line(
     owner: Owner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lasting, "PORT_PATIENCE", 0.2)
+    monkeypatch.setattr(lasting, "PORT_FREE_SECONDS", 0.2)
     port = embedded.free_port()
     child = Child(**{**vars(server(owner, "listener")), "ports": (port,)})
     owner.run(owner.stack.add(child))

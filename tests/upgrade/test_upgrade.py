@@ -26,7 +26,7 @@ from pydantic import SecretStr
 from kodosumi_prefect.adapter.launched import launched
 from kodosumi_prefect.database import migrate
 from kodosumi_prefect.launch import deploying
-from kodosumi_prefect.launch.inputs import unpack as unpack_inputs
+from kodosumi_prefect.launch.inputs import unpack_inputs as unpack_inputs
 from kodosumi_prefect.owner import Owner, verified
 from kodosumi_prefect.runner.order import Order
 from kodosumi_prefect.settings import Settings, use_settings

@@ -21,11 +21,11 @@ _COLOURS = {Verdict.OK: "green", Verdict.WARN: "yellow", Verdict.FAIL: "bold red
 def doctor() -> int:
     """Check database, Prefect, Ray and what waits, one line each with the remedy.
 
-    Changes nothing and starts no service. The exit code is 1 if something needed does not work.
+    Changes nothing and starts nothing. The exit code is 1 if something needed does not work.
     """
     findings = asyncio.run(examine(get_settings()))
     for finding in findings:
-        console.print(line(finding), soft_wrap=True)
+        console.print(finding_line(finding), soft_wrap=True)
     return 1 if any(finding.verdict is Verdict.FAIL for finding in findings) else 0
 
 
@@ -47,13 +47,13 @@ def check_spill(settings: Settings) -> Finding:
     for path in where.glob(f"*{spill.SUFFIX}"):
         with suppress(FileNotFoundError):  # delivered in this moment
             waiting.append(path.stat())
-    if kept := refused.files(where):
-        text = f"{len(kept)} files of events that Postgres refused are in {where}"
+    if refused_files := refused.files(where):
+        text = f"{len(refused_files)} files of events that Postgres refused are in {where}"
         return warn("spill", text, "the log says why; `kodosumi-prefect spool replay` tries again")
     damaged = list(where.glob(f"*{spill.DAMAGED}"))
     if waiting:
-        size = sum(found.st_size for found in waiting) / 1_000_000
-        oldest = (time.time() - min(found.st_mtime for found in waiting)) / 60
+        size = sum(file.st_size for file in waiting) / 1_000_000
+        oldest = (time.time() - min(file.st_mtime for file in waiting)) / 60
         text = f"{len(waiting)} files of {size:.1f} MB, {oldest:.0f} minutes old, wait in {where}"
         return warn("spill", text, "run `kodosumi-prefect spool replay` once Postgres answers")
     if damaged:
@@ -62,13 +62,13 @@ def check_spill(settings: Settings) -> Finding:
     return ok("spill", "no events wait for Postgres")
 
 
-def line(finding: Finding) -> Text:
+def finding_line(finding: Finding) -> Text:
     """A finding as a line of a terminal."""
-    made = Text.assemble(
+    text = Text.assemble(
         (f"{finding.verdict:<5}", _COLOURS[finding.verdict]),
         (f"{finding.check:<11}", "bold"),
         finding.text,
     )
     if finding.remedy:
-        made.append(f" → {finding.remedy}", style="cyan")
-    return made
+        text.append(f" → {finding.remedy}", style="cyan")
+    return text

@@ -74,14 +74,14 @@ def _checks(settings: Settings, url: str, connection: Connection) -> Iterator[Fi
 def _revision(settings: Settings, url: str) -> Finding:
     schema = settings.database_schema
     try:
-        found = migrate.current(url, schema)
+        revision = migrate.current(url, schema)
     except sqlalchemy.exc.DBAPIError as exc:
         text = f"{schema} cannot be read: {one_line(exc.orig or exc)}"
         return fail("schema", text, "grant what `kodosumi-prefect db grants` prints")
-    if found is None or found < migrate.newest():
-        text = f"{schema} is at revision {found or 'none'}, {migrate.newest()} is needed"
+    if revision is None or revision < migrate.newest():
+        text = f"{schema} is at revision {revision or 'none'}, {migrate.newest()} is needed"
         return fail("schema", text, "run `kodosumi-prefect db upgrade`")
-    return ok("schema", f"{schema} is at revision {found}")
+    return ok("schema", f"{schema} is at revision {revision}")
 
 
 def _protocol(schema: str, connection: Connection) -> Finding:

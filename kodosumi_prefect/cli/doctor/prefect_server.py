@@ -17,7 +17,7 @@ from kodosumi_prefect.cli.doctor.finding import Finding, fail, ok, one_line, ske
 from kodosumi_prefect.cli.output import CommandError, require_prefect
 from kodosumi_prefect.settings import Settings
 
-PATIENCE = 8.0  # seconds for each question
+PREFECT_ANSWER_SECONDS = 8.0  # seconds for each answer
 CLOCK = 3.0  # seconds of skew that do no harm; HTTP tells whole ones
 
 
@@ -37,20 +37,20 @@ async def check_prefect(settings: Settings) -> list[Finding]:
                 dates.append(parsedate_to_datetime(date).timestamp() - time.time())
 
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(PREFECT_ANSWER_SECONDS):
                 async with get_client(
                     httpx_settings={"event_hooks": {"response": [note_date]}}
                 ) as client:
-                    found = [_version(url, await client.api_version())]
-                    found.append(await _work_pools(client))
+                    findings = [_version(url, await client.api_version())]
+                    findings.append(await _work_pools(client))
         except (TimeoutError, httpx.HTTPError, PrefectException, OSError, ValueError) as exc:
             return [fail("prefect", *_refusal(url, exc))]
-        found += await _open_to_all(access)
-        found.append(await _events(url))
+        findings += await _open_to_all(access)
+        findings.append(await _events(url))
         if dates:
             # The header is cut to whole seconds: on average half a second behind.
-            found.append(skew("clock", -(max(dates) + 0.5), "Prefect", CLOCK))
-    return found
+            findings.append(skew("clock", -(max(dates) + 0.5), "Prefect", CLOCK))
+    return findings
 
 
 def _version(url: str, server: str) -> Finding:
@@ -72,14 +72,18 @@ def _refusal(url: str, exc: Exception) -> tuple[str, str]:
         )
     if response is not None and response.status_code == 404:
         return f"{url} is not Prefect's API", "PREFECT_API_URL usually ends in /api"
-    said = f"no answer within {PATIENCE:g} s" if isinstance(exc, TimeoutError) else one_line(exc)
-    return f"{url} does not answer: {said}", "start it or correct PREFECT_API_URL"
+    reason = (
+        f"no answer within {PREFECT_ANSWER_SECONDS:g} s"
+        if isinstance(exc, TimeoutError)
+        else one_line(exc)
+    )
+    return f"{url} does not answer: {reason}", "start it or correct PREFECT_API_URL"
 
 
 async def _open_to_all(access: PrefectAccess) -> list[Finding]:
     """A warning if the API needs no authentication: anybody can run code in our work pools."""
     try:
-        async with httpx.AsyncClient(timeout=PATIENCE) as client:
+        async with httpx.AsyncClient(timeout=PREFECT_ANSWER_SECONDS) as client:
             answer = await client.post(f"{access.url}/work_pools/filter", json={"limit": 1})
     except httpx.HTTPError:
         return []  # it has just answered; a proxy may cut off who has no login
@@ -115,14 +119,18 @@ async def _work_pools(client: PrefectClient) -> Finding:
 
 async def _events(url: str) -> Finding:
     try:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(PREFECT_ANSWER_SECONDS):
             async with get_events_subscriber(reconnection_attempts=0):
                 pass
     except Exception as exc:  # Prefect raises bare ones when it is refused
-        said = f"no answer in {PATIENCE:g} s" if isinstance(exc, TimeoutError) else one_line(exc)
+        reason = (
+            f"no answer in {PREFECT_ANSWER_SECONDS:g} s"
+            if isinstance(exc, TimeoutError)
+            else one_line(exc)
+        )
         return warn(
             "events",
-            f"the events socket of {url} does not answer: {said}",
+            f"the events socket of {url} does not answer: {reason}",
             "let websockets through your proxy; until then states come late",
         )
     return ok("events", "the events socket answers")

@@ -28,8 +28,8 @@ from kodosumi_prefect.spooler.append import ProtocolError, Spooler
 from kodosumi_prefect.spooler.batch import PROTOCOL
 from kodosumi_prefect.vocabulary import instance_namespace, spooler_name
 
-PORT_PATIENCE = 3.0  # seconds for the cluster's port
-PATIENCE = 60.0  # seconds; joining a cluster takes 8 on two cores
+PORT_ANSWER_SECONDS = 3.0  # seconds for the cluster's port
+RAY_JOIN_SECONDS = 60.0  # seconds; joining a cluster takes 8 on two cores
 NAME = spooler_name(PROTOCOL)
 START = "start a kodosumi-ray worker, or run `kodosumi-prefect spool start`"
 
@@ -73,12 +73,12 @@ def check_ray(settings: Settings) -> list[Finding]:
         return [fail("ray", text, "pip install 'kodosumi-prefect[ray]'")]
     if (refusal := _refusal(address)) is not None:
         return [fail("ray", f"{address} {refusal}", "start it or correct ray_address")]
-    found = _join(settings, address, _instance(settings))
+    facts = _join(settings, address, _instance(settings))
     here = f"Ray {version('ray')}, Python {platform.python_version()}"
-    if (error := found.get("error")) is None:
-        size = f"{found['nodes']} nodes, {found['cpus']:g} CPUs"
+    if (error := facts.get("error")) is None:
+        size = f"{facts['nodes']} nodes, {facts['cpus']:g} CPUs"
         cluster = ok("ray", f"{address} accepts {here}; {size}")
-        spooler = found.get("spooler")
+        spooler = facts.get("spooler")
         return [cluster] if spooler is None else [cluster, _spooler(spooler)]
     if "ersion mismatch" in error:
         remedy = "install the cluster's Ray, and the minor version of its Python"
@@ -97,7 +97,7 @@ def _refusal(address: str) -> str | None:
         parts = urlsplit(address if "//" in address else f"//{address}")
         if parts.hostname is None or parts.port is None:
             return None  # such as `auto`
-        socket.create_connection((parts.hostname, parts.port), PORT_PATIENCE).close()
+        socket.create_connection((parts.hostname, parts.port), PORT_ANSWER_SECONDS).close()
     except (OSError, ValueError) as exc:
         return f"does not answer: {one_line(exc)}"
     return None
@@ -152,16 +152,16 @@ def _join(settings: Settings, address: str, instance: str) -> dict[str, Any]:
         start_new_session=True,
     ) as process:
         try:
-            output, _ = process.communicate(timeout=PATIENCE)
+            output, _ = process.communicate(timeout=RAY_JOIN_SECONDS)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
-            return {"error": f"no answer within {PATIENCE:g} s"}
+            return {"error": f"no answer within {RAY_JOIN_SECONDS:g} s"}
         except BaseException:
             os.killpg(process.pid, signal.SIGKILL)
             raise
     lines = output.strip().splitlines()
     try:
-        found: dict[str, Any] = json.loads(lines[-1])
+        facts: dict[str, Any] = json.loads(lines[-1])
     except (IndexError, ValueError):
         return {"error": f"joining ended with exit code {process.returncode}"}
-    return found
+    return facts

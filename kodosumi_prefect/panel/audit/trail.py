@@ -16,7 +16,7 @@ from kodosumi_prefect.panel.audit.recorded_actions import Action, Outcome
 from kodosumi_prefect.panel.web.networks import address_of
 from kodosumi_prefect.stream.reader import Reader
 
-PATIENCE = 3.0  # seconds that an answer waits for its entry to be stored
+ENTRY_STORED_SECONDS = 3.0  # seconds that an answer waits for its entry to be stored
 WINDOW = 60.0  # seconds in which repeated refusals share an entry
 BURST = 20  # refusals of one account and action that have entries of their own, a window
 FAILED_SIGN_INS = 60  # failed sign-ins that have entries of their own, a window
@@ -32,7 +32,7 @@ async def write(reader: Reader, entries: Sequence[Entry]) -> int:
     """Store entries; how many could not be, each of which is then in the log, on one line."""
     rows = [entry.stored() for entry in entries]
     try:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(ENTRY_STORED_SECONDS):
             await reader.rows("add_audit", entries=json.dumps(rows))
     except (TimeoutError, psycopg.Error) as exc:
         why = " ".join(str(exc).split()) or type(exc).__name__

@@ -73,7 +73,7 @@ async def _one(panel: State, user: User, action: Action, row: Row) -> str | None
             await panel.reader.rows("set_archived", fids=[row["fid"]], archived=True)
         else:
             owner = Owner(user.id, user.name)
-            await run_again(row["fid"], owner, panel.settings, shown=_masked_inputs(row))
+            await run_again(row["fid"], owner, panel.settings, visible_inputs=_masked_inputs(row))
     except UnknownRunError:
         return "Prefect no longer has it"
     except NotCancelledError as exc:

@@ -13,7 +13,9 @@ from prefect.states import Cancelling
 from kodosumi_prefect.listings import flow_run
 from kodosumi_prefect.panel.refusals import ConflictError, NotFoundError
 
-PATIENCE = 10.0  # seconds that Prefect may take to answer; its client alone waits many minutes
+PREFECT_ANSWER_SECONDS = (
+    10.0  # seconds that Prefect may take to answer; its client alone waits many minutes
+)
 
 
 class UnknownRunError(NotFoundError):
@@ -39,11 +41,11 @@ async def cancel(fid: UUID, message: str) -> str:
         httpx.HTTPError: Prefect does not answer.
     """
     try:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(PREFECT_ANSWER_SECONDS):
             return await _cancel(fid, message)
     except TimeoutError as exc:
         raise httpx.ReadTimeout(
-            f"no answer within {PATIENCE:g} s; it may still cancel the run, try again"
+            f"no answer within {PREFECT_ANSWER_SECONDS:g} s; it may still cancel the run, try again"
         ) from exc
 
 

@@ -14,7 +14,7 @@ from kodosumi_prefect.addresses import prefect_access
 from kodosumi_prefect.panel.html.gantt import Item, Stretch
 from kodosumi_prefect.panel.web.state import State
 
-PATIENCE = 2.0  # seconds for all that Prefect is asked
+PREFECT_ANSWER_SECONDS = 2.0  # seconds for all that Prefect is asked
 MOST = 40  # task runs asked about, since each takes a request of its own
 
 
@@ -28,7 +28,7 @@ async def attempts(panel: State, items: Sequence[Item]) -> dict[str, list[Stretc
     if not retried or (access := prefect_access(panel.settings)) is None:
         return by_task_run
     try:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(PREFECT_ANSWER_SECONDS):
             with access.in_force():
                 client = await asyncio.to_thread(get_client)
                 async with client:

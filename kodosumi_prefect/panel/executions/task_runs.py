@@ -24,7 +24,7 @@ from kodosumi_prefect.listings import PAGE, narrowed
 from kodosumi_prefect.panel.executions.rows import Row
 from kodosumi_prefect.panel.web.state import State
 
-PATIENCE = 5.0  # seconds for all that Prefect is asked
+PREFECT_ANSWER_SECONDS = 5.0  # seconds for all that Prefect is asked
 MOST = 5000  # task runs of one answer
 SPAN = 100_000  # newest events looked through for nodes and processes
 
@@ -67,14 +67,14 @@ async def _ask_prefect(panel: State, root: UUID) -> _Tree:
         tree.missing = "no Prefect API is configured"
         return tree
     try:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(PREFECT_ANSWER_SECONDS):
             with access.in_force():
                 # Making one reads certificates for some 30 ms, which streams should not wait for.
                 client = await asyncio.to_thread(get_client)
                 async with client:
                     await _walk(client, root, tree)
     except TimeoutError:
-        tree.missing = f"Prefect did not answer completely within {PATIENCE:g} s"
+        tree.missing = f"Prefect did not answer completely within {PREFECT_ANSWER_SECONDS:g} s"
     except (httpx.HTTPError, PrefectException, OSError, ValueError, RuntimeError) as exc:
         lines = str(exc).strip().splitlines()
         tree.missing = f"Prefect does not answer: {lines[0] if lines else type(exc).__name__}"

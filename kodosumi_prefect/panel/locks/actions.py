@@ -9,7 +9,7 @@ import jwt
 import orjson
 
 from kodosumi_prefect.forms import InputsError, Model
-from kodosumi_prefect.http.errors import told
+from kodosumi_prefect.http.errors import error_fields
 from kodosumi_prefect.http.identity import LEEWAY
 from kodosumi_prefect.keys import NoKeyError
 from kodosumi_prefect.locks.answering import AnsweredError, Locks, Row, UnknownLockError, closed
@@ -131,7 +131,7 @@ class Desk:
             try:
                 return Filled(Model.from_elements(elements).read(posted), None, elements)
             except InputsError as wrong:
-                return Filled(None, told(wrong), elements)
+                return Filled(None, error_fields(wrong), elements)
         if lock["app_url"] is None:
             return Filled(posted)
         answer = await self._ask(lock, "POST", posted)

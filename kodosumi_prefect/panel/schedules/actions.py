@@ -10,7 +10,7 @@ from kodosumi_prefect.launch.schedules import PAUSED_DEPLOYMENT
 from kodosumi_prefect.panel.accounts.requester import User
 from kodosumi_prefect.settings import Settings
 
-PATIENCE = 10.0  # seconds that a page waits for Prefect
+PREFECT_ANSWER_SECONDS = 10.0  # seconds that a page waits for Prefect
 
 Row = dict[str, Any]
 Change = Literal["pause", "resume", "delete"]
@@ -45,8 +45,8 @@ async def listing(user: User, settings: Settings) -> Listing:
     """
     owner = None if user.operator else user.id
     try:
-        async with asyncio.timeout(PATIENCE):
-            rows = [row | {"ours": True} for row in await schedules.found(owner, settings)]
+        async with asyncio.timeout(PREFECT_ANSWER_SECONDS):
+            rows = [row | {"ours": True} for row in await schedules.schedules_of(owner, settings)]
             if user.operator:
                 others = await other_schedules.others({row["id"] for row in rows}, settings)
                 rows += [row | {"ours": False} for row in others]
@@ -54,7 +54,7 @@ async def listing(user: User, settings: Settings) -> Listing:
     except LaunchError as exc:
         trouble = exc.detail
     except TimeoutError:
-        trouble = f"Prefect did not answer within {PATIENCE:.0f} s"
+        trouble = f"Prefect did not answer within {PREFECT_ANSWER_SECONDS:.0f} s"
     rows = await schedules.remembered(owner, settings)
     return Listing([row | {"ours": True} for row in rows], trouble)
 

@@ -43,7 +43,7 @@ async def listed(
     """
     if "text/html" in request.headers.get("accept", ""):
         return await schedules_page(request, panel, user, filter_)
-    rows = await schedules.found(_whose(user), panel.settings)
+    rows = await schedules.schedules_of(_whose(user), panel.settings)
     return {"items": [row for row in rows if filter_.matches(row)]}
 
 

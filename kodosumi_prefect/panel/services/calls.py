@@ -11,7 +11,7 @@ from fastapi import Request, Response
 from starlette.types import Message, Send
 
 from kodosumi_prefect.http import identity
-from kodosumi_prefect.http.identity import Caller, Purpose
+from kodosumi_prefect.http.identity import Purpose, ServiceCaller
 from kodosumi_prefect.keys import panel_keys
 from kodosumi_prefect.panel.accounts.requester import User
 from kodosumi_prefect.panel.services.forwarded_headers import Headers, no_cookies, request_headers
@@ -78,7 +78,9 @@ class Services:
         Arguments:
             endpoint: row of the register, with ``uid``, ``base_url`` and ``target``.
         """
-        caller = Caller(user.id, user.name, endpoint["base_url"], own_url(request, self.settings))
+        caller = ServiceCaller(
+            user.id, user.name, endpoint["base_url"], own_url(request, self.settings)
+        )
         headers = request_headers(request.headers.raw, [self.settings.proxy_header])
         headers.append((ENDPOINT_HEADER.encode(), endpoint["uid"].encode()))
         way = self._way(
@@ -161,7 +163,7 @@ class Services:
                 (b"content-type", b"application/json"),
                 (b"content-length", str(len(sent)).encode()),
             ]
-        caller = Caller(user.id, user.name, base, panel_url)
+        caller = ServiceCaller(user.id, user.name, base, panel_url)
         way = self._way(
             method, base, target, b"", headers, caller, user.operator, purpose, beside or {}
         )
@@ -175,7 +177,7 @@ class Services:
         target: str,
         query: bytes,
         headers: Headers,
-        caller: Caller,
+        caller: ServiceCaller,
         operator: bool,
         purpose: Purpose,
         beside: dict[str, Any] | None = None,
@@ -197,7 +199,11 @@ class Services:
                 "raw_path": target.encode(),
                 "query_string": query,
                 "root_path": "",
-                "headers": [*headers, (b"host", b"panel"), *_raw(identity.plain(caller))],
+                "headers": [
+                    *headers,
+                    (b"host", b"panel"),
+                    *_raw(identity.unsigned_headers(caller)),
+                ],
                 "server": None,
                 "client": None,
                 **(beside or {}),
@@ -223,7 +229,7 @@ class Services:
 
         return self._counted(caller, over_http(self._http, method, url, headers, signed))
 
-    def _counted(self, caller: Caller, way: Way) -> Way:
+    def _counted(self, caller: ServiceCaller, way: Way) -> Way:
         """A way that an account may use only so often at once."""
 
         async def counted(incoming: Incoming, send: Send) -> None:

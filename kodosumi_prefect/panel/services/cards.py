@@ -12,7 +12,7 @@ from kodosumi_prefect.panel.accounts.requester import User
 from kodosumi_prefect.panel.services.register.address import MOUNTED
 from kodosumi_prefect.panel.web.state import State
 
-PREFECT_PATIENCE = 2.0  # seconds that a list waits for Prefect
+PREFECT_ANSWER_SECONDS = 2.0  # seconds that a list waits for Prefect
 LONGEST_BEGINNING = 240  # characters of a description
 
 Row = dict[str, Any]
@@ -76,8 +76,8 @@ async def _scheduled(panel: State, user: User, rows: Sequence[Row]) -> dict[str,
     known: dict[str, Row] = {one["endpoint_uid"]: {"at": None, "unknown": True} for one in noted}
     times: dict[str, list[float]] = {uid: [] for uid in known}
     try:
-        async with asyncio.timeout(PREFECT_PATIENCE):
-            for one in await schedules.found(owner, panel.settings) if noted else []:
+        async with asyncio.timeout(PREFECT_ANSWER_SECONDS):
+            for one in await schedules.schedules_of(owner, panel.settings) if noted else []:
                 if one["endpoint"] in times:
                     times[one["endpoint"]] += one["next"][:1]
             ours = {one["id"] for one in everyones}

@@ -9,11 +9,11 @@ from prefect.exceptions import ObjectNotFound
 from starlette.concurrency import run_in_threadpool
 
 from kodosumi_prefect.forms import InputsError, Model, from_schema
-from kodosumi_prefect.http.errors import told
+from kodosumi_prefect.http.errors import error_fields
 from kodosumi_prefect.launch import schedules
 from kodosumi_prefect.launch.deployment_launch import launch_deployment
 from kodosumi_prefect.launch.firing import When
-from kodosumi_prefect.launch.masking import masked
+from kodosumi_prefect.launch.masking import mask_inputs
 from kodosumi_prefect.launch.parameters import UnheldError
 from kodosumi_prefect.launch.prefect_api import prefect_api
 from kodosumi_prefect.owner import Owner
@@ -61,9 +61,9 @@ async def launch(
             endpoint, deployment, model, posted, parameters, schedule, user, settings
         )
     except UnheldError as error:
-        return {"errors": told(error.at_fields(model))} | elements
+        return {"errors": error_fields(error.at_fields(model))} | elements
     except InputsError as error:
-        return {"errors": told(error)} | elements
+        return {"errors": error_fields(error)} | elements
     return begun | elements
 
 
@@ -95,11 +95,16 @@ async def _begun(
     masked_inputs: dict[str, Any] | None = None
     effective = _defaults(deployment) | parameters
     if model.secrets or effective != parameters:
-        masked_inputs = masked(effective, model.secrets, model.secret_values(posted)).inputs
+        masked_inputs = mask_inputs(effective, model.secrets, model.secret_values(posted)).inputs
         if masked_inputs.keys() == {"inputs"} and isinstance(masked_inputs["inputs"], dict):
             masked_inputs = masked_inputs["inputs"]  # as recorded for other runs
     fid = await launch_deployment(
-        deployment.id, parameters, owner, flow_name=flow, shown=masked_inputs, settings=settings
+        deployment.id,
+        parameters,
+        owner,
+        flow_name=flow,
+        visible_inputs=masked_inputs,
+        settings=settings,
     )
     return {"result": fid}
 

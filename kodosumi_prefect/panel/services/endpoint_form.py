@@ -14,7 +14,7 @@ from kodosumi_prefect.panel.services.calls import Answered
 from kodosumi_prefect.panel.services.forwarding import ServiceError
 from kodosumi_prefect.panel.web.state import State
 
-FORM_PATIENCE = 10.0  # seconds for a form; a page waits for it
+FORM_ANSWER_SECONDS = 10.0  # seconds for a form; a page waits for it
 REFUSALS = (409, 422)  # of what was asked; the service's words stand for themselves
 
 Row = dict[str, Any]
@@ -58,7 +58,7 @@ class EndpointForm:
             HTTPException: 404, 502, 503 or 504; its service or Prefect does not answer as it
                 should, in one line.
         """
-        patience = min(FORM_PATIENCE, self._panel.settings.service_timeout)
+        patience = min(FORM_ANSWER_SECONDS, self._panel.settings.service_timeout)
         if self._endpoint["kind"] == "prefect":
             async with _Patience(patience, "Prefect"):
                 answer = await deployment_form.describe(self._endpoint, self._panel.settings)

@@ -22,7 +22,7 @@ from kodosumi_prefect.stream.reader import Reader
 
 COUNT_EVERY = 15.0  # seconds; counting reads every execution's row
 COUNT_TIMEOUT = 5.0  # seconds
-PATIENCE = 1.0  # seconds that a scrape waits for the database
+DATABASE_ANSWER_SECONDS = 1.0  # seconds that a scrape waits for the database
 
 logger = logging.getLogger(__name__)
 
@@ -54,11 +54,11 @@ class Metrics(Collector):
         ProcessCollector(registry=self._registry)
 
     async def text(self) -> bytes:
-        """All of it in Prometheus's text format, within about ``PATIENCE`` seconds."""
+        """All of it in Prometheus's text format, in about ``DATABASE_ANSWER_SECONDS``."""
         probe = asyncio.create_task(self._probe())
         counting = self._recount()
         waited = {probe} if counting is None else {probe, counting}
-        await asyncio.wait(waited, timeout=PATIENCE)
+        await asyncio.wait(waited, timeout=DATABASE_ANSWER_SECONDS)
         self._database_up = probe.done() and probe.result()
         probe.cancel()
         return generate_latest(self._registry)
@@ -66,10 +66,10 @@ class Metrics(Collector):
     async def counts(self) -> list[dict[str, Any]] | None:
         """Executions and events by status, at most about ``COUNT_EVERY`` seconds old.
 
-        None if they were not counted yet, within ``PATIENCE`` seconds.
+        None if they were not counted yet, within ``DATABASE_ANSWER_SECONDS`` seconds.
         """
         if (counting := self._recount()) is not None:
-            await asyncio.wait({counting}, timeout=PATIENCE)
+            await asyncio.wait({counting}, timeout=DATABASE_ANSWER_SECONDS)
         return self._counts
 
     def _recount(self) -> asyncio.Task[None] | None:

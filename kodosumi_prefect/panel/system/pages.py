@@ -23,7 +23,7 @@ from kodosumi_prefect.panel.web.prefect_links import ui_url
 from kodosumi_prefect.panel.web.state import State
 from kodosumi_prefect.panel.web.templating import package_version, page
 
-PATIENCE = 2.0  # seconds that one part may take; the others are shown all the same
+PART_ANSWER_SECONDS = 2.0  # seconds that one part may take; the others are shown all the same
 SILENT = 60.0  # seconds without a report after which a worker counts as gone
 
 router = APIRouter(include_in_schema=False)
@@ -150,7 +150,9 @@ async def _all_blocks(panel: State) -> dict[str, Any]:
         "executions": _executions(panel),
         "versions": _versions(),
     }
-    reports = await asyncio.gather(*(probes.bounded(check, PATIENCE) for check in checks.values()))
+    reports = await asyncio.gather(
+        *(probes.bounded(check, PART_ANSWER_SECONDS) for check in checks.values())
+    )
     return dict(zip(checks, reports, strict=True))
 
 
@@ -162,7 +164,7 @@ async def _prefect(panel: State) -> Report:
 async def _ray(panel: State) -> Report:
     """The cluster's port as this panel sees it, and its nodes as workers report them."""
     reached, rows = await asyncio.gather(
-        probes.bounded(probes.ray(panel), PATIENCE / 2), _reports(panel, "worker")
+        probes.bounded(probes.ray(panel), PART_ANSWER_SECONDS / 2), _reports(panel, "worker")
     )
     clusters = [row["info"]["cluster"] for row in rows if row["info"].get("cluster")]
     nodes = clusters[0] if clusters else []

@@ -13,7 +13,7 @@ from kodosumi_prefect.addresses import prefect_access
 from kodosumi_prefect.panel.web.state import State
 from kodosumi_prefect.settings import read_address
 
-PATIENCE = 3.0  # seconds for one answer; a probe must not hang
+PROBE_ANSWER_SECONDS = 3.0  # seconds for one answer; a probe must not hang
 
 Report = dict[str, Any]
 
@@ -22,9 +22,9 @@ async def bounded(check: Awaitable[Report], seconds: float | None = None) -> Rep
     """What ``check`` finds, or why it does not answer.
 
     Arguments:
-        seconds: to wait; default ``PATIENCE``.
+        seconds: to wait; default ``PROBE_ANSWER_SECONDS``.
     """
-    patience = PATIENCE if seconds is None else seconds
+    patience = PROBE_ANSWER_SECONDS if seconds is None else seconds
     try:
         async with asyncio.timeout(patience):
             return await check
@@ -47,7 +47,7 @@ async def prefect(panel: State) -> Report:
     if access is None:
         return {"status": "not configured"}
     # Not /health, which a server answers whoever asks.
-    async with httpx.AsyncClient(timeout=PATIENCE, trust_env=False) as client:
+    async with httpx.AsyncClient(timeout=PROBE_ANSWER_SECONDS, trust_env=False) as client:
         answer = await client.get(f"{access.url}/admin/version", headers=access.headers)
     report: Report = {"status": "ok", "url": access.url}
     if answer.status_code >= 500:

@@ -9,7 +9,7 @@ import httpx
 from kodosumi_prefect.panel.services.forwarded_headers import no_cookies
 from kodosumi_prefect.panel.services.register.reading import SourceError
 
-PATIENCE = 10.0  # seconds for all of it, redirects included
+DOCUMENT_ANSWER_SECONDS = 10.0  # seconds for all of it, redirects included
 CONNECT = 5.0  # seconds for a connection
 LARGEST = 10 * 1024 * 1024  # bytes
 REDIRECTS = 5
@@ -29,7 +29,7 @@ def client() -> httpx.AsyncClient:
         cookies=no_cookies(),
         follow_redirects=False,
         trust_env=False,
-        timeout=httpx.Timeout(PATIENCE, connect=CONNECT),
+        timeout=httpx.Timeout(DOCUMENT_ANSWER_SECONDS, connect=CONNECT),
         headers={"Accept": "application/json", "Accept-Encoding": "identity"},
         limits=httpx.Limits(max_keepalive_connections=0),
     )
@@ -43,10 +43,12 @@ async def fetch(http: httpx.AsyncClient, url: str) -> Fetched:
             10 MB, redirects more than 5 times or in a circle, or takes more than 10 seconds.
     """
     try:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(DOCUMENT_ANSWER_SECONDS):
             return await _fetch(http, url)
     except TimeoutError:
-        raise SourceError(f"{url} did not answer within {PATIENCE:g} s", away=True) from None
+        raise SourceError(
+            f"{url} did not answer within {DOCUMENT_ANSWER_SECONDS:g} s", away=True
+        ) from None
     except httpx.TimeoutException as exc:
         raise SourceError(f"{url} did not answer in time", away=True) from exc
     except (httpx.InvalidURL, httpx.UnsupportedProtocol) as exc:

@@ -10,7 +10,7 @@ import httpx
 from kodosumi_prefect.panel.services.mounted import Mounted, MountError
 from kodosumi_prefect.panel.services.register import deployments
 from kodosumi_prefect.panel.services.register.address import objection, of_mounted
-from kodosumi_prefect.panel.services.register.fetching import PATIENCE, fetch
+from kodosumi_prefect.panel.services.register.fetching import DOCUMENT_ANSWER_SECONDS, fetch
 from kodosumi_prefect.panel.services.register.openapi import endpoints_of, endpoints_of_mounted
 from kodosumi_prefect.panel.services.register.reading import Reading, SourceError
 from kodosumi_prefect.settings import Settings
@@ -123,10 +123,13 @@ async def _mounted(name: str, mounted: Mapping[str, Mounted]) -> Reading:
     if name not in mounted:
         raise SourceError(f"{name} is not mounted in this panel", away=True)
     try:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(DOCUMENT_ANSWER_SECONDS):
             document = await mounted[name].openapi()
     except TimeoutError:
-        why = f"{name} did not answer within {PATIENCE:g} s; does a handler block its event loop?"
+        why = (
+            f"{name} did not answer within {DOCUMENT_ANSWER_SECONDS:g} s; does a handler block its "
+            "event loop?"
+        )
         raise SourceError(why, away=True) from None
     except MountError as exc:
         raise SourceError(str(exc), away=True) from exc

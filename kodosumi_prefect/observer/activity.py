@@ -30,7 +30,7 @@ LONGEST_PAUSE = 60.0  # seconds waited at most because a server asked for it
 logger = logging.getLogger(__name__)
 
 
-class Trouble:
+class Activity:
     """One activity that may fail for a while.
 
     Arguments:
@@ -47,8 +47,8 @@ class Trouble:
         """It failed: a warning, the first time."""
         if self._since is None:
             self._since = time.monotonic()
-            said = " ".join(str(exc).split()) or type(exc).__name__
-            logger.warning("failed for now: %s: %s%s", self._what, said, self._meanwhile)
+            reason = " ".join(str(exc).split()) or type(exc).__name__
+            logger.warning("failed for now: %s: %s%s", self._what, reason, self._meanwhile)
 
     def over(self) -> None:
         """It worked: a line, if it had failed before."""
@@ -59,7 +59,7 @@ class Trouble:
 
 
 async def again_and_again(
-    work: Callable[[], Awaitable[None]], pause: float, trouble: Trouble
+    work: Callable[[], Awaitable[None]], pause: float, activity: Activity
 ) -> None:
     """Do something every ``pause`` seconds until cancelled, whatever happens.
 
@@ -69,9 +69,9 @@ async def again_and_again(
         wait = pause
         try:
             await work()
-            trouble.over()
+            activity.over()
         except OUTAGES as exc:
-            trouble.met(exc)
+            activity.met(exc)
             wait = max(min(pause, PAUSE), asked_to_wait(exc))
         except Exception:
             logger.exception("unexpected error in the observer, it continues")
