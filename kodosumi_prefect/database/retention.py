@@ -112,8 +112,12 @@ class Retention:
                 yield str(row.name)
 
     def forget(self) -> None:
-        """Forget what was deleted more than 7 days ago, and services silent for a day."""
+        """Forget what was deleted more than 7 days ago, and services and Runners silent for a day.
+
+        A Runner's row stays as long as its run is not over.
+        """
         if not self._dry_run:
+            self._connection.execute(self._queries["prune_runners"])
             self._connection.execute(self._queries["forget_services"])
             self._connection.execute(self._queries["forget_deleted"], {"age": KEPT_DELETED})
 
