@@ -11,8 +11,9 @@ from kodosumi_prefect.events import TERMINAL
 from kodosumi_prefect.observer.ancestry import Ancestry
 from kodosumi_prefect.observer.api import Api
 from kodosumi_prefect.observer.changes import TaskChange
-from kodosumi_prefect.observer.recorder import Recorder, Row
+from kodosumi_prefect.observer.recorder import Recorder
 from kodosumi_prefect.status import status_of
+from kodosumi_prefect.stream.rows import KnownExecution
 
 PATIENCE = 30.0  # seconds for which a task run waits for its execution's row
 FIRST_PAUSE = 0.25  # seconds between two checks for that row, which double up to the longest
@@ -46,7 +47,7 @@ class _Told(NamedTuple):
     subflow: tuple[str, str] | None
 
 
-Known = Callable[[list[str]], Awaitable[dict[str, Row]]]
+Known = Callable[[list[str]], Awaitable[dict[str, KnownExecution]]]
 
 
 class TaskRuns:
@@ -114,11 +115,11 @@ class TaskRuns:
             run = runs[item.change.id] or ""
             root = roots.get(run)
             row = rows.get(root or "")
-            if root is None or row is None or not row["opened"]:
+            if root is None or row is None or not row.opened:
                 left.append(item.later())
                 continue
             subflow = (run, self._ancestry.name(run)) if run != root else None
-            now, attempt = time.monotonic(), max(row["attempt"], 1)
+            now, attempt = time.monotonic(), max(row.attempt, 1)
             told = _Told(now, root, item.change, attempt, subflow)
             self._tell(told)
             self._told.append(told)
@@ -136,9 +137,9 @@ class TaskRuns:
         kept = []
         for told in due:
             row = rows.get(told.root)
-            if row is not None and row["closing"]:
+            if row is not None and row.closing:
                 kept += [told] if told.at > now - CLOSING else []
-            elif row is not None and row["status"] in TERMINAL:
+            elif row is not None and row.status in TERMINAL:
                 self._tell(told)
         gone = {id(told) for told in due}
         self._told = kept + [told for told in self._told if id(told) not in gone]

@@ -110,7 +110,7 @@ ORDER BY e.id LIMIT %(limit)s;
 
 -- name: known_executions
 -- Which of these flow runs are executions, and how they stand; for the observer.
-SELECT e.id, e.fid::text, e.status, e.state_type,
+SELECT e.fid::text, e.status, e.state_type,
     extract(epoch FROM e.state_ts)::float8 AS state_ts, e.attempt, e.process,
     e.inputs IS NOT NULL AS opened, e.error IS NOT NULL AS has_error,
     e.heartbeat_at IS NULL OR e.heartbeat_at < now() - make_interval(secs => %(timeout)s) AS stale,
