@@ -115,7 +115,7 @@ class Runs:
             return False
         if run.state is None:
             return False
-        silent = bool(row.stale) and calm
+        silent = row.stale and calm
         if status_of(run.state) in TERMINAL and row.process is not None:
             if self._may_end(run, silent):
                 self._recorder.state(row, change_to(run, run.state))
@@ -213,4 +213,4 @@ def _is_news(row: ObservedExecution, change: RunChange, grain: float = CLOCK_GRA
     """Whether a state is later than the row's."""
     if row.state_ts is None:
         return True
-    return bool(change.state.timestamp.timestamp() > row.state_ts + grain)
+    return change.state.timestamp.timestamp() > row.state_ts + grain
