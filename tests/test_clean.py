@@ -235,6 +235,27 @@ def test_who_follows_changes_is_told_what_was_deleted(past: Past, settings: Sett
     assert later > counter
 
 
+def test_runners_go_whose_worker_never_came_back_unless_their_run_is_not_over(
+    past: Past, settings: Settings
+) -> None:
+    over, live, young = past.run(2), past.run(None), past.run(2)
+    deleted = "0198c0de-0000-7000-8000-000000000000"
+    execute(
+        past.url,
+        "INSERT INTO kodosumi.runner (fid, attempt, lease_until) VALUES "
+        + ", ".join(
+            f"('{fid}', 1, now() - interval '{hours} hours')"
+            for fid, hours in ((over, 25), (live, 25), (young, 23), (deleted, 25))
+        ),
+    )
+    cleaned(settings, dry_run=True, retention_days=30)
+    assert past.count("runner") == 4
+    cleaned(settings, retention_days=30)
+    with psycopg.connect(past.url) as connection:
+        rows = connection.execute("SELECT fid::text FROM kodosumi.runner").fetchall()
+    assert {fid for (fid,) in rows} == {live, young}
+
+
 def test_without_settings_nothing_is_deleted(past: Past, settings: Settings) -> None:
     past.run(4000)
     with pytest.raises(CommandError, match="retention is off; set retention_days"):

@@ -2,13 +2,13 @@
 
 import asyncio
 import time
-from typing import Any
 
 from kodosumi_prefect.cli.output import CommandError, console, require_database
 from kodosumi_prefect.database import channels
 from kodosumi_prefect.database.worker_messages import Message
 from kodosumi_prefect.settings import get_settings
 from kodosumi_prefect.stream.reader import Reader
+from kodosumi_prefect.stream.rows import Service
 
 SILENT = 30.0  # seconds after which a silent worker counts as gone
 REPEAT = 2.0  # seconds after which an unanswered request is sent again
@@ -34,17 +34,17 @@ def drain(worker: str | None = None, *, wait: bool = True) -> None:
 async def _drain(name: str | None, wait: bool) -> None:
     settings = get_settings()
     async with Reader(require_database(settings), settings.database_schema, 1) as reader:
-        row = _chosen(await _workers(reader), name)
-        name = str(row["name"])
+        worker = _chosen(await _workers(reader), name)
+        name = worker.name
         payload = Message("drain", name).payload()
         asked_at, deadline = 0.0, time.monotonic() + ACKNOWLEDGE
         runs = None
         while True:
-            rows = [row for row in await _workers(reader) if row["name"] == name]
-            if not rows:
+            reports = [report for report in await _workers(reader) if report.name == name]
+            if not reports:
                 console.print(f"{name} has ended", markup=False)
                 return
-            info = rows[0]["info"]
+            info = reports[0].info
             if not info.get("draining"):
                 if time.monotonic() > deadline:
                     raise CommandError(
@@ -64,18 +64,18 @@ async def _drain(name: str | None, wait: bool) -> None:
             await asyncio.sleep(0.5)
 
 
-async def _workers(reader: Reader) -> list[dict[str, Any]]:
-    rows = await reader.rows("services")
-    return [row for row in rows if row["kind"] == "worker" and row["silent"] < SILENT]
+async def _workers(reader: Reader) -> list[Service]:
+    services = await reader.rows_of(Service, "services")
+    return [one for one in services if one.kind == "worker" and one.silent < SILENT]
 
 
-def _chosen(workers: list[dict[str, Any]], name: str | None) -> dict[str, Any]:
-    names = ", ".join(row["name"] for row in workers) or "none"
+def _chosen(workers: list[Service], name: str | None) -> Service:
+    names = ", ".join(worker.name for worker in workers) or "none"
     if name is None and len(workers) == 1:
         return workers[0]
-    for row in workers:
-        if row["name"] == name:
-            return row
+    for worker in workers:
+        if worker.name == name:
+            return worker
     if name is None and workers:
         raise CommandError(f"there are several workers, name one of them: {names}")
     raise CommandError(

@@ -127,6 +127,10 @@ DO $$ BEGIN
             FROM {reader};
         GRANT SELECT (id, name) ON {schema}.role TO {reader};
     END IF;
+    -- Functions that queries of lists consist of; they read what {reader} may read.
+    IF to_regproc('{schema}.filtered_listing') IS NOT NULL THEN
+        GRANT EXECUTE ON FUNCTION {schema}.visible, {schema}.filtered_listing TO {reader};
+    END IF;
     -- To what was done in the panel {writer} adds; only {owner} may change or delete it.
     IF to_regclass('{schema}.audit') IS NOT NULL THEN
         REVOKE ALL ON {schema}.audit FROM {writer}, {reader};

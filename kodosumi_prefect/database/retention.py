@@ -8,10 +8,10 @@ that was retried, and leave the spill file for ever.
 """
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeVar
 
-import psycopg
-from psycopg.rows import namedtuple_row
+from psycopg.rows import RowFactory, class_row, scalar_row
 
 from kodosumi_prefect.database.connection import connect
 from kodosumi_prefect.database.sql import Queries
@@ -23,6 +23,25 @@ PORTION = 500  # executions of one transaction, at most
 KEPT_DELETED = 7 * DAY  # for which followers of changes can read deleted executions
 PORTION_AUDIT = 10_000  # audit entries of one transaction
 PORTION_EVENTS = 50_000  # events of one transaction, but for an execution that alone has more
+
+
+R = TypeVar("R")  # a row
+
+
+@dataclass(frozen=True, slots=True)
+class _Expired:
+    """A row of ``expired``: an execution's internal id, and how many events it has."""
+
+    id: int
+    events: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Deleted:
+    """A row of ``delete_executions`` and ``delete_events``: how many were deleted."""
+
+    executions: int
+    events: int
 
 
 class Removed(NamedTuple):
@@ -52,9 +71,7 @@ class Retention:
         self._dry_run = dry_run
 
     def __enter__(self) -> "Retention":
-        self._connection: psycopg.Connection[Any] = connect(
-            self._url, answer_timeout=PORTION_TIMEOUT, row_factory=namedtuple_row
-        )
+        self._connection = connect(self._url, answer_timeout=PORTION_TIMEOUT)
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -64,11 +81,13 @@ class Retention:
         """Delete executions that ended more than ``days`` ago, with all their events."""
         for ids in self._portions(days):
             if self._dry_run:
-                counted = self._row("count_events", ids=ids, kinds=None)
-                yield Removed("executions", len(ids), counted.events)
+                [events] = self._values("count_events", ids=ids, kinds=None)
+                yield Removed("executions", len(ids), events)
             else:
-                gone = self._row("delete_executions", ids=ids, age=days * DAY)
-                yield Removed("executions", gone.executions, gone.events)
+                [deleted] = self._rows(
+                    class_row(_Deleted), "delete_executions", ids=ids, age=days * DAY
+                )
+                yield Removed("executions", deleted.executions, deleted.events)
 
     def stdio(self, days: float, kept_days: float | None = None) -> Iterator[Removed]:
         """Delete stdout, stderr, debug and upload events of executions that ended so long ago.
@@ -82,11 +101,13 @@ class Retention:
         for ids in self._portions(days):
             if self._dry_run:
                 left = [number for number in ids if number not in spared]
-                counted = self._row("count_events", ids=left, kinds=kinds)
-                yield Removed("stdio", 0, counted.events)
+                [events] = self._values("count_events", ids=left, kinds=kinds)
+                yield Removed("stdio", 0, events)
             else:
-                gone = self._row("delete_events", ids=ids, kinds=kinds, age=days * DAY)
-                yield Removed("stdio", 0, gone.events)
+                [deleted] = self._rows(
+                    class_row(_Deleted), "delete_events", ids=ids, kinds=kinds, age=days * DAY
+                )
+                yield Removed("stdio", 0, deleted.events)
 
     def audit(self, days: float) -> Iterator[int]:
         """Delete audit entries older than ``days``, 7 at least; yields how many a time.
@@ -96,10 +117,10 @@ class Retention:
         """
         age = days * DAY
         if self._dry_run:
-            yield int(self._row("count_old_audit", age=age).entries)
+            yield from self._values("count_old_audit", age=age)
             return
-        while gone := int(self._row("forget_audit", age=age, most=PORTION_AUDIT).entries):
-            yield gone
+        while deleted := self._values("forget_audit", age=age, most=PORTION_AUDIT)[0]:
+            yield deleted
 
     def partitions(self) -> Iterator[str]:
         """Drop partitions whose executions are all deleted; yields their names.
@@ -107,13 +128,17 @@ class Retention:
         Needs all of the event table for a moment. It waits for at most 300 ms, and what is in use
         is left for the next time.
         """
-        for row in self._connection.execute(self._queries["empty_partitions"]).fetchall():
-            if self._dry_run or self._row("drop_empty_partition", name=row.name).dropped:
-                yield str(row.name)
+        for name in self._values("empty_partitions"):
+            if self._dry_run or self._values("drop_empty_partition", name=name)[0]:
+                yield name
 
     def forget(self) -> None:
-        """Forget what was deleted more than 7 days ago, and services silent for a day."""
+        """Forget what was deleted more than 7 days ago, and services and Runners silent for a day.
+
+        A Runner's row stays as long as its run is not over.
+        """
         if not self._dry_run:
+            self._connection.execute(self._queries["prune_runners"])
             self._connection.execute(self._queries["forget_services"])
             self._connection.execute(self._queries["forget_deleted"], {"age": KEPT_DELETED})
 
@@ -124,14 +149,23 @@ class Retention:
     def _portions(self, days: float) -> Iterator[list[int]]:
         after = 0
         while True:
-            found = self._connection.execute(
-                self._queries["expired"],
-                {"after": after, "age": days * DAY, "limit": PORTION, "events": PORTION_EVENTS},
-            ).fetchall()
-            if not found:
+            rows = self._rows(
+                class_row(_Expired),
+                "expired",
+                after=after,
+                age=days * DAY,
+                limit=PORTION,
+                events=PORTION_EVENTS,
+            )
+            if not rows:
                 return
-            yield [row.id for row in found]
-            after = found[-1].id
+            yield [row.id for row in rows]
+            after = rows[-1].id
 
-    def _row(self, name: str, /, **parameters: Any) -> Any:
-        return self._connection.execute(self._queries[name], parameters).fetchone()
+    def _values(self, query: str, /, **parameters: Any) -> list[Any]:
+        """The first column of a query's rows."""
+        return self._rows(scalar_row, query, **parameters)
+
+    def _rows(self, row_factory: RowFactory[R], query: str, /, **parameters: Any) -> list[R]:
+        with self._connection.cursor(row_factory=row_factory) as cursor:
+            return cursor.execute(self._queries[query], parameters).fetchall()

@@ -12,6 +12,7 @@ from kodosumi_prefect.settings import DatabaseUrlError, Settings, database_url
 from kodosumi_prefect.spooler.append import ProtocolError, Spooler
 from kodosumi_prefect.spooler.pool import Pool
 
+R = TypeVar("R")  # a row
 T = TypeVar("T")
 CONNECTIONS = 2  # one for the wait for another process's lock
 
@@ -51,6 +52,19 @@ async def with_spooler(settings: Settings, what: Callable[[Spooler], T]) -> T:
 async def query_rows(settings: Settings, query: str, **parameters: Any) -> list[tuple[Any, ...]]:
     """The rows of a query of ``database/sql``; raises as ``with_spooler``."""
     return await with_spooler(settings, lambda spooler: spooler.query(query, parameters))
+
+
+async def rows_of(
+    settings: Settings, row_type: Callable[..., R], query: str, **parameters: Any
+) -> list[R]:
+    """As ``query_rows``, each as a ``row_type``, whose fields are in the order of the query's columns."""
+    return [row_type(*row) for row in await query_rows(settings, query, **parameters)]
+
+
+async def value(settings: Settings, query: str, **parameters: Any) -> Any:
+    """The only value of a query's only row; raises as ``ask``."""
+    [[only]] = await query_rows(settings, query, **parameters)
+    return only
 
 
 def _pool(url: str, schema: str) -> Pool:

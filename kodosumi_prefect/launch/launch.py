@@ -262,7 +262,7 @@ async def _stored(packed: Packed, settings: Settings) -> str | None:
     if packed.row is None:
         return None
     await database.query_rows(settings, "prune_payloads")
-    return str((await database.query_rows(settings, "store_payload", **packed.row))[0][0])
+    return str(await database.value(settings, "store_payload", **packed.row))
 
 
 async def _forget(payload: str | None, settings: Settings) -> None:

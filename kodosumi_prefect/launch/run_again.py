@@ -1,6 +1,7 @@
 """Running an execution again: a new run of the same deployment with the same inputs."""
 
 import json
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -21,6 +22,14 @@ from kodosumi_prefect.vocabulary import OWNER_LABEL
 
 BY_SERVER = {"auto-scheduled"}  # tags that Prefect's scheduler gives
 GONE = "its secret inputs were deleted when it ended; launch it by its form"
+
+
+@dataclass(frozen=True, slots=True)
+class _StoredInputs:
+    """A row of the query ``payload_again``; ``kept``: for every run that asks."""
+
+    inputs: str | None
+    kept: bool
 
 
 async def run_again(
@@ -84,16 +93,19 @@ async def _earlier(fid: str, settings: Settings) -> FlowRun:
 
 async def _renewed(payload: str, large: bool, settings: Settings) -> str | None:
     """A copy of inputs that were stored for one run; None if all runs may use them as they are."""
-    rows = await database.query_rows(settings, "payload_again", id=payload)
+    rows = await database.rows_of(settings, _StoredInputs, "payload_again", id=payload)
     if not rows:
         raise LaunchError(409, GONE)
-    inputs, for_schedule = rows[0]
-    if for_schedule:
+    [stored] = rows
+    if stored.kept:
         return None
-    if not large or inputs is None or _holds_mask(json.loads(inputs)):
+    if not large or stored.inputs is None or _holds_mask(json.loads(stored.inputs)):
         raise LaunchError(409, GONE)
-    row = {"inputs": inputs, "secrets": None, "kept": False}
-    return str((await database.query_rows(settings, "store_payload", **row))[0][0])
+    return str(
+        await database.value(
+            settings, "store_payload", inputs=stored.inputs, secrets=None, kept=False
+        )
+    )
 
 
 def _holds_mask(value: Any) -> bool:

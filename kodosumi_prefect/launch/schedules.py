@@ -3,8 +3,9 @@
 import contextlib
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC
-from typing import Any, NamedTuple
+from typing import Any
 from uuid import UUID
 
 import httpx
@@ -31,7 +32,8 @@ PAUSED_DEPLOYMENT = "its deployment is paused in Prefect"
 Row = dict[str, Any]
 
 
-class _Noted(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class _Noted:
     """A row of table ``schedule``, in the order of the query ``noted_schedules``."""
 
     id: str
@@ -43,6 +45,16 @@ class _Noted(NamedTuple):
     created_at: float
     username: str | None
     parameters: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class _LastRun:
+    """A row of the query ``last_of_schedules``; ``started_at`` in epoch seconds."""
+
+    schedule_id: str
+    fid: str
+    status: str
+    started_at: float
 
 
 async def create(
@@ -177,10 +189,10 @@ async def last_runs(ids: Sequence[str], settings: Settings) -> dict[str, Row]:
     Raises:
         LaunchError: Postgres is away.
     """
-    last = await database.query_rows(settings, "last_of_schedules", ids=list(ids))
+    rows = await database.rows_of(settings, _LastRun, "last_of_schedules", ids=list(ids))
     return {
-        id_: {"fid": fid, "status": status, "started_at": started_at}
-        for id_, fid, status, started_at in last
+        row.schedule_id: {"fid": row.fid, "status": row.status, "started_at": row.started_at}
+        for row in rows
     }
 
 
@@ -253,7 +265,7 @@ async def _set_active(id_: str, owner: str | None, active: bool, settings: Setti
         raise LaunchError(404, f"schedule {id_} was deleted in Prefect")
     await database.query_rows(settings, "explain_schedule", id=row.id, why=None)
     row, schedule = (
-        row._replace(paused_because=None),
+        replace(row, paused_because=None),
         schedule.model_copy(update={"active": active}),
     )
     return await _described(row, deployment, schedule, None)
@@ -304,14 +316,14 @@ async def _noted(
     id_: str | None = None,
     uids: Sequence[str] | None = None,
 ) -> list[_Noted]:
-    rows = await database.query_rows(
+    return await database.rows_of(
         settings,
+        _Noted,
         "noted_schedules",
         owner=owner,
         id=id_,
         uids=list(uids) if uids is not None else None,
     )
-    return [_Noted(*row) for row in rows]
 
 
 async def _one(id_: str, owner: str | None, settings: Settings) -> _Noted:

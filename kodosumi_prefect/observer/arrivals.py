@@ -15,6 +15,7 @@ from kodosumi_prefect.listings import PAGE, narrowed
 from kodosumi_prefect.observer.api import Api
 from kodosumi_prefect.settings import Settings, panel_url
 from kodosumi_prefect.stream.reader import Reader
+from kodosumi_prefect.stream.rows import NewExecution
 
 YOUNG = 600.0  # seconds for which one that is over counts as just begun
 KEY = "kodosumi-{}"  # of the artifact; Prefect allows lowercase letters, digits and dashes
@@ -31,10 +32,12 @@ class Arrivals:
 
     async def look(self) -> None:
         """Handle those that began since the last time."""
-        rows = await self._reader.rows("begun", after=self._after, young=YOUNG, limit=PAGE)
+        rows = await self._reader.rows_of(
+            NewExecution, "begun", after=self._after, young=YOUNG, limit=PAGE
+        )
         if not rows:
             return
-        by_id = await self._api.flow_runs([row["fid"] for row in rows])
+        by_id = await self._api.flow_runs([row.fid for row in rows])
         runs = {str(fid): run for fid, run in by_id.rows.items()}
         placed = {fid: run.work_pool_name for fid, run in runs.items() if run.work_pool_name}
         if placed:
@@ -44,7 +47,7 @@ class Arrivals:
         if self._settings.link_artifacts:
             await self._link(runs)
         # What fails above is repeated the next time; both are harmless to do twice.
-        self._after = rows[-1]["id"]
+        self._after = rows[-1].id
 
     async def _link(self, runs: dict[str, FlowRun]) -> None:
         client = await self._api.client()

@@ -9,12 +9,12 @@ from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.states import Cancelled, Crashed
 
 from kodosumi_prefect.observer.api import Api
-from kodosumi_prefect.observer.recorder import Row
+from kodosumi_prefect.stream.rows import LiveExecution
 
 HANDED_OVER = 10.0  # seconds in which another worker may take over a Runner whose claim lapsed
 
 
-async def bury(api: Api, row: Row, run: FlowRun, our_pools: frozenset[str]) -> None:
+async def bury(api: Api, row: LiveExecution, run: FlowRun, our_pools: frozenset[str]) -> None:
     """Report a run Crashed (or Cancelled, if that was asked for) that nobody executes any more."""
     if (why := cause(row, run.work_pool_name, our_pools)) is None:
         return
@@ -23,23 +23,23 @@ async def bury(api: Api, row: Row, run: FlowRun, our_pools: frozenset[str]) -> N
     await (await api.client()).set_flow_run_state(run.id, state, force=True)
 
 
-def cause(row: Row, pool: str | None, our_pools: frozenset[str]) -> str | None:
+def cause(row: LiveExecution, pool: str | None, our_pools: frozenset[str]) -> str | None:
     """What is known about the end of a run whose process has been silent; None if it may live.
 
     A process on another machine is known by its Runner only: its worker's claim on it lapses.
     """
-    process = row["process"]
+    process = row.process
     if process and process.get("host") == platform.node():
         if is_alive(process):
             return None
         return f"Process {process['pid']} on {process['host']} ended without reporting it."
-    if row["has_runner"]:
-        if row["lapsed"] is None or row["lapsed"] <= HANDED_OVER:
+    if row.has_runner:
+        if row.lapsed is None or row.lapsed <= HANDED_OVER:
             return None
         return (
-            f"Runner {row['actor_name'] or 'without a name'} on node {row['node'] or 'unknown'} "
-            f"(pid {row['pid'] or 'unknown'}) ended without reporting it{_silent(row)}; worker "
-            f"{row['worker'] or 'unknown'} has not answered for it for {row['lapsed']:.0f} s."
+            f"Runner {row.actor_name or 'without a name'} on node {row.node or 'unknown'} "
+            f"(pid {row.pid or 'unknown'}) ended without reporting it{_silent(row)}; worker "
+            f"{row.worker or 'unknown'} has not answered for it for {row.lapsed:.0f} s."
         )
     if pool in our_pools:
         where = f" {process['pid']} on {process['host']}" if process else ""
@@ -68,6 +68,6 @@ def is_alive(process: dict[str, Any]) -> bool:
     return fields[0] != "Z" and process.get("started") in (None, float(fields[19]))
 
 
-def _silent(row: Row) -> str:
-    silent = row["silent"]
+def _silent(row: LiveExecution) -> str:
+    silent = row.silent
     return f", its last heartbeat was {silent:.0f} s ago" if silent is not None else ""

@@ -6,6 +6,7 @@ import time
 from collections import deque
 from dataclasses import dataclass, field
 from datetime import UTC
+from typing import Any
 from uuid import UUID
 
 from prefect.client.schemas.filters import LogFilter, LogFilterFlowRunId, LogFilterTimestamp
@@ -19,9 +20,10 @@ from kodosumi_prefect.listings import PAGE, ListingPage, narrowed
 from kodosumi_prefect.observer.ancestry import Ancestry
 from kodosumi_prefect.observer.api import Api
 from kodosumi_prefect.observer.changes import RunChange
-from kodosumi_prefect.observer.recorder import Recorder, Row
+from kodosumi_prefect.observer.recorder import Recorder
 from kodosumi_prefect.status import status_of
 from kodosumi_prefect.stream.reader import Reader
+from kodosumi_prefect.stream.rows import LiveExecution, ObservedExecution
 
 OFTEN = 2.0  # seconds between reads of a run that logs; Prefect sends logs every 2 seconds
 SELDOM = 8.0  # seconds between reads of one that is quiet
@@ -67,7 +69,7 @@ class _Followed:
     order: deque[str] = field(default_factory=deque)
     done: float = 0.0
     traceback: str | None = None
-    end: tuple[Row, RunChange] | None = None
+    end: tuple[ObservedExecution, RunChange] | None = None
     ends_at: float = 0.0
     over_at: float | None = None
 
@@ -87,14 +89,14 @@ class Logs:
         followed = self._followed.setdefault(fid, _Followed(fid, attempt))
         followed.attempt = max(followed.attempt, attempt)
 
-    def follow_only(self, rows: list[Row]) -> None:
+    def follow_only(self, rows: list[LiveExecution]) -> None:
         """Follow the live executions that no process of ours runs, and let go of the others."""
-        live = {row["fid"] for row in rows}
+        live = {row.fid for row in rows}
         for row in rows:
-            if row["process"] is not None:
-                self.forget(row["fid"])
-            elif row["opened"] and row["status"] != Status.STARTING:
-                self.follow(row["fid"], row["attempt"])
+            if row.process is not None:
+                self.forget(row.fid)
+            elif row.opened and row.status != Status.STARTING:
+                self.follow(row.fid, row.attempt)
         for followed in self._followed.values():
             if followed.fid not in live and followed.end is None and followed.over_at is None:
                 followed.over_at = time.monotonic()
@@ -111,10 +113,10 @@ class Logs:
             followed.over_at = None
             followed.traceback = None
 
-    def end(self, row: Row, change: RunChange) -> None:
+    def end(self, row: ObservedExecution, change: RunChange) -> None:
         """The run ended: record the end behind the lines that came before."""
-        self.follow(row["fid"], change.run_count)
-        followed = self._followed[row["fid"]]
+        self.follow(row.fid, change.run_count)
+        followed = self._followed[row.fid]
         if followed.end is None or followed.end[1].state.id != change.state.id:
             if followed.over_at is None:
                 followed.ends_at = time.monotonic() + LAST_LINES
@@ -150,8 +152,8 @@ class Logs:
         """Record the lines that came since; how many."""
         if followed.cursor is None:
             await self._ancestry.learn(followed.fid)
-            row = (await self._reader.rows("newest_log", fid=followed.fid))[0]
-            followed.cursor = row["ts"] or 0.0
+            [newest] = await self._reader.values("newest_log", fid=followed.fid)
+            followed.cursor = newest or 0.0
         overlap = LAST_OVERLAP if followed.end is not None else OVERLAP
         since = max(followed.cursor - overlap, 0.0)
         offset = count = 0
@@ -199,7 +201,7 @@ class Logs:
                 if log.message.startswith(DONE):
                     followed.done = ts
             return False
-        source: Row = {
+        source: dict[str, Any] = {
             "log": key,
             "level": logging.getLevelName(log.level),
             "logger": log.name,

@@ -10,11 +10,11 @@ from kodosumi_prefect.observer.api import Api
 from kodosumi_prefect.observer.chosen import Selection
 from kodosumi_prefect.observer.dead import bury
 from kodosumi_prefect.observer.logs import Logs
-from kodosumi_prefect.observer.recorder import Row
 from kodosumi_prefect.observer.runs import Runs
 from kodosumi_prefect.observer.subscription import OVERLAP, Subscription
 from kodosumi_prefect.settings import Settings
 from kodosumi_prefect.stream.reader import Reader
+from kodosumi_prefect.stream.rows import LiveExecution
 
 ALWAYS = 60.0  # seconds after which a live execution is compared, whatever events reported
 CALM = 10.0  # seconds the database must have answered before silence counts against a process
@@ -69,7 +69,7 @@ class Reconciler:
         if self._answering_since is None:
             self._answering_since = time.monotonic()
         self._logs.follow_only(rows)
-        fids = {row["fid"] for row in rows}
+        fids = {row.fid for row in rows}
         self._runs.ending &= fids
         self._paces = {fid: pace for fid, pace in self._paces.items() if fid in fids}
         due = [row for row in rows if self._is_due(row)]
@@ -78,7 +78,7 @@ class Reconciler:
                 await self._compare(due[start : start + PAGE])
         except Exception:
             for row in due:
-                self._paces.pop(row["fid"], None)  # they are due again at once
+                self._paces.pop(row.fid, None)  # they are due again at once
             raise
 
     async def search(self) -> None:
@@ -95,16 +95,16 @@ class Reconciler:
         self._searched = now
         self._search_at = time.monotonic() + ALWAYS
 
-    async def _live(self) -> list[Row]:
-        rows: list[Row] = []
+    async def _live(self) -> list[LiveExecution]:
+        rows: list[LiveExecution] = []
         after = 0
         while page := await self._reader.live(self._timeout, after=after):
             rows += page
-            after = page[-1]["id"]
+            after = page[-1].id
         return rows
 
-    def _is_due(self, row: Row) -> bool:
-        fid = row["fid"]
+    def _is_due(self, row: LiveExecution) -> bool:
+        fid = row.fid
         now = time.monotonic()
         pace = self._paces.get(fid)
         if pace is None:
@@ -113,8 +113,8 @@ class Reconciler:
         if fid in self._runs.ending or not self._subscription.healthy:
             return True
         # Where a lock is open a process waits; where Prefect paused the run there need be none.
-        paused = row["status"] == Status.AWAITING and not row["open_locks"]
-        silent = row["stale"] and row["process"] is not None and not paused
+        paused = row.status == Status.AWAITING and not row.open_locks
+        silent = row.stale and row.process is not None and not paused
         if not silent:
             pace.pause = self._interval
             if now < pace.due:
@@ -130,11 +130,11 @@ class Reconciler:
             pace.pause = min(pace.pause * 2, ALWAYS)
         return True
 
-    async def _compare(self, rows: list[Row]) -> None:
-        by_id = await self._api.flow_runs([row["fid"] for row in rows])
+    async def _compare(self, rows: list[LiveExecution]) -> None:
+        by_id = await self._api.flow_runs([row.fid for row in rows])
         calm = self._is_calm()
         for row in rows:
-            fid = UUID(row["fid"])
+            fid = UUID(row.fid)
             if fid in by_id.unreadable:
                 continue  # it exists, but Prefect cannot serialize it
             run = by_id.rows.get(fid)

@@ -13,9 +13,8 @@ from kodosumi_prefect.observer.changes import RunChange, TaskChange
 from kodosumi_prefect.spooler.batch import Header
 from kodosumi_prefect.spooler.client import SpoolClient
 from kodosumi_prefect.status import reason, recorded, status_of
+from kodosumi_prefect.stream.rows import ObservedExecution
 from kodosumi_prefect.vocabulary import OPEN_STATUS_KEY, error_key, log_key, state_key, task_key
-
-Row = dict[str, Any]
 
 
 class Recorder:
@@ -39,23 +38,25 @@ class Recorder:
         self._client.describe(fid, header)
         self._client.emit_together(fid, opening(run, header, max(run.run_count, 1)))
 
-    def state(self, row: Row, change: RunChange, traceback: str | None = None) -> None:
+    def state(
+        self, row: ObservedExecution, change: RunChange, traceback: str | None = None
+    ) -> None:
         """A state of a run, with an ``error`` event if it failed without reporting why.
 
         Arguments:
             traceback: what Prefect's logs have about the failure, if anything.
         """
         status = status_of(change.state)
-        attempt = max(change.run_count, row["attempt"], 1)
+        attempt = max(change.run_count, row.attempt, 1)
         why = clean(reason(change.state))
         self._put(change.id, row, status, recorded(change.state), why, attempt, traceback)
 
-    def deleted(self, row: Row) -> None:
+    def deleted(self, row: ObservedExecution) -> None:
         """The run was deleted from Prefect: nothing more will be reported about it."""
         why = "The flow run was deleted from Prefect before it ended"
-        state_id = str(uuid5(UUID(row["fid"]), "deleted"))
+        state_id = str(uuid5(UUID(row.fid), "deleted"))
         state = State(state_id, StateType.CRASHED.value, "Deleted", why, time.time())
-        self._put(row["fid"], row, Status.ERROR, state, why, row["attempt"], None)
+        self._put(row.fid, row, Status.ERROR, state, why, row.attempt, None)
 
     def task(
         self, fid: str, change: TaskChange, attempt: int, subflow: tuple[str, str] | None
@@ -77,7 +78,9 @@ class Recorder:
         )
         self._client.emit(fid, event)
 
-    def log(self, fid: str, key: str, ts: float, text: str, attempt: int, source: Row) -> None:
+    def log(
+        self, fid: str, key: str, ts: float, text: str, attempt: int, source: dict[str, Any]
+    ) -> None:
         """A line that the run's code logged to Prefect."""
         event = Event(ts, Kind.DEBUG, clean(text), attempt, orjson.dumps(source).decode())
         self._client.emit(fid, event._replace(dedupe=log_key(key)))
@@ -85,7 +88,7 @@ class Recorder:
     def _put(
         self,
         fid: str,
-        row: Row,
+        row: ObservedExecution,
         status: Status,
         state: State,
         why: str,
@@ -94,7 +97,7 @@ class Recorder:
     ) -> None:
         now = time.time()
         events = []
-        if status is Status.ERROR and not row["has_error"]:
+        if status is Status.ERROR and not row.has_error:
             payload = clean(traceback or why)
             key = error_key(state.id)
             events.append(Event(now, Kind.ERROR, payload, attempt, dedupe=key, note=why))

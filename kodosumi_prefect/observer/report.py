@@ -7,6 +7,7 @@ from typing import Any
 
 from kodosumi_prefect.settings import VERSION
 from kodosumi_prefect.stream.reader import Reader
+from kodosumi_prefect.stream.rows import Service
 
 EVERY = 5.0  # seconds
 KIND = "observer"
@@ -37,6 +38,6 @@ class Report:
 
     async def handled(self) -> float | None:
         """Epoch seconds of the last event that any observer handled, as far as reported."""
-        services = await self._reader.rows("services")
-        moments = [row["info"].get("occurred") for row in services if row["kind"] == KIND]
+        services = await self._reader.rows_of(Service, "services")
+        moments = [service.info.get("occurred") for service in services if service.kind == KIND]
         return max((moment for moment in moments if moment is not None), default=None)

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.exceptions import ObjectNotFound
@@ -12,9 +12,10 @@ from kodosumi_prefect.observer.api import Api
 from kodosumi_prefect.observer.changes import RunChange, change_to
 from kodosumi_prefect.observer.chosen import Selection
 from kodosumi_prefect.observer.logs import Logs
-from kodosumi_prefect.observer.recorder import Recorder, Row
+from kodosumi_prefect.observer.recorder import Recorder
 from kodosumi_prefect.status import is_worth_a_row, status_of
 from kodosumi_prefect.stream.reader import Reader
+from kodosumi_prefect.stream.rows import KnownExecution, ObservedExecution
 
 GRACE = 2.0  # seconds a process of ours has to report that it runs a flow run
 SETTLED = 2.0  # seconds a reported crash or cancellation rests before it is believed
@@ -59,12 +60,14 @@ class Runs:
         self._flow_names: dict[str, str] = {}
         self.ending: set[str] = set()
 
-    async def known(self, fids: list[str]) -> dict[str, Row]:
+    async def known(self, fids: list[str]) -> dict[str, KnownExecution]:
         """The rows of those that are executions."""
         if not fids:
             return {}
-        rows = await self._reader.rows("known_executions", fids=fids, timeout=self._timeout)
-        return {row["fid"]: row for row in rows}
+        rows = await self._reader.rows_of(
+            KnownExecution, "known_executions", fids=fids, timeout=self._timeout
+        )
+        return {row.fid: row for row in rows}
 
     async def take(self, changes: list[RunChange]) -> None:
         """Record states in the order they came."""
@@ -86,18 +89,18 @@ class Runs:
             return
         rows = await self.known(due)
         for fid in due:
-            row = rows.get(fid)
-            if row is None or not row["opened"]:
+            row: ObservedExecution | None = rows.get(fid)
+            if row is None or not row.opened:
                 run = await self._api.flow_run(fid)
                 if run is None:
                     self._held.pop(fid)
                     continue
                 self._recorder.open(run, await self._flow_name(run))
-                row = _fresh(row, fid)
+                row = _opened(row, fid)
             for change in self._held.pop(fid).changes:
                 self._take(row, change)
 
-    async def compare(self, row: Row, run: FlowRun | None, calm: bool) -> bool:
+    async def compare(self, row: ObservedExecution, run: FlowRun | None, calm: bool) -> bool:
         """Record what Prefect knows of a live execution beyond its row.
 
         Arguments:
@@ -107,17 +110,17 @@ class Runs:
             Whether the run is under way in Prefect while its process has been silent.
         """
         if run is None:
-            if row["stale"] and calm:
+            if row.stale and calm:
                 self._recorder.deleted(row)
             return False
         if run.state is None:
             return False
-        silent = bool(row["stale"]) and calm
-        if status_of(run.state) in TERMINAL and row["process"] is not None:
+        silent = row.stale and calm
+        if status_of(run.state) in TERMINAL and row.process is not None:
             if self._may_end(run, silent):
                 self._recorder.state(row, change_to(run, run.state))
             return False
-        if _is_news(row, change_to(run, run.state)) or (not row["opened"] and _has_begun(run)):
+        if _is_news(row, change_to(run, run.state)) or (not row.opened and _has_begun(run)):
             await self._catch_up(row, run)
             return False
         return silent and run.state.type in (StateType.RUNNING, StateType.CANCELLING)
@@ -141,9 +144,9 @@ class Runs:
         else:
             self._held.setdefault(change.id, _Held()).changes.append(change)
 
-    def _take(self, row: Row | None, change: RunChange) -> None:
+    def _take(self, row: ObservedExecution | None, change: RunChange) -> None:
         status = status_of(change.state)
-        if row is None or not row["opened"]:
+        if row is None or not row.opened:
             # One `starting` comes before inputs and meta, and the rest behind them.
             if status is not Status.STARTING:
                 self._held.setdefault(change.id, _Held()).changes.append(change)
@@ -152,14 +155,14 @@ class Runs:
         elif status not in TERMINAL:
             self._logs.go_on(change.id)
             self._recorder.state(row, change)
-        elif row["process"] is not None:
+        elif row.process is not None:
             self.ending.add(change.id)
         else:
             self._logs.end(row, change)
 
-    async def _catch_up(self, row: Row, run: FlowRun) -> None:
+    async def _catch_up(self, row: ObservedExecution, run: FlowRun) -> None:
         for change in await self._states(run):
-            if row["state_ts"] is None or _is_news(row, change) or not row["opened"]:
+            if row.state_ts is None or _is_news(row, change) or not row.opened:
                 self._take(row, change)
 
     async def _states(self, run: FlowRun) -> list[RunChange]:
@@ -185,18 +188,29 @@ class Runs:
         return silent or (told_by_others and age > SETTLED) or age > ABANDONED
 
 
-def _fresh(row: Row | None, fid: str) -> Row:
+def _opened(row: ObservedExecution | None, fid: str) -> ObservedExecution:
     """The row of an execution as it is just opened."""
-    new = {"fid": fid, "attempt": 0, "state_ts": None, "process": None, "has_error": False}
-    return new | (row or {}) | {"opened": True}
+    if row is not None:
+        return replace(row, opened=True)
+    return ObservedExecution(
+        fid=fid,
+        status=Status.STARTING,
+        state_type=None,
+        state_ts=None,
+        attempt=0,
+        process=None,
+        opened=True,
+        has_error=False,
+        stale=False,
+    )
 
 
 def _has_begun(run: FlowRun) -> bool:
     return run.state is not None and status_of(run.state) is not Status.STARTING
 
 
-def _is_news(row: Row, change: RunChange, grain: float = CLOCK_GRAIN) -> bool:
+def _is_news(row: ObservedExecution, change: RunChange, grain: float = CLOCK_GRAIN) -> bool:
     """Whether a state is later than the row's."""
-    if row["state_ts"] is None:
+    if row.state_ts is None:
         return True
-    return bool(change.state.timestamp.timestamp() > row["state_ts"] + grain)
+    return change.state.timestamp.timestamp() > row.state_ts + grain

@@ -11,8 +11,9 @@ from kodosumi_prefect.events import TERMINAL
 from kodosumi_prefect.observer.ancestry import Ancestry
 from kodosumi_prefect.observer.api import Api
 from kodosumi_prefect.observer.changes import TaskChange
-from kodosumi_prefect.observer.recorder import Recorder, Row
+from kodosumi_prefect.observer.recorder import Recorder
 from kodosumi_prefect.status import status_of
+from kodosumi_prefect.stream.rows import KnownExecution
 
 EXECUTION_ROW_SECONDS = 30.0  # seconds for which a task run waits for its execution's row
 FIRST_PAUSE = 0.25  # seconds between two checks for that row, which double up to the longest
@@ -46,7 +47,7 @@ class _TaskReport(NamedTuple):
     subflow: tuple[str, str] | None
 
 
-Known = Callable[[list[str]], Awaitable[dict[str, Row]]]
+Known = Callable[[list[str]], Awaitable[dict[str, KnownExecution]]]
 
 
 class TaskRunRecorder:
@@ -118,11 +119,11 @@ class TaskRunRecorder:
             run = runs[item.change.id] or ""
             root = roots.get(run)
             row = rows.get(root or "")
-            if root is None or row is None or not row["opened"]:
+            if root is None or row is None or not row.opened:
                 left.append(item.later())
                 continue
             subflow = (run, self._ancestry.name(run)) if run != root else None
-            now, attempt = time.monotonic(), max(row["attempt"], 1)
+            now, attempt = time.monotonic(), max(row.attempt, 1)
             report = _TaskReport(now, root, item.change, attempt, subflow)
             self._tell(report)
             self._reports.append(report)
@@ -140,9 +141,9 @@ class TaskRunRecorder:
         pending = []
         for report in due:
             row = rows.get(report.root)
-            if row is not None and row["closing"]:
+            if row is not None and row.closing:
                 pending += [report] if report.at > now - CLOSING else []
-            elif row is not None and row["status"] in TERMINAL:
+            elif row is not None and row.status in TERMINAL:
                 self._tell(report)
         gone = {id(report) for report in due}
         self._reports = pending + [report for report in self._reports if id(report) not in gone]

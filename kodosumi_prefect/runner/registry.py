@@ -5,15 +5,20 @@ import json
 import os
 import platform
 from collections.abc import AsyncIterator, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, TypeVar
 from uuid import UUID
 
 import psycopg
 from prefect.logging import get_logger
-from psycopg.rows import dict_row
+from psycopg.rows import AsyncRowFactory, class_row, scalar_row
 
 from kodosumi_prefect.database import channels
-from kodosumi_prefect.database.connection import connect_async, connect_listening
+from kodosumi_prefect.database.connection import (
+    BoundedAsyncConnection,
+    connect_async,
+    connect_listening,
+)
 from kodosumi_prefect.database.sql import Queries
 from kodosumi_prefect.database.worker_messages import Message, parse
 from kodosumi_prefect.settings import VERSION, Settings, database_url, listen_url
@@ -25,7 +30,20 @@ RELISTEN_MOST = 10.0  # seconds
 
 logger = get_logger(POOL_TYPE)  # shown where Prefect's own are
 
-Row = dict[str, Any]
+R = TypeVar("R")  # a row
+
+
+@dataclass(frozen=True, slots=True)
+class KnownRunner:
+    """The Runner that table ``runner`` has for a flow run.
+
+    Attributes:
+        actor_name: None if there was none yet.
+        pid: of the process that executes the run; None until it is there.
+    """
+
+    actor_name: str | None
+    pid: int | None
 
 
 class AwayError(Exception):
@@ -48,13 +66,13 @@ class Registry:
         self._queries = Queries(settings.database_schema)
         self._worker = worker
         self._claim_seconds = claim_seconds
-        self._connection: psycopg.AsyncConnection[Row] | None = None
+        self._connection: BoundedAsyncConnection | None = None
         self._one_at_a_time = asyncio.Lock()
         self._away = False
 
     async def claim(
         self, fid: UUID, attempt: int, pool: str, namespace: str, *, mine: bool = False
-    ) -> Row | None:
+    ) -> KnownRunner | None:
         """Answer for a flow run.
 
         Arguments:
@@ -67,7 +85,8 @@ class Registry:
         Raises:
             AwayError: Postgres is away.
         """
-        rows = await self._ask(
+        rows = await self._rows(
+            class_row(KnownRunner),
             "claim_runner",
             fid=fid,
             attempt=attempt,
@@ -157,13 +176,20 @@ class Registry:
         except AwayError as exc:
             logger.debug("%s could not be written to Postgres: %s", query, exc)
 
-    async def _ask(self, query: str, **parameters: Any) -> list[Row]:
+    async def _ask(self, query: str, **parameters: Any) -> list[Any]:
+        """The first column of a query's rows; raises as ``claim``."""
+        return await self._rows(scalar_row, query, **parameters)
+
+    async def _rows(
+        self, row_factory: AsyncRowFactory[R], query: str, **parameters: Any
+    ) -> list[R]:
         async with self._one_at_a_time:
             try:
                 async with asyncio.timeout(ANSWER):
                     connection = await self._connected()
-                    cursor = await connection.execute(self._queries[query], parameters)
-                    rows = await cursor.fetchall() if cursor.description else []
+                    async with connection.cursor(row_factory=row_factory) as cursor:
+                        await cursor.execute(self._queries[query], parameters)
+                        rows = await cursor.fetchall() if cursor.description else []
             except (psycopg.Error, OSError, TimeoutError) as exc:
                 await self._drop()
                 if not self._away:
@@ -178,12 +204,12 @@ class Registry:
         self._away = False
         return rows
 
-    async def _connected(self) -> psycopg.AsyncConnection[Row]:
+    async def _connected(self) -> BoundedAsyncConnection:
         if self._connection is None or self._connection.closed:
             url = database_url(self._settings)
             if url is None:
                 raise OSError(f"no database_url is set and no Postgres runs for {self._where}")
-            self._connection = await connect_async(url, answer_timeout=ANSWER, row_factory=dict_row)
+            self._connection = await connect_async(url, answer_timeout=ANSWER)
         return self._connection
 
     @property

@@ -35,7 +35,7 @@ from kodosumi_prefect.runner.cluster import (
 from kodosumi_prefect.runner.flow_runs import FlowRuns
 from kodosumi_prefect.runner.order import Order
 from kodosumi_prefect.runner.ray_connection import NoRayError
-from kodosumi_prefect.runner.registry import AwayError, Registry
+from kodosumi_prefect.runner.registry import AwayError, KnownRunner, Registry
 from kodosumi_prefect.runner.warm import CLAIM_SECONDS, WarmPool
 from kodosumi_prefect.vocabulary import POOL_TYPE
 
@@ -329,17 +329,17 @@ class Supervisor:
             # Without Postgres two workers may watch one Runner, but must not begin a run twice.
             if run.state.is_pending():
                 return False
-            row = {"actor_name": None, "pid": None}
+            row = KnownRunner(None, None)
         if row is None:
             return False  # another worker answers for it
-        name = row["actor_name"] or (known or "").removeprefix(prefix)
+        name = row.actor_name or (known or "").removeprefix(prefix)
         if not name and not known and not run.state.is_pending():
             await self._registry.forget(run.id)
             return False  # executed by other means
         runner = await self._find(prefix + name) if name else None
         if runner is not None:
             # Only a Runner that was seen to be there is given an order.
-            waits = run.state.is_pending() and row["pid"] is None
+            waits = run.state.is_pending() and row.pid is None
             demand = await self._demand(run) if waits else None
             if not known:  # its worker died before it could report it
                 await self._client.update_flow_run(run.id, infrastructure_pid=prefix + name)

@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
+from kodosumi_prefect.stream.rows import SearchedWord
+
 OWNER, TAG = "\x01o", "\x01t"  # before what is found as a whole only; see migration 0005
 LONGEST = 200  # characters of an owner or tag that are compared
 NOTHING = "'\x01'"  # a search that finds nothing
@@ -33,7 +35,7 @@ class Filter(NamedTuple):
     since: float | None = None
     until: float | None = None
 
-    def parameters(self, words: Iterable[tuple[str, Sequence[str]]]) -> dict[str, Any]:
+    def parameters(self, words: Iterable[SearchedWord]) -> dict[str, Any]:
         """Values for the queries that narrow down.
 
         Arguments:
@@ -51,11 +53,11 @@ class Filter(NamedTuple):
             "search": self._search(words),
         }
 
-    def _search(self, words: Iterable[tuple[str, Sequence[str]]]) -> str | None:
+    def _search(self, words: Iterable[SearchedWord]) -> str | None:
         """The ``tsquery``; None if nothing is searched."""
         parts = [
-            " | ".join([f"{_quoted(word)}:*", *(_quoted(OWNER + one) for one in owners)])
-            for word, owners in words
+            " | ".join([f"{_quoted(one.word)}:*", *(_quoted(OWNER + id_) for id_ in one.owners)])
+            for one in words
         ]
         if self.query.strip() and not parts:
             return NOTHING  # nothing but punctuation

@@ -3,15 +3,23 @@
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self, TypeVar
 
 import psycopg
-from psycopg.rows import dict_row
+from psycopg.rows import AsyncRowFactory, class_row, dict_row, scalar_row
 from psycopg_pool import AsyncConnectionPool
 
 from kodosumi_prefect.database.connection import BoundedAsyncConnection, NoAnswerError, conninfo
 from kodosumi_prefect.database.sql import Queries
 from kodosumi_prefect.stream.listing import EVERY, CursorError, Filter
+from kodosumi_prefect.stream.rows import (
+    ChangeCounter,
+    ListPosition,
+    LiveExecution,
+    PagedEvent,
+    SearchedWord,
+    StreamTail,
+)
 
 PAGE = 1000  # events read at once
 ALL = 2**31 - 1  # rows
@@ -19,6 +27,8 @@ READ_TIMEOUT = 10.0  # seconds that a query may go without a sign of the server
 PROVE_AFTER = 5.0  # seconds unused after which a connection has to show that it works
 PROVE_TIMEOUT = 1.0  # seconds that it has for it
 POOL_TIMEOUT = 4.0  # seconds to wait for a connection before the database counts as away
+
+R = TypeVar("R")  # a row
 
 
 class StoredEvent(NamedTuple):
@@ -122,12 +132,27 @@ class Reader:
         await self._pool.close()
 
     async def rows(self, name: str, /, **parameters: Any) -> list[dict[str, Any]]:
-        """All rows of the named query. A connection that went stale is tried once more."""
+        """All rows of the named query, by their columns' names."""
+        return await self._fetch(dict_row, name, parameters)
+
+    async def rows_of(self, row_type: type[R], name: str, /, **parameters: Any) -> list[R]:
+        """As ``rows``, each as a ``row_type``, whose fields are the query's columns."""
+        return await self._fetch(class_row(row_type), name, parameters)
+
+    async def values(self, name: str, /, **parameters: Any) -> list[Any]:
+        """As ``rows``, of each the value of its first column."""
+        return await self._fetch(scalar_row, name, parameters)
+
+    async def _fetch(
+        self, row_factory: AsyncRowFactory[R], name: str, parameters: dict[str, Any]
+    ) -> list[R]:
+        """Execute a query. A connection that went stale is tried once more."""
         for last_try in (False, True):
             async with self._bounded(), self._pool.connection() as connection:
                 try:
-                    cursor = await connection.execute(self.queries[name], parameters)
-                    return await cursor.fetchall()
+                    async with connection.cursor(row_factory=row_factory) as cursor:
+                        await cursor.execute(self.queries[name], parameters)
+                        return await cursor.fetchall()
                 except psycopg.OperationalError as exc:
                     if last_try or isinstance(exc, NoAnswerError) or not connection.broken:
                         raise
@@ -174,8 +199,8 @@ class Reader:
 
     async def tails(self, fids: Sequence[str]) -> dict[str, Tail]:
         """Where the streams of these executions stand; unknown ones are left out."""
-        found = await self.rows("tail", fids=list(fids))
-        return {row["fid"]: Tail(row["last_seq"], row["ended_seq"]) for row in found}
+        rows = await self.rows_of(StreamTail, "tail", fids=list(fids))
+        return {row.fid: Tail(row.last_seq, row.ended_seq) for row in rows}
 
     async def page(
         self,
@@ -191,7 +216,8 @@ class Reader:
 
         No index helps to find an ``origin``: whoever asks for one sets ``until`` not too far off.
         """
-        found = await self.rows(
+        rows = await self.rows_of(
+            PagedEvent,
             "page",
             fid=fid,
             after=after,
@@ -203,10 +229,10 @@ class Reader:
             pid=None if origin.pid is None else str(origin.pid),
             limit=limit,
         )
-        count = found[0].pop("found") if found else 0
+        count = rows[0].found if rows else 0
         events = [
-            StoredEvent(r["seq"], r["ts"], r["kind"], r["payload"], r["attempt"], r["source"])
-            for r in found
+            StoredEvent(row.seq, row.ts, row.kind, row.payload, row.attempt, row.source)
+            for row in rows
         ]
         return Page(events, count == limit or count > len(events))
 
@@ -231,10 +257,12 @@ class Reader:
         position: dict[str, Any] = {"at": None, "id": None}
         cursor = after or before
         if cursor is not None:
-            found = await self.rows("list_position", fid=cursor, **visible._asdict())
-            if not found:
+            rows = await self.rows_of(
+                ListPosition, "list_position", fid=cursor, **visible._asdict()
+            )
+            if not rows:
                 raise CursorError(f"there is no execution {cursor} to continue from")
-            position = {"at": found[0]["created_at"], "id": found[0]["id"]}
+            position = {"at": rows[0].created_at, "id": rows[0].id}
         asked = await self._asked(wanted, visible)
         name = "timeline_newer" if after else "timeline"
         return await self.rows(name, **asked, **position, limit=limit)
@@ -242,17 +270,20 @@ class Reader:
     async def count(self, wanted: Filter, visible: Visible = EVERYTHING, *, limit: int) -> int:
         """How many executions match that are not archived; ``limit`` if there are more."""
         asked = await self._asked(wanted, visible)
-        return int((await self.rows("count_listed", **asked, limit=limit))[0]["executions"])
+        [executions] = await self.values("count_listed", **asked, limit=limit)
+        return int(executions)
 
     async def flow_names(self, visible: Visible = EVERYTHING, *, limit: int = 200) -> list[str]:
         """Names of flows with executions that may be seen, in alphabetical order."""
-        found = await self.rows("listed_flows", **visible._asdict(), limit=limit)
-        return [row["flow_name"] for row in found]
+        return await self.values("listed_flows", **visible._asdict(), limit=limit)
 
     async def _asked(self, wanted: Filter, visible: Visible) -> dict[str, Any]:
-        words = await self.rows("asked_words", query=wanted.query) if wanted.query.strip() else []
-        said = [(row["word"], row["owners"]) for row in words]
-        return wanted.parameters(said) | visible._asdict()
+        words = (
+            await self.rows_of(SearchedWord, "asked_words", query=wanted.query)
+            if wanted.query.strip()
+            else []
+        )
+        return wanted.parameters(words) | visible._asdict()
 
     async def changes(
         self,
@@ -267,14 +298,14 @@ class Reader:
         answer after the commit, so none is missed; one may be seen twice. With ``since`` None,
         or one from another database's future, there are no rows, only the counter.
         """
-        counter = (await self.rows("change_counter"))[0]
-        if since is None or since > counter["xmax"]:
-            return [], counter["xmin"]
+        [counter] = await self.rows_of(ChangeCounter, "change_counter")
+        if since is None or since > counter.xmax:
+            return [], counter.xmin
         asked = {"since": since, **visible._asdict()}
         rows = await self.rows("changes", **asked, limit=limit)
         if len(rows) < limit:
-            return rows, counter["xmin"]
-        following = min(counter["xmin"], rows[-1]["changed"] + 1)
+            return rows, counter.xmin
+        following = min(counter.xmin, rows[-1]["changed"] + 1)
         if following <= since:
             # A long transaction holds the horizon back, so the next page would be this one again.
             return await self.rows("changes", **asked, limit=ALL), following
@@ -287,8 +318,7 @@ class Reader:
         """
         if since is None:
             return []
-        found = await self.rows("deleted", since=since, **visible._asdict())
-        return [row["fid"] for row in found]
+        return await self.values("deleted", since=since, **visible._asdict())
 
     async def matching(
         self, fids: Sequence[str], wanted: Filter, visible: Visible = EVERYTHING
@@ -297,8 +327,7 @@ class Reader:
         if not fids:
             return set()
         asked = await self._asked(wanted, visible)
-        found = await self.rows("matching", fids=list(fids), **asked)
-        return {row["fid"] for row in found}
+        return set(await self.values("matching", fids=list(fids), **asked))
 
     async def latest(
         self,
@@ -310,17 +339,24 @@ class Reader:
         task_run: str | None = None,
     ) -> list[StoredEvent]:
         """The newest events with ``seq < before``, at most ``limit`` and about 8 MB, in order."""
-        found = await self.rows(
-            "latest", fid=fid, before=before, kinds=list(kinds), limit=limit, task_run=task_run
+        return await self.rows_of(
+            StoredEvent,
+            "latest",
+            fid=fid,
+            before=before,
+            kinds=list(kinds),
+            limit=limit,
+            task_run=task_run,
         )
-        return [StoredEvent(**row) for row in found]
 
     async def live(
         self, timeout: float, *, after: int = 0, limit: int = PAGE
-    ) -> list[dict[str, Any]]:
+    ) -> list[LiveExecution]:
         """Executions that are not over, oldest first, behind the internal id ``after``.
 
         Arguments:
             timeout: seconds without a heartbeat after which ``stale`` is true.
         """
-        return await self.rows("live_executions", timeout=timeout, after=after, limit=limit)
+        return await self.rows_of(
+            LiveExecution, "live_executions", timeout=timeout, after=after, limit=limit
+        )

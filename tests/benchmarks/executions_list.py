@@ -29,6 +29,7 @@ from kodosumi_prefect.settings import Settings
 from kodosumi_prefect.stack.embedded_postgres import EmbeddedPostgres
 from kodosumi_prefect.stream.listing import Filter
 from kodosumi_prefect.stream.reader import EVERYTHING
+from kodosumi_prefect.stream.rows import SearchedWord
 from kodosumi_prefect.vocabulary import API_KEY_HEADER
 from tests.benchmarks.flow_list import PANEL
 from tests.benchmarks.harness import machine, quantile, report
@@ -170,7 +171,7 @@ def _plan(url: str, question: Question) -> str:
             said.get("owner"),
             said.get("tag"),
             *(datetime.fromisoformat(said[n]).timestamp() if n in said else None for n in BOUNDS),
-        ).parameters([(word, owners) for word, owners in words])
+        ).parameters([SearchedWord(word, owners) for word, owners in words])
         values: dict[str, Any] = wanted | EVERYTHING._asdict()
         values |= {"at": None, "id": None, "limit": 26}
         rows = connection.execute(

@@ -12,6 +12,7 @@ from psycopg.conninfo import make_conninfo
 
 from kodosumi_prefect.database import migrate
 from kodosumi_prefect.database.migrate import SchemaTooOldError
+from kodosumi_prefect.database.sql import Queries
 from kodosumi_prefect.spooler.append import Spooler
 from kodosumi_prefect.stack.embedded_postgres import EmbeddedPostgres
 from tests.spooler.recording import batch, entered, execute, fresh, row, said, stored
@@ -108,12 +109,17 @@ def test_the_schemas_name_is_free_and_everything_lies_in_it(empty: str) -> None:
     assert strays == []
 
 
-def test_executions_from_before_the_listing_are_listed_and_found(empty: str) -> None:
-    with migrate._connection(empty) as connection, connection.begin():
+def upgrade_to(url: str, revision: str) -> None:
+    """Bring an empty database to an older revision."""
+    with migrate._connection(url) as connection, connection.begin():
         connection.exec_driver_sql("CREATE SCHEMA kodosumi")
         config = migrate._config()
         config.attributes |= {"connection": connection, "schema": "kodosumi"}
-        command.upgrade(config, "0004")
+        command.upgrade(config, revision)
+
+
+def test_executions_from_before_the_listing_are_listed_and_found(empty: str) -> None:
+    upgrade_to(empty, "0004")
     inputs = '{"dict": {"city": "Oslo"}}'
     execute(
         empty,
@@ -127,6 +133,85 @@ def test_executions_from_before_the_listing_are_listed_and_found(empty: str) -> 
             "SELECT words @@ 'os:*'::tsquery, length(flow_name) FROM kodosumi.listing ORDER BY 1"
         ).fetchall()
     assert found == [(False, None), (True, 200)]
+
+
+# As versions had it that came with revision 0008; they may still run after the upgrade.
+COUNT_OF_0008 = """
+SELECT count(*) FROM (
+    SELECT FROM kodosumi.listing l
+    WHERE NOT l.archived
+        AND (%(owner)s::text IS NULL OR l.owner = left(%(owner)s, 200)
+            OR (l.owner IS NULL AND %(unowned)s::boolean))
+        AND (%(of)s::text IS NULL OR l.owner = left(%(of)s, 200))
+        AND (%(status)s::text IS NULL OR l.status = %(status)s)
+        AND (%(statuses)s::text[] IS NULL OR l.status = ANY(%(statuses)s::text[]))
+        AND (%(flow)s::text IS NULL OR l.flow_name = left(%(flow)s, 200))
+        AND (%(since)s::float8 IS NULL OR l.created_at >= to_timestamp(%(since)s))
+        AND (%(until)s::float8 IS NULL OR l.created_at < to_timestamp(%(until)s))
+        AND (%(search)s::tsquery IS NULL OR l.words @@ %(search)s::tsquery)
+    LIMIT %(limit)s
+) AS found
+"""
+UNFILTERED: dict[str, Any] = {
+    "owner": None,
+    "unowned": True,
+    "of": None,
+    "status": None,
+    "statuses": None,
+    "flow": None,
+    "since": None,
+    "until": None,
+    "search": None,
+    "limit": 1000,
+}
+FILTERS: list[tuple[dict[str, Any], int]] = [
+    ({}, 120),
+    ({"owner": "ann"}, 80),
+    ({"owner": "ann", "unowned": False}, 40),
+    ({"owner": "nobody", "unowned": False}, 0),
+    ({"of": "bob"}, 40),
+    ({"owner": "ann", "of": "bob"}, 0),
+    ({"status": "error"}, 80),
+    ({"statuses": ["error", "running"]}, 80),
+    ({"flow": "f3"}, 40),
+    ({"search": "'summary5':*", "of": "bob"}, 2),
+    ({"since": 0.0, "until": 1.0}, 0),
+    ({"since": 0.0, "until": 4e9}, 120),
+]
+
+
+def test_lists_are_filtered_as_before_revision_0009(empty: str) -> None:
+    upgrade_to(empty, "0008")
+    execute(
+        empty,
+        "INSERT INTO kodosumi.execution (fid, owner, flow_name, summary, status, archived_at) "
+        "SELECT gen_random_uuid(), (ARRAY['ann', 'bob', NULL])[1 + i % 3], 'f' || i % 4, "
+        "'summary' || i, (ARRAY['finished', 'error'])[1 + i % 2], "
+        "CASE WHEN i % 4 = 0 THEN now() END FROM generate_series(1, 160) AS i",
+    )
+    migrate.upgrade(empty, "kodosumi")
+    with psycopg.connect(empty) as connection:
+        for conditions, number in FILTERS:
+            asked = UNFILTERED | conditions
+            older = connection.execute(COUNT_OF_0008, asked).fetchone()
+            newer = connection.execute(Queries("kodosumi")["count_listed"], asked).fetchone()
+            assert older == newer == (number,), conditions
+
+
+def test_functions_that_filter_lists_become_part_of_the_plan(database: str) -> None:
+    execute(
+        database,
+        "INSERT INTO kodosumi.execution (fid, owner) SELECT gen_random_uuid(), 'user' || i % 100 "
+        "FROM generate_series(1, 3000) AS i; ANALYZE kodosumi.listing",
+    )
+    asked = UNFILTERED | {"owner": "user7", "unowned": False}
+    with psycopg.connect(database, prepare_threshold=None) as connection:
+        lines = connection.execute(
+            b"EXPLAIN " + Queries("kodosumi")["count_listed"], asked
+        ).fetchall()
+    plan = "\n".join(line for (line,) in lines)
+    assert "listing_owner" in plan
+    assert "filtered_listing" not in plan and "visible" not in plan
 
 
 def test_a_lone_database_user_without_rights_is_told_so(empty: str) -> None:
@@ -211,6 +296,20 @@ def test_a_reader_may_look_and_not_touch(granted: tuple[str, dict[str, str]], em
     ):
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             execute(urls["reader"], query)
+
+
+@pytest.mark.parametrize("role", ["writer", "reader"])
+def test_whoever_may_read_may_list(
+    granted: tuple[str, dict[str, str]], empty: str, role: str
+) -> None:
+    schema, urls = granted
+    execute(
+        empty,
+        f"REVOKE EXECUTE ON FUNCTION {schema}.visible, {schema}.filtered_listing FROM PUBLIC",
+    )
+    with psycopg.connect(urls[role]) as connection:
+        query = Queries(schema)["count_listed"]
+        assert connection.execute(query, UNFILTERED | {"owner": "ann"}).fetchone() == (0,)
 
 
 def test_a_reader_sees_who_there_is_but_no_hashes(granted: tuple[str, dict[str, str]]) -> None:

@@ -4,12 +4,15 @@ import os
 import platform
 import re
 import time
+from dataclasses import replace
+from typing import Any
 
 import httpx
 import pytest
 
 from kodosumi_prefect.observer import reconciler
 from kodosumi_prefect.observer.dead import cause
+from kodosumi_prefect.stream.rows import LiveExecution
 from tests.observer.watching import Watch, api, made_run, observing
 from tests.panel.panel_runs import Run
 from tests.services import AUTH
@@ -108,23 +111,47 @@ def test_a_process_that_lives_ends_its_stream_itself(watch: Watch) -> None:
         assert watch.recorded(fid).row["heartbeat_at"].timestamp() < time.time() - 0.9
 
 
+def silent_execution(process: dict[str, Any], **runner: Any) -> LiveExecution:
+    """One whose process has not reported for a while."""
+    row = LiveExecution(
+        fid="a",
+        status="running",
+        state_type="RUNNING",
+        state_ts=0.0,
+        attempt=1,
+        process=process,
+        opened=True,
+        has_error=False,
+        stale=True,
+        id=1,
+        open_locks=0,
+        created_at=0.0,
+        silent=None,
+        has_runner=False,
+        actor_name=None,
+        node=None,
+        pid=None,
+        worker=None,
+        lapsed=None,
+    )
+    return replace(row, **runner)
+
+
 def test_the_cause_of_a_silence_is_only_told_where_it_is_known() -> None:
     here = {"host": platform.node(), "pid": os.getpid()}
-    unknown = dict.fromkeys(("lapsed", "silent", "actor_name", "node", "pid", "worker"))
-    row = {**unknown, "has_runner": False, "process": here}
     ours = frozenset({"ours"})
-    assert cause(row, "ours", ours) is None  # this process lives
+    assert cause(silent_execution(here), "ours", ours) is None  # this process lives
     gone = os.fork() or os._exit(0)
     os.waitpid(gone, 0)
-    assert cause(row | {"process": here | {"pid": gone}}, None, ours) == (
+    assert cause(silent_execution(here | {"pid": gone}), None, ours) == (
         f"Process {gone} on {platform.node()} ended without reporting it."
     )
-    away = row | {"process": {"host": "far", "pid": 1}}
-    assert cause(away, "another", ours) is None
-    assert cause(away, "ours", ours) is not None
-    assert cause(away | {"has_runner": True}, "ours", ours) is None
-    assert cause(away | {"has_runner": True, "lapsed": 5.0}, "ours", ours) is None
-    assert cause(away | {"has_runner": True, "lapsed": 15.0}, "ours", ours) is not None
+    away = {"host": "far", "pid": 1}
+    assert cause(silent_execution(away), "another", ours) is None
+    assert cause(silent_execution(away), "ours", ours) is not None
+    assert cause(silent_execution(away, has_runner=True), "ours", ours) is None
+    assert cause(silent_execution(away, has_runner=True, lapsed=5.0), "ours", ours) is None
+    assert cause(silent_execution(away, has_runner=True, lapsed=15.0), "ours", ours) is not None
 
 
 def test_the_leader_deletes_what_is_old(watch: Watch) -> None:

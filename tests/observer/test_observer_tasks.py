@@ -12,8 +12,20 @@ from prefect.client.schemas.objects import State, StateType
 from kodosumi_prefect.observer import tasks as module
 from kodosumi_prefect.observer.changes import TaskChange
 from kodosumi_prefect.observer.tasks import TaskRunRecorder
+from kodosumi_prefect.stream.rows import KnownExecution
 
-ROW = {"opened": True, "attempt": 1, "closing": False, "status": "running"}
+ROW = KnownExecution(
+    fid="a",
+    status="running",
+    state_type="RUNNING",
+    state_ts=0.0,
+    attempt=1,
+    process=None,
+    opened=True,
+    has_error=False,
+    stale=False,
+    closing=False,
+)
 
 
 class Ancestry:
@@ -37,12 +49,12 @@ class Executions:
     """The rows that Postgres has; the first to ask after ``slow`` was set waits for it."""
 
     def __init__(self) -> None:
-        self.rows: dict[str, dict[str, Any]] = {}
+        self.rows: dict[str, KnownExecution] = {}
         self.slow: asyncio.Event | None = None
         self.asked = asyncio.Event()
         self.trouble: Exception | None = None
 
-    async def known(self, fids: list[str]) -> dict[str, dict[str, Any]]:
+    async def known(self, fids: list[str]) -> dict[str, KnownExecution]:
         slow, self.slow = self.slow, None
         if slow is not None:
             self.asked.set()

@@ -12,7 +12,7 @@ from pydantic import SecretStr
 
 from kodosumi_prefect.database import channels
 from kodosumi_prefect.database.worker_messages import Message, parse
-from kodosumi_prefect.runner.registry import AwayError, Registry
+from kodosumi_prefect.runner.registry import AwayError, KnownRunner, Registry
 from kodosumi_prefect.settings import Settings, database_url
 
 POOL, NAMESPACE = "agents", "kodosumi-test"
@@ -41,10 +41,10 @@ def row_of(settings: Settings, fid: UUID) -> dict[str, object] | None:
 
 async def test_of_two_workers_one_answers_for_a_run(worker, settings):
     one, two, fid = worker("one"), worker("two"), uuid4()
-    assert await one.claim(fid, 1, POOL, NAMESPACE) == {"actor_name": None, "pid": None}
+    assert await one.claim(fid, 1, POOL, NAMESPACE) == KnownRunner(None, None)
     assert await two.claim(fid, 1, POOL, NAMESPACE) is None
     await one.place(fid, "runner-7", "node-1", 4711)
-    assert await one.claim(fid, 1, POOL, NAMESPACE) == {"actor_name": "runner-7", "pid": 4711}
+    assert await one.claim(fid, 1, POOL, NAMESPACE) == KnownRunner("runner-7", 4711)
     row = row_of(settings, fid)
     assert row is not None
     assert (row["state"], row["pid"], row["worker"]) == ("running", 4711, "one")
@@ -61,18 +61,18 @@ async def test_a_lapsed_lease_lets_another_take_over_with_the_name_of_the_runner
     one, two, fid = worker("one", lease=0.0), worker("two"), uuid4()
     await one.claim(fid, 1, POOL, NAMESPACE)
     await one.place(fid, "runner-7")
-    assert await two.claim(fid, 1, POOL, NAMESPACE) == {"actor_name": "runner-7", "pid": None}
+    assert await two.claim(fid, 1, POOL, NAMESPACE) == KnownRunner("runner-7", None)
     assert await one.claim(fid, 1, POOL, NAMESPACE) is None
     await one.place(fid, "runner-8")  # too late: it is not this worker's any more
     await one.forget(fid)
-    assert await two.claim(fid, 1, POOL, NAMESPACE) == {"actor_name": "runner-7", "pid": None}
+    assert await two.claim(fid, 1, POOL, NAMESPACE) == KnownRunner("runner-7", None)
 
 
 async def test_what_prefect_hands_over_is_ours_whoever_had_the_attempt_before(worker, settings):
     one, two, fid = worker("one"), worker("two"), uuid4()
     await one.claim(fid, 1, POOL, NAMESPACE)
     await one.place(fid, "runner-7", "node-1", 4711)
-    assert await two.claim(fid, 2, POOL, NAMESPACE, mine=True) == {"actor_name": None, "pid": None}
+    assert await two.claim(fid, 2, POOL, NAMESPACE, mine=True) == KnownRunner(None, None)
     row = row_of(settings, fid)
     assert row is not None
     assert (row["attempt"], row["state"], row["pid"], row["worker"]) == (2, "starting", None, "two")

@@ -267,8 +267,8 @@ async def test_live_executions_tell_silent_processes_from_living_ones(
         f"UPDATE kodosumi.execution SET heartbeat_at = now() - interval '1 min'"
         f" WHERE fid = '{silent}'",
     )
-    found = await reader.rows("live_executions", timeout=25.0, after=0, limit=10)
-    assert {one["fid"]: one["stale"] for one in found} == {live: False, silent: True}
+    rows = await reader.live(25.0)
+    assert {one.fid: one.stale for one in rows} == {live: False, silent: True}
     assert row(database, over)["status"] == "finished"
 
 

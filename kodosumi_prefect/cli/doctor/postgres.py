@@ -2,14 +2,15 @@
 
 import time
 from collections.abc import Iterator
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, TypeVar
 from uuid import uuid4
 
 import psycopg
 import sqlalchemy.exc
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
-from psycopg.rows import namedtuple_row
+from psycopg.rows import RowFactory, class_row, scalar_row
 
 from kodosumi_prefect.cli.doctor.finding import Finding, fail, ok, one_line, skew, warn
 from kodosumi_prefect.database import channels, migrate
@@ -29,6 +30,24 @@ NOTIFY_TIMEOUT = 2.0  # seconds
 CLOCK = 2.0  # seconds of skew that do no harm
 
 Connection = psycopg.Connection[Any]
+R = TypeVar("R")  # a row
+
+
+@dataclass(frozen=True, slots=True)
+class _Instance:
+    """A row of ``read_instance``."""
+
+    id: str
+    oldest_writer: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Rights:
+    """A row of ``rights``: what the role in use lacks of what writers, and retention, need."""
+
+    role: str
+    missing: list[str]
+    missing_to_clean: list[str]
 
 
 def check_postgres(settings: Settings) -> list[Finding]:
@@ -42,7 +61,7 @@ def check_postgres(settings: Settings) -> list[Finding]:
         text = f"none is configured and none runs for {settings.data_dir}"
         return [fail("database", text, "set database_url or start `kodosumi-prefect up`")]
     try:
-        with connect(url, row_factory=namedtuple_row) as connection:
+        with connect(url) as connection:
             return list(_checks(settings, url, connection))
     except psycopg.Error as exc:
         text = f"{_where(url)} refused the connection: {one_line(exc)}"
@@ -87,7 +106,7 @@ def _revision(settings: Settings, url: str) -> Finding:
 def _protocol(schema: str, connection: Connection) -> Finding:
     query = Queries(schema)["read_instance"]
     try:
-        row = connection.execute(query).fetchone()
+        row = _first(connection, class_row(_Instance), query)
     except psycopg.errors.InsufficientPrivilege:
         return fail(
             "protocol",
@@ -102,7 +121,7 @@ def _protocol(schema: str, connection: Connection) -> Finding:
 
 
 def _rights(schema: str, connection: Connection) -> Finding:
-    row = connection.execute(Queries(schema)["rights"], {"schema": schema}).fetchone()
+    row = _first(connection, class_row(_Rights), Queries(schema)["rights"], {"schema": schema})
     assert row is not None
     if row.missing:
         text = f"{row.role} lacks {', '.join(row.missing)}"
@@ -139,11 +158,19 @@ def _notifications(settings: Settings, url: str, connection: Connection) -> Find
 
 def _clock(connection: Connection) -> Finding:
     before = time.time()
-    row = connection.execute(
-        "SELECT extract(epoch FROM clock_timestamp())::float8 AS there"
-    ).fetchone()
-    assert row is not None
-    return skew("clock", (before + time.time()) / 2 - row.there, "Postgres", CLOCK)
+    there = _first(connection, scalar_row, b"SELECT extract(epoch FROM clock_timestamp())::float8")
+    assert there is not None
+    return skew("clock", (before + time.time()) / 2 - there, "Postgres", CLOCK)
+
+
+def _first(
+    connection: Connection,
+    row_factory: RowFactory[R],
+    query: bytes,
+    parameters: dict[str, Any] | None = None,
+) -> R | None:
+    with connection.cursor(row_factory=row_factory) as cursor:
+        return cursor.execute(query, parameters).fetchone()
 
 
 def _where(url: str) -> str:

@@ -1,10 +1,14 @@
-"""The queries of the files beside this one by name, for one schema; one file an area."""
+"""The queries of the files beside this one by name, for one schema; one file an area.
+
+What several queries have in common is a function of the schema where Postgres plans it as if it
+stood in the query, and otherwise a fragment, which queries include by its name in braces.
+"""
 
 import re
 from functools import cache
 from pathlib import Path
 
-_HEADER = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
+_HEADER = re.compile(r"^-- (name|fragment): (\w+)$", re.MULTILINE)
 
 
 class Queries:
@@ -30,11 +34,19 @@ class Queries:
 @cache
 def _texts() -> dict[str, str]:
     texts: dict[str, str] = {}
+    fragments: dict[str, str] = {}
     for file in sorted(Path(__file__).parent.glob("*.sql")):
         parts = _HEADER.split(file.read_text(encoding="utf-8"))[1:]
-        for name, body in zip(parts[::2], parts[1::2], strict=True):
-            if name in texts:
-                raise ValueError(f"{file.name} names the query {name} a second time")
+        for sort, name, body in zip(parts[::3], parts[1::3], parts[2::3], strict=True):
+            if name in texts or name in fragments:
+                raise ValueError(f"{file.name} names the {sort} {name} a second time")
             lines = body.strip().rstrip(";").splitlines()
-            texts[name] = "\n".join(line for line in lines if not line.startswith("--"))
-    return texts
+            statement = "\n".join(line for line in lines if not line.startswith("--"))
+            (texts if sort == "name" else fragments)[name] = statement
+    return {name: _with_fragments(text, fragments) for name, text in texts.items()}
+
+
+def _with_fragments(text: str, fragments: dict[str, str]) -> str:
+    for name, fragment in fragments.items():
+        text = text.replace(f"{{{name}}}", fragment)
+    return text

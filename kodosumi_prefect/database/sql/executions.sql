@@ -1,24 +1,12 @@
 -- name: timeline
 -- Executions that may be seen and match a filter, newest first, behind a cursor.
-SELECT e.*, e.fid::text AS fid, e.deployment_id::text AS deployment_id,
-    coalesce((SELECT r.name FROM {schema}.role r WHERE r.id::text = e.owner), e.owner) AS username,
-    CASE WHEN e.open_locks > 0 THEN ARRAY(SELECT l.lid FROM {schema}.lock l
-        WHERE l.execution_id = e.id AND l.state = 'open' ORDER BY l.opened_at, l.lid)
-    ELSE '{}' END AS locks
+SELECT {execution_row}
 FROM (
-    SELECT l.execution_id, l.created_at FROM {schema}.listing l
-    WHERE NOT l.archived
-        AND (%(owner)s::text IS NULL OR l.owner = left(%(owner)s, 200)
-            OR (l.owner IS NULL AND %(unowned)s::boolean))
-        AND (%(of)s::text IS NULL OR l.owner = left(%(of)s, 200))
-        AND (%(status)s::text IS NULL OR l.status = %(status)s)
-        AND (%(statuses)s::text[] IS NULL OR l.status = ANY(%(statuses)s::text[]))
-        AND (%(flow)s::text IS NULL OR l.flow_name = left(%(flow)s, 200))
-        AND (%(since)s::float8 IS NULL OR l.created_at >= to_timestamp(%(since)s))
-        AND (%(until)s::float8 IS NULL OR l.created_at < to_timestamp(%(until)s))
-        AND (%(search)s::tsquery IS NULL OR l.words @@ %(search)s::tsquery)
-        AND (%(at)s::timestamptz IS NULL
-            OR (l.created_at, l.execution_id) < (%(at)s::timestamptz, %(id)s::bigint))
+    SELECT l.execution_id, l.created_at
+    FROM {schema}.filtered_listing(%(owner)s, %(unowned)s, %(of)s, %(status)s, %(statuses)s,
+        %(flow)s, %(since)s, %(until)s, %(search)s) AS l
+    WHERE (%(at)s::timestamptz IS NULL
+        OR (l.created_at, l.execution_id) < (%(at)s::timestamptz, %(id)s::bigint))
     ORDER BY l.created_at DESC, l.execution_id DESC LIMIT %(limit)s
 ) AS chosen
 JOIN {schema}.execution e ON e.id = chosen.execution_id
@@ -26,25 +14,13 @@ ORDER BY chosen.created_at DESC, chosen.execution_id DESC;
 
 -- name: timeline_newer
 -- As timeline, in the other direction: those right above a cursor.
-SELECT e.*, e.fid::text AS fid, e.deployment_id::text AS deployment_id,
-    coalesce((SELECT r.name FROM {schema}.role r WHERE r.id::text = e.owner), e.owner) AS username,
-    CASE WHEN e.open_locks > 0 THEN ARRAY(SELECT l.lid FROM {schema}.lock l
-        WHERE l.execution_id = e.id AND l.state = 'open' ORDER BY l.opened_at, l.lid)
-    ELSE '{}' END AS locks
+SELECT {execution_row}
 FROM (
-    SELECT l.execution_id, l.created_at FROM {schema}.listing l
-    WHERE NOT l.archived
-        AND (%(owner)s::text IS NULL OR l.owner = left(%(owner)s, 200)
-            OR (l.owner IS NULL AND %(unowned)s::boolean))
-        AND (%(of)s::text IS NULL OR l.owner = left(%(of)s, 200))
-        AND (%(status)s::text IS NULL OR l.status = %(status)s)
-        AND (%(statuses)s::text[] IS NULL OR l.status = ANY(%(statuses)s::text[]))
-        AND (%(flow)s::text IS NULL OR l.flow_name = left(%(flow)s, 200))
-        AND (%(since)s::float8 IS NULL OR l.created_at >= to_timestamp(%(since)s))
-        AND (%(until)s::float8 IS NULL OR l.created_at < to_timestamp(%(until)s))
-        AND (%(search)s::tsquery IS NULL OR l.words @@ %(search)s::tsquery)
-        AND (%(at)s::timestamptz IS NULL
-            OR (l.created_at, l.execution_id) > (%(at)s::timestamptz, %(id)s::bigint))
+    SELECT l.execution_id, l.created_at
+    FROM {schema}.filtered_listing(%(owner)s, %(unowned)s, %(of)s, %(status)s, %(statuses)s,
+        %(flow)s, %(since)s, %(until)s, %(search)s) AS l
+    WHERE (%(at)s::timestamptz IS NULL
+        OR (l.created_at, l.execution_id) > (%(at)s::timestamptz, %(id)s::bigint))
     ORDER BY l.created_at ASC, l.execution_id ASC LIMIT %(limit)s
 ) AS chosen
 JOIN {schema}.execution e ON e.id = chosen.execution_id
@@ -53,17 +29,9 @@ ORDER BY chosen.created_at DESC, chosen.execution_id DESC;
 -- name: count_listed
 -- How many executions that may be seen match a filter, counted up to a limit.
 SELECT count(*) AS executions FROM (
-    SELECT FROM {schema}.listing l
-    WHERE NOT l.archived
-        AND (%(owner)s::text IS NULL OR l.owner = left(%(owner)s, 200)
-            OR (l.owner IS NULL AND %(unowned)s::boolean))
-        AND (%(of)s::text IS NULL OR l.owner = left(%(of)s, 200))
-        AND (%(status)s::text IS NULL OR l.status = %(status)s)
-        AND (%(statuses)s::text[] IS NULL OR l.status = ANY(%(statuses)s::text[]))
-        AND (%(flow)s::text IS NULL OR l.flow_name = left(%(flow)s, 200))
-        AND (%(since)s::float8 IS NULL OR l.created_at >= to_timestamp(%(since)s))
-        AND (%(until)s::float8 IS NULL OR l.created_at < to_timestamp(%(until)s))
-        AND (%(search)s::tsquery IS NULL OR l.words @@ %(search)s::tsquery)
+    SELECT
+    FROM {schema}.filtered_listing(%(owner)s, %(unowned)s, %(of)s, %(status)s, %(statuses)s,
+        %(flow)s, %(since)s, %(until)s, %(search)s) AS l
     LIMIT %(limit)s
 ) AS found;
 
@@ -71,7 +39,7 @@ SELECT count(*) AS executions FROM (
 -- Where an execution that may be seen stands in lists.
 SELECT l.created_at, l.execution_id AS id FROM {schema}.listing l
 JOIN {schema}.execution e ON e.id = l.execution_id WHERE e.fid = %(fid)s::uuid
-    AND (%(owner)s::text IS NULL OR e.owner = %(owner)s OR (%(unowned)s AND e.owner IS NULL));
+    AND {schema}.visible(e.owner, %(owner)s, %(unowned)s);
 
 -- name: asked_words
 -- The words of a search, and accounts with a name of which a word begins so.
@@ -95,7 +63,7 @@ WITH RECURSIVE named AS (
 SELECT flow_name FROM named
 WHERE flow_name IS NOT NULL AND (%(owner)s::text IS NULL OR EXISTS (
     SELECT FROM {schema}.listing l WHERE NOT l.archived AND l.flow_name = named.flow_name
-        AND (l.owner = left(%(owner)s, 200) OR (l.owner IS NULL AND %(unowned)s::boolean))))
+        AND {schema}.visible(l.owner, left(%(owner)s, 200), %(unowned)s)))
 LIMIT %(limit)s;
 
 -- name: change_counter
@@ -106,15 +74,10 @@ SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS xmin,
 -- name: changes
 -- Executions that may be seen and changed since a counter, oldest change first, never cutting
 -- through one transaction.
-SELECT *, fid::text AS fid, deployment_id::text AS deployment_id,
-    coalesce((SELECT r.name FROM {schema}.role r WHERE r.id::text = e.owner), e.owner) AS username,
-    CASE WHEN e.open_locks > 0 THEN ARRAY(SELECT l.lid FROM {schema}.lock l
-        WHERE l.execution_id = e.id AND l.state = 'open' ORDER BY l.opened_at, l.lid)
-    ELSE '{}' END AS locks
+SELECT {execution_row}
 FROM {schema}.execution e
 WHERE changed >= %(since)s
-    AND (%(owner)s::text IS NULL OR e.owner = %(owner)s
-        OR (e.owner IS NULL AND %(unowned)s::boolean))
+    AND {schema}.visible(e.owner, %(owner)s, %(unowned)s)
 ORDER BY changed FETCH FIRST %(limit)s ROWS WITH TIES;
 
 -- name: deleted
@@ -122,8 +85,7 @@ ORDER BY changed FETCH FIRST %(limit)s ROWS WITH TIES;
 -- brought back.
 SELECT fid::text FROM {schema}.deleted d
 WHERE changed >= %(since)s
-    AND (%(owner)s::text IS NULL OR d.owner = %(owner)s
-        OR (d.owner IS NULL AND %(unowned)s::boolean))
+    AND {schema}.visible(d.owner, %(owner)s, %(unowned)s)
     AND NOT EXISTS (SELECT FROM {schema}.execution e WHERE e.fid = d.fid)
 ORDER BY changed;
 
@@ -136,17 +98,10 @@ WHERE fid = ANY(%(fids)s::uuid[]) RETURNING fid::text;
 
 -- name: matching
 -- Which of these executions may be seen, match a filter and are not archived.
-SELECT e.fid::text FROM {schema}.execution e JOIN {schema}.listing l ON l.execution_id = e.id
-WHERE e.fid = ANY(%(fids)s::uuid[]) AND NOT l.archived
-    AND (%(owner)s::text IS NULL OR l.owner = left(%(owner)s, 200)
-        OR (l.owner IS NULL AND %(unowned)s::boolean))
-    AND (%(of)s::text IS NULL OR l.owner = left(%(of)s, 200))
-    AND (%(status)s::text IS NULL OR l.status = %(status)s)
-    AND (%(statuses)s::text[] IS NULL OR l.status = ANY(%(statuses)s::text[]))
-    AND (%(flow)s::text IS NULL OR l.flow_name = left(%(flow)s, 200))
-    AND (%(since)s::float8 IS NULL OR l.created_at >= to_timestamp(%(since)s))
-    AND (%(until)s::float8 IS NULL OR l.created_at < to_timestamp(%(until)s))
-    AND (%(search)s::tsquery IS NULL OR l.words @@ %(search)s::tsquery);
+SELECT e.fid::text FROM {schema}.execution e
+JOIN {schema}.filtered_listing(%(owner)s, %(unowned)s, %(of)s, %(status)s, %(statuses)s,
+    %(flow)s, %(since)s, %(until)s, %(search)s) AS l ON l.execution_id = e.id
+WHERE e.fid = ANY(%(fids)s::uuid[]);
 
 -- name: count_executions
 -- How many executions there are by status, and how many events were appended to them.

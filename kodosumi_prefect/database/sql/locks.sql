@@ -39,11 +39,11 @@ SELECT l.lid, l.name, l.elements, l.data, e.fid::text AS fid, e.owner, e.summary
     extract(epoch FROM l.expires_at)::float8 AS expires
 FROM {schema}.lock l JOIN {schema}.execution e ON e.id = l.execution_id
 WHERE l.state = 'open' AND l.expires_at > now()
-    AND (%(owner)s::text IS NULL OR e.owner = %(owner)s)
+    AND {schema}.visible(e.owner, %(owner)s, false)
     AND (%(before)s::text IS NULL OR (l.opened_at, l.lid) < (
         SELECT b.opened_at, b.lid FROM {schema}.lock b
         JOIN {schema}.execution its ON its.id = b.execution_id
-        WHERE b.lid = %(before)s AND (%(owner)s::text IS NULL OR its.owner = %(owner)s)
+        WHERE b.lid = %(before)s AND {schema}.visible(its.owner, %(owner)s, false)
         ORDER BY b.execution_id DESC LIMIT 1))
 ORDER BY l.opened_at DESC, l.lid DESC LIMIT %(limit)s;
 
@@ -63,12 +63,12 @@ WHERE execution_id = %(id)s AND result LIKE 'sealed:%%';
 SELECT count(*) AS locks
 FROM {schema}.lock l JOIN {schema}.execution e ON e.id = l.execution_id
 WHERE l.state = 'open' AND l.expires_at > now()
-    AND (%(owner)s::text IS NULL OR e.owner = %(owner)s);
+    AND {schema}.visible(e.owner, %(owner)s, false);
 
 -- name: answerable_lock_ids
 -- Which locks are open, newest first: those of one owner's executions, or all.
 SELECT l.lid, e.fid::text AS fid
 FROM {schema}.lock l JOIN {schema}.execution e ON e.id = l.execution_id
 WHERE l.state = 'open' AND l.expires_at > now()
-    AND (%(owner)s::text IS NULL OR e.owner = %(owner)s)
+    AND {schema}.visible(e.owner, %(owner)s, false)
 ORDER BY l.opened_at DESC, l.lid DESC LIMIT %(limit)s;

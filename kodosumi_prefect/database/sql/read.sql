@@ -1,14 +1,18 @@
--- name: status
--- The row of one execution, if it may be seen.
-SELECT *, fid::text AS fid, deployment_id::text AS deployment_id,
+-- fragment: execution_row
+-- What readers get of execution e. No function, since it has subselects: Postgres would call it for
+-- each row; and no view, which would not have columns that later migrations add.
+e.*, e.fid::text AS fid, e.deployment_id::text AS deployment_id,
     coalesce((SELECT r.name FROM {schema}.role r WHERE r.id::text = e.owner), e.owner) AS username,
     CASE WHEN e.open_locks > 0 THEN ARRAY(SELECT l.lid FROM {schema}.lock l
         WHERE l.execution_id = e.id AND l.state = 'open' ORDER BY l.opened_at, l.lid)
     ELSE '{}' END AS locks
+
+-- name: status
+-- The row of one execution, if it may be seen.
+SELECT {execution_row}
 FROM {schema}.execution e
 WHERE fid = %(fid)s
-    AND (%(owner)s::text IS NULL OR e.owner = %(owner)s
-        OR (e.owner IS NULL AND %(unowned)s::boolean));
+    AND {schema}.visible(e.owner, %(owner)s, %(unowned)s);
 
 -- name: tail
 -- Where the streams of these executions stand.
@@ -106,11 +110,11 @@ ORDER BY e.id LIMIT %(limit)s;
 
 -- name: known_executions
 -- Which of these flow runs are executions, and how they stand; for the observer.
-SELECT e.id, e.fid::text, e.status, e.state_type,
+SELECT e.fid::text, e.status, e.state_type,
     extract(epoch FROM e.state_ts)::float8 AS state_ts, e.attempt, e.process,
     e.inputs IS NOT NULL AS opened, e.error IS NOT NULL AS has_error,
     e.heartbeat_at IS NULL OR e.heartbeat_at < now() - make_interval(secs => %(timeout)s) AS stale,
-    e.ended_seq IS NULL AND (e.final_attempt >= e.attempt OR e.error IS NOT NULL) IS TRUE AS closing
+    {closing} AS closing
 FROM {schema}.execution e WHERE e.fid = ANY(%(fids)s::uuid[]);
 
 -- name: begun

@@ -93,4 +93,7 @@ WHERE fid IS NULL AND NOT kept AND created_at < now() - interval '1 day';
 
 -- name: prune_runners
 -- Rows of workers that never came back, whose runs are over or were deleted.
-DELETE FROM {schema}.runner WHERE lease_until < now() - interval '1 day';
+DELETE FROM {schema}.runner r
+WHERE r.lease_until < now() - interval '1 day' AND NOT EXISTS (
+    SELECT FROM {schema}.execution e
+    WHERE e.fid = r.fid AND e.status NOT IN ('finished', 'error'));

@@ -24,7 +24,7 @@ SELECT s.id::text, s.deployment_id::text, s.endpoint_uid, s.owner, s.summary, s.
     extract(epoch FROM s.created_at)::float8 AS created_at, coalesce(r.name, s.owner) AS username,
     s.parameters
 FROM {schema}.schedule s LEFT JOIN {schema}.role r ON r.id::text = s.owner
-WHERE (%(owner)s::text IS NULL OR s.owner = %(owner)s)
+WHERE {schema}.visible(s.owner, %(owner)s, false)
     AND (%(id)s::uuid IS NULL OR s.id = %(id)s::uuid)
     AND (%(uids)s::text[] IS NULL OR s.endpoint_uid = ANY(%(uids)s::text[]))
 ORDER BY s.created_at DESC, s.id;

@@ -143,28 +143,30 @@ WHERE e.uid = ANY(%(uids)s::text[]) ORDER BY gone, e.uid LIMIT 1;
 -- Whether a registered endpoint's service lives there.
 SELECT EXISTS (SELECT FROM {schema}.endpoint WHERE base_url = %(base)s AND gone_at IS NULL) AS known;
 
--- name: endpoints_of_executions
--- Which registered endpoint each of these executions was launched from, as far as its row tells:
--- the deployment, or the service and the path that its flow's name ends with; its schedule and its
--- summary decide between several.
-SELECT x.fid::text AS fid, e.uid FROM {schema}.execution x
+-- fragment: endpoint_of_execution
+-- Which registered endpoint execution x was launched from, as far as its row tells: the deployment,
+-- or the service and the path that its flow's name ends with; its schedule and its summary decide
+-- between several.
+SELECT e.uid FROM {schema}.endpoint e
 CROSS JOIN LATERAL (
-    SELECT e.uid FROM {schema}.endpoint e
-    CROSS JOIN LATERAL (
-        SELECT btrim(regexp_replace(lower(CASE WHEN starts_with(e.target, e.base_url)
-            THEN substr(e.target, length(e.base_url) + 1) ELSE e.target END),
-            '[^a-z0-9]+', '-', 'g'), '-') AS slug
-    ) AS s
-    WHERE e.gone_at IS NULL AND (e.deployment_id = x.deployment_id
-        OR (e.deployment_id IS NULL AND e.base_url = x.app_url AND (s.slug = ''
-            OR e.summary = x.summary
-            OR right('-' || x.flow_name, length(s.slug) + 1) = '-' || s.slug)))
-    ORDER BY e.deployment_id IS NULL,
-        e.uid IS DISTINCT FROM (
-            SELECT c.endpoint_uid FROM {schema}.schedule c WHERE c.id = x.schedule_id),
-        e.summary IS DISTINCT FROM x.summary, length(s.slug) DESC, e.uid
-    LIMIT 1
-) AS e
+    SELECT btrim(regexp_replace(lower(CASE WHEN starts_with(e.target, e.base_url)
+        THEN substr(e.target, length(e.base_url) + 1) ELSE e.target END),
+        '[^a-z0-9]+', '-', 'g'), '-') AS slug
+) AS s
+WHERE e.gone_at IS NULL AND (e.deployment_id = x.deployment_id
+    OR (e.deployment_id IS NULL AND e.base_url = x.app_url AND (s.slug = ''
+        OR e.summary = x.summary
+        OR right('-' || x.flow_name, length(s.slug) + 1) = '-' || s.slug)))
+ORDER BY e.deployment_id IS NULL,
+    e.uid IS DISTINCT FROM (
+        SELECT c.endpoint_uid FROM {schema}.schedule c WHERE c.id = x.schedule_id),
+    e.summary IS DISTINCT FROM x.summary, length(s.slug) DESC, e.uid
+LIMIT 1
+
+-- name: endpoints_of_executions
+-- Which registered endpoint each of these executions was launched from.
+SELECT x.fid::text AS fid, e.uid FROM {schema}.execution x
+CROSS JOIN LATERAL ({endpoint_of_execution}) AS e
 WHERE x.fid = ANY(%(fids)s::uuid[]);
 
 -- name: last_of_endpoints
@@ -186,37 +188,19 @@ newest AS (
     SELECT l.* FROM flows f CROSS JOIN LATERAL (
         SELECT x.id FROM {schema}.execution x
         WHERE x.app_url = f.base_url AND x.flow_name = f.flow_name AND x.archived_at IS NULL
-            AND (%(owner)s::text IS NULL OR x.owner = %(owner)s
-                OR (x.owner IS NULL AND %(unowned)s::boolean))
+            AND {schema}.visible(x.owner, %(owner)s, %(unowned)s)
         ORDER BY x.id DESC LIMIT 1
     ) AS l
     UNION ALL
     SELECT l.* FROM wanted w CROSS JOIN LATERAL (
         SELECT x.id FROM {schema}.execution x
         WHERE x.deployment_id = w.deployment_id AND x.archived_at IS NULL
-            AND (%(owner)s::text IS NULL OR x.owner = %(owner)s
-                OR (x.owner IS NULL AND %(unowned)s::boolean))
+            AND {schema}.visible(x.owner, %(owner)s, %(unowned)s)
         ORDER BY x.id DESC LIMIT 1
     ) AS l
 )
 SELECT DISTINCT ON (e.uid) e.uid, x.fid::text AS fid, x.status, x.state_name,
     coalesce(x.started_at, x.created_at) AS began
 FROM newest n JOIN {schema}.execution x ON x.id = n.id
-CROSS JOIN LATERAL (
-    SELECT e.uid FROM {schema}.endpoint e
-    CROSS JOIN LATERAL (
-        SELECT btrim(regexp_replace(lower(CASE WHEN starts_with(e.target, e.base_url)
-            THEN substr(e.target, length(e.base_url) + 1) ELSE e.target END),
-            '[^a-z0-9]+', '-', 'g'), '-') AS slug
-    ) AS s
-    WHERE e.gone_at IS NULL AND (e.deployment_id = x.deployment_id
-        OR (e.deployment_id IS NULL AND e.base_url = x.app_url AND (s.slug = ''
-            OR e.summary = x.summary
-            OR right('-' || x.flow_name, length(s.slug) + 1) = '-' || s.slug)))
-    ORDER BY e.deployment_id IS NULL,
-        e.uid IS DISTINCT FROM (
-            SELECT c.endpoint_uid FROM {schema}.schedule c WHERE c.id = x.schedule_id),
-        e.summary IS DISTINCT FROM x.summary, length(s.slug) DESC, e.uid
-    LIMIT 1
-) AS e
+CROSS JOIN LATERAL ({endpoint_of_execution}) AS e
 ORDER BY e.uid, x.id DESC;

@@ -38,7 +38,10 @@ WITH needed (kind, name, privilege, to_clean) AS (
         ('table', 'lock', 'UPDATE', false),
         ('table', 'deleted', 'SELECT', false), ('table', 'deleted', 'INSERT', true),
         ('table', 'deleted', 'UPDATE', true), ('table', 'deleted', 'DELETE', true),
-        ('function', 'ensure_partition(bigint)', 'EXECUTE', false)
+        ('function', 'ensure_partition(bigint)', 'EXECUTE', false),
+        ('function', 'visible(text, text, boolean)', 'EXECUTE', false),
+        ('function', 'filtered_listing(text, boolean, text, text, text[], text, float8, float8, '
+            'tsquery)', 'EXECUTE', false)
 ),
 missing AS (
     SELECT privilege || ' on ' || name AS what, to_clean FROM needed

@@ -6,11 +6,15 @@ SELECT id::text, oldest_writer FROM {schema}.instance;
 -- Internal ids of the executions of a batch, to lock them in one order everywhere.
 SELECT fid::text, id FROM {schema}.execution WHERE fid = ANY(%(fids)s::uuid[]) ORDER BY id;
 
+-- fragment: closing
+-- Whether the outcome of execution e is known and its end is still to come.
+e.ended_seq IS NULL AND (e.final_attempt >= e.attempt OR e.error IS NOT NULL) IS TRUE
+
 -- name: lock_execution
 -- Lock an execution and read what the next event depends on; the lock makes seq gap-free.
 SELECT e.id, e.last_seq, e.status, extract(epoch FROM e.state_ts)::float8 AS state_ts, e.attempt,
     e.ended_seq, e.state_type, coalesce(w.last_batch, 0) AS last_batch,
-    e.ended_seq IS NULL AND (e.final_attempt >= e.attempt OR e.error IS NOT NULL) IS TRUE AS closing,
+    {closing} AS closing,
     e.open_locks
 FROM {schema}.execution e
 LEFT JOIN {schema}.writer w ON w.execution_id = e.id AND w.writer_id = %(writer)s

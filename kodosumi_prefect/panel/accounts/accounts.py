@@ -73,7 +73,7 @@ class Accounts:
 
     async def by_id(self, role_id: str) -> Account | None:
         """The account with this id."""
-        return _one(await self._reader.rows("role_by_id", id=role_id))
+        return _one(await self._reader.rows_of(Account, "role_by_id", id=role_id))
 
     async def by_name(self, name: str) -> Account | None:
         """The account with this name, upper and lower case alike."""
@@ -81,11 +81,11 @@ class Accounts:
             name = clean_name(name)
         except ValueError:
             return None
-        return _one(await self._reader.rows("role_by_name", name=name))
+        return _one(await self._reader.rows_of(Account, "role_by_name", name=name))
 
     async def all(self) -> list[Account]:
         """All accounts by name."""
-        return [Account(**row) for row in await self._reader.rows("roles")]
+        return await self._reader.rows_of(Account, "roles")
 
     async def add(
         self,
@@ -105,7 +105,8 @@ class Accounts:
             ValueError: the name does not fit.
             NameTakenError: another account has it.
         """
-        rows = await self._reader.rows(
+        rows = await self._reader.rows_of(
+            Account,
             "add_role",
             name=clean_name(name),
             email=email,
@@ -120,12 +121,15 @@ class Accounts:
     async def add_first_operator(self, name: str, password: str) -> Account | None:
         """Create an operator if there is none; of several panels one gets it, the others None."""
         return _one(
-            await self._reader.rows("add_first_operator", name=clean_name(name), password=password)
+            await self._reader.rows_of(
+                Account, "add_first_operator", name=clean_name(name), password=password
+            )
         )
 
     async def has_operator(self) -> bool:
         """Whether anybody can manage accounts."""
-        return bool((await self._reader.rows("count_operators"))[0]["operators"])
+        [operators] = await self._reader.values("count_operators")
+        return bool(operators)
 
     async def change(
         self,
@@ -145,7 +149,8 @@ class Accounts:
             UnknownAccountError, NameTakenError, LastOperatorError: as they say.
         """
         try:
-            changed = await self._reader.rows(
+            changed = await self._reader.rows_of(
+                Account,
                 "change_role",
                 id=role_id,
                 name=None if name is None else clean_name(name),
@@ -165,14 +170,16 @@ class Accounts:
         Raises:
             UnknownAccountError, LastOperatorError: as they say.
         """
-        return await self._outcome(await self._reader.rows("remove_role", id=role_id), role_id)
+        return await self._outcome(
+            await self._reader.rows_of(Account, "remove_role", id=role_id), role_id
+        )
 
     async def end_sessions(self, role_id: str) -> None:
         """Have everybody who is signed in to this account sign in again."""
         await self._reader.rows("end_sessions", id=role_id)
         self._known.pop(role_id, None)
 
-    async def _outcome(self, rows: list[dict[str, Any]], role_id: str) -> Account:
+    async def _outcome(self, rows: list[Account], role_id: str) -> Account:
         self._known.pop(role_id, None)
         if (account := _one(rows)) is not None:
             return account
@@ -183,5 +190,5 @@ class Accounts:
         )
 
 
-def _one(rows: list[dict[str, Any]]) -> Account | None:
-    return Account(**rows[0]) if rows else None
+def _one(rows: list[Account]) -> Account | None:
+    return rows[0] if rows else None
