@@ -7,6 +7,7 @@ from typing import NamedTuple
 from prefect.client.schemas.objects import StateType
 from prefect.exceptions import ObjectNotFound
 
+from kodosumi_prefect.backoff import Backoff
 from kodosumi_prefect.events import TERMINAL
 from kodosumi_prefect.observer.ancestry import Ancestry
 from kodosumi_prefect.observer.api import Api
@@ -28,12 +29,11 @@ class _Waiting(NamedTuple):
     change: TaskChange
     until: float
     due: float
-    pause: float = FIRST_PAUSE
+    backoff: Backoff
 
     def later(self) -> "_Waiting":
         """Looked for in vain: the next look is later."""
-        due = time.monotonic() + self.pause
-        return self._replace(due=due, pause=min(self.pause * 2, LONGEST_PAUSE))
+        return self._replace(due=time.monotonic() + self.backoff.next())
 
 
 class _Told(NamedTuple):
@@ -74,7 +74,11 @@ class TaskRuns:
         now = time.monotonic()
         for change in changes:
             self._ancestry.learn_task(change.id, change.name)
-        wanted = [_Waiting(change, now + PATIENCE, now) for change in changes if _is_told(change)]
+        wanted = [
+            _Waiting(change, now + PATIENCE, now, Backoff(FIRST_PAUSE, LONGEST_PAUSE))
+            for change in changes
+            if _is_told(change)
+        ]
         self._keep(await self._record(wanted) + self._waiting)
 
     async def again(self) -> None:
