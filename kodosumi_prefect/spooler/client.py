@@ -21,13 +21,14 @@ from kodosumi_prefect.database.connection import ANSWER_TIMEOUT
 from kodosumi_prefect.events import DROPPABLE_KINDS, Event, Kind
 from kodosumi_prefect.settings import Settings, get_settings
 from kodosumi_prefect.spooler import spill
-from kodosumi_prefect.spooler.append import GapError, ProtocolError
+from kodosumi_prefect.spooler.append import ProtocolError
 from kodosumi_prefect.spooler.batch import KIND, PAYLOAD, Batch, Fields, Header
 from kodosumi_prefect.spooler.copies import Copies
 from kodosumi_prefect.spooler.refused import Refused, RefusedError
 from kodosumi_prefect.spooler.replay import Rebase, replaying
 from kodosumi_prefect.spooler.route import Route, warm
 from kodosumi_prefect.spooler.sends_ahead import Flights, SendsAhead
+from kodosumi_prefect.spooler.storing import GapError
 from kodosumi_prefect.spooler.transport import Backlog, NoDatabaseError, Transport
 
 BATCH_EVENTS = 2000

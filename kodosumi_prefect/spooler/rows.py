@@ -8,6 +8,8 @@ import orjson
 
 from kodosumi_prefect.spooler.batch import Fields
 
+NumberedEvent = tuple[int, Fields, bool]  # seq, event, whether it came after the end
+
 LATEST_TS = 4_000_000_000  # seconds since the epoch; a later timestamp is nonsense
 
 
