@@ -11,7 +11,7 @@ import psycopg
 from psycopg.rows import tuple_row
 
 from kodosumi_prefect.database.sql import Queries
-from kodosumi_prefect.spooler.rows import NumberedEvent, line
+from kodosumi_prefect.spooler.rows import NumberedEvent, line, values
 
 COPY_ROWS = 250  # rows sent at once
 
@@ -28,7 +28,7 @@ class Statement(NamedTuple):
     apart: bool = False
 
 
-class CopyEvents(NamedTuple):
+class StoreEvents(NamedTuple):
     """Events to store of an execution, by its internal id; ``apart`` as in ``Statement``."""
 
     execution: int
@@ -48,7 +48,7 @@ class CopyEvents(NamedTuple):
 
 
 Row = tuple[Any, ...]
-Step = Statement | CopyEvents
+Step = Statement | StoreEvents
 T = TypeVar("T")
 Steps = Generator[Step, list[Row], T]
 
@@ -76,7 +76,7 @@ def _execute(cursor: psycopg.Cursor[Any], queries: Queries, step: Step) -> list[
     if step.apart:
         with cursor.connection.transaction():
             return _execute(cursor, queries, step._replace(apart=False))
-    if isinstance(step, CopyEvents):
+    if isinstance(step, StoreEvents):
         with cursor.copy(queries["copy_events"]) as copy:
             for part in step.parts():
                 copy.write(part)
@@ -109,10 +109,10 @@ async def _execute_async(
     if step.apart:
         async with cursor.connection.transaction():
             return await _execute_async(cursor, queries, step._replace(apart=False))
-    if isinstance(step, CopyEvents):
-        async with cursor.copy(queries["copy_events"]) as copy:
-            for part in step.parts():
-                await copy.write(part)
+    if isinstance(step, StoreEvents):
+        for seq, event, late in step.rows:  # one or two, for which COPY takes longer
+            parameters = values(step.execution, seq, event, late)
+            await cursor.execute(queries["add_event"], parameters)
         return []
     await cursor.execute(queries[step.query], step.parameters)
     return await cursor.fetchall() if cursor.description is not None else []

@@ -19,7 +19,7 @@ from kodosumi_prefect.spooler.open_locks import Answer, OpenLocks
 from kodosumi_prefect.spooler.placeholders import MAY_BE_DATA, is_about_data, one_line, placeholder
 from kodosumi_prefect.spooler.projection import LOCKING, PROJECTED, Projection
 from kodosumi_prefect.spooler.rows import NumberedEvent
-from kodosumi_prefect.spooler.steps import CopyEvents, Statement, Steps
+from kodosumi_prefect.spooler.steps import Statement, Steps, StoreEvents
 from kodosumi_prefect.vocabulary import ASIDE
 
 LONGEST_KEY = 500  # characters of a dedupe key that is stored as it is
@@ -132,7 +132,7 @@ def store_batches(run: list[Batch], one_by_one: bool) -> Steps[list[str]]:
             if event[KIND] in PROJECTED:
                 projection.take(Event._make(event), seq)
     elif rows:
-        yield CopyEvents(execution.id, rows)
+        yield StoreEvents(execution.id, rows)
     booked = yield Statement(
         "finish_batch",
         {
@@ -163,7 +163,7 @@ def store_answer(
     projection = execution.projection((yield from _open_locks(execution)))
     projection.answer(lid, answer)
     rows = _numbered([lease], execution.last_seq, projection)
-    yield CopyEvents(execution.id, rows)
+    yield StoreEvents(execution.id, rows)
     last_seq = execution.last_seq + len(rows)
     yield Statement("advance", {"id": execution.id, "last_seq": last_seq})
     return (yield from _project(execution, fid, projection))
@@ -313,7 +313,7 @@ def _copy_bisecting(execution: int, rows: list[NumberedEvent]) -> Steps[list[Num
     if not rows:
         return rows
     try:
-        yield CopyEvents(execution, rows, apart=True)
+        yield StoreEvents(execution, rows, apart=True)
         return rows
     except MAY_BE_DATA as exc:
         if not is_about_data(exc):
@@ -321,7 +321,7 @@ def _copy_bisecting(execution: int, rows: list[NumberedEvent]) -> Steps[list[Num
         if len(rows) == 1:
             seq, event, late = rows[0]
             placed: list[NumberedEvent] = [(seq, placeholder(Event._make(event), exc), late)]
-            yield CopyEvents(execution, placed)
+            yield StoreEvents(execution, placed)
             return placed
         middle = len(rows) // 2
         first = yield from _copy_bisecting(execution, rows[:middle])

@@ -115,6 +115,12 @@ WHERE fid = ANY(%(fids)s::uuid[]) AND status NOT IN ('finished', 'error');
 -- Wake the feeds of these executions; in a transaction of its own, after the commit.
 SELECT pg_notify(%(channel)s, fid) FROM unnest(%(fids)s::text[]) AS fid;
 
+-- name: add_event
+-- Store one event of an execution that is locked.
+INSERT INTO {schema}.event (execution_id, seq, ts, kind, payload, attempt, source)
+VALUES (%(id)s, %(seq)s, to_timestamp(%(ts)s), %(kind)s, %(payload)s, %(attempt)s,
+    %(source)s::jsonb);
+
 -- name: advance
--- Move last_seq behind events that came from no writer.
+-- Move last_seq behind events that were stored one by one.
 UPDATE {schema}.execution SET last_seq = %(last_seq)s, updated_at = now() WHERE id = %(id)s;
