@@ -3,7 +3,6 @@
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Self
 
 from psycopg.rows import dict_row
 from psycopg_pool import AsyncConnectionPool
@@ -17,7 +16,7 @@ POOL_TIMEOUT = 4.0  # seconds to wait for a connection before the database count
 
 
 class Pool:
-    """Connections that commit each statement and whose rows are dicts; an async context manager.
+    """Connections that commit each statement and whose rows are dicts, once it is open.
 
     Arguments:
         url: libpq URL.
@@ -41,11 +40,12 @@ class Pool:
             name="kodosumi-reader",
         )
 
-    async def __aenter__(self) -> Self:
+    async def open(self) -> None:
+        """Begin to connect; the database may be away."""
         await self._pool.open()
-        return self
 
-    async def __aexit__(self, *exc: object) -> None:
+    async def close(self) -> None:
+        """Give all connections back."""
         await self._pool.close()
 
     @asynccontextmanager

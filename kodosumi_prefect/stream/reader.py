@@ -98,11 +98,11 @@ class Reader:
         self._pool = Pool(url, connections)
 
     async def __aenter__(self) -> Self:
-        await self._pool.__aenter__()
+        await self._pool.open()
         return self
 
     async def __aexit__(self, *exc: object) -> None:
-        await self._pool.__aexit__(*exc)
+        await self._pool.close()
 
     async def rows(self, name: str, /, **parameters: Any) -> list[dict[str, Any]]:
         """All rows of the named query. A connection that went stale is tried once more."""

@@ -9,14 +9,15 @@ import pytest
 from pydantic import SecretStr
 
 from kodosumi_prefect.database import connection as connection_module
+from kodosumi_prefect.database import listen
 from kodosumi_prefect.database import pool as pool_module
 from kodosumi_prefect.database.connection import NoAnswerError, connect, connect_async, silences
+from kodosumi_prefect.database.listen import Listener
 from kodosumi_prefect.database.retention import Retention
 from kodosumi_prefect.observer import leader
 from kodosumi_prefect.runner.registry import AwayError, Registry
 from kodosumi_prefect.settings import Settings
 from kodosumi_prefect.spooler.append import Spooler
-from kodosumi_prefect.stream import feed as feed_module
 from kodosumi_prefect.stream import settled_locks as leases_module
 from kodosumi_prefect.stream.feed import Feed
 from kodosumi_prefect.stream.reader import Reader
@@ -37,7 +38,7 @@ def bounds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection_module, "ROUND_TRIP", 0.2)
     monkeypatch.setattr(connection_module, "ROUND_TRIP_TIMEOUT", 0.3)
     monkeypatch.setattr(pool_module, "ANSWER_TIMEOUT", 0.5)
-    monkeypatch.setattr(feed_module, "PROBE_AGAIN", 0.3)
+    monkeypatch.setattr(listen, "PROBE_AGAIN", 0.3)
     monkeypatch.setattr(leases_module, "PROVE", 0.2)
     monkeypatch.setattr(leader, "ANSWER", 0.5)
     monkeypatch.setattr(leader, "PROOF", 0.1)
@@ -184,10 +185,10 @@ async def test_the_feed_polls_while_it_hears_nothing_of_itself(
     line: Line, database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A connection that answers and notifies of nothing any more, as behind some poolers."""
-    monkeypatch.setattr(feed_module, "PROBE_TIMEOUT", 0.2)
+    monkeypatch.setattr(listen, "PROBE_TIMEOUT", 0.2)
     async with Reader(database, "kodosumi") as reader, Feed(reader, line.url) as feed:
         await until(lambda: feed.state == "listening")
-        monkeypatch.setattr(Feed, "_heard", lambda self, payload: None)
+        monkeypatch.setattr(Listener, "is_probe", lambda self, payload: True)
         await until(lambda: feed.losses > 0 and feed.polling)
 
 
@@ -198,7 +199,7 @@ async def test_whoever_waits_for_a_lock_hears_of_it(
     spooler.append([batch(fid, lock(lid))])
     leases = Leases(line.url, "kodosumi")
     waiting = asyncio.create_task(leases.settled({lid: fid}, 60.0))
-    await until(lambda: leases.connected and leases._heard)
+    await until(lambda: leases.connected and not leases.polling)
     line.forget()
     await asyncio.to_thread(answer, database, fid, lid, "yes")
     try:
