@@ -120,12 +120,16 @@ async def connect_async(
     return connection
 
 
+def listening_to(channel: str) -> psycopg.sql.Composed:
+    """The statement after which a connection is notified of what is sent to ``channel``."""
+    return psycopg.sql.SQL("LISTEN {}").format(psycopg.sql.Identifier(channel))
+
+
 async def connect_listening(url: str, channel: str) -> "BoundedAsyncConnection":
     """A connection that listens to ``channel``; read it with ``notes``."""
     connection = await connect_async(url, answer_timeout=ROUND_TRIP_TIMEOUT)
     try:
-        name = psycopg.sql.Identifier(channel)
-        await connection.execute(psycopg.sql.SQL("LISTEN {}").format(name))
+        await connection.execute(listening_to(channel))
     except BaseException:
         await connection.close()
         raise

@@ -57,7 +57,7 @@ async def query_rows(settings: Settings, query: str, **parameters: Any) -> list[
 async def rows_of(
     settings: Settings, row_type: Callable[..., R], query: str, **parameters: Any
 ) -> list[R]:
-    """As ``query_rows``, each as a ``row_type``, whose fields are in the order of the query's columns."""
+    """As ``query_rows``, each as a ``row_type``, whose fields are the query's columns in order."""
     return [row_type(*row) for row in await query_rows(settings, query, **parameters)]
 
 

@@ -4,13 +4,11 @@ import json
 import time
 from typing import Any
 
-from kodosumi_prefect.database import channels
 from kodosumi_prefect.events import Event, Kind, serialize
-from kodosumi_prefect.spooler.open_locks import OpenLocks
-from kodosumi_prefect.spooler.projection import Projection
+from kodosumi_prefect.spooler.open_locks import Answer
+from kodosumi_prefect.spooler.steps import execute_async
+from kodosumi_prefect.spooler.storing import lock_execution, store_answer, wake_ups
 from kodosumi_prefect.stream.reader import Reader
-
-NOBODY = "00000000-0000-0000-0000-000000000000"  # no writer has this id
 
 Row = dict[str, Any]
 
@@ -80,7 +78,8 @@ class Locks:
     ) -> None:
         """Answer an open lock: whoever waits for it continues with ``result``.
 
-        One transaction: the row's end, its ``lease`` event, and the execution's status.
+        One transaction: the row's end, its ``lease`` event, and the execution's status, as
+        ``spooler.storing`` has them for every event.
 
         Arguments:
             result: what the run gets; JSON types.
@@ -95,64 +94,21 @@ class Locks:
         """
         text = json.dumps(result) if stored is None else stored
         source = json.dumps({"answered_by": {"id": by, "name": name}})
+        queries = self._reader.queries
         async with self._reader.transaction() as connection:
-            queries = self._reader.queries
-            cursor = await connection.execute(
-                queries["lock_execution"], {"fid": fid, "writer": NOBODY}
-            )
-            row = await cursor.fetchone()
-            found = await (
-                await connection.execute(queries["lock"], {"fid": fid, "lid": lid})
-            ).fetchone()
-            if row is None or found is None:
+            execution = await execute_async(connection, queries, lock_execution(fid))
+            cursor = await connection.execute(queries["lock"], {"fid": fid, "lid": lid})
+            lock = await cursor.fetchone()
+            if execution is None or lock is None:
                 raise UnknownLockError(f"execution {fid} has no lock {lid[:80]!r}")
-            if (reason := closed(found)) is not None:
+            if (reason := closed(lock)) is not None:
                 raise AnsweredError(reason)
-            execution = row["id"]
-            held = await connection.execute(queries["open_locks"], {"id": execution})
-            projection = Projection(
-                row["status"],
-                row["state_ts"],
-                row["attempt"],
-                row["ended_seq"],
-                row["state_type"],
-                OpenLocks({lock["lid"]: lock["attempt"] for lock in await held.fetchall()}),
-            )
-            await connection.execute(
-                queries["lease_lock"], {"id": execution, "lid": lid, "result": text, "by": by}
-            )
-            told = {
-                "name": found["name"],
-                "lid": lid,
-                "result": result if shown is None else shown,
-            }
-            lease = Event(time.time(), Kind.LEASE, serialize(told), found["attempt"], source)
-            projection.lease(lid)
-            seq = row["last_seq"]
-            for event in (lease, projection.unsaid(lease)):
-                if event is None:
-                    continue
-                seq += 1
-                await connection.execute(
-                    queries["add_event"],
-                    {
-                        "id": execution,
-                        "seq": seq,
-                        "ts": event.ts,
-                        "kind": str(event.kind),
-                        "payload": event.payload,
-                        "attempt": event.attempt,
-                        "source": event.source,
-                    },
-                )
-            await connection.execute(queries["advance"], {"id": execution, "last_seq": seq})
-            await connection.execute(
-                queries["project"], projection.parameters() | {"id": execution}
-            )
-        # A transaction of its own: see Spooler.append.
-        schema = queries.schema
-        await self._reader.rows("notify", channel=channels.settled_locks(schema), fids=[lid])
-        await self._reader.rows("notify", channel=channels.events(schema), fids=[fid])
+            told = {"name": lock["name"], "lid": lid, "result": result if shown is None else shown}
+            lease = Event(time.time(), Kind.LEASE, serialize(told), lock["attempt"], source)
+            steps = store_answer(execution, fid, lid, Answer(text, by), lease)
+            settled = await execute_async(connection, queries, steps)
+        for parameters in wake_ups(queries.schema, [fid], settled):
+            await self._reader.rows("notify", **parameters)
 
 
 def closed(lock: Row) -> str | None:

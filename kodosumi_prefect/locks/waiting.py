@@ -10,6 +10,7 @@ from uuid import uuid4
 
 import psycopg
 
+from kodosumi_prefect.backoff import Backoff
 from kodosumi_prefect.cancelling import cancel_all
 from kodosumi_prefect.settings import Settings, listen_url
 from kodosumi_prefect.spooler.append import ProtocolError
@@ -80,21 +81,20 @@ class Waiter:
 
     async def _run(self) -> None:
         """Wait as long as locks are open, and a little longer."""
-        delay = RETRY_FIRST
+        backoff = Backoff(RETRY_FIRST, RETRY_MOST)
         try:
             while await self._something_open():
                 try:
                     for settled in await self._next():
                         self._settle(settled)
-                    delay = RETRY_FIRST
+                    backoff.reset()
                 except _AWAY as exc:
-                    if delay == RETRY_FIRST:
+                    if not backoff.failures:
                         said = " ".join(str(exc).split())
                         logger.warning(
                             "cannot listen for answers to locks now, trying again: %s", said
                         )
-                    await asyncio.sleep(delay)
-                    delay = min(delay * 2, RETRY_MOST)
+                    await backoff.sleep()
                 except Exception:  # whatever it is, runs wait for this thread
                     logger.exception("cannot listen for answers to locks now, trying again")
                     await asyncio.sleep(RETRY_MOST)

@@ -8,14 +8,12 @@ from collections.abc import Awaitable, Callable
 import httpx
 import psycopg
 from prefect.exceptions import PrefectException
-from psycopg_pool import PoolTimeout
 
 from kodosumi_prefect.spooler.append import ProtocolError
 
 # What goes wrong outside of us, while Postgres or Prefect are away, restart, or are overloaded.
 OUTAGES = (
     psycopg.Error,
-    PoolTimeout,
     httpx.HTTPError,
     PrefectException,
     ProtocolError,

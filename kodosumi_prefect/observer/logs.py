@@ -15,6 +15,7 @@ from prefect.client.schemas.sorting import LogSort
 from prefect.types import DateTime
 
 from kodosumi_prefect.adapter.capture import NOT_OURS, RUN_LOGGERS
+from kodosumi_prefect.backoff import Backoff
 from kodosumi_prefect.events import Status
 from kodosumi_prefect.listings import PAGE, ListingPage, narrowed
 from kodosumi_prefect.observer.ancestry import Ancestry
@@ -64,7 +65,7 @@ class _Followed:
     attempt: int
     cursor: float | None = None
     due: float = 0.0
-    pause: float = OFTEN
+    backoff: Backoff = field(default_factory=lambda: Backoff(OFTEN, SELDOM))
     seen: dict[str, None] = field(default_factory=dict)
     order: deque[str] = field(default_factory=deque)
     done: float = 0.0
@@ -137,8 +138,11 @@ class Logs:
             elif followed.over_at is not None and now > followed.over_at + LATE_LINES:
                 self.forget(followed.fid)
             else:
-                followed.pause = OFTEN if count else min(followed.pause * 2, SELDOM)
-                followed.due = now + followed.pause
+                if count:
+                    followed.backoff.reset()
+                else:
+                    followed.backoff.next()
+                followed.due = now + followed.backoff.pause
 
     def _record_end(self, followed: _Followed) -> None:
         if followed.end is None:

@@ -4,6 +4,7 @@ import time
 from dataclasses import dataclass
 from uuid import UUID
 
+from kodosumi_prefect.backoff import Backoff
 from kodosumi_prefect.events import Status
 from kodosumi_prefect.listings import PAGE
 from kodosumi_prefect.observer.api import Api
@@ -22,10 +23,10 @@ CALM = 10.0  # seconds the database must have answered before silence counts aga
 
 @dataclass
 class _Pace:
-    """When an execution is compared next, and the pause before it, in seconds."""
+    """When an execution is compared next, by the monotonic clock, and the pauses while silent."""
 
     due: float
-    pause: float
+    backoff: Backoff
 
 
 class Reconciler:
@@ -108,7 +109,7 @@ class Reconciler:
         now = time.monotonic()
         pace = self._paces.get(fid)
         if pace is None:
-            self._paces[fid] = _Pace(now + ALWAYS, self._interval)
+            self._paces[fid] = _Pace(now + ALWAYS, Backoff(self._interval, ALWAYS))
             return True
         if fid in self._runs.ending or not self._subscription.healthy:
             return True
@@ -116,18 +117,16 @@ class Reconciler:
         paused = row.status == Status.AWAITING and not row.open_locks
         silent = row.stale and row.process is not None and not paused
         if not silent:
-            pace.pause = self._interval
+            pace.backoff.reset()
             if now < pace.due:
                 return False
             pace.due = now + ALWAYS
             return True
-        if pace.due - now > pace.pause:
+        if pace.due - now > pace.backoff.pause:
             pace.due = now  # it was not silent the last time
         if now < pace.due:
             return False
-        pace.due = now + pace.pause
-        if self._is_calm():
-            pace.pause = min(pace.pause * 2, ALWAYS)
+        pace.due = now + (pace.backoff.next() if self._is_calm() else pace.backoff.pause)
         return True
 
     async def _compare(self, rows: list[LiveExecution]) -> None:

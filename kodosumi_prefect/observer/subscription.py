@@ -12,6 +12,7 @@ from prefect.events.clients import PrefectEventSubscriber, get_events_subscriber
 from prefect.events.filters import EventFilter, EventNameFilter
 
 from kodosumi_prefect._compat.prefect import begin_at
+from kodosumi_prefect.backoff import Backoff
 from kodosumi_prefect.observer.activity import Activity
 from kodosumi_prefect.observer.changes import FLOW_RUN, TASK_RUN
 
@@ -62,7 +63,7 @@ class Subscription:
 
     async def run(self) -> None:
         """Receive events until cancelled."""
-        delay = RETRY_FIRST
+        backoff = Backoff(RETRY_FIRST, RETRY_MOST)
         while True:
             worked = False
             try:
@@ -73,11 +74,10 @@ class Subscription:
             finally:
                 worked, self.healthy = self.healthy, False
             if worked:
-                delay = RETRY_FIRST  # a proxy that closes idle sockets is no trouble
+                backoff.reset()  # a proxy that closes idle sockets is no trouble
             else:
                 self._activity.met(reason)
-            await asyncio.sleep(delay)
-            delay = min(delay * 2, RETRY_MOST)
+            await backoff.sleep()
 
     async def batches(self) -> AsyncIterator[list[Event]]:
         """Events in the order they arrived, some at a time; one counts as handled at the next."""

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from prefect.client.schemas.objects import StateType
 from prefect.exceptions import ObjectNotFound
 
+from kodosumi_prefect.backoff import Backoff
 from kodosumi_prefect.events import TERMINAL
 from kodosumi_prefect.observer.ancestry import Ancestry
 from kodosumi_prefect.observer.api import Api
@@ -29,12 +30,11 @@ class _Waiting(NamedTuple):
     change: TaskChange
     until: float
     due: float
-    pause: float = FIRST_PAUSE
+    backoff: Backoff
 
     def later(self) -> "_Waiting":
         """Looked for in vain: the next look is later."""
-        due = time.monotonic() + self.pause
-        return self._replace(due=due, pause=min(self.pause * 2, LONGEST_PAUSE))
+        return self._replace(due=time.monotonic() + self.backoff.next())
 
 
 class _TaskReport(NamedTuple):
@@ -76,7 +76,12 @@ class TaskRunRecorder:
         for change in changes:
             self._ancestry.learn_task(change.id, change.name)
         waiting = [
-            _Waiting(change, now + EXECUTION_ROW_SECONDS, now)
+            _Waiting(
+                change,
+                now + EXECUTION_ROW_SECONDS,
+                now,
+                Backoff(FIRST_PAUSE, LONGEST_PAUSE),
+            )
             for change in changes
             if _is_told(change)
         ]

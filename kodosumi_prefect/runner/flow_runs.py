@@ -1,6 +1,5 @@
 """Flow runs as Prefect has them, asked until it answers."""
 
-import asyncio
 from typing import Any
 from uuid import UUID
 
@@ -10,6 +9,7 @@ from prefect.client.schemas.objects import FlowRun, State
 from prefect.exceptions import Abort, ObjectNotFound, PrefectException
 from prefect.logging import get_logger
 
+from kodosumi_prefect.backoff import Backoff
 from kodosumi_prefect.listings import flow_run
 from kodosumi_prefect.vocabulary import POOL_TYPE
 
@@ -52,7 +52,7 @@ class FlowRuns:
 
     async def read(self, fid: UUID) -> FlowRun | None:
         """The flow run, None if it was deleted or cannot be read; waits while Prefect is away."""
-        delay = RETRY_FIRST
+        backoff = Backoff(RETRY_FIRST, RETRY_MOST)
         while True:
             try:
                 return await flow_run(self._client, fid)
@@ -60,12 +60,11 @@ class FlowRuns:
                 return None
             except PREFECT_AWAY as exc:
                 logger.debug("cannot read flow run %s now: %s", fid, exc)
-            await asyncio.sleep(delay)
-            delay = min(delay * 2, RETRY_MOST)
+            await backoff.sleep()
 
     async def settle(self, fid: UUID, state: State[Any]) -> None:
         """Set a state that the run's process cannot set; waits while Prefect is away."""
-        delay = RETRY_FIRST
+        backoff = Backoff(RETRY_FIRST, RETRY_MOST)
         force = not state.is_crashed()  # a run that ended by itself after all stays as it is
         while True:
             try:
@@ -75,5 +74,4 @@ class FlowRuns:
                 return
             except PREFECT_AWAY as exc:
                 logger.debug("cannot set flow run %s to %s now: %s", fid, state.name, exc)
-            await asyncio.sleep(delay)
-            delay = min(delay * 2, RETRY_MOST)
+            await backoff.sleep()

@@ -13,12 +13,11 @@ import psycopg
 from prefect.logging import get_logger
 from psycopg.rows import AsyncRowFactory, class_row, scalar_row
 
+from kodosumi_prefect.backoff import Backoff
+from kodosumi_prefect.cancelling import cancel_all
 from kodosumi_prefect.database import channels
-from kodosumi_prefect.database.connection import (
-    BoundedAsyncConnection,
-    connect_async,
-    connect_listening,
-)
+from kodosumi_prefect.database.connection import BoundedAsyncConnection, connect_async
+from kodosumi_prefect.database.listen import Listener
 from kodosumi_prefect.database.sql import Queries
 from kodosumi_prefect.database.worker_messages import Message, parse
 from kodosumi_prefect.settings import VERSION, Settings, database_url, listen_url
@@ -152,22 +151,36 @@ class Registry:
 
     async def messages(self) -> AsyncIterator[Message | None]:
         """Messages to the workers of this database; None where some may have been missed."""
-        delay = RELISTEN_FIRST
-        while True:
-            url = listen_url(self._settings)
-            try:
-                if url is not None:
-                    own = channels.workers(self._settings.database_schema)
-                    async with await connect_listening(url, own) as connection:
-                        delay = RELISTEN_FIRST
-                        yield None
-                        async for payload in connection.notes():
-                            if (message := parse(payload)) is not None:
-                                yield message
-            except (psycopg.Error, OSError) as exc:
-                logger.debug("cannot listen for messages now, runs are polled: %s", exc)
-            await asyncio.sleep(delay)
-            delay = min(delay * 2, RELISTEN_MOST)
+        arrived: asyncio.Queue[Message | None] = asyncio.Queue()
+        listener = Listener(
+            channels.workers(self._settings.database_schema),
+            lambda: listen_url(self._settings),
+            what="messages to workers",
+            meanwhile="runs are polled",
+            backoff=Backoff(RELISTEN_FIRST, RELISTEN_MOST),
+            logger=logger,
+        )
+
+        async def follow(connection: BoundedAsyncConnection) -> None:
+            arrived.put_nowait(None)
+            async for payload in listener.notes(connection):
+                if (message := parse(payload)) is not None:
+                    arrived.put_nowait(message)
+
+        listening = asyncio.ensure_future(listener.run(follow))
+        try:
+            while True:
+                waiting = asyncio.ensure_future(arrived.get())
+                try:
+                    await asyncio.wait({waiting, listening}, return_when=asyncio.FIRST_COMPLETED)
+                    if not waiting.done():
+                        listening.result()
+                    message = waiting.result()
+                finally:
+                    waiting.cancel()
+                yield message
+        finally:
+            await cancel_all([listening])
 
     async def _tell(self, query: str, **parameters: Any) -> None:
         """As ``_ask`` where nothing depends on the answer."""

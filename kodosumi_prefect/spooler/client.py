@@ -4,7 +4,6 @@ import atexit
 import logging
 import os
 import queue
-import random
 import threading
 import time
 import weakref
@@ -17,17 +16,19 @@ from uuid import uuid4
 
 import psycopg
 
+from kodosumi_prefect.backoff import Backoff
 from kodosumi_prefect.database.connection import ANSWER_TIMEOUT
 from kodosumi_prefect.events import DROPPABLE_KINDS, Event, Kind
 from kodosumi_prefect.settings import Settings, get_settings
 from kodosumi_prefect.spooler import spill
-from kodosumi_prefect.spooler.append import GapError, ProtocolError
+from kodosumi_prefect.spooler.append import ProtocolError
 from kodosumi_prefect.spooler.batch import KIND, PAYLOAD, Batch, Fields, Header
 from kodosumi_prefect.spooler.copies import Copies
 from kodosumi_prefect.spooler.refused import Refused, RefusedError
 from kodosumi_prefect.spooler.replay import Rebase, replaying
 from kodosumi_prefect.spooler.route import Route, warm
 from kodosumi_prefect.spooler.sends_ahead import Flights, SendsAhead
+from kodosumi_prefect.spooler.storing import GapError
 from kodosumi_prefect.spooler.transport import Backlog, NoDatabaseError, Transport
 
 BATCH_EVENTS = 2000
@@ -44,6 +45,7 @@ LATE = 0.05  # seconds after which unanswered deliveries are written to disk as 
 LATE_EVENT = 25e-6  # seconds more that each event may take
 RETRY_FIRST = 0.05  # seconds
 RETRY_MOST = 2.0  # seconds
+RETRY_JITTER = 0.2  # part of a pause
 SPILL_WAIT = 2.0  # seconds to write undeliverable events to the spill file
 SPILL_GLANCE = 0.1  # seconds likewise, for frequent callers
 THREAD_NAME = "kodosumi-spool"
@@ -137,7 +139,7 @@ class SpoolClient:
         self._outage_since: float | None = None
         self._gave_up = False
         self._retry_at = 0.0
-        self._retry_delay = RETRY_FIRST
+        self._backoff = Backoff(RETRY_FIRST, RETRY_MOST, jitter=RETRY_JITTER)
         self._heartbeat_at = 0.0
         self._orphans: Iterator[tuple[str, int]] | None = None
         self._closing = False
@@ -613,7 +615,7 @@ class SpoolClient:
     def _fail(self, exc: Exception) -> None:
         if self._outage_since is None:
             self._outage_since = time.monotonic()
-            self._retry_delay = RETRY_FIRST
+            self._backoff.reset()
             logger.warning(
                 "events cannot be stored now, flows go on: %s", " ".join(str(exc).split())
             )
@@ -622,8 +624,7 @@ class SpoolClient:
             self._gave_up = True
             while self._barriers:
                 self._barriers.popleft()[1].passed.set()
-        self._retry_at = time.monotonic() + self._retry_delay * random.uniform(0.8, 1.2)
-        self._retry_delay = min(self._retry_delay * 2, RETRY_MOST)
+        self._retry_at = time.monotonic() + self._backoff.next()
 
     def _recovered(self) -> None:
         if self._outage_since is None:

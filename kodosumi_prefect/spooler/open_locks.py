@@ -35,6 +35,18 @@ class NewLock(NamedTuple):
     state: Literal["open", "void"] = "open"
 
 
+class Answer(NamedTuple):
+    """What a human answered.
+
+    Attributes:
+        result: what the run gets, as it is stored.
+        by: id of the role that answered.
+    """
+
+    result: str
+    by: str
+
+
 class OpenLocks:
     """Follows the locks of one execution through the events of a batch.
 
@@ -46,6 +58,7 @@ class OpenLocks:
         self._open = dict(open_locks or {})
         self.opened: dict[str, NewLock] = {}
         self.ended: dict[str, Ended] = {}
+        self.answers: dict[str, Answer] = {}
 
     def __len__(self) -> int:
         return len(self._open)
@@ -67,6 +80,11 @@ class OpenLocks:
             return False
         self.ended[lid] = state
         return True
+
+    def answer(self, lid: str, answer: Answer) -> None:
+        """A lock that is open was answered."""
+        self.end(lid, "leased")
+        self.answers[lid] = answer
 
     def forget(self, lid: str) -> None:
         """A lock could not be stored, so that nobody can answer it."""

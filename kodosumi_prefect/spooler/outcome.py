@@ -8,9 +8,10 @@ from typing import Any
 
 import psycopg
 
-from kodosumi_prefect.spooler.append import GapError, ProtocolError
+from kodosumi_prefect.spooler.append import ProtocolError
 from kodosumi_prefect.spooler.batch import Batch
 from kodosumi_prefect.spooler.refused import RefusedError
+from kodosumi_prefect.spooler.storing import GapError
 
 # None: stored. Otherwise which error, and what it takes to rebuild it.
 Answer = tuple[str, tuple[Any, ...]] | None

@@ -2,7 +2,7 @@
 
 from kodosumi_prefect.error_line import line_of
 from kodosumi_prefect.events import TERMINAL, Event, Kind, State, Status
-from kodosumi_prefect.spooler.open_locks import OpenLocks, new_lock, told
+from kodosumi_prefect.spooler.open_locks import Answer, OpenLocks, new_lock, told
 from kodosumi_prefect.vocabulary import LOCKS_STATUS_KEY
 
 CLOCK_GRAIN = 1e-6  # seconds; Postgres keeps microseconds
@@ -79,9 +79,9 @@ class Projection:
                 self.visible = True
         return True
 
-    def lease(self, lid: str) -> None:
+    def answer(self, lid: str, answer: Answer) -> None:
         """Follow a human's answer, which comes in a transaction of its own."""
-        self.locks.end(lid, "leased")
+        self.locks.answer(lid, answer)
         self._put()
         self.visible = True
 

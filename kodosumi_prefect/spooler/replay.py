@@ -7,9 +7,9 @@ from uuid import UUID, uuid5
 
 from kodosumi_prefect.settings import Settings
 from kodosumi_prefect.spooler import refused, spill
-from kodosumi_prefect.spooler.append import GapError
 from kodosumi_prefect.spooler.batch import Batch
 from kodosumi_prefect.spooler.refused import Refused, RefusedError
+from kodosumi_prefect.spooler.storing import GapError
 from kodosumi_prefect.spooler.transport import Transport
 
 logger = logging.getLogger(__name__)

@@ -20,7 +20,6 @@ from kodosumi_prefect.settings import (
     write_address,
 )
 from kodosumi_prefect.stack import prefect_server
-from kodosumi_prefect.stack.backoff import Backoff
 from kodosumi_prefect.stack.child import Child, LastingError, RunningChild, StackError, brief
 from kodosumi_prefect.stack.embedded_postgres import EmbeddedError, EmbeddedPostgres, PortTakenError
 from kodosumi_prefect.stack.keeper import Record, end_family, family, processes, start_of
@@ -28,6 +27,7 @@ from kodosumi_prefect.stack.keeper_client import KeeperClient, leftovers
 from kodosumi_prefect.stack.lasting import check_ports, check_room
 from kodosumi_prefect.stack.lock import take_lock
 from kodosumi_prefect.stack.ray_head import RayHead, plan_ray, ray_child
+from kodosumi_prefect.stack.restarts import Restarts
 
 LOOK_INTERVAL = 0.5  # seconds between checks whether children live
 FAMILY_INTERVAL = 2.0  # seconds between checks for processes that children started
@@ -83,7 +83,7 @@ class Stack:
         self._postgres: EmbeddedPostgres | None = None
         self._postgres_start: asyncio.Future[str] | None = None
         self._children: dict[str, RunningChild] = {}
-        self._backoffs: dict[str, Backoff] = {}
+        self._restarts: dict[str, Restarts] = {}
         self._prefect: PrefectAccess | None = None  # our own server
         self._ray: RayHead | None = None
         self._supervision: asyncio.Task[None] | None = None
@@ -241,7 +241,7 @@ class Stack:
             raise LastingError(str(exc)) from exc
         except EmbeddedError as exc:
             raise StackError(str(exc)) from exc
-        self._backoff("postgres").served()
+        self._restarts_of("postgres").served()
         self._on_progress("postgres", f"ready after {time.monotonic() - began:.1f} s")
 
     async def _start_ray(self, head: RayHead) -> None:
@@ -284,12 +284,12 @@ class Stack:
             running.record = running.record._replace(leaders=())
             await self._end_child(child.name, forget=False)
             raise
-        self._backoff(child.name).served()
+        self._restarts_of(child.name).served()
         self._on_progress(child.name, f"ready after {seconds:.1f} s")
         return running
 
-    def _backoff(self, name: str) -> Backoff:
-        return self._backoffs.setdefault(name, Backoff())
+    def _restarts_of(self, name: str) -> Restarts:
+        return self._restarts.setdefault(name, Restarts())
 
     def _keep_postgres(self, pid: int) -> None:
         if self._keeper is not None:
@@ -425,10 +425,10 @@ class Stack:
         Raises:
             StackError: no further start would help.
         """
-        backoff = self._backoff(name)
+        restarts = self._restarts_of(name)
         while True:
-            pause = backoff.died()
-            often = f" ({backoff.often})" if backoff.often else ""
+            pause = restarts.died()
+            often = f" ({restarts.often})" if restarts.often else ""
             self._on_progress(name, f"{what}{often}, starting again in {pause:g} s")
             await asyncio.sleep(pause)
             try:

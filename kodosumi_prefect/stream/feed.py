@@ -8,17 +8,14 @@ from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Self
-from uuid import uuid4
 
 import psycopg
 
+from kodosumi_prefect.backoff import Backoff
 from kodosumi_prefect.cancelling import cancel_all
 from kodosumi_prefect.database import channels
-from kodosumi_prefect.database.connection import (
-    BoundedAsyncConnection,
-    NoAnswerError,
-    connect_listening,
-)
+from kodosumi_prefect.database.connection import BoundedAsyncConnection
+from kodosumi_prefect.database.listen import Listener
 from kodosumi_prefect.stream.reader import Reader, StoredEvent, Tail
 
 SWEEP = 1.0  # seconds between checks for a lost wake-up
@@ -26,8 +23,8 @@ POLL = 0.5  # seconds between polls when notifications do not arrive
 RING_EVENTS = 2000  # events a topic keeps for its subscribers
 RING_CHARS = 2_000_000  # characters of payload a topic keeps
 READS = 3  # reads for subscribers at the same time; the others wait without a connection
-PROBE_TIMEOUT = 2.0  # seconds a notification may take
-PROBE_AGAIN = 30.0  # seconds between checks whether notifications arrive after all
+RETRY_FIRST = 0.2  # seconds
+RETRY_MOST = 5.0  # seconds
 
 logger = logging.getLogger(__name__)
 
@@ -115,29 +112,28 @@ class Feed:
     Arguments:
         reader: reads for all subscribers.
         listen_url: a direct connection, for LISTEN.
-
-    Attributes:
-        connected: whether there is a connection for LISTEN.
-        polling: whether notifications do not arrive on it, as far as is known.
-        losses: connections for LISTEN that were lost, or closed since they did not answer.
     """
 
     def __init__(self, reader: Reader, listen_url: str) -> None:
         self._reader = reader
-        self._listen_url = listen_url
         self._channel = channels.events(reader.queries.schema)
         self._topics: dict[str, _Topic] = {}
         self._tasks: list[asyncio.Task[None]] = []
-        self._probes: dict[str, asyncio.Event] = {}
-        self._proven_at: float | None = None
         self._turns = asyncio.Semaphore(READS)
-        self.polling = True
-        self.connected = False
-        self.losses = 0
+        self._listener = Listener(
+            self._channel,
+            lambda: listen_url,
+            what="events",
+            meanwhile=f"polling every {POLL} s",
+            backoff=Backoff(RETRY_FIRST, RETRY_MOST),
+            poll=POLL,
+            send=self._notify_ourselves,
+            logger=logger,
+        )
 
     async def __aenter__(self) -> Self:
         self._tasks = [
-            asyncio.create_task(self._listen(), name="kodosumi-feed-listen"),
+            asyncio.create_task(self._listener.run(self._follow), name="kodosumi-feed-listen"),
             asyncio.create_task(self._sweep(), name="kodosumi-feed-sweep"),
         ]
         return self
@@ -145,6 +141,21 @@ class Feed:
     async def __aexit__(self, *exc: object) -> None:
         pumps = [topic.pump for topic in self._topics.values() if topic.pump]
         await cancel_all([*self._tasks, *pumps])
+
+    @property
+    def connected(self) -> bool:
+        """Whether there is a connection for LISTEN."""
+        return self._listener.connected
+
+    @property
+    def polling(self) -> bool:
+        """Whether notifications do not arrive on it, as far as is known."""
+        return self._listener.polling
+
+    @property
+    def losses(self) -> int:
+        """Connections for LISTEN that were lost, or closed since they did not answer."""
+        return self._listener.losses
 
     @property
     def state(self) -> str:
@@ -156,7 +167,8 @@ class Feed:
     @property
     def round_trip_age(self) -> float | None:
         """Seconds since a notification of our own arrived; None if none has."""
-        return None if self._proven_at is None else time.monotonic() - self._proven_at
+        proven_at = self._listener.proven_at
+        return None if proven_at is None else time.monotonic() - proven_at
 
     @property
     def subscribers(self) -> int:
@@ -314,90 +326,14 @@ class Feed:
                 if (topic.seq, topic.ended_seq) != tail:
                     self._wake(topic)
 
-    async def _listen(self) -> None:
-        delay = 0.2
-        while True:
-            try:
-                async with await connect_listening(self._listen_url, self._channel) as connection:
-                    delay = 0.2
-                    self.connected = True
-                    for topic in list(self._topics.values()):
-                        self._wake(topic)
-                    await self._follow(connection)
-            except psycopg.OperationalError as exc:
-                if self.connected:
-                    self.losses += 1
-                    logger.warning(
-                        "lost the connection for LISTEN, polling every %s s until there is "
-                        "another: %s",
-                        POLL,
-                        str(exc).strip(),
-                    )
-            self.connected = False
-            self.polling = True
-            await asyncio.sleep(delay)
-            delay = min(delay * 2, 5.0)
-
     async def _follow(self, connection: BoundedAsyncConnection) -> None:
-        """Read notifications as long as they arrive; raises OperationalError after that."""
-
-        async def hear() -> None:
-            async for payload in connection.notes():
-                self._heard(payload)
-
-        hearing = asyncio.create_task(hear())
-        probing = asyncio.create_task(self._probe())
-        try:
-            await asyncio.wait({hearing, probing}, return_when=asyncio.FIRST_COMPLETED)
-            for task in (hearing, probing):
-                if task.done():
-                    task.result()
-        finally:
-            await cancel_all([hearing, probing])
-
-    def _heard(self, payload: str) -> None:
-        if (probe := self._probes.get(payload)) is not None:
-            probe.set()
-        elif (topic := self._topics.get(payload)) is not None:
+        """Read again what may have been missed, then whatever is notified of."""
+        for topic in list(self._topics.values()):
             self._wake(topic)
+        async for fid in self._listener.notes(connection):
+            if (followed := self._topics.get(fid)) is not None:
+                self._wake(followed)
 
-    async def _probe(self) -> None:
-        """Send ourselves a notification now and then, and poll while none arrives.
-
-        Raises:
-            NoAnswerError: they arrived before and no longer do.
-        """
-        told = False
-        while True:
-            try:
-                await self._hear_ourselves()
-            except TimeoutError as exc:
-                if not self.polling:
-                    raise NoAnswerError("notifications no longer arrive") from exc
-                if not told:
-                    logger.warning(
-                        "notifications of %s do not arrive, probably because the connection goes "
-                        "through a transaction pooler; polling every %s s. Set "
-                        "database_listen_url to a direct connection.",
-                        self._channel,
-                        POLL,
-                    )
-                told = True
-            except psycopg.OperationalError as exc:
-                logger.debug("cannot send a notification now: %s", exc)
-                await asyncio.sleep(min(SWEEP, PROBE_AGAIN))
-                continue
-            else:
-                self.polling = False
-                self._proven_at = time.monotonic()
-            await asyncio.sleep(PROBE_AGAIN)
-
-    async def _hear_ourselves(self) -> None:
-        name = f"probe:{uuid4()}"
-        arrived = self._probes.setdefault(name, asyncio.Event())
-        try:
-            await self._reader.rows("notify", channel=self._channel, fids=[name])
-            async with asyncio.timeout(PROBE_TIMEOUT):
-                await arrived.wait()
-        finally:
-            self._probes.pop(name, None)
+    async def _notify_ourselves(self, _: BoundedAsyncConnection, payload: str) -> None:
+        """By a connection that reads, as writers do by theirs."""
+        await self._reader.rows("notify", channel=self._channel, fids=[payload])

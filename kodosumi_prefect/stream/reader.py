@@ -1,15 +1,14 @@
 """Reading executions and their events back."""
 
-import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple, Self, TypeVar
 
 import psycopg
 from psycopg.rows import AsyncRowFactory, class_row, dict_row, scalar_row
-from psycopg_pool import AsyncConnectionPool
 
-from kodosumi_prefect.database.connection import BoundedAsyncConnection, NoAnswerError, conninfo
+from kodosumi_prefect.database.connection import NoAnswerError
+from kodosumi_prefect.database.pool import Pool
 from kodosumi_prefect.database.sql import Queries
 from kodosumi_prefect.stream.listing import EVERY, CursorError, Filter
 from kodosumi_prefect.stream.rows import (
@@ -23,10 +22,6 @@ from kodosumi_prefect.stream.rows import (
 
 PAGE = 1000  # events read at once
 ALL = 2**31 - 1  # rows
-READ_TIMEOUT = 10.0  # seconds that a query may go without a sign of the server
-PROVE_AFTER = 5.0  # seconds unused after which a connection has to show that it works
-PROVE_TIMEOUT = 1.0  # seconds that it has for it
-POOL_TIMEOUT = 4.0  # seconds to wait for a connection before the database counts as away
 
 R = TypeVar("R")  # a row
 
@@ -111,18 +106,7 @@ class Reader:
 
     def __init__(self, url: str, schema: str, connections: int = 6) -> None:
         self.queries = Queries(schema)
-        self._pool: AsyncConnectionPool[BoundedAsyncConnection] = AsyncConnectionPool(
-            conninfo(url),
-            connection_class=BoundedAsyncConnection,
-            check=self._check,
-            kwargs={"autocommit": True, "prepare_threshold": None, "row_factory": dict_row},
-            min_size=1,
-            max_size=connections,
-            timeout=POOL_TIMEOUT,
-            reconnect_timeout=5.0,
-            open=False,
-            name="kodosumi-reader",
-        )
+        self._pool = Pool(url, connections)
 
     async def __aenter__(self) -> Self:
         await self._pool.open()
@@ -148,7 +132,7 @@ class Reader:
     ) -> list[R]:
         """Execute a query. A connection that went stale is tried once more."""
         for last_try in (False, True):
-            async with self._bounded(), self._pool.connection() as connection:
+            async with self._pool.connection() as connection:
                 try:
                     async with connection.cursor(row_factory=row_factory) as cursor:
                         await cursor.execute(self.queries[name], parameters)
@@ -162,35 +146,8 @@ class Reader:
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[psycopg.AsyncConnection[dict[str, Any]]]:
         """A connection in a transaction, which is committed unless the block raises."""
-        async with (
-            self._bounded(),
-            self._pool.connection() as connection,
-            connection.transaction(),
-        ):
+        async with self._pool.connection() as connection, connection.transaction():
             yield connection
-
-    @asynccontextmanager
-    async def _bounded(self) -> AsyncIterator[None]:
-        """If one connection does not answer, the idle ones are not to be trusted either."""
-        try:
-            yield
-        except NoAnswerError:
-            await self._pool.drain()
-            raise
-
-    async def _check(self, connection: BoundedAsyncConnection) -> None:
-        """Check that a connection that was idle for long is not half-open."""
-        connection.answer_timeout = READ_TIMEOUT
-        if time.monotonic() - connection.answered_at < PROVE_AFTER:
-            return
-        connection.answer_timeout = PROVE_TIMEOUT
-        try:
-            await connection.execute("SELECT 1")
-        except NoAnswerError:
-            await self._pool.drain()
-            raise
-        finally:
-            connection.answer_timeout = READ_TIMEOUT
 
     async def status(self, fid: str, visible: Visible = EVERYTHING) -> dict[str, Any] | None:
         """The row of an execution, or None if there is no such execution to be seen."""

@@ -4,20 +4,18 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
-from uuid import uuid4
+from typing import NamedTuple
 
-import psycopg
-
+from kodosumi_prefect.backoff import Backoff
 from kodosumi_prefect.cancelling import cancel_all
 from kodosumi_prefect.database import channels
-from kodosumi_prefect.database.connection import connect_listening
+from kodosumi_prefect.database.connection import BoundedAsyncConnection
+from kodosumi_prefect.database.listen import Listener
 from kodosumi_prefect.database.sql import Queries
 
 SWEEP = 30.0  # seconds between checks for lost notifications
 PROVE = 10.0  # seconds between checks whether the connection works
 POLL = 0.5  # seconds between polls until a test notification has arrived
-PROBE_TIMEOUT = 2.0  # seconds that it may take
 LINGER = 2.0  # seconds that the connection is kept when nobody waits any more
 RETRY_FIRST = 0.2  # seconds
 RETRY_MOST = 5.0  # seconds
@@ -59,16 +57,33 @@ class Leases:
     """
 
     def __init__(self, url: str, schema: str) -> None:
-        self._url = url
         self._queries = Queries(schema)
         self._channel = channels.settled_locks(schema)
         self._watches: set[_Watch] = set()
         self._unread: set[str] = set()
         self._patience: asyncio.Timeout | None = None
         self._task: asyncio.Task[None] | None = None
-        self._probe = ""
-        self._heard = False
-        self.connected = False
+        self._listener = Listener(
+            self._channel,
+            lambda: url,
+            what="answers to locks",
+            meanwhile="trying again",
+            backoff=Backoff(RETRY_FIRST, RETRY_MOST),
+            poll=POLL,
+            send=self._notify_ourselves,
+            once=True,
+            logger=logger,
+        )
+
+    @property
+    def connected(self) -> bool:
+        """Whether a connection is held."""
+        return self._listener.connected
+
+    @property
+    def polling(self) -> bool:
+        """Whether notifications do not arrive on it, as far as is known."""
+        return self._listener.polling
 
     async def settled(self, locks: Mapping[str, str], hold: float) -> list[Settled]:
         """Wait until some of these locks are no longer open; none after ``hold`` seconds.
@@ -82,7 +97,8 @@ class Leases:
         self._watches.add(watch)
         self._look(locks)
         if self._task is None or self._task.done():
-            self._task = asyncio.create_task(self._run(), name="kodosumi-leases")
+            running = self._listener.run(self._follow, lambda: bool(self._watches))
+            self._task = asyncio.create_task(running, name="kodosumi-leases")
         try:
             async with asyncio.timeout(hold):
                 await watch.any.wait()
@@ -108,66 +124,34 @@ class Leases:
     def _watched(self) -> dict[str, str]:
         return {lid: fid for watch in self._watches for lid, fid in watch.locks.items()}
 
-    async def _run(self) -> None:
-        delay = RETRY_FIRST
-        warned = False
-        while self._watches:
-            try:
-                async with await connect_listening(self._url, self._channel) as connection:
-                    await self._begin(connection)
-                    self.connected, delay, warned = True, RETRY_FIRST, False
-                    await self._follow(connection)
-            except (psycopg.Error, TimeoutError) as exc:
-                self.connected = False
-                if not warned:
-                    warned = True
-                    said = " ".join(str(exc).split()) or type(exc).__name__
-                    logger.warning("cannot listen for answers to locks now, trying again: %s", said)
-                await asyncio.sleep(delay)
-                delay = min(delay * 2, RETRY_MOST)
-            finally:
-                self.connected = False
-
-    async def _begin(self, connection: psycopg.AsyncConnection[Any]) -> None:
-        self._heard, self._probe = False, f"probe:{uuid4()}"
+    async def _notify_ourselves(self, connection: BoundedAsyncConnection, payload: str) -> None:
+        """By the one connection that is held."""
         await connection.execute(
-            self._queries["notify"], {"channel": self._channel, "fids": [self._probe]}
+            self._queries["notify"], {"channel": self._channel, "fids": [payload]}
         )
 
-    async def _follow(self, connection: psycopg.AsyncConnection[Any]) -> None:
+    async def _follow(self, connection: BoundedAsyncConnection) -> None:
         """Read what was notified of, until nobody waits."""
         loop = asyncio.get_running_loop()
-        began = last_wait = loop.time()
+        last_wait = loop.time()
         self._unread.update(self._watched())
-        warned = False
         while self._watches or loop.time() < last_wait + LINGER:
             if self._watches:
                 last_wait = loop.time()
             if self._unread:
                 await self._read(connection)
-                continue
-            if not self._heard and not warned and loop.time() - began > PROBE_TIMEOUT:
-                warned = True
-                logger.warning(
-                    "notifications of %s do not arrive, probably because the connection goes "
-                    "through a transaction pooler; polling every %s s. Set database_listen_url to "
-                    "a direct connection.",
-                    self._channel,
-                    POLL,
-                )
-            await self._hear(connection)
+            else:
+                await self._hear(connection)
 
-    async def _hear(self, connection: psycopg.AsyncConnection[Any]) -> None:
+    async def _hear(self, connection: BoundedAsyncConnection) -> None:
         """Wait for a notification, for somebody new who waits, or until it is time to look."""
         began = asyncio.get_running_loop().time()
-        pause = (min(SWEEP, PROVE) if self._heard else POLL) if self._watches else LINGER
+        pause = (POLL if self.polling else min(SWEEP, PROVE)) if self._watches else LINGER
         try:
             async with asyncio.timeout(pause) as self._patience:
                 # A timeout of its own: the outer one can be lost, see cancel_all.
                 async for note in connection.notifies(timeout=pause, stop_after=1):
-                    if note.payload == self._probe:
-                        self._heard = True
-                    else:
+                    if not self._listener.is_probe(note.payload):
                         self._unread.add(note.payload)
         except TimeoutError:
             pass
@@ -176,7 +160,7 @@ class Leases:
         if asyncio.get_running_loop().time() >= began + pause:
             self._unread.update(self._watched())
 
-    async def _read(self, connection: psycopg.AsyncConnection[Any]) -> None:
+    async def _read(self, connection: BoundedAsyncConnection) -> None:
         watched = self._watched()
         lids = self._unread & watched.keys()
         self._unread = set()

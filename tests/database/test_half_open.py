@@ -1,25 +1,23 @@
 """Connections that somebody on the way forgot: they stay open, and nothing comes through."""
 
 import asyncio
-import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing
-from pathlib import Path
 
 import psycopg
 import pytest
 from pydantic import SecretStr
 
-import kodosumi_prefect
 from kodosumi_prefect.database import connection as connection_module
+from kodosumi_prefect.database import listen
+from kodosumi_prefect.database import pool as pool_module
 from kodosumi_prefect.database.connection import NoAnswerError, connect, connect_async, silences
+from kodosumi_prefect.database.listen import Listener
 from kodosumi_prefect.database.retention import Retention
 from kodosumi_prefect.observer import leader
 from kodosumi_prefect.runner.registry import AwayError, Registry
 from kodosumi_prefect.settings import Settings
 from kodosumi_prefect.spooler.append import Spooler
-from kodosumi_prefect.stream import feed as feed_module
-from kodosumi_prefect.stream import reader as reader_module
 from kodosumi_prefect.stream import settled_locks as leases_module
 from kodosumi_prefect.stream.feed import Feed
 from kodosumi_prefect.stream.reader import Reader
@@ -39,8 +37,8 @@ def bounds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(connection_module.CONNECTION_DEFAULTS, "connect_timeout", 2)
     monkeypatch.setattr(connection_module, "ROUND_TRIP", 0.2)
     monkeypatch.setattr(connection_module, "ROUND_TRIP_TIMEOUT", 0.3)
-    monkeypatch.setattr(reader_module, "READ_TIMEOUT", 0.5)
-    monkeypatch.setattr(feed_module, "PROBE_AGAIN", 0.3)
+    monkeypatch.setattr(pool_module, "ANSWER_TIMEOUT", 0.5)
+    monkeypatch.setattr(listen, "PROBE_AGAIN", 0.3)
     monkeypatch.setattr(leases_module, "PROVE", 0.2)
     monkeypatch.setattr(leader, "ANSWER", 0.5)
     monkeypatch.setattr(leader, "PROOF", 0.1)
@@ -93,8 +91,8 @@ async def test_a_read_that_is_swallowed_ends_and_leaves_no_dead_connection_behin
 async def test_connections_that_were_forgotten_while_idle_cost_no_error(
     line: Line, reader: Reader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reader_module, "PROVE_AFTER", 0.0)
-    monkeypatch.setattr(reader_module, "PROVE_TIMEOUT", 0.2)
+    monkeypatch.setattr(pool_module, "PROVE_AFTER", 0.0)
+    monkeypatch.setattr(pool_module, "PROVE_TIMEOUT", 0.2)
     await asyncio.gather(*(reader.rows("server") for _ in range(6)))
     line.forget()
     async with asyncio.timeout(PATIENCE):
@@ -187,10 +185,10 @@ async def test_the_feed_polls_while_it_hears_nothing_of_itself(
     line: Line, database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A connection that answers and notifies of nothing any more, as behind some poolers."""
-    monkeypatch.setattr(feed_module, "PROBE_TIMEOUT", 0.2)
+    monkeypatch.setattr(listen, "PROBE_TIMEOUT", 0.2)
     async with Reader(database, "kodosumi") as reader, Feed(reader, line.url) as feed:
         await until(lambda: feed.state == "listening")
-        monkeypatch.setattr(Feed, "_heard", lambda self, payload: None)
+        monkeypatch.setattr(Listener, "is_probe", lambda self, payload: True)
         await until(lambda: feed.losses > 0 and feed.polling)
 
 
@@ -201,7 +199,7 @@ async def test_whoever_waits_for_a_lock_hears_of_it(
     spooler.append([batch(fid, lock(lid))])
     leases = Leases(line.url, "kodosumi")
     waiting = asyncio.create_task(leases.settled({lid: fid}, 60.0))
-    await until(lambda: leases.connected and leases._heard)
+    await until(lambda: leases.connected and not leases.polling)
     line.forget()
     await asyncio.to_thread(answer, database, fid, lid, "yes")
     try:
@@ -249,19 +247,3 @@ def test_retention_and_whatever_else_asks_ends(line: Line, monkeypatch: pytest.M
         with pytest.raises(NoAnswerError):
             connection.execute("SELECT 1")
         assert connection.closed
-
-
-def test_nobody_connects_by_another_way() -> None:
-    """Without our bounds and UTF-8."""
-    package = Path(kodosumi_prefect.__file__).parent
-    connecting = re.compile(r"(psycopg|Connection|AsyncConnectionPool)(\.connect\(|\()")
-    found = {
-        path.name
-        for path in package.rglob("*.py")
-        if any(
-            connecting.search(text) and "Error" not in text and ">>>" not in text
-            for text in path.read_text().splitlines()
-            if not text.strip().startswith(("class ", "psycopg.connect(postgres.url)"))
-        )
-    }
-    assert found == {"connection.py", "reader.py"}

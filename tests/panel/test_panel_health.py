@@ -11,10 +11,9 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from pydantic import SecretStr
 
-from kodosumi_prefect.database import connection
+from kodosumi_prefect.database import connection, listen, pool
 from kodosumi_prefect.settings import Settings, write_address
 from kodosumi_prefect.spooler import refused, spill
-from kodosumi_prefect.stream import feed, reader
 from tests.panel.panel_runs import Gate, Stand, frames, until
 from tests.spooler.recording import batch, fresh, line_to, said
 
@@ -127,8 +126,8 @@ def test_a_line_that_swallows_everything_is_told_and_left_for_a_new_one(
     bounds = {"CANCEL_TIMEOUT": 0.3, "ROUND_TRIP": 0.3, "ROUND_TRIP_TIMEOUT": 0.5}
     for name, seconds in bounds.items():
         monkeypatch.setattr(connection, name, seconds)
-    monkeypatch.setattr(reader, "READ_TIMEOUT", 1.0)
-    monkeypatch.setattr(feed, "PROBE_AGAIN", 0.3)
+    monkeypatch.setattr(pool, "ANSWER_TIMEOUT", 1.0)
+    monkeypatch.setattr(listen, "PROBE_AGAIN", 0.3)
     monkeypatch.setitem(connection.CONNECTION_DEFAULTS, "connect_timeout", 2)
     with line_to(database) as line:
         through = settings.model_copy(update={"database_url": SecretStr(line.url)})

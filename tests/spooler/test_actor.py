@@ -23,10 +23,11 @@ from kodosumi_prefect.settings import PREFIX, VERSION, Settings, read_address
 from kodosumi_prefect.spooler import actor as actor_module
 from kodosumi_prefect.spooler.actor import NAME, ask, ensure_spooler, find
 from kodosumi_prefect.spooler.actor_transport import ActorTransport
-from kodosumi_prefect.spooler.append import GapError, ProtocolError, Spooler
+from kodosumi_prefect.spooler.append import ProtocolError, Spooler
 from kodosumi_prefect.spooler.batch import PROTOCOL
 from kodosumi_prefect.spooler.refused import RefusedError
 from kodosumi_prefect.spooler.replay import replay_orphans
+from kodosumi_prefect.spooler.storing import GapError
 from kodosumi_prefect.spooler.transport import Backlog, SpoolerAwayError
 from tests.answering import answer, until_open
 from tests.services import Place

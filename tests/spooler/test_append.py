@@ -10,9 +10,10 @@ import pytest
 
 from kodosumi_prefect.database import connection as connection_module
 from kodosumi_prefect.events import Event, Kind, State
-from kodosumi_prefect.spooler.append import GapError, ProtocolError, Spooler
+from kodosumi_prefect.spooler.append import ProtocolError, Spooler
 from kodosumi_prefect.spooler.batch import Batch, Header, pack, unpack
 from kodosumi_prefect.spooler.replay import Rebase
+from kodosumi_prefect.spooler.storing import GapError
 from tests.spooler.recording import (
     batch,
     entered,

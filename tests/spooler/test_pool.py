@@ -7,9 +7,9 @@ import psycopg
 import pytest
 
 from kodosumi_prefect.spooler import pool as pool_module
-from kodosumi_prefect.spooler.append import GapError
 from kodosumi_prefect.spooler.batch import pack
 from kodosumi_prefect.spooler.pool import Pool
+from kodosumi_prefect.spooler.storing import GapError
 from tests.spooler.recording import batch, fresh, payloads, said, stored
 from tests.waiting import wait_for
 

@@ -10,8 +10,7 @@ from kodosumi_prefect.cli.doctor import check_spill
 from kodosumi_prefect.cli.doctor.finding import Verdict
 from kodosumi_prefect.events import Event, Kind
 from kodosumi_prefect.settings import Settings
-from kodosumi_prefect.spooler import append as spooler_module
-from kodosumi_prefect.spooler import refused, spill
+from kodosumi_prefect.spooler import refused, spill, storing
 from kodosumi_prefect.spooler.append import Spooler
 from kodosumi_prefect.spooler.batch import Batch, Header, pack
 from kodosumi_prefect.spooler.client import SpoolClient
@@ -48,7 +47,7 @@ def bounded_by(request: pytest.FixtureRequest, database: str, monkeypatch) -> st
     if request.param == "this writer, older schema":
         execute(database, "DROP TRIGGER bound_header ON kodosumi.execution")
     elif request.param == "older writer":
-        monkeypatch.setattr(spooler_module, "bounded", dict)
+        monkeypatch.setattr(storing, "bounded", dict)
     return str(request.param)
 
 

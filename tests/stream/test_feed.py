@@ -10,6 +10,8 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
+from kodosumi_prefect.database import listen
+from kodosumi_prefect.database.listen import Listener
 from kodosumi_prefect.events import Event, Kind
 from kodosumi_prefect.spooler.append import Spooler
 from kodosumi_prefect.stack.embedded_postgres import EmbeddedPostgres
@@ -312,7 +314,7 @@ async def test_where_notifications_get_lost_the_feed_says_so_and_polls(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """LISTEN in another database hears nothing, as LISTEN through a transaction pooler."""
-    monkeypatch.setattr(feed_module, "PROBE_TIMEOUT", 0.3)
+    monkeypatch.setattr(listen, "PROBE_TIMEOUT", 0.3)
     elsewhere = make_conninfo(postgres.url, dbname="postgres")
     with caplog.at_level(logging.WARNING, logger=feed_module.__name__):
         async with feed_of(database, elsewhere) as feed:
@@ -328,17 +330,17 @@ async def test_where_notifications_get_lost_the_feed_says_so_and_polls(
 async def test_a_notification_that_was_lost_once_does_not_have_the_feed_poll_for_ever(
     database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(feed_module, "PROBE_TIMEOUT", 0.3)
-    monkeypatch.setattr(feed_module, "PROBE_AGAIN", 0.2)
-    heard, lost = Feed._heard, []
+    monkeypatch.setattr(listen, "PROBE_TIMEOUT", 0.3)
+    monkeypatch.setattr(listen, "PROBE_AGAIN", 0.2)
+    is_probe, lost = Listener.is_probe, []
 
-    def late(self: Feed, payload: str) -> None:
+    def late(self: Listener, payload: str) -> bool:
         if not lost:
             lost.append(payload)
-        else:
-            heard(self, payload)
+            return True
+        return is_probe(self, payload)
 
-    monkeypatch.setattr(Feed, "_heard", late)
+    monkeypatch.setattr(Listener, "is_probe", late)
     async with feed_of(database) as feed:
         await until(lambda: lost and not feed.polling)
 

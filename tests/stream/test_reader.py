@@ -8,10 +8,10 @@ from contextlib import suppress
 import psycopg
 import pytest
 
+from kodosumi_prefect.database import pool as pool_module
 from kodosumi_prefect.events import Kind
 from kodosumi_prefect.spooler.append import Spooler
 from kodosumi_prefect.spooler.batch import Header
-from kodosumi_prefect.stream import reader as reader_module
 from kodosumi_prefect.stream.listing import Filter
 from kodosumi_prefect.stream.reader import Reader, Tail
 from tests.spooler.recording import batch, entered, execute, fresh, line_to, row, said
@@ -221,7 +221,7 @@ async def test_plain_events_are_no_changes(reader: Reader, spooler: Spooler) -> 
 async def test_reading_goes_on_after_the_database_was_away(
     database: str, spooler: Spooler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reader_module, "POOL_TIMEOUT", 1.0)
+    monkeypatch.setattr(pool_module, "POOL_TIMEOUT", 1.0)
     fid = fresh()
     spooler.append([batch(fid, said("1"))])
     with line_to(database) as line:

@@ -8,13 +8,12 @@ from uuid import uuid4
 
 import psycopg
 import sqlalchemy.exc
-from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import RowFactory, class_row, scalar_row
 
 from kodosumi_prefect.cli.doctor.finding import Finding, fail, ok, one_line, skew, warn
 from kodosumi_prefect.database import channels, migrate
-from kodosumi_prefect.database.connection import connect
+from kodosumi_prefect.database.connection import connect, listening_to
 from kodosumi_prefect.database.sql import Queries
 from kodosumi_prefect.settings import (
     DatabaseUrlError,
@@ -139,7 +138,7 @@ def _notifications(settings: Settings, url: str, connection: Connection) -> Find
     try:
         with connect(listen) as listening:
             channel = channels.events(settings.database_schema)
-            listening.execute(sql.SQL("LISTEN {}").format(sql.Identifier(channel)))
+            listening.execute(listening_to(channel))
             began = time.monotonic()
             connection.execute("SELECT pg_notify(%s, %s)", (channel, payload))
             left = NOTIFY_TIMEOUT

@@ -2,7 +2,7 @@
 
 import pytest
 
-from kodosumi_prefect.stack.backoff import LAST, STEADY, Backoff
+from kodosumi_prefect.stack.restarts import LAST, STEADY, Restarts
 
 
 class Clock:
@@ -20,52 +20,52 @@ def clock() -> Clock:
     return Clock()
 
 
-def deaths(backoff: Backoff, clock: Clock, number: int, lived: float) -> list[float]:
+def deaths(restarts: Restarts, clock: Clock, number: int, lived: float) -> list[float]:
     """The pauses of a service that each time serves for some seconds, then dies."""
     pauses = []
     for _ in range(number):
-        backoff.served()
+        restarts.served()
         clock.now += lived
-        pauses.append(backoff.died())
+        pauses.append(restarts.died())
         clock.now += pauses[-1]
     return pauses
 
 
 def test_seven_kills_in_four_minutes_keep_nobody_waiting_for_long(clock: Clock) -> None:
-    backoff = Backoff(clock)
-    pauses = deaths(backoff, clock, 7, lived=34)
+    restarts = Restarts(clock)
+    pauses = deaths(restarts, clock, 7, lived=34)
     assert pauses[:3] == [0.5, 0.5, 0.5]
     assert max(pauses) <= 10
 
 
 def test_the_pause_grows_up_to_a_minute_and_never_ends_the_starts(clock: Clock) -> None:
-    backoff = Backoff(clock)
-    pauses = deaths(backoff, clock, 2000, lived=1)
+    restarts = Restarts(clock)
+    pauses = deaths(restarts, clock, 2000, lived=1)
     assert pauses == sorted(pauses)
     assert pauses[-1] == LAST
 
 
 def test_a_steady_minute_makes_the_pause_short_again(clock: Clock) -> None:
-    backoff = Backoff(clock)
-    deaths(backoff, clock, 20, lived=1)
-    assert deaths(backoff, clock, 1, lived=STEADY) == [0.5]
+    restarts = Restarts(clock)
+    deaths(restarts, clock, 20, lived=1)
+    assert deaths(restarts, clock, 1, lived=STEADY) == [0.5]
 
 
 def test_a_minute_without_service_is_no_steady_one(clock: Clock) -> None:
-    backoff = Backoff(clock)
-    longest = deaths(backoff, clock, 20, lived=1)[-1]
+    restarts = Restarts(clock)
+    longest = deaths(restarts, clock, 20, lived=1)[-1]
     clock.now += 10 * STEADY  # a start that took long, and failed
-    assert backoff.died() == longest
+    assert restarts.died() == longest
 
 
 def test_it_says_how_often_within_an_hour(clock: Clock) -> None:
-    backoff = Backoff(clock)
-    backoff.died()
-    assert backoff.often == ""
+    restarts = Restarts(clock)
+    restarts.died()
+    assert restarts.often == ""
     clock.now += 1800
-    backoff.died()
-    backoff.died()
-    assert backoff.often == "3 times within an hour"
+    restarts.died()
+    restarts.died()
+    assert restarts.often == "3 times within an hour"
     clock.now += 1801
-    backoff.died()
-    assert backoff.often == "3 times within an hour"
+    restarts.died()
+    assert restarts.often == "3 times within an hour"

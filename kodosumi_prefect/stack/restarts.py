@@ -1,8 +1,10 @@
-"""How long to wait before something that died is started again."""
+"""When something that died is started again."""
 
 import time
 from collections import deque
 from collections.abc import Callable
+
+from kodosumi_prefect.backoff import Backoff
 
 FIRST, LAST = 0.5, 60.0  # seconds before a start
 QUICK = 3  # starts after the shortest pause, before it doubles with each
@@ -10,7 +12,7 @@ STEADY = 60.0  # seconds of service after which the pause is the shortest again
 COUNTED = 3600.0  # seconds for which a death is counted for people
 
 
-class Backoff:
+class Restarts:
     """The pauses before one part's next starts, and how often it died.
 
     They grow while it dies again and again, without an end, and shrink once it has served for a
@@ -18,10 +20,10 @@ class Backoff:
 
     Example:
         ```python
-        backoff = Backoff()
+        restarts = Restarts()
         while True:
-            await serve(on_ready=backoff.served)
-            await asyncio.sleep(backoff.died())
+            await serve(on_ready=restarts.served)
+            await asyncio.sleep(restarts.died())
         ```
 
     Arguments:
@@ -31,6 +33,7 @@ class Backoff:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._deaths: deque[float] = deque()
+        self._backoff = Backoff(FIRST, LAST)
         self._in_a_row = 0
         self._serves_since: float | None = None
 
@@ -47,17 +50,13 @@ class Backoff:
         now = self._clock()
         if self._serves_since is not None and now - self._serves_since >= STEADY:
             self._in_a_row = 0
+            self._backoff.reset()
         self._serves_since = None
         self._in_a_row += 1
         self._deaths.append(now)
         while now - self._deaths[0] > COUNTED:
             self._deaths.popleft()
-        pause = FIRST
-        for _ in range(self._in_a_row - QUICK):
-            if pause >= LAST:
-                break
-            pause *= 2
-        return min(pause, LAST)
+        return FIRST if self._in_a_row < QUICK else self._backoff.next()
 
     @property
     def often(self) -> str:
