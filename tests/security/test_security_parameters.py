@@ -22,7 +22,7 @@ from kodosumi_prefect.launch.launch import Launch
 from kodosumi_prefect.launch.refusal import LaunchError
 from kodosumi_prefect.launch.run_again import run_again
 from kodosumi_prefect.owner import Owner
-from kodosumi_prefect.panel.accounts.requester import User
+from kodosumi_prefect.panel.accounts.permissions import User
 from kodosumi_prefect.panel.services import deployment_form
 from tests.samples import echoes
 from tests.serve.launches import USER, Launcher, request

@@ -15,7 +15,7 @@ from kodosumi_prefect.database import channels
 from kodosumi_prefect.launch.deploying import FLOW, deployment_of, plan, slug_of, uid_of
 from kodosumi_prefect.launch.launch import Launch
 from kodosumi_prefect.launch.refusal import LaunchError
-from kodosumi_prefect.panel.accounts.requester import User
+from kodosumi_prefect.panel.accounts.permissions import User
 from kodosumi_prefect.panel.services import deployment_form
 from kodosumi_prefect.vocabulary import ENDPOINT_LABEL
 from tests.serve.launches import USER, Launcher, changed, request

@@ -12,7 +12,7 @@ from kodosumi_prefect.panel.accounts.api_keys import NewKey
 from kodosumi_prefect.panel.accounts.attempts import wait
 from kodosumi_prefect.panel.accounts.identification import Identification
 from kodosumi_prefect.panel.accounts.passwords import WeakPasswordError, checked_password
-from kodosumi_prefect.panel.accounts.requester import User
+from kodosumi_prefect.panel.accounts.permissions import User
 from kodosumi_prefect.panel.audit.entry import Target
 from kodosumi_prefect.panel.audit.journal import Journal
 from kodosumi_prefect.panel.audit.recorded_actions import Action

@@ -14,7 +14,7 @@ from kodosumi_prefect.panel.accounts.actions import NewApiKey
 from kodosumi_prefect.panel.accounts.attempts import TooManyAttemptsError
 from kodosumi_prefect.panel.accounts.cookies import forget_session, local_path, remember, visitor
 from kodosumi_prefect.panel.accounts.login_page import login_page
-from kodosumi_prefect.panel.accounts.requester import CurrentUser, by_key
+from kodosumi_prefect.panel.accounts.permissions import CurrentUser, by_key
 from kodosumi_prefect.panel.accounts.sessions import new_session
 from kodosumi_prefect.panel.audit.entry import Actor
 from kodosumi_prefect.panel.audit.recorded_actions import Action

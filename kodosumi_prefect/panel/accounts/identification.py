@@ -13,7 +13,7 @@ from kodosumi_prefect.panel.accounts.attempts import Attempts
 from kodosumi_prefect.panel.accounts.ended_sessions import EndedSessions
 from kodosumi_prefect.panel.accounts.names import clean_name, folded
 from kodosumi_prefect.panel.accounts.passwords import Passwords
-from kodosumi_prefect.panel.accounts.requester import User
+from kodosumi_prefect.panel.accounts.permissions import User
 from kodosumi_prefect.panel.accounts.sessions import Session, Sessions, Use
 from kodosumi_prefect.panel.audit.entry import Actor, Target
 from kodosumi_prefect.panel.audit.recorded_actions import Action, Outcome

@@ -20,7 +20,7 @@ from kodosumi_prefect.panel.accounts.actions import (
 )
 from kodosumi_prefect.panel.accounts.cookies import cookie_path, stay_signed_in, visitor
 from kodosumi_prefect.panel.accounts.login_page import login_page
-from kodosumi_prefect.panel.accounts.requester import CurrentUser, InPerson, User, by_key
+from kodosumi_prefect.panel.accounts.permissions import CurrentUser, InPerson, User, by_key
 from kodosumi_prefect.panel.audit.entry import Target
 from kodosumi_prefect.panel.audit.recorded_actions import Action, Outcome
 from kodosumi_prefect.panel.audit.recording import journal, record

@@ -9,7 +9,7 @@ from kodosumi_prefect.panel.accounts import actions
 from kodosumi_prefect.panel.accounts.accounts import Account
 from kodosumi_prefect.panel.accounts.actions import Name, NewRole, RoleChanges
 from kodosumi_prefect.panel.accounts.cookies import stay_signed_in, visitor
-from kodosumi_prefect.panel.accounts.requester import (
+from kodosumi_prefect.panel.accounts.permissions import (
     CurrentUser,
     InPerson,
     Operator,

@@ -18,7 +18,7 @@ from kodosumi_prefect.panel.accounts.actions import (
 )
 from kodosumi_prefect.panel.accounts.cookies import visitor
 from kodosumi_prefect.panel.accounts.passwords import random_password
-from kodosumi_prefect.panel.accounts.requester import Operator, OperatorInPerson, User
+from kodosumi_prefect.panel.accounts.permissions import Operator, OperatorInPerson, User
 from kodosumi_prefect.panel.audit.recording import journal
 from kodosumi_prefect.panel.html.parts import complaints, part_or_page, sentence
 from kodosumi_prefect.panel.refusals import ForbiddenError, NotFoundError, RefusedError

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response, StreamingResponse
 from pydantic import BaseModel, Field
 
-from kodosumi_prefect.panel.accounts.requester import Operator
+from kodosumi_prefect.panel.accounts.permissions import Operator
 from kodosumi_prefect.panel.audit.export import comma_separated, json_lines
 from kodosumi_prefect.panel.audit.filter import MAX_ID, FilterOfRequest
 from kodosumi_prefect.panel.audit.view import audit_page

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from kodosumi_prefect.panel.accounts.api_keys import ApiKeys
-from kodosumi_prefect.panel.accounts.requester import User
+from kodosumi_prefect.panel.accounts.permissions import User
 from kodosumi_prefect.panel.audit.entry import Actor, Entry, Key, Target
 from kodosumi_prefect.panel.audit.journal import Journal
 from kodosumi_prefect.panel.audit.recorded_actions import Action, Outcome

@@ -10,7 +10,7 @@ from prefect.exceptions import PrefectException
 
 from kodosumi_prefect.addresses import prefect_access
 from kodosumi_prefect.events import TERMINAL
-from kodosumi_prefect.panel.accounts.requester import User
+from kodosumi_prefect.panel.accounts.permissions import User
 from kodosumi_prefect.panel.executions.cancellation import (
     NotCancelledError,
     UnknownRunError,

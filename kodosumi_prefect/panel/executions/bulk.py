@@ -10,7 +10,7 @@ from kodosumi_prefect.events import TERMINAL
 from kodosumi_prefect.launch.refusal import LaunchError
 from kodosumi_prefect.launch.run_again import run_again
 from kodosumi_prefect.owner import Owner
-from kodosumi_prefect.panel.accounts.requester import User
+from kodosumi_prefect.panel.accounts.permissions import User
 from kodosumi_prefect.panel.audit import recorded_actions
 from kodosumi_prefect.panel.audit.entry import Target
 from kodosumi_prefect.panel.audit.journal import Journal

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, HTTPException, Query
 
-from kodosumi_prefect.panel.accounts.requester import CurrentUser
+from kodosumi_prefect.panel.accounts.permissions import CurrentUser
 from kodosumi_prefect.panel.executions.filter import FilterOfRequest
 from kodosumi_prefect.panel.executions.rows import timeline_item
 from kodosumi_prefect.panel.web.answers import Changes, Timeline

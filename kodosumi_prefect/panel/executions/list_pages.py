@@ -8,7 +8,7 @@ from fastapi import APIRouter, HTTPException, Query, Request
 from fastapi.responses import RedirectResponse, Response
 from pydantic import BaseModel, Field
 
-from kodosumi_prefect.panel.accounts.requester import CurrentUser
+from kodosumi_prefect.panel.accounts.permissions import CurrentUser
 from kodosumi_prefect.panel.audit.recording import journal
 from kodosumi_prefect.panel.executions.bulk import Action, act
 from kodosumi_prefect.panel.executions.filter import STATUSES, FilterOfRequest

@@ -10,7 +10,7 @@ from fastapi.responses import RedirectResponse, Response, StreamingResponse
 from markupsafe import Markup
 
 from kodosumi_prefect.events import TERMINAL, Kind, Status
-from kodosumi_prefect.panel.accounts.requester import CurrentUser
+from kodosumi_prefect.panel.accounts.permissions import CurrentUser
 from kodosumi_prefect.panel.executions import actions
 from kodosumi_prefect.panel.executions.headings import listed
 from kodosumi_prefect.panel.executions.panes import PANES, PaneQuery, pane_query, stretch

@@ -14,7 +14,7 @@ from kodosumi_prefect.http.identity import LEEWAY
 from kodosumi_prefect.keys import NoKeyError
 from kodosumi_prefect.locks.answering import AnsweredError, Locks, Row, UnknownLockError, closed
 from kodosumi_prefect.locks.sealing import masked, sealed
-from kodosumi_prefect.panel.accounts.requester import User
+from kodosumi_prefect.panel.accounts.permissions import User
 from kodosumi_prefect.panel.refusals import (
     ConflictError,
     ForbiddenError,

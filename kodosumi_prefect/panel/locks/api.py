@@ -8,7 +8,7 @@ from fastapi.responses import JSONResponse, Response
 
 from kodosumi_prefect.http.body import read_body
 from kodosumi_prefect.locks.answering import Locks
-from kodosumi_prefect.panel.accounts.requester import CurrentUser, User
+from kodosumi_prefect.panel.accounts.permissions import CurrentUser, User
 from kodosumi_prefect.panel.audit.entry import Target
 from kodosumi_prefect.panel.audit.recorded_actions import Action, Outcome
 from kodosumi_prefect.panel.audit.recording import record

@@ -7,7 +7,7 @@ from uuid import UUID
 from kodosumi_prefect.launch import other_schedules, schedules
 from kodosumi_prefect.launch.refusal import LaunchError
 from kodosumi_prefect.launch.schedules import PAUSED_DEPLOYMENT
-from kodosumi_prefect.panel.accounts.requester import User
+from kodosumi_prefect.panel.accounts.permissions import User
 from kodosumi_prefect.settings import Settings
 
 PREFECT_ANSWER_SECONDS = 10.0  # seconds that a page waits for Prefect

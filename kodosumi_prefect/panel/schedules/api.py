@@ -6,7 +6,7 @@ from uuid import UUID
 from fastapi import APIRouter, Request, Response
 
 from kodosumi_prefect.launch import schedules
-from kodosumi_prefect.panel.accounts.requester import CurrentUser, User
+from kodosumi_prefect.panel.accounts.permissions import CurrentUser, User
 from kodosumi_prefect.panel.schedules.filter import FilterOfRequest
 from kodosumi_prefect.panel.schedules.view import schedules_page
 from kodosumi_prefect.panel.web.answers import Schedule, Schedules

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Form, Request
 from fastapi.responses import RedirectResponse, Response
 
 from kodosumi_prefect.launch.refusal import LaunchError
-from kodosumi_prefect.panel.accounts.requester import CurrentUser
+from kodosumi_prefect.panel.accounts.permissions import CurrentUser
 from kodosumi_prefect.panel.audit.entry import Target
 from kodosumi_prefect.panel.audit.recorded_actions import Action, Outcome
 from kodosumi_prefect.panel.audit.recording import record

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, Field
 
 from kodosumi_prefect.events import clean
-from kodosumi_prefect.panel.accounts.requester import CurrentUser, Operator
+from kodosumi_prefect.panel.accounts.permissions import CurrentUser, Operator
 from kodosumi_prefect.panel.audit.recording import journal
 from kodosumi_prefect.panel.services import actions
 from kodosumi_prefect.panel.web.error_schemas import problems

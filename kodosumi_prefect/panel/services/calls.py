@@ -13,7 +13,7 @@ from starlette.types import Message, Send
 from kodosumi_prefect.http import identity
 from kodosumi_prefect.http.identity import Purpose, ServiceCaller
 from kodosumi_prefect.keys import panel_keys
-from kodosumi_prefect.panel.accounts.requester import User
+from kodosumi_prefect.panel.accounts.permissions import User
 from kodosumi_prefect.panel.services.forwarded_headers import Headers, no_cookies, request_headers
 from kodosumi_prefect.panel.services.forwarding import (
     Forwarded,

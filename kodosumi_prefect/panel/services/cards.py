@@ -8,7 +8,7 @@ from typing import Any
 from kodosumi_prefect.launch import schedules
 from kodosumi_prefect.launch.other_schedules import next_times
 from kodosumi_prefect.launch.refusal import LaunchError
-from kodosumi_prefect.panel.accounts.requester import User
+from kodosumi_prefect.panel.accounts.permissions import User
 from kodosumi_prefect.panel.services.register.address import MOUNTED
 from kodosumi_prefect.panel.web.state import State
 

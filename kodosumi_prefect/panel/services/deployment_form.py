@@ -17,7 +17,7 @@ from kodosumi_prefect.launch.masking import mask_inputs
 from kodosumi_prefect.launch.parameters import UnheldError
 from kodosumi_prefect.launch.prefect_api import prefect_api
 from kodosumi_prefect.owner import Owner
-from kodosumi_prefect.panel.accounts.requester import User
+from kodosumi_prefect.panel.accounts.permissions import User
 from kodosumi_prefect.settings import Settings
 from kodosumi_prefect.vocabulary import OPENAPI_MARK
 

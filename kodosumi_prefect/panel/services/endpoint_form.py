@@ -8,7 +8,7 @@ from uuid import UUID
 import orjson
 from fastapi import HTTPException
 
-from kodosumi_prefect.panel.accounts.requester import User
+from kodosumi_prefect.panel.accounts.permissions import User
 from kodosumi_prefect.panel.services import deployment_form
 from kodosumi_prefect.panel.services.calls import Answered
 from kodosumi_prefect.panel.services.forwarding import ServiceError

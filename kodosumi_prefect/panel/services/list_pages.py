@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
 from kodosumi_prefect.events import clean
-from kodosumi_prefect.panel.accounts.requester import CurrentUser
+from kodosumi_prefect.panel.accounts.permissions import CurrentUser
 from kodosumi_prefect.panel.services.cards import cards
 from kodosumi_prefect.panel.web.parameters import Panel
 from kodosumi_prefect.panel.web.templating import page

@@ -9,7 +9,7 @@ from markupsafe import Markup
 from starlette.exceptions import HTTPException
 
 from kodosumi_prefect.http.body import read_body
-from kodosumi_prefect.panel.accounts.requester import CurrentUser, User
+from kodosumi_prefect.panel.accounts.permissions import CurrentUser, User
 from kodosumi_prefect.panel.audit.entry import Target
 from kodosumi_prefect.panel.audit.recorded_actions import Action, Outcome
 from kodosumi_prefect.panel.audit.recording import record

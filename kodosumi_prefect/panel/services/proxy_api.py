@@ -7,7 +7,7 @@ from fastapi.responses import JSONResponse, Response
 
 from kodosumi_prefect.http import identity
 from kodosumi_prefect.http.body import read_body
-from kodosumi_prefect.panel.accounts.requester import CurrentUser
+from kodosumi_prefect.panel.accounts.permissions import CurrentUser
 from kodosumi_prefect.panel.services import deployment_form
 from kodosumi_prefect.panel.web.error_schemas import problems
 from kodosumi_prefect.panel.web.parameters import Panel

@@ -10,7 +10,7 @@ from fastapi.responses import Response
 from kodosumi_prefect.addresses import prefect_access
 from kodosumi_prefect.events import Status, clean
 from kodosumi_prefect.launch.refusal import LaunchError
-from kodosumi_prefect.panel.accounts.requester import CurrentUser, Operator
+from kodosumi_prefect.panel.accounts.permissions import CurrentUser, Operator
 from kodosumi_prefect.panel.audit.recording import journal
 from kodosumi_prefect.panel.html.parts import part_or_page, sentence
 from kodosumi_prefect.panel.services import actions

@@ -9,7 +9,7 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel, Field
 
 from kodosumi_prefect.panel.accounts.gate import OPEN
-from kodosumi_prefect.panel.accounts.requester import current_user, operator
+from kodosumi_prefect.panel.accounts.permissions import current_user, operator
 
 
 class Problem(BaseModel):

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from fastapi import Depends, HTTPException, Path, Query, Request
 
-from kodosumi_prefect.panel.accounts.requester import CurrentUser
+from kodosumi_prefect.panel.accounts.permissions import CurrentUser
 from kodosumi_prefect.panel.executions.actions import wait_for_execution
 from kodosumi_prefect.panel.executions.rows import Row
 from kodosumi_prefect.panel.web.state import State

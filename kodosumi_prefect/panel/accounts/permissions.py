@@ -1,4 +1,4 @@
-"""Who sent a request."""
+"""Who sent a request, and what they may see and do."""
 
 from dataclasses import dataclass
 from typing import Annotated
