@@ -459,7 +459,7 @@ import time
 from fastapi import BackgroundTasks, FastAPI, Request
 from fastapi.responses import RedirectResponse, StreamingResponse
 
-from kodosumi_prefect.serve import identity
+from kodosumi_prefect.http import identity
 from kodosumi_prefect.settings import Settings
 
 app = FastAPI()
