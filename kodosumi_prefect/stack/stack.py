@@ -21,11 +21,12 @@ from kodosumi_prefect.settings import (
 )
 from kodosumi_prefect.stack import prefect_server
 from kodosumi_prefect.stack.child import Child, LastingError, RunningChild, StackError, brief
-from kodosumi_prefect.stack.embedded_postgres import EmbeddedError, EmbeddedPostgres, PortTakenError
+from kodosumi_prefect.stack.embedded_postgres import EmbeddedPostgres, PortTakenError
 from kodosumi_prefect.stack.keeper import Record, end_family, family, processes, start_of
 from kodosumi_prefect.stack.keeper_client import KeeperClient, leftovers
 from kodosumi_prefect.stack.lasting import check_ports, check_room
 from kodosumi_prefect.stack.lock import take_lock
+from kodosumi_prefect.stack.postgres_programs import EmbeddedError
 from kodosumi_prefect.stack.ray_head import RayHead, plan_ray, ray_child
 from kodosumi_prefect.stack.restarts import Restarts
 

@@ -21,7 +21,8 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from kodosumi_prefect.settings import Settings, read_address
 from kodosumi_prefect.stack import Child, StackError, keeper, ray_client_environment
-from kodosumi_prefect.stack.embedded_postgres import EmbeddedPostgres, free_port
+from kodosumi_prefect.stack.embedded_postgres import EmbeddedPostgres
+from kodosumi_prefect.stack.ports import free_port
 from kodosumi_prefect.stack.temporary import temporary_folder
 from tests.accounts import home_of, unprivileged_python
 from tests.owner import Owner
