@@ -62,7 +62,7 @@ def server(owner: Owner, name: str, code: str = SERVER) -> Child:
 
 
 def pid_of(owner: Owner, name: str) -> int:
-    return owner.stack._children[name].popen.pid
+    return owner.stack._children.running[name].popen.pid
 
 
 def told(owner: Owner, name: str, words: str) -> Callable[[], bool]:
