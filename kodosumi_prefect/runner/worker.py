@@ -32,6 +32,7 @@ from kodosumi_prefect.runner.job import KodosumiRayJobConfiguration, KodosumiRay
 from kodosumi_prefect.runner.ray_connection import NoRayError, keep_sigterm
 from kodosumi_prefect.runner.registry import Registry
 from kodosumi_prefect.runner.supervisor import Supervisor
+from kodosumi_prefect.runner.unreadable_runs import crash_unreadable
 from kodosumi_prefect.runner.warm import WarmPool
 from kodosumi_prefect.settings import VERSION, check_database_urls, get_settings
 from kodosumi_prefect.spooler.append import ProtocolError
@@ -214,7 +215,7 @@ class KodosumiRayWorker(
         except Exception as exc:
             if not is_fault(exc) or self._supervisor is None:
                 raise
-            if not await self._supervisor.crash_unreadable():
+            if not await crash_unreadable(self.client, self._work_pool_name):
                 raise
         return await super()._get_scheduled_flow_runs()
 
