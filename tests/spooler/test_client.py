@@ -291,7 +291,8 @@ def test_events_survive_a_process_that_ends_while_the_database_hangs(
 ) -> None:
     settings = Settings(database_url=SecretStr(line.url), data_dir=tmp_path, flush_timeout=0.5)
     code = """
-from kodosumi_prefect.spooler import client as c, connection as s
+from kodosumi_prefect.database import connection as s
+from kodosumi_prefect.spooler import client as c
 c.ANSWER_TIMEOUT = s.ANSWER_TIMEOUT = 1.5
 s.CONNECTION_DEFAULTS["connect_timeout"] = 2
 say(sys.argv[1], "0")
