@@ -29,8 +29,9 @@ from psycopg.rows import dict_row, namedtuple_row
 from kodosumi_prefect import settings as settings_module
 from kodosumi_prefect.settings import PREFIX, Settings, use_settings, write_address
 from kodosumi_prefect.stack.child import Child, RunningChild
-from kodosumi_prefect.stack.embedded_postgres import EmbeddedPostgres, free_port
+from kodosumi_prefect.stack.embedded_postgres import EmbeddedPostgres
 from kodosumi_prefect.stack.keeper import end_family
+from kodosumi_prefect.stack.ports import free_port
 from kodosumi_prefect.stack.prefect_server import plan_server, server_child
 from kodosumi_prefect.stack.ray_head import plan_ray, ray_child
 from tests import prefect_database

@@ -8,6 +8,7 @@ from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.exceptions import Abort, ObjectNotFound, PrefectException
 from prefect.logging import get_logger
+from prefect.states import Cancelled, Crashed, Scheduled
 
 from kodosumi_prefect.backoff import Backoff
 from kodosumi_prefect.listings import flow_run
@@ -75,3 +76,18 @@ class FlowRuns:
             except PREFECT_AWAY as exc:
                 logger.debug("cannot set flow run %s to %s now: %s", fid, state.name, exc)
             await backoff.sleep()
+
+    async def conclude(self, fid: UUID, why: str) -> bool:
+        """Report a run whose Runner is gone to Prefect; returns whether it was rescheduled."""
+        run = await self.read(fid)
+        if run is None or run.state is None or run.state.is_final():
+            return False
+        if run.state.is_pending():
+            logger.warning("flow run %s had not begun (%s); it is scheduled again", fid, why)
+            await self.settle(fid, Scheduled(message="Its Runner was lost before it began."))
+            return True
+        if run.state.is_cancelling():
+            await self.settle(fid, Cancelled(message=f"Flow run was cancelled; {why}."))
+        elif run.state.is_running():
+            await self.settle(fid, Crashed(message=f"The run's Runner died: {why}"))
+        return False

@@ -19,7 +19,7 @@ from prefect.client.schemas.filters import (
 )
 from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.logging import get_logger
-from prefect.states import Cancelled, Crashed, Scheduled
+from prefect.states import Cancelled, Crashed
 
 from kodosumi_prefect.listings import PAGE, flow_runs
 from kodosumi_prefect.runner.arrival import CannotStartError, Demand, NoRoomError, arrival
@@ -32,6 +32,7 @@ from kodosumi_prefect.runner.cluster import (
     may_live,
     why_it_died,
 )
+from kodosumi_prefect.runner.departure import departure
 from kodosumi_prefect.runner.flow_runs import FlowRuns
 from kodosumi_prefect.runner.order import Order
 from kodosumi_prefect.runner.ray_connection import NoRayError
@@ -41,7 +42,6 @@ from kodosumi_prefect.vocabulary import POOL_TYPE
 
 STARTS = 3  # Runners tried for a run that none of them began
 DEATH = 10.0  # seconds until Ray has reported a kill
-RETRY_FIRST = 0.5  # seconds
 
 UNDER_WAY = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
 
@@ -155,7 +155,7 @@ class Supervisor:
             try:
                 outcome = await asyncio.wrap_future(runner.run(order))
             except Exception as exc:  # Ray has many ways to say that an actor is gone
-                why = await self._end_of(runner) if may_live(exc) else why_it_died(exc)
+                why = await departure(self._cluster, runner) if may_live(exc) else why_it_died(exc)
             else:
                 await aside(self._cluster.kill, runner)
                 return outcome.message if outcome.status else None
@@ -232,38 +232,6 @@ class Supervisor:
             return False
         await aside(self._cluster.kill, runner)
         return True
-
-    async def crash_unreadable(self) -> bool:
-        """End the scheduled runs of the pool that no worker can ever fetch.
-
-        While there is one, Prefect's server gives no worker any run that is due.
-
-        Returns:
-            Whether there were any.
-        """
-        any_ended = False
-        scheduled = FlowRunFilterStateType(any_=[StateType.SCHEDULED])
-        offset = 0
-        while True:
-            page = await flow_runs(
-                self._client,
-                offset=offset,
-                flow_run_filter=FlowRunFilter(state=FlowRunFilterState(type=scheduled)),
-                work_pool_filter=WorkPoolFilter(name=WorkPoolFilterName(any_=[self._pool])),
-            )
-            for fid in page.unreadable:
-                logger.error(
-                    "flow run %s is set to crashed: Prefect's server cannot serialize it, and "
-                    "while it is scheduled no worker of pool %s gets any run",
-                    fid,
-                    self._pool,
-                )
-                why = "Prefect's server cannot read this run's parameters, so nobody can run it."
-                await self._client.set_flow_run_state(fid, Crashed(message=why), force=True)
-                any_ended = True
-            if page.last:
-                return any_ended
-            offset += PAGE
 
     async def renew(self) -> None:
         """Keep answering for watched runs."""
@@ -349,7 +317,7 @@ class Supervisor:
             self._watched[run.id] = Watched(runner, asyncio.Event())
             self._start(self._follow(run, runner, demand))
             return False
-        again = await self._conclude(run.id, "its Runner is gone for an unknown reason")
+        again = await self._flow_runs.conclude(run.id, "its Runner is gone for an unknown reason")
         await self._registry.forget(run.id)
         return again
 
@@ -377,7 +345,7 @@ class Supervisor:
         try:
             if waits is not None:
                 await self._wait_for_room(run, runner, waits)
-            why = await self._end_of(runner)
+            why = await departure(self._cluster, runner)
         except NoRoomError as exc:
             await aside(self._cluster.kill, runner)
             reason = f"No Runner can be started: {exc}"
@@ -385,7 +353,7 @@ class Supervisor:
                 await self._flow_runs.settle(run.id, Crashed(message=reason))
         else:
             if run.id not in self._ending:
-                await self._conclude(run.id, why)
+                await self._flow_runs.conclude(run.id, why)
         await self._let_go(run.id)
 
     async def _wait_for_room(self, run: FlowRun, runner: RunnerHandle, demand: Demand) -> None:
@@ -403,37 +371,6 @@ class Supervisor:
                 raise
         except CannotStartError as exc:
             logger.info("Runner %s died before it got its run: %s", runner.name, exc)
-
-    async def _end_of(self, runner: RunnerHandle) -> str:
-        """Wait for the end of a Runner that may be executing a run; why it ended."""
-        while True:
-            try:
-                # Answered when the actor ends, by an error; at once if it has nothing to do.
-                await asyncio.wrap_future(runner.hello(CLAIM_SECONDS))
-            except Exception as exc:
-                if not may_live(exc):
-                    return why_it_died(exc)
-                await asyncio.sleep(RETRY_FIRST)
-            else:
-                await aside(self._cluster.kill, runner)
-                return "it was never given its run"
-
-    async def _conclude(self, fid: UUID, why: str) -> bool:
-        """Report a run whose Runner is gone to Prefect; returns whether it was rescheduled."""
-        run = await self._flow_runs.read(fid)
-        if run is None or run.state is None or run.state.is_final():
-            return False
-        if run.state.is_pending():
-            logger.warning("flow run %s had not begun (%s); it is scheduled again", fid, why)
-            await self._flow_runs.settle(
-                fid, Scheduled(message="Its Runner was lost before it began.")
-            )
-            return True
-        if run.state.is_cancelling():
-            await self._flow_runs.settle(fid, Cancelled(message=f"Flow run was cancelled; {why}."))
-        elif run.state.is_running():
-            await self._flow_runs.settle(fid, Crashed(message=f"The run's Runner died: {why}"))
-        return False
 
     async def _find(self, identifier: str) -> RunnerHandle | None:
         namespace, _, name = identifier.partition(":")

@@ -29,9 +29,11 @@ from kodosumi_prefect.runner.arrival import Demand
 from kodosumi_prefect.runner.aside import aside
 from kodosumi_prefect.runner.cluster import Cluster, LostError
 from kodosumi_prefect.runner.job import KodosumiRayJobConfiguration, KodosumiRayVariables
-from kodosumi_prefect.runner.ray_connection import NoRayError, keep_sigterm
+from kodosumi_prefect.runner.ray_connection import NoRayError
+from kodosumi_prefect.runner.ray_presence import RayPresence
 from kodosumi_prefect.runner.registry import Registry
 from kodosumi_prefect.runner.supervisor import Supervisor
+from kodosumi_prefect.runner.unreadable_runs import crash_unreadable
 from kodosumi_prefect.runner.warm import WarmPool
 from kodosumi_prefect.settings import VERSION, check_database_urls, get_settings
 from kodosumi_prefect.spooler.append import ProtocolError
@@ -43,11 +45,8 @@ ADOPTIONS = 2  # checks for runs that nobody answers for, in the time of a claim
 WARM_INTERVAL = 8.0  # seconds
 REFILL_PAUSE = 1.5  # seconds that a new run gets before Runners are made again
 SECOND_LOOK = 0.25  # seconds after a wake-up that found nothing
-RAY_ANSWER_SECONDS = 60.0  # seconds that runs stay scheduled while Ray does not answer
 FAREWELL = 5.0  # seconds for a worker's last reports at its end
 RESUBSCRIBE = 2.0  # seconds
-LOOK_EVERY = 10.0  # seconds between reads of the cluster's nodes
-MOST_NODES = 100  # that are reported
 
 
 class KodosumiRayWorkerResult(BaseWorkerResult):
@@ -81,6 +80,7 @@ class KodosumiRayWorker(
         check_database_urls(self._settings)
         self._registry = Registry(self._settings, self.name, self._settings.worker_lease)
         self._cluster: Cluster | None = None
+        self._presence: RayPresence | None = None
         self._warm: WarmPool | None = None
         self._supervisor: Supervisor | None = None
         self._loops: list[asyncio.Task[None]] = []
@@ -88,10 +88,6 @@ class KodosumiRayWorker(
         self._wake = asyncio.Event()
         self._reasons: dict[UUID, str] = {}
         self._draining = False
-        self._ray_away_since: float | None = None
-        self._nodes: list[dict[str, Any]] = []
-        self._looked_at = float("-inf")
-        self._connected = False
         self._instance: str | None = None
         self._spooler_trouble: str | None = None
         self._began = time.time()
@@ -117,6 +113,7 @@ class KodosumiRayWorker(
             )
         # The pool's id: a pool that was deleted and made anew has nothing to do with the old one.
         self._cluster = Cluster(self._settings, f"kodosumi-{self._work_pool.id}")
+        self._presence = RayPresence(self._cluster, self._start_child, lambda: self._logger)
         self._warm = WarmPool(self._cluster, self._settings.warm_runners)
         self._supervisor = Supervisor(
             cluster=self._cluster,
@@ -214,7 +211,7 @@ class KodosumiRayWorker(
         except Exception as exc:
             if not is_fault(exc) or self._supervisor is None:
                 raise
-            if not await self._supervisor.crash_unreadable():
+            if not await crash_unreadable(self.client, self._work_pool_name):
                 raise
         return await super()._get_scheduled_flow_runs()
 
@@ -252,43 +249,18 @@ class KodosumiRayWorker(
         return configuration.demand()
 
     async def _has_ray(self) -> bool:
-        """Whether Ray answers; after a while without it runs are begun all the same, and fail.
-
-        A Ray head that is being restarted at night must not fail what is due then.
-        """
-        assert self._cluster is not None or self._supervisor is None
-        if self._cluster is None:
+        """Whether runs are to be begun now."""
+        if self._presence is None:
             return True  # not set up yet; the superclass knows that
         try:
-            await aside(self._cluster.connect)
-            await aside(self._cluster.check)
+            return await self._presence.answers()
         except LostError as exc:
             await self._give_up(f"the Ray cluster was restarted while this worker ran: {exc}")
-        except NoRayError as exc:
-            now = time.monotonic()
-            if self._ray_away_since is None:
-                self._ray_away_since = now
-                self._logger.warning(
-                    "Ray does not answer yet; runs wait up to %.0f s for it: %s",
-                    RAY_ANSWER_SECONDS,
-                    exc,
-                )
-            return now - self._ray_away_since > RAY_ANSWER_SECONDS
-        if not self._connected:
-            self._connected = True
-            keep_sigterm()
-        if self._ray_away_since is not None:
-            self._logger.info("Ray answers now")
-        self._ray_away_since = None
-        if time.monotonic() - self._looked_at > LOOK_EVERY:
-            self._looked_at = time.monotonic()
-            self._start_child(self._look_at_nodes())
-        return True
 
-    async def _look_at_nodes(self) -> None:
-        """For people who want to see the cluster; nothing waits for it."""
-        if self._cluster is not None:
-            self._nodes = (await aside(self._cluster.nodes))[:MOST_NODES]
+    @property
+    def _ray_answers(self) -> bool:
+        """Whether it did when runs were last looked for."""
+        return self._presence is None or self._presence.away_since is None
 
     async def _give_up(self, why: str) -> NoReturn:
         """End this process, to be started again: a process connects to one Ray in its life.
@@ -340,7 +312,7 @@ class KodosumiRayWorker(
         adopted_at = -claim_seconds
         while True:
             try:
-                if self._ray_away_since is None:
+                if self._ray_answers:
                     await supervisor.tend()
                     if time.monotonic() - adopted_at >= claim_seconds / ADOPTIONS:
                         adopted_at = time.monotonic()
@@ -375,7 +347,7 @@ class KodosumiRayWorker(
     async def _keep_warm(self) -> None:
         assert self._warm is not None
         while True:
-            if self._ray_away_since is None and not self._draining:
+            if self._ray_answers and not self._draining:
                 try:
                     configuration = await self.job_configuration.from_template_and_values(
                         base_job_template=self.work_pool.base_job_template,
@@ -447,7 +419,7 @@ class KodosumiRayWorker(
             "runs": len(self._supervisor.watched) if self._supervisor else 0,
             "warm": len(self._warm) if self._warm else 0,
             "draining": self._draining,
-            "ray": self._ray_away_since is None,
-            "cluster": self._nodes if self._ray_away_since is None else [],
+            "ray": self._ray_answers,
+            "cluster": self._presence.nodes if self._presence and self._ray_answers else [],
             "version": VERSION,
         }

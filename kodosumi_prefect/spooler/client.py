@@ -10,29 +10,28 @@ import weakref
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import islice
-from typing import Any, NamedTuple
-from uuid import uuid4
+from typing import Any
 
 import psycopg
 
 from kodosumi_prefect.backoff import Backoff
 from kodosumi_prefect.database.connection import ANSWER_TIMEOUT
-from kodosumi_prefect.events import DROPPABLE_KINDS, Event, Kind
+from kodosumi_prefect.events import DROPPABLE_KINDS, Event
 from kodosumi_prefect.settings import Settings, get_settings
 from kodosumi_prefect.spooler import spill
 from kodosumi_prefect.spooler.append import ProtocolError
 from kodosumi_prefect.spooler.batch import KIND, PAYLOAD, Batch, Fields, Header
-from kodosumi_prefect.spooler.copies import Copies
+from kodosumi_prefect.spooler.freezing import Freezing
+from kodosumi_prefect.spooler.inbox import Barrier, Connect, Emitted, SpillNow, Together
 from kodosumi_prefect.spooler.refused import Refused, RefusedError
 from kodosumi_prefect.spooler.replay import Rebase, replaying
 from kodosumi_prefect.spooler.route import Route, warm
 from kodosumi_prefect.spooler.sends_ahead import Flights, SendsAhead
 from kodosumi_prefect.spooler.storing import GapError
 from kodosumi_prefect.spooler.transport import Backlog, NoDatabaseError, Transport
+from kodosumi_prefect.spooler.undelivered import Frozen, Undelivered, batches_of, thin
 
 BATCH_EVENTS = 2000
-TOGETHER = 4  # deliveries sent in one transaction at most
 BATCH_BYTES = 4_000_000
 EVENT_BYTES = 120  # what an event costs beside its payload
 INBOX_SOFT = 100_000  # emitters are slowed down beyond this many events waiting to be batched
@@ -40,7 +39,6 @@ INBOX_HARD = 200_000  # stdio events are only counted beyond this many events wa
 LARGE = 10_000  # characters; a longer payload is counted on its own
 OUTAGE_LINGER = 0.05  # seconds
 HURRIED_LINGER = 0.001  # seconds; events emitted together make one delivery and not two
-KNOWN_EXECUTIONS = 10_000  # whose batch numbers a client remembers before it starts over
 LATE = 0.05  # seconds after which unanswered deliveries are written to disk as well
 LATE_EVENT = 25e-6  # seconds more that each event may take
 RETRY_FIRST = 0.05  # seconds
@@ -52,44 +50,6 @@ THREAD_NAME = "kodosumi-spool"
 WATCH_NAME = "kodosumi-spool-watch"
 
 logger = logging.getLogger(__name__)
-
-
-# What waits in the inbox: fid, the fields of an Event, alive; plain tuples, as `Fields` says.
-_Emitted = tuple[str, Fields, bool | None]
-
-
-class _Together(NamedTuple):
-    """Events that go into one transaction."""
-
-    fid: str
-    events: tuple[Event, ...]
-
-
-class _Frozen(NamedTuple):
-    """A delivery that waits in memory, and its size in bytes, about."""
-
-    delivery: list[Batch]
-    size: int
-
-    @property
-    def events(self) -> int:
-        return sum(len(batch.events) for batch in self.delivery)
-
-
-class _Barrier:
-    """Queued behind everything emitted before it; set when all of that is stored."""
-
-    def __init__(self) -> None:
-        self.passed = threading.Event()
-        self.stored = False
-
-
-class _SpillNow(_Barrier):
-    """Set when everything emitted before it is stored or in the spill file."""
-
-
-class _Connect(_Barrier):
-    """Set when the thread has a connection, or found that it cannot get one."""
 
 
 class SpoolClient:
@@ -109,33 +69,23 @@ class SpoolClient:
 
     def _begin(self) -> None:
         """Start from nothing, as a new writer; in a forked child too."""
-        self._inbox: queue.SimpleQueue[_Emitted | _Together | _Barrier] = queue.SimpleQueue()
-        self._writer = str(uuid4())
-        self._numbers: dict[str, int] = {}
-        self._headers: dict[str, Header] = {}
-        self._earlier_headers: dict[str, Header] = {}
-        self._live: set[str] = set()
+        self._inbox: queue.SimpleQueue[Emitted | Together | Barrier] = queue.SimpleQueue()
+        self._freezing = Freezing()
         self._missing: dict[str, int] = {}
         self._flood_lock = threading.Lock()
         self._large = 0
-        self._queue: deque[_Frozen] = deque()  # delivered after the spill file
-        self._queue_bytes = 0
-        self._queue_events = 0
+        self._flights = Flights()
+        self._undelivered = Undelivered(self.settings, self._freezing.writer, self._flights)
         self._cut = 0
         self._acked = 0
-        self._barriers: deque[tuple[int, _Barrier]] = deque()
-        self._spill = spill.Spill(spill.folder(self.settings) / f"{self._writer}{spill.SUFFIX}")
-        self._disk_failed = False
-        self._copies = Copies(spill.folder(self.settings))  # of the oldest in the queue
-        self._copying_failed = False
+        self._barriers: deque[tuple[int, Barrier]] = deque()
         # May change all this: the thread, and the watch while the thread waits for an answer.
         self._turn = threading.Lock()
         self._asked_at: float | None = None
         self._asking_began = threading.Event()
-        self._connects: list[_Connect] = []
+        self._connects: list[Connect] = []
         self._rebase = Rebase(Refused(spill.folder(self.settings)))
-        self._flights = Flights()
-        self._route = Route(self.settings, self._writer, self._backlog)
+        self._route = Route(self.settings, self._freezing.writer, self._backlog)
         self._outage_since: float | None = None
         self._gave_up = False
         self._retry_at = 0.0
@@ -178,21 +128,21 @@ class SpoolClient:
         """Take events that are stored in one transaction, so that nobody sees half of them."""
         if not self.settings.enabled:
             return
-        self._inbox.put(_Together(fid, events))
+        self._inbox.put(Together(fid, events))
         if self._thread is None:
             self._start()
 
     def describe(self, fid: str, header: Header) -> None:
         """Set what is known about an execution; it is sent along with each of its batches."""
-        self._headers[fid] = header
+        self._freezing.headers[fid] = header
 
     def follow(self, fid: str) -> None:
         """This process runs the execution: send heartbeats for it."""
-        self._live.add(fid)
+        self._freezing.live.add(fid)
 
     def unfollow(self, fid: str) -> None:
         """This process no longer runs the execution."""
-        self._live.discard(fid)
+        self._freezing.live.discard(fid)
 
     def hurry(self, timeout: float) -> None:
         """Have a connection, and send almost without lingering from now on.
@@ -232,7 +182,7 @@ class SpoolClient:
         if threading.current_thread() is self._thread:
             return False
         timeout = self.settings.flush_timeout if timeout is None else timeout
-        barrier = _Barrier()
+        barrier = Barrier()
         self._inbox.put(barrier)
         barrier.passed.wait(0.1 if self._gave_up else timeout)
         if barrier.stored:
@@ -243,7 +193,7 @@ class SpoolClient:
                 "events could not be stored within %.1f s; they wait in %s for the next process "
                 "or `kodosumi-prefect spool replay`",
                 timeout,
-                self._spill.path,
+                self._undelivered.spill.path,
             )
         self._spill_now(SPILL_WAIT)
         return False
@@ -271,7 +221,7 @@ class SpoolClient:
         if thread.is_alive() and thread is not threading.current_thread():
             self.flush(1.0 if self._outage_since is not None else None)
             self._closing = True
-            spilled = _SpillNow()
+            spilled = SpillNow()
             self._inbox.put(spilled)
             until = time.monotonic() + ANSWER_TIMEOUT + 1.0
             spilled.passed.wait(ANSWER_TIMEOUT + 1.0)
@@ -291,17 +241,16 @@ class SpoolClient:
     @property
     def undelivered(self) -> int:
         """Events and deliveries that are not stored yet, about."""
-        return self._inbox.qsize() + len(self._queue) + len(self._spill)
+        return self._inbox.qsize() + len(self._undelivered.queue) + len(self._undelivered.spill)
 
     def after_fork(self) -> None:
         """Forget what belongs to the parent process, which goes on delivering it."""
         self._route.abandon()
-        self._spill.abandon()
-        self._copies.abandon()
+        self._undelivered.abandon()
         self._begin()
 
     def _spill_now(self, timeout: float) -> None:
-        spilled = _SpillNow()
+        spilled = SpillNow()
         self._inbox.put(spilled)
         spilled.passed.wait(timeout)
 
@@ -309,7 +258,7 @@ class SpoolClient:
         """Have the thread connect, and wait for it; not in an outage."""
         if self._outage_since is not None or not self._enabled:
             return
-        barrier = _Connect()
+        barrier = Connect()
         self._inbox.put(barrier)
         if self._thread is None:
             self._start()
@@ -317,8 +266,8 @@ class SpoolClient:
 
     def _backlog(self) -> Backlog:
         """What is not delivered yet, for the figures of the Spooler."""
-        events = self._inbox.qsize() + self._queue_events
-        return Backlog(events, self._queue_bytes, self._spill.size)
+        events = self._inbox.qsize() + self._undelivered.events
+        return Backlog(events, self._undelivered.bytes, self._undelivered.spill.size)
 
     def _is_flooded(self, waiting: int, size: int) -> bool:
         """Count a large payload, slow a flooding emitter down; True if it must be dropped."""
@@ -364,7 +313,7 @@ class SpoolClient:
                 time.sleep(RETRY_FIRST)
 
     def _work_left(self) -> bool:
-        return bool(self._queue) or not self._inbox.empty()
+        return bool(self._undelivered.queue) or not self._inbox.empty()
 
     def _round(self) -> None:
         while self._connects:
@@ -373,29 +322,17 @@ class SpoolClient:
         self._deliver()
         if self._outage_since is None and not self._flights.count:
             self._beat()
-        if not self._queue and not self._spill and self._outage_since is None:
-            self._forget()
+        if not self._undelivered and self._outage_since is None:
+            self._freezing.forget()
             self._replay_orphans()
             self._route.close_if_idle(self.settings.idle_connection)
 
-    def _forget(self) -> None:
-        """With everything delivered, continue as a new writer without ended executions."""
-        if len(self._numbers) < KNOWN_EXECUTIONS and len(self._headers) < KNOWN_EXECUTIONS:
-            return
-        self._writer = str(uuid4())
-        self._numbers.clear()
-        # Headers live on once more: an event that was described may be on its way just now.
-        headers, self._headers = self._headers, {}
-        lasting = self._earlier_headers | headers
-        self._headers.update({fid: lasting[fid] for fid in self._live.copy() if fid in lasting})
-        self._earlier_headers = headers
-
     def _patience(self) -> float:
         """Seconds to wait for the next event at most."""
-        if self._queue or self._spill:
+        if self._undelivered:
             return max(self._retry_at - time.monotonic(), 0.0)
         wait = self.settings.idle_connection / 2
-        if self._live:
+        if self._freezing.live:
             wait = min(wait, self._heartbeat_at - time.monotonic())
         return max(wait, 0.001)
 
@@ -405,15 +342,15 @@ class SpoolClient:
             item = self._inbox.get(timeout=patience) if patience else self._inbox.get_nowait()
         except queue.Empty:
             return
-        lingers = self._inbox.empty() and not self._closing and not isinstance(item, _Barrier)
+        lingers = self._inbox.empty() and not self._closing and not isinstance(item, Barrier)
         if lingers:
             # In an outage there is time to gather more into one batch.
             time.sleep(self.settings.linger if self._outage_since is None else OUTAGE_LINGER)
-        chosen: list[_Emitted] = []
+        chosen: list[Emitted] = []
         size = 0
         deliveries = 0
         while True:
-            if isinstance(item, _Barrier):
+            if isinstance(item, Barrier):
                 self._store(chosen, size)
                 chosen, size = [], 0
                 self._hold(item)
@@ -432,9 +369,9 @@ class SpoolClient:
                 break
         self._store(chosen, size)
 
-    def _choose(self, item: _Emitted | _Together, chosen: list[_Emitted]) -> int:
+    def _choose(self, item: Emitted | Together, chosen: list[Emitted]) -> int:
         """Have an item go into the next delivery; how many bytes it adds, about."""
-        if isinstance(item, _Together):
+        if isinstance(item, Together):
             chosen.extend((item.fid, tuple(event), None) for event in item.events)
             return sum(len(event.payload) + EVENT_BYTES for event in item.events)
         chosen.append(item)
@@ -443,8 +380,8 @@ class SpoolClient:
             self._count_large(-weight)
         return weight + EVENT_BYTES
 
-    def _hold(self, barrier: _Barrier) -> None:
-        if isinstance(barrier, _Connect):
+    def _hold(self, barrier: Barrier) -> None:
+        if isinstance(barrier, Connect):
             if self._asked_at is not None:  # by the thread, later
                 self._connects.append(barrier)
                 return
@@ -454,11 +391,11 @@ class SpoolClient:
             except _OUTAGES as exc:
                 logger.debug("cannot connect ahead of need: %s", exc)
             barrier.passed.set()
-        elif isinstance(barrier, _SpillNow):
+        elif isinstance(barrier, SpillNow):
             if self._asked_at is not None:
-                self._copy()
-            elif self._queue and (self._outage_since is not None or self._closing):
-                self._move_to_disk()
+                self._undelivered.copy()
+            elif self._undelivered.queue and (self._outage_since is not None or self._closing):
+                self._undelivered.move_to_disk()
             barrier.passed.set()
         elif self._acked >= self._cut:
             barrier.stored = True
@@ -466,102 +403,40 @@ class SpoolClient:
         else:
             self._barriers.append((self._cut, barrier))
 
-    def _store(self, emitted: list[_Emitted], size: int) -> None:
+    def _store(self, emitted: list[Emitted], size: int) -> None:
         """Freeze a delivery and queue it in memory, or on disk behind what is there."""
         if not emitted and not self._missing:
             return
         delivery = self._freeze(emitted)
         self._cut += 1
         # What is on its way right now stays where it is.
-        sending = self._asked_at is not None and bool(self._queue)
-        over = not sending and self._queue_bytes + size > self.settings.buffer_bytes
-        to_disk = not sending and (self._spill or over or self._outage_since is not None)
-        if to_disk and self._to_disk(delivery, size):
+        sending = self._asked_at is not None and bool(self._undelivered.queue)
+        over = not sending and self._undelivered.bytes + size > self.settings.buffer_bytes
+        behind = self._undelivered.spill or self._outage_since is not None
+        to_disk = not sending and (behind or over)
+        if to_disk and self._undelivered.to_disk(delivery, size):
             return
         if over:
-            delivery = _thin(delivery)
+            delivery = thin(delivery)
             size = sum(len(e[PAYLOAD]) + EVENT_BYTES for batch in delivery for e in batch.events)
-        frozen = _Frozen(delivery, size)
-        self._queue.append(frozen)
-        self._queue_bytes += size
-        self._queue_events += frozen.events
+        self._undelivered.add(Frozen(delivery, size))
 
-    def _freeze(self, emitted: list[_Emitted]) -> list[Batch]:
-        by_fid: dict[str, list[Fields]] = {}
-        alive: dict[str, bool | None] = {}
-        for fid, fields, lives in emitted:
-            by_fid.setdefault(fid, []).append(fields)
-            alive[fid] = lives if lives is not None else alive.get(fid)
+    def _freeze(self, emitted: list[Emitted]) -> list[Batch]:
         with self._flood_lock:
             missing, self._missing = self._missing, {}
-        for fid, count in missing.items():
-            by_fid.setdefault(fid, []).append(_missing_event(count))
-            alive.setdefault(fid, None)
-        batches = []
-        for fid, events in by_fid.items():
-            number = self._numbers[fid] = self._numbers.get(fid, 0) + 1
-            header = self._headers.get(fid) or self._earlier_headers.get(fid) or Header()
-            lives = alive[fid]
-            if lives is None and fid in self._live:
-                lives = True
-            batches.append(Batch(fid, self._writer, number, header, events, lives))
-        return batches
-
-    def _to_disk(self, delivery: list[Batch], size: int) -> bool:
-        """Write a delivery to the spill file, behind the queue; False if the disk won't take it."""
-        if self._queue and not self._move_to_disk():
-            return False
-        if self._spill.size + size > self.settings.spill_bytes:
-            delivery = _thin(delivery)
-        return self._write(delivery)
-
-    def _move_to_disk(self) -> bool:
-        """Move the queue to the spill file, behind what is there; False if not all could be."""
-        self._flights.forget()
-        while self._queue:
-            if not self._write(self._queue[0].delivery):
-                return False
-            self._drop_oldest()
-        return True
-
-    def _drop_oldest(self) -> None:
-        self._copies.drop()
-        frozen = self._queue.popleft()
-        self._queue_bytes -= frozen.size
-        self._queue_events -= frozen.events
-
-    def _write(self, delivery: list[Batch]) -> bool:
-        try:
-            try:
-                self._spill.append(delivery)
-            except OSError:
-                if not self._copies:
-                    raise
-                self._copies.clear()  # they take the place
-                self._spill.append(delivery)
-        except OSError as exc:
-            if not self._disk_failed:
-                self._disk_failed = True
-                logger.warning(
-                    "cannot write the spill file %s (%s); undelivered events stay in memory",
-                    self._spill.path,
-                    exc.strerror or exc,
-                )
-            return False
-        self._disk_failed = False
-        return True
+        return self._freezing.freeze(emitted, missing)
 
     def _deliver(self) -> None:
         """Send what waits, oldest first, until all is stored or the database fails."""
-        while self._queue or self._spill:
+        while self._undelivered:
             if time.monotonic() < self._retry_at:
                 return
-            spilled = bool(self._spill)
+            spilled = bool(self._undelivered.spill)
             try:
                 with self._asking():
                     transport = self._route.transport()
                 if spilled:
-                    delivery = self._spill.peek()
+                    delivery = self._undelivered.spill.peek()
                     with self._asking():
                         self._rebase.deliver(transport, delivery)
                     stored = 1
@@ -575,12 +450,12 @@ class SpoolClient:
             if not stored:
                 # It is unanswered; newer events are queued behind it.
                 if self._is_late(self._flights.age):
-                    self._copy()
+                    self._undelivered.copy()
                 return
             if spilled:
-                self._spill.pop()
+                self._undelivered.spill.pop()
             for _ in range(0 if spilled else stored):
-                self._drop_oldest()
+                self._undelivered.drop_oldest()
             self._acked += stored
             self._recovered()
             while self._barriers and self._barriers[0][0] <= self._acked:
@@ -594,23 +469,19 @@ class SpoolClient:
         """Deliver the oldest of the queue; how many are stored, 0 if that is not known yet."""
         if isinstance(transport, SendsAhead):
             flights = self._flights
-            waiting = self._oldest(flights.count)
+            waiting = self._undelivered.oldest(flights.count)
             if waiting and not flights.full:
-                batches = [self._rebase(batch) for batch in _batches(waiting)]
+                batches = [self._rebase(batch) for batch in batches_of(waiting)]
                 size = sum(frozen.size for frozen in waiting)
                 flights.send(transport, batches, len(waiting), size)
             try:
                 return flights.settled()
             except (GapError, RefusedError):
                 pass  # perhaps only since the one before it failed; once more, one by one
-        waiting = self._oldest(0)
+        waiting = self._undelivered.oldest(0)
         with self._asking():
-            self._rebase.deliver(transport, _batches(waiting))
+            self._rebase.deliver(transport, batches_of(waiting))
         return len(waiting)
-
-    def _oldest(self, skipped: int) -> list[_Frozen]:
-        """What goes into the next transaction behind ``skipped`` of the queue."""
-        return list(islice(self._queue, skipped, skipped + TOGETHER))
 
     def _fail(self, exc: Exception) -> None:
         if self._outage_since is None:
@@ -619,7 +490,7 @@ class SpoolClient:
             logger.warning(
                 "events cannot be stored now, flows go on: %s", " ".join(str(exc).split())
             )
-        self._move_to_disk()
+        self._undelivered.move_to_disk()
         if isinstance(exc, NoDatabaseError):
             self._gave_up = True
             while self._barriers:
@@ -636,12 +507,12 @@ class SpoolClient:
 
     def _beat(self) -> None:
         now = time.monotonic()
-        if not self._live or now < self._heartbeat_at:
+        if not self._freezing.live or now < self._heartbeat_at:
             return
         self._heartbeat_at = now + self.settings.heartbeat_interval
         try:
             with self._asking():
-                self._route.transport().heartbeat(sorted(self._live))
+                self._route.transport().heartbeat(sorted(self._freezing.live))
         except _OUTAGES as exc:
             # Soon again: once Postgres is back, silence counts against a process after 10 s.
             self._heartbeat_at = now + min(self.settings.heartbeat_interval, RETRY_MOST)
@@ -657,7 +528,8 @@ class SpoolClient:
         try:
             with self._asking():
                 for _ in self._orphans:
-                    if not self._inbox.empty() or self._queue:  # the watch may have moved it
+                    # The watch may have moved it.
+                    if not self._inbox.empty() or self._undelivered.queue:
                         return
         except _OUTAGES as exc:
             logger.warning("cannot deliver a spill file, it is kept and tried again: %s", exc)
@@ -697,26 +569,26 @@ class SpoolClient:
                 with self._turn:
                     if self._is_late(self._asking_for()):
                         self._gather()
-                        self._copy()
+                        self._undelivered.copy()
             except Exception:
                 logger.exception("unexpected error in the spool client's watch, it continues")
 
     def _gather(self) -> None:
         """As ``_collect``, behind what is on its way."""
-        chosen: list[_Emitted] = []
+        chosen: list[Emitted] = []
         size = 0
-        while self._queue_bytes + size < self.settings.buffer_bytes:
+        while self._undelivered.bytes + size < self.settings.buffer_bytes:
             try:
                 item = self._inbox.get_nowait()
             except queue.Empty:
                 break
-            if not isinstance(item, _Barrier):
+            if not isinstance(item, Barrier):
                 size += self._choose(item, chosen)
                 if len(chosen) < BATCH_EVENTS and size < BATCH_BYTES:
                     continue
             self._store(chosen, size)
             chosen, size = [], 0
-            if isinstance(item, _Barrier):
+            if isinstance(item, Barrier):
                 self._hold(item)
         self._store(chosen, size)
 
@@ -724,49 +596,11 @@ class SpoolClient:
         """Whether an answer takes longer than the size of the delivery explains."""
         if age < LATE:
             return False
-        sent = sum(frozen.events for frozen in self._oldest(0))
+        sent = sum(frozen.events for frozen in self._undelivered.oldest(0))
         return age >= LATE + sent * LATE_EVENT
-
-    def _copy(self) -> None:
-        """Write the part of the queue to disk that is not there yet."""
-        if len(self._copies) == len(self._queue) or self._copies.size > self.settings.spill_bytes:
-            return
-        waiting = islice(self._queue, len(self._copies), None)
-        try:
-            self._copies.add(frozen.delivery for frozen in waiting)
-        except OSError as exc:
-            if not self._copying_failed:
-                self._copying_failed = True
-                logger.warning(
-                    "cannot write a copy of undelivered events to %s; they are in memory only: %s",
-                    spill.folder(self.settings),
-                    exc.strerror or exc,
-                )
-        else:
-            self._copying_failed = False
 
 
 _OUTAGES = (psycopg.Error, ProtocolError, NoDatabaseError, OSError)
-
-
-def _batches(deliveries: list[_Frozen]) -> list[Batch]:
-    return [batch for frozen in deliveries for batch in frozen.delivery]
-
-
-def _thin(delivery: list[Batch]) -> list[Batch]:
-    """The delivery without stdio events; one event in their place counts them."""
-    thinned = []
-    for batch in delivery:
-        kept = [event for event in batch.events if event[KIND] not in DROPPABLE_KINDS]
-        if count := len(batch.events) - len(kept):
-            kept.append(_missing_event(count))
-        thinned.append(batch._replace(events=kept))
-    return thinned
-
-
-def _missing_event(count: int) -> Event:
-    text = f"[{count:,} stdio events are missing here: they came faster than they could be kept]"
-    return Event(time.time(), Kind.STDERR, text, source=f'{{"missing":{count}}}')
 
 
 _all_clients: weakref.WeakSet[SpoolClient] = weakref.WeakSet()

@@ -11,8 +11,8 @@ from typing import Literal
 
 from kodosumi_prefect.secret_variables import inherited_environment
 from kodosumi_prefect.settings import private_folder
-from kodosumi_prefect.stack.embedded_postgres import trim_log
 from kodosumi_prefect.stack.keeper import Record, start_of
+from kodosumi_prefect.stack.log_files import trim_log
 
 READY_INTERVAL = 0.1  # seconds between checks whether a child is ready
 SHOWN_LINES = 15  # of a log, when a child fails

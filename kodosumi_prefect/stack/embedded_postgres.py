@@ -2,12 +2,8 @@
 
 import contextlib
 import fcntl
-import hashlib
 import os
-import random
-import secrets
 import shutil
-import socket
 import subprocess
 import threading
 import time
@@ -16,12 +12,19 @@ from pathlib import Path
 from typing import IO, Any, Self
 
 import psycopg
-from psycopg.conninfo import make_conninfo
 
-from kodosumi_prefect.database.connection import connect
 from kodosumi_prefect.settings import Settings, make_data_dir, private_folder, write_address
+from kodosumi_prefect.stack.log_files import trim_log
+from kodosumi_prefect.stack.ports import free_port, port_is_free
+from kodosumi_prefect.stack.postgres_cluster import (
+    ensure_database,
+    home_of,
+    initialise,
+    password_of,
+    system_home,
+    url_of,
+)
 from kodosumi_prefect.stack.postgres_programs import (
-    SYSTEM_HOME,
     EmbeddedError,
     ServerUser,
     account_for,
@@ -29,40 +32,23 @@ from kodosumi_prefect.stack.postgres_programs import (
     installation,
     load_psutil,
     programs,
-    run_program,
 )
 from kodosumi_prefect.stack.postmaster import (
     POLL_INTERVAL,
     Postmaster,
     end_postmaster,
+    forget_foreign_pid,
     is_running,
     survivor_of,
 )
 
 MAJOR = 18  # of new clusters; existing ones keep the programs of their PG_VERSION
-ROLE = "kodosumi"  # superuser of the cluster and name of its database
-CREATE_TIMEOUT = 60.0  # seconds that making a database may take
 ORPHANS_TIMEOUT = 15.0  # seconds for backends of a killed postmaster to notice and end
 # Seconds without a line in its log. Recovery after a crash may last for hours, and a server that
 # is ended in it begins from the start; it says every 10 s (log_startup_progress_interval) that it
 # goes on.
 START_TIMEOUT = 120.0
-REQUIRE_AUTH = 160_000  # the version of libpq that has require_auth
-LOG_BYTES = 10 * 1024 * 1024  # a log larger than this is cut to its newest tenth
-# Below Linux' ephemeral ports, so that a port stays free from one start to the next.
-PORTS = range(20_000, 32_000)
 PORT_FREE_SECONDS = 15.0  # seconds for a port that a server had before to become free
-_own_ports: set[int] = set()  # ports that this process was given
-_own_ports_lock = threading.Lock()
-
-__all__ = [
-    "EmbeddedError",
-    "EmbeddedPostgres",
-    "PortTakenError",
-    "free_port",
-    "port_is_free",
-    "trim_log",
-]
 
 SERVER_SETTINGS = {
     "listen_addresses": "127.0.0.1",
@@ -205,7 +191,7 @@ class EmbeddedPostgres:
     def destroy(self) -> None:
         """Stop the server and delete its files, wherever they are; the data is gone after that."""
         self.stop()
-        for home in (self.data_dir / "postgres", self._system_home()):
+        for home in (self.data_dir / "postgres", system_home(self.data_dir)):
             shutil.rmtree(home, ignore_errors=True)
 
     def trim_log(self) -> None:
@@ -214,12 +200,12 @@ class EmbeddedPostgres:
 
     def _start(self) -> str:
         wheel = installation()
-        home = self._home()
+        home = home_of(self.data_dir)
         cluster = home / "data"
         account = account_for(cluster)
-        password = _password(home / "password", cluster)
+        password = password_of(home / "password", cluster)
         if not (cluster / "PG_VERSION").exists():
-            _initialise(programs(wheel, MAJOR, account), home, account, password)
+            initialise(programs(wheel, MAJOR, account), home, account, password)
         major = int((cluster / "PG_VERSION").read_text())
         private_folder(self.log_path.parent)
         self.trim_log()
@@ -231,8 +217,8 @@ class EmbeddedPostgres:
                 return url
         self._launch(programs(wheel, major, account), home, cluster, account)
         self._port = Postmaster.read(cluster).port
-        url = _url(password, self._port)
-        _ensure_database(url)
+        url = url_of(password, self._port)
+        ensure_database(url)
         self._record(url)
         return url
 
@@ -245,9 +231,9 @@ class EmbeddedPostgres:
             except (FileNotFoundError, ValueError):
                 server = None
             if server is not None and server.status == "ready":
-                url = _url(password, server.port)
+                url = url_of(password, server.port)
                 try:
-                    _ensure_database(url)
+                    ensure_database(url)
                 except psycopg.OperationalError:
                     break
                 self._port = server.port
@@ -300,7 +286,7 @@ class EmbeddedPostgres:
         self, port: int, bin_dir: Path, cluster: Path, account: ServerUser
     ) -> str | None:
         """Start the postmaster on a port. Returns None once it is ready, else what happened."""
-        _forget_foreign_pid(cluster)
+        forget_foreign_pid(cluster)
         options = {**SERVER_SETTINGS, "port": str(port)}
         argv = [str(bin_dir / "postgres"), "-D", str(cluster)]
         argv += [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
@@ -376,27 +362,6 @@ class EmbeddedPostgres:
         lock.flush()
         self._lock = lock
 
-    def _home(self) -> Path:
-        """Folder of the cluster, its password and port: in the data dir unless root's cannot be."""
-        inside = self.data_dir.resolve() / "postgres"
-        if os.geteuid() != 0 or (inside / "data").exists():
-            home = inside
-        else:
-            parents = (self.data_dir.resolve(), *self.data_dir.resolve().parents)
-            open_to_all = all(parent.stat().st_mode & 0o001 for parent in parents)
-            home = inside if open_to_all else self._system_home()
-        if os.geteuid() != 0:
-            private_folder(home)
-        else:
-            home.mkdir(parents=True, exist_ok=True)
-            # A umask of 077 would shut out the account that the server runs as.
-            for folder in {home, SYSTEM_HOME if SYSTEM_HOME in home.parents else home}:
-                folder.chmod(0o711)
-        return home
-
-    def _system_home(self) -> Path:
-        return SYSTEM_HOME / hashlib.sha256(bytes(self.data_dir.resolve())).hexdigest()[:16]
-
     def _addresses(self) -> Settings:
         # Only run_dir matters to write_address; reading the environment here could fail.
         return Settings.model_construct(data_dir=self.data_dir)
@@ -422,118 +387,6 @@ class _Patience:
             self._size = size
             self._until = now + START_TIMEOUT
         return now < self._until
-
-
-def trim_log(path: Path, limit: int = LOG_BYTES) -> None:
-    """Cut a log that another process appends to down to its newest tenth.
-
-    Arguments:
-        limit: bytes the file may have before it is cut.
-    """
-    try:
-        if path.stat().st_size <= limit:
-            return
-    except FileNotFoundError:
-        return
-    with path.open("rb+") as log:
-        log.seek(-limit // 10, os.SEEK_END)
-        log.readline()
-        newest = log.read()
-        log.seek(0)
-        log.write(newest)
-        log.truncate()
-
-
-def free_port() -> int:
-    """A port on 127.0.0.1 that nobody listens on now, outside the range of outgoing connections.
-
-    Who gets one binds it later, so a process is given none twice.
-
-    Raises:
-        EmbeddedError: none was found.
-    """
-    for port in random.sample(PORTS, len(PORTS)):
-        with _own_ports_lock:
-            if port not in _own_ports and port_is_free(port):
-                _own_ports.add(port)
-                return port
-    raise EmbeddedError(f"no free port on 127.0.0.1 between {PORTS.start} and {PORTS.stop}")
-
-
-def port_is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True
-
-
-def _password(path: Path, cluster: Path) -> str:
-    if path.exists() and (known := path.read_text().strip()):
-        return known
-    if (cluster / "PG_VERSION").exists():
-        raise EmbeddedError(
-            f"{path} is missing though {cluster} has data; restore it or move the data away"
-        )
-    password = secrets.token_urlsafe(24)
-    path.touch(mode=0o600)
-    path.write_text(password)
-    return password
-
-
-def _initialise(bin_dir: Path, home: Path, account: ServerUser, password: str) -> None:
-    """Make the cluster's files; they get their name when complete, so a kill leaves no half one."""
-    draft, password_file = home / "data.new", home / "password.new"
-    shutil.rmtree(draft, ignore_errors=True)
-    draft.mkdir(mode=0o700)
-    password_file.unlink(missing_ok=True)
-    password_file.touch(mode=0o600)
-    password_file.write_text(password)
-    account.give(draft)
-    account.give(password_file)
-    locale = ["--locale=C", "--encoding=UTF8"]
-    locale += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
-    argv = [str(bin_dir / "initdb"), "-D", str(draft), "-U", ROLE, *locale]
-    argv += ["--auth=scram-sha-256", f"--pwfile={password_file}"]
-    try:
-        run_program(argv, account, home)
-        draft.replace(home / "data")
-    except EmbeddedError:
-        shutil.rmtree(draft, ignore_errors=True)
-        raise
-    finally:
-        password_file.unlink(missing_ok=True)
-
-
-def _forget_foreign_pid(cluster: Path) -> None:
-    """Remove a pid file that names a living process which is no postmaster of this cluster.
-
-    Postgres would refuse to start for it. It removes all other stale ones itself, after a check
-    for orphaned backends that needs the file.
-    """
-    pid_file = cluster / "postmaster.pid"
-    if not pid_file.exists() or survivor_of(cluster) is not None:
-        return
-    first = pid_file.read_text().partition("\n")[0]
-    if first.isdigit() and load_psutil().pid_exists(int(first)):
-        pid_file.unlink()
-
-
-def _url(password: str, port: int) -> str:
-    url = f"postgresql://{ROLE}:{password}@127.0.0.1:{port}/{ROLE}"
-    # While the server is down another user's program may take its port, and ask for the password.
-    # With this it is never told: by SCRAM a server has to prove that it knows the password, too.
-    return f"{url}?require_auth=scram-sha-256" if psycopg.pq.version() >= REQUIRE_AUTH else url
-
-
-def _ensure_database(url: str) -> None:
-    maintenance = make_conninfo(url, dbname="postgres")
-    with connect(maintenance, answer_timeout=CREATE_TIMEOUT) as connection:
-        databases = connection.execute("SELECT FROM pg_database WHERE datname = %s", (ROLE,))
-        if databases.fetchone() is None:
-            connection.execute(f'CREATE DATABASE "{ROLE}"')
 
 
 def _explained(exc: OSError, data_dir: Path) -> str:

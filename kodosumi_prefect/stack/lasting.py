@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from kodosumi_prefect.stack.child import Child, LastingError
-from kodosumi_prefect.stack.embedded_postgres import port_is_free
+from kodosumi_prefect.stack.ports import port_is_free
 
 PORT_FREE_SECONDS = 15.0  # seconds for the last process's own remains to let go of a port
 POLL_INTERVAL = 0.1  # seconds

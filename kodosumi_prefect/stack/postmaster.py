@@ -49,6 +49,20 @@ def survivor_of(cluster: Path) -> Any:
     return process if is_ours and is_running(process) else None
 
 
+def forget_foreign_pid(cluster: Path) -> None:
+    """Remove a pid file that names a living process which is no postmaster of this cluster.
+
+    Postgres would refuse to start for it. It removes all other stale ones itself, after a check
+    for orphaned backends that needs the file.
+    """
+    pid_file = cluster / "postmaster.pid"
+    if not pid_file.exists() or survivor_of(cluster) is not None:
+        return
+    first = pid_file.read_text().partition("\n")[0]
+    if first.isdigit() and load_psutil().pid_exists(int(first)):
+        pid_file.unlink()
+
+
 def is_running(process: Any) -> bool:
     """Whether this very process (its pid and start time) still runs."""
     psutil = load_psutil()

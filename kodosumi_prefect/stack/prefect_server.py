@@ -13,7 +13,7 @@ from pathlib import Path
 from kodosumi_prefect.addresses import PrefectAccess
 from kodosumi_prefect.settings import Settings, private_folder
 from kodosumi_prefect.stack.child import Child, StackError
-from kodosumi_prefect.stack.embedded_postgres import free_port, port_is_free
+from kodosumi_prefect.stack.ports import free_port, port_is_free
 from kodosumi_prefect.stack.temporary import temporary_folder
 from kodosumi_prefect.vocabulary import POOL_TYPE
 

@@ -13,7 +13,7 @@ from kodosumi_prefect._compat.ray import CLI_MODULE
 from kodosumi_prefect.runner.ray_client import token_environment
 from kodosumi_prefect.settings import Settings, private_folder
 from kodosumi_prefect.stack.child import Child, StackError
-from kodosumi_prefect.stack.embedded_postgres import free_port
+from kodosumi_prefect.stack.ports import free_port
 from kodosumi_prefect.stack.temporary import temporary_folder
 
 START_TIMEOUT = 90.0  # seconds

@@ -21,13 +21,14 @@ from kodosumi_prefect.settings import (
 )
 from kodosumi_prefect.stack import prefect_server
 from kodosumi_prefect.stack.child import Child, LastingError, RunningChild, StackError, brief
-from kodosumi_prefect.stack.embedded_postgres import EmbeddedError, EmbeddedPostgres, PortTakenError
-from kodosumi_prefect.stack.keeper import Record, end_family, family, processes, start_of
+from kodosumi_prefect.stack.children import Children
+from kodosumi_prefect.stack.embedded_postgres import EmbeddedPostgres, PortTakenError
+from kodosumi_prefect.stack.keeper import Record, end_family, start_of
 from kodosumi_prefect.stack.keeper_client import KeeperClient, leftovers
 from kodosumi_prefect.stack.lasting import check_ports, check_room
 from kodosumi_prefect.stack.lock import take_lock
+from kodosumi_prefect.stack.postgres_programs import EmbeddedError
 from kodosumi_prefect.stack.ray_head import RayHead, plan_ray, ray_child
-from kodosumi_prefect.stack.restarts import Restarts
 
 LOOK_INTERVAL = 0.5  # seconds between checks whether children live
 FAMILY_INTERVAL = 2.0  # seconds between checks for processes that children started
@@ -79,11 +80,9 @@ class Stack:
         self._on_restart = on_restart
         self._log_dir = settings.data_dir / "logs"
         self._lock: IO[str] | None = None
-        self._keeper: KeeperClient | None = None
         self._postgres: EmbeddedPostgres | None = None
         self._postgres_start: asyncio.Future[str] | None = None
-        self._children: dict[str, RunningChild] = {}
-        self._restarts: dict[str, Restarts] = {}
+        self._children = Children(settings, on_progress)
         self._prefect: PrefectAccess | None = None  # our own server
         self._ray: RayHead | None = None
         self._supervision: asyncio.Task[None] | None = None
@@ -145,7 +144,7 @@ class Stack:
         )
         try:
             private_folder(self.settings.spool_dir)
-            self._keeper = KeeperClient(self.settings, self._lock.fileno())
+            self._children.keeper = KeeperClient(self.settings, self._lock.fileno())
             await self._end_leftovers()
             await self._start_parts()
         except BaseException as exc:
@@ -162,9 +161,10 @@ class Stack:
             StackError: it did not become ready; it is ended then.
             ValueError: the name is taken.
         """
-        if child.name in self._children or child.name in ("postgres", "prefect", "ray", "worker"):
+        taken = child.name in self._children.running
+        if taken or child.name in ("postgres", "prefect", "ray", "worker"):
             raise ValueError(f"the stack already has a child {child.name!r}")
-        await self._run(child)
+        await self._children.run(child)
 
     async def wait(self) -> None:
         """Return when the stack was stopped.
@@ -186,19 +186,11 @@ class Stack:
         """End everything that was started, last first, and forget its addresses; repeatable."""
         async with self._stop_once:
             await self._end_supervision()
-            orders = {running.child.order for running in self._children.values()}
-            for order in sorted(orders, reverse=True):
-                await asyncio.gather(
-                    *(
-                        self._end_child(name)
-                        for name, running in [*self._children.items()]
-                        if running.child.order == order
-                    )
-                )
+            await self._children.end_all()
             await self._end_postgres()
-            if self._keeper is not None:
-                await asyncio.to_thread(self._keeper.close)
-                self._keeper = None
+            if self._children.keeper is not None:
+                await asyncio.to_thread(self._children.keeper.close)
+                self._children.keeper = None
             if self._lock is not None:
                 for part in PARTS:
                     write_address(self.settings, part, None)
@@ -241,7 +233,7 @@ class Stack:
             raise LastingError(str(exc)) from exc
         except EmbeddedError as exc:
             raise StackError(str(exc)) from exc
-        self._restarts_of("postgres").served()
+        self._children.restarts_of("postgres").served()
         self._on_progress("postgres", f"ready after {time.monotonic() - began:.1f} s")
 
     async def _start_ray(self, head: RayHead) -> None:
@@ -249,17 +241,18 @@ class Stack:
         if self._prefect is not None:
             # Who may read what Ray's processes inherit is not known; Runners get it by order.
             known |= {"PREFECT_API_URL": self._prefect.url, "PREFECT_API_AUTH_STRING": None}
-        running = await self._run(ray_child(head, known))
+        running = await self._children.run(ray_child(head, known))
         self._note_address("ray", running.popen.pid)
 
     async def _start_prefect(self, configured: PrefectAccess | None) -> None:
         if self._prefect is not None:
-            running = await self._run(prefect_server.server_child(self.settings, self._prefect))
+            server = prefect_server.server_child(self.settings, self._prefect)
+            running = await self._children.run(server)
             self._note_address("prefect", running.popen.pid)
         elif configured is not None:
             await prefect_server.check_configured(configured.url)
         if self._worker:
-            await self._run(
+            await self._children.run(
                 prefect_server.worker_child(
                     self.settings, self._pool, self.environment(), self._log_dir / "worker.log"
                 )
@@ -269,53 +262,12 @@ class Stack:
         variables = self._ray.environment() if self._ray else {}
         return variables | (self._prefect.environment() if self._prefect else {})
 
-    async def _run(self, child: Child, leaders: Any = ()) -> RunningChild:
-        """Start a child and wait until it serves; one that does not is ended."""
-        assert self._keeper is not None
-        self._on_progress(child.name, "starting")
-        running = RunningChild(child, self._log_dir)
-        running.record = running.record._replace(leaders=leaders)
-        self._children[child.name] = running
-        self._keeper.add(running.record)
-        try:
-            seconds = await running.until_ready()
-        except StackError:
-            # What a predecessor left running may go on until the stack is stopped.
-            running.record = running.record._replace(leaders=())
-            await self._end_child(child.name, forget=False)
-            raise
-        self._restarts_of(child.name).served()
-        self._on_progress(child.name, f"ready after {seconds:.1f} s")
-        return running
-
-    def _restarts_of(self, name: str) -> Restarts:
-        return self._restarts.setdefault(name, Restarts())
-
     def _keep_postgres(self, pid: int) -> None:
-        if self._keeper is not None:
+        if self._children.keeper is not None:
             started = start_of(pid) or "gone"
-            self._keeper.add(
+            self._children.keeper.add(
                 Record("postgres", pid, started, signal.SIGINT, POSTGRES_GRACE, False, order=0)
             )
-
-    async def _end_child(self, name: str, *, forget: bool = True) -> None:
-        """End a child.
-
-        Arguments:
-            forget: its address, too; kept where it is started again, for those who wait for it.
-        """
-        running = self._children.pop(name, None)
-        if running is None:
-            return
-        if forget:
-            with contextlib.suppress(OSError):
-                write_address(self.settings, name, None)
-        if await asyncio.to_thread(end_family, running.record, running.popen.poll):
-            if self._keeper is not None:
-                self._keeper.drop(name)
-            self._on_progress(name, "ended")
-        else:
-            self._on_progress(name, f"does not end; check process {running.popen.pid}")
 
     async def _end_postgres(self) -> None:
         if self._postgres is None:
@@ -325,8 +277,8 @@ class Stack:
             await asyncio.gather(self._postgres_start, return_exceptions=True)
         was_there = self._postgres.pid is not None
         await asyncio.to_thread(self._postgres.stop)
-        if self._keeper is not None:
-            self._keeper.drop("postgres")
+        if self._children.keeper is not None:
+            self._children.keeper.drop("postgres")
         if was_there:
             self._on_progress("postgres", "ended")
         self._postgres = None
@@ -347,64 +299,54 @@ class Stack:
         self._revivals.clear()
 
     async def _supervise(self) -> None:
-        assert self._keeper is not None
+        assert self._children.keeper is not None
         looked_at_families = time.monotonic()
         while True:
             await asyncio.sleep(LOOK_INTERVAL)
             with contextlib.suppress(OSError):  # tried again at the next check
-                if await asyncio.to_thread(self._keeper.check):
+                if await asyncio.to_thread(self._children.keeper.check):
                     self._on_progress("keeper", "was ended by another process and is started again")
             for name, task in [*self._revivals.items()]:
                 if task.done():
                     del self._revivals[name]
                     task.result()
             self._trim_logs()
-            for name, running in [*self._children.items()]:
+            for name, running in [*self._children.running.items()]:
                 if running.exit_code is not None and name not in self._revivals:
                     self._revivals[name] = asyncio.create_task(self._revive(running))
             postgres_died = self._postgres is not None and not self._postgres.alive
             if postgres_died and "postgres" not in self._revivals:
                 self._revivals["postgres"] = asyncio.create_task(self._revive_postgres())
             if time.monotonic() - looked_at_families > FAMILY_INTERVAL:
-                await self._look_at_families()
+                await self._children.look_at_families()
                 looked_at_families = time.monotonic()
 
     def _trim_logs(self) -> None:
         # On a full disk the parts may go on; the log is what can wait.
         with contextlib.suppress(OSError):
-            for child in self._children.values():
+            for child in self._children.running.values():
                 child.trim_log()
             if self._postgres is not None:
                 self._postgres.trim_log()
 
-    async def _look_at_families(self) -> None:
-        """Note sessions that descendants made, while the parents that lead to them live."""
-        assert self._keeper is not None
-        table = await asyncio.to_thread(processes)
-        for running in self._children.values():
-            record, _members = family(running.record, table)
-            if record != running.record:
-                running.record = record
-                self._keeper.add(record)
-
     async def _revive(self, dead: RunningChild) -> None:
-        assert self._keeper is not None
+        assert self._children.keeper is not None
         child = dead.child
 
         async def start() -> None:
-            assert self._keeper is not None
+            assert self._children.keeper is not None
             if child.remains == "end":
                 await asyncio.to_thread(end_family, dead.record, dead.popen.poll)
             await check_ports(child)
             try:
-                running = await self._run(child, dead.record.leaders)
+                running = await self._children.run(child, dead.record.leaders)
                 self._note_address(child.name, running.popen.pid)
             except (StackError, OSError) as exc:
-                await self._end_child(child.name, forget=False)
+                await self._children.end(child.name, forget=False)
                 # What the dead one left goes on, and is to end with the stack all the same.
-                self._children[child.name] = dead
+                self._children.running[child.name] = dead
                 with contextlib.suppress(OSError):
-                    self._keeper.add(dead.record)
+                    self._children.keeper.add(dead.record)
                 if isinstance(exc, OSError):
                     raise StackError(f"{exc.filename or child.name}: {exc.strerror}") from exc
                 raise
@@ -425,7 +367,7 @@ class Stack:
         Raises:
             StackError: no further start would help.
         """
-        restarts = self._restarts_of(name)
+        restarts = self._children.restarts_of(name)
         while True:
             pause = restarts.died()
             often = f" ({restarts.often})" if restarts.often else ""

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from kodosumi_prefect.runner.ray_client import token_environment
-from kodosumi_prefect.stack.embedded_postgres import free_port
+from kodosumi_prefect.stack.ports import free_port
 from tests.e2e.running import BIN, PASSWORD, REPOSITORY, Up
 from tests.waiting import wait_for
 

@@ -18,7 +18,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 from websockets.typing import Subprotocol
 
-from kodosumi_prefect.stack.embedded_postgres import free_port
+from kodosumi_prefect.stack.ports import free_port
 from tests.waiting import wait_for
 
 PREFIX = "/under/here"

@@ -20,7 +20,7 @@ from kodosumi_prefect.cli.doctor.finding import Verdict
 from kodosumi_prefect.cli.doctor.prefect_server import check_prefect
 from kodosumi_prefect.settings import Settings, write_address
 from kodosumi_prefect.stack import StackError
-from kodosumi_prefect.stack.embedded_postgres import free_port
+from kodosumi_prefect.stack.ports import free_port
 from kodosumi_prefect.stack.prefect_server import (
     check_configured,
     is_healthy,

@@ -19,7 +19,7 @@ from kodosumi_prefect.database import connection as connection_module
 from kodosumi_prefect.events import DROPPABLE_KINDS, Event, Kind
 from kodosumi_prefect.settings import Settings, write_address
 from kodosumi_prefect.spooler import client as client_module
-from kodosumi_prefect.spooler import spill
+from kodosumi_prefect.spooler import freezing, inbox, spill, undelivered
 from kodosumi_prefect.spooler.append import Spooler
 from kodosumi_prefect.spooler.batch import Header
 from kodosumi_prefect.spooler.client import SpoolClient, get_client
@@ -78,7 +78,7 @@ def spill_files(settings: Settings) -> list[Path]:
 
 def spilled(client: SpoolClient) -> bool:
     """Whether the client has noticed the outage and moved everything to its file."""
-    return not client.connected and client._inbox.empty() and not client._queue
+    return not client.connected and client._inbox.empty() and not client._undelivered.queue
 
 
 def script(code: str, settings: Settings, *arguments: str) -> "subprocess.Popen[str]":
@@ -291,7 +291,8 @@ def test_events_survive_a_process_that_ends_while_the_database_hangs(
 ) -> None:
     settings = Settings(database_url=SecretStr(line.url), data_dir=tmp_path, flush_timeout=0.5)
     code = """
-from kodosumi_prefect.spooler import client as c, connection as s
+from kodosumi_prefect.database import connection as s
+from kodosumi_prefect.spooler import client as c
 c.ANSWER_TIMEOUT = s.ANSWER_TIMEOUT = 1.5
 s.CONNECTION_DEFAULTS["connect_timeout"] = 2
 say(sys.argv[1], "0")
@@ -510,14 +511,14 @@ def test_on_a_full_disk_main_events_are_kept_in_memory_and_order_holds(
     wait_for(lambda: spilled(client))
     tell_all(client, fid, range(200, 10_000))
     wait_for(lambda: client._inbox.empty())
-    assert client._queue
-    assert client._spill
+    assert client._undelivered.queue
+    assert client._undelivered.spill
     (file,) = spill_files(client.settings)
     wait_for(lambda: file.read_bytes().endswith(b"\n"), what="a whole delivery at the end")
     line.restore()
     assert client.flush(20) or client.flush(20)
     check_bounded(database, fid, 10_000)
-    assert client._queue_bytes == 0
+    assert client._undelivered.bytes == 0
 
 
 def test_where_files_may_not_grow_flows_go_on(line: Line, tmp_path: Path, database: str, fid: str):
@@ -623,9 +624,9 @@ def test_a_steady_load_is_not_mistaken_for_a_backlog(
         for _ in range(100):
             client.emit(fid, said("x" * 1000))
         wait_for(lambda: client.undelivered < 50)
-        assert not client._spill, i
+        assert not client._undelivered.spill, i
     assert client.flush(20)
-    assert client._queue_bytes == 0
+    assert client._undelivered.bytes == 0
 
 
 # Connections and heartbeats.
@@ -652,7 +653,7 @@ def test_a_hurried_client_keeps_the_connection_it_made(
     assert client._route.direct is not None
     connection = client._route.direct._connection
     assert connection is not None
-    client._inbox.put(barrier := client_module._Barrier())
+    client._inbox.put(barrier := inbox.Barrier())
     assert barrier.passed.wait(10)
     assert client._route.direct._connection is connection
     assert line.connections == 1
@@ -693,7 +694,7 @@ def test_a_heartbeat_that_failed_is_sent_again_long_before_the_next_one_is_due(
     assert client.flush(10)
     line.cut()
     client.follow(fid)
-    client._inbox.put(barrier := client_module._Connect())  # wakes the thread, without an event
+    client._inbox.put(barrier := inbox.Connect())  # wakes the thread, without an event
     assert barrier.passed.wait(10)
     assert row(database, fid)["heartbeat_at"] is None
     line.restore()
@@ -715,7 +716,7 @@ def test_a_flood_of_one_execution_does_not_stop_the_heartbeats_of_another(
     talking = threading.Thread(target=flood)
     talking.start()
     try:
-        wait_for(lambda: client._queue, 10)
+        wait_for(lambda: client._undelivered.queue, 10)
         first = wait_for(lambda: row(database, fid)["heartbeat_at"])
         wait_for(lambda: row(database, fid)["heartbeat_at"] > first, 10)
     finally:
@@ -821,7 +822,7 @@ assert client.flush(10)
 print("connected", flush=True)
 sys.stdin.readline()
 say(sys.argv[1], "1")
-while client._asked_at is None or not client._queue:
+while client._asked_at is None or not client._undelivered.queue:
     time.sleep(0.001)
 for word in "234":
     say(sys.argv[1], word)
@@ -1011,7 +1012,7 @@ os._exit(0)
 
 def test_only_output_may_be_dropped() -> None:
     events = [said("x", kind) for kind in Kind]
-    (thinned,) = client_module._thin([batch(fresh(), *events)])
+    (thinned,) = undelivered.thin([batch(fresh(), *events)])
     assert [e.kind for e in thinned.events] == [
         *(kind for kind in Kind if kind not in DROPPABLE_KINDS),
         Kind.STDERR,
@@ -1021,7 +1022,7 @@ def test_only_output_may_be_dropped() -> None:
 def test_a_process_that_saw_many_executions_forgets_them_and_loses_nothing(
     make: Callable[..., SpoolClient], database: str, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(client_module, "KNOWN_EXECUTIONS", 3)
+    monkeypatch.setattr(freezing, "KNOWN_EXECUTIONS", 3)
     client = make()
     fids = [fresh() for _ in range(8)]
     client.describe(fids[0], Header(summary="the first"))
@@ -1033,5 +1034,5 @@ def test_a_process_that_saw_many_executions_forgets_them_and_loses_nothing(
     for fid in fids:
         assert payloads(database, fid) == ["turn 0", "turn 1", "turn 2"]
     assert row(database, fids[0])["summary"] == "the first"
-    wait_for(lambda: len(client._numbers) <= 3, 5, "the client to forget")
-    assert set(client._headers) == {fids[0]}
+    wait_for(lambda: len(client._freezing._numbers) <= 3, 5, "the client to forget")
+    assert set(client._freezing.headers) == {fids[0]}

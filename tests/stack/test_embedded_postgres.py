@@ -21,7 +21,11 @@ import pytest
 from kodosumi_prefect.settings import Settings, read_address
 from kodosumi_prefect.stack import embedded_postgres as embedded
 from kodosumi_prefect.stack import postgres_programs as programs
-from kodosumi_prefect.stack.embedded_postgres import EmbeddedError, EmbeddedPostgres, trim_log
+from kodosumi_prefect.stack.embedded_postgres import EmbeddedPostgres
+from kodosumi_prefect.stack.log_files import trim_log
+from kodosumi_prefect.stack.ports import free_port
+from kodosumi_prefect.stack.postgres_cluster import system_home
+from kodosumi_prefect.stack.postgres_programs import EmbeddedError
 from kodosumi_prefect.stack.postmaster import is_running
 from tests.accounts import home_of, unprivileged_python
 
@@ -192,14 +196,14 @@ def test_a_port_taken_between_look_and_bind_is_changed(
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        ports = iter([taken.getsockname()[1], embedded.free_port()])
+        ports = iter([taken.getsockname()[1], free_port()])
         monkeypatch.setattr(embedded, "free_port", lambda: next(ports))
         with EmbeddedPostgres(data_dir) as postgres:
             psycopg.connect(postgres.url).close()
 
 
 def test_no_port_is_given_twice() -> None:
-    given = [embedded.free_port() for _ in range(500)]
+    given = [free_port() for _ in range(500)]
     assert len(set(given)) == len(given)
 
 
@@ -340,7 +344,7 @@ def slow_recovery(data_dir: Path, seconds: float) -> None:
 
 
 def _cluster(data_dir: Path) -> Path:
-    homes = (data_dir / "postgres", EmbeddedPostgres(data_dir)._system_home())
+    homes = (data_dir / "postgres", system_home(data_dir))
     return next(home / "data" for home in homes if (home / "data").exists())
 
 

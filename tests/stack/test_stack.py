@@ -21,7 +21,8 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from kodosumi_prefect.settings import Settings, read_address
 from kodosumi_prefect.stack import Child, StackError, keeper, ray_client_environment
-from kodosumi_prefect.stack.embedded_postgres import EmbeddedPostgres, free_port
+from kodosumi_prefect.stack.embedded_postgres import EmbeddedPostgres
+from kodosumi_prefect.stack.ports import free_port
 from kodosumi_prefect.stack.temporary import temporary_folder
 from tests.accounts import home_of, unprivileged_python
 from tests.owner import Owner
@@ -290,11 +291,11 @@ def test_a_child_that_is_to_be_asked_last_outlives_what_it_started(
 
 
 def test_a_worker_that_died_is_started_again(owner: Owner) -> None:
-    before = owner.stack._children["worker"].popen.pid
+    before = owner.stack._children.running["worker"].popen.pid
     owner.said.clear()
     os.kill(before, signal.SIGKILL)
     owner.until(lambda: any(text.startswith("ready") for _service, text in owner.said))
-    assert owner.stack._children["worker"].popen.pid != before
+    assert owner.stack._children.running["worker"].popen.pid != before
 
 
 def test_a_killed_prefect_and_ray_come_back_where_they_were(owner: Owner) -> None:
@@ -375,7 +376,7 @@ def test_stop_ends_a_child_that_ignores_it_and_what_it_started(postgres_only: Se
     try:
         owner.run(owner.stack.start())
         owner.run(owner.stack.add(child))
-        family = everything_of(owner.stack._children["stubborn"].popen.pid)
+        family = everything_of(owner.stack._children.running["stubborn"].popen.pid)
         assert len(family) == 1
     finally:
         owner.close()
@@ -451,10 +452,11 @@ def test_a_killed_keeper_is_replaced(postgres_only: Settings) -> None:
     owner = Owner(postgres_only, worker=False)
     try:
         owner.run(owner.stack.start())
-        assert owner.stack._keeper is not None
-        first = owner.stack._keeper.pid
+        children = owner.stack._children
+        assert children.keeper is not None
+        first = children.keeper.pid
         os.kill(first, signal.SIGKILL)
-        owner.until(lambda: owner.stack._keeper is not None and owner.stack._keeper.pid != first)
+        owner.until(lambda: children.keeper is not None and children.keeper.pid != first)
     finally:
         owner.close()
 

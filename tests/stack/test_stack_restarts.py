@@ -18,6 +18,7 @@ from kodosumi_prefect.settings import Settings, read_address
 from kodosumi_prefect.stack import Child, StackError, lasting
 from kodosumi_prefect.stack import embedded_postgres as embedded
 from kodosumi_prefect.stack.embedded_postgres import EmbeddedPostgres
+from kodosumi_prefect.stack.ports import free_port
 from tests.owner import Owner
 from tests.services import in_force
 
@@ -61,7 +62,7 @@ def server(owner: Owner, name: str, code: str = SERVER) -> Child:
 
 
 def pid_of(owner: Owner, name: str) -> int:
-    return owner.stack._children[name].popen.pid
+    return owner.stack._children.running[name].popen.pid
 
 
 def told(owner: Owner, name: str, words: str) -> Callable[[], bool]:
@@ -200,7 +201,7 @@ def test_a_port_that_another_program_took_ends_the_stack_in_one_line(
     owner: Owner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lasting, "PORT_FREE_SECONDS", 0.2)
-    port = embedded.free_port()
+    port = free_port()
     child = Child(**{**vars(server(owner, "listener")), "ports": (port,)})
     owner.run(owner.stack.add(child))
     with socket.socket() as taken:

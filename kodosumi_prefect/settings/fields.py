@@ -1,42 +1,27 @@
-"""What can be configured, and where each value came from.
-
-Values are read as Prefect reads its own: environment (``PREFECT_INTEGRATIONS_KODOSUMI_…``), a
-``.env`` file, ``prefect.toml`` or ``pyproject.toml``, the active profile, in that order.
-"""
+"""What can be configured: the class ``Settings``, a field for each setting."""
 
 import json
-import logging
-import os
-import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from contextvars import ContextVar
-from functools import lru_cache
-from importlib.metadata import version
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal
 from urllib.parse import urlsplit
 
 from prefect.settings.base import PrefectBaseSettings, build_settings_config
-from psycopg import ProgrammingError
-from psycopg.conninfo import conninfo_to_dict
-from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
 
-VERSION = version("kodosumi-prefect")
+from kodosumi_prefect.settings.postgres_urls import database_url_fault
+
 MEBIBYTE = 1024 * 1024
 SHORTEST_SECRET = 32  # characters
 PREFIX = "PREFECT_INTEGRATIONS_KODOSUMI_"
 DATABASE_URLS = ("database_url", "database_listen_url")
 
-logger = logging.getLogger(__name__)
+# Whether a database's URL that is none is let through, as `read_settings` does.
+lenient: ContextVar[bool] = ContextVar("kodosumi_lenient", default=False)
 
 Names = Annotated[list[str], NoDecode]  # also as text, separated by commas
-
-
-class DatabaseUrlError(ValueError):
-    """A setting is no URL of a Postgres; the message names the setting and never quotes it."""
 
 
 class Settings(PrefectBaseSettings):
@@ -422,7 +407,7 @@ class Settings(PrefectBaseSettings):
     @field_validator(*DATABASE_URLS)
     @classmethod
     def _of_postgres(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
-        if value is None or _lenient.get():
+        if value is None or lenient.get():
             return value
         if (fault := database_url_fault(value.get_secret_value())) is not None:
             raise ValueError(f"{info.field_name} {fault}")
@@ -498,258 +483,3 @@ class Settings(PrefectBaseSettings):
     def spool_dir(self) -> Path:
         """Folder of spill files."""
         return self.data_dir / "spool"
-
-
-_lenient: ContextVar[bool] = ContextVar("kodosumi_lenient", default=False)
-_override: ContextVar[Settings | None] = ContextVar("kodosumi_settings", default=None)
-_process: Settings | None = None
-
-
-def get_settings() -> Settings:
-    """The settings in force here: a surrounding ``use_settings``, else the process's own.
-
-    The process's own are read once; call ``reset_settings`` after changing the environment. A
-    database's URL that is none stops no flow: it is an error where the database is needed.
-    """
-    global _process
-    if (settings := _override.get()) is not None:
-        return settings
-    if _process is None:
-        _process = read_settings({})
-    return _process
-
-
-def read_settings(values: dict[str, Any]) -> Settings:
-    """Settings with some values given; a database's URL that is none is logged and let through.
-
-    Raises:
-        ValidationError: another value is wrong.
-    """
-    try:
-        return Settings(**values)
-    except ValidationError as exc:
-        errors = exc.errors(include_input=False, include_context=False, include_url=False)
-        if any(error["loc"][:1] not in [(name,) for name in DATABASE_URLS] for error in errors):
-            raise
-        problems = "; ".join(error["msg"].removeprefix("Value error, ") for error in errors)
-        logger.error("%s", problems)
-    token = _lenient.set(True)
-    try:
-        return Settings(**values)
-    finally:
-        _lenient.reset(token)
-
-
-def reset_settings(settings: Settings | None = None) -> None:
-    """Read the process's settings anew at their next use, or make them ``settings``."""
-    global _process
-    _process = settings
-
-
-@contextmanager
-def use_settings(settings: Settings) -> Iterator[Settings]:
-    """Make ``settings`` the ones in force inside the block, in this context only."""
-    token = _override.set(settings)
-    try:
-        yield settings
-    finally:
-        _override.reset(token)
-
-
-def read_address(settings: Settings, service: str) -> dict[str, Any] | None:
-    """What the running service of this data dir wrote down about itself, or None.
-
-    Arguments:
-        service: ``postgres``, ``ray``, ``prefect`` or ``panel``.
-
-    Raises:
-        ValueError: the file is there and is not JSON.
-    """
-    path = settings.run_dir / f"{service}.json"
-    try:
-        text = path.read_text()
-    except (FileNotFoundError, NotADirectoryError, PermissionError):
-        return None
-    try:
-        address: dict[str, Any] = json.loads(text)
-    except ValueError as exc:
-        raise ValueError(f"{path} is not JSON; delete it and start `up` again") from exc
-    return address
-
-
-def write_address(settings: Settings, service: str, address: dict[str, Any] | None) -> None:
-    """Write down (atomically, readable by this user only) or, with None, forget an address."""
-    path = settings.run_dir / f"{service}.json"
-    if address is None:
-        path.unlink(missing_ok=True)
-        return
-    private_folder(settings.run_dir)
-    draft = path.with_suffix(f".{os.getpid()}.tmp")
-    draft.touch(mode=0o600)
-    draft.write_text(json.dumps(address))
-    draft.replace(path)
-
-
-_SCHEMES = ("postgresql://", "postgres://")
-_EXAMPLE = "write it as postgresql://user:password@host:port/name"
-_ENCODED = "percent-encode what is special in user and password, such as @ as %40 and % as %25"
-
-
-@lru_cache(maxsize=8)
-def database_url_fault(url: str) -> str | None:
-    """What is wrong with the URL of a Postgres, or None; quotes nothing of it."""
-    if "://" in url.split("=", 1)[0] and not url.startswith(_SCHEMES):
-        return f"has a scheme that libpq does not know; {_EXAMPLE}"
-    try:
-        named = conninfo_to_dict(url)
-    except (ProgrammingError, UnicodeError, ValueError):  # the first quotes what it stumbled over
-        return f"cannot be read by libpq; {_EXAMPLE}, and {_ENCODED}"
-    ports = str(named.get("port") or "").split(",")
-    misread = any(port and not port.isdecimal() for port in ports)
-    if url.startswith(_SCHEMES):
-        # Else libpq takes the rest of a password for a host, or all of it for a database's name.
-        address = url.partition("://")[2].partition("?")[0]
-        authority = re.split("[/?]", address, maxsplit=1)[0]
-        misread = misread or address.count("@") > 1 or ("@" in address and "@" not in authority)
-    if misread:
-        return f"has special characters in user, password or port; {_ENCODED}"
-    return None
-
-
-def _checked(settings: Settings, name: str) -> str | None:
-    """A database's URL as it is set; raises DatabaseUrlError if it is none."""
-    value: SecretStr | None = getattr(settings, name)
-    if value is None:
-        return None
-    url = value.get_secret_value()
-    if (fault := database_url_fault(url)) is not None:
-        raise DatabaseUrlError(f"{name} {fault}")
-    return url
-
-
-def check_database_urls(settings: Settings) -> None:
-    """Refuse what ``get_settings`` lets through; raises DatabaseUrlError."""
-    for name in DATABASE_URLS:
-        _checked(settings, name)
-
-
-def make_data_dir(folder: Path) -> None:
-    """Make a data dir that other users of the machine cannot look into; one that is there stays.
-
-    As root others may pass through it: the embedded Postgres runs as another user.
-
-    Raises:
-        OSError: it cannot be made.
-    """
-    folder.mkdir(mode=0o711 if os.geteuid() == 0 else 0o700, parents=True, exist_ok=True)
-
-
-def private_folder(folder: Path) -> Path:
-    """A folder of ours in the data dir that this user only can look into, made or shut.
-
-    Raises:
-        OSError: it cannot be made.
-    """
-    make_data_dir(folder.parent)
-    folder.mkdir(mode=0o700, exist_ok=True)
-    status = folder.stat()
-    if status.st_uid == os.geteuid() and status.st_mode & 0o077:
-        folder.chmod(0o700)  # an older version or somebody's umask left it open
-    return folder
-
-
-def database_url(settings: Settings) -> str | None:
-    """The configured Postgres, else the embedded one recorded for the data dir, else None.
-
-    Raises:
-        DatabaseUrlError: what is configured is no URL of a Postgres.
-    """
-    if (url := _checked(settings, "database_url")) is not None:
-        return url
-    recorded = read_address(settings, "postgres")
-    return str(recorded["url"]) if recorded else None
-
-
-def listen_url(settings: Settings) -> str | None:
-    """The connection to use for LISTEN: the direct one if configured, else ``database_url``.
-
-    Raises:
-        DatabaseUrlError: what is configured is no URL of a Postgres.
-    """
-    return _checked(settings, "database_listen_url") or database_url(settings)
-
-
-def panel_url(settings: Settings) -> str:
-    """Where people reach the panel: configured, recorded by ``up``, or host and port."""
-    if settings.panel_url:
-        return settings.panel_url.rstrip("/")
-    recorded = read_address(settings, "panel")
-    return str(recorded["url"]) if recorded else http_url(settings.host, settings.port)
-
-
-def http_url(host: str, port: int) -> str:
-    """Where a server that listens on ``host`` is found; one that does on all addresses, here."""
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-
-
-class SettingInForce(NamedTuple):
-    """One setting in force: its ``value`` with secrets masked, and where it came from."""
-
-    name: str
-    value: str
-    source: str
-    description: str
-
-
-_SOURCES = {
-    "EnvFilterSettingsSource": "environment",
-    "FilteredDotEnvSettingsSource": ".env",
-    "PrefectTomlConfigSettingsSource": "prefect.toml",
-    "PyprojectTomlConfigSettingsSource": "pyproject.toml",
-    "ProfileSettingsTomlLoader": "profile",
-}
-
-
-def origins() -> list[SettingInForce]:
-    """Every setting in force with the source it was read from, for ``kodosumi-prefect config``."""
-    settings = Settings()
-    model = Settings.model_config
-    sources = Settings.settings_customise_sources(
-        Settings,
-        *(_source(Settings) for _source in _base_sources(model)),
-    )
-    sources_by_name: dict[str, str] = {}
-    for source in sources:
-        label = _SOURCES.get(type(source).__name__)
-        if label is None:
-            continue
-        for key in source():
-            name = key.lower().removeprefix(PREFIX.lower())
-            if name in Settings.model_fields:
-                sources_by_name.setdefault(name, label)
-    rows = []
-    for name, field in Settings.model_fields.items():
-        value = getattr(settings, name)
-        rows.append(
-            SettingInForce(
-                name, str(value), sources_by_name.get(name, "default"), field.description or ""
-            )
-        )
-    return rows
-
-
-def _base_sources(model: SettingsConfigDict) -> list[Any]:
-    from pydantic_settings import (
-        DotEnvSettingsSource,
-        EnvSettingsSource,
-        InitSettingsSource,
-        SecretsSettingsSource,
-    )
-
-    return [
-        lambda cls: InitSettingsSource(cls, {}),
-        EnvSettingsSource,
-        DotEnvSettingsSource,
-        SecretsSettingsSource,
-    ]

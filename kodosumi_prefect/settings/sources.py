@@ -1,0 +1,69 @@
+"""Where the value of each setting came from."""
+
+from typing import Any, NamedTuple
+
+from pydantic_settings import SettingsConfigDict
+
+from kodosumi_prefect.settings.fields import PREFIX, Settings
+
+
+class SettingInForce(NamedTuple):
+    """One setting in force: its ``value`` with secrets masked, and where it came from."""
+
+    name: str
+    value: str
+    source: str
+    description: str
+
+
+_SOURCES = {
+    "EnvFilterSettingsSource": "environment",
+    "FilteredDotEnvSettingsSource": ".env",
+    "PrefectTomlConfigSettingsSource": "prefect.toml",
+    "PyprojectTomlConfigSettingsSource": "pyproject.toml",
+    "ProfileSettingsTomlLoader": "profile",
+}
+
+
+def origins() -> list[SettingInForce]:
+    """Every setting in force with the source it was read from, for ``kodosumi-prefect config``."""
+    settings = Settings()
+    model = Settings.model_config
+    sources = Settings.settings_customise_sources(
+        Settings,
+        *(_source(Settings) for _source in _base_sources(model)),
+    )
+    sources_by_name: dict[str, str] = {}
+    for source in sources:
+        label = _SOURCES.get(type(source).__name__)
+        if label is None:
+            continue
+        for key in source():
+            name = key.lower().removeprefix(PREFIX.lower())
+            if name in Settings.model_fields:
+                sources_by_name.setdefault(name, label)
+    rows = []
+    for name, field in Settings.model_fields.items():
+        value = getattr(settings, name)
+        rows.append(
+            SettingInForce(
+                name, str(value), sources_by_name.get(name, "default"), field.description or ""
+            )
+        )
+    return rows
+
+
+def _base_sources(model: SettingsConfigDict) -> list[Any]:
+    from pydantic_settings import (
+        DotEnvSettingsSource,
+        EnvSettingsSource,
+        InitSettingsSource,
+        SecretsSettingsSource,
+    )
+
+    return [
+        lambda cls: InitSettingsSource(cls, {}),
+        EnvSettingsSource,
+        DotEnvSettingsSource,
+        SecretsSettingsSource,
+    ]
