@@ -11,7 +11,7 @@ from markupsafe import Markup
 from kodosumi_prefect.events import Kind
 from kodosumi_prefect.http.body import read_body
 from kodosumi_prefect.locks.answering import Locks, Row
-from kodosumi_prefect.panel.accounts.permissions import CurrentUser, User
+from kodosumi_prefect.panel.accounts.permissions import CurrentUser
 from kodosumi_prefect.panel.audit.entry import Target
 from kodosumi_prefect.panel.audit.recorded_actions import Action, Outcome
 from kodosumi_prefect.panel.audit.recording import record
@@ -45,7 +45,7 @@ async def waiting(
 ) -> Response:
     """The page, newest first."""
     locks = Locks(panel.reader)
-    rows = await locks.open(owner=_whose(user), before=before, limit=CARDS + 1)
+    rows = await locks.open(owner=user.limited_to, before=before, limit=CARDS + 1)
     cards = [_card(request, row) for row in rows[:CARDS]]
     for card in [card for card in cards if card["form"] is None][:EAGER]:
         card["eager"] = True
@@ -53,7 +53,7 @@ async def waiting(
         "cards": cards,
         "before": before,
         "older": cards[-1]["lid"] if len(rows) > CARDS else None,
-        "count": await locks.count(_whose(user)),
+        "count": await locks.count(user.limited_to),
     }
     return page(request, "waiting.html", context)
 
@@ -61,14 +61,14 @@ async def waiting(
 @router.get("/waiting/count")
 async def count(panel: Panel, user: CurrentUser) -> Response:
     """How many questions wait for whoever asks; empty for none."""
-    number = await Locks(panel.reader).count(_whose(user))
+    number = await Locks(panel.reader).count(user.limited_to)
     return HTMLResponse("99+" if number > 99 else str(number or ""))
 
 
 @router.get("/waiting/open")
 async def which(panel: Panel, user: CurrentUser) -> Response:
     """``{"open": [[fid, lid]], "all"}``, newest first; ``all`` is false if there are more."""
-    ids = await Locks(panel.reader).ids(_whose(user), MOST + 1)
+    ids = await Locks(panel.reader).ids(user.limited_to, MOST + 1)
     return JSONResponse({"open": ids[:MOST], "all": len(ids) <= MOST})
 
 
@@ -214,7 +214,3 @@ def _is_htmx(request: Request) -> bool:
 
 def _root(request: Request) -> str:
     return str(request.scope.get("root_path", "")).rstrip("/") + "/"
-
-
-def _whose(user: User) -> str | None:
-    return None if user.operator else user.id
