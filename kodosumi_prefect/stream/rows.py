@@ -59,6 +59,59 @@ class LiveExecution(ObservedExecution):
     lapsed: float | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredExecution:
+    """A row of ``status``, ``timeline``, ``timeline_newer`` or ``changes``.
+
+    Attributes:
+        owner: id of an account; None if nobody owns it.
+        username: the owner's name, or ``owner`` if there is no such account.
+        state_name: of its state in Prefect, entered at ``state_ts``.
+        inputs, final, progress: envelopes as JSON text.
+        final_attempt: the attempt that made ``final``.
+        heartbeat_at: when its process was last heard of.
+        again_of: the execution whose inputs it was given.
+        changed: the transaction that last changed what lists show of it.
+        locks: ids of its open locks, oldest first.
+    """
+
+    fid: str
+    owner: str | None
+    username: str | None
+    flow_name: str | None
+    deployment_id: str | None
+    work_pool: str | None
+    entry_point: str | None
+    app_url: str | None
+    summary: str | None
+    description: str | None
+    tags: list[str] | None
+    author: str | None
+    organization: str | None
+    version: str | None
+    deprecated: bool | None
+    status: str
+    state_name: str | None
+    state_ts: datetime | None
+    attempt: int
+    inputs: str | None
+    final: str | None
+    final_attempt: int | None
+    error: str | None
+    progress: str | None
+    open_locks: int
+    locks: list[str]
+    created_at: datetime
+    started_at: datetime | None
+    ended_at: datetime | None
+    updated_at: datetime
+    heartbeat_at: datetime | None
+    archived_at: datetime | None
+    last_seq: int
+    again_of: str | None
+    changed: int
+
+
 @dataclass(frozen=True, slots=True)
 class NewExecution:
     """A row of ``begun``."""
@@ -87,6 +140,26 @@ class PagedEvent:
     attempt: int
     source: dict[str, Any] | None
     found: int
+
+
+@dataclass(frozen=True, slots=True)
+class NamedTaskRun:
+    """A row of ``task_runs``: a task run that events name, and where it was last seen."""
+
+    id: str
+    name: str | None
+    subflow: dict[str, Any] | None
+    node: str | None
+    pid: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class TaskRunSpan:
+    """A row of ``task_run_spans``: when events first and last came from a task run."""
+
+    id: str
+    first: datetime
+    last: datetime
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,8 +70,8 @@ async def executions(
         "longest": max((item["runtime"] or 0.0 for item in items), default=0.0),
         "filter": filter_,
         "first": before is None and after is None,
-        "older": page_rows[-1]["fid"] if older and page_rows else None,
-        "newer": page_rows[0]["fid"] if (before or after) and page_rows else None,
+        "older": page_rows[-1].fid if older and page_rows else None,
+        "newer": page_rows[0].fid if (before or after) and page_rows else None,
         "counter": counter,
         "now": time.time(),
         "operator": user.operator,
@@ -140,5 +140,5 @@ async def bulk(
     return {
         "done": len(rows) - len(troubles),
         "failed": failed,
-        "next": rows[-1]["fid"] if more else None,
+        "next": rows[-1].fid if more else None,
     }

@@ -12,28 +12,24 @@ from kodosumi_prefect.stream.reader import Reader
 _MISSING = object()
 
 
-async def again_url(reader: Reader, row: Mapping[str, Any]) -> str | None:
+async def again_url(reader: Reader, fid: str) -> str | None:
     """Where an execution's form is filled in again, below the panel's root.
-
-    Arguments:
-        row: of table ``execution``; only its ``fid`` is used.
 
     Returns:
         ``services/{uid}?from={fid}``; None if no registered endpoint is known to have launched it.
     """
-    return (await again_urls(reader, [row])).get(str(row["fid"]))
+    return (await again_urls(reader, [fid])).get(fid)
 
 
-async def again_urls(reader: Reader, rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+async def again_urls(reader: Reader, fids: Sequence[str]) -> dict[str, str]:
     """As ``again_url`` for a list, by fid; those without an endpoint are left out.
 
     Runs of a listed Prefect deployment belong to that; others to the endpoint of their service
     whose path their flow's name ends with, where a schedule or the summary may tell more.
     """
-    if not rows:
+    if not fids:
         return {}
-    fids = [str(row["fid"]) for row in rows]
-    endpoints = await reader.rows("endpoints_of_executions", fids=fids)
+    endpoints = await reader.rows("endpoints_of_executions", fids=list(fids))
     return {row["fid"]: f"services/{row['uid']}?from={row['fid']}" for row in endpoints}
 
 

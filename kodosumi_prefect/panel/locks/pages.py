@@ -15,7 +15,7 @@ from kodosumi_prefect.panel.accounts.permissions import CurrentUser
 from kodosumi_prefect.panel.audit.entry import Target
 from kodosumi_prefect.panel.audit.recorded_actions import Action, Outcome
 from kodosumi_prefect.panel.audit.recording import record
-from kodosumi_prefect.panel.executions.rows import title
+from kodosumi_prefect.panel.executions.rows import first_name
 from kodosumi_prefect.panel.html.forms import Messages, form_html, own_names
 from kodosumi_prefect.panel.html.render import render
 from kodosumi_prefect.panel.locks.actions import Desk
@@ -160,7 +160,7 @@ def _card(request: Request, lock: Row, *, eager: bool = False) -> dict[str, Any]
         "fid": lock["fid"],
         "lid": lock["lid"],
         "name": lock["name"],
-        "title": title(lock | {"entry_point": None}),
+        "title": first_name(lock["summary"], lock["flow_name"], lock["fid"]),
         "opened": lock["opened"],
         "expires": lock["expires"],
         "data": _data(lock["data"]),
