@@ -57,7 +57,7 @@ async def locks(
     page_rows = rows[:pp]
     return {
         "items": [item_of(row) for row in page_rows],
-        "offset": page_rows[-1]["lid"] if len(rows) > pp else None,
+        "offset": page_rows[-1].lid if len(rows) > pp else None,
     }
 
 

@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from kodosumi_prefect.events import Kind
 from kodosumi_prefect.http.body import read_body
-from kodosumi_prefect.locks.answering import Locks, Row
+from kodosumi_prefect.locks.answering import Locks
 from kodosumi_prefect.panel.accounts.permissions import CurrentUser
 from kodosumi_prefect.panel.audit.entry import Target
 from kodosumi_prefect.panel.audit.recorded_actions import Action, Outcome
@@ -26,6 +26,7 @@ from kodosumi_prefect.panel.web.errors import status_of
 from kodosumi_prefect.panel.web.parameters import Lid, Panel
 from kodosumi_prefect.panel.web.templating import page
 from kodosumi_prefect.spooler.open_locks import LONGEST_ID
+from kodosumi_prefect.stream.rows import LockQuestion
 
 CARDS = 50  # questions on a page
 EAGER = 3  # forms of services that a page asks for by itself, so that slow ones do not pile up
@@ -149,21 +150,21 @@ async def _refused(
     return HTMLResponse(str(Markup.escape(refusal.detail)), headers=headers)
 
 
-def _card(request: Request, lock: Row, *, eager: bool = False) -> dict[str, Any]:
+def _card(request: Request, lock: LockQuestion, *, eager: bool = False) -> dict[str, Any]:
     """What templates need of a lock; ``form`` is None if its service has to be asked for it."""
     form = None
-    if lock["elements"] is not None:
-        form = _form(request, lock, json.loads(lock["elements"]))
-    elif lock["app_url"] is None:
+    if lock.elements is not None:
+        form = _form(request, lock, json.loads(lock.elements))
+    elif lock.app_url is None:
         form = _form(request, lock, [])
     return {
-        "fid": lock["fid"],
-        "lid": lock["lid"],
-        "name": lock["name"],
-        "title": first_name(lock["summary"], lock["flow_name"], lock["fid"]),
-        "opened": lock["opened"],
-        "expires": lock["expires"],
-        "data": _data(lock["data"]),
+        "fid": lock.fid,
+        "lid": lock.lid,
+        "name": lock.name,
+        "title": first_name(lock.summary, lock.flow_name, lock.fid),
+        "opened": lock.opened,
+        "expires": lock.expires,
+        "data": _data(lock.data),
         "form": form,
         "eager": eager,
     }
@@ -171,7 +172,7 @@ def _card(request: Request, lock: Row, *, eager: bool = False) -> dict[str, Any]
 
 def _form(
     request: Request,
-    lock: Row,
+    lock: LockQuestion,
     elements: list[dict[str, Any]],
     errors: Messages | None = None,
     values: dict[str, Any] | None = None,
@@ -182,7 +183,7 @@ def _form(
         values,
         submit="Answer" if elements else "Go on",
         leave=_root(request) + "waiting",
-        prefix=f"field-{lock['lid']}",
+        prefix=f"field-{lock.lid}",
     )
 
 
