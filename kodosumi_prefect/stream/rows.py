@@ -257,3 +257,38 @@ class Service:
     info: dict[str, Any]
     started_at: float
     silent: float
+
+
+@dataclass(frozen=True, slots=True)
+class RunnerCount:
+    """A row of ``count_runners``; ``state``: ``starting``, ``running`` or ``lapsed``."""
+
+    state: str
+    runners: int
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutionCount:
+    """A row of ``count_executions``; ``events``: how many were appended to them."""
+
+    status: str
+    executions: int
+    events: int
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseFacts:
+    """A row of ``database_facts``.
+
+    Attributes:
+        version: of Postgres.
+        bytes: size of the database.
+        revision: of our schema.
+        connections: to the database, of ``most_connections``.
+    """
+
+    version: str
+    bytes: int
+    revision: str
+    connections: int
+    most_connections: int
