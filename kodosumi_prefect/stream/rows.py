@@ -163,6 +163,29 @@ class TaskRunSpan:
 
 
 @dataclass(frozen=True, slots=True)
+class FoundText:
+    """A row of ``find_text``.
+
+    Attributes:
+        seq: of the event that was searched for; None if there is none.
+        total: how many events hold the text.
+        number: position of this one among them.
+    """
+
+    seq: int | None
+    total: int
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointOfExecution:
+    """A row of ``endpoints_of_executions``: which endpoint, by its uid, launched an execution."""
+
+    fid: str
+    uid: str
+
+
+@dataclass(frozen=True, slots=True)
 class ListPosition:
     """A row of ``list_position``."""
 
@@ -257,6 +280,14 @@ class NamedApiKey:
 
     id: str
     name: str
+
+
+@dataclass(frozen=True, slots=True)
+class SeenAccount:
+    """A row of ``roles_seen``: when an account was last active."""
+
+    id: str
+    seen_at: datetime
 
 
 @dataclass(frozen=True, slots=True)

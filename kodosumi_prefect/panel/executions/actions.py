@@ -117,9 +117,9 @@ async def archive_all(panel: State, user: User, fids: Sequence[UUID]) -> Archive
 
     troubles = dict(zip(fids, await asyncio.gather(*map(one, fids)), strict=True))
     ended = [str(fid) for fid, trouble in troubles.items() if trouble is None]
-    rows = await panel.reader.rows("set_archived", fids=ended, archived=True) if ended else []
+    archived = await panel.reader.values("set_archived", fids=ended, archived=True) if ended else []
     return Archived(
-        [UUID(row["fid"]) for row in rows],
+        [UUID(fid) for fid in archived],
         {fid: trouble for fid, trouble in troubles.items() if trouble is not None},
     )
 

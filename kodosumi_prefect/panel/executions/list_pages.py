@@ -80,7 +80,7 @@ async def executions(
         return page(request, "_rows.html", context)
     context["flows"] = await panel.reader.flow_names(visible)
     context["statuses"] = STATUSES
-    context["people"] = await panel.reader.rows("roles") if user.operator else []
+    context["people"] = await panel.identification.accounts.all() if user.operator else []
     return page(request, "executions.html", context)
 
 

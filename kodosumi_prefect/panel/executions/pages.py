@@ -150,9 +150,8 @@ def _archived(row: StoredExecution) -> dict[str, Any]:
 
 async def _head(panel: State, row: StoredExecution) -> dict[str, Any]:
     envelope = final_envelope(row) if row.status == Status.FINISHED else None
-    again = await panel.reader.rows("ran_again", fid=row.fid)
     return listed(row) | {
-        "ran_again": [newer["fid"] for newer in again],
+        "ran_again": await panel.reader.values("ran_again", fid=row.fid),
         "over": row.status in TERMINAL,
         "again": await again_url(panel.reader, row.fid),
         "ended": row.ended_at,

@@ -16,7 +16,7 @@ from kodosumi_prefect.panel.html.render import origin, render
 from kodosumi_prefect.panel.web.parameters import MAX_CURSOR
 from kodosumi_prefect.panel.web.state import State
 from kodosumi_prefect.stream.reader import Origin, StoredEvent
-from kodosumi_prefect.stream.rows import StoredExecution
+from kodosumi_prefect.stream.rows import FoundText, StoredExecution
 
 WINDOW = 10.0  # seconds that an event goes ahead at most of one that was stored before it
 MAX_PAYLOAD = 20_000  # characters of a payload that the raw tab shows
@@ -131,16 +131,21 @@ async def _position(panel: State, fid: str, kinds: list[str], wish: PaneQuery) -
     if wish.text:
         forwards = wish.turn == "next"
         start = wish.start if wish.start is not None else 0 if forwards else MAX_CURSOR
-        rows = await panel.reader.rows(
-            "find_text", fid=fid, kinds=kinds, text=wish.text, start=start, forwards=forwards
+        [found] = await panel.reader.rows_of(
+            FoundText,
+            "find_text",
+            fid=fid,
+            kinds=kinds,
+            text=wish.text,
+            start=start,
+            forwards=forwards,
         )
-        row = rows[0]
-        counts = {"total": row["total"], "number": row["number"]}
-        return counts if row["seq"] is None else counts | {"match": row["seq"]}
+        counts = {"total": found.total, "number": found.number}
+        return counts if found.seq is None else counts | {"match": found.seq}
     if wish.time is not None:
         ts = wish.time.timestamp()
-        rows = await panel.reader.rows("seq_at", fid=fid, kinds=kinds, ts=ts)
-        return {} if rows[0]["seq"] is None else {"match": rows[0]["seq"]}
+        [seq] = await panel.reader.values("seq_at", fid=fid, kinds=kinds, ts=ts)
+        return {} if seq is None else {"match": seq}
     return {}
 
 

@@ -8,6 +8,7 @@ from kodosumi_prefect.forms import Checkbox, Field, InputFiles, InputPassword
 from kodosumi_prefect.forms.model import element_of
 from kodosumi_prefect.launch.masking import MASK
 from kodosumi_prefect.stream.reader import Reader
+from kodosumi_prefect.stream.rows import EndpointOfExecution
 
 _MISSING = object()
 
@@ -29,8 +30,8 @@ async def again_urls(reader: Reader, fids: Sequence[str]) -> dict[str, str]:
     """
     if not fids:
         return {}
-    endpoints = await reader.rows("endpoints_of_executions", fids=list(fids))
-    return {row["fid"]: f"services/{row['uid']}?from={row['fid']}" for row in endpoints}
+    origins = await reader.rows_of(EndpointOfExecution, "endpoints_of_executions", fids=list(fids))
+    return {origin.fid: f"services/{origin.uid}?from={origin.fid}" for origin in origins}
 
 
 def filled(elements: Iterable[Mapping[str, Any]], inputs: str | None) -> dict[str, Any]:
