@@ -347,6 +347,36 @@ class Service:
     silent: float
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """A row of ``claim_sources`` or ``touch_sources``: where endpoints are found.
+
+    Attributes:
+        url: of ``kind`` ``mounted`` a name, of ``prefect`` that word.
+        kind: ``openapi``, ``routes``, ``mounted`` or ``prefect``.
+    """
+
+    id: int
+    url: str
+    kind: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownSource(Source):
+    """A row of ``sources``.
+
+    Attributes:
+        trouble: why it could not be read the last time.
+        checked_at, reached_at: epoch seconds; None if never.
+        endpoints: how many it has.
+    """
+
+    trouble: str | None
+    checked_at: float | None
+    reached_at: float | None
+    endpoints: int
+
+
 @dataclass(frozen=True, slots=True)
 class RunnerCount:
     """A row of ``count_runners``; ``state``: ``starting``, ``running`` or ``lapsed``."""

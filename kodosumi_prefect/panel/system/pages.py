@@ -72,8 +72,8 @@ async def add_source(request: Request, panel: Panel, _: Operator, url: Text = ""
         endpoints = await actions.register(panel, [clean(url)], journal(request))
     except SourceError as exc:
         return await _answer(request, panel, wrong=sentence(exc.detail), typed=url)
-    known = {row["url"]: row for row in await panel.register.sources()}
-    trouble = (known.get(canonical_url(clean(url))) or {}).get("trouble")
+    troubles = {source.url: source.trouble for source in await panel.register.sources()}
+    trouble = troubles.get(canonical_url(clean(url)))
     if trouble:
         return await _answer(
             request, panel, notice=f"Added, but it cannot be read now: {trouble}", away=True
@@ -122,8 +122,9 @@ async def _answer(
 
 
 async def _sources(panel: State) -> dict[str, Any]:
-    rows = await panel.register.sources()
-    return {"sources": [row | {"own": panel.register.is_own(row["url"])} for row in rows]}
+    known = await panel.register.sources()
+    own = {source.url for source in known if panel.register.is_own(source.url)}
+    return {"sources": known, "own": own}
 
 
 def _sign_in(panel: State, *, revealed: bool = False) -> dict[str, Any]:
