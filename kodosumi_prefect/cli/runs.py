@@ -3,7 +3,6 @@
 import asyncio
 import json
 from datetime import UTC, datetime
-from typing import Any
 from uuid import UUID
 
 from rich.text import Text
@@ -25,6 +24,7 @@ from kodosumi_prefect.settings import get_settings, listen_url
 from kodosumi_prefect.stream.feed import End, Feed, Quiet, Reset
 from kodosumi_prefect.stream.listing import Filter
 from kodosumi_prefect.stream.reader import Reader
+from kodosumi_prefect.stream.rows import StoredExecution
 
 _COLOURS = {"finished": "green", "error": "red", "running": "cyan", "awaiting": "yellow"}
 
@@ -62,17 +62,17 @@ def runs(*, query: str = "", limit: int = 20) -> None:
         console.print("no executions" + (f" with {query!r}" if query else " yet"), markup=False)
         return
     for row in rows:
-        began = (row["started_at"] or row["created_at"]).astimezone()
+        began = (row.started_at or row.created_at).astimezone()
         line = Text(f"{began:%m-%d %H:%M:%S}  ")
-        line.append(f"{row['status']:<9}", style=_COLOURS.get(row["status"], "white"))
+        line.append(f"{row.status:<9}", style=_COLOURS.get(row.status, "white"))
         line.append(f" {_runtime(row):>10}  ")
-        line.append(row["summary"] or row["flow_name"] or "", style="bold")
-        if row["attempt"] > 1:
-            line.append(f"  attempt {row['attempt']}", style="yellow")
-        if row["status"] == "error" and row["error"]:
-            line.append(f"  {row['error']}", style="red")
+        line.append(row.summary or row.flow_name or "", style="bold")
+        if row.attempt > 1:
+            line.append(f"  attempt {row.attempt}", style="yellow")
+        if row.status == "error" and row.error:
+            line.append(f"  {row.error}", style="red")
         console.print(line, no_wrap=True, overflow="ellipsis")
-        console.print(Text(f"  {row['fid']}", style="dim"))
+        console.print(Text(f"  {row.fid}", style="dim"))
 
 
 def cancel(fid: UUID) -> None:
@@ -128,23 +128,23 @@ async def _tail(fid: str, after: int, raw: bool) -> int:
                         print_event(item)
             if not status:
                 row = await reader.status(fid)
-                status = row["status"] if row else ""
+                status = row.status if row else ""
     except (KeyboardInterrupt, asyncio.CancelledError):
         errors.print(f"\ncontinue with: kodosumi-prefect tail {fid} --after {seen}")
         return 130
     return 0 if status == "finished" else 1
 
 
-async def _rows(query: str, limit: int) -> list[dict[str, Any]]:
+async def _rows(query: str, limit: int) -> list[StoredExecution]:
     settings = get_settings()
     async with Reader(require_database(settings), settings.database_schema, 1) as reader:
         return await reader.timeline(wanted=Filter(clean(query)), limit=limit)
 
 
-def _runtime(row: dict[str, Any]) -> str:
-    began = row["started_at"]
+def _runtime(row: StoredExecution) -> str:
+    began = row.started_at
     if began is None:
         return ""
-    seconds = ((row["ended_at"] or datetime.now(UTC)) - began).total_seconds()
+    seconds = ((row.ended_at or datetime.now(UTC)) - began).total_seconds()
     minutes, rest = divmod(seconds, 60)
     return f"{minutes:.0f} m {rest:02.0f} s" if minutes else f"{rest:.1f} s"

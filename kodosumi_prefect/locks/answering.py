@@ -4,13 +4,14 @@ import json
 import time
 from typing import Any
 
+from psycopg.rows import class_row
+
 from kodosumi_prefect.events import Event, Kind, serialize
 from kodosumi_prefect.spooler.open_locks import Answer
 from kodosumi_prefect.spooler.steps import execute_async
 from kodosumi_prefect.spooler.storing import lock_execution, store_answer, wake_ups
 from kodosumi_prefect.stream.reader import Reader
-
-Row = dict[str, Any]
+from kodosumi_prefect.stream.rows import Lock, LockId, LockQuestion
 
 
 class UnknownLockError(LookupError):
@@ -31,39 +32,39 @@ class Locks:
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
 
-    async def read(self, fid: str, lid: str) -> Row:
-        """The lock's row, with ``fid, owner, summary, flow_name, app_url, inputs`` of its run.
-
-        ``opened`` and ``expires`` are seconds since the epoch; ``data`` and ``elements`` JSON text.
+    async def read(self, fid: str, lid: str) -> Lock:
+        """The lock, open or not.
 
         Raises:
             UnknownLockError: there is none.
         """
-        found = await self._reader.rows("lock", fid=fid, lid=lid)
+        found = await self._reader.rows_of(Lock, "lock", fid=fid, lid=lid)
         if not found:
             raise UnknownLockError(f"execution {fid} has no lock {lid[:80]!r}")
         return found[0]
 
     async def open(
         self, *, owner: str | None = None, before: str | None = None, limit: int = 50
-    ) -> list[Row]:
+    ) -> list[LockQuestion]:
         """Open locks, newest first.
 
         Arguments:
             owner: only of this role's executions; None means all.
             before: the last ``lid`` of the page before.
         """
-        return await self._reader.rows("answerable_locks", owner=owner, before=before, limit=limit)
+        return await self._reader.rows_of(
+            LockQuestion, "answerable_locks", owner=owner, before=before, limit=limit
+        )
 
     async def count(self, owner: str | None = None) -> int:
         """How many locks are open; ``owner`` as in ``open``."""
-        [row] = await self._reader.rows("count_answerable_locks", owner=owner)
-        return int(row["locks"])
+        [locks] = await self._reader.values("count_answerable_locks", owner=owner)
+        return int(locks)
 
     async def ids(self, owner: str | None, limit: int) -> list[tuple[str, str]]:
         """``fid`` and ``lid`` of the newest open locks; ``owner`` as in ``open``."""
-        found = await self._reader.rows("answerable_lock_ids", owner=owner, limit=limit)
-        return [(row["fid"], row["lid"]) for row in found]
+        found = await self._reader.rows_of(LockId, "answerable_lock_ids", owner=owner, limit=limit)
+        return [(lock.fid, lock.lid) for lock in found]
 
     async def answer(
         self,
@@ -97,29 +98,30 @@ class Locks:
         queries = self._reader.queries
         async with self._reader.transaction() as connection:
             execution = await execute_async(connection, queries, lock_execution(fid))
-            cursor = await connection.execute(queries["lock"], {"fid": fid, "lid": lid})
-            lock = await cursor.fetchone()
+            async with connection.cursor(row_factory=class_row(Lock)) as cursor:
+                await cursor.execute(queries["lock"], {"fid": fid, "lid": lid})
+                lock = await cursor.fetchone()
             if execution is None or lock is None:
                 raise UnknownLockError(f"execution {fid} has no lock {lid[:80]!r}")
             if (reason := closed(lock)) is not None:
                 raise AnsweredError(reason)
-            told = {"name": lock["name"], "lid": lid, "result": result if shown is None else shown}
-            lease = Event(time.time(), Kind.LEASE, serialize(told), lock["attempt"], source)
+            told = {"name": lock.name, "lid": lid, "result": result if shown is None else shown}
+            lease = Event(time.time(), Kind.LEASE, serialize(told), lock.attempt, source)
             steps = store_answer(execution, fid, lid, Answer(text, by), lease)
             settled = await execute_async(connection, queries, steps)
         for parameters in wake_ups(queries.schema, [fid], settled):
             await self._reader.rows("notify", **parameters)
 
 
-def closed(lock: Row) -> str | None:
+def closed(lock: Lock) -> str | None:
     """Why a lock cannot be answered, in one line; None if it can."""
-    name = f"lock {lock['name']!r}"
-    if lock["state"] == "leased":
+    name = f"lock {lock.name!r}"
+    if lock.state == "leased":
         return f"{name} was answered already"
-    if lock["status"] in ("finished", "error"):
+    if lock.status in ("finished", "error"):
         return f"{name} is of a run that is over"
-    if lock["state"] == "expired" or (lock["state"] == "open" and lock["over"]):
+    if lock.state == "expired" or (lock.state == "open" and lock.over):
         return f"{name} has expired; the run no longer waits for it"
-    if lock["state"] == "void" or lock["superseded"]:
+    if lock.state == "void" or lock.superseded:
         return f"{name} is void; the run no longer waits for it"
     return None

@@ -17,6 +17,7 @@ from kodosumi_prefect.stream.rows import (
     LiveExecution,
     PagedEvent,
     SearchedWord,
+    StoredExecution,
     StreamTail,
 )
 
@@ -149,9 +150,9 @@ class Reader:
         async with self._pool.connection() as connection, connection.transaction():
             yield connection
 
-    async def status(self, fid: str, visible: Visible = EVERYTHING) -> dict[str, Any] | None:
+    async def status(self, fid: str, visible: Visible = EVERYTHING) -> StoredExecution | None:
         """The row of an execution, or None if there is no such execution to be seen."""
-        found = await self.rows("status", fid=fid, **visible._asdict())
+        found = await self.rows_of(StoredExecution, "status", fid=fid, **visible._asdict())
         return found[0] if found else None
 
     async def tails(self, fids: Sequence[str]) -> dict[str, Tail]:
@@ -201,7 +202,7 @@ class Reader:
         after: str | None = None,
         limit: int = 10,
         visible: Visible = EVERYTHING,
-    ) -> list[dict[str, Any]]:
+    ) -> list[StoredExecution]:
         """Rows of executions that are not archived, newest first.
 
         Arguments:
@@ -222,7 +223,7 @@ class Reader:
             position = {"at": rows[0].created_at, "id": rows[0].id}
         asked = await self._asked(wanted, visible)
         name = "timeline_newer" if after else "timeline"
-        return await self.rows(name, **asked, **position, limit=limit)
+        return await self.rows_of(StoredExecution, name, **asked, **position, limit=limit)
 
     async def count(self, wanted: Filter, visible: Visible = EVERYTHING, *, limit: int) -> int:
         """How many executions match that are not archived; ``limit`` if there are more."""
@@ -248,7 +249,7 @@ class Reader:
         *,
         limit: int = PAGE,
         visible: Visible = EVERYTHING,
-    ) -> tuple[list[dict[str, Any]], int]:
+    ) -> tuple[list[StoredExecution], int]:
         """Rows changed since a counter, and the counter to ask with the next time.
 
         The counter is Postgres's own transaction horizon: a change that commits late is in the
@@ -259,13 +260,13 @@ class Reader:
         if since is None or since > counter.xmax:
             return [], counter.xmin
         asked = {"since": since, **visible._asdict()}
-        rows = await self.rows("changes", **asked, limit=limit)
+        rows = await self.rows_of(StoredExecution, "changes", **asked, limit=limit)
         if len(rows) < limit:
             return rows, counter.xmin
-        following = min(counter.xmin, rows[-1]["changed"] + 1)
+        following = min(counter.xmin, rows[-1].changed + 1)
         if following <= since:
             # A long transaction holds the horizon back, so the next page would be this one again.
-            return await self.rows("changes", **asked, limit=ALL), following
+            return await self.rows_of(StoredExecution, "changes", **asked, limit=ALL), following
         return rows, following
 
     async def deleted(self, since: int | None, visible: Visible = EVERYTHING) -> list[str]:

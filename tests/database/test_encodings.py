@@ -42,7 +42,7 @@ async def test_text_is_stored_and_read_as_it_was_said(latin: str) -> None:
         assert [event.payload for event in (await reader.page(fid)).events] == [TEXT]
         found = await reader.status(fid)
     assert found is not None
-    assert found["summary"] == TEXT
+    assert found.summary == TEXT
     with connect(latin) as connection:
         assert connection.info.encoding == "utf-8"
     assert migrate.upgrade(latin, "kodosumi") == migrate.newest()

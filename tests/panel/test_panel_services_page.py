@@ -441,9 +441,9 @@ def test_an_execution_finds_the_endpoint_that_it_came_from(panel: Stand) -> None
 
     async def work() -> tuple[dict[str, str], list[str | None]]:
         async with Reader(panel.database, "kodosumi", 1) as reader:
-            rows = [{"fid": run.fid} for run in runs.values()]
-            several = await again_urls(reader, rows)
-            return several, [await again_url(reader, row) for row in rows] + [
+            fids = [run.fid for run in runs.values()]
+            several = await again_urls(reader, fids)
+            return several, [await again_url(reader, fid) for fid in fids] + [
                 *(await again_urls(reader, []))
             ]
 
@@ -544,7 +544,7 @@ def test_mounted_services_and_deployments_are_launched_scheduled_and_run_again(
 
     async def link() -> str | None:
         async with Reader(whole.database, "kodosumi", 1) as reader:
-            return await again_url(reader, {"fid": fid})
+            return await again_url(reader, fid)
 
     assert asyncio.run(link()) == f"{path[1:]}?from={fid}"
     assert f"{path}?from={fid}" in person.client.get(f"/executions/{fid}").text

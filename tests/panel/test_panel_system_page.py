@@ -13,6 +13,7 @@ from kodosumi_prefect.database.migrate import newest
 from kodosumi_prefect.panel.system.rates import Rates
 from kodosumi_prefect.settings import Settings, write_address
 from kodosumi_prefect.spooler.append import Spooler
+from kodosumi_prefect.stream.rows import Service
 from tests.http_services import served_app
 from tests.panel.faulty_services import Faulty, document
 from tests.panel.panel_runs import Stand
@@ -105,18 +106,18 @@ def test_a_prefect_that_answers_tells_its_version(
 
 
 def test_a_rate_is_what_came_between_two_reports() -> None:
-    def row(events: int, appends: int, seconds: float, silent: float) -> dict[str, Any]:
+    def report(events: int, appends: int, seconds: float, silent: float) -> Service:
         info = {"events": events, "appends": appends, "seconds": seconds}
-        return {"name": "one", "silent": silent, "info": info}
+        return Service("spooler", "one", "host", 1, "1.0", info, time.time() - 60, silent)
 
     rates = Rates()
-    assert rates.of(row(100, 10, 1.0, 40.0)) is None
-    assert rates.of(row(100, 10, 1.0, 40.0)) is None  # the same report, seen again
-    found = rates.of(row(500, 30, 1.4, 20.0))
+    assert rates.of(report(100, 10, 1.0, 40.0)) is None
+    assert rates.of(report(100, 10, 1.0, 40.0)) is None  # the same report, seen again
+    found = rates.of(report(500, 30, 1.4, 20.0))
     assert found is not None
     assert found.events == pytest.approx(20.0, rel=0.01)
     assert found.seconds == pytest.approx(0.02)
-    assert rates.of(row(5, 1, 0.1, 0.0)) is None  # it started anew
+    assert rates.of(report(5, 1, 0.1, 0.0)) is None  # it started anew
 
 
 @pytest.fixture

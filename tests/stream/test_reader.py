@@ -107,10 +107,10 @@ async def test_the_timeline_is_newest_first_and_can_be_searched(
     for n, fid in enumerate(fids):
         spooler.append([batch(fid, header=Header(flow_name=f"Flow {n}", tags=[f"tag{n % 2}"]))])
     found = await reader.timeline(limit=2)
-    assert [row["fid"] for row in found] == [fids[4], fids[3]]
+    assert [row.fid for row in found] == [fids[4], fids[3]]
     found = await reader.timeline(limit=2, before=fids[3])
-    assert [row["fid"] for row in found] == [fids[2], fids[1]]
-    assert [row["fid"] for row in await reader.timeline(wanted=Filter("TAG1 flow"))] == [
+    assert [row.fid for row in found] == [fids[2], fids[1]]
+    assert [row.fid for row in await reader.timeline(wanted=Filter("TAG1 flow"))] == [
         fids[3],
         fids[1],
     ]
@@ -125,7 +125,7 @@ async def test_archived_executions_leave_the_timeline(
     kept, hidden = fresh(), fresh()
     spooler.append([batch(kept), batch(hidden)])
     await reader.rows("set_archived", fids=[hidden], archived=True)
-    assert [row["fid"] for row in await reader.timeline()] == [kept]
+    assert [row.fid for row in await reader.timeline()] == [kept]
     assert await reader.matching([kept, hidden], Filter()) == {kept}
 
 
@@ -144,12 +144,12 @@ async def test_changes_miss_nothing_when_a_transaction_commits_late(
         )
         spooler.append([batch(quick, entered("running", "Running", 1.0))])
         rows, counter = await reader.changes(counter)
-        assert [found["fid"] for found in rows] == [quick]
+        assert [found.fid for found in rows] == [quick]
         rows, counter = await reader.changes(counter)
-        assert slow not in {found["fid"] for found in rows}
+        assert slow not in {found.fid for found in rows}
         late.commit()
     rows, counter = await reader.changes(counter)
-    assert slow in {found["fid"] for found in rows}
+    assert slow in {found.fid for found in rows}
     assert (await reader.changes(counter))[0] == []
 
 
@@ -174,7 +174,7 @@ async def test_changes_miss_nothing_under_many_writers(database: str, reader: Re
         while True:
             last = over.is_set()
             rows, counter = await reader.changes(counter, limit=7)
-            seen.update((found["fid"], found["status"]) for found in rows)
+            seen.update((found.fid, found.status) for found in rows)
             if last and not rows:
                 return
 
@@ -199,7 +199,7 @@ async def test_changes_go_on_while_an_old_transaction_holds_the_horizon(
         seen: set[str] = set()
         for _ in range(12):
             rows, counter = await reader.changes(counter, limit=5)
-            seen |= {found["fid"] for found in rows}
+            seen |= {found.fid for found in rows}
         assert seen == set(fids)
 
 
@@ -289,7 +289,7 @@ async def test_a_search_is_of_words_by_their_beginning(reader: Reader, spooler: 
         fid,
         fid[:9],
     ):
-        assert [row["fid"] for row in await reader.timeline(wanted=Filter(query))] == [fid], query
+        assert [row.fid for row in await reader.timeline(wanted=Filter(query))] == [fid], query
     for query in ("ightly", "heep", "ntwo", "nightly goat", "& | !", "':*", "\\"):
         assert await reader.timeline(wanted=Filter(query)) == [], query
 
@@ -312,4 +312,4 @@ async def test_what_every_batch_changes_leaves_the_listing_alone(
     assert version() == before
     spooler.append([batch(fid, entered("finished", "Completed", 2.0), writer=writer, number=4)])
     assert version() != before
-    assert [row["fid"] for row in await reader.timeline(wanted=Filter("finished"))] == [fid]
+    assert [row.fid for row in await reader.timeline(wanted=Filter("finished"))] == [fid]

@@ -24,8 +24,9 @@ WHERE e.fid = ANY(%(fids)s::uuid[]) AND l.lid = ANY(%(lids)s::text[]) AND l.stat
 
 -- name: lock
 -- One lock with what its readers have to know of its execution.
-SELECT l.*, e.fid::text AS fid, e.owner, e.summary, e.flow_name, e.app_url, e.inputs, e.status,
-    l.attempt < e.attempt AS superseded, l.expires_at <= now() AS over,
+SELECT l.lid, l.name, l.elements, l.data, l.state, l.attempt, e.fid::text AS fid, e.owner,
+    e.summary, e.flow_name, e.app_url, e.inputs, e.status, l.attempt < e.attempt AS superseded,
+    l.expires_at <= now() AS over,
     extract(epoch FROM l.opened_at)::float8 AS opened,
     extract(epoch FROM l.expires_at)::float8 AS expires
 FROM {schema}.lock l JOIN {schema}.execution e ON e.id = l.execution_id

@@ -247,7 +247,7 @@ async def make_key(
     if new.expires_days is not None:
         expires = datetime.now(UTC) + timedelta(days=new.expires_days)
     key = await panel.identification.keys.make(user.id, new.name, expires)
-    journal.record(Action.KEY_CREATE, Target("key", key.row["id"], new.name))
+    journal.record(Action.KEY_CREATE, Target("key", key.row.id, new.name))
     return key
 
 

@@ -1,5 +1,6 @@
 """Signing in and out, and API keys."""
 
+from dataclasses import asdict
 from datetime import datetime
 from typing import Annotated
 from uuid import UUID
@@ -144,7 +145,7 @@ async def keys(
     whose = str(role or user.id)
     if not user.operator and whose != user.id:
         raise HTTPException(403, "only operators see other people's API keys")
-    return [ApiKey(**row) for row in await panel.identification.keys.of(whose)]
+    return [ApiKey(**asdict(row)) for row in await panel.identification.keys.of(whose)]
 
 
 @router.post("/keys", status_code=201, summary="Create an API key", responses=problems(400, 413))
@@ -154,7 +155,7 @@ async def make_key(request: Request, panel: Panel, user: CurrentUser, new: NewAp
     An API key cannot make another: whoever finds one would have one of their own then.
     """
     key = await actions.make_key(panel, user, new, journal(request), by_key=by_key(request))
-    return MadeApiKey(**key.row, key=key.secret)
+    return MadeApiKey(**asdict(key.row), key=key.secret)
 
 
 @router.delete(

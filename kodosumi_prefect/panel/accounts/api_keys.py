@@ -4,9 +4,10 @@ import hashlib
 import secrets
 import time
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from kodosumi_prefect.stream.reader import Reader
+from kodosumi_prefect.stream.rows import NamedApiKey, StoredApiKey, ValidApiKey
 
 MARK = "kp_"  # prefix of every key, by which people and scanners recognise one
 PREFIX_LENGTH = 11  # characters of a key that lists show
@@ -18,7 +19,7 @@ class NewKey(NamedTuple):
     """A key that was just created; ``secret`` cannot be read again."""
 
     secret: str
-    row: dict[str, Any]
+    row: StoredApiKey
 
 
 class ApiKeys:
@@ -31,7 +32,8 @@ class ApiKeys:
     async def make(self, role_id: str, name: str, expires_at: datetime | None) -> NewKey:
         """A new key of an account."""
         secret = MARK + secrets.token_urlsafe(32)
-        rows = await self._reader.rows(
+        [row] = await self._reader.rows_of(
+            StoredApiKey,
             "add_api_key",
             role=role_id,
             name=name,
@@ -39,11 +41,11 @@ class ApiKeys:
             hash=_hash(secret),
             expires_at=expires_at,
         )
-        return NewKey(secret, rows[0])
+        return NewKey(secret, row)
 
-    async def of(self, role_id: str) -> list[dict[str, Any]]:
+    async def of(self, role_id: str) -> list[StoredApiKey]:
         """The keys of an account that were not revoked, newest first."""
-        return await self._reader.rows("api_keys", role=role_id)
+        return await self._reader.rows_of(StoredApiKey, "api_keys", role=role_id)
 
     async def revoke(self, key_id: str, role_id: str | None) -> bool:
         """Revoke a key; False if there is none.
@@ -66,17 +68,17 @@ class ApiKeys:
             return remembered[1]
         if len(self._known) >= REMEMBERED:
             self._known.clear()
-        rows = await self._reader.rows("api_key_by_hash", hash=hashed)
-        owner = rows[0]["role_id"] if rows else None
-        if rows and rows[0]["unnoted"]:
-            await self._reader.rows("note_api_key", id=rows[0]["id"])
+        found = await self._reader.rows_of(ValidApiKey, "api_key_by_hash", hash=hashed)
+        owner = found[0].role_id if found else None
+        if found and found[0].unnoted:
+            await self._reader.rows("note_api_key", id=found[0].id)
         self._known[hashed] = (now, owner)
         return owner
 
     async def named(self, secret: str) -> tuple[str, str] | None:
         """The id and name of a key, whether it counts or not."""
-        rows = await self._reader.rows("api_key_named", hash=_hash(secret))
-        return (rows[0]["id"], rows[0]["name"]) if rows else None
+        found = await self._reader.rows_of(NamedApiKey, "api_key_named", hash=_hash(secret))
+        return (found[0].id, found[0].name) if found else None
 
 
 def _hash(secret: str) -> bytes:

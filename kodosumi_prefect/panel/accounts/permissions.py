@@ -33,6 +33,11 @@ class User:
     name: str
     operator: bool = False
 
+    @property
+    def limited_to(self) -> str | None:
+        """Whose locks and schedules this account may see and change; None for everybody's."""
+        return None if self.operator else self.id
+
     def sees(self, settings: Settings) -> Visible:
         """Which executions this account may see; hand it to ``Reader``."""
         if self.operator:

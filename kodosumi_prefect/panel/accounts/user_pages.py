@@ -1,5 +1,6 @@
 """Accounts, for operators."""
 
+from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -24,6 +25,7 @@ from kodosumi_prefect.panel.html.parts import complaints, part_or_page, sentence
 from kodosumi_prefect.panel.refusals import ForbiddenError, NotFoundError, RefusedError
 from kodosumi_prefect.panel.web.parameters import Panel
 from kodosumi_prefect.panel.web.state import State
+from kodosumi_prefect.stream.rows import SeenAccount
 
 WORDS = {
     "name": "A name has 1 to 200 characters.",
@@ -193,8 +195,8 @@ async def _known(panel: State, id: UUID) -> Account:
     return account
 
 
-async def _seen(panel: State) -> dict[str, Any]:
-    return {row["id"]: row["seen_at"] for row in await panel.reader.rows("roles_seen")}
+async def _seen(panel: State) -> dict[str, datetime]:
+    return {row.id: row.seen_at for row in await panel.reader.rows_of(SeenAccount, "roles_seen")}
 
 
 def _by_field(exc: RefusedError) -> dict[str, str]:

@@ -71,7 +71,7 @@ async def audit(
     """Sign-ins, launches, answers, and changes of schedules, accounts, keys and sources."""
     rows = await filter_.page(panel.reader, before, limit + 1)
     items, more = rows[:limit], len(rows) > limit
-    following = items[-1]["id"] if more else None
+    following = items[-1].id if more else None
     if "text/html" in request.headers.get("accept", ""):
         return audit_page(request, filter_, items, following, first=before is None)
     return {"items": items, "before": following}

@@ -3,34 +3,32 @@
 import csv
 import io
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import fields
 
 import orjson
 
-from kodosumi_prefect.panel.audit.filter import Row
+from kodosumi_prefect.stream.rows import StoredAuditEntry
 
-COLUMNS = (
-    *("id", "at", "action", "outcome", "actor_id", "actor_name", "means", "key_id", "key_name"),
-    *("address", "user_agent", "target_kind", "target_id", "target_name", "details"),
-)
+COLUMNS = tuple(field.name for field in fields(StoredAuditEntry))
 # What a spreadsheet reads as the beginning of a formula, also behind spaces.
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
-async def json_lines(pages: AsyncIterator[list[Row]]) -> AsyncIterator[bytes]:
+async def json_lines(pages: AsyncIterator[list[StoredAuditEntry]]) -> AsyncIterator[bytes]:
     """One entry per line."""
     async for rows in pages:
         yield b"".join(orjson.dumps(row) + b"\n" for row in rows)
 
 
-async def comma_separated(pages: AsyncIterator[list[Row]]) -> AsyncIterator[bytes]:
+async def comma_separated(pages: AsyncIterator[list[StoredAuditEntry]]) -> AsyncIterator[bytes]:
     """One entry per line below a line of names; no cell can be read as a formula."""
     yield _lines([COLUMNS])
     async for rows in pages:
         yield _lines([[_cell(row, name) for name in COLUMNS] for row in rows])
 
 
-def _cell(row: Row, name: str) -> str:
-    value = row[name]
+def _cell(entry: StoredAuditEntry, name: str) -> str:
+    value = getattr(entry, name)
     if name == "at":
         return str(value.isoformat())
     if name == "details":

@@ -1,7 +1,7 @@
 """The filter of the audit as the address has it, and reading the entries."""
 
 from collections.abc import AsyncIterator
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, NamedTuple
 from urllib.parse import urlencode
 
 from fastapi import Depends, HTTPException, Query
@@ -11,11 +11,11 @@ from kodosumi_prefect.panel.audit.entry import cut
 from kodosumi_prefect.panel.audit.recorded_actions import Action, Outcome
 from kodosumi_prefect.panel.web.parameters import epoch
 from kodosumi_prefect.stream.reader import Reader
+from kodosumi_prefect.stream.rows import StoredAuditEntry
 
 EXPORTED = 500  # entries read at once for an export
 MAX_ID = 2**63 - 1
 
-Row = dict[str, Any]
 Named = Annotated[str | None, Query(max_length=1000)]
 
 
@@ -46,17 +46,19 @@ class Filter(NamedTuple):
         """The filter's value of a name, or an empty text."""
         return next((value for key, value in self.pairs if key == name), "")
 
-    async def page(self, reader: Reader, before: int | None, limit: int) -> list[Row]:
+    async def page(self, reader: Reader, before: int | None, limit: int) -> list[StoredAuditEntry]:
         """Entries, newest first, behind the id ``before``."""
         columns = {name: value for name, value in self._asdict().items() if name != "pairs"}
-        return await reader.rows("audit", **columns, before=before, limit=limit)
+        return await reader.rows_of(
+            StoredAuditEntry, "audit", **columns, before=before, limit=limit
+        )
 
-    async def all(self, reader: Reader) -> AsyncIterator[list[Row]]:
+    async def all(self, reader: Reader) -> AsyncIterator[list[StoredAuditEntry]]:
         """All entries, newest first, a few at a time."""
         before = None
         while rows := await self.page(reader, before, EXPORTED):
             yield rows
-            before = rows[-1]["id"]
+            before = rows[-1].id
 
 
 async def _filter(

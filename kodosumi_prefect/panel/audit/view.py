@@ -5,9 +5,10 @@ from typing import Any
 from fastapi import Request
 from fastapi.responses import Response
 
-from kodosumi_prefect.panel.audit.filter import Filter, Row
+from kodosumi_prefect.panel.audit.filter import Filter
 from kodosumi_prefect.panel.audit.recorded_actions import Action, Outcome
 from kodosumi_prefect.panel.web.templating import page
+from kodosumi_prefect.stream.rows import StoredAuditEntry
 
 WORDS = {action.value: action.words for action in Action}
 MEANS = {
@@ -26,7 +27,12 @@ PLACES = {
 
 
 def audit_page(
-    request: Request, filter_: Filter, rows: list[Row], following: int | None, *, first: bool
+    request: Request,
+    filter_: Filter,
+    rows: list[StoredAuditEntry],
+    following: int | None,
+    *,
+    first: bool,
 ) -> Response:
     """The page.
 
@@ -46,17 +52,18 @@ def audit_page(
     return page(request, "audit.html", context)
 
 
-def _row(row: Row) -> dict[str, Any]:
+def _row(entry: StoredAuditEntry) -> dict[str, Any]:
     """What the template needs of an entry."""
-    details = dict(row["details"])
+    details = dict(entry.details)
     fid = details.pop("fid", None)
-    place = PLACES.get(row["target_kind"] or "")
-    id_ = row["target_id"]
-    if row["target_kind"] == "lock" and fid:
+    place = PLACES.get(entry.target_kind or "")
+    id_ = entry.target_id
+    if entry.target_kind == "lock" and fid:
         place, id_ = PLACES["execution"], fid
-    return row | {
-        "words": WORDS.get(row["action"], row["action"]),
-        "by": MEANS.get(row["means"] or ""),
+    return {
+        "entry": entry,
+        "words": WORDS.get(entry.action, entry.action),
+        "by": MEANS.get(entry.means or ""),
         "unknown": details.pop("account", None),
         "times": details.pop("times", None),
         "more": [f"{name}: {_plain(value)}" for name, value in sorted(details.items())],

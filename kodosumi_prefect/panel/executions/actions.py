@@ -16,7 +16,6 @@ from kodosumi_prefect.panel.executions.cancellation import (
     UnknownRunError,
     cancel,
 )
-from kodosumi_prefect.panel.executions.rows import Row
 from kodosumi_prefect.panel.refusals import (
     ForbiddenError,
     NotFoundError,
@@ -25,6 +24,7 @@ from kodosumi_prefect.panel.refusals import (
 )
 from kodosumi_prefect.panel.web.state import State
 from kodosumi_prefect.stream.reader import EVERYTHING, Visible
+from kodosumi_prefect.stream.rows import StoredExecution
 
 POLL = 0.2  # seconds between looks for an execution that does not exist yet
 AT_ONCE = 8  # requests to Prefect at once
@@ -56,7 +56,7 @@ async def wait_for_execution(
     visible: Visible = EVERYTHING,
     patience: float = 0.0,
     disconnected: Callable[[], Awaitable[bool]] = _never,
-) -> Row:
+) -> StoredExecution:
     """The row of an execution, waiting up to ``patience`` seconds for it.
 
     Arguments:
@@ -88,7 +88,7 @@ async def cancel_execution(panel: State, user: User, fid: UUID) -> str:
     return await cancel_run(panel, fid)
 
 
-async def archive(panel: State, user: User, execution: Row) -> None:
+async def archive(panel: State, user: User, execution: StoredExecution) -> None:
     """Cancel it if it runs, then take it out of all lists; its record stays.
 
     Raises:
@@ -97,7 +97,7 @@ async def archive(panel: State, user: User, execution: Row) -> None:
     """
     _require_own(user, execution)
     await end(panel, execution)
-    await panel.reader.rows("set_archived", fids=[execution["fid"]], archived=True)
+    await panel.reader.rows("set_archived", fids=[execution.fid], archived=True)
 
 
 async def archive_all(panel: State, user: User, fids: Sequence[UUID]) -> Archived:
@@ -117,19 +117,19 @@ async def archive_all(panel: State, user: User, fids: Sequence[UUID]) -> Archive
 
     troubles = dict(zip(fids, await asyncio.gather(*map(one, fids)), strict=True))
     ended = [str(fid) for fid, trouble in troubles.items() if trouble is None]
-    rows = await panel.reader.rows("set_archived", fids=ended, archived=True) if ended else []
+    archived = await panel.reader.values("set_archived", fids=ended, archived=True) if ended else []
     return Archived(
-        [UUID(row["fid"]) for row in rows],
+        [UUID(fid) for fid in archived],
         {fid: trouble for fid, trouble in troubles.items() if trouble is not None},
     )
 
 
-async def end(panel: State, execution: Row) -> None:
+async def end(panel: State, execution: StoredExecution) -> None:
     """Cancel an execution that is not over; one that Prefect says is over, or forgot, is."""
-    if execution["status"] in TERMINAL:
+    if execution.status in TERMINAL:
         return
     try:
-        await cancel_run(panel, UUID(execution["fid"]))
+        await cancel_run(panel, UUID(execution.fid))
     except (UnknownRunError, NotCancelledError):
         return
 
@@ -153,6 +153,6 @@ async def cancel_run(panel: State, fid: UUID) -> str:
         raise UpstreamError(f"Prefect at {access.url} did not answer: {reason[:200]}") from exc
 
 
-def _require_own(user: User, execution: Row) -> None:
-    if not user.owns(execution["owner"]):
+def _require_own(user: User, execution: StoredExecution) -> None:
+    if not user.owns(execution.owner):
         raise ForbiddenError("only its owner and operators may do this to an execution")

@@ -95,7 +95,7 @@ async def stream(
     last_event_id: LastEventId = None,
 ) -> EventStream:
     """Server-sent events `{timestamp}:{payload}`; a last `eof` when the execution is over."""
-    return panel.streams.open(request, execution["fid"], _cursor(after, last_event_id), STREAM)
+    return panel.streams.open(request, execution.fid, _cursor(after, last_event_id), STREAM)
 
 
 @router.get(
@@ -115,7 +115,7 @@ async def main(
 ) -> EventStream:
     """As `stream`, only an agent's own events; payloads as HTML."""
     view = _view(MAIN, raw)
-    return panel.streams.open(request, execution["fid"], _cursor(after, last_event_id), view)
+    return panel.streams.open(request, execution.fid, _cursor(after, last_event_id), view)
 
 
 @router.get(
@@ -135,7 +135,7 @@ async def stdio(
 ) -> EventStream:
     """As `stream`, only output, debug lines and errors; payloads as HTML."""
     view = _view(STDIO, raw)
-    return panel.streams.open(request, execution["fid"], _cursor(after, last_event_id), view)
+    return panel.streams.open(request, execution.fid, _cursor(after, last_event_id), view)
 
 
 @router.get(
@@ -192,12 +192,12 @@ async def events(
     it can be empty and say `more`.
     A cursor beyond the end (the database was restored) starts again at 1, with `reset` true.
     """
-    last_seq = execution["last_seq"]
+    last_seq = execution.last_seq
     reset = after > last_seq
     start = 0 if reset else after
     until = last_seq if origin == ANYWHERE else min(start + SPAN, last_seq)
     batch = await panel.reader.page(
-        execution["fid"], start, until=until, kinds=_kinds(kinds), origin=origin, limit=limit
+        execution.fid, start, until=until, kinds=_kinds(kinds), origin=origin, limit=limit
     )
     items = [
         {
@@ -213,7 +213,7 @@ async def events(
     following = batch.events[-1].seq if batch.more and batch.events else until
     return Json(
         {
-            "fid": execution["fid"],
+            "fid": execution.fid,
             "items": items,
             "next": following,
             "more": batch.more or until < last_seq,

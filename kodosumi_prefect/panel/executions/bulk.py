@@ -16,9 +16,10 @@ from kodosumi_prefect.panel.audit.entry import Target
 from kodosumi_prefect.panel.audit.journal import Journal
 from kodosumi_prefect.panel.executions.actions import cancel_run, end
 from kodosumi_prefect.panel.executions.cancellation import NotCancelledError, UnknownRunError
-from kodosumi_prefect.panel.executions.rows import Row, title
+from kodosumi_prefect.panel.executions.rows import title
 from kodosumi_prefect.panel.refusals import RefusedError
 from kodosumi_prefect.panel.web.state import State
+from kodosumi_prefect.stream.rows import StoredExecution
 
 AT_ONCE = 4  # requests to Prefect at once
 
@@ -39,7 +40,7 @@ class Trouble(NamedTuple):
 
 
 async def act(
-    panel: State, user: User, action: Action, rows: Sequence[Row], journal: Journal
+    panel: State, user: User, action: Action, rows: Sequence[StoredExecution], journal: Journal
 ) -> list[Trouble]:
     """Cancel, archive or run again; a failure does not stop the others.
 
@@ -48,43 +49,43 @@ async def act(
     """
     few = asyncio.Semaphore(AT_ONCE)
 
-    async def one(row: Row) -> Trouble | None:
+    async def one(row: StoredExecution) -> Trouble | None:
         async with few:
-            entry = journal.record(RECORDED[action], Target("execution", row["fid"], title(row)))
+            entry = journal.record(RECORDED[action], Target("execution", row.fid, title(row)))
             why = await _one(panel, user, action, row)
             entry.outcome = (
                 recorded_actions.Outcome.OK if why is None else recorded_actions.Outcome.REFUSED
             )
-        return None if why is None else Trouble(row["fid"], title(row), why)
+        return None if why is None else Trouble(row.fid, title(row), why)
 
     return [trouble for trouble in await asyncio.gather(*map(one, rows)) if trouble is not None]
 
 
-async def _one(panel: State, user: User, action: Action, row: Row) -> str | None:
-    if not user.owns(row["owner"]):
+async def _one(panel: State, user: User, action: Action, row: StoredExecution) -> str | None:
+    if not user.owns(row.owner):
         return "only its owner and operators may do this"
     try:
         if action == "cancel":
-            if row["status"] in TERMINAL:
+            if row.status in TERMINAL:
                 return "it has ended"
-            await cancel_run(panel, UUID(row["fid"]))
+            await cancel_run(panel, UUID(row.fid))
         elif action == "archive":
             await end(panel, row)
-            await panel.reader.rows("set_archived", fids=[row["fid"]], archived=True)
+            await panel.reader.rows("set_archived", fids=[row.fid], archived=True)
         else:
             owner = Owner(user.id, user.name)
-            await run_again(row["fid"], owner, panel.settings, visible_inputs=_masked_inputs(row))
+            await run_again(row.fid, owner, panel.settings, visible_inputs=_masked_inputs(row))
     except UnknownRunError:
         return "Prefect no longer has it"
     except NotCancelledError as exc:
-        return exc.detail.removeprefix(f"{row['fid']} ")
+        return exc.detail.removeprefix(f"{row.fid} ")
     except (RefusedError, LaunchError) as exc:
         return exc.detail
     return None
 
 
-def _masked_inputs(row: Row) -> dict[str, Any] | None:
+def _masked_inputs(row: StoredExecution) -> dict[str, Any] | None:
     """The inputs as recorded, secret ones masked."""
-    envelope = json.loads(row["inputs"]) if row["inputs"] else None
+    envelope = json.loads(row.inputs) if row.inputs else None
     inner = envelope.get("dict") if isinstance(envelope, dict) else None
     return inner if isinstance(inner, dict) else None

@@ -42,7 +42,7 @@ async def executions(
     return {
         "items": [timeline_item(row) for row in page_rows],
         "query": filter_.value("q") or None,
-        "offset": page_rows[-1]["fid"] if len(rows) > pp else None,
+        "offset": page_rows[-1].fid if len(rows) > pp else None,
     }
 
 
@@ -67,13 +67,11 @@ async def changes(
     visible = user.sees(panel.settings)
     rows, counter = await panel.reader.changes(since, visible=visible)
     deleted = await panel.reader.deleted(since, visible)
-    fids = [row["fid"] for row in rows if row["archived_at"] is None]
+    fids = [row.fid for row in rows if row.archived_at is None]
     matching = await panel.reader.matching(fids, filter_.criteria, visible)
     return {
-        "update": [
-            timeline_item(row) for row in rows if row["fid"] in matching.difference(deleted)
-        ],
-        "delete": sorted({row["fid"] for row in rows}.difference(matching).union(deleted)),
+        "update": [timeline_item(row) for row in rows if row.fid in matching.difference(deleted)],
+        "delete": sorted({row.fid for row in rows}.difference(matching).union(deleted)),
         "timestamp": counter,
         "query": filter_.value("q") or None,
     }

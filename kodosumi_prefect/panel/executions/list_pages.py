@@ -70,8 +70,8 @@ async def executions(
         "longest": max((item["runtime"] or 0.0 for item in items), default=0.0),
         "filter": filter_,
         "first": before is None and after is None,
-        "older": page_rows[-1]["fid"] if older and page_rows else None,
-        "newer": page_rows[0]["fid"] if (before or after) and page_rows else None,
+        "older": page_rows[-1].fid if older and page_rows else None,
+        "newer": page_rows[0].fid if (before or after) and page_rows else None,
         "counter": counter,
         "now": time.time(),
         "operator": user.operator,
@@ -80,7 +80,7 @@ async def executions(
         return page(request, "_rows.html", context)
     context["flows"] = await panel.reader.flow_names(visible)
     context["statuses"] = STATUSES
-    context["people"] = await panel.reader.rows("roles") if user.operator else []
+    context["people"] = await panel.identification.accounts.all() if user.operator else []
     return page(request, "executions.html", context)
 
 
@@ -140,5 +140,5 @@ async def bulk(
     return {
         "done": len(rows) - len(troubles),
         "failed": failed,
-        "next": rows[-1]["fid"] if more else None,
+        "next": rows[-1].fid if more else None,
     }

@@ -14,7 +14,7 @@ from kodosumi_prefect.panel.accounts.permissions import CurrentUser
 from kodosumi_prefect.panel.executions import actions
 from kodosumi_prefect.panel.executions.headings import listed
 from kodosumi_prefect.panel.executions.panes import PANES, PaneQuery, pane_query, stretch
-from kodosumi_prefect.panel.executions.rows import Row, final_envelope, title
+from kodosumi_prefect.panel.executions.rows import final_envelope, title
 from kodosumi_prefect.panel.executions.run_again import again_url
 from kodosumi_prefect.panel.executions.streams import EventStream, View
 from kodosumi_prefect.panel.html.render import render
@@ -22,6 +22,7 @@ from kodosumi_prefect.panel.web.parameters import Cursor, Execution, Panel, Seat
 from kodosumi_prefect.panel.web.prefect_links import links
 from kodosumi_prefect.panel.web.state import State
 from kodosumi_prefect.panel.web.templating import moment, page
+from kodosumi_prefect.stream.rows import StoredExecution
 
 EXPORTED = 2000  # events read at once for a download
 LIVE = View(None, html=True, named=True)
@@ -53,14 +54,14 @@ async def execution(
     archived: bool = False,
 ) -> Response:
     """Everything about one execution up to now; ``execution.js`` takes it from there."""
-    if execution["archived_at"] is not None and not archived:
+    if execution.archived_at is not None and not archived:
         return page(request, "archived.html", _archived(execution), status_code=410)
     chosen = tab if tab in TABS else "output"
     context = {
         "row": execution,
-        "cursor": execution["last_seq"],
+        "cursor": execution.last_seq,
         "head": await _head(panel, execution),
-        "mine": user.owns(execution["owner"]),
+        "mine": user.owns(execution.owner),
         "tabs": TABS,
         "tab": chosen,
         "ask": ask,
@@ -76,7 +77,7 @@ async def head(request: Request, panel: Panel, user: CurrentUser, execution: Exe
     context = {
         "row": execution,
         "head": await _head(panel, execution),
-        "mine": user.owns(execution["owner"]),
+        "mine": user.owns(execution.owner),
     }
     return page(request, "_head.html", context)
 
@@ -86,24 +87,24 @@ async def live(
     request: Request, panel: Panel, execution: Execution, after: Cursor = 0
 ) -> EventStream:
     """All events rendered, in one stream: a browser has few connections to one host."""
-    return panel.streams.open(request, execution["fid"], after, LIVE)
+    return panel.streams.open(request, execution.fid, after, LIVE)
 
 
 @router.get("/executions/{fid}/events.jsonl")
 async def download(panel: Panel, execution: Execution) -> Response:
     """All events up to now, one JSON object per line."""
     return StreamingResponse(
-        _lines(panel, execution["fid"], execution["last_seq"]),
+        _lines(panel, execution.fid, execution.last_seq),
         media_type="application/jsonl",
-        headers={"Content-Disposition": f'attachment; filename="{execution["fid"]}.jsonl"'},
+        headers={"Content-Disposition": f'attachment; filename="{execution.fid}.jsonl"'},
     )
 
 
 @router.post("/executions/{fid}/cancel")
 async def cancel(panel: Panel, user: CurrentUser, execution: Execution) -> Response:
     """Cancel it, and back to its page; errors as of ``POST /outputs/{fid}/cancel``."""
-    await actions.cancel_execution(panel, user, UUID(execution["fid"]))
-    return RedirectResponse(f"../{execution['fid']}", 303)
+    await actions.cancel_execution(panel, user, UUID(execution.fid))
+    return RedirectResponse(f"../{execution.fid}", 303)
 
 
 @router.post("/executions/{fid}/archive")
@@ -143,50 +144,49 @@ def _exported(event: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _archived(row: Row) -> dict[str, Any]:
-    return {"title": title(row), "fid": row["fid"], "when": moment(row["archived_at"])}
+def _archived(row: StoredExecution) -> dict[str, Any]:
+    return {"title": title(row), "fid": row.fid, "when": moment(row.archived_at)}
 
 
-async def _head(panel: State, row: Row) -> dict[str, Any]:
-    envelope = final_envelope(row) if row["status"] == Status.FINISHED else None
-    again = await panel.reader.rows("ran_again", fid=row["fid"])
+async def _head(panel: State, row: StoredExecution) -> dict[str, Any]:
+    envelope = final_envelope(row) if row.status == Status.FINISHED else None
     return listed(row) | {
-        "ran_again": [newer["fid"] for newer in again],
-        "over": row["status"] in TERMINAL,
-        "again": await again_url(panel.reader, row),
-        "ended": row["ended_at"],
+        "ran_again": await panel.reader.values("ran_again", fid=row.fid),
+        "over": row.status in TERMINAL,
+        "again": await again_url(panel.reader, row.fid),
+        "ended": row.ended_at,
         "result": Markup(render(Kind.FINAL, envelope)) if envelope else None,
         "traceback": await _traceback(panel, row),
-        "inputs": Markup(render(Kind.INPUTS, row["inputs"])) if row["inputs"] else None,
-        "attempt": row["attempt"],
-        "owner": row["username"],
-        "locks": row["locks"],
-        "archived": row["archived_at"],
+        "inputs": Markup(render(Kind.INPUTS, row.inputs)) if row.inputs else None,
+        "attempt": row.attempt,
+        "owner": row.username,
+        "locks": row.locks,
+        "archived": row.archived_at,
         "links": links(panel.settings, row),
         "details": {
-            label: row[column]
-            for label, column in (
-                ("Flow", "flow_name"),
-                ("Description", "description"),
-                ("Entry point", "entry_point"),
-                ("App", "app_url"),
-                ("Owner", "username"),
-                ("Author", "author"),
-                ("Organization", "organization"),
-                ("Version", "version"),
-                ("Deployment", "deployment_id"),
-                ("Work pool", "work_pool"),
+            label: value
+            for label, value in (
+                ("Flow", row.flow_name),
+                ("Description", row.description),
+                ("Entry point", row.entry_point),
+                ("App", row.app_url),
+                ("Owner", row.username),
+                ("Author", row.author),
+                ("Organization", row.organization),
+                ("Version", row.version),
+                ("Deployment", row.deployment_id),
+                ("Work pool", row.work_pool),
             )
-            if row[column]
+            if value
         },
     }
 
 
-async def _traceback(panel: State, row: Row) -> Markup | None:
+async def _traceback(panel: State, row: StoredExecution) -> Markup | None:
     """The error that a failed execution ended with, if it has more than the one line."""
-    if row["status"] != Status.ERROR:
+    if row.status != Status.ERROR:
         return None
-    errors = await panel.reader.latest(row["fid"], row["last_seq"] + 1, kinds=[Kind.ERROR], limit=1)
+    errors = await panel.reader.latest(row.fid, row.last_seq + 1, kinds=[Kind.ERROR], limit=1)
     if not errors or "\n" not in errors[0].payload.strip():
         return None
     return Markup(render(Kind.ERROR, errors[0].payload))

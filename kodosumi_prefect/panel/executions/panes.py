@@ -12,11 +12,11 @@ from markupsafe import Markup
 
 from kodosumi_prefect.error_line import line_of
 from kodosumi_prefect.events import STDIO_KINDS, Kind, clean
-from kodosumi_prefect.panel.executions.rows import Row
 from kodosumi_prefect.panel.html.render import origin, render
 from kodosumi_prefect.panel.web.parameters import MAX_CURSOR
 from kodosumi_prefect.panel.web.state import State
 from kodosumi_prefect.stream.reader import Origin, StoredEvent
+from kodosumi_prefect.stream.rows import FoundText, StoredExecution
 
 WINDOW = 10.0  # seconds that an event goes ahead at most of one that was stored before it
 MAX_PAYLOAD = 20_000  # characters of a payload that the raw tab shows
@@ -84,7 +84,7 @@ async def pane_query(
     )
 
 
-async def stretch(panel: State, row: Row, name: str, wish: PaneQuery) -> dict[str, Any]:
+async def stretch(panel: State, row: StoredExecution, name: str, wish: PaneQuery) -> dict[str, Any]:
     """The events that a tab shows, rendered, and how to come to those before and behind them.
 
     Of errors, the output holds those of earlier attempts; the newest one's stands above it.
@@ -92,7 +92,7 @@ async def stretch(panel: State, row: Row, name: str, wish: PaneQuery) -> dict[st
     is the event that a search or a time led to. But for raw ones, events stand in the order of
     their times: tasks that speak at once are stored one after the other.
     """
-    pane, fid = PANES[name], row["fid"]
+    pane, fid = PANES[name], row.fid
     kinds = [kind for kind in pane.kinds if kind in wish.kinds] or list(pane.kinds)
     position = await _position(panel, fid, kinds, wish)
     centre = position.get("match", wish.around)
@@ -109,7 +109,7 @@ async def stretch(panel: State, row: Row, name: str, wish: PaneQuery) -> dict[st
         events, more = await _before(panel, fid, kinds, before, pane.limit, wish.task_run)
         later = wish.before is not None
     attempt = more.attempt if more is not None else 1
-    drawn = events if name != "output" else [e for e in events if not _of_now(e, row["attempt"])]
+    drawn = events if name != "output" else [e for e in events if not _of_now(e, row.attempt)]
     # Many long texts take a while to render; other requests go on meanwhile.
     items = await asyncio.to_thread(lambda: list(_items(name, drawn, attempt)))
     return {
@@ -131,16 +131,21 @@ async def _position(panel: State, fid: str, kinds: list[str], wish: PaneQuery) -
     if wish.text:
         forwards = wish.turn == "next"
         start = wish.start if wish.start is not None else 0 if forwards else MAX_CURSOR
-        rows = await panel.reader.rows(
-            "find_text", fid=fid, kinds=kinds, text=wish.text, start=start, forwards=forwards
+        [found] = await panel.reader.rows_of(
+            FoundText,
+            "find_text",
+            fid=fid,
+            kinds=kinds,
+            text=wish.text,
+            start=start,
+            forwards=forwards,
         )
-        row = rows[0]
-        counts = {"total": row["total"], "number": row["number"]}
-        return counts if row["seq"] is None else counts | {"match": row["seq"]}
+        counts = {"total": found.total, "number": found.number}
+        return counts if found.seq is None else counts | {"match": found.seq}
     if wish.time is not None:
         ts = wish.time.timestamp()
-        rows = await panel.reader.rows("seq_at", fid=fid, kinds=kinds, ts=ts)
-        return {} if rows[0]["seq"] is None else {"match": rows[0]["seq"]}
+        [seq] = await panel.reader.values("seq_at", fid=fid, kinds=kinds, ts=ts)
+        return {} if seq is None else {"match": seq}
     return {}
 
 

@@ -8,33 +8,30 @@ from kodosumi_prefect.forms import Checkbox, Field, InputFiles, InputPassword
 from kodosumi_prefect.forms.model import element_of
 from kodosumi_prefect.launch.masking import MASK
 from kodosumi_prefect.stream.reader import Reader
+from kodosumi_prefect.stream.rows import EndpointOfExecution
 
 _MISSING = object()
 
 
-async def again_url(reader: Reader, row: Mapping[str, Any]) -> str | None:
+async def again_url(reader: Reader, fid: str) -> str | None:
     """Where an execution's form is filled in again, below the panel's root.
-
-    Arguments:
-        row: of table ``execution``; only its ``fid`` is used.
 
     Returns:
         ``services/{uid}?from={fid}``; None if no registered endpoint is known to have launched it.
     """
-    return (await again_urls(reader, [row])).get(str(row["fid"]))
+    return (await again_urls(reader, [fid])).get(fid)
 
 
-async def again_urls(reader: Reader, rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+async def again_urls(reader: Reader, fids: Sequence[str]) -> dict[str, str]:
     """As ``again_url`` for a list, by fid; those without an endpoint are left out.
 
     Runs of a listed Prefect deployment belong to that; others to the endpoint of their service
     whose path their flow's name ends with, where a schedule or the summary may tell more.
     """
-    if not rows:
+    if not fids:
         return {}
-    fids = [str(row["fid"]) for row in rows]
-    endpoints = await reader.rows("endpoints_of_executions", fids=fids)
-    return {row["fid"]: f"services/{row['uid']}?from={row['fid']}" for row in endpoints}
+    origins = await reader.rows_of(EndpointOfExecution, "endpoints_of_executions", fids=list(fids))
+    return {origin.fid: f"services/{origin.uid}?from={origin.fid}" for origin in origins}
 
 
 def filled(elements: Iterable[Mapping[str, Any]], inputs: str | None) -> dict[str, Any]:

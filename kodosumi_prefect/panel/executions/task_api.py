@@ -27,7 +27,7 @@ async def tasks(panel: Panel, execution: Execution) -> dict[str, Any]:
     """
     items, missing = await task_runs(panel, execution)
     return {
-        "fid": execution["fid"],
+        "fid": execution.fid,
         "items": items,
         "complete": missing is None,
         "detail": missing,

@@ -10,13 +10,14 @@ from fastapi.responses import Response
 
 from kodosumi_prefect.events import TERMINAL, clean
 from kodosumi_prefect.panel.executions.panes import PANES, PaneQuery, pane_query, stretch
-from kodosumi_prefect.panel.executions.rows import Row, title
+from kodosumi_prefect.panel.executions.rows import title
 from kodosumi_prefect.panel.executions.task_attempts import attempts
 from kodosumi_prefect.panel.executions.task_runs import SPAN, task_runs
 from kodosumi_prefect.panel.html.gantt import Item, Stretch, gantt, look, moment
 from kodosumi_prefect.panel.web.parameters import Execution, Panel
 from kodosumi_prefect.panel.web.state import State
 from kodosumi_prefect.panel.web.templating import page
+from kodosumi_prefect.stream.rows import StoredExecution, TaskRunSpan
 
 PER_PAGE = 1000  # task runs of one page
 PAGES = 1000  # at most
@@ -53,8 +54,8 @@ async def tasks(
     chart = gantt(
         items,
         on_page,
-        began=execution["started_at"],
-        ended=execution["ended_at"] if execution["status"] in TERMINAL else None,
+        began=execution.started_at,
+        ended=execution.ended_at if execution.status in TERMINAL else None,
         attempts=stretches,
     )
     context = {
@@ -116,22 +117,24 @@ def _about(item: Item) -> dict[str, Any]:
     }
 
 
-async def _event_spans(panel: State, row: Row, items: list[Item]) -> dict[str, list[Stretch]]:
+async def _event_spans(
+    panel: State, row: StoredExecution, items: list[Item]
+) -> dict[str, list[Stretch]]:
     """From when to when events have those task runs that Prefect does not have."""
     unknown = {item["id"] for item in items if item["start_time"] is None}
-    after = max(row["last_seq"] - SPAN, 0)
-    spans = await panel.reader.rows("task_run_spans", fid=row["fid"], after=after)
+    after = max(row.last_seq - SPAN, 0)
+    spans = await panel.reader.rows_of(TaskRunSpan, "task_run_spans", fid=row.fid, after=after)
     states = {item["id"]: item["state_type"] for item in items}
     return {
-        span["id"]: [Stretch(span["first"], span["last"], states[span["id"]])]
+        span.id: [Stretch(span.first, span.last, states[span.id])]
         for span in spans
-        if span["id"] in unknown
+        if span.id in unknown
     }
 
 
-def _pause(row: Row, count: int) -> int | None:
+def _pause(row: StoredExecution, count: int) -> int | None:
     """Seconds until the chart should be refreshed; None when it will not change any more."""
-    if row["status"] in TERMINAL:
-        ended = row["ended_at"]
+    if row.status in TERMINAL:
+        ended = row.ended_at
         return OFTEN if ended is not None and datetime.now(UTC) - ended < BOOKING else None
     return OFTEN if count <= FEW else SELDOM

@@ -21,8 +21,8 @@ from prefect.exceptions import PrefectException
 from kodosumi_prefect import listings
 from kodosumi_prefect.addresses import prefect_access
 from kodosumi_prefect.listings import PAGE, narrowed
-from kodosumi_prefect.panel.executions.rows import Row
 from kodosumi_prefect.panel.web.state import State
+from kodosumi_prefect.stream.rows import NamedTaskRun, StoredExecution
 
 PREFECT_ANSWER_SECONDS = 5.0  # seconds for all that Prefect is asked
 MOST = 5000  # task runs of one answer
@@ -40,21 +40,23 @@ class _Tree:
     missing: str | None = None
 
 
-async def task_runs(panel: State, execution: Row) -> tuple[list[Item], str | None]:
+async def task_runs(panel: State, execution: StoredExecution) -> tuple[list[Item], str | None]:
     """All known task runs in the order they began, and why some may be missing, or None.
 
     Names, states and times come from Prefect; node and process from events, and so do the task runs
     there are when Prefect is away.
     """
-    after = max(execution["last_seq"] - SPAN, 0)
+    after = max(execution.last_seq - SPAN, 0)
     event_rows, tree = await asyncio.gather(
-        panel.reader.rows("task_runs", fid=execution["fid"], after=after, limit=MOST),
-        _ask_prefect(panel, UUID(execution["fid"])),
+        panel.reader.rows_of(NamedTaskRun, "task_runs", fid=execution.fid, after=after, limit=MOST),
+        _ask_prefect(panel, UUID(execution.fid)),
     )
-    rows = {row["id"]: row for row in event_rows}
-    root = UUID(execution["fid"])
-    items = [_item(run, rows.pop(str(run.id), {}), tree, root) for run in tree.task_runs.values()]
-    items += [_item_of_events(row) for row in rows.values()]
+    named = {row.id: row for row in event_rows}
+    root = UUID(execution.fid)
+    items = [
+        _item(run, named.pop(str(run.id), None), tree, root) for run in tree.task_runs.values()
+    ]
+    items += [_item_of_events(row) for row in named.values()]
     items.sort(
         key=lambda item: (item["start_time"] is None, item["start_time"] or "", item["name"])
     )
@@ -133,7 +135,7 @@ async def _subflows_of(
             return
 
 
-def _item(run: TaskRun, event_row: Row, tree: _Tree, root: UUID) -> Item:
+def _item(run: TaskRun, event_row: NamedTaskRun | None, tree: _Tree, root: UUID) -> Item:
     subflow = None
     if run.flow_run_id is not None and run.flow_run_id != root:
         subflow = {"id": str(run.flow_run_id), "name": tree.subflows.get(run.flow_run_id)}
@@ -150,24 +152,24 @@ def _item(run: TaskRun, event_row: Row, tree: _Tree, root: UUID) -> Item:
         "retries": max(run.run_count - 1, 0),
         "subflow": subflow,
         "child_flow_run": str(child) if child is not None else None,
-        "node": event_row.get("node"),
-        "pid": event_row.get("pid"),
+        "node": event_row.node if event_row is not None else None,
+        "pid": event_row.pid if event_row is not None else None,
     }
 
 
-def _item_of_events(event_row: Row) -> Item:
+def _item_of_events(event_row: NamedTaskRun) -> Item:
     """A task run that only its events know."""
     unknown = ("state_type", "state_name", "start_time", "end_time", "duration")
     return {
-        "id": event_row["id"],
-        "name": event_row["name"] or "",
+        "id": event_row.id,
+        "name": event_row.name or "",
         **dict.fromkeys(unknown),
         "run_count": None,
         "retries": None,
-        "subflow": event_row["subflow"],
+        "subflow": event_row.subflow,
         "child_flow_run": None,
-        "node": event_row["node"],
-        "pid": event_row["pid"],
+        "node": event_row.node,
+        "pid": event_row.pid,
     }
 
 

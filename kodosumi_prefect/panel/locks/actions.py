@@ -12,7 +12,7 @@ from kodosumi_prefect.forms import InputsError, Model
 from kodosumi_prefect.http.errors import error_fields
 from kodosumi_prefect.http.identity import LEEWAY
 from kodosumi_prefect.keys import NoKeyError
-from kodosumi_prefect.locks.answering import AnsweredError, Locks, Row, UnknownLockError, closed
+from kodosumi_prefect.locks.answering import AnsweredError, Locks, UnknownLockError, closed
 from kodosumi_prefect.locks.sealing import masked, sealed
 from kodosumi_prefect.panel.accounts.permissions import User
 from kodosumi_prefect.panel.refusals import (
@@ -26,6 +26,7 @@ from kodosumi_prefect.panel.services.calls import Answered
 from kodosumi_prefect.panel.services.forwarding import ServiceError
 from kodosumi_prefect.panel.web.state import State
 from kodosumi_prefect.serve import lock_facts
+from kodosumi_prefect.stream.rows import Lock, LockQuestion
 from kodosumi_prefect.vocabulary import LOCK_FACTS_SCOPE
 
 
@@ -57,7 +58,7 @@ class Desk:
         self._url = panel_url
         self._locks = Locks(panel.reader)
 
-    async def open(self, fid: str, lid: str) -> Row:
+    async def open(self, fid: str, lid: str) -> Lock:
         """A lock that this user may answer now.
 
         Raises:
@@ -68,27 +69,27 @@ class Desk:
         if await self._panel.reader.status(fid, self._user.sees(self._panel.settings)) is None:
             raise NotFoundError(f"there is no execution {fid}")
         lock = await self._read(fid, lid)
-        if not self._user.owns(lock["owner"]):
+        if not self._user.owns(lock.owner):
             raise ForbiddenError("only the owner of the execution and operators may answer")
         if (reason := closed(lock)) is not None:
             raise ConflictError(reason)
         return lock
 
-    async def elements(self, lock: Row) -> list[dict[str, Any]]:
+    async def elements(self, lock: Lock) -> list[dict[str, Any]]:
         """The lock's form: its own, or that of the service which launched the run.
 
         Raises:
             ServiceError: 502 or 504, the service does not answer as it should.
         """
-        if lock["elements"] is not None:
-            own: list[dict[str, Any]] = json.loads(lock["elements"])
+        if lock.elements is not None:
+            own: list[dict[str, Any]] = json.loads(lock.elements)
             return own
-        if lock["app_url"] is None:
+        if lock.app_url is None:
             return []
-        form = await self._ask(lock, "GET")
-        return _elements(form, lock["app_url"])
+        form = await self._ask(lock, lock.app_url, "GET")
+        return _elements(form, lock.app_url)
 
-    async def fill_in(self, lock: Row, posted: dict[str, Any]) -> Filled:
+    async def fill_in(self, lock: Lock, posted: dict[str, Any]) -> Filled:
         """Answer the lock with what was posted, unless the form does not accept that.
 
         Raises:
@@ -111,8 +112,8 @@ class Desk:
                 raise UnavailableError(str(exc)) from exc
         try:
             await self._locks.answer(
-                lock["fid"],
-                lock["lid"],
+                lock.fid,
+                lock.lid,
                 filled.result,
                 by=self._user.id,
                 name=self._user.name,
@@ -125,17 +126,17 @@ class Desk:
             raise NotFoundError(str(exc)) from exc
         return filled if masked_result is None else Filled(masked_result, None, filled.elements)
 
-    async def _checked(self, lock: Row, posted: dict[str, Any]) -> Filled:
-        if lock["elements"] is not None:
-            elements = json.loads(lock["elements"])
+    async def _checked(self, lock: Lock, posted: dict[str, Any]) -> Filled:
+        if lock.elements is not None:
+            elements = json.loads(lock.elements)
             try:
                 return Filled(Model.from_elements(elements).read(posted), None, elements)
             except InputsError as wrong:
                 return Filled(None, error_fields(wrong), elements)
-        if lock["app_url"] is None:
+        if lock.app_url is None:
             return Filled(posted)
-        answer = await self._ask(lock, "POST", posted)
-        where = lock["app_url"]
+        where = lock.app_url
+        answer = await self._ask(lock, where, "POST", posted)
         if not isinstance(answer, dict) or not answer.keys() & {"result", "errors"}:
             raise ServiceError(502, f"service {where} answered neither result nor errors")
         elements = _elements(answer.get("elements") or [], where)
@@ -143,11 +144,10 @@ class Desk:
             return Filled(None, answer["errors"], elements)
         return Filled(answer.get("result"), None, elements)
 
-    async def _ask(self, lock: Row, method: str, body: Any = None) -> Any:
-        base = lock["app_url"]
+    async def _ask(self, lock: Lock, base: str, method: str, body: Any = None) -> Any:
         if not await self._panel.register.has_base(base):
             raise ServiceError(502, f"service {base}, which has the form, is not registered here")
-        facts = lock_facts.LockFacts(lock["name"], _data(lock), lock["expires"])
+        facts = lock_facts.LockFacts(lock.name, _data(lock), lock.expires)
 
         async def known(fid: str, lid: str) -> lock_facts.LockFacts:
             return facts
@@ -155,7 +155,7 @@ class Desk:
         answer = await self._panel.services.ask(
             base,
             method,
-            f"/_lock_/{quote(lock['fid'])}/{quote(lock['lid'], safe='')}",
+            f"/_lock_/{quote(lock.fid)}/{quote(lock.lid, safe='')}",
             body,
             self._user,
             self._url,
@@ -163,7 +163,7 @@ class Desk:
         )
         return _read(answer, base)
 
-    async def _read(self, fid: str, lid: str) -> Row:
+    async def _read(self, fid: str, lid: str) -> Lock:
         try:
             return await self._locks.read(fid, lid)
         except UnknownLockError as exc:
@@ -193,31 +193,31 @@ def signer(panel: State, signature: str, fid: str, lid: str) -> User:
     return User(claims["sub"], str(claims.get("name", "")), claims.get("operator") is True)
 
 
-def facts_of(lock: Row) -> dict[str, Any]:
+def facts_of(lock: Lock) -> dict[str, Any]:
     """What a service has to know about a lock."""
     return {
-        "name": lock["name"],
+        "name": lock.name,
         "data": _data(lock),
-        "inputs": json.loads(lock["inputs"]) if lock["inputs"] else None,
-        "expires": lock["expires"],
+        "inputs": json.loads(lock.inputs) if lock.inputs else None,
+        "expires": lock.expires,
     }
 
 
-def item_of(lock: Row) -> dict[str, Any]:
+def item_of(lock: LockQuestion) -> dict[str, Any]:
     """A lock in a list."""
     return {
-        "fid": lock["fid"],
-        "lid": lock["lid"],
-        "name": lock["name"],
-        "summary": lock["summary"] or lock["flow_name"],
-        "opened": lock["opened"],
-        "expires": lock["expires"],
-        "elements": json.loads(lock["elements"]) if lock["elements"] else None,
+        "fid": lock.fid,
+        "lid": lock.lid,
+        "name": lock.name,
+        "summary": lock.summary or lock.flow_name,
+        "opened": lock.opened,
+        "expires": lock.expires,
+        "elements": json.loads(lock.elements) if lock.elements else None,
     }
 
 
-def _data(lock: Row) -> Any:
-    return json.loads(lock["data"]) if lock["data"] else None
+def _data(lock: Lock) -> Any:
+    return json.loads(lock.data) if lock.data else None
 
 
 def _read(answer: Answered, service: str) -> Any:

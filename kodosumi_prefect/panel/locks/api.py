@@ -53,12 +53,11 @@ async def locks(
 
     `elements` is the form if the run brought it, else null: its service has it then.
     """
-    owner = None if user.operator else user.id
-    rows = await Locks(panel.reader).open(owner=owner, before=offset, limit=pp + 1)
+    rows = await Locks(panel.reader).open(owner=user.limited_to, before=offset, limit=pp + 1)
     page_rows = rows[:pp]
     return {
         "items": [item_of(row) for row in page_rows],
-        "offset": page_rows[-1]["lid"] if len(rows) > pp else None,
+        "offset": page_rows[-1].lid if len(rows) > pp else None,
     }
 
 

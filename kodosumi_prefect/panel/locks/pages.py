@@ -10,12 +10,12 @@ from markupsafe import Markup
 
 from kodosumi_prefect.events import Kind
 from kodosumi_prefect.http.body import read_body
-from kodosumi_prefect.locks.answering import Locks, Row
-from kodosumi_prefect.panel.accounts.permissions import CurrentUser, User
+from kodosumi_prefect.locks.answering import Locks
+from kodosumi_prefect.panel.accounts.permissions import CurrentUser
 from kodosumi_prefect.panel.audit.entry import Target
 from kodosumi_prefect.panel.audit.recorded_actions import Action, Outcome
 from kodosumi_prefect.panel.audit.recording import record
-from kodosumi_prefect.panel.executions.rows import title
+from kodosumi_prefect.panel.executions.rows import first_name
 from kodosumi_prefect.panel.html.forms import Messages, form_html, own_names
 from kodosumi_prefect.panel.html.render import render
 from kodosumi_prefect.panel.locks.actions import Desk
@@ -26,6 +26,7 @@ from kodosumi_prefect.panel.web.errors import status_of
 from kodosumi_prefect.panel.web.parameters import Lid, Panel
 from kodosumi_prefect.panel.web.templating import page
 from kodosumi_prefect.spooler.open_locks import LONGEST_ID
+from kodosumi_prefect.stream.rows import LockQuestion
 
 CARDS = 50  # questions on a page
 EAGER = 3  # forms of services that a page asks for by itself, so that slow ones do not pile up
@@ -45,7 +46,7 @@ async def waiting(
 ) -> Response:
     """The page, newest first."""
     locks = Locks(panel.reader)
-    rows = await locks.open(owner=_whose(user), before=before, limit=CARDS + 1)
+    rows = await locks.open(owner=user.limited_to, before=before, limit=CARDS + 1)
     cards = [_card(request, row) for row in rows[:CARDS]]
     for card in [card for card in cards if card["form"] is None][:EAGER]:
         card["eager"] = True
@@ -53,7 +54,7 @@ async def waiting(
         "cards": cards,
         "before": before,
         "older": cards[-1]["lid"] if len(rows) > CARDS else None,
-        "count": await locks.count(_whose(user)),
+        "count": await locks.count(user.limited_to),
     }
     return page(request, "waiting.html", context)
 
@@ -61,14 +62,14 @@ async def waiting(
 @router.get("/waiting/count")
 async def count(panel: Panel, user: CurrentUser) -> Response:
     """How many questions wait for whoever asks; empty for none."""
-    number = await Locks(panel.reader).count(_whose(user))
+    number = await Locks(panel.reader).count(user.limited_to)
     return HTMLResponse("99+" if number > 99 else str(number or ""))
 
 
 @router.get("/waiting/open")
 async def which(panel: Panel, user: CurrentUser) -> Response:
     """``{"open": [[fid, lid]], "all"}``, newest first; ``all`` is false if there are more."""
-    ids = await Locks(panel.reader).ids(_whose(user), MOST + 1)
+    ids = await Locks(panel.reader).ids(user.limited_to, MOST + 1)
     return JSONResponse({"open": ids[:MOST], "all": len(ids) <= MOST})
 
 
@@ -149,21 +150,21 @@ async def _refused(
     return HTMLResponse(str(Markup.escape(refusal.detail)), headers=headers)
 
 
-def _card(request: Request, lock: Row, *, eager: bool = False) -> dict[str, Any]:
+def _card(request: Request, lock: LockQuestion, *, eager: bool = False) -> dict[str, Any]:
     """What templates need of a lock; ``form`` is None if its service has to be asked for it."""
     form = None
-    if lock["elements"] is not None:
-        form = _form(request, lock, json.loads(lock["elements"]))
-    elif lock["app_url"] is None:
+    if lock.elements is not None:
+        form = _form(request, lock, json.loads(lock.elements))
+    elif lock.app_url is None:
         form = _form(request, lock, [])
     return {
-        "fid": lock["fid"],
-        "lid": lock["lid"],
-        "name": lock["name"],
-        "title": title(lock | {"entry_point": None}),
-        "opened": lock["opened"],
-        "expires": lock["expires"],
-        "data": _data(lock["data"]),
+        "fid": lock.fid,
+        "lid": lock.lid,
+        "name": lock.name,
+        "title": first_name(lock.summary, lock.flow_name, lock.fid),
+        "opened": lock.opened,
+        "expires": lock.expires,
+        "data": _data(lock.data),
         "form": form,
         "eager": eager,
     }
@@ -171,7 +172,7 @@ def _card(request: Request, lock: Row, *, eager: bool = False) -> dict[str, Any]
 
 def _form(
     request: Request,
-    lock: Row,
+    lock: LockQuestion,
     elements: list[dict[str, Any]],
     errors: Messages | None = None,
     values: dict[str, Any] | None = None,
@@ -182,7 +183,7 @@ def _form(
         values,
         submit="Answer" if elements else "Go on",
         leave=_root(request) + "waiting",
-        prefix=f"field-{lock['lid']}",
+        prefix=f"field-{lock.lid}",
     )
 
 
@@ -214,7 +215,3 @@ def _is_htmx(request: Request) -> bool:
 
 def _root(request: Request) -> str:
     return str(request.scope.get("root_path", "")).rstrip("/") + "/"
-
-
-def _whose(user: User) -> str | None:
-    return None if user.operator else user.id

@@ -43,10 +43,12 @@ async def listing(user: User, settings: Settings) -> Listing:
     Raises:
         LaunchError: Postgres is away.
     """
-    owner = None if user.operator else user.id
     try:
         async with asyncio.timeout(PREFECT_ANSWER_SECONDS):
-            rows = [row | {"ours": True} for row in await schedules.schedules_of(owner, settings)]
+            rows = [
+                row | {"ours": True}
+                for row in await schedules.schedules_of(user.limited_to, settings)
+            ]
             if user.operator:
                 others = await other_schedules.others({row["id"] for row in rows}, settings)
                 rows += [row | {"ours": False} for row in others]
@@ -55,7 +57,7 @@ async def listing(user: User, settings: Settings) -> Listing:
         trouble = exc.detail
     except TimeoutError:
         trouble = f"Prefect did not answer within {PREFECT_ANSWER_SECONDS:.0f} s"
-    rows = await schedules.remembered(owner, settings)
+    rows = await schedules.remembered(user.limited_to, settings)
     return Listing([row | {"ours": True} for row in rows], trouble)
 
 
@@ -74,9 +76,8 @@ async def change(
     Raises:
         LaunchError: 403, it is not theirs to change; 404, there is none; Prefect is away.
     """
-    owner = None if user.operator else user.id
     if deployment is None:
-        await getattr(schedules, do)(str(id_), owner, settings)
+        await getattr(schedules, do)(str(id_), user.limited_to, settings)
     elif not user.operator:
         raise LaunchError(403, "only operators may change schedules that were made in Prefect")
     elif do == "delete":

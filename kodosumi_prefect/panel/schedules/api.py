@@ -6,7 +6,7 @@ from uuid import UUID
 from fastapi import APIRouter, Request, Response
 
 from kodosumi_prefect.launch import schedules
-from kodosumi_prefect.panel.accounts.permissions import CurrentUser, User
+from kodosumi_prefect.panel.accounts.permissions import CurrentUser
 from kodosumi_prefect.panel.schedules.filter import FilterOfRequest
 from kodosumi_prefect.panel.schedules.view import schedules_page
 from kodosumi_prefect.panel.web.answers import Schedule, Schedules
@@ -43,7 +43,7 @@ async def listed(
     """
     if "text/html" in request.headers.get("accept", ""):
         return await schedules_page(request, panel, user, filter_)
-    rows = await schedules.schedules_of(_whose(user), panel.settings)
+    rows = await schedules.schedules_of(user.limited_to, panel.settings)
     return {"items": [row for row in rows if filter_.matches(row)]}
 
 
@@ -54,7 +54,7 @@ async def listed(
 )
 async def pause(panel: Panel, user: CurrentUser, schedule_id: UUID) -> dict[str, Any]:
     """It starts no runs until it is resumed. 404 if it is not there, or was deleted in Prefect."""
-    return await schedules.pause(str(schedule_id), _whose(user), panel.settings)
+    return await schedules.pause(str(schedule_id), user.limited_to, panel.settings)
 
 
 @router.post(
@@ -64,7 +64,7 @@ async def pause(panel: Panel, user: CurrentUser, schedule_id: UUID) -> dict[str,
 )
 async def resume(panel: Panel, user: CurrentUser, schedule_id: UUID) -> dict[str, Any]:
     """404 if it is not there, or was deleted in Prefect."""
-    return await schedules.resume(str(schedule_id), _whose(user), panel.settings)
+    return await schedules.resume(str(schedule_id), user.limited_to, panel.settings)
 
 
 @router.delete(
@@ -72,9 +72,5 @@ async def resume(panel: Panel, user: CurrentUser, schedule_id: UUID) -> dict[str
 )
 async def delete(panel: Panel, user: CurrentUser, schedule_id: UUID) -> Response:
     """With the inputs that were stored for it; executions it started are kept."""
-    await schedules.delete(str(schedule_id), _whose(user), panel.settings)
+    await schedules.delete(str(schedule_id), user.limited_to, panel.settings)
     return Response(status_code=204)
-
-
-def _whose(user: User) -> str | None:
-    return None if user.operator else user.id

@@ -1,5 +1,6 @@
 """The Flow Register over HTTP: finding endpoints, and where they are found."""
 
+from dataclasses import asdict
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
@@ -155,8 +156,8 @@ async def registers(panel: Panel, _: CurrentUser) -> Registers:
     known = await panel.register.sources()
     return Registers(
         routes=sorted(row["url"] for row in rows),
-        registers=[row["url"] for row in known],
-        sources=[Source(**row) for row in known],
+        registers=[source.url for source in known],
+        sources=[Source(**asdict(source)) for source in known],
     )
 
 
@@ -170,6 +171,6 @@ async def refresh(request: Request, panel: Panel, _: Operator) -> Refresh:
         summaries=[row["summary"] for row in rows],
         urls=[row["url"] for row in rows],
         deletes=refreshed.deletes,
-        sources=[row["url"] for row in known],
-        connected=[row["url"] for row in known if row["trouble"] is None],
+        sources=[source.url for source in known],
+        connected=[source.url for source in known if source.trouble is None],
     )

@@ -66,7 +66,7 @@ async def _scheduled(panel: State, user: User, rows: Sequence[Row]) -> dict[str,
     Postgres says of which we made schedules; Prefect says when, and what else is scheduled of
     deployments. It is asked only if there is anything to ask it about.
     """
-    owner = None if user.operator else user.id
+    owner = user.limited_to
     uids = [row["uid"] for row in rows]
     everyones = await panel.reader.rows("noted_schedules", owner=None, id=None, uids=uids)
     noted = [one for one in everyones if owner in (None, one["owner"])]

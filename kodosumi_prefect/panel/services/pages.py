@@ -31,6 +31,7 @@ from kodosumi_prefect.panel.services.endpoint_form import Elements, EndpointForm
 from kodosumi_prefect.panel.web.parameters import Panel
 from kodosumi_prefect.panel.web.state import State
 from kodosumi_prefect.panel.web.templating import page
+from kodosumi_prefect.stream.rows import StoredExecution
 
 Uid = Annotated[str, Path(pattern="^[0-9a-f]{32}$")]
 Row = dict[str, Any]
@@ -63,7 +64,7 @@ async def endpoint(
     except HTTPException as exc:
         trouble = str(exc.detail)
     if earlier is not None and elements is not None:
-        values = filled(elements, earlier["inputs"]) or None
+        values = filled(elements, earlier.inputs) or None
     return await _page(
         request,
         panel,
@@ -126,7 +127,7 @@ async def _lead_to_each_other(panel: State, user: User, earlier: str, fid: str) 
     except ValueError:
         return  # somebody's own making; the launch itself is right
     if execution is not None:
-        await panel.reader.rows("set_again", fid=fid, of=str(execution["fid"]))
+        await panel.reader.rows("set_again", fid=fid, of=execution.fid)
 
 
 async def _refused(
@@ -232,11 +233,11 @@ async def _preview(typed: Typed) -> Row:
         return {"moments": None, "wrong": str(exc.detail)}
 
 
-def _earlier(row: Row | None, values: Row | None) -> Row | None:
+def _earlier(execution: StoredExecution | None, values: Row | None) -> Row | None:
     """What the page shows about the execution that a form is filled in from."""
-    if row is None:
+    if execution is None:
         return None
-    return {"fid": row["fid"], "title": title(row), "fits": values is not None}
+    return {"fid": execution.fid, "title": title(execution), "fits": values is not None}
 
 
 async def _endpoint(panel: State, uid: str) -> Row:

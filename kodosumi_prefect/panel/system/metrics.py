@@ -4,7 +4,6 @@ import asyncio
 import logging
 import time
 from collections.abc import Iterator, Sized
-from typing import Any
 
 import psycopg
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
@@ -19,6 +18,7 @@ from kodosumi_prefect.panel.system import observers, spoolers
 from kodosumi_prefect.panel.web.templating import package_version
 from kodosumi_prefect.stream.feed import Feed
 from kodosumi_prefect.stream.reader import Reader
+from kodosumi_prefect.stream.rows import ExecutionCount, RunnerCount, Service
 
 COUNT_EVERY = 15.0  # seconds; counting reads every execution's row
 COUNT_TIMEOUT = 5.0  # seconds
@@ -42,13 +42,13 @@ class Metrics(Collector):
         self._feed = feed
         self._streams = streams
         self._trail = trail
-        self._counts: list[dict[str, Any]] | None = None
-        self._observers: list[dict[str, Any]] = []
-        self._runners: list[dict[str, Any]] = []
+        self._counts: list[ExecutionCount] | None = None
+        self._observers: list[Service] = []
+        self._runners: list[RunnerCount] = []
         self._counted = float("-inf")
         self._counting: asyncio.Task[None] | None = None
         self._database_up = False
-        self._spoolers: list[spoolers.Service] = []
+        self._spoolers: list[Service] = []
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
         ProcessCollector(registry=self._registry)
@@ -63,7 +63,7 @@ class Metrics(Collector):
         probe.cancel()
         return generate_latest(self._registry)
 
-    async def counts(self) -> list[dict[str, Any]] | None:
+    async def counts(self) -> list[ExecutionCount] | None:
         """Executions and events by status, at most about ``COUNT_EVERY`` seconds old.
 
         None if they were not counted yet, within ``DATABASE_ANSWER_SECONDS`` seconds.
@@ -128,7 +128,7 @@ class Metrics(Collector):
     def _executions(self) -> Iterator[Metric]:
         if self._counts is None:
             return
-        known = {row["status"]: row["executions"] for row in self._counts}
+        known = {count.status: count.executions for count in self._counts}
         executions = GaugeMetricFamily(
             "kodosumi_executions", "Stored executions, by status.", labels=["status"]
         )
@@ -138,7 +138,7 @@ class Metrics(Collector):
         yield _gauge(
             "kodosumi_events_appended",
             "Events in the streams of the stored executions.",
-            sum(row["events"] for row in self._counts),
+            sum(count.events for count in self._counts),
         )
         yield _gauge(
             "kodosumi_executions_age_seconds",
@@ -150,7 +150,7 @@ class Metrics(Collector):
         try:
             self._spoolers = await spoolers.spoolers(self._reader)
             self._observers = await observers.observers(self._reader)
-            self._runners = await self._reader.rows("count_runners")
+            self._runners = await self._reader.rows_of(RunnerCount, "count_runners")
         except psycopg.Error:
             return False
         return True
@@ -158,7 +158,7 @@ class Metrics(Collector):
     async def _count(self) -> None:
         try:
             async with asyncio.timeout(COUNT_TIMEOUT):
-                self._counts = await self._reader.rows("count_executions")
+                self._counts = await self._reader.rows_of(ExecutionCount, "count_executions")
             self._counted = time.monotonic()
         except (TimeoutError, psycopg.Error) as exc:
             logger.debug("executions cannot be counted now: %s", exc)

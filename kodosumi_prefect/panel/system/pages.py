@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable
+from dataclasses import asdict
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Form, HTTPException, Request
@@ -22,6 +23,7 @@ from kodosumi_prefect.panel.web.parameters import Panel
 from kodosumi_prefect.panel.web.prefect_links import ui_url
 from kodosumi_prefect.panel.web.state import State
 from kodosumi_prefect.panel.web.templating import package_version, page
+from kodosumi_prefect.stream.rows import DatabaseFacts, RunnerCount, Service
 
 PART_ANSWER_SECONDS = 2.0  # seconds that one part may take; the others are shown all the same
 SILENT = 60.0  # seconds without a report after which a worker counts as gone
@@ -70,8 +72,8 @@ async def add_source(request: Request, panel: Panel, _: Operator, url: Text = ""
         endpoints = await actions.register(panel, [clean(url)], journal(request))
     except SourceError as exc:
         return await _answer(request, panel, wrong=sentence(exc.detail), typed=url)
-    known = {row["url"]: row for row in await panel.register.sources()}
-    trouble = (known.get(canonical_url(clean(url))) or {}).get("trouble")
+    troubles = {source.url: source.trouble for source in await panel.register.sources()}
+    trouble = troubles.get(canonical_url(clean(url)))
     if trouble:
         return await _answer(
             request, panel, notice=f"Added, but it cannot be read now: {trouble}", away=True
@@ -120,8 +122,9 @@ async def _answer(
 
 
 async def _sources(panel: State) -> dict[str, Any]:
-    rows = await panel.register.sources()
-    return {"sources": [row | {"own": panel.register.is_own(row["url"])} for row in rows]}
+    known = await panel.register.sources()
+    own = {source.url for source in known if panel.register.is_own(source.url)}
+    return {"sources": known, "own": own}
 
 
 def _sign_in(panel: State, *, revealed: bool = False) -> dict[str, Any]:
@@ -166,16 +169,16 @@ async def _ray(panel: State) -> Report:
     reached, rows = await asyncio.gather(
         probes.bounded(probes.ray(panel), PART_ANSWER_SECONDS / 2), _reports(panel, "worker")
     )
-    clusters = [row["info"]["cluster"] for row in rows if row["info"].get("cluster")]
+    clusters = [row.info["cluster"] for row in rows if row.info.get("cluster")]
     nodes = clusters[0] if clusters else []
-    if reached["status"] == "not configured" and (nodes or any(r["info"]["ray"] for r in rows)):
+    if reached["status"] == "not configured" and (nodes or any(row.info["ray"] for row in rows)):
         reached = {"status": "ok", "detail": "as workers report it"}
     return {**reached, "nodes": nodes}
 
 
 async def _postgres(panel: State) -> Report:
-    row = (await panel.reader.rows("database_facts"))[0]
-    return row | {
+    [facts] = await panel.reader.rows_of(DatabaseFacts, "database_facts")
+    return asdict(facts) | {
         "status": "ok",
         "feed": panel.feed.state,
         "schema": panel.reader.queries.schema,
@@ -185,7 +188,8 @@ async def _postgres(panel: State) -> Report:
 async def _spoolers(panel: State) -> Report:
     rows = await spoolers.spoolers(panel.reader)
     services = [
-        row | {"gone": row["silent"] > spoolers.SILENT, "rate": panel.rates.of(row)} for row in rows
+        {"service": row, "gone": row.silent > spoolers.SILENT, "rate": panel.rates.of(row)}
+        for row in rows
     ]
     return {"status": spoolers.health(rows)["status"], "rows": services}
 
@@ -193,18 +197,19 @@ async def _spoolers(panel: State) -> Report:
 async def _workers(panel: State) -> Report:
     rows = await _reports(panel, "worker", silent=float("inf"))
     return {
-        "status": "ok" if any(row["silent"] <= SILENT for row in rows) else "none",
-        "rows": [row | {"gone": row["silent"] > SILENT} for row in rows],
+        "status": "ok" if any(row.silent <= SILENT for row in rows) else "none",
+        "rows": [{"service": row, "gone": row.silent > SILENT} for row in rows],
     }
 
 
-async def _reports(panel: State, kind: str, silent: float = SILENT) -> list[dict[str, Any]]:
-    rows = await panel.reader.rows("services")
-    return [row for row in rows if row["kind"] == kind and row["silent"] <= silent]
+async def _reports(panel: State, kind: str, silent: float = SILENT) -> list[Service]:
+    rows = await panel.reader.rows_of(Service, "services")
+    return [row for row in rows if row.kind == kind and row.silent <= silent]
 
 
 async def _runners(panel: State) -> Report:
-    counted = {row["state"]: row["runners"] for row in await panel.reader.rows("count_runners")}
+    rows = await panel.reader.rows_of(RunnerCount, "count_runners")
+    counted = {row.state: row.runners for row in rows}
     counts = {state: counted.get(state, 0) for state in observers.RUNNER_STATES}
     return {"status": "ok", "counts": counts}
 
@@ -213,11 +218,11 @@ async def _executions(panel: State) -> Report:
     counted = await panel.metrics.counts()
     if counted is None:
         return {"status": "down", "detail": "they are not counted yet"}
-    known = {row["status"]: row["executions"] for row in counted}
+    known = {row.status: row.executions for row in counted}
     return {
         "status": "ok",
         "counts": {status.value: known.get(status.value, 0) for status in Status},
-        "events": sum(row["events"] for row in counted),
+        "events": sum(row.events for row in counted),
     }
 
 

@@ -37,8 +37,8 @@ async def bounded(check: Awaitable[Report], seconds: float | None = None) -> Rep
 
 async def postgres(panel: State) -> Report:
     """That it answers, and which version it is."""
-    row = (await panel.reader.rows("server"))[0]
-    return {"status": "ok", "version": row["version"], "schema": panel.reader.queries.schema}
+    [version] = await panel.reader.values("server")
+    return {"status": "ok", "version": version, "schema": panel.reader.queries.schema}
 
 
 async def prefect(panel: State) -> Report:

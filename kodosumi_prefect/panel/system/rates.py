@@ -2,7 +2,9 @@
 
 import time
 from collections import deque
-from typing import Any, NamedTuple
+from typing import NamedTuple
+
+from kodosumi_prefect.stream.rows import Service
 
 WINDOW = 60.0  # seconds over which a rate is taken
 
@@ -32,16 +34,12 @@ class Rates:
     def __init__(self) -> None:
         self._reports: dict[str, deque[_Report]] = {}
 
-    def of(self, row: dict[str, Any]) -> Rate | None:
-        """The rate of a Spooler; None the first time, and after it was restarted.
-
-        Arguments:
-            row: of the query ``services``.
-        """
-        info = row["info"]
-        at = time.monotonic() - row["silent"]
+    def of(self, spooler: Service) -> Rate | None:
+        """The rate of a Spooler; None the first time, and after it was restarted."""
+        info = spooler.info
+        at = time.monotonic() - spooler.silent
         new = _Report(at, info["events"], info["appends"], info["seconds"])
-        known = self._reports.setdefault(row["name"], deque())
+        known = self._reports.setdefault(spooler.name, deque())
         if known and new.appends < known[-1].appends:
             known.clear()
         # Reports come every ten seconds; their timing varies a little.

@@ -7,10 +7,9 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.metrics_core import Metric
 
 from kodosumi_prefect.stream.reader import Reader
+from kodosumi_prefect.stream.rows import Service
 
 SILENT = 30.0  # seconds without a report after which a Spooler counts as gone
-
-Service = dict[str, Any]  # a row of the query `services`
 
 _GAUGES = {
     "connections": ("kodosumi_spooler_connections", "Connections it has to Postgres."),
@@ -26,23 +25,23 @@ _GAUGES = {
 
 async def spoolers(reader: Reader) -> list[Service]:
     """Those that reported within a day."""
-    return [row for row in await reader.rows("services") if row["kind"] == "spooler"]
+    return [row for row in await reader.rows_of(Service, "services") if row.kind == "spooler"]
 
 
 def health(services: list[Service]) -> dict[str, Any]:
     """Their state; none is fine: without Ray workers nothing needs one."""
-    silent = [row["name"] for row in services if row["silent"] > SILENT]
+    silent = [row.name for row in services if row.silent > SILENT]
     return {
         "status": "silent" if silent else "ok" if services else "none",
         "silent": silent,
         "actors": [
             {
-                "name": row["name"],
-                "host": row["host"],
-                "version": row["version"],
-                "heard": round(row["silent"], 1),
-                "connections": row["info"].get("connections"),
-                "clients": row["info"].get("clients"),
+                "name": row.name,
+                "host": row.host,
+                "version": row.version,
+                "heard": round(row.silent, 1),
+                "connections": row.info.get("connections"),
+                "clients": row.info.get("clients"),
             }
             for row in services
         ],
@@ -55,9 +54,9 @@ def metrics(services: list[Service]) -> Iterator[Metric]:
         "kodosumi_spooler_silent_seconds", "Since its last report.", labels=["spooler"]
     )
     for row in services:
-        silence.add_metric([row["name"]], row["silent"])
+        silence.add_metric([row.name], row.silent)
     yield silence
-    live = [row for row in services if row["silent"] <= SILENT]
+    live = [row for row in services if row.silent <= SILENT]
     seconds = HistogramMetricFamily(
         "kodosumi_spooler_append_seconds",
         "From a delivery's arrival at the Spooler until it is stored.",
@@ -70,7 +69,7 @@ def metrics(services: list[Service]) -> Iterator[Metric]:
         "kodosumi_spooler_errors", "Deliveries that it could not store.", labels=["spooler"]
     )
     for row in live:
-        name, info = [row["name"]], row["info"]
+        name, info = [row.name], row.info
         seconds.add_metric(name, _buckets(info), info["seconds"])
         events.add_metric(name, info["events"])
         errors.add_metric(name, info["errors"])
@@ -78,7 +77,7 @@ def metrics(services: list[Service]) -> Iterator[Metric]:
     for figure, (metric, description) in _GAUGES.items():
         gauge = GaugeMetricFamily(metric, description, labels=["spooler"])
         for row in live:
-            gauge.add_metric([row["name"]], row["info"][figure])
+            gauge.add_metric([row.name], row.info[figure])
         yield gauge
 
 

@@ -10,9 +10,9 @@ from fastapi import Depends, HTTPException, Path, Query, Request
 
 from kodosumi_prefect.panel.accounts.permissions import CurrentUser
 from kodosumi_prefect.panel.executions.actions import wait_for_execution
-from kodosumi_prefect.panel.executions.rows import Row
 from kodosumi_prefect.panel.web.state import State
 from kodosumi_prefect.spooler.open_locks import LONGEST_ID
+from kodosumi_prefect.stream.rows import StoredExecution
 
 EXTENDED_WAIT = 30.0  # seconds that `extended` waits for an execution
 MAX_CURSOR = 2**63 - 1
@@ -63,7 +63,7 @@ async def _execution(
     extended: Annotated[
         bool, Query(description="Wait up to 30 seconds for an execution that does not exist yet.")
     ] = False,
-) -> Row:
+) -> StoredExecution:
     patience = EXTENDED_WAIT if extended else 0.0
     seated = not extended or getattr(request.state, "seated", False)
     with nullcontext() if seated else panel.streams.seat(user.id):
@@ -72,4 +72,4 @@ async def _execution(
         )
 
 
-Execution = Annotated[Row, Depends(_execution)]
+Execution = Annotated[StoredExecution, Depends(_execution)]

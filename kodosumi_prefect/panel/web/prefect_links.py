@@ -1,12 +1,12 @@
 """Where people see things in Prefect's own pages."""
 
-from typing import Any
 from urllib.parse import quote
 
 from prefect.settings import get_current_settings
 
 from kodosumi_prefect.addresses import prefect_access
 from kodosumi_prefect.settings import Settings
+from kodosumi_prefect.stream.rows import StoredExecution
 
 
 def flow_run_url(settings: Settings, fid: str) -> str | None:
@@ -27,12 +27,12 @@ def work_pool_url(settings: Settings, pool: str | None) -> str | None:
     return f"{base}/work-pools/work-pool/{quote(pool, safe='')}" if base and pool else None
 
 
-def links(settings: Settings, row: dict[str, Any]) -> dict[str, str | None]:
+def links(settings: Settings, execution: StoredExecution) -> dict[str, str | None]:
     """Where people see an execution's flow run, deployment and work pool; null if it has none."""
     return {
-        "flow_run": flow_run_url(settings, row["fid"]),
-        "deployment": deployment_url(settings, row["deployment_id"]),
-        "work_pool": work_pool_url(settings, row["work_pool"]),
+        "flow_run": flow_run_url(settings, execution.fid),
+        "deployment": deployment_url(settings, execution.deployment_id),
+        "work_pool": work_pool_url(settings, execution.work_pool),
     }
 
 

@@ -20,6 +20,7 @@ from kodosumi_prefect.panel.services.register.fetching import client
 from kodosumi_prefect.panel.services.register.reading import ListedEndpoint, Reading, SourceError
 from kodosumi_prefect.settings import Settings
 from kodosumi_prefect.stream.reader import ALL, Reader
+from kodosumi_prefect.stream.rows import KnownSource, Source
 
 AT_ONCE = 8  # sources read at the same time
 # Of the interval, after which a source is due, so that a panel's own rhythm does not miss it.
@@ -130,16 +131,15 @@ class Register:
                 setting = "services" if url in self._mounted else "register_work_pools"
                 raise OwnSourceError(f"{url} is set by the setting {setting}; change that")
         written = [canonical_url(url) for url in urls]
-        rows = await self._reader.rows("source_endpoints", urls=written)
-        uids = [row["uid"] for row in rows]
+        uids = await self._reader.values("source_endpoints", urls=written)
         async with self._minding:
             if uids:
                 await schedules.pause_endpoints(uids, UNREGISTERED, self._settings)
-            removed = await self._reader.rows("forget_sources", urls=written)
+            removed = await self._reader.values("forget_sources", urls=written)
             if uids:  # another panel may have resumed them in between: they still existed
                 await schedules.pause_endpoints(uids, UNREGISTERED, self._settings)
         self._wake.set()  # another source may name the same endpoints
-        return sorted(row["url"] for row in removed)
+        return sorted(removed)
 
     def is_own(self, url: str) -> bool:
         """Whether a source is there by this panel's settings, and cannot be removed."""
@@ -154,9 +154,9 @@ class Register:
         await self._enter_own()
         return await self._read_all(await self._touch(None if urls is None else list(urls)))
 
-    async def sources(self) -> list[Row]:
+    async def sources(self) -> list[KnownSource]:
         """All sources, with their trouble if there is any."""
-        return await self._reader.rows("sources")
+        return await self._reader.rows_of(KnownSource, "sources")
 
     async def endpoints(
         self,
@@ -208,7 +208,8 @@ class Register:
 
     async def has_base(self, base: str) -> bool:
         """Whether a registered service has this base URL."""
-        return bool((await self._reader.rows("is_base", base=base))[0]["known"])
+        [known] = await self._reader.values("is_base", base=base)
+        return bool(known)
 
     @property
     def _takes_deployments(self) -> bool:
@@ -222,18 +223,20 @@ class Register:
         else:
             await self._reader.rows("forget_sources", urls=[sources.PREFECT])
 
-    async def _touch(self, urls: list[str] | None) -> list[Row]:
-        return await self._reader.rows("touch_sources", urls=urls, mounted=list(self._mounted))
+    async def _touch(self, urls: list[str] | None) -> list[Source]:
+        return await self._reader.rows_of(
+            Source, "touch_sources", urls=urls, mounted=list(self._mounted)
+        )
 
     async def _keep_up(self) -> None:
         interval = self._settings.register_interval
         due = 0.0  # at first, whatever another panel may have read
         while True:
             try:
-                rows = await self._reader.rows(
-                    "claim_sources", interval=due, mounted=list(self._mounted)
+                claimed = await self._reader.rows_of(
+                    Source, "claim_sources", interval=due, mounted=list(self._mounted)
                 )
-                await self._read_all(rows)
+                await self._read_all(claimed)
                 await self._reader.rows(
                     "lapse_mounted", silence=LAPSED * interval, trouble=NOT_MOUNTED
                 )
@@ -252,40 +255,39 @@ class Register:
                 due = 0.0
             self._wake.clear()
 
-    async def _read_all(self, rows: Sequence[Row]) -> Refreshed:
-        done = await asyncio.gather(*(self._read(row) for row in rows))
+    async def _read_all(self, known: Sequence[Source]) -> Refreshed:
+        done = await asyncio.gather(*(self._read(source) for source in known))
         return Refreshed(
             [endpoint for one in done for endpoint in one.endpoints],
             [url for one in done for url in one.deletes],
             {url: exc for one in done for url, exc in one.troubles.items()},
         )
 
-    async def _read(self, source: Row) -> Refreshed:
-        url = source["url"]
+    async def _read(self, source: Source) -> Refreshed:
+        url = source.url
         try:
             async with self._turns:
                 reading = await sources.read(source, self._http, self._mounted, self._settings)
-            deletes = await self._store(source["id"], reading)
+            deletes = await self._store(source.id, reading)
         except (SourceError, UnicodeError, psycopg.DataError) as exc:
             wrong = exc
             if not isinstance(wrong, SourceError):
                 wrong = SourceError(f"{url} contains text that cannot be stored: {exc}")
             self._tell(url, str(wrong))
-            await self._reader.rows("fail_source", id=source["id"], trouble=str(wrong))
+            await self._reader.rows("fail_source", id=source.id, trouble=str(wrong))
             return Refreshed([], [], {url: wrong})
         self._tell(url, reading.trouble)
         return Refreshed(reading.endpoints, deletes, {})
 
     async def _store(self, source_id: int, reading: Reading) -> list[str]:
         by_uid = {row["uid"]: row for row in (endpoint.row() for endpoint in reading.endpoints)}
-        gone = await self._reader.rows(
+        return await self._reader.values(
             "store_source",
             id=source_id,
             endpoints=json.dumps(list(by_uid.values())),
             failed=reading.failed,
             trouble=reading.trouble,
         )
-        return [row["url"] for row in gone]
 
     async def _mind_schedules(self) -> None:
         """Pause schedules of endpoints that are gone, and resume those that are back."""

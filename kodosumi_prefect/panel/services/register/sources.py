@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Mapping
-from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
@@ -14,6 +13,7 @@ from kodosumi_prefect.panel.services.register.fetching import DOCUMENT_ANSWER_SE
 from kodosumi_prefect.panel.services.register.openapi import endpoints_of, endpoints_of_mounted
 from kodosumi_prefect.panel.services.register.reading import Reading, SourceError
 from kodosumi_prefect.settings import Settings
+from kodosumi_prefect.stream.rows import Source
 
 ROUTES = "/-/routes"  # where Ray Serve lists its applications
 MOST_ROUTES = 500
@@ -56,7 +56,7 @@ def checked(url: str) -> str:
 
 
 async def read(
-    source: Mapping[str, Any],
+    source: Source,
     http: httpx.AsyncClient,
     mounted: Mapping[str, Mounted],
     settings: Settings,
@@ -64,14 +64,13 @@ async def read(
     """Read a source now.
 
     Arguments:
-        source: row of the register, with ``url`` and ``kind``.
         mounted: the services of this process by name.
 
     Raises:
         SourceError: it cannot be read.
     """
-    url = str(source["url"])
-    match source["kind"]:
+    url = source.url
+    match source.kind:
         case "openapi":
             return await _document(http, url)
         case "routes":
