@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from kodosumi_prefect import forms
 from kodosumi_prefect.adapter import child_processes as _children  # noqa: F401  (records children)
-from kodosumi_prefect.adapter import ray_calls as _ray_calls  # noqa: F401  (binds native calls)
+from kodosumi_prefect.adapter import owners as _owners  # noqa: F401  (whose output it is)
 from kodosumi_prefect.error import KodosumiError
 from kodosumi_prefect.flow import flow
 from kodosumi_prefect.forms import InputsError

@@ -154,8 +154,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items.sort(key=rank if parallel else lambda item: -rank(item))
 
 
-def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
-    """End a stack when the last test of its group has run, and not with the session."""
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(
+    item: pytest.Item, nextitem: pytest.Item | None
+) -> Generator[None, None, None]:
+    """End a stack when the last test of its group has run, and not with the session.
+
+    After the test's own fixtures: if the stack does not end as it should, that is this test's
+    fault and no other's.
+    """
+    yield
     group = group_of(item)
     if nextitem is None or group_of(nextitem) == group:
         return

@@ -100,6 +100,7 @@ def ray_cluster(site: Settings, prefect_server: str) -> Iterator[str]:
         yield head.address
         if "ray" in sys.modules:
             sys.modules["ray"].shutdown()
+        write_address(site, "ray", None)
 
 
 class Event(NamedTuple):

@@ -9,7 +9,11 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 import kodosumi_prefect
 from kodosumi_prefect import KodosumiError, Tracer, TracerMock, flow, tracer
-from kodosumi_prefect.tracer import NoRunError
+from kodosumi_prefect.adapter import capture
+from kodosumi_prefect.adapter.execution import only_live
+from kodosumi_prefect.adapter.ray_calls import bound_scope
+from kodosumi_prefect.adapter.roots import find_scope
+from kodosumi_prefect.tracer import NoRunError, finders
 from tests.services import Place
 
 
@@ -241,3 +245,8 @@ def test_a_flow_without_ray_tasks_works_and_imports_no_ray(place: Place, blocked
     assert recorded.of("debug") == (["working on 8"] if blocked else [])
     assert recorded.final == {"int": 8}
     assert "ray not loaded" in lines
+
+
+def test_what_prefect_runs_here_is_asked_before_what_a_ray_worker_remembers() -> None:
+    assert capture.owners == [only_live, bound_scope]
+    assert finders == [only_live, find_scope, bound_scope]

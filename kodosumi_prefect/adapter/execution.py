@@ -26,7 +26,7 @@ from kodosumi_prefect.settings import VERSION, get_settings, panel_url
 from kodosumi_prefect.spooler.batch import Header
 from kodosumi_prefect.spooler.client import SpoolClient, get_client
 from kodosumi_prefect.status import reason, recorded, status_of
-from kodosumi_prefect.tracer import Scope, event_source, finders, learn_scope
+from kodosumi_prefect.tracer import Scope, event_source, learn_scope
 from kodosumi_prefect.vocabulary import (
     FLOW_ATTRIBUTE,
     OPEN_INPUTS_KEY,
@@ -313,7 +313,7 @@ def tell_final_of(live: Live, state: PrefectState) -> None:
     tell_final(live, value_in(state.data))
 
 
-def _only_live() -> Scope | None:
+def only_live() -> Scope | None:
     """The execution that output of a thread without a context belongs to, if there is just one.
 
     A subflow without events so far is like such a thread; code of another root belongs elsewhere.
@@ -346,5 +346,3 @@ def _process_started() -> float | None:
 
 _PACKAGE = str(Path(__file__).parents[1]) + os.sep
 _STARTED = _process_started()
-capture.owners.append(_only_live)
-finders.append(_only_live)

@@ -13,7 +13,7 @@ from kodosumi_prefect.adapter import capture
 from kodosumi_prefect.settings import get_settings
 from kodosumi_prefect.spooler.client import get_client
 from kodosumi_prefect.spooler.route import in_ray_worker
-from kodosumi_prefect.tracer import Scope, arrivals, enter, finders, uses
+from kodosumi_prefect.tracer import Scope, arrivals, enter, uses
 
 BOUND_MOST = 1000  # calls remembered; older ones are over
 CONNECT_WAIT = 1.0  # seconds a call waits for the first connection of its process
@@ -51,7 +51,7 @@ def _use(scope: Scope) -> None:
         enter(scope)
 
 
-def _bound_scope() -> Scope | None:
+def bound_scope() -> Scope | None:
     """The execution that the current Ray call works for, if it got its tracer."""
     if not _bound:
         return None
@@ -85,5 +85,3 @@ def _current_call() -> str | None:
 
 arrivals.append(_bind)
 uses.append(_use)
-finders.append(_bound_scope)
-capture.owners.append(_bound_scope)

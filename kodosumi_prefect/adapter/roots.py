@@ -14,7 +14,7 @@ from kodosumi_prefect._compat.prefect import outer_context
 from kodosumi_prefect.adapter.execution import Live, open_execution, report_state
 from kodosumi_prefect.adapter.hooks import attach
 from kodosumi_prefect.settings import get_settings
-from kodosumi_prefect.tracer import Scope, entered_scope, finders, known_scope, learn_scope
+from kodosumi_prefect.tracer import Scope, entered_scope, known_scope, learn_scope
 
 PARENTS_MOST = 50  # levels of subflows looked through for the root
 
@@ -95,6 +95,3 @@ def _look_up_root(flow_run: FlowRun) -> FlowRun:
                 break
             flow_run = client.read_flow_run(parent.flow_run_id)
     return flow_run
-
-
-finders.append(find_scope)

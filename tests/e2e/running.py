@@ -202,8 +202,7 @@ def running_up(data_dir: Path, *options: str, keep: bool = False) -> Iterator[Up
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGABRT)  # it says where its threads are
             raise AssertionError(f"up does not stop\n{process.communicate()[0]}") from None
-        _, alive = psutil.wait_procs(family, timeout=5)
-        assert alive == [], alive
+        wait_for(lambda: all(gone(one.pid) for one in family), 5, "the end of its family")
     finally:
         if process.poll() is None:
             process.kill()
@@ -218,4 +217,8 @@ def pid_of(up: Up, fid: str) -> int:
 
 
 def gone(pid: int) -> bool:
-    return not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    """Whether a process has ended; nobody may have asked for its exit code yet."""
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
