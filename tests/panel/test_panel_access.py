@@ -13,6 +13,7 @@ from prefect.states import Running
 from pydantic import SecretStr
 
 from kodosumi_prefect.settings import Settings, write_address
+from kodosumi_prefect.vocabulary import SIGNATURE_HEADER
 from tests.panel.panel_runs import Person, Run, Stand, serving
 from tests.services import Place, record_prefect
 from tests.spooler.recording import execute
@@ -237,3 +238,22 @@ def test_owners_and_operators_cancel_and_put_away_what_runs(with_prefect: Stand)
         assert mira.client.delete(f"/outputs/{runs[1].fid}").status_code == 204
         assert client.read_flow_run(made[1].id).state_name == "Cancelling"
         assert runs[1].fid not in listed(mira.client)
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/lock/a/b"),
+        ("POST", "/lock/a/b"),
+        ("GET", "/timeline/list/facts"),
+        ("GET", "/facts"),
+    ],
+)
+def test_a_signature_is_let_through_to_the_facts_of_locks_only(
+    panel: Stand, method: str, path: str
+) -> None:
+    answer = httpx.request(
+        method, f"{panel.url}{path}", headers={SIGNATURE_HEADER: "x"}, trust_env=False
+    )
+    assert answer.status_code == 401
+    assert "sign in" in answer.json()["detail"]

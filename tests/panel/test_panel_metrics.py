@@ -3,6 +3,8 @@
 import time
 from collections.abc import Callable
 
+import psycopg
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from pydantic import SecretStr
@@ -109,3 +111,14 @@ def test_observers_and_runners_are_told_while_they_are_there(fresh_panel: Stand)
     assert [found[f"kodosumi_runners {state}"] for state in states] == [1, 1, 1]
     observer = fresh_panel.json("/health")["observer"]
     assert observer == {"status": "ok", "leader": "one", "lag": 0.25, "standing_by": 1}
+
+
+def test_a_postgres_that_refuses_is_down(
+    fresh_panel: Stand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuse(*_: object, **__: object) -> None:
+        raise psycopg.errors.InsufficientPrivilege("permission denied for table service")
+
+    until(lambda: scraped(fresh_panel)["kodosumi_database_up"] == 1)
+    monkeypatch.setattr(fresh_panel.app.state.panel.reader, "rows_of", refuse)
+    until(lambda: scraped(fresh_panel)["kodosumi_database_up"] == 0)
