@@ -138,7 +138,7 @@ async def _tail(fid: str, after: int, raw: bool) -> int:
 async def _rows(query: str, limit: int) -> list[StoredExecution]:
     settings = get_settings()
     async with Reader(require_database(settings), settings.database_schema, 1) as reader:
-        return await reader.timeline(wanted=Filter(clean(query)), limit=limit)
+        return await reader.timeline(filter_=Filter(clean(query)), limit=limit)
 
 
 def _runtime(row: StoredExecution) -> str:

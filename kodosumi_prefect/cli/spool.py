@@ -60,5 +60,5 @@ def start() -> None:
         address = ensure_spooler(settings)
     except (ProtocolError, SpoolerAwayError) as exc:
         raise CommandError(str(exc)) from exc
-    outcome = "started" if address.made else "was running already"
+    outcome = "started" if address.created else "was running already"
     console.print(f"{address.name} in {address.namespace} {outcome}", markup=False, soft_wrap=True)

@@ -149,14 +149,14 @@ class _Patience:
     def watch(self, gen: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
         """Run one of psycopg's generators, as long as the server shows signs of life."""
         try:
-            wanted = next(gen)
+            waited_for = next(gen)
             while True:
-                ready = yield wanted
+                ready = yield waited_for
                 if ready:
                     self.restart()
                 elif time.monotonic() > self.until:
                     raise NoAnswerError(f"no answer within {self.seconds:g} s")
-                wanted = gen.send(ready)
+                waited_for = gen.send(ready)
         except StopIteration as done:
             return done.value
 
@@ -256,8 +256,8 @@ def _telling_no_secrets(url: str) -> Iterator[None]:
     try:
         yield
     except psycopg.Error as exc:
-        said = str(exc)
-        told = without_secrets(said, url)
-        if told == said:
+        message = str(exc)
+        harmless = without_secrets(message, url)
+        if harmless == message:
             raise
-        raise type(exc)(told) from None
+        raise type(exc)(harmless) from None

@@ -38,10 +38,10 @@ class Locks:
         Raises:
             UnknownLockError: there is none.
         """
-        found = await self._reader.rows_of(Lock, "lock", fid=fid, lid=lid)
-        if not found:
+        locks = await self._reader.rows_of(Lock, "lock", fid=fid, lid=lid)
+        if not locks:
             raise UnknownLockError(f"execution {fid} has no lock {lid[:80]!r}")
-        return found[0]
+        return locks[0]
 
     async def open(
         self, *, owner: str | None = None, before: str | None = None, limit: int = 50
@@ -63,8 +63,8 @@ class Locks:
 
     async def ids(self, owner: str | None, limit: int) -> list[tuple[str, str]]:
         """``fid`` and ``lid`` of the newest open locks; ``owner`` as in ``open``."""
-        found = await self._reader.rows_of(LockId, "answerable_lock_ids", owner=owner, limit=limit)
-        return [(lock.fid, lock.lid) for lock in found]
+        locks = await self._reader.rows_of(LockId, "answerable_lock_ids", owner=owner, limit=limit)
+        return [(lock.fid, lock.lid) for lock in locks]
 
     async def answer(
         self,
@@ -74,7 +74,7 @@ class Locks:
         *,
         by: str,
         name: str | None = None,
-        shown: Any = None,
+        visible_result: Any = None,
         stored: str | None = None,
     ) -> None:
         """Answer an open lock: whoever waits for it continues with ``result``.
@@ -86,7 +86,7 @@ class Locks:
             result: what the run gets; JSON types.
             by: id of the role that answers.
             name: what people call it.
-            shown: what the ``lease`` event contains instead of ``result``.
+            visible_result: what the ``lease`` event contains instead of ``result``.
             stored: text kept for the run instead of ``result`` as JSON.
 
         Raises:
@@ -105,8 +105,12 @@ class Locks:
                 raise UnknownLockError(f"execution {fid} has no lock {lid[:80]!r}")
             if (reason := closed(lock)) is not None:
                 raise AnsweredError(reason)
-            told = {"name": lock.name, "lid": lid, "result": result if shown is None else shown}
-            lease = Event(time.time(), Kind.LEASE, serialize(told), lock.attempt, source)
+            payload = {
+                "name": lock.name,
+                "lid": lid,
+                "result": result if visible_result is None else visible_result,
+            }
+            lease = Event(time.time(), Kind.LEASE, serialize(payload), lock.attempt, source)
             steps = store_answer(execution, fid, lid, Answer(text, by), lease)
             settled = await execute_async(connection, queries, steps)
         for parameters in wake_ups(queries.schema, [fid], settled):

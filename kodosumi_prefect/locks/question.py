@@ -60,15 +60,15 @@ class Wording:
                 "class of pydantic models"
             )
 
-    def read(self, given: Any) -> Any:
+    def read(self, answer: Any) -> Any:
         """The answer that the author gets for what was given.
 
         Raises:
             InputsError: the form does not accept it.
         """
-        if self.model is None or not isinstance(given, dict):
-            return given
-        return self.model.read(given) if self.typed is None else instance(self.typed, given)
+        if self.model is None or not isinstance(answer, dict):
+            return answer
+        return self.model.read(answer) if self.typed is None else instance(self.typed, answer)
 
 
 class Question:
@@ -116,24 +116,24 @@ class Question:
                 if not done:
                     self._expire()
                     done, _ = await asyncio.wait({waiting}, timeout=LAST_LOOK)
-                told = waiting.result() if done else None
+                outcome = waiting.result() if done else None
             try:
-                return self._answer(told)
+                return self._answer(outcome)
             except InputsError as wrong:
-                self._correct(told, wrong)
+                self._correct(outcome, wrong)
 
     def ask_sync(self) -> Any:
         """As ``ask``, for sync code."""
         while True:
             with self._open() as settled:
-                told = _result(settled, self._deadline)
-                if told is None:
+                outcome = _result(settled, self._deadline)
+                if outcome is None:
                     self._expire()
-                    told = _result(settled, time.monotonic() + LAST_LOOK)
+                    outcome = _result(settled, time.monotonic() + LAST_LOOK)
             try:
-                return self._answer(told)
+                return self._answer(outcome)
             except InputsError as wrong:
-                self._correct(told, wrong)
+                self._correct(outcome, wrong)
 
     @property
     def _left(self) -> float:
@@ -143,17 +143,17 @@ class Question:
     def _open(self) -> Iterator["Future[Settled]"]:
         """A new lock, which is void if the block raises: nobody waits for it then."""
         lid = self._lid = str(uuid4())
-        said = {
+        payload = {
             "name": self._wording.name,
             "lid": lid,
             "data": self._wording.data,
             "expires": time.time() + self._left,
         }
         if self._elements is not None:
-            said["elements"] = self._elements
+            payload["elements"] = self._elements
         settled = self._waiter.wait(self._fid, lid)  # before anybody can answer
         try:
-            self._put(Kind.LOCK, serialize(said))
+            self._put(Kind.LOCK, serialize(payload))
             yield settled
         except BaseException:
             self._end("void")
@@ -166,33 +166,33 @@ class Question:
 
     def _end(self, state: str) -> None:
         """Record that nobody waits any more; an answer given before wins over this."""
-        said = {"name": self._wording.name, "lid": self._lid, "result": None, "state": state}
-        self._put(Kind.LEASE, serialize(said))
+        payload = {"name": self._wording.name, "lid": self._lid, "result": None, "state": state}
+        self._put(Kind.LEASE, serialize(payload))
 
-    def _answer(self, told: Settled | None) -> Any:
+    def _answer(self, outcome: Settled | None) -> Any:
         name = self._wording.name
-        if told is None or told.state == "expired":
+        if outcome is None or outcome.state == "expired":
             raise TimeoutError(f"lock {name!r} was not answered within {self._timeout:g} seconds")
-        if told.state != "leased":
+        if outcome.state != "leased":
             raise VoidLockError(f"lock {name!r} is void: its run ended or started again")
-        return self._wording.read(self._given(told))
+        return self._wording.read(self._unsealed(outcome))
 
-    def _given(self, told: Settled) -> Any:
+    def _unsealed(self, outcome: Settled) -> Any:
         try:
-            return unsealed(told.result, self._settings)
+            return unsealed(outcome.result, self._settings)
         except (NoKeyError, InvalidToken) as exc:
             raise KodosumiError(
                 f"the answer to lock {self._wording.name!r} is encrypted and cannot be read here: "
                 f"{exc or 'it needs the secret_key of the panel'}"
             ) from exc
 
-    def _correct(self, told: Settled | None, wrong: InputsError) -> None:
+    def _correct(self, outcome: Settled | None, wrong: InputsError) -> None:
         """The form of the next try: what was filled in, and what was wrong with it."""
-        assert told is not None
+        assert outcome is not None
         assert self._wording.model is not None
-        given = self._given(told)
-        values = given if isinstance(given, dict) else {}
-        shown: list[dict[str, Any]] = [
+        answer = self._unsealed(outcome)
+        values = answer if isinstance(answer, dict) else {}
+        elements: list[dict[str, Any]] = [
             {"type": "markdown", "text": f"**{message}**"}
             for message in wrong.errors.get(GENERAL, ())
         ]
@@ -202,8 +202,8 @@ class Question:
                 element["value"] = values[name]
             if name in wrong.errors:
                 element["error"] = wrong.errors[name]
-            shown.append(element)
-        self._elements = shown
+            elements.append(element)
+        self._elements = elements
 
 
 def _result(settled: "Future[Settled]", deadline: float) -> Settled | None:
@@ -232,23 +232,23 @@ def ask_here(wording: Wording) -> Any:
         try:
             if wording.model is None:
                 return _json(input("answer (JSON or text): "))
-            given = {str(field.name): _typed_in(field) for field in wording.model.fields}
+            answer = {str(field.name): _typed_in(field) for field in wording.model.fields}
         except EOFError:
             raise KodosumiError(
                 f"tracer.lock({wording.name!r}) needs an answer, and standard input has "
                 "ended; pipe the answer into it"
             ) from None
         try:
-            return wording.read(wording.model.read(given))
+            return wording.read(wording.model.read(answer))
         except InputsError as wrong:
             _say(str(wrong))
 
 
 def _typed_in(field: Field) -> Any:
     """One line for a field; an empty one stands for the value it is filled with."""
-    shown = getattr(field, "value", None)
-    prompt = f"{field.label or field.name}" + (f" [{shown}]" if shown not in (None, "") else "")
-    return input(f"{prompt}: ") or shown
+    default = getattr(field, "value", None)
+    prompt = f"{field.label or field.name}" + (f" [{default}]" if default not in (None, "") else "")
+    return input(f"{prompt}: ") or default
 
 
 def _json(text: str) -> Any:

@@ -90,9 +90,9 @@ class Waiter:
                     backoff.reset()
                 except _AWAY as exc:
                     if not backoff.failures:
-                        said = " ".join(str(exc).split())
+                        reason = " ".join(str(exc).split())
                         logger.warning(
-                            "cannot listen for answers to locks now, trying again: %s", said
+                            "cannot listen for answers to locks now, trying again: %s", reason
                         )
                     await backoff.sleep()
                 except Exception:  # whatever it is, runs wait for this thread
@@ -151,7 +151,7 @@ class Waiter:
             await cancel_all([call, changed])
 
     async def _ask(self, actor: "ActorTransport", locks: dict[str, str]) -> list[Settled]:
-        return [Settled(*told) for told in await actor.leases(self._id, locks, SWEEP)]
+        return [Settled(*row) for row in await actor.leases(self._id, locks, SWEEP)]
 
     async def _listening(self) -> Leases:
         url = listen_url(self._settings)
@@ -164,10 +164,10 @@ class Waiter:
 
     def _settle(self, settled: Settled) -> None:
         with self._lock:
-            found = self._open.pop(settled.lid, None)
-        if found is not None:
+            waiter = self._open.pop(settled.lid, None)
+        if waiter is not None:
             try:
-                found[1].set_result(settled)
+                waiter[1].set_result(settled)
             except InvalidStateError:
                 logger.debug("lock %s was settled while nobody waited", settled.lid)
 

@@ -63,13 +63,13 @@ class SpoolerAddress(NamedTuple):
         instance: the id of the database; hand it to processes on Ray with ``learn_instance``.
         namespace: Ray's namespace.
         name: the actor's name in it.
-        made: whether this call made it, or made it anew.
+        created: whether this call made it, or made it anew.
     """
 
     instance: str
     namespace: str
     name: str
-    made: bool
+    created: bool
 
 
 class Target(NamedTuple):
@@ -199,7 +199,7 @@ class SpoolerActor:
 
     def _info(self) -> dict[str, Any]:
         connections = self._pool.connections + self._leases.connected
-        return self._figures.told() | {"connections": connections}
+        return self._figures.values() | {"connections": connections}
 
     def _report(self) -> None:
         """Report every 10 seconds to the database that this Spooler runs, and its figures."""
@@ -273,8 +273,8 @@ def reaching(timeout: float) -> Iterator[None]:
     except ray.exceptions.RayTaskError:
         raise  # a fault of the actor's own code
     except ray.exceptions.RayError as exc:
-        said = (str(exc).splitlines() or [type(exc).__name__])[0]
-        raise SpoolerUnreachableError(f"the Spooler cannot be reached: {said}") from exc
+        reason = (str(exc).splitlines() or [type(exc).__name__])[0]
+        raise SpoolerUnreachableError(f"the Spooler cannot be reached: {reason}") from exc
 
 
 def ensure_spooler(settings: Settings) -> SpoolerAddress:
@@ -305,16 +305,16 @@ def ensure_spooler(settings: Settings) -> SpoolerAddress:
     digest = hashlib.sha256(f"{url} {schema} {direct or ''}".encode()).hexdigest()
     target = Target(digest, f"{platform.node()}:{settings.data_dir}")
     deadline = time.monotonic() + ENSURE_TIMEOUT
-    made = False
+    created = False
     while True:
         actor = find(instance)
         if actor is None:
             actor = _make(instance, url, schema, target, direct)
-            made = True
+            created = True
         try:
             about = ask(actor, "about", timeout=max(deadline - time.monotonic(), 1.0))
             if _serves(actor, Target(*about["target"]), target):
-                return SpoolerAddress(instance, instance_namespace(instance), NAME, made)
+                return SpoolerAddress(instance, instance_namespace(instance), NAME, created)
             logger.info("the Spooler writes to another database URL; replacing it")
             ray.kill(actor, no_restart=True)
         except (SpoolerGoneError, SpoolerUnreachableError):
@@ -323,11 +323,11 @@ def ensure_spooler(settings: Settings) -> SpoolerAddress:
         time.sleep(UNREACHED)
 
 
-def _serves(actor: Any, target: Target, wanted: Target) -> bool:
+def _serves(actor: Any, target: Target, requested: Target) -> bool:
     """Whether an actor may stay. Two that spell a URL differently must not replace each other's."""
-    if target.digest == wanted.digest:
+    if target.digest == requested.digest:
         return True
-    if target.origin == wanted.origin:
+    if target.origin == requested.origin:
         return False
     return bool(ask(actor, "reaches_database", timeout=ENSURE_TIMEOUT))
 
@@ -341,8 +341,8 @@ def _make(instance: str, url: str, schema: str, target: Target, direct: str | No
             f"the Spooler would inherit this process's runtime_env ({', '.join(inherited)}); call "
             "ensure_spooler from a process without one, such as the worker"
         )
-    made: Any = ray.remote(SpoolerActor)
-    return made.options(
+    remote_class: Any = ray.remote(SpoolerActor)
+    return remote_class.options(
         name=NAME,
         namespace=instance_namespace(instance),
         get_if_exists=True,

@@ -60,11 +60,11 @@ class ActorTransport:
 
     def find(self) -> bool:
         """Look for the actor; whether it can be called."""
-        found = actor.find(self._instance)
-        if found is None or self._unreachable_since is None:
-            self._actor = found
-        elif actor.answers(found):
-            self._actor, self._unreachable_since = found, None
+        handle = actor.find(self._instance)
+        if handle is None or self._unreachable_since is None:
+            self._actor = handle
+        elif actor.answers(handle):
+            self._actor, self._unreachable_since = handle, None
         return self._actor is not None and self._unreachable_since is None
 
     def append(self, batches: Sequence[Batch]) -> None:
@@ -104,8 +104,8 @@ class ActorTransport:
         with self._marking(), actor.reaching(timeout):
             async with asyncio.timeout(timeout):
                 call = self._actor.leases.remote(waiter, dict(locks), hold)
-                told: list[Any] = await asyncio.wrap_future(call.future())
-                return told
+                rows: list[Any] = await asyncio.wrap_future(call.future())
+                return rows
 
     def prepare(self) -> None:
         """Make a first call: it takes Ray several times as long as the next."""

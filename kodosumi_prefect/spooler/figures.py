@@ -35,7 +35,7 @@ class Figures:
         """A delivery was not stored; its client got the reason."""
         self._errors += 1
 
-    def told(self) -> dict[str, Any]:
+    def values(self) -> dict[str, Any]:
         """All of it as JSON takes it; forgets clients that have been silent."""
         since = time.monotonic() - LATELY
         for client, (heard, _) in list(self._backlogs.items()):

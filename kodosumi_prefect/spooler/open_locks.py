@@ -99,28 +99,28 @@ class OpenLocks:
         return bool(over)
 
 
-def told(payload: str) -> dict[str, Any]:
+def lock_fields(payload: str) -> dict[str, Any]:
     """What a ``lock`` or ``lease`` event contains; empty if it is not in our format."""
     try:
-        said = json.loads(payload)["dict"]
+        fields = json.loads(payload)["dict"]
     except (ValueError, TypeError, KeyError):
         return {}
-    lid = said.get("lid") if isinstance(said, dict) else None
-    return said if isinstance(lid, str) and 0 < len(lid) <= LONGEST_ID else {}
+    lid = fields.get("lid") if isinstance(fields, dict) else None
+    return fields if isinstance(lid, str) and 0 < len(lid) <= LONGEST_ID else {}
 
 
 def new_lock(payload: str, ts: float, attempt: int) -> NewLock | None:
     """The lock that a ``lock`` event opens; None if the event lacks it."""
-    said = told(payload)
-    expires = said.get("expires")
+    fields = lock_fields(payload)
+    expires = fields.get("expires")
     if isinstance(expires, bool) or not isinstance(expires, int | float):
         return None
     if not (0 <= expires < LATEST_TS and 0 <= ts < LATEST_TS):
         return None
-    data, elements = said.get("data"), said.get("elements")
+    data, elements = fields.get("data"), fields.get("elements")
     return NewLock(
-        clean(said["lid"]),
-        clean(str(said.get("name") or "")),
+        clean(fields["lid"]),
+        clean(str(fields.get("name") or "")),
         attempt,
         None if data is None else json.dumps(data),
         None if elements is None else json.dumps(elements),

@@ -55,5 +55,9 @@ def check(answer: Answer) -> None:
 
 def _psycopg_class(name: str) -> type[psycopg.Error] | None:
     """The class of psycopg's errors of this name; a class for each SQLSTATE is in ``errors``."""
-    found = getattr(psycopg.errors, name, None)
-    return found if isinstance(found, type) and issubclass(found, psycopg.Error) else None
+    error_class = getattr(psycopg.errors, name, None)
+    return (
+        error_class
+        if isinstance(error_class, type) and issubclass(error_class, psycopg.Error)
+        else None
+    )

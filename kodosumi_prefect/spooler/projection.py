@@ -2,7 +2,7 @@
 
 from kodosumi_prefect.error_line import line_of
 from kodosumi_prefect.events import TERMINAL, Event, Kind, State, Status
-from kodosumi_prefect.spooler.open_locks import Answer, OpenLocks, new_lock, told
+from kodosumi_prefect.spooler.open_locks import Answer, OpenLocks, lock_fields, new_lock
 from kodosumi_prefect.vocabulary import LOCKS_STATUS_KEY
 
 CLOCK_GRAIN = 1e-6  # seconds; Postgres keeps microseconds
@@ -86,7 +86,7 @@ class Projection:
         self.visible = True
 
     @property
-    def shown(self) -> str:
+    def visible_status(self) -> str:
         """The status that people see: a run with an open lock awaits somebody."""
         waits = len(self.locks) and self.status in (Status.STARTING, Status.RUNNING)
         return Status.AWAITING if waits else self.status
@@ -94,9 +94,9 @@ class Projection:
     def unsaid(self, event: Event) -> Event | None:
         """The status event that has to follow ``event``, for readers of the stream only."""
         awaiting = self._said == Status.AWAITING
-        if self.ended_seq is not None or awaiting == (self.shown == Status.AWAITING):
+        if self.ended_seq is not None or awaiting == (self.visible_status == Status.AWAITING):
             return None
-        self._said = self.shown
+        self._said = self.visible_status
         return Event(
             event.ts, Kind.STATUS, self._said, event.attempt, _OF_LOCKS, dedupe=LOCKS_STATUS_KEY
         )
@@ -104,7 +104,7 @@ class Projection:
     def parameters(self) -> dict[str, object]:
         """Values for the query ``project``; None leaves a column as it is."""
         return {name: self._set.get(name) for name in COLUMNS} | {
-            "status": self.shown,
+            "status": self.visible_status,
             "open_locks": len(self.locks),
             "attempt": self.attempt,
             "reopened": self.reopened,
@@ -156,11 +156,11 @@ class Projection:
 
     def _lease(self, event: Event) -> bool:
         """Follow the run's own report that it no longer waits. False if it is too late."""
-        said = told(event.payload)
-        state = said.get("state")
+        fields = lock_fields(event.payload)
+        state = fields.get("state")
         if state != "expired" and state != "void":
             return True
-        if not self.locks.end(said["lid"], state):
+        if not self.locks.end(fields["lid"], state):
             return False
         self._put()
         self.visible = True

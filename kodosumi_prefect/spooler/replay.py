@@ -49,8 +49,8 @@ class Rebase:
                 if self._refused is None:
                     raise
                 pairs = zip(batches, sent, strict=True)
-                kept = [batch for batch, as_sent in pairs if exc.of(as_sent)]
-                self._refused.keep(kept, exc.reason)
+                refused = [batch for batch, as_sent in pairs if exc.of(as_sent)]
+                self._refused.keep(refused, exc.reason)
                 return
             except GapError as gap:
                 logger.warning("the database lacks earlier batches, probably by a restore: %s", gap)

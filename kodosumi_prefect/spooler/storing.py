@@ -103,8 +103,8 @@ def store_batches(run: list[Batch], one_by_one: bool) -> Steps[list[str]]:
     execution = yield from lock_execution(batch.fid, batch.writer)
     created = False
     if execution is None:
-        made = yield Statement("create_execution", {"fid": batch.fid, "writer": batch.writer})
-        created = bool(made)
+        rows = yield Statement("create_execution", {"fid": batch.fid, "writer": batch.writer})
+        created = bool(rows)
         execution = yield from lock_execution(batch.fid, batch.writer)
         assert execution is not None
     last_batch = execution.last_batch
@@ -178,8 +178,8 @@ def wake_ups(schema: str, fids: Sequence[str], lids: Sequence[str]) -> list[dict
         fids: executions with new events.
         lids: locks that are no longer open, whose runs wait: they come first.
     """
-    told = ((channels.settled_locks(schema), lids), (channels.events(schema), fids))
-    return [{"channel": channel, "fids": list(names)} for channel, names in told if names]
+    wakened = ((channels.settled_locks(schema), lids), (channels.events(schema), fids))
+    return [{"channel": channel, "fids": list(names)} for channel, names in wakened if names]
 
 
 def _open_locks(execution: LockedExecution) -> Steps[dict[str, int]]:
@@ -298,9 +298,9 @@ def _numbered(events: list[Fields], last_seq: int, projection: Projection) -> li
             late = late and projection.ended_seq != seq + 1
         seq += 1
         rows.append((seq, event, late))
-        if event[KIND] in LOCKING and (said := projection.unsaid(Event._make(event))) is not None:
+        if event[KIND] in LOCKING and (unsaid := projection.unsaid(Event._make(event))) is not None:
             seq += 1
-            rows.append((seq, said, False))
+            rows.append((seq, unsaid, False))
     return rows
 
 
@@ -333,6 +333,6 @@ def _joined(run: list[Batch]) -> Batch:
     last = run[-1]
     if len(run) == 1:
         return last
-    said = [batch.alive for batch in run if batch.alive is not None]
+    alive = [batch.alive for batch in run if batch.alive is not None]
     events = [event for batch in run for event in batch.events]
-    return last._replace(events=events, alive=said[-1] if said else None)
+    return last._replace(events=events, alive=alive[-1] if alive else None)

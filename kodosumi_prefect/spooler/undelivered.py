@@ -145,8 +145,8 @@ def thin(delivery: list[Batch]) -> list[Batch]:
     """The delivery without stdio events; one event in their place counts them."""
     thinned = []
     for batch in delivery:
-        kept = [event for event in batch.events if event[KIND] not in DROPPABLE_KINDS]
-        if count := len(batch.events) - len(kept):
-            kept.append(missing_event(count))
-        thinned.append(batch._replace(events=kept))
+        remaining = [event for event in batch.events if event[KIND] not in DROPPABLE_KINDS]
+        if count := len(batch.events) - len(remaining):
+            remaining.append(missing_event(count))
+        thinned.append(batch._replace(events=remaining))
     return thinned

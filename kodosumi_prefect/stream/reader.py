@@ -152,8 +152,8 @@ class Reader:
 
     async def status(self, fid: str, visible: Visible = EVERYTHING) -> StoredExecution | None:
         """The row of an execution, or None if there is no such execution to be seen."""
-        found = await self.rows_of(StoredExecution, "status", fid=fid, **visible._asdict())
-        return found[0] if found else None
+        rows = await self.rows_of(StoredExecution, "status", fid=fid, **visible._asdict())
+        return rows[0] if rows else None
 
     async def tails(self, fids: Sequence[str]) -> dict[str, Tail]:
         """Where the streams of these executions stand; unknown ones are left out."""
@@ -197,7 +197,7 @@ class Reader:
     async def timeline(
         self,
         *,
-        wanted: Filter = EVERY,
+        filter_: Filter = EVERY,
         before: str | None = None,
         after: str | None = None,
         limit: int = 10,
@@ -221,27 +221,27 @@ class Reader:
             if not rows:
                 raise CursorError(f"there is no execution {cursor} to continue from")
             position = {"at": rows[0].created_at, "id": rows[0].id}
-        asked = await self._asked(wanted, visible)
+        parameters = await self._filter_parameters(filter_, visible)
         name = "timeline_newer" if after else "timeline"
-        return await self.rows_of(StoredExecution, name, **asked, **position, limit=limit)
+        return await self.rows_of(StoredExecution, name, **parameters, **position, limit=limit)
 
-    async def count(self, wanted: Filter, visible: Visible = EVERYTHING, *, limit: int) -> int:
+    async def count(self, filter_: Filter, visible: Visible = EVERYTHING, *, limit: int) -> int:
         """How many executions match that are not archived; ``limit`` if there are more."""
-        asked = await self._asked(wanted, visible)
-        [executions] = await self.values("count_listed", **asked, limit=limit)
+        parameters = await self._filter_parameters(filter_, visible)
+        [executions] = await self.values("count_listed", **parameters, limit=limit)
         return int(executions)
 
     async def flow_names(self, visible: Visible = EVERYTHING, *, limit: int = 200) -> list[str]:
         """Names of flows with executions that may be seen, in alphabetical order."""
         return await self.values("listed_flows", **visible._asdict(), limit=limit)
 
-    async def _asked(self, wanted: Filter, visible: Visible) -> dict[str, Any]:
+    async def _filter_parameters(self, filter_: Filter, visible: Visible) -> dict[str, Any]:
         words = (
-            await self.rows_of(SearchedWord, "asked_words", query=wanted.query)
-            if wanted.query.strip()
+            await self.rows_of(SearchedWord, "asked_words", query=filter_.query)
+            if filter_.query.strip()
             else []
         )
-        return wanted.parameters(words) | visible._asdict()
+        return filter_.parameters(words) | visible._asdict()
 
     async def changes(
         self,
@@ -259,14 +259,16 @@ class Reader:
         [counter] = await self.rows_of(ChangeCounter, "change_counter")
         if since is None or since > counter.xmax:
             return [], counter.xmin
-        asked = {"since": since, **visible._asdict()}
-        rows = await self.rows_of(StoredExecution, "changes", **asked, limit=limit)
+        parameters = {"since": since, **visible._asdict()}
+        rows = await self.rows_of(StoredExecution, "changes", **parameters, limit=limit)
         if len(rows) < limit:
             return rows, counter.xmin
         following = min(counter.xmin, rows[-1].changed + 1)
         if following <= since:
             # A long transaction holds the horizon back, so the next page would be this one again.
-            return await self.rows_of(StoredExecution, "changes", **asked, limit=ALL), following
+            return await self.rows_of(
+                StoredExecution, "changes", **parameters, limit=ALL
+            ), following
         return rows, following
 
     async def deleted(self, since: int | None, visible: Visible = EVERYTHING) -> list[str]:
@@ -279,13 +281,13 @@ class Reader:
         return await self.values("deleted", since=since, **visible._asdict())
 
     async def matching(
-        self, fids: Sequence[str], wanted: Filter, visible: Visible = EVERYTHING
+        self, fids: Sequence[str], filter_: Filter, visible: Visible = EVERYTHING
     ) -> set[str]:
         """Which of these executions match and are not archived."""
         if not fids:
             return set()
-        asked = await self._asked(wanted, visible)
-        return set(await self.values("matching", fids=list(fids), **asked))
+        parameters = await self._filter_parameters(filter_, visible)
+        return set(await self.values("matching", fids=list(fids), **parameters))
 
     async def latest(
         self,

@@ -41,7 +41,7 @@ class _Watch:
 
     def __init__(self, locks: Mapping[str, str]) -> None:
         self.locks = locks
-        self.found: list[Settled] = []
+        self.settled: list[Settled] = []
         self.any = asyncio.Event()
 
 
@@ -106,7 +106,7 @@ class Leases:
             pass
         finally:
             self._watches.discard(watch)
-        return watch.found
+        return watch.settled
 
     async def close(self) -> None:
         """Give the connection back."""
@@ -170,9 +170,9 @@ class Leases:
         cursor = await connection.execute(
             self._queries["settled_locks"], {"fids": fids, "lids": list(lids)}
         )
-        found = [Settled(*row) for row in await cursor.fetchall()]
+        newly_settled = [Settled(*row) for row in await cursor.fetchall()]
         for watch in self._watches:
-            mine = [settled for settled in found if settled.lid in watch.locks]
+            mine = [settled for settled in newly_settled if settled.lid in watch.locks]
             if mine:
-                watch.found += mine
+                watch.settled += mine
                 watch.any.set()

@@ -25,7 +25,7 @@ def reporting(fresh_panel: Stand, database: str) -> Stand:
     figures.hear("a", Backlog(3, 300, 0))
     figures.hear("b", Backlog(1, 100, 5000))
     figures.hear("b", Backlog(2, 200, 4000))
-    report(database, figures.told() | {"connections": 2, "protocol": 1})
+    report(database, figures.values() | {"connections": 2, "protocol": 1})
     return fresh_panel
 
 

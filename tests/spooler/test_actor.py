@@ -155,7 +155,7 @@ def test_a_command_makes_it_and_the_doctor_finds_it(
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=200)
     assert done.returncode == 0, done.stderr
     assert "started" in done.stdout
-    assert not ensured(at(ray_place.settings, database)).made
+    assert not ensured(at(ray_place.settings, database)).created
     _, told = check_ray(at(ray_place.settings, database))
     assert (told.check, told.verdict) == ("spooler", Verdict.OK)
     assert f"version {VERSION}, protocol {PROTOCOL}" in told.text
@@ -419,11 +419,11 @@ def test_a_spooler_with_another_url_is_replaced(
     changed = make_conninfo(database, keepalives_idle="7")
     moved = at(site_here, changed)
     second = ensured(moved)
-    assert second.made
+    assert second.created
     assert about(second.instance)["pid"] != pid
     # Another place that spells the URL in its own way leaves one alone that works.
     elsewhere = site_here.model_copy(update={"data_dir": site_here.data_dir / "elsewhere"})
-    assert not ensured(elsewhere).made
+    assert not ensured(elsewhere).created
 
 
 def test_it_does_not_inherit_a_flow_s_runtime_env(

@@ -110,13 +110,13 @@ async def test_the_timeline_is_newest_first_and_can_be_searched(
     assert [row.fid for row in found] == [fids[4], fids[3]]
     found = await reader.timeline(limit=2, before=fids[3])
     assert [row.fid for row in found] == [fids[2], fids[1]]
-    assert [row.fid for row in await reader.timeline(wanted=Filter("TAG1 flow"))] == [
+    assert [row.fid for row in await reader.timeline(filter_=Filter("TAG1 flow"))] == [
         fids[3],
         fids[1],
     ]
-    assert await reader.timeline(wanted=Filter("tag1 nothing")) == []
+    assert await reader.timeline(filter_=Filter("tag1 nothing")) == []
     for literal in ("%", "_", "\\", "'"):
-        assert await reader.timeline(wanted=Filter(literal)) == []
+        assert await reader.timeline(filter_=Filter(literal)) == []
 
 
 async def test_archived_executions_leave_the_timeline(
@@ -289,9 +289,9 @@ async def test_a_search_is_of_words_by_their_beginning(reader: Reader, spooler: 
         fid,
         fid[:9],
     ):
-        assert [row.fid for row in await reader.timeline(wanted=Filter(query))] == [fid], query
+        assert [row.fid for row in await reader.timeline(filter_=Filter(query))] == [fid], query
     for query in ("ightly", "heep", "ntwo", "nightly goat", "& | !", "':*", "\\"):
-        assert await reader.timeline(wanted=Filter(query)) == [], query
+        assert await reader.timeline(filter_=Filter(query)) == [], query
 
 
 async def test_what_every_batch_changes_leaves_the_listing_alone(
@@ -312,4 +312,4 @@ async def test_what_every_batch_changes_leaves_the_listing_alone(
     assert version() == before
     spooler.append([batch(fid, entered("finished", "Completed", 2.0), writer=writer, number=4)])
     assert version() != before
-    assert [row.fid for row in await reader.timeline(wanted=Filter("finished"))] == [fid]
+    assert [row.fid for row in await reader.timeline(filter_=Filter("finished"))] == [fid]

@@ -31,7 +31,7 @@ async def executions(
     """`offset` of the answer leads to the next page; null on the last one."""
     try:
         rows = await panel.reader.timeline(
-            wanted=filter_.criteria,
+            filter_=filter_.criteria,
             before=str(offset) if offset else None,
             limit=pp + 1,
             visible=user.sees(panel.settings),

@@ -49,7 +49,7 @@ async def executions(
         raise HTTPException(422, "give before or after, not both")
     try:
         rows = await panel.reader.timeline(
-            wanted=filter_.criteria,
+            filter_=filter_.criteria,
             before=str(before) if before else None,
             after=str(after) if after else None,
             limit=ROWS + 1,
@@ -58,7 +58,7 @@ async def executions(
         if after is not None and len(rows) <= ROWS:
             after = None
             rows = await panel.reader.timeline(
-                wanted=filter_.criteria, limit=ROWS + 1, visible=visible
+                filter_=filter_.criteria, limit=ROWS + 1, visible=visible
             )
     except CursorError as exc:
         raise HTTPException(422, f"{exc}; it may have been deleted, start with the newest") from exc
@@ -121,7 +121,7 @@ async def bulk(
     if wish.fids is None:
         try:
             rows = await panel.reader.timeline(
-                wanted=filter_.criteria,
+                filter_=filter_.criteria,
                 before=str(wish.before) if wish.before else None,
                 limit=CHUNK + 1,
                 visible=visible,

@@ -117,7 +117,7 @@ class Desk:
                 filled.result,
                 by=self._user.id,
                 name=self._user.name,
-                shown=masked_result,
+                visible_result=masked_result,
                 stored=stored,
             )
         except AnsweredError as exc:
