@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
+import psycopg
 from prefect import flow
 from prefect.client.orchestration import get_client
 from prefect.states import Pending
@@ -43,3 +44,9 @@ def test_a_run_that_could_not_be_begun_is_reported_without_a_worker(place: Place
     found = place.until_ended(str(fid))
     assert found.row["status"] == "error"
     assert "ValidationError" in found.row["error"]
+    # By Prefect's own id of the state, or an observer would store it a second time.
+    with psycopg.connect(place.database) as connection:
+        keys = connection.execute(
+            "SELECT dedupe_key FROM kodosumi.seen WHERE execution_id = %s", (found.row["id"],)
+        ).fetchall()
+    assert (f"state:{state.id}",) in keys
