@@ -1,7 +1,9 @@
 """The deployment of an endpoint: made once, changed with care, others never touched."""
 
 import asyncio
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -12,7 +14,9 @@ from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, tempor
 from pydantic import SecretStr
 
 from kodosumi_prefect.database import channels
+from kodosumi_prefect.launch import deploying
 from kodosumi_prefect.launch.deploying import FLOW, deployment_of, plan, slug_of, uid_of
+from kodosumi_prefect.launch.endpoint import Endpoint
 from kodosumi_prefect.launch.launch import Launch
 from kodosumi_prefect.launch.refusal import LaunchError
 from kodosumi_prefect.panel.accounts.permissions import User
@@ -213,3 +217,25 @@ def test_a_launched_deployment_shows_what_its_flow_gets_and_leaves_its_words_to_
     recorded = launcher.place.recorded(answer["result"])
     assert [event.kind for event in recorded.events] == ["status", "inputs"]
     assert recorded.events[1].value == {"number": 3, "word": "deployed", "place": "here"}
+
+
+def test_a_deployment_is_named_after_app_and_path() -> None:
+    def slug(app: str, path: str) -> str:
+        return deploying.slug_of(Endpoint(app_name=app, path=path, summary="x"))
+
+    assert slug("Reports", "/") == "reports"
+    assert slug("Reports", "/by month") == "reports-by-month"
+    assert slug("§§§", "/") == "endpoint"
+
+
+def test_of_a_processs_runtime_env_a_launch_takes_what_belongs_to_its_code(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    own = dict.fromkeys(deploying.OF_THE_PROCESS, "of the process")
+    env = own | {"working_dir": "gcs://code.zip", "pip": []}
+    ray = SimpleNamespace(
+        is_initialized=lambda: True,
+        get_runtime_context=lambda: SimpleNamespace(runtime_env=env),
+    )
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    assert deploying.runtime_env_here() == {"working_dir": "gcs://code.zip"}

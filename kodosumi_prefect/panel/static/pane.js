@@ -25,6 +25,7 @@ export class Pane {
     this.first = Number(list.dataset.first) || null; // ask for what is before it; null: nothing
     this.last = this.#lastShown();
     this.atEnd = this.loaded && !list.dataset.last;
+    this.catchingUp = false; // the rest is being loaded
     this.following = this.atEnd;
     this.queue = [];
     this.busy = false;
@@ -137,7 +138,10 @@ export class Pane {
   async later() {
     if (this.busy) return;
     const result = await this.#fetch({ after: this.last });
-    if (!result) return;
+    if (!result) {
+      this.catchingUp = false;
+      return this.#links();
+    }
     this.#keepingPlace(() => {
       this.#unseen(result.items).forEach((item) => this.#place(item));
       this.last = Math.max(this.last, this.#lastShown());
@@ -228,7 +232,8 @@ export class Pane {
     this.last = Math.max(this.last, result.newest);
     // Events that came while this was asked for are behind it still.
     this.atEnd = this.newest === result.newest;
-    if (!this.atEnd) this.#again();
+    this.catchingUp = !this.atEnd;
+    if (this.catchingUp) this.#again();
   }
 
   #again() {
@@ -238,7 +243,7 @@ export class Pane {
 
   #leaveEnd() {
     this.queue = [];
-    this.atEnd = false;
+    this.atEnd = this.catchingUp = false;
     this.#setFollowing(false);
     this.#links();
   }
@@ -255,7 +260,8 @@ export class Pane {
 
   #links() {
     this.#way("earlier").hidden = !this.first;
-    this.#way("later").hidden = !this.loaded || this.atEnd;
+    // What is about to be loaded by itself needs no link, which would come and go.
+    this.#way("later").hidden = !this.loaded || this.atEnd || this.catchingUp;
   }
 
   async #fetch(query, anew = false) {
