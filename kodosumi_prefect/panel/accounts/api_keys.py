@@ -68,17 +68,17 @@ class ApiKeys:
             return remembered[1]
         if len(self._known) >= REMEMBERED:
             self._known.clear()
-        found = await self._reader.rows_of(ValidApiKey, "api_key_by_hash", hash=hashed)
-        owner = found[0].role_id if found else None
-        if found and found[0].unnoted:
-            await self._reader.rows("note_api_key", id=found[0].id)
+        keys = await self._reader.rows_of(ValidApiKey, "api_key_by_hash", hash=hashed)
+        owner = keys[0].role_id if keys else None
+        if keys and keys[0].unnoted:
+            await self._reader.rows("note_api_key", id=keys[0].id)
         self._known[hashed] = (now, owner)
         return owner
 
     async def named(self, secret: str) -> tuple[str, str] | None:
         """The id and name of a key, whether it counts or not."""
-        found = await self._reader.rows_of(NamedApiKey, "api_key_named", hash=_hash(secret))
-        return (found[0].id, found[0].name) if found else None
+        keys = await self._reader.rows_of(NamedApiKey, "api_key_named", hash=_hash(secret))
+        return (keys[0].id, keys[0].name) if keys else None
 
 
 def _hash(secret: str) -> bytes:
