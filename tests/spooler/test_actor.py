@@ -134,7 +134,7 @@ def test_it_is_made_once_and_named_after_the_database(
         (instance,) = connection.execute("SELECT id::text FROM kodosumi.instance").fetchone()
     assert address == (instance, f"kodosumi-{instance}", f"spooler-{PROTOCOL}", True)
     first = about(instance)
-    assert ensured() == address._replace(made=False)
+    assert ensured() == address._replace(created=False)
     assert about(instance)["pid"] == first["pid"]
 
 
