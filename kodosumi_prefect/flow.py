@@ -34,8 +34,9 @@ from kodosumi_prefect.adapter.execution import (
 )
 from kodosumi_prefect.adapter.roots import enter_flow_run
 from kodosumi_prefect.events import Kind, describe
+from kodosumi_prefect.scope import Scope, entered, travelled
 from kodosumi_prefect.task_runner import cancel_tasks, default_task_runner
-from kodosumi_prefect.tracer import Scope, Tracer, TracerMock, entered, travelled
+from kodosumi_prefect.tracer import Tracer, TracerMock
 from kodosumi_prefect.vocabulary import FLOW_ATTRIBUTE
 
 R = TypeVar("R")

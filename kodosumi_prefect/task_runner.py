@@ -25,10 +25,10 @@ from kodosumi_prefect.adapter.at_work import at_work
 from kodosumi_prefect.adapter.by_value import pickle_by_value
 from kodosumi_prefect.carried import carried as carry
 from kodosumi_prefect.runner.ray_connection import NoRayError, connect_ray
+from kodosumi_prefect.scope import Scope, entered, entered_scope, known_scope, learn_scope
 from kodosumi_prefect.settings import get_settings, read_settings, reset_settings
 from kodosumi_prefect.spooler.client import get_client
 from kodosumi_prefect.spooler.route import learn_instance
-from kodosumi_prefect.tracer import Scope, entered, entered_scope, known_scope, learn_scope
 
 if TYPE_CHECKING:
     import ray

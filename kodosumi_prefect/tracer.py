@@ -1,51 +1,33 @@
 """The Tracer: what authors call to put something into the event stream of their run."""
 
-import os
-import platform
 import sys
 import time
 import traceback
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
-from contextvars import ContextVar
-from typing import Any, NamedTuple
-from uuid import UUID
+from collections.abc import Generator
+from typing import Any
 
-import orjson
-from prefect.client.schemas.objects import FlowRun, TaskRun
-
-from kodosumi_prefect._compat.prefect import FLOW_CONTEXT, TASK_CONTEXT
 from kodosumi_prefect.error import KodosumiError
 from kodosumi_prefect.events import Event, Kind, plain, serialize
 from kodosumi_prefect.locks.question import Question, Wording, ask_here
 from kodosumi_prefect.response import HTML, Markdown, Text
+from kodosumi_prefect.scope import (
+    Scope,
+    arrivals,
+    current_scope,
+    event_source,
+    known_place,
+    known_scope,
+    travelled,
+    uses,
+)
 from kodosumi_prefect.spooler.client import SpoolClient, get_client
 from kodosumi_prefect.spooler.route import learn_instance
 
-KNOWN_SCOPES = 10_000  # flow runs a process remembers
 INSTANCE_WAIT = 0.5  # seconds that pickling waits for a process's first connection
 
 
 class NoRunError(RuntimeError):
     """A tracer was used where there is no run."""
-
-
-class Scope(NamedTuple):
-    """Which part of which execution some code belongs to.
-
-    Attributes:
-        fid: the execution, the id of the root flow run.
-        attempt: Prefect's run count of the root flow run.
-        flow_name: of the root, as far as known.
-        task_run: ``(id, name)`` of the Prefect task run, if in one.
-        subflow: ``(id, name)`` of the Prefect flow run, if it is not the root.
-    """
-
-    fid: str
-    attempt: int = 1
-    flow_name: str | None = None
-    task_run: tuple[str, str] | None = None
-    subflow: tuple[str, str] | None = None
 
 
 class _Done:
@@ -59,111 +41,6 @@ class _Done:
 
 
 DONE = _Done()
-
-_entered: ContextVar[Scope | None] = ContextVar("kodosumi_scope", default=None)
-# Scopes of the flow runs this process knows, by flow run id and run count.
-_flow_scopes: dict[tuple[UUID, int], Scope] = {}
-# The same by the very objects in Prefect's context, which is what makes looking it up cheap.
-_by_object: dict[tuple[int, int], "_Place"] = {}
-_Place = tuple[FlowRun | None, TaskRun | None, Scope, str]  # the last one: the source as JSON
-_flow_context = FLOW_CONTEXT.get
-_task_context = TASK_CONTEXT.get
-# Ways to find the scope of code whose flow run is not known yet; upper layers add theirs.
-finders: list[Callable[[], Scope | None]] = []
-# Called with the scope of a Tracer that arrived in this process by being unpickled.
-arrivals: list[Callable[[Scope], None]] = []
-# Called at each use of a Tracer that arrived, where Prefect does not know whose code it is.
-uses: list[Callable[[Scope], None]] = []
-_sources: dict[Scope, str] = {}
-# Executions whose tracer was handed to code in other processes, whose end is not announced.
-travelled: set[str] = set()
-
-
-@contextmanager
-def entered(scope: Scope) -> Generator[Scope, None, None]:
-    """Make ``scope`` the current one inside the block, and in tasks and threads made there."""
-    token = _entered.set(scope)
-    try:
-        yield scope
-    finally:
-        _entered.reset(token)
-
-
-def enter(scope: Scope) -> None:
-    """Make ``scope`` the current one for the rest of the calling asyncio task."""
-    _entered.set(scope)
-
-
-def entered_scope() -> Scope | None:
-    """The scope that the surrounding code entered, whatever Prefect's context says."""
-    return _entered.get()
-
-
-def learn_scope(flow_run_id: UUID, run_count: int, scope: Scope) -> None:
-    """Remember which scope the code of a flow run belongs to."""
-    if len(_flow_scopes) > KNOWN_SCOPES:
-        _flow_scopes.clear()
-    _by_object.clear()
-    _flow_scopes[(flow_run_id, run_count)] = scope
-
-
-def known_scope() -> Scope | None:
-    """The scope of the calling code, if its flow run is known here; costs under a microsecond.
-
-    Prefect's context says which flow and task run the code is in. When there is none, the scope
-    that was entered counts.
-    """
-    place = _known_place()
-    return place[2] if place is not None else None
-
-
-def _known_place() -> "_Place | None":
-    flow_context = _flow_context(None)
-    flow_run = flow_context.flow_run if flow_context is not None else None
-    if flow_run is None:
-        scope = _entered.get()
-        return (None, None, scope, event_source(scope)) if scope is not None else None
-    task_context = _task_context(None)
-    task_run = task_context.task_run if task_context is not None else None
-    key = (id(flow_run), id(task_run))
-    by_object = _by_object.get(key)
-    if by_object is not None and by_object[0] is flow_run and by_object[1] is task_run:
-        return by_object
-    scope = _flow_scopes.get((flow_run.id, flow_run.run_count))
-    if scope is None:
-        return None
-    # In a subflow that a task called, the task's context is still there and means the parent.
-    if task_run is not None and task_run.flow_run_id == flow_run.id:
-        scope = scope._replace(task_run=(str(task_run.id), task_run.name))
-    if len(_by_object) > KNOWN_SCOPES:
-        _by_object.clear()
-    place = _by_object[key] = (flow_run, task_run, scope, event_source(scope))
-    return place
-
-
-def current_scope() -> Scope | None:
-    """The scope of the calling code, searched for if it is not known; None outside of runs."""
-    if (scope := known_scope()) is not None:
-        return scope
-    for find in finders:
-        if (scope := find()) is not None:
-            return scope
-    return None
-
-
-def event_source(scope: Scope) -> str:
-    """JSON that names where an event comes from: task run, subflow, node and process."""
-    source = _sources.get(scope)
-    if source is None:
-        parts: dict[str, Any] = {"node": platform.node(), "pid": os.getpid()}
-        if scope.task_run is not None:
-            parts["task_run"] = {"id": scope.task_run[0], "name": scope.task_run[1]}
-        if scope.subflow is not None:
-            parts["subflow"] = {"id": scope.subflow[0], "name": scope.subflow[1]}
-        if len(_sources) > 1000:
-            _sources.clear()
-        source = _sources[scope] = orjson.dumps(parts).decode()
-    return source
 
 
 class Tracer:
@@ -348,7 +225,7 @@ class Tracer:
         return self._client
 
     def _put(self, kind: Kind, payload: str) -> _Done:
-        place = _known_place()
+        place = known_place()
         if place is None or place[2].fid != self._own.fid:
             scope = self._scope()
             source = event_source(scope)
@@ -430,21 +307,14 @@ class CurrentTracer(Tracer):
         return get_client()
 
     def _put(self, kind: Kind, payload: str) -> _Done:
-        place = _known_place()
+        place = known_place()
         scope, source = place[2:] if place is not None else (self._scope(), None)
         event = Event(time.time(), kind, payload, scope.attempt, source or event_source(scope))
         self._sink().emit(scope.fid, event)
         return DONE
 
 
-def _forget_sources() -> None:
-    """A forked process has another id."""
-    _sources.clear()
-    _by_object.clear()
-
-
 tracer = CurrentTracer()
-os.register_at_fork(after_in_child=_forget_sources)
 
 
 def _current() -> Tracer:

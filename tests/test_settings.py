@@ -1,5 +1,6 @@
 """Settings: what is in force, where it came from, and what is never shown."""
 
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -117,6 +118,31 @@ def test_the_recorded_embedded_database_is_carried_too(tmp_path: Path) -> None:
 def test_a_schema_that_is_no_plain_identifier_is_refused(name: str) -> None:
     with pytest.raises(ValidationError, match="database_schema is"):
         Settings(database_schema=name)
+
+
+LISTS = [
+    name
+    for name, schema in Settings.model_json_schema()["properties"].items()
+    if any(kind.get("type") == "array" for kind in schema.get("anyOf", [schema]))
+]
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_every_list_may_be_text_separated_by_commas_or_json(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = ["http://10.0.0.5/a", "http://10.0.0.5/b"]
+    if name != "service_url":
+        texts = ["10.0.0.0/8", "10.1.0.0/16"]
+    for text in (" , ".join(texts), json.dumps(texts)):
+        monkeypatch.setenv(f"{PREFIX}{name.upper()}", text)
+        assert getattr(Settings(), name) == texts
+
+
+@pytest.mark.parametrize("name", ["proxy_networks", "trusted_networks"])
+def test_what_is_no_network_is_refused(name: str) -> None:
+    with pytest.raises(ValidationError, match="'here' is not a network"):
+        Settings(**{name: ["10.0.0.0/8", "here"]})
 
 
 def test_data_dir_is_made_absolute() -> None:

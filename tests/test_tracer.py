@@ -2,6 +2,7 @@
 
 import inspect
 import pickle
+import pickletools
 
 import prefect
 import pytest
@@ -13,7 +14,8 @@ from kodosumi_prefect.adapter import capture
 from kodosumi_prefect.adapter.execution import only_live
 from kodosumi_prefect.adapter.ray_calls import bound_scope
 from kodosumi_prefect.adapter.roots import find_scope
-from kodosumi_prefect.tracer import NoRunError, finders
+from kodosumi_prefect.scope import Scope, finders
+from kodosumi_prefect.tracer import NoRunError
 from tests.services import Place
 
 
@@ -113,6 +115,14 @@ def test_the_fid_is_the_root_flow_runs_id(place: Place) -> None:
 
     recorded = place.run(root)
     assert fids == [recorded.fid] * 3
+
+
+def test_a_pickled_tracer_names_only_places_that_older_images_have() -> None:
+    pickled = pickle.dumps(Tracer(Scope("00000000-0000-0000-0000-000000000000")), protocol=0)
+    operations = pickletools.genops(pickled)
+    names = {argument for operation, argument, _ in operations if operation.name == "GLOBAL"}
+    ours = {name for name in names if str(name).startswith("kodosumi_prefect")}
+    assert ours == {"kodosumi_prefect.tracer _arrive", "kodosumi_prefect.tracer Scope"}
 
 
 def test_a_pickled_tracer_holds_no_secret(place: Place) -> None:

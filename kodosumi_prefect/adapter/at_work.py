@@ -6,7 +6,7 @@ from contextvars import Context
 from typing import NamedTuple
 
 from kodosumi_prefect._compat.prefect import task_context_in
-from kodosumi_prefect.tracer import Scope
+from kodosumi_prefect.scope import Scope
 
 
 class _Work(NamedTuple):

@@ -21,8 +21,8 @@ from prefect.logging.configuration import ensure_logging_setup
 from kodosumi_prefect._compat.prefect import PRINT_AS_LOG
 from kodosumi_prefect._compat.ray import DRIVER_THREADS
 from kodosumi_prefect.events import Event, Kind, plain
+from kodosumi_prefect.scope import Scope, event_source, known_scope
 from kodosumi_prefect.spooler.client import THREAD_NAME, get_client
-from kodosumi_prefect.tracer import Scope, event_source, known_scope
 
 PARTIAL_MOST = 8192  # characters without a newline that are kept back
 PRINT_DEPTH = 16  # frames looked through for Prefect's print_as_log

@@ -15,10 +15,10 @@ from typing import Any, NamedTuple
 from kodosumi_prefect.adapter import capture
 from kodosumi_prefect.adapter.at_work import begin_work
 from kodosumi_prefect.carried import carried
+from kodosumi_prefect.scope import Scope, current_scope
 from kodosumi_prefect.settings import Settings, get_settings, reset_settings
 from kodosumi_prefect.spooler.client import deliver, get_client
 from kodosumi_prefect.spooler.route import learn_instance
-from kodosumi_prefect.tracer import Scope, current_scope
 
 RESULT_DELIVERY_SECONDS = 1.0  # seconds that a result of a pool waits for the events before it
 END_DELIVERY_SECONDS = 5.0  # seconds that a child's end waits for it; then it is in the spill file

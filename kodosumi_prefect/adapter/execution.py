@@ -22,11 +22,11 @@ from kodosumi_prefect.adapter.literal import opened
 from kodosumi_prefect.error_line import error_line
 from kodosumi_prefect.events import TERMINAL, Event, Kind, Status, clean, plain, serialize
 from kodosumi_prefect.owner import owner_of, schedule_of
+from kodosumi_prefect.scope import Scope, event_source, learn_scope
 from kodosumi_prefect.settings import VERSION, get_settings, panel_url
 from kodosumi_prefect.spooler.batch import Header
 from kodosumi_prefect.spooler.client import SpoolClient, get_client
 from kodosumi_prefect.status import reason, recorded, status_of
-from kodosumi_prefect.tracer import Scope, event_source, learn_scope
 from kodosumi_prefect.vocabulary import (
     FLOW_ATTRIBUTE,
     OPEN_INPUTS_KEY,

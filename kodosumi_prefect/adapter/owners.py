@@ -7,7 +7,7 @@ from kodosumi_prefect.adapter import capture
 from kodosumi_prefect.adapter.execution import only_live
 from kodosumi_prefect.adapter.ray_calls import bound_scope
 from kodosumi_prefect.adapter.roots import find_scope
-from kodosumi_prefect.tracer import finders
+from kodosumi_prefect.scope import finders
 
 capture.owners[:] = [only_live, bound_scope]
 finders[:] = [only_live, find_scope, bound_scope]

@@ -10,10 +10,10 @@ import threading
 from collections import OrderedDict
 
 from kodosumi_prefect.adapter import capture
+from kodosumi_prefect.scope import Scope, arrivals, enter, uses
 from kodosumi_prefect.settings import get_settings
 from kodosumi_prefect.spooler.client import get_client
 from kodosumi_prefect.spooler.route import in_ray_worker
-from kodosumi_prefect.tracer import Scope, arrivals, enter, uses
 
 BOUND_MOST = 1000  # calls remembered; older ones are over
 CONNECT_WAIT = 1.0  # seconds a call waits for the first connection of its process

@@ -13,8 +13,8 @@ from prefect.flows import Flow
 from kodosumi_prefect._compat.prefect import outer_context
 from kodosumi_prefect.adapter.execution import Live, open_execution, report_state
 from kodosumi_prefect.adapter.hooks import attach
+from kodosumi_prefect.scope import Scope, entered_scope, known_scope, learn_scope
 from kodosumi_prefect.settings import get_settings
-from kodosumi_prefect.tracer import Scope, entered_scope, known_scope, learn_scope
 
 PARENTS_MOST = 50  # levels of subflows looked through for the root
 

@@ -6,8 +6,8 @@ import os
 from datetime import UTC, datetime
 from typing import Any
 
+from kodosumi_prefect.scope import known_scope
 from kodosumi_prefect.settings import Settings
-from kodosumi_prefect.tracer import known_scope
 
 OURS = ("kodosumi_prefect", "uvicorn.error")
 

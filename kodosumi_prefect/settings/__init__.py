@@ -6,19 +6,15 @@ Values are read as Prefect reads its own: environment (``PREFECT_INTEGRATIONS_KO
 
 from importlib.metadata import version
 
+from kodosumi_prefect.settings.areas.access import SHORTEST_SECRET
+from kodosumi_prefect.settings.areas.database import DATABASE_URLS
 from kodosumi_prefect.settings.data_dir import (
     make_data_dir,
     private_folder,
     read_address,
     write_address,
 )
-from kodosumi_prefect.settings.fields import (
-    DATABASE_URLS,
-    MEBIBYTE,
-    PREFIX,
-    SHORTEST_SECRET,
-    Settings,
-)
+from kodosumi_prefect.settings.fields import PREFIX, Settings
 from kodosumi_prefect.settings.in_force import (
     get_settings,
     read_settings,
@@ -34,6 +30,7 @@ from kodosumi_prefect.settings.locations import (
 )
 from kodosumi_prefect.settings.postgres_urls import DatabaseUrlError, database_url_fault
 from kodosumi_prefect.settings.sources import SettingInForce, origins
+from kodosumi_prefect.settings.values import MEBIBYTE
 
 VERSION = version("kodosumi-prefect")
 

@@ -8,7 +8,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from kodosumi_prefect.settings.fields import DATABASE_URLS, Settings, lenient
+from kodosumi_prefect.settings.areas.database import DATABASE_URLS, lenient
+from kodosumi_prefect.settings.fields import Settings
 
 logger = logging.getLogger(__name__)
 

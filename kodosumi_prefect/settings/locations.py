@@ -2,8 +2,9 @@
 
 from pydantic import SecretStr
 
+from kodosumi_prefect.settings.areas.database import DATABASE_URLS
 from kodosumi_prefect.settings.data_dir import read_address
-from kodosumi_prefect.settings.fields import DATABASE_URLS, Settings
+from kodosumi_prefect.settings.fields import Settings
 from kodosumi_prefect.settings.postgres_urls import DatabaseUrlError, database_url_fault
 
 

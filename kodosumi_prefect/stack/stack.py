@@ -1,15 +1,11 @@
-"""What ``kodosumi-prefect up`` runs: start what is not configured, supervise it, end it."""
+"""What ``kodosumi-prefect up`` runs: start what is not configured, have it supervised, end it."""
 
 import asyncio
-import contextlib
 import json
-import signal
-import time
 from collections.abc import Awaitable, Callable
 from typing import IO, Any
 
 from kodosumi_prefect.addresses import PrefectAccess, configured_access, prefect_access
-from kodosumi_prefect.cancelling import cancel_all
 from kodosumi_prefect.carried import OURS_ALONE
 from kodosumi_prefect.keys import run_key
 from kodosumi_prefect.settings import (
@@ -20,20 +16,15 @@ from kodosumi_prefect.settings import (
     write_address,
 )
 from kodosumi_prefect.stack import prefect_server
-from kodosumi_prefect.stack.child import Child, LastingError, RunningChild, StackError, brief
+from kodosumi_prefect.stack.child import Child, StackError
 from kodosumi_prefect.stack.children import Children
-from kodosumi_prefect.stack.embedded_postgres import EmbeddedPostgres, PortTakenError
-from kodosumi_prefect.stack.keeper import Record, end_family, start_of
+from kodosumi_prefect.stack.keeper import end_family
 from kodosumi_prefect.stack.keeper_client import KeeperClient, leftovers
-from kodosumi_prefect.stack.lasting import check_ports, check_room
 from kodosumi_prefect.stack.lock import take_lock
-from kodosumi_prefect.stack.postgres_programs import EmbeddedError
 from kodosumi_prefect.stack.ray_head import RayHead, plan_ray, ray_child
+from kodosumi_prefect.stack.stack_postgres import StackPostgres
+from kodosumi_prefect.stack.supervision import Supervision
 
-LOOK_INTERVAL = 0.5  # seconds between checks whether children live
-FAMILY_INTERVAL = 2.0  # seconds between checks for processes that children started
-POSTGRES_GRACE = 30.0  # seconds
-TELL_EVERY = 30.0  # seconds between messages about a start that takes long
 PARTS = ("postgres", "prefect", "ray", "panel")
 
 
@@ -77,23 +68,27 @@ class Stack:
         self._on_progress = on_progress
         self._worker = worker
         self._pool = pool
-        self._on_restart = on_restart
         self._log_dir = settings.data_dir / "logs"
         self._lock: IO[str] | None = None
-        self._postgres: EmbeddedPostgres | None = None
-        self._postgres_start: asyncio.Future[str] | None = None
         self._children = Children(settings, on_progress)
+        self._postgres = StackPostgres(settings, self._children, on_progress)
         self._prefect: PrefectAccess | None = None  # our own server
         self._ray: RayHead | None = None
-        self._supervision: asyncio.Task[None] | None = None
-        self._revivals: dict[str, asyncio.Task[None]] = {}
+        self._supervision = Supervision(
+            settings,
+            self._children,
+            self._postgres,
+            on_progress=on_progress,
+            note_address=self._note_address,
+            on_restart=on_restart,
+        )
         self._stopped = asyncio.Event()
         self._stop_once = asyncio.Lock()
 
     @property
     def database_url(self) -> str | None:
         """The configured Postgres or the embedded one."""
-        return self._postgres.url if self._postgres else database_url(self.settings)
+        return self._postgres.url or database_url(self.settings)
 
     @property
     def prefect_api_url(self) -> str | None:
@@ -152,7 +147,7 @@ class Stack:
             if isinstance(exc, BaseExceptionGroup):
                 raise _first(exc) from None
             raise
-        self._supervision = asyncio.create_task(self._supervise())
+        self._supervision.begin()
 
     async def add(self, child: Child) -> None:
         """Start another process and supervise it with the rest; it ends before the others.
@@ -172,22 +167,23 @@ class Stack:
         Raises:
             StackError: a part died and no further start would help; call ``stop`` then.
         """
-        if self._supervision is None:
+        supervision = self._supervision.task
+        if supervision is None:
             return
         stopped = asyncio.create_task(self._stopped.wait())
         try:
-            await asyncio.wait({stopped, self._supervision}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({stopped, supervision}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             stopped.cancel()
-        if not self._stopped.is_set() and not self._supervision.cancelled():
-            self._supervision.result()
+        if not self._stopped.is_set() and not supervision.cancelled():
+            supervision.result()
 
     async def stop(self) -> None:
         """End everything that was started, last first, and forget its addresses; repeatable."""
         async with self._stop_once:
-            await self._end_supervision()
+            await self._supervision.end()
             await self._children.end_all()
-            await self._end_postgres()
+            await self._postgres.end()
             if self._children.keeper is not None:
                 await asyncio.to_thread(self._children.keeper.close)
                 self._children.keeper = None
@@ -209,32 +205,10 @@ class Stack:
             self._ray = plan_ray(self.settings)
         async with asyncio.TaskGroup() as group:
             if self.settings.database_url is None:
-                group.create_task(self._start_postgres())
+                group.create_task(self._postgres.start())
             if self._ray is not None:
                 group.create_task(self._start_ray(self._ray))
             group.create_task(self._start_prefect(configured))
-
-    async def _start_postgres(self) -> None:
-        self._on_progress("postgres", "starting")
-        began = time.monotonic()
-        if self._postgres is None:
-            self._postgres = EmbeddedPostgres(self.settings.data_dir, self._keep_postgres)
-        # Cancelling us does not end the thread; stop() waits for this future.
-        self._postgres_start = asyncio.ensure_future(asyncio.to_thread(self._postgres.start))
-        while not (await asyncio.wait({self._postgres_start}, timeout=TELL_EVERY))[0]:
-            self._on_progress(
-                "postgres",
-                f"still starting after {time.monotonic() - began:.0f} s, as after a crash with "
-                f"much to recover; see {self._postgres.log_path}",
-            )
-        try:
-            self._postgres_start.result()
-        except PortTakenError as exc:
-            raise LastingError(str(exc)) from exc
-        except EmbeddedError as exc:
-            raise StackError(str(exc)) from exc
-        self._children.restarts_of("postgres").served()
-        self._on_progress("postgres", f"ready after {time.monotonic() - began:.1f} s")
 
     async def _start_ray(self, head: RayHead) -> None:
         known: dict[str, str | None] = {f"{PREFIX}DATA_DIR": str(self.settings.data_dir)}
@@ -262,27 +236,6 @@ class Stack:
         variables = self._ray.environment() if self._ray else {}
         return variables | (self._prefect.environment() if self._prefect else {})
 
-    def _keep_postgres(self, pid: int) -> None:
-        if self._children.keeper is not None:
-            started = start_of(pid) or "gone"
-            self._children.keeper.add(
-                Record("postgres", pid, started, signal.SIGINT, POSTGRES_GRACE, False, order=0)
-            )
-
-    async def _end_postgres(self) -> None:
-        if self._postgres is None:
-            return
-        if self._postgres_start is not None:
-            self._postgres.give_up()
-            await asyncio.gather(self._postgres_start, return_exceptions=True)
-        was_there = self._postgres.pid is not None
-        await asyncio.to_thread(self._postgres.stop)
-        if self._children.keeper is not None:
-            self._children.keeper.drop("postgres")
-        if was_there:
-            self._on_progress("postgres", "ended")
-        self._postgres = None
-
     async def _end_leftovers(self) -> None:
         try:
             left = leftovers(self.settings)
@@ -292,98 +245,6 @@ class Stack:
             # A Postgres that survived is adopted.
             if record.name != "postgres":
                 await asyncio.to_thread(end_family, record)
-
-    async def _end_supervision(self) -> None:
-        tasks = [task for task in (self._supervision, *self._revivals.values()) if task]
-        await cancel_all(tasks)
-        self._revivals.clear()
-
-    async def _supervise(self) -> None:
-        assert self._children.keeper is not None
-        looked_at_families = time.monotonic()
-        while True:
-            await asyncio.sleep(LOOK_INTERVAL)
-            with contextlib.suppress(OSError):  # tried again at the next check
-                if await asyncio.to_thread(self._children.keeper.check):
-                    self._on_progress("keeper", "was ended by another process and is started again")
-            for name, task in [*self._revivals.items()]:
-                if task.done():
-                    del self._revivals[name]
-                    task.result()
-            self._trim_logs()
-            for name, running in [*self._children.running.items()]:
-                if running.exit_code is not None and name not in self._revivals:
-                    self._revivals[name] = asyncio.create_task(self._revive(running))
-            postgres_died = self._postgres is not None and not self._postgres.alive
-            if postgres_died and "postgres" not in self._revivals:
-                self._revivals["postgres"] = asyncio.create_task(self._revive_postgres())
-            if time.monotonic() - looked_at_families > FAMILY_INTERVAL:
-                await self._children.look_at_families()
-                looked_at_families = time.monotonic()
-
-    def _trim_logs(self) -> None:
-        # On a full disk the parts may go on; the log is what can wait.
-        with contextlib.suppress(OSError):
-            for child in self._children.running.values():
-                child.trim_log()
-            if self._postgres is not None:
-                self._postgres.trim_log()
-
-    async def _revive(self, dead: RunningChild) -> None:
-        assert self._children.keeper is not None
-        child = dead.child
-
-        async def start() -> None:
-            assert self._children.keeper is not None
-            if child.remains == "end":
-                await asyncio.to_thread(end_family, dead.record, dead.popen.poll)
-            await check_ports(child)
-            try:
-                running = await self._children.run(child, dead.record.leaders)
-                self._note_address(child.name, running.popen.pid)
-            except (StackError, OSError) as exc:
-                await self._children.end(child.name, forget=False)
-                # What the dead one left goes on, and is to end with the stack all the same.
-                self._children.running[child.name] = dead
-                with contextlib.suppress(OSError):
-                    self._children.keeper.add(dead.record)
-                if isinstance(exc, OSError):
-                    raise StackError(f"{exc.filename or child.name}: {exc.strerror}") from exc
-                raise
-
-        await self._start_again(child.name, f"ended with {dead.exit_code}", start)
-
-    async def _revive_postgres(self) -> None:
-        await self._start_again("postgres", "ended", self._start_postgres)
-
-    async def _start_again(
-        self, name: str, what: str, start: Callable[[], Awaitable[None]]
-    ) -> None:
-        """Start a part until it serves, with growing pauses.
-
-        Arguments:
-            what: happened to it, for people.
-
-        Raises:
-            StackError: no further start would help.
-        """
-        restarts = self._children.restarts_of(name)
-        while True:
-            pause = restarts.died()
-            often = f" ({restarts.often})" if restarts.often else ""
-            self._on_progress(name, f"{what}{often}, starting again in {pause:g} s")
-            await asyncio.sleep(pause)
-            try:
-                await start()
-            except LastingError:
-                raise
-            except StackError as exc:
-                check_room(name, self.settings.data_dir, str(exc))
-                what = "did not start: " + brief(exc)
-            else:
-                break
-        if self._on_restart is not None:
-            await self._on_restart(name)
 
     def _note_address(self, name: str, pid: int) -> None:
         """Write down where a child that was started is, for other processes of this user."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from typing import Any
 
 import psycopg
 import pytest
@@ -11,7 +12,10 @@ from pydantic import SecretStr
 from kodosumi_prefect.panel.system import metrics
 from kodosumi_prefect.settings import Settings
 from kodosumi_prefect.stack.embedded_postgres import EmbeddedPostgres
+from tests.http_services import served_app
+from tests.panel.faulty_services import Faulty
 from tests.panel.panel_runs import Stand, serving
+from tests.panel.registering import Start
 
 
 @pytest.fixture(scope="session")
@@ -48,3 +52,15 @@ def start_panel() -> Iterator[Callable[..., Stand]]:
     """Start further panels, with other settings."""
     with ExitStack() as stack:
         yield lambda settings, **options: stack.enter_context(serving(settings, **options))
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """Start a service; it and its address."""
+    with ExitStack() as stack:
+
+        def begin(port: int = 0, **answers: Any) -> tuple[Faulty, str]:
+            service = Faulty(**answers)
+            return service, stack.enter_context(served_app(service.app, port))
+
+        yield begin

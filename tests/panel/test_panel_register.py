@@ -1,47 +1,21 @@
 """Where endpoints are found, and what becomes of them when their sources change or fail."""
 
-import asyncio
 import hashlib
 import json
 import socket
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
-import prefect
-import psycopg
 import pytest
-from prefect.client.orchestration import get_client
-from prefect.client.schemas.actions import DeploymentScheduleCreate, WorkPoolCreate
-from prefect.client.schemas.schedules import IntervalSchedule
-from prefect.exceptions import ObjectAlreadyExists
 
-from kodosumi_prefect.launch import schedules
 from kodosumi_prefect.panel.services.register import fetching
 from kodosumi_prefect.panel.services.register.address import of_service
 from kodosumi_prefect.panel.services.register.openapi import endpoints_of
-from kodosumi_prefect.settings import Settings, write_address
-from tests.http_services import served_app
+from kodosumi_prefect.settings import Settings
 from tests.panel import faulty_services as faults
-from tests.panel.faulty_services import Faulty, document, operation
+from tests.panel.faulty_services import document, operation
 from tests.panel.panel_runs import Stand, serving, until
-from tests.services import Place, record_prefect
-
-Start = Callable[..., tuple[Faulty, str]]
-
-
-@pytest.fixture
-def start() -> Iterator[Start]:
-    """Start a service; it and its address."""
-    with ExitStack() as stack:
-
-        def begin(port: int = 0, **answers: Any) -> tuple[Faulty, str]:
-            service = Faulty(**answers)
-            return service, stack.enter_context(served_app(service.app, port))
-
-        yield begin
+from tests.panel.registering import Start, listed, register, rows, trouble
 
 
 @pytest.fixture
@@ -51,29 +25,12 @@ def panel(settings: Settings) -> Iterator[Stand]:
         yield stand
 
 
-def register(panel: Stand, *urls: str) -> list[dict[str, Any]]:
-    answer = panel.client.post("/flow/register", json={"url": list(urls)})
-    assert answer.status_code == 200, answer.text
-    found: list[dict[str, Any]] = answer.json()
-    return found
-
-
 def refused(panel: Stand, url: str) -> str:
     answer = panel.client.post("/flow/register", json={"url": url})
     assert answer.status_code == 422, answer.text
     line = str(answer.json()["detail"])
     assert "\n" not in line and len(line) < 1000
     return line
-
-
-def listed(panel: Stand, **query: Any) -> list[dict[str, Any]]:
-    items: list[dict[str, Any]] = panel.json("/flow", params={"pp": 500, **query})["items"]
-    return items
-
-
-def trouble(panel: Stand, url: str) -> str | None:
-    sources = panel.json("/flow/register")["sources"]
-    return next(source["trouble"] for source in sources if source["url"] == url)
 
 
 def where(url: str) -> str:
@@ -440,221 +397,3 @@ def test_several_panels_share_the_work(settings: Settings, start: Start):
 def checks(settings: Settings) -> float:
     query = "SELECT extract(epoch FROM checked_at) FROM kodosumi.source WHERE kind = 'openapi'"
     return float(rows(settings, query)[0][0])
-
-
-def rows(settings: Settings, query: str, *values: Any) -> list[tuple[Any, ...]]:
-    assert settings.database_url is not None
-    url = settings.database_url.get_secret_value()
-    with psycopg.connect(url, autocommit=True) as connection:
-        cursor = connection.execute(query, values or None)  # type: ignore[call-overload]
-        return cursor.fetchall() if cursor.description else []
-
-
-# Services that the panel runs itself.
-
-MODULE = """
-import contextlib
-from kodosumi_prefect.core import Launch, ServeAPI, forms as F
-
-log = []
-
-@contextlib.asynccontextmanager
-async def lifespan(app):
-    log.append("started")
-    yield
-    log.append("ended")
-
-app = ServeAPI(title="Mounted", lifespan=lifespan)
-
-@app.enter("/", model=F.Model(F.InputText("name", "Name")), summary="Mounted", tags=["near"])
-def enter(inputs):
-    log.append(inputs)
-"""
-
-
-@pytest.fixture
-def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, str], str]]:
-    """Write a module into the current folder; its name."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", [*sys.path])
-    written: list[str] = []
-
-    def write(name: str, text: str) -> str:
-        (tmp_path / f"{name}.py").write_text(text)
-        written.append(name)
-        return name
-
-    yield write
-    for name in written:
-        sys.modules.pop(name, None)
-
-
-def test_a_mounted_service_is_there_from_the_start(
-    settings: Settings, module: Callable[[str, str], str]
-):
-    module("mounted_one", MODULE)
-    name = "mounted_one:app"
-    with serving(settings.model_copy(update={"services": [name, name]})) as panel:
-        [found] = listed(panel)
-        assert found["url"] == "/-/panel/0/mounted_one:app/-/"
-        assert (found["kind"], found["source"], found["tags"]) == ("mounted", name, ["near"])
-        assert found["base_url"] == "/-/panel/0/mounted_one:app"
-        assert sys.modules["mounted_one"].log == ["started"]
-        answer = panel.client.post("/flow/unregister", json={"url": name})
-        assert answer.status_code == 409 and "services" in answer.text
-    assert sys.modules["mounted_one"].log == ["started", "ended"]
-    # A panel without it keeps the endpoint, and says what is missing.
-    with serving(settings.model_copy(update={"register_interval": 0.1})) as panel:
-        until(lambda: [each["reachable"] for each in listed(panel)] == [False])
-        assert "no panel runs this service" in str(trouble(panel, name))
-        assert panel.get(found["url"]).status_code == 502
-        assert panel.client.post("/flow/unregister", json={"url": name}).status_code == 200
-        assert listed(panel) == []
-
-
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        ("import no_such_module_here", "no_such_module_here"),
-        ("1 / 0", "ZeroDivisionError"),
-        ("raise SystemExit('no key')", "no key"),
-        ("def broken(", "SyntaxError"),
-        ("other = 1", "app"),
-        ("app = 7", "int"),
-        (
-            "from fastapi import FastAPI\n"
-            "async def fails(app):\n    raise ValueError('no model here')\n    yield\n"
-            "app = FastAPI(lifespan=fails)",
-            "no model here",
-        ),
-    ],
-)
-def test_a_service_that_cannot_be_mounted_is_told_and_left_out(
-    settings: Settings,
-    module: Callable[[str, str], str],
-    caplog: pytest.LogCaptureFixture,
-    text: str,
-    said: str,
-):
-    module("mounted_bad", text)
-    module("mounted_good", MODULE)
-    names = ["mounted_bad:app", "mounted_good:app"]
-    with serving(settings.model_copy(update={"services": names})) as panel:
-        assert [found["source"] for found in listed(panel)] == ["mounted_good:app"]
-        assert said in str(trouble(panel, "mounted_bad:app"))
-    told = [r.getMessage() for r in caplog.records if "mounted_bad" in r.getMessage()]
-    assert any(said in line for line in told)
-    assert all("\n" not in line for line in told)
-
-
-def test_a_service_must_be_named_as_module_and_app(settings: Settings):
-    with serving(settings.model_copy(update={"services": ["nonsense"]})) as panel:
-        assert "module:app" in str(trouble(panel, "nonsense"))
-
-
-# Prefect deployments.
-
-
-@prefect.flow
-def greets(name: str, times: int = 1) -> None: ...
-
-
-@pytest.fixture
-def prefect_panel(place: Place, no_pools: None, settings: Settings) -> Iterator[Stand]:
-    """A panel with a Prefect, and a work pool of each of two kinds."""
-    record_prefect(settings, place.api_url)
-    with get_client(sync_client=True) as client:
-        for name, kind in (("ours", "kodosumi-ray"), ("others", "process")):
-            with suppress(ObjectAlreadyExists):
-                client.create_work_pool(WorkPoolCreate(name=name, type=kind))
-    changes = {"register_interval": 0.2, "register_tags": ["people"]}
-    with serving(settings.model_copy(update=changes)) as stand:
-        yield stand
-
-
-def deploy(name: str, pool: str, **more: Any) -> str:
-    deployment = greets.to_deployment(name=name, work_pool_name=pool, **more)
-    deployment.entrypoint = "x.py:greets"
-    made = deployment.apply()
-    return str(made)
-
-
-def test_prefect_deployments_are_found_by_pool_and_tag(prefect_panel: Stand):
-    panel = prefect_panel
-    deploy("of-our-pool", "ours", description="Greets", tags=["x"], version="3")
-    deploy("tagged", "others", tags=["people", "y"])
-    deploy("neither", "others", tags=["y"])
-    until(lambda: len(listed(panel)) >= 2)
-    found = {each["summary"]: each for each in listed(panel)}
-    assert set(found) == {"greets/of-our-pool", "greets/tagged"}
-    ours = found["greets/of-our-pool"]
-    assert ours["url"] == "/-/prefect/0/-/greets/of-our-pool"
-    assert (ours["kind"], ours["source"], ours["version"]) == ("prefect", "prefect", "3")
-    assert (ours["description"], ours["tags"]) == ("Greets", ["x"])
-    with get_client(sync_client=True) as client:
-        for name in ("of-our-pool", "tagged", "neither"):
-            client.delete_deployment(client.read_deployment_by_name(f"greets/{name}").id)
-    until(lambda: listed(panel) == [])
-
-
-def test_schedules_of_what_is_gone_are_paused_and_go_on_when_it_is_back(
-    prefect_panel: Stand, start: Start, monkeypatch: pytest.MonkeyPatch
-):
-    panel = prefect_panel
-    service, url = start(**{"openapi.json": document()})
-    [endpoint] = register(panel, f"{url}/openapi.json")
-    deployment = deploy("scheduled", "others")
-    with get_client(sync_client=True) as client:
-        wanted = DeploymentScheduleCreate(schedule=IntervalSchedule(interval=3600))  # type: ignore[arg-type]
-        [made] = client.create_deployment_schedules(deployment, [wanted])  # type: ignore[arg-type]
-
-        def active() -> bool:
-            [schedule] = client.read_deployment(deployment).schedules  # type: ignore[arg-type]
-            return bool(schedule.active)
-
-        rows(
-            panel.settings,
-            "INSERT INTO kodosumi.schedule (id, deployment_id, endpoint_uid) VALUES (%s, %s, %s)",
-            made.id,
-            deployment,
-            endpoint["uid"],
-        )
-        # Unreachable is not gone.
-        service.answers["/openapi.json"] = faults.page()
-        until(lambda: [each["reachable"] for each in listed(panel)] == [False])
-        assert active()
-        service.answers["/openapi.json"] = document({})
-        until(lambda: not active())
-        why = "SELECT paused_because FROM kodosumi.schedule"
-        until(lambda: rows(panel.settings, why)[0][0] is not None)
-        assert f"{url}/openapi.json no longer lists" in rows(panel.settings, why)[0][0]
-        service.answers["/openapi.json"] = document()
-        until(active)
-        until(lambda: rows(panel.settings, why) == [(None,)])
-        # Unregistering pauses as well, however often the register looks meanwhile.
-        pause = schedules.pause_endpoints
-
-        async def dawdling(*args: Any) -> list[str]:
-            paused = await pause(*args)
-            await asyncio.sleep(1)
-            return paused
-
-        monkeypatch.setattr(schedules, "pause_endpoints", dawdling)
-        answer = panel.client.post("/flow/unregister", json={"url": f"{url}/openapi.json"})
-        assert answer.status_code == 200, answer.text
-        assert not active()
-        client.delete_deployment(deployment)  # type: ignore[arg-type]
-
-
-def test_without_prefect_its_deployments_stay_and_are_marked(prefect_panel: Stand, place: Place):
-    panel = prefect_panel
-    deployment = deploy("stays", "ours")
-    until(lambda: [each["reachable"] for each in listed(panel)] == [True])
-    write_address(panel.settings, "prefect", {"url": "http://127.0.0.1:9/api"})
-    until(lambda: [each["reachable"] for each in listed(panel)] == [False])
-    assert "127.0.0.1:9" in str(trouble(panel, "prefect"))
-    record_prefect(panel.settings, place.api_url)
-    until(lambda: [each["reachable"] for each in listed(panel)] == [True])
-    with get_client(sync_client=True) as client:
-        client.delete_deployment(deployment)  # type: ignore[arg-type]
-    until(lambda: listed(panel) == [])

@@ -4,7 +4,6 @@ import asyncio
 import json
 import resource
 import socket
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
@@ -12,43 +11,26 @@ from typing import Any
 
 import httpx
 import jwt
-import prefect
 import pytest
 from jwt.algorithms import OKPAlgorithm
-from prefect.client.orchestration import get_client
-from prefect.client.schemas.actions import WorkPoolCreate
-from prefect.exceptions import ObjectAlreadyExists
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from kodosumi_prefect.panel.services.forwarded_headers import request_headers, response_headers
 from kodosumi_prefect.panel.services.request_body import LARGEST
-from kodosumi_prefect.settings import Settings, write_address
+from kodosumi_prefect.settings import Settings
 from kodosumi_prefect.vocabulary import KEY_PATH
 from tests.http_services import served_app
 from tests.panel import faulty_services as faults
 from tests.panel.faulty_services import Faulty, document, operation
+from tests.panel.impatient import TIMEOUT, failure, impatient
 from tests.panel.panel_runs import Stand, serving, until
-from tests.services import Place, record_prefect
-
-TIMEOUT = 4.0  # seconds that the panel waits for a service
 
 
 @pytest.fixture(scope="module")
 def panel(tmp_path_factory: pytest.TempPathFactory, postgres: Any) -> Iterator[Stand]:
     """One panel with little patience."""
-    import psycopg
-    from psycopg.conninfo import make_conninfo
-    from pydantic import SecretStr
-
-    with psycopg.connect(postgres.url, autocommit=True) as connection:
-        connection.execute("CREATE DATABASE of_proxy_tests TEMPLATE template_kodosumi")
-    settings = Settings(
-        database_url=SecretStr(make_conninfo(postgres.url, dbname="of_proxy_tests")),
-        data_dir=tmp_path_factory.mktemp("proxy"),
-        service_timeout=TIMEOUT,
-    )
-    with serving(settings) as stand:
+    with serving(impatient(postgres, "of_proxy_tests", tmp_path_factory.mktemp("proxy"))) as stand:
         yield stand
 
 
@@ -93,14 +75,6 @@ async def echo(request: Request) -> Response:
             "body": (await request.body()).decode(),
         }
     )
-
-
-def failure(answer: httpx.Response, status: int) -> str:
-    assert answer.status_code == status, answer.text
-    body = answer.json()
-    assert set(body) == {"error", "path", "detail", "status_code"}
-    assert "Traceback" not in answer.text and "\n" not in body["detail"]
-    return str(body["detail"])
 
 
 def test_a_request_arrives_as_it_was_sent(behind: Registered):
@@ -446,265 +420,6 @@ def test_many_requests_at_once_all_come_through(behind: Registered):
 
     behind.answer(echo)
     assert asyncio.run(ask()) == list(range(50))
-
-
-# Services that the panel runs itself.
-
-MODULE = """
-import asyncio
-import sys
-import threading
-import time
-
-from fastapi import BackgroundTasks, FastAPI, Request
-from fastapi.responses import RedirectResponse, StreamingResponse
-
-from kodosumi_prefect.http import identity
-from kodosumi_prefect.settings import Settings
-
-app = FastAPI()
-marked = {"openapi_extra": {"x-kodosumi": True}}
-log = []
-
-@app.get("/who", **marked)
-async def who(request: Request):
-    caller = await identity.verify(request, Settings())
-    return {"id": caller.user_id, "name": caller.username, "base": caller.base,
-            "url": caller.panel_url, "headers": request.headers.items(),
-            "query": request.url.query, "path": request.url.path}
-
-@app.post("/echo", **marked)
-async def echo(request: Request):
-    return {"size": len(await request.body())}
-
-@app.get("/blocks", **marked)
-async def blocks():
-    time.sleep(7)
-
-@app.get("/sync", **marked)
-def sync():
-    time.sleep(7)
-    log.append("sync")
-
-@app.get("/hangs", **marked)
-async def hangs():
-    try:
-        await asyncio.sleep(100)
-    except asyncio.CancelledError:
-        log.append("cancelled")
-        raise
-
-@app.get("/raises", **marked)
-async def raises():
-    raise ValueError("a secret of the service")
-
-@app.get("/after", **marked)
-async def after(tasks: BackgroundTasks):
-    async def later():
-        await asyncio.sleep(0.2)
-        log.append("after")
-    tasks.add_task(later)
-
-@app.get("/exits", **marked)
-async def exits():
-    sys.exit(3)
-
-@app.get("/moves", **marked)
-async def moves():
-    return RedirectResponse("/who")
-
-@app.get("/large", **marked)
-async def large():
-    async def pieces():
-        for _ in range(200):
-            yield bytes(1024 * 1024)
-    return StreamingResponse(pieces(), media_type="text/plain")
-
-@app.get("/endless", **marked)
-async def endless():
-    async def pieces():
-        try:
-            while True:
-                yield b"x"
-                await asyncio.sleep(0.01)
-        finally:
-            log.append("stopped")
-    return StreamingResponse(pieces(), media_type="text/plain")
-"""
-BASE = "/-/panel/0/mounted_proxied:app"
-
-
-@pytest.fixture(scope="module")
-def mounted(tmp_path_factory: pytest.TempPathFactory, panel: Stand) -> Iterator[Stand]:
-    """A panel that runs a service itself."""
-    folder = tmp_path_factory.mktemp("mounted")
-    (folder / "mounted_proxied.py").write_text(MODULE)
-    sys.path.insert(0, str(folder))
-    changes = {"services": ["mounted_proxied:app"]}
-    try:
-        with serving(panel.settings.model_copy(update=changes)) as stand:
-            yield stand
-    finally:
-        sys.path.remove(str(folder))
-        sys.modules.pop("mounted_proxied", None)
-
-
-def test_a_mounted_service_knows_who_asks(mounted: Stand):
-    person = mounted.person("Noé")
-    got = person.client.get(f"{BASE}/-/who?a=1", headers={"x-kodosumi_user": "mallory"}).json()
-    assert (got["id"], got["name"]) == (person.id, "Noé")
-    assert (got["base"], got["url"]) == (BASE, mounted.url)
-    assert (got["path"], got["query"]) == ("/who", "a=1")
-    names = [name for name, _ in got["headers"]]
-    assert "kodosumi_api_key" not in names and "mallory" not in json.dumps(got)
-
-
-def test_a_mounted_service_gets_bodies(mounted: Stand):
-    def post(content: Any) -> httpx.Response:
-        return mounted.client.post(f"{BASE}/-/echo", content=content)
-
-    assert post(b"x" * 5_000_000).json() == {"size": 5_000_000}
-    assert post(iter([b"ab", b"c"])).json() == {"size": 3}
-    assert post(b"").json() == {"size": 0}
-    failure(post(b"x" * (LARGEST + 1)), 413)
-    failure(post(iter([b"x" * LARGEST, b"x"])), 413)
-
-
-@pytest.mark.parametrize(("path", "times"), [("blocks", 3), ("sync", 50)])
-def test_a_mounted_service_that_blocks_holds_up_itself_only(mounted: Stand, path: str, times: int):
-    async def ask() -> tuple[httpx.Response, float]:
-        headers = {"KODOSUMI_API_KEY": mounted.token}
-        async with httpx.AsyncClient(
-            base_url=mounted.url, headers=headers, timeout=20, trust_env=False
-        ) as client:
-            blocked = [asyncio.create_task(client.get(f"{BASE}/-/{path}")) for _ in range(times)]
-            slowest = 0.0
-            for _ in range(20):
-                await asyncio.sleep(0.02)
-                began = time.monotonic()
-                assert (await client.get("/livez")).status_code == 200
-                assert (await client.get("/flow")).status_code == 200
-                slowest = max(slowest, time.monotonic() - began)
-            return (await asyncio.gather(*blocked))[0], slowest
-
-    answer, slowest = asyncio.run(ask())
-    assert "mounted_proxied" in failure(answer, 504)
-    assert slowest < 3.5
-
-    def answers() -> bool:
-        return mounted.get(f"{BASE}/-/who").status_code == 200
-
-    until(answers, 60)
-
-
-def test_a_mounted_service_that_hangs_is_cancelled(mounted: Stand):
-    assert "mounted_proxied" in failure(mounted.get(f"{BASE}/-/hangs"), 504)
-    until(lambda: "cancelled" in sys.modules["mounted_proxied"].log)
-
-
-def test_a_mounted_service_that_raises_is_logged_with_a_number(
-    mounted: Stand, caplog: pytest.LogCaptureFixture
-):
-    for path in ("raises", "exits"):
-        answer = mounted.get(f"{BASE}/-/{path}")
-        assert answer.status_code >= 500 and "secret" not in answer.text
-        assert "Traceback" not in answer.text
-    assert "a secret of the service" in caplog.text
-    assert mounted.get(f"{BASE}/-/who").status_code == 200
-    failure(mounted.get(f"{BASE}/-/moves"), 502)
-
-
-def test_a_mounted_service_may_go_on_after_its_answer(mounted: Stand):
-    assert mounted.connect(mounted.token).get(f"{BASE}/-/after").status_code == 200
-    until(lambda: "after" in sys.modules["mounted_proxied"].log)
-
-
-def test_a_mounted_service_streams(mounted: Stand):
-    size = 0
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    with mounted.client.stream("GET", f"{BASE}/-/large") as answer:
-        for piece in answer.iter_raw():
-            size += len(piece)
-    assert size == 200 * 1024 * 1024
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 40 * 1024
-    with mounted.client.stream("GET", f"{BASE}/-/endless") as answer:
-        next(answer.iter_raw())
-    until(lambda: "stopped" in sys.modules["mounted_proxied"].log)
-
-
-# Prefect deployments.
-
-
-@prefect.flow
-def greets(name: str, times: int = 1) -> None: ...
-
-
-@pytest.fixture
-def deployed(place: Place, no_pools: None, settings: Settings) -> Iterator[Stand]:
-    """A panel with a Prefect and a deployment, ``greets/by-form``."""
-    record_prefect(settings, place.api_url)
-    with get_client(sync_client=True) as client:
-        with suppress(ObjectAlreadyExists):
-            client.create_work_pool(WorkPoolCreate(name="forms", type="kodosumi-ray"))
-        deployment = greets.to_deployment(
-            name="by-form", work_pool_name="forms", parameters={"times": 3}, description="Greets"
-        )
-        deployment.entrypoint = "x.py:greets"
-        made = deployment.apply()
-        with serving(settings.model_copy(update={"register_interval": 0.2})) as stand:
-            until(lambda: stand.json("/flow")["items"])
-            yield stand
-        with suppress(Exception):
-            client.delete_deployment(made)
-
-
-PREFECT_PATH = "/-/prefect/0/-/greets/by-form"
-
-
-def test_a_prefect_deployment_has_a_form_and_is_launched_by_it(deployed: Stand):
-    form = deployed.json(PREFECT_PATH)
-    assert (form["summary"], form["description"]) == ("greets/by-form", "Greets")
-    assert set(form) == {"summary", "description", "tags", "openapi_extra", "elements"}
-    fields = {e["name"]: e for e in form["elements"] if "name" in e}
-    assert fields["name"]["required"] and fields["times"]["value"] in (3, "3")
-    wrong = deployed.client.post(PREFECT_PATH, json={"times": "many"}).json()
-    assert set(wrong) == {"errors", "elements"}
-    assert wrong["errors"]["name"] and wrong["errors"]["times"]
-    person = deployed.person("launcher")
-    answer = person.client.post(PREFECT_PATH, json={"name": "Ann", "times": "2"})
-    assert answer.status_code == 200, answer.text
-    fid = answer.json()["result"]
-    assert answer.headers["kodosumi_launch"] == fid
-    assert answer.json()["elements"] == form["elements"]
-    with get_client(sync_client=True) as client:
-        run = client.read_flow_run(fid)
-    assert run.parameters == {"name": "Ann", "times": 2}
-    assert "kodosumi.owner" in run.labels
-
-
-def test_a_prefect_deployment_is_scheduled_by_its_form(deployed: Stand):
-    headers = {"x-kodosumi-schedule": json.dumps({"cron": "0 6 * * 1", "timezone": "UTC"})}
-    answer = deployed.client.post(PREFECT_PATH, json={"name": "Ann"}, headers=headers)
-    assert answer.status_code == 200, answer.text
-    [schedule] = deployed.json("/schedules")["items"]
-    assert schedule["id"] == answer.json()["schedule"]
-    assert (schedule["cron"], schedule["summary"]) == ("0 6 * * 1", "greets/by-form")
-    never = {"x-kodosumi-schedule": json.dumps({"cron": "0 0 31 2 *"})}
-    assert deployed.client.post(PREFECT_PATH, json={"name": "A"}, headers=never).status_code == 422
-
-
-def test_without_prefect_its_deployments_are_bad_gateways(deployed: Stand, place: Place):
-    write_address(deployed.settings, "prefect", {"url": "http://127.0.0.1:9/api"})
-    for answer in (deployed.get(PREFECT_PATH), deployed.client.post(PREFECT_PATH, json={})):
-        assert "127.0.0.1:9" in failure(answer, 502)
-    record_prefect(deployed.settings, place.api_url)
-
-
-def test_a_deployment_deleted_in_prefect_is_not_found(deployed: Stand):
-    with get_client(sync_client=True) as client:
-        client.delete_deployment(client.read_deployment_by_name("greets/by-form").id)
-    assert deployed.get(PREFECT_PATH).status_code == 404
-    until(lambda: not deployed.json("/flow")["items"])
 
 
 def test_the_key_is_public(panel: Stand):

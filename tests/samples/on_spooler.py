@@ -50,7 +50,7 @@ class Emitter:
 
     def way(self) -> dict[str, Any]:
         """Which transport is in use."""
-        route = self.client._route
+        route = self.client._delivery.route
         return {
             "pid": os.getpid(),
             "actor": route.actor is not None and route.actor.found,
