@@ -15,7 +15,7 @@ from kodosumi_prefect.addresses import (
     PrefectAccess,
     require_prefect_access,
 )
-from kodosumi_prefect.launch.refusal import LaunchError
+from kodosumi_prefect.launch.refusal import PrefectError, UnavailableLaunchError
 from kodosumi_prefect.settings import Settings
 
 AT_ONCE = 2  # requests under way; Prefect's SQLite takes writes one by one
@@ -49,16 +49,16 @@ async def prefect_api(settings: Settings) -> AsyncIterator[PrefectClient]:
         async with asyncio.timeout(PREFECT_ANSWER_SECONDS), link.turns:
             yield await _client(link, access)
     except TimeoutError as exc:
-        raise LaunchError(
-            503, f"Prefect at {url} did not answer within {PREFECT_ANSWER_SECONDS:.0f} s; try again"
+        raise UnavailableLaunchError(
+            f"Prefect at {url} did not answer within {PREFECT_ANSWER_SECONDS:.0f} s; try again"
         ) from exc
     except (PrefectHTTPStatusError, httpx.HTTPStatusError) as exc:
-        raise LaunchError(502, f"Prefect at {url} refused the request: {said_by(exc)}") from exc
+        raise PrefectError(f"Prefect at {url} refused the request: {said_by(exc)}") from exc
     except ObjectNotFound:
         raise
     except (httpx.HTTPError, PrefectException, OSError) as exc:
         reason = " ".join(str(exc).split()) or type(exc).__name__
-        raise LaunchError(502, f"Prefect at {url} did not answer: {reason[:200]}") from exc
+        raise PrefectError(f"Prefect at {url} did not answer: {reason[:200]}") from exc
 
 
 def require_access(settings: Settings) -> PrefectAccess:
@@ -70,7 +70,7 @@ def require_access(settings: Settings) -> PrefectAccess:
     try:
         return require_prefect_access(settings)
     except NoPrefectError as exc:
-        raise LaunchError(502, str(exc)) from None
+        raise PrefectError(str(exc)) from None
 
 
 def said_by(exc: httpx.HTTPStatusError) -> str:

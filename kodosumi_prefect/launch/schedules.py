@@ -20,7 +20,7 @@ from kodosumi_prefect.launch import database
 from kodosumi_prefect.launch.firing import When, upcoming
 from kodosumi_prefect.launch.parameters import held
 from kodosumi_prefect.launch.prefect_api import prefect_api
-from kodosumi_prefect.launch.refusal import LaunchError
+from kodosumi_prefect.launch.refusal import GoneError
 from kodosumi_prefect.launch.starting import new_id
 from kodosumi_prefect.listings import deployments_by_id
 from kodosumi_prefect.owner import Owner
@@ -98,7 +98,7 @@ async def create(
         except httpx.HTTPStatusError as exc:
             if exc.response.status_code != 404:
                 raise
-            raise LaunchError(404, f"deployment {deployment} is no longer in Prefect") from None
+            raise GoneError(f"deployment {deployment} is no longer in Prefect") from None
         try:
             await database.query_rows(
                 used,
@@ -262,7 +262,7 @@ async def _set_active(id_: str, owner: str | None, active: bool, settings: Setti
             schedule = None
     if schedule is None:
         await _forget([row.id], settings)
-        raise LaunchError(404, f"schedule {id_} was deleted in Prefect")
+        raise GoneError(f"schedule {id_} was deleted in Prefect")
     await database.query_rows(settings, "explain_schedule", id=row.id, why=None)
     row, schedule = (
         replace(row, paused_because=None),
@@ -329,7 +329,7 @@ async def _noted(
 async def _one(id_: str, owner: str | None, settings: Settings) -> _Noted:
     noted = await _noted(settings, owner=owner, id_=id_)
     if not noted:
-        raise LaunchError(404, f"there is no schedule {id_}")
+        raise GoneError(f"there is no schedule {id_}")
     return noted[0]
 
 

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import psycopg
 
 from kodosumi_prefect.panel.accounts.names import clean_name
-from kodosumi_prefect.panel.refusals import ConflictError, NotFoundError
+from kodosumi_prefect.refusals import ConflictError, NotFoundError
 from kodosumi_prefect.stream.reader import Reader
 
 FRESH = 2.0  # seconds that an account may be remembered; so long a disabled one can go on

@@ -11,8 +11,8 @@ import time
 from dataclasses import dataclass
 
 from kodosumi_prefect.panel.accounts.names import folded
-from kodosumi_prefect.panel.refusals import TooManyError
 from kodosumi_prefect.panel.web.networks import source_of
+from kodosumi_prefect.refusals import TooManyError
 from kodosumi_prefect.stream.reader import Reader
 
 WINDOW = 3600.0  # seconds after which failures are forgotten
@@ -30,8 +30,9 @@ class TooManyAttemptsError(TooManyError):
     """
 
     def __init__(self, seconds: float) -> None:
-        super().__init__(f"too many failed logins; try again in {seconds:.0f} seconds")
-        self.retry_after = seconds
+        super().__init__(
+            f"too many failed logins; try again in {seconds:.0f} seconds", retry_after=seconds
+        )
 
 
 @dataclass(frozen=True, slots=True)

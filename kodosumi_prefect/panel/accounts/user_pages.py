@@ -22,9 +22,9 @@ from kodosumi_prefect.panel.accounts.passwords import random_password
 from kodosumi_prefect.panel.accounts.permissions import Operator, OperatorInPerson, User
 from kodosumi_prefect.panel.audit.recording import journal
 from kodosumi_prefect.panel.html.parts import complaints, part_or_page, sentence
-from kodosumi_prefect.panel.refusals import ForbiddenError, NotFoundError, RefusedError
 from kodosumi_prefect.panel.web.parameters import Panel
 from kodosumi_prefect.panel.web.state import State
+from kodosumi_prefect.refusals import ForbiddenError, NotFoundError, RefusedError
 from kodosumi_prefect.stream.rows import SeenAccount
 
 WORDS = {

@@ -16,13 +16,13 @@ from kodosumi_prefect.panel.executions.cancellation import (
     UnknownRunError,
     cancel,
 )
-from kodosumi_prefect.panel.refusals import (
+from kodosumi_prefect.panel.web.state import State
+from kodosumi_prefect.refusals import (
     ForbiddenError,
     NotFoundError,
     RefusedError,
     UpstreamError,
 )
-from kodosumi_prefect.panel.web.state import State
 from kodosumi_prefect.stream.reader import EVERYTHING, Visible
 from kodosumi_prefect.stream.rows import StoredExecution
 

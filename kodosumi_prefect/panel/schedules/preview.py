@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 from kodosumi_prefect.launch.firing import When, timezones, upcoming
-from kodosumi_prefect.launch.refusal import LaunchError
+from kodosumi_prefect.launch.refusal import WrongRequestError
 from kodosumi_prefect.panel.schedules.rule_words import cron_words, interval_words
 
 NEXT_TIMES = 5  # times
@@ -55,8 +55,8 @@ class Typed(NamedTuple):
             every = float(self.every)
             schedule["interval"] = every * UNITS[self.unit]
         except (ValueError, KeyError):
-            raise LaunchError(
-                422, f"{self.every[:40]!r} {self.unit[:20]} is not an interval; give a number"
+            raise WrongRequestError(
+                f"{self.every[:40]!r} {self.unit[:20]} is not an interval; give a number"
             ) from None
         return json.dumps(schedule)
 

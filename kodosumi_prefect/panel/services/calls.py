@@ -16,8 +16,9 @@ from kodosumi_prefect.keys import panel_keys
 from kodosumi_prefect.panel.accounts.permissions import User
 from kodosumi_prefect.panel.services.forwarded_headers import Headers, no_cookies, request_headers
 from kodosumi_prefect.panel.services.forwarding import (
+    BrokenServiceError,
     Forwarded,
-    ServiceError,
+    TooManyCallsError,
     Way,
     in_process,
     over_http,
@@ -114,7 +115,7 @@ class Services:
             beside: what a service in this process finds in its ASGI scope.
 
         Raises:
-            ServiceError: 502 or 504, naming the service.
+            ServiceError: naming the service.
         """
         target = path if base in self._bases else base + path
         return await self._request(base, method, target, body, user, panel_url, [], "lock", beside)
@@ -136,7 +137,7 @@ class Services:
             schedule: asks for a schedule instead of a run; JSON, see ``serve.when``.
 
         Raises:
-            ServiceError: 502 or 504, naming the service.
+            ServiceError: naming the service.
         """
         headers: Headers = [(ENDPOINT_HEADER.encode(), endpoint["uid"].encode())]
         if schedule is not None:
@@ -186,8 +187,8 @@ class Services:
             service = self._bases.get(base)
             if service is None:
                 name = base.removeprefix(f"{MOUNTED}/")
-                raise ServiceError(
-                    502, f"service {name} is not run by this panel; start the panel with it"
+                raise BrokenServiceError(
+                    f"service {name} is not run by this panel; start the panel with it"
                 )
             scope = {
                 "type": "http",
@@ -237,7 +238,7 @@ class Services:
                 detail = (
                     f"{OF_ONE} requests of this account to services are under way; wait for them"
                 )
-                raise ServiceError(429, detail, {"Retry-After": str(COME_BACK)})
+                raise TooManyCallsError(detail, retry_after=COME_BACK)
             self.under_way[caller.user_id] += 1
             try:
                 await way(incoming, send)
@@ -283,10 +284,10 @@ async def _collected(response: Forwarded, scope: dict[str, Any], body: bytes) ->
             return
         pieces.extend(message.get("body", b""))
         if len(pieces) > LARGEST:
-            raise ServiceError(502, "the service's answer is too large")
+            raise BrokenServiceError("the service's answer is too large")
         whole = not message.get("more_body", False)
 
     await response.relay(Incoming(scope, receive), send)
     if not whole:
-        raise ServiceError(502, "the service's answer broke off")
+        raise BrokenServiceError("the service's answer broke off")
     return Answered(status, bytes(pieces))

@@ -3,7 +3,6 @@
 from typing import Any
 from uuid import UUID
 
-from fastapi import HTTPException
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.exceptions import ObjectNotFound
 from starlette.concurrency import run_in_threadpool
@@ -18,6 +17,7 @@ from kodosumi_prefect.launch.parameters import UnheldError
 from kodosumi_prefect.launch.prefect_api import prefect_api
 from kodosumi_prefect.owner import Owner
 from kodosumi_prefect.panel.accounts.permissions import User
+from kodosumi_prefect.refusals import NotFoundError
 from kodosumi_prefect.settings import Settings
 from kodosumi_prefect.vocabulary import OPENAPI_MARK
 
@@ -28,7 +28,8 @@ async def describe(endpoint: Row, settings: Settings) -> dict[str, Any]:
     """The answer to GET: what the deployment is, and its form.
 
     Raises:
-        HTTPException: 404, it is gone; 502 or 503, Prefect is away.
+        NotFoundError: it is gone.
+        LaunchError: Prefect is away.
     """
     model = _form(await _deployment(endpoint, settings))
     return {
@@ -50,7 +51,7 @@ async def launch(
         schedule: when, as the header of the request has it; see ``serve.when``.
 
     Raises:
-        HTTPException: as ``describe``; or Prefect refuses it.
+        NotFoundError, LaunchError: as ``describe``; or Prefect refuses it.
     """
     deployment = await _deployment(endpoint, settings)
     model = _form(deployment)
@@ -125,4 +126,4 @@ async def _deployment(endpoint: Row, settings: Settings) -> DeploymentResponse:
         try:
             return await client.read_deployment(UUID(endpoint["deployment_id"]))
         except ObjectNotFound:
-            raise HTTPException(404, f"{endpoint['summary']} is no longer in Prefect") from None
+            raise NotFoundError(f"{endpoint['summary']} is no longer in Prefect") from None

@@ -6,9 +6,9 @@ from uuid import UUID
 from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import RedirectResponse, Response
 from markupsafe import Markup
-from starlette.exceptions import HTTPException
 
 from kodosumi_prefect.http.body import read_body
+from kodosumi_prefect.http.statuses import status_of
 from kodosumi_prefect.panel.accounts.permissions import CurrentUser, User
 from kodosumi_prefect.panel.audit.entry import Target
 from kodosumi_prefect.panel.audit.recorded_actions import Action, Outcome
@@ -31,6 +31,7 @@ from kodosumi_prefect.panel.services.endpoint_form import Elements, EndpointForm
 from kodosumi_prefect.panel.web.parameters import Panel
 from kodosumi_prefect.panel.web.state import State
 from kodosumi_prefect.panel.web.templating import page
+from kodosumi_prefect.refusals import NotFoundError, RefusedError
 from kodosumi_prefect.stream.rows import StoredExecution
 
 Uid = Annotated[str, Path(pattern="^[0-9a-f]{32}$")]
@@ -61,8 +62,8 @@ async def endpoint(
     values, trouble, elements = None, None, None
     try:
         elements = await _form(request, panel, user, row).elements()
-    except HTTPException as exc:
-        trouble = str(exc.detail)
+    except RefusedError as exc:
+        trouble = exc.detail
     if earlier is not None and elements is not None:
         values = filled(elements, earlier.inputs) or None
     return await _page(
@@ -103,9 +104,9 @@ async def _submit(
         if scheduled:
             await moments(typed)  # its errors are shown before the service is asked
         done = await form.submit(posted, typed.as_json() if scheduled else None)
-    except HTTPException as exc:
-        entry.outcome = Outcome.of_status(exc.status_code)
-        return await _refused(request, panel, user, row, posted, typed, str(exc.detail), scheduled)
+    except RefusedError as exc:
+        entry.outcome = Outcome.of_status(status_of(exc))
+        return await _refused(request, panel, user, row, posted, typed, exc.detail, scheduled)
     if done.errors is not None:
         return await _corrected(request, panel, user, row, posted, typed, done)
     what = ("schedule", done.schedule) if done.fid is None else ("execution", done.fid)
@@ -148,7 +149,7 @@ async def _refused(
         return answer
     try:
         elements = await _form(request, panel, user, row).elements()
-    except HTTPException:
+    except RefusedError:
         elements = None
     return await _page(
         request,
@@ -229,8 +230,8 @@ async def _preview(typed: Typed) -> Row:
     """What the preview shows of what is typed."""
     try:
         return {"moments": await moments(typed), "wrong": None}
-    except HTTPException as exc:
-        return {"moments": None, "wrong": str(exc.detail)}
+    except RefusedError as exc:
+        return {"moments": None, "wrong": exc.detail}
 
 
 def _earlier(execution: StoredExecution | None, values: Row | None) -> Row | None:
@@ -243,7 +244,7 @@ def _earlier(execution: StoredExecution | None, values: Row | None) -> Row | Non
 async def _endpoint(panel: State, uid: str) -> Row:
     row = await panel.register.of_uid(uid)
     if row is None:
-        raise HTTPException(404, f"there is no service {uid}, or its source no longer lists it")
+        raise NotFoundError(f"there is no service {uid}, or its source no longer lists it")
     return row
 
 

@@ -12,12 +12,12 @@ import psycopg
 from kodosumi_prefect.cancelling import cancel_all
 from kodosumi_prefect.launch import schedules
 from kodosumi_prefect.launch.refusal import LaunchError
-from kodosumi_prefect.panel.refusals import ConflictError
 from kodosumi_prefect.panel.services.calls import Services
 from kodosumi_prefect.panel.services.register import deployments, sources
 from kodosumi_prefect.panel.services.register.address import canonical, uid
 from kodosumi_prefect.panel.services.register.fetching import client
 from kodosumi_prefect.panel.services.register.reading import ListedEndpoint, Reading, SourceError
+from kodosumi_prefect.refusals import ConflictError
 from kodosumi_prefect.settings import Settings
 from kodosumi_prefect.stream.reader import ALL, Reader
 from kodosumi_prefect.stream.rows import KnownSource, Source
