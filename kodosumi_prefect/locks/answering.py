@@ -6,12 +6,12 @@ from typing import Any
 
 from psycopg.rows import class_row
 
+from kodosumi_prefect.database.rows.locks import Lock, LockId, LockQuestion
 from kodosumi_prefect.events import Event, Kind, serialize
 from kodosumi_prefect.spooler.open_locks import Answer
 from kodosumi_prefect.spooler.steps import execute_async
 from kodosumi_prefect.spooler.storing import lock_execution, store_answer, wake_ups
 from kodosumi_prefect.stream.reader import Reader
-from kodosumi_prefect.stream.rows import Lock, LockId, LockQuestion
 
 
 class UnknownLockError(LookupError):

@@ -5,9 +5,9 @@ import os
 import platform
 from typing import Any
 
+from kodosumi_prefect.database.rows.system import Service
 from kodosumi_prefect.settings import VERSION
 from kodosumi_prefect.stream.reader import Reader
-from kodosumi_prefect.stream.rows import Service
 
 EVERY = 5.0  # seconds
 KIND = "observer"

@@ -6,8 +6,8 @@ import time
 from datetime import datetime
 from typing import NamedTuple
 
+from kodosumi_prefect.database.rows.accounts import NamedApiKey, StoredApiKey, ValidApiKey
 from kodosumi_prefect.stream.reader import Reader
-from kodosumi_prefect.stream.rows import NamedApiKey, StoredApiKey, ValidApiKey
 
 MARK = "kp_"  # prefix of every key, by which people and scanners recognise one
 PREFIX_LENGTH = 11  # characters of a key that lists show

@@ -6,12 +6,12 @@ from urllib.parse import urlencode
 
 from fastapi import Depends, HTTPException, Query
 
+from kodosumi_prefect.database.rows.audit import StoredAuditEntry
 from kodosumi_prefect.events import clean
 from kodosumi_prefect.panel.audit.entry import cut
 from kodosumi_prefect.panel.audit.recorded_actions import Action, Outcome
 from kodosumi_prefect.panel.web.parameters import epoch
 from kodosumi_prefect.stream.reader import Reader
-from kodosumi_prefect.stream.rows import StoredAuditEntry
 
 EXPORTED = 500  # entries read at once for an export
 MAX_ID = 2**63 - 1

@@ -8,6 +8,7 @@ from urllib.parse import quote
 import jwt
 import orjson
 
+from kodosumi_prefect.database.rows.locks import Lock, LockQuestion
 from kodosumi_prefect.forms import InputsError, Model
 from kodosumi_prefect.http.errors import error_fields
 from kodosumi_prefect.http.identity import LEEWAY
@@ -26,7 +27,6 @@ from kodosumi_prefect.refusals import (
     UnidentifiedError,
 )
 from kodosumi_prefect.serve import lock_facts
-from kodosumi_prefect.stream.rows import Lock, LockQuestion
 from kodosumi_prefect.vocabulary import LOCK_FACTS_SCOPE
 
 

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from markupsafe import Markup
 
+from kodosumi_prefect.database.rows.locks import LockQuestion
 from kodosumi_prefect.events import Kind
 from kodosumi_prefect.http.body import read_body
 from kodosumi_prefect.http.statuses import status_of
@@ -26,7 +27,6 @@ from kodosumi_prefect.panel.web.parameters import Lid, Panel
 from kodosumi_prefect.panel.web.templating import page
 from kodosumi_prefect.refusals import ConflictError, ForbiddenError, RefusedError
 from kodosumi_prefect.spooler.open_locks import LONGEST_ID
-from kodosumi_prefect.stream.rows import LockQuestion
 
 CARDS = 50  # questions on a page
 EAGER = 3  # forms of services that a page asks for by itself, so that slow ones do not pile up

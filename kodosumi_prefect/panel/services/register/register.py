@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import psycopg
 
 from kodosumi_prefect.cancelling import cancel_all
+from kodosumi_prefect.database.rows.services import KnownSource, Source
 from kodosumi_prefect.launch import schedules
 from kodosumi_prefect.launch.refusal import LaunchError
 from kodosumi_prefect.panel.services.calls import Services
@@ -20,7 +21,6 @@ from kodosumi_prefect.panel.services.register.reading import ListedEndpoint, Rea
 from kodosumi_prefect.refusals import ConflictError
 from kodosumi_prefect.settings import Settings
 from kodosumi_prefect.stream.reader import ALL, Reader
-from kodosumi_prefect.stream.rows import KnownSource, Source
 
 AT_ONCE = 8  # sources read at the same time
 # Of the interval, after which a source is due, so that a panel's own rhythm does not miss it.
