@@ -52,7 +52,7 @@ async def _drain(name: str | None, wait: bool) -> None:
                     )
                 if time.monotonic() - asked_at > REPEAT:
                     asked_at = time.monotonic()
-                    await reader.rows(
+                    await reader.execute(
                         "notify", channel=channels.workers(settings.database_schema), fids=[payload]
                     )
             elif not wait:

@@ -3,7 +3,7 @@
 import contextlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC
 from typing import Any
 from uuid import UUID
@@ -16,6 +16,7 @@ from prefect.client.schemas.responses import DeploymentResponse
 from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule
 from prefect.exceptions import ObjectNotFound
 
+from kodosumi_prefect.database.rows.schedules import LastOfSchedule, NotedSchedule
 from kodosumi_prefect.launch import database
 from kodosumi_prefect.launch.firing import When, upcoming
 from kodosumi_prefect.launch.parameters import held
@@ -30,31 +31,6 @@ SHOWN_TIMES = 5
 PAUSED_DEPLOYMENT = "its deployment is paused in Prefect"
 
 Row = dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class _Noted:
-    """A row of table ``schedule``, in the order of the query ``noted_schedules``."""
-
-    id: str
-    deployment_id: str
-    endpoint_uid: str | None
-    owner: str | None
-    summary: str | None
-    paused_because: str | None
-    created_at: float
-    username: str | None
-    parameters: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class _LastRun:
-    """A row of the query ``last_of_schedules``; ``started_at`` in epoch seconds."""
-
-    schedule_id: str
-    fid: str
-    status: str
-    started_at: float
 
 
 async def create(
@@ -189,7 +165,7 @@ async def last_runs(ids: Sequence[str], settings: Settings) -> dict[str, Row]:
     Raises:
         LaunchError: Postgres is away.
     """
-    rows = await database.rows_of(settings, _LastRun, "last_of_schedules", ids=list(ids))
+    rows = await database.rows_of(settings, LastOfSchedule, "last_of_schedules", ids=list(ids))
     return {
         row.schedule_id: {"fid": row.fid, "status": row.status, "started_at": row.started_at}
         for row in rows
@@ -271,7 +247,7 @@ async def _set_active(id_: str, owner: str | None, active: bool, settings: Setti
     return await _described(row, deployment, schedule, None)
 
 
-async def _switch(row: _Noted, active: bool, settings: Settings) -> bool:
+async def _switch(row: NotedSchedule, active: bool, settings: Settings) -> bool:
     """Set a schedule active or not; whether that changed anything."""
     async with prefect_api(settings) as client:
         try:
@@ -304,7 +280,7 @@ async def _patch(
     )
 
 
-def _parameters_of(row: _Noted) -> dict[str, Any]:
+def _parameters_of(row: NotedSchedule) -> dict[str, Any]:
     parameters: dict[str, Any] = json.loads(row.parameters) if row.parameters else {}
     return parameters
 
@@ -315,10 +291,10 @@ async def _noted(
     owner: str | None = None,
     id_: str | None = None,
     uids: Sequence[str] | None = None,
-) -> list[_Noted]:
+) -> list[NotedSchedule]:
     return await database.rows_of(
         settings,
-        _Noted,
+        NotedSchedule,
         "noted_schedules",
         owner=owner,
         id=id_,
@@ -326,7 +302,7 @@ async def _noted(
     )
 
 
-async def _one(id_: str, owner: str | None, settings: Settings) -> _Noted:
+async def _one(id_: str, owner: str | None, settings: Settings) -> NotedSchedule:
     noted = await _noted(settings, owner=owner, id_=id_)
     if not noted:
         raise GoneError(f"there is no schedule {id_}")
@@ -344,7 +320,7 @@ def _of(deployment: DeploymentResponse | None, id_: str) -> DeploymentSchedule |
 
 
 async def _described(
-    row: _Noted,
+    row: NotedSchedule,
     deployment: DeploymentResponse,
     schedule: DeploymentSchedule,
     last_run: Row | None,

@@ -114,7 +114,7 @@ class Locks:
             steps = store_answer(execution, fid, lid, Answer(text, by), lease)
             settled = await execute_async(connection, queries, steps)
         for parameters in wake_ups(queries.schema, [fid], settled):
-            await self._reader.rows("notify", **parameters)
+            await self._reader.execute("notify", **parameters)
 
 
 def closed(lock: Lock) -> str | None:

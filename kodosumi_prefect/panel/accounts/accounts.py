@@ -176,7 +176,7 @@ class Accounts:
 
     async def end_sessions(self, role_id: str) -> None:
         """Have everybody who is signed in to this account sign in again."""
-        await self._reader.rows("end_sessions", id=role_id)
+        await self._reader.execute("end_sessions", id=role_id)
         self._known.pop(role_id, None)
 
     async def _outcome(self, rows: list[Account], role_id: str) -> Account:

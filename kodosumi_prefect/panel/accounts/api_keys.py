@@ -53,7 +53,7 @@ class ApiKeys:
         Arguments:
             role_id: whose it must be; None for anybody's.
         """
-        revoked = await self._reader.rows("revoke_api_key", id=key_id, role=role_id)
+        revoked = await self._reader.execute("revoke_api_key", id=key_id, role=role_id)
         self._known.clear()
         return bool(revoked)
 
@@ -71,7 +71,7 @@ class ApiKeys:
         keys = await self._reader.rows_of(ValidApiKey, "api_key_by_hash", hash=hashed)
         owner = keys[0].role_id if keys else None
         if keys and keys[0].unnoted:
-            await self._reader.rows("note_api_key", id=keys[0].id)
+            await self._reader.execute("note_api_key", id=keys[0].id)
         self._known[hashed] = (now, owner)
         return owner
 

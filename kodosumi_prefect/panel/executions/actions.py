@@ -97,7 +97,7 @@ async def archive(panel: State, user: User, execution: StoredExecution) -> None:
     """
     _require_own(user, execution)
     await end(panel, execution)
-    await panel.reader.rows("set_archived", fids=[execution.fid], archived=True)
+    await panel.reader.execute("set_archived", fids=[execution.fid], archived=True)
 
 
 async def archive_all(panel: State, user: User, fids: Sequence[UUID]) -> Archived:

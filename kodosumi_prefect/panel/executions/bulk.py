@@ -70,7 +70,7 @@ async def _one(panel: State, user: User, action: Action, row: StoredExecution) -
             await cancel_run(panel, UUID(row.fid))
         elif action == "archive":
             await end(panel, row)
-            await panel.reader.rows("set_archived", fids=[row.fid], archived=True)
+            await panel.reader.execute("set_archived", fids=[row.fid], archived=True)
         else:
             owner = Owner(user.id, user.name)
             await run_again(row.fid, owner, panel.settings, visible_inputs=_masked_inputs(row))

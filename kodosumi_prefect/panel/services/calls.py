@@ -10,6 +10,7 @@ import httpx
 from fastapi import Request, Response
 from starlette.types import Message, Send
 
+from kodosumi_prefect.database.rows.services import RegisteredEndpoint
 from kodosumi_prefect.http import identity
 from kodosumi_prefect.http.identity import Purpose, ServiceCaller
 from kodosumi_prefect.keys import panel_keys
@@ -73,28 +74,29 @@ class Services:
         await asyncio.gather(*(one.stop() for one in self.mounted.values()))
         await self._http.aclose()
 
-    def forward(self, request: Request, user: User, endpoint: dict[str, Any]) -> Response:
+    def forward(self, request: Request, user: User, endpoint: RegisteredEndpoint) -> Response:
         """The answer of an endpoint's service to a request of somebody.
 
         Arguments:
-            endpoint: row of the register, with ``uid``, ``base_url`` and ``target``.
+            endpoint: of a service, not a Prefect deployment.
         """
+        assert endpoint.target is not None
         caller = ServiceCaller(
-            user.id, user.name, endpoint["base_url"], own_url(request, self.settings)
+            user.id, user.name, endpoint.base_url, own_url(request, self.settings)
         )
         headers = request_headers(request.headers.raw, [self.settings.proxy_header])
-        headers.append((ENDPOINT_HEADER.encode(), endpoint["uid"].encode()))
+        headers.append((ENDPOINT_HEADER.encode(), endpoint.uid.encode()))
         way = self._way(
             request.method,
-            endpoint["base_url"],
-            endpoint["target"],
+            endpoint.base_url,
+            endpoint.target,
             request.scope["query_string"],
             headers,
             caller,
             user.operator,
             "endpoint",
         )
-        return Forwarded(endpoint["base_url"], way)
+        return Forwarded(endpoint.base_url, way)
 
     async def ask(
         self,
@@ -122,7 +124,7 @@ class Services:
 
     async def ask_endpoint(
         self,
-        endpoint: dict[str, Any],
+        endpoint: RegisteredEndpoint,
         method: str,
         body: Any,
         user: User,
@@ -132,17 +134,18 @@ class Services:
         """Have an endpoint's service answer somebody's page.
 
         Arguments:
-            endpoint: row of the register, with ``uid``, ``base_url`` and ``target``.
+            endpoint: of a service, not a Prefect deployment.
             body: sent as JSON, unless it is None.
             schedule: asks for a schedule instead of a run; JSON, see ``serve.when``.
 
         Raises:
             ServiceError: naming the service.
         """
-        headers: Headers = [(ENDPOINT_HEADER.encode(), endpoint["uid"].encode())]
+        headers: Headers = [(ENDPOINT_HEADER.encode(), endpoint.uid.encode())]
         if schedule is not None:
             headers.append((SCHEDULE_HEADER.encode(), schedule.encode()))
-        base, target = endpoint["base_url"], endpoint["target"]
+        base, target = endpoint.base_url, endpoint.target
+        assert target is not None
         return await self._request(base, method, target, body, user, panel_url, headers, "endpoint")
 
     async def _request(

@@ -7,6 +7,7 @@ from prefect.client.schemas.responses import DeploymentResponse
 from prefect.exceptions import ObjectNotFound
 from starlette.concurrency import run_in_threadpool
 
+from kodosumi_prefect.database.rows.services import RegisteredEndpoint
 from kodosumi_prefect.forms import InputsError, Model, from_schema
 from kodosumi_prefect.http.errors import error_fields
 from kodosumi_prefect.launch import schedules
@@ -24,7 +25,7 @@ from kodosumi_prefect.vocabulary import OPENAPI_MARK
 Row = dict[str, Any]
 
 
-async def describe(endpoint: Row, settings: Settings) -> dict[str, Any]:
+async def describe(endpoint: RegisteredEndpoint, settings: Settings) -> dict[str, Any]:
     """The answer to GET: what the deployment is, and its form.
 
     Raises:
@@ -33,16 +34,16 @@ async def describe(endpoint: Row, settings: Settings) -> dict[str, Any]:
     """
     model = _form(await _deployment(endpoint, settings))
     return {
-        "summary": endpoint["summary"],
-        "description": endpoint["description"],
-        "tags": endpoint["tags"],
-        "openapi_extra": {OPENAPI_MARK: True, "x-version": endpoint["version"]},
+        "summary": endpoint.summary,
+        "description": endpoint.description,
+        "tags": endpoint.tags,
+        "openapi_extra": {OPENAPI_MARK: True, "x-version": endpoint.version},
         "elements": model.get_model(),
     }
 
 
 async def launch(
-    endpoint: Row, posted: Row, schedule: str | None, user: User, settings: Settings
+    endpoint: RegisteredEndpoint, posted: Row, schedule: str | None, user: User, settings: Settings
 ) -> dict[str, Any]:
     """The answer to POST: a run, or a schedule, or what is wrong.
 
@@ -69,7 +70,7 @@ async def launch(
 
 
 async def _begun(
-    endpoint: Row,
+    endpoint: RegisteredEndpoint,
     deployment: DeploymentResponse,
     model: Model,
     posted: Row,
@@ -87,12 +88,12 @@ async def _begun(
             when,
             parameters,
             owner,
-            endpoint_uid=endpoint["uid"],
-            summary=when.name or endpoint["summary"],
+            endpoint_uid=endpoint.uid,
+            summary=when.name or endpoint.summary,
             settings=settings,
         )
         return {"schedule": schedule_id}
-    flow = str(endpoint["summary"]).partition("/")[0]
+    flow = str(endpoint.summary).partition("/")[0]
     masked_inputs: dict[str, Any] | None = None
     effective = _defaults(deployment) | parameters
     if model.secrets or effective != parameters:
@@ -121,9 +122,9 @@ def _defaults(deployment: DeploymentResponse) -> dict[str, Any]:
     return own | (deployment.parameters or {})
 
 
-async def _deployment(endpoint: Row, settings: Settings) -> DeploymentResponse:
+async def _deployment(endpoint: RegisteredEndpoint, settings: Settings) -> DeploymentResponse:
     async with prefect_api(settings) as client:
         try:
-            return await client.read_deployment(UUID(endpoint["deployment_id"]))
+            return await client.read_deployment(UUID(endpoint.deployment_id))
         except ObjectNotFound:
-            raise NotFoundError(f"{endpoint['summary']} is no longer in Prefect") from None
+            raise NotFoundError(f"{endpoint.summary} is no longer in Prefect") from None

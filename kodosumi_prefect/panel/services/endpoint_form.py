@@ -7,6 +7,7 @@ from uuid import UUID
 
 import orjson
 
+from kodosumi_prefect.database.rows.services import RegisteredEndpoint
 from kodosumi_prefect.panel.accounts.permissions import User
 from kodosumi_prefect.panel.services import deployment_form
 from kodosumi_prefect.panel.services.calls import Answered
@@ -41,12 +42,14 @@ class EndpointForm:
     """An endpoint's form for somebody.
 
     Arguments:
-        endpoint: row of the register.
+        endpoint: of the register.
         user: who looks and fills it in.
         panel_url: where they reach this panel.
     """
 
-    def __init__(self, panel: State, endpoint: Row, user: User, panel_url: str) -> None:
+    def __init__(
+        self, panel: State, endpoint: RegisteredEndpoint, user: User, panel_url: str
+    ) -> None:
         self._panel = panel
         self._endpoint = endpoint
         self._user = user
@@ -60,7 +63,7 @@ class EndpointForm:
                 line.
         """
         patience = min(FORM_ANSWER_SECONDS, self._panel.settings.service_timeout)
-        if self._endpoint["kind"] == "prefect":
+        if self._endpoint.kind == "prefect":
             async with _Patience(patience, "Prefect"):
                 answer = await deployment_form.describe(self._endpoint, self._panel.settings)
         else:
@@ -77,7 +80,7 @@ class EndpointForm:
             RefusedError: as ``elements``, or what the service refuses.
         """
         patience = self._panel.settings.service_timeout
-        if self._endpoint["kind"] == "prefect":
+        if self._endpoint.kind == "prefect":
             answer = await deployment_form.launch(
                 self._endpoint, posted, schedule, self._user, self._panel.settings
             )
@@ -95,7 +98,7 @@ class EndpointForm:
 
     @property
     def _name(self) -> str:
-        return f"service {self._endpoint['base_url']}"
+        return f"service {self._endpoint.base_url}"
 
     async def _ask(self, method: str, body: Any, schedule: str | None, patience: float) -> Any:
         services = self._panel.services

@@ -1,5 +1,6 @@
 """A page to launch or schedule one endpoint."""
 
+from dataclasses import asdict
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -7,6 +8,7 @@ from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import RedirectResponse, Response
 from markupsafe import Markup
 
+from kodosumi_prefect.database.rows.services import LastOfEndpoint, RegisteredEndpoint
 from kodosumi_prefect.http.body import read_body
 from kodosumi_prefect.http.statuses import status_of
 from kodosumi_prefect.panel.accounts.permissions import CurrentUser, User
@@ -99,7 +101,7 @@ async def _submit(
     typed = Typed.of({name: value for name, value in body.items() if name.startswith(PREFIX)})
     form = _form(request, panel, user, row)
     action = Action.SCHEDULE_CREATE if scheduled else Action.LAUNCH
-    entry = record(request, action, Target("endpoint", row["url"]))
+    entry = record(request, action, Target("endpoint", row.url))
     try:
         if scheduled:
             await moments(typed)  # its errors are shown before the service is asked
@@ -110,7 +112,7 @@ async def _submit(
     if done.errors is not None:
         return await _corrected(request, panel, user, row, posted, typed, done)
     what = ("schedule", done.schedule) if done.fid is None else ("execution", done.fid)
-    entry.target = Target(*what, name=row["url"])
+    entry.target = Target(*what, name=row.url)
     if done.fid is not None and body.get(AGAIN_OF):
         entry.action = Action.RUN_AGAIN
         await _lead_to_each_other(panel, user, str(body[AGAIN_OF]), done.fid)
@@ -128,14 +130,14 @@ async def _lead_to_each_other(panel: State, user: User, earlier: str, fid: str) 
     except ValueError:
         return  # somebody's own making; the launch itself is right
     if execution is not None:
-        await panel.reader.rows("set_again", fid=fid, of=execution.fid)
+        await panel.reader.execute("set_again", fid=fid, of=execution.fid)
 
 
 async def _refused(
     request: Request,
     panel: State,
     user: User,
-    row: Row,
+    row: RegisteredEndpoint,
     posted: Row,
     typed: Typed,
     why: str,
@@ -166,7 +168,13 @@ async def _refused(
 
 
 async def _corrected(
-    request: Request, panel: State, user: User, row: Row, posted: Row, typed: Typed, done: Submitted
+    request: Request,
+    panel: State,
+    user: User,
+    row: RegisteredEndpoint,
+    posted: Row,
+    typed: Typed,
+    done: Submitted,
 ) -> Response:
     """The form once more, with what is wrong at its fields."""
     if _by_htmx(request):
@@ -191,7 +199,7 @@ async def _page(
     request: Request,
     panel: State,
     user: User,
-    row: Row,
+    row: RegisteredEndpoint,
     elements: Elements | None,
     *,
     values: Row | None = None,
@@ -206,11 +214,13 @@ async def _page(
     if elements is not None:
         form = form_html(elements, errors, values, submit="Run now", leave=_leave(request))
     visible = user.sees(panel.settings)
-    last = await panel.reader.rows("last_of_endpoints", uids=[row["uid"]], **visible._asdict())
+    last = await panel.reader.rows_of(
+        LastOfEndpoint, "last_of_endpoints", uids=[row.uid], **visible._asdict()
+    )
     fields = typed or Typed()
     context = {
-        "row": row | source(row),
-        "about": Markup(markdown(row["description"])) if row["description"] else None,
+        "row": asdict(row) | source(row),
+        "about": Markup(markdown(row.description)) if row.description else None,
         "form": form,
         "last": last[0] if last else None,
         "typed": fields,
@@ -241,14 +251,14 @@ def _earlier(execution: StoredExecution | None, values: Row | None) -> Row | Non
     return {"fid": execution.fid, "title": title(execution), "fits": values is not None}
 
 
-async def _endpoint(panel: State, uid: str) -> Row:
+async def _endpoint(panel: State, uid: str) -> RegisteredEndpoint:
     row = await panel.register.of_uid(uid)
     if row is None:
         raise NotFoundError(f"there is no service {uid}, or its source no longer lists it")
     return row
 
 
-def _form(request: Request, panel: State, user: User, row: Row) -> EndpointForm:
+def _form(request: Request, panel: State, user: User, row: RegisteredEndpoint) -> EndpointForm:
     return EndpointForm(panel, row, user, own_url(request, panel.settings))
 
 
