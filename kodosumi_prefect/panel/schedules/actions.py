@@ -4,6 +4,7 @@ import asyncio
 from typing import Any, Literal, NamedTuple
 from uuid import UUID
 
+from kodosumi_prefect.addresses import no_answer, prefect_access
 from kodosumi_prefect.launch import other_schedules, schedules
 from kodosumi_prefect.launch.refusal import LaunchError
 from kodosumi_prefect.launch.schedules import PAUSED_DEPLOYMENT
@@ -57,7 +58,7 @@ async def listing(user: User, settings: Settings) -> Listing:
     except LaunchError as exc:
         trouble = exc.detail
     except TimeoutError:
-        trouble = f"Prefect did not answer within {PREFECT_ANSWER_SECONDS:.0f} s"
+        trouble = no_answer(prefect_access(settings), PREFECT_ANSWER_SECONDS)
     rows = await schedules.remembered(user.limited_to, settings)
     return Listing([row | {"ours": True} for row in rows], trouble)
 
