@@ -52,7 +52,9 @@ async def prefect_api(settings: Settings) -> AsyncIterator[PrefectClient]:
         late = no_answer(access, PREFECT_ANSWER_SECONDS)
         raise UnavailableLaunchError(f"{late}; try again") from exc
     except (PrefectHTTPStatusError, httpx.HTTPStatusError) as exc:
-        raise PrefectError(f"Prefect at {access.url} refused the request: {said_by(exc)}") from exc
+        raise PrefectError(
+            f"Prefect at {access.url} refused the request: {server_message(exc)}"
+        ) from exc
     except ObjectNotFound:
         raise
     except (httpx.HTTPError, PrefectException, OSError) as exc:
@@ -71,7 +73,7 @@ def require_access(settings: Settings) -> PrefectAccess:
         raise PrefectError(str(exc)) from None
 
 
-def said_by(exc: httpx.HTTPStatusError) -> str:
+def server_message(exc: httpx.HTTPStatusError) -> str:
     """The message of Prefect's server, in one line."""
     try:
         detail = exc.response.json().get("detail")

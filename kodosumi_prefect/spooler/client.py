@@ -153,7 +153,7 @@ class SpoolClient:
             timeout: most seconds to wait for the connection.
         """
         self.settings = self.settings.model_copy(update={"linger": HURRIED_LINGER})
-        if not self._route.made:
+        if not self._route.has_transport:
             warm()
             self._connect(timeout)
 

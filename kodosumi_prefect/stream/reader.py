@@ -191,7 +191,7 @@ class Reader:
             pid=None if origin.pid is None else str(origin.pid),
             limit=limit,
         )
-        count = rows[0].found if rows else 0
+        count = rows[0].matches if rows else 0
         events = [
             StoredEvent(row.seq, row.ts, row.kind, row.payload, row.attempt, row.source)
             for row in rows

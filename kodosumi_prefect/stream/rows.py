@@ -131,7 +131,7 @@ class StreamTail:
 
 @dataclass(frozen=True, slots=True)
 class PagedEvent:
-    """A row of ``page``; ``found``: how many events match, those beyond 8 MB included."""
+    """A row of ``page``; ``matches``: how many events match, those beyond 8 MB included."""
 
     seq: int
     ts: float
@@ -139,7 +139,7 @@ class PagedEvent:
     payload: str
     attempt: int
     source: dict[str, Any] | None
-    found: int
+    matches: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,7 +33,7 @@ SELECT count(*) AS executions FROM (
     FROM {schema}.filtered_listing(%(owner)s, %(unowned)s, %(of)s, %(status)s, %(statuses)s,
         %(flow)s, %(since)s, %(until)s, %(search)s) AS l
     LIMIT %(limit)s
-) AS found;
+) AS counted;
 
 -- name: list_position
 -- Where an execution that may be seen stands in lists.
