@@ -1,6 +1,7 @@
 """What is refused is an error of our own domain; which HTTP status it gets is said once."""
 
 import ast
+import re
 from pathlib import Path
 
 import httpx
@@ -63,6 +64,19 @@ def test_only_what_reads_requests_raises_errors_of_http() -> None:
         and any(isinstance(base, ast.Name) and base.id == "HTTPException" for base in node.bases)
     ]
     assert kinds == [("http/body.py", "TooLargeError")]
+
+
+def test_only_what_reads_requests_or_answers_them_knows_errors_of_http() -> None:
+    """Routes, pages, services, and a ``Launch``, which other apps return as their answer."""
+    at_the_edge = re.compile(
+        r"(http|serve|panel/web)/\w+|panel/\w+/(\w+_)?(api|pages)|launch/launch"
+    )
+    domain = [
+        path.relative_to(SOURCES).with_suffix("").as_posix()
+        for path in SOURCES.rglob("*.py")
+        if re.search(r"import .*\bHTTPException\b", path.read_text())
+    ]
+    assert [name for name in domain if not at_the_edge.fullmatch(name)] == []
 
 
 async def test_another_app_answers_a_refused_launch_as_its_own_http_errors(tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ class When(NamedTuple):
         """Read a requested schedule.
 
         Raises:
-            LaunchError: 422; it never fires, fires too often, or is no schedule.
+            WrongRequestError: it never fires, fires too often, or is no schedule.
         """
         fields = _mapping(rule)
         zone = fields.get("timezone") or "UTC"

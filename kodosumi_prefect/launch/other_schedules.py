@@ -83,7 +83,7 @@ async def switch(deployment: str, id_: str, active: bool, settings: Settings) ->
     """Pause or resume a schedule of somebody's deployment.
 
     Raises:
-        LaunchError: 404, there is none (any more); or Prefect is away.
+        LaunchError: there is none (any more), or Prefect is away.
     """
     async with prefect_api(settings) as client:
         schedule = await _schedule(client, deployment, id_)

@@ -179,7 +179,7 @@ async def pause(id_: str, owner: str | None, settings: Settings) -> Row:
         owner: id of the account it has to belong to; None for whomever.
 
     Raises:
-        LaunchError: 404, there is none (any more); or Prefect or Postgres are away.
+        LaunchError: there is none (any more), or Prefect or Postgres are away.
     """
     return await _set_active(id_, owner, False, settings)
 

@@ -46,7 +46,7 @@ class Typed(NamedTuple):
         """As the JSON API takes it.
 
         Raises:
-            LaunchError: 422, the interval is no number.
+            WrongRequestError: the interval is no number.
         """
         schedule: dict[str, Any] = {"timezone": self.timezone or "UTC", "name": self.name or None}
         if self.repeat != "interval":
@@ -65,7 +65,7 @@ async def moments(typed: Typed) -> Moments:
     """The next times of what was typed.
 
     Raises:
-        LaunchError: 422, it never fires, or is no schedule; in one line.
+        WrongRequestError: it never fires, or is no schedule; in one line.
     """
     when = await When.of(typed.as_json())
     times = await upcoming(when.schedule(), NEXT_TIMES + 1)
