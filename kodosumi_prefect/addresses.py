@@ -113,7 +113,7 @@ def require_prefect_access(settings: Settings) -> PrefectAccess:
 
 
 def no_answer(access: PrefectAccess | None, why: BaseException | float) -> str:
-    """That Prefect did not answer, in one line without a full stop.
+    """What is said of a Prefect that does not answer: one line without a full stop.
 
     Arguments:
         why: what a request raised; or the seconds after which it was given up.
