@@ -2,8 +2,9 @@
 
 import re
 from collections import Counter
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, TypedDict
+from typing import Annotated, TypedDict
 
 from pydantic import Field
 
@@ -29,6 +30,20 @@ class Line(TypedDict):
     started_at: str
     seconds: float
     error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A row of the query ``report``; times in epoch seconds."""
+
+    fid: str
+    flow_name: str | None
+    summary: str | None
+    status: str
+    attempt: int
+    error: str | None
+    started_at: float
+    ended_at: float | None
 
 
 class Report(TypedDict):
@@ -74,27 +89,26 @@ async def nightly_report(
             "set database_url or start `kodosumi-prefect up`"
         )
     async with Reader(url, settings.database_schema, connections=1) as reader:
-        rows = await reader.rows(
-            "report", since=since.timestamp(), until=until.timestamp(), limit=ROWS_MOST
+        rows = await reader.rows_of(
+            Row, "report", since=since.timestamp(), until=until.timestamp(), limit=ROWS_MOST
         )
     complete = len(rows) < ROWS_MOST
-    lines = [line_of(row, now) for row in rows if row["fid"] != tracer.fid]
+    lines = [line_of(row, now) for row in rows if row.fid != tracer.fid]
     report = summarise(lines, since, until, complete)
     tracer.markdown(as_markdown(report))
     return report
 
 
-def line_of(row: dict[str, Any], now: datetime) -> Line:
+def line_of(row: Row, now: datetime) -> Line:
     """What a row of the query ``report`` says, in a report's words."""
-    started: float = row["started_at"]
-    ended: float = now.timestamp() if row["ended_at"] is None else row["ended_at"]
+    ended = now.timestamp() if row.ended_at is None else row.ended_at
     return Line(
-        fid=row["fid"],
-        flow=row["flow_name"] or row["summary"] or "unnamed",
-        status=row["status"],
-        started_at=datetime.fromtimestamp(started, UTC).isoformat(timespec="seconds"),
-        seconds=round(max(ended - started, 0.0), 3),
-        error=row["error"] if row["status"] == "error" else None,
+        fid=row.fid,
+        flow=row.flow_name or row.summary or "unnamed",
+        status=row.status,
+        started_at=datetime.fromtimestamp(row.started_at, UTC).isoformat(timespec="seconds"),
+        seconds=round(max(ended - row.started_at, 0.0), 3),
+        error=row.error if row.status == "error" else None,
     )
 
 

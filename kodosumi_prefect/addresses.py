@@ -112,6 +112,19 @@ def require_prefect_access(settings: Settings) -> PrefectAccess:
     return access
 
 
+def no_answer(access: PrefectAccess | None, why: BaseException | float) -> str:
+    """What is said of a Prefect that does not answer: one line without a full stop.
+
+    Arguments:
+        why: what a request raised; or the seconds after which it was given up.
+    """
+    name = "Prefect" if access is None else f"Prefect at {access.url}"
+    if isinstance(why, float):
+        return f"{name} did not answer within {why:g} s"
+    reason = " ".join(str(why).split()) or type(why).__name__
+    return f"{name} did not answer: {reason[:200]}"
+
+
 def configured_access() -> PrefectAccess | None:
     """The Prefect that environment, files or profile name, or None."""
     configured = get_current_settings().api

@@ -1,15 +1,18 @@
 """Which Prefect counts: one order for launches, commands, panel and stack."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 
+import kodosumi_prefect
 from kodosumi_prefect.addresses import (
     NoPrefectError,
     PrefectAccess,
     configured_access,
+    no_answer,
     prefect_access,
     require_prefect_access,
 )
@@ -96,3 +99,27 @@ def test_without_any_the_way_out_is_said(settings: Settings) -> None:
         ):
             with pytest.raises(error, match=r"PREFECT_API_URL is not set.*; set it or start"):
                 require(settings)
+
+
+@pytest.mark.parametrize(
+    ("why", "text"),
+    [
+        (60.0, f"Prefect at {OTHER} did not answer within 60 s"),
+        (OSError("two\n lines"), f"Prefect at {OTHER} did not answer: two lines"),
+        (OSError(), f"Prefect at {OTHER} did not answer: OSError"),
+    ],
+)
+def test_a_prefect_that_does_not_answer_is_named_in_one_line(
+    why: BaseException | float, text: str
+) -> None:
+    assert no_answer(PrefectAccess(OTHER), why) == text
+
+
+def test_that_prefect_did_not_answer_is_said_in_one_place() -> None:
+    package = Path(kodosumi_prefect.__file__).parent
+    places = [
+        path.relative_to(package).as_posix()
+        for path in package.rglob("*.py")
+        if re.search(r"Prefect( at [^ ]+)? did not answer", path.read_text())
+    ]
+    assert places == []  # it begins with a name in ``addresses.no_answer``

@@ -5,10 +5,10 @@ import time
 
 from kodosumi_prefect.cli.output import CommandError, console, require_database
 from kodosumi_prefect.database import channels
+from kodosumi_prefect.database.rows.system import Service
 from kodosumi_prefect.database.worker_messages import Message
 from kodosumi_prefect.settings import get_settings
 from kodosumi_prefect.stream.reader import Reader
-from kodosumi_prefect.stream.rows import Service
 
 SILENT = 30.0  # seconds after which a silent worker counts as gone
 REPEAT = 2.0  # seconds after which an unanswered request is sent again
@@ -52,7 +52,7 @@ async def _drain(name: str | None, wait: bool) -> None:
                     )
                 if time.monotonic() - asked_at > REPEAT:
                     asked_at = time.monotonic()
-                    await reader.rows(
+                    await reader.execute(
                         "notify", channel=channels.workers(settings.database_schema), fids=[payload]
                     )
             elif not wait:

@@ -90,12 +90,12 @@ def require(url: str, schema: str) -> None:
     Raises:
         SchemaTooOldError: with the command that upgrades it.
     """
-    found = current(url, schema)
-    if found is None or found < newest():
+    revision = current(url, schema)
+    if revision is None or revision < newest():
         where = conninfo_to_dict(url)
         raise SchemaTooOldError(
             f"schema {schema} of database {where.get('dbname', '')} at {where.get('host', '')} is "
-            f"at revision {found or 'none'}, this version needs {newest()}; "
+            f"at revision {revision or 'none'}, this version needs {newest()}; "
             "run `kodosumi-prefect db upgrade`"
         )
 

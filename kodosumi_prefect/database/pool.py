@@ -4,7 +4,6 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from psycopg.rows import dict_row
 from psycopg_pool import AsyncConnectionPool
 
 from kodosumi_prefect.database.connection import BoundedAsyncConnection, NoAnswerError, conninfo
@@ -31,7 +30,7 @@ class Pool:
             conninfo(url),
             connection_class=BoundedAsyncConnection,
             check=self._prove,
-            kwargs={"autocommit": True, "prepare_threshold": None, "row_factory": dict_row},
+            kwargs={"autocommit": True, "prepare_threshold": None},
             min_size=1,
             max_size=connections,
             timeout=POOL_TIMEOUT,

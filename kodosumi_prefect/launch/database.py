@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import psycopg
 
-from kodosumi_prefect.launch.refusal import LaunchError
+from kodosumi_prefect.launch.refusal import UnavailableLaunchError
 from kodosumi_prefect.settings import DatabaseUrlError, Settings, database_url
 from kodosumi_prefect.spooler.append import ProtocolError, Spooler
 from kodosumi_prefect.spooler.pool import Pool
@@ -34,10 +34,9 @@ async def with_spooler(settings: Settings, what: Callable[[Spooler], T]) -> T:
     try:
         url = database_url(settings)
     except DatabaseUrlError as exc:
-        raise LaunchError(503, str(exc)) from exc
+        raise UnavailableLaunchError(str(exc)) from exc
     if url is None:
-        raise LaunchError(
-            503,
+        raise UnavailableLaunchError(
             "this service has no database_url, where such inputs and schedules are stored;  "
             "set database_url for it",
         )
@@ -45,7 +44,7 @@ async def with_spooler(settings: Settings, what: Callable[[Spooler], T]) -> T:
         result: T = await asyncio.wrap_future(_pool(url, settings.database_schema).do(what))
     except (psycopg.Error, ProtocolError) as exc:
         reason = " ".join(str(exc).split()) or type(exc).__name__
-        raise LaunchError(503, f"Postgres did not answer: {reason[:200]}") from exc
+        raise UnavailableLaunchError(f"Postgres did not answer: {reason[:200]}") from exc
     return result
 
 

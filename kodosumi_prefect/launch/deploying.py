@@ -20,7 +20,7 @@ from kodosumi_prefect.launch.endpoint import Endpoint
 from kodosumi_prefect.launch.entrypoint import ENTRYPOINT, FLOW, run_entrypoint
 from kodosumi_prefect.launch.options import Options
 from kodosumi_prefect.launch.prefect_api import prefect_api
-from kodosumi_prefect.launch.refusal import LaunchError
+from kodosumi_prefect.launch.refusal import NotAllowedError
 from kodosumi_prefect.settings import Settings
 from kodosumi_prefect.spooler.append import Spooler
 from kodosumi_prefect.vocabulary import ENDPOINT_LABEL
@@ -101,8 +101,7 @@ async def deployment_of(planned: Plan, settings: Settings, *, anew: bool = False
         deployment = await _read(client, planned)
         if deployment is None:
             if not settings.auto_deploy:
-                raise LaunchError(
-                    409,
+                raise NotAllowedError(
                     f"there is no deployment {FLOW}/{planned.name} in Prefect and auto_deploy is "
                     "off; turn it on or create the deployment",
                 )
@@ -138,8 +137,7 @@ async def _read(client: PrefectClient, planned: Plan) -> DeploymentResponse | No
     except ObjectNotFound:
         return None
     if not _is_ours(deployment, planned) and deployment.entrypoint != ENTRYPOINT:
-        raise LaunchError(
-            409,
+        raise NotAllowedError(
             f"deployment {FLOW}/{planned.name} in Prefect was not made by kodosumi-prefect; rename "
             "or delete it",
         )
@@ -158,8 +156,7 @@ async def _create(client: PrefectClient, planned: Plan) -> DeploymentResponse:
     try:
         await client.read_work_pool(planned.pool)
     except ObjectNotFound:
-        raise LaunchError(
-            409,
+        raise NotAllowedError(
             f"there is no work pool {planned.pool}; run `prefect work-pool create --type "
             f"kodosumi-ray {planned.pool}` or set launch_work_pool",
         ) from None

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from prefect.exceptions import ObjectNotFound
 
-from kodosumi_prefect.launch.refusal import LaunchError
+from kodosumi_prefect.launch.refusal import GoneError
 from kodosumi_prefect.launch.starting import RunRequest, new_id, start_run
 from kodosumi_prefect.owner import Owner
 from kodosumi_prefect.settings import Settings, get_settings
@@ -41,4 +41,4 @@ async def launch_deployment(
     try:
         return await start_run(UUID(str(deployment)), wish, settings or get_settings())
     except ObjectNotFound:
-        raise LaunchError(404, f"deployment {deployment} is no longer in Prefect") from None
+        raise GoneError(f"deployment {deployment} is no longer in Prefect") from None

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from kodosumi_prefect._compat.prefect_server import dates_of, known_timezones
 from kodosumi_prefect.forms.bounds import fault
-from kodosumi_prefect.launch.refusal import LaunchError
+from kodosumi_prefect.launch.refusal import WrongRequestError
 
 SHORTEST = 60.0  # seconds between two runs of a schedule
 LONGEST = 366 * 86_400.0  # seconds
@@ -45,22 +45,22 @@ class When(NamedTuple):
         """Read a requested schedule.
 
         Raises:
-            LaunchError: 422; it never fires, fires too often, or is no schedule.
+            WrongRequestError: it never fires, fires too often, or is no schedule.
         """
         fields = _mapping(rule)
         zone = fields.get("timezone") or "UTC"
         name = fields.get("name")
         if not isinstance(zone, str) or zone not in timezones():
-            raise LaunchError(
-                422, f"timezone {_short(zone)} is not known; use a name such as Europe/Berlin"
+            raise WrongRequestError(
+                f"timezone {_short(zone)} is not known; use a name such as Europe/Berlin"
             )
         if name is not None and (not isinstance(name, str) or len(name) > LONGEST_NAME):
-            raise LaunchError(422, f"a schedule's name has at most {LONGEST_NAME} characters")
+            raise WrongRequestError(f"a schedule's name has at most {LONGEST_NAME} characters")
         if (wrong := fault(name)) is not None:
-            raise LaunchError(422, f"a schedule's name {wrong.why}")
+            raise WrongRequestError(f"a schedule's name {wrong.why}")
         cron, interval = fields.get("cron"), fields.get("interval")
         if (cron is None) == (interval is None):
-            raise LaunchError(422, "a schedule has either a cron or an interval in seconds")
+            raise WrongRequestError("a schedule has either a cron or an interval in seconds")
         name = name.strip() or None if name else None
         if cron is not None:
             return cls(await _cron(cron, zone), None, zone, name)
@@ -83,12 +83,13 @@ def _mapping(rule: Any) -> dict[str, Any]:
             rule = json.loads(rule)
         except (ValueError, RecursionError) as exc:
             reason = str(exc) if isinstance(exc, ValueError) else "it is nested too deep"
-            raise LaunchError(422, f"a schedule is JSON, {_short(rule)} is not: {reason}") from None
+            raise WrongRequestError(
+                f"a schedule is JSON, {_short(rule)} is not: {reason}"
+            ) from None
     if not isinstance(rule, dict) or (unknown := rule.keys() - KEYS):
         named = ", ".join(sorted(map(str, unknown)))[:100] if isinstance(rule, dict) else ""
         what = f"has no {named}" if named else ""
-        raise LaunchError(
-            422,
+        raise WrongRequestError(
             f"a schedule {what or 'is an object'}: give "
             '{"cron": …, "timezone": …} or {"interval": seconds}',
         )
@@ -97,18 +98,18 @@ def _mapping(rule: Any) -> dict[str, Any]:
 
 async def _cron(cron: Any, zone: str) -> str:
     if not isinstance(cron, str):
-        raise LaunchError(422, f"cron is {_short(cron)}; give five fields such as 0 6 * * *")
+        raise WrongRequestError(f"cron is {_short(cron)}; give five fields such as 0 6 * * *")
     text = _SPACE.sub(" ", cron).strip()
     if len(text.split(" ")) != 5:
-        raise LaunchError(
-            422, f"cron {_short(text)} does not have five fields: minute, hour, day, month, weekday"
+        raise WrongRequestError(
+            f"cron {_short(text)} does not have five fields: minute, hour, day, month, weekday"
         )
     try:
         schedule = CronSchedule(cron=text, timezone=zone)
     except ValidationError:
-        raise LaunchError(422, f"cron {_short(text)} is not valid") from None
+        raise WrongRequestError(f"cron {_short(text)} is not valid") from None
     if not await upcoming(schedule, 1):
-        raise LaunchError(422, f"cron {_short(text)} never fires; check its day and month")
+        raise WrongRequestError(f"cron {_short(text)} never fires; check its day and month")
     return text
 
 
@@ -122,10 +123,9 @@ async def upcoming(schedule: Any, times: int) -> list[datetime]:
 
 def _interval(interval: Any) -> float:
     if isinstance(interval, bool) or not isinstance(interval, int | float):
-        raise LaunchError(422, f"interval is {_short(interval)}; give seconds")
+        raise WrongRequestError(f"interval is {_short(interval)}; give seconds")
     if not SHORTEST <= interval <= LONGEST:
-        raise LaunchError(
-            422,
+        raise WrongRequestError(
             f"interval is {_short(interval)} s; give at least {SHORTEST:.0f} and at most "
             f"{LONGEST:.0f} s",
         )

@@ -11,7 +11,7 @@ from kodosumi_prefect.forms.bounds import fault
 from kodosumi_prefect.keys import NoKeyError, run_keys
 from kodosumi_prefect.launch.masking import Masked, mask_inputs, unmasked
 from kodosumi_prefect.launch.parameters import UnheldError
-from kodosumi_prefect.launch.refusal import LaunchError
+from kodosumi_prefect.launch.refusal import FaultyServiceError
 from kodosumi_prefect.settings import Settings, get_settings
 
 LARGEST = 64 * 1024  # bytes of inputs as JSON that Prefect gets to keep
@@ -68,7 +68,7 @@ def pack_inputs(
         try:
             box = run_keys(settings).box
         except NoKeyError as exc:
-            raise LaunchError(500, f"secret inputs cannot be stored: {exc}") from exc
+            raise FaultyServiceError(f"secret inputs cannot be stored: {exc}") from exc
         row["secrets"] = box.encrypt(json.dumps(secret.secrets).encode())
     note = {"kept": f"{size:,} bytes of inputs are stored in Kodosumi's database"}
     return Packed(secret.inputs, note if large else secret.inputs, large, row)
@@ -103,8 +103,8 @@ def _mapping(inputs: Any) -> dict[str, Any]:
     if hasattr(inputs, "model_fields") and not isinstance(inputs, type):
         return {name: getattr(inputs, name) for name in type(inputs).model_fields}
     if not isinstance(inputs, dict):
-        raise LaunchError(
-            500, f"Launch got inputs of type {type(inputs).__name__}; give a dict or a model"
+        raise FaultyServiceError(
+            f"Launch got inputs of type {type(inputs).__name__}; give a dict or a model"
         )
     return {str(key): value for key, value in inputs.items()}
 
@@ -116,4 +116,4 @@ def _jsonable(masked_inputs: Masked) -> Masked:
             [(place, to_jsonable_python(value)) for place, value in masked_inputs.secrets],
         )
     except (PydanticSerializationError, ValueError, RecursionError) as exc:
-        raise LaunchError(500, f"Launch got inputs that are not JSON: {exc}") from exc
+        raise FaultyServiceError(f"Launch got inputs that are not JSON: {exc}") from exc

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from prefect.exceptions import ObjectNotFound
 from prefect.flows import Flow
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
@@ -16,16 +17,23 @@ from kodosumi_prefect.adapter import launched
 from kodosumi_prefect.forms import InputsError
 from kodosumi_prefect.http import identity
 from kodosumi_prefect.http.errors import error_fields
+from kodosumi_prefect.http.statuses import status_of
 from kodosumi_prefect.launch import database, schedules
 from kodosumi_prefect.launch.deploying import deployment_of, plan, runtime_env_here, slug_of, uid_of
 from kodosumi_prefect.launch.endpoint import Endpoint
 from kodosumi_prefect.launch.firing import When
 from kodosumi_prefect.launch.inputs import Packed, pack_inputs
 from kodosumi_prefect.launch.options import Options
-from kodosumi_prefect.launch.refusal import LaunchError
+from kodosumi_prefect.launch.refusal import (
+    FaultyServiceError,
+    GoneError,
+    UnavailableLaunchError,
+    UnsignedLaunchError,
+)
 from kodosumi_prefect.launch.starting import RunRequest, new_id, start_run
 from kodosumi_prefect.launch.target import TargetError, folders_of, load, name_of
 from kodosumi_prefect.owner import Owner
+from kodosumi_prefect.refusals import RefusedError
 from kodosumi_prefect.settings import Settings, get_settings, panel_url
 from kodosumi_prefect.vocabulary import (
     ENDPOINT_HEADER,
@@ -90,7 +98,7 @@ class Launch(Response):
         """Launch; the fid. A second call answers the first one's.
 
         Raises:
-            LaunchError: it cannot start, in one line with the status code to answer.
+            LaunchError: it cannot start, in one line.
             UnheldError: an input that Prefect cannot hold.
         """
         if self._fid is None:
@@ -105,7 +113,7 @@ class Launch(Response):
                 optional ``name``; or that as JSON.
 
         Raises:
-            LaunchError: it cannot start, in one line with the status code to answer.
+            LaunchError: it cannot start, in one line.
             UnheldError: as ``go``.
         """
         when = await When.of(rule)
@@ -127,11 +135,8 @@ class Launch(Response):
         try:
             try:
                 return await create(await self._deployment(ready, endpoint))
-            except LaunchError as exc:
-                if exc.status_code != 404:
-                    raise
-            # Somebody deleted it since this process looked.
-            return await create(await self._deployment(ready, endpoint, anew=True))
+            except GoneError:  # somebody deleted it since this process looked
+                return await create(await self._deployment(ready, endpoint, anew=True))
         except BaseException:
             await _forget(payload, ready.settings)
             raise
@@ -141,6 +146,8 @@ class Launch(Response):
             fid = await self.go(scope.get(ENDPOINT_SCOPE) or _endpoint_of(self.request))
         except InputsError as error:  # of another app
             answer = JSONResponse({"errors": error_fields(error), "elements": []})
+        except RefusedError as refusal:  # for the other app's own handlers
+            raise HTTPException(status_of(refusal), refusal.detail) from refusal
         else:
             answer = JSONResponse({"fid": fid}, headers={LAUNCH_HEADER: fid})
         await answer(scope, receive, send)
@@ -179,9 +186,9 @@ class Launch(Response):
         try:
             caller = await identity.verify(self.request, settings)
         except identity.NoPanelKeyError as exc:
-            raise LaunchError(503, str(exc)) from exc
+            raise UnavailableLaunchError(str(exc)) from exc
         except identity.UnsignedError as exc:
-            raise LaunchError(401, str(exc)) from exc
+            raise UnsignedLaunchError(str(exc)) from exc
         try:
             if isinstance(self.entry_point, str):
                 name = self.entry_point
@@ -189,7 +196,7 @@ class Launch(Response):
             else:
                 name, target = name_of(self.entry_point, self._namespace), self.entry_point
         except TargetError as exc:
-            raise LaunchError(500, str(exc)) from exc
+            raise FaultyServiceError(str(exc)) from exc
         options = self.options.over(Options.of(endpoint.options)).over(_options_of(target))
         values = self.request.scope.get(SECRETS_SCOPE) or ()
         return _Ready(

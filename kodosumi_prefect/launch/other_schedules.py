@@ -11,7 +11,7 @@ from prefect.client.schemas.responses import DeploymentResponse
 from prefect.exceptions import ObjectNotFound
 
 from kodosumi_prefect.launch.prefect_api import prefect_api
-from kodosumi_prefect.launch.refusal import LaunchError
+from kodosumi_prefect.launch.refusal import GoneError
 from kodosumi_prefect.launch.schedules import in_prefect, last_runs
 from kodosumi_prefect.listings import PAGE, deployments_by_id, narrowed
 from kodosumi_prefect.settings import Settings
@@ -83,7 +83,7 @@ async def switch(deployment: str, id_: str, active: bool, settings: Settings) ->
     """Pause or resume a schedule of somebody's deployment.
 
     Raises:
-        LaunchError: 404, there is none (any more); or Prefect is away.
+        LaunchError: there is none (any more), or Prefect is away.
     """
     async with prefect_api(settings) as client:
         schedule = await _schedule(client, deployment, id_)
@@ -101,7 +101,7 @@ async def _schedule(client: PrefectClient, deployment: str, id_: str) -> Deploym
     for schedule in schedules:
         if str(schedule.id) == id_:
             return schedule
-    raise LaunchError(404, f"schedule {id_} was deleted in Prefect")
+    raise GoneError(f"schedule {id_} was deleted in Prefect")
 
 
 async def _deployments(client: PrefectClient) -> list[DeploymentResponse]:

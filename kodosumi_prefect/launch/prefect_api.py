@@ -13,9 +13,10 @@ from prefect.exceptions import ObjectNotFound, PrefectException, PrefectHTTPStat
 from kodosumi_prefect.addresses import (
     NoPrefectError,
     PrefectAccess,
+    no_answer,
     require_prefect_access,
 )
-from kodosumi_prefect.launch.refusal import LaunchError
+from kodosumi_prefect.launch.refusal import PrefectError, UnavailableLaunchError
 from kodosumi_prefect.settings import Settings
 
 AT_ONCE = 2  # requests under way; Prefect's SQLite takes writes one by one
@@ -43,22 +44,21 @@ async def prefect_api(settings: Settings) -> AsyncIterator[PrefectClient]:
             was asked; its words are in the message.
     """
     access = require_access(settings)
-    url = access.url
     link = _links.setdefault(asyncio.get_running_loop(), _Link())
     try:
         async with asyncio.timeout(PREFECT_ANSWER_SECONDS), link.turns:
             yield await _client(link, access)
     except TimeoutError as exc:
-        raise LaunchError(
-            503, f"Prefect at {url} did not answer within {PREFECT_ANSWER_SECONDS:.0f} s; try again"
-        ) from exc
+        late = no_answer(access, PREFECT_ANSWER_SECONDS)
+        raise UnavailableLaunchError(f"{late}; try again") from exc
     except (PrefectHTTPStatusError, httpx.HTTPStatusError) as exc:
-        raise LaunchError(502, f"Prefect at {url} refused the request: {said_by(exc)}") from exc
+        raise PrefectError(
+            f"Prefect at {access.url} refused the request: {server_message(exc)}"
+        ) from exc
     except ObjectNotFound:
         raise
     except (httpx.HTTPError, PrefectException, OSError) as exc:
-        reason = " ".join(str(exc).split()) or type(exc).__name__
-        raise LaunchError(502, f"Prefect at {url} did not answer: {reason[:200]}") from exc
+        raise PrefectError(no_answer(access, exc)) from exc
 
 
 def require_access(settings: Settings) -> PrefectAccess:
@@ -70,10 +70,10 @@ def require_access(settings: Settings) -> PrefectAccess:
     try:
         return require_prefect_access(settings)
     except NoPrefectError as exc:
-        raise LaunchError(502, str(exc)) from None
+        raise PrefectError(str(exc)) from None
 
 
-def said_by(exc: httpx.HTTPStatusError) -> str:
+def server_message(exc: httpx.HTTPStatusError) -> str:
     """The message of Prefect's server, in one line."""
     try:
         detail = exc.response.json().get("detail")

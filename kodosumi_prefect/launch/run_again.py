@@ -14,7 +14,7 @@ from kodosumi_prefect.launch import database
 from kodosumi_prefect.launch.masking import MASK
 from kodosumi_prefect.launch.parameters import UnheldError
 from kodosumi_prefect.launch.prefect_api import prefect_api
-from kodosumi_prefect.launch.refusal import LaunchError
+from kodosumi_prefect.launch.refusal import GoneError, NotAllowedError, WrongRequestError
 from kodosumi_prefect.launch.starting import RunRequest, new_id, start_run
 from kodosumi_prefect.owner import Owner, schedule_of
 from kodosumi_prefect.settings import Settings
@@ -47,7 +47,7 @@ async def run_again(
     """
     old = await _earlier(fid, settings)
     if old.deployment_id is None:
-        raise LaunchError(409, "it was started without a deployment, so nothing here can start it")
+        raise NotAllowedError("it was started without a deployment, so nothing here can start it")
     earlier = launched(old.parameters)
     # Blocks given to a run in Prefect are loaded again; what was typed in a form stays data.
     trusted = earlier is None and OWNER_LABEL not in old.labels and schedule_of(old) is None
@@ -75,9 +75,9 @@ async def run_again(
     try:
         new = await start_run(old.deployment_id, wish, settings)
     except UnheldError as exc:
-        raise LaunchError(422, str(exc)) from None
+        raise WrongRequestError(str(exc)) from None
     except ObjectNotFound:
-        raise LaunchError(404, "its deployment is no longer in Prefect") from None
+        raise GoneError("its deployment is no longer in Prefect") from None
     if database.known(settings):
         await database.query_rows(settings, "set_again", fid=new, of=fid)
     return new
@@ -88,19 +88,19 @@ async def _earlier(fid: str, settings: Settings) -> FlowRun:
         try:
             return await client.read_flow_run(UUID(fid))
         except ObjectNotFound:
-            raise LaunchError(404, "its flow run is no longer in Prefect") from None
+            raise GoneError("its flow run is no longer in Prefect") from None
 
 
 async def _renewed(payload: str, large: bool, settings: Settings) -> str | None:
     """A copy of inputs that were stored for one run; None if all runs may use them as they are."""
     rows = await database.rows_of(settings, _StoredInputs, "payload_again", id=payload)
     if not rows:
-        raise LaunchError(409, GONE)
+        raise NotAllowedError(GONE)
     [stored] = rows
     if stored.kept:
         return None
     if not large or stored.inputs is None or _holds_mask(json.loads(stored.inputs)):
-        raise LaunchError(409, GONE)
+        raise NotAllowedError(GONE)
     return str(
         await database.value(
             settings, "store_payload", inputs=stored.inputs, secrets=None, kept=False

@@ -3,7 +3,7 @@
 import contextlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC
 from typing import Any
 from uuid import UUID
@@ -16,11 +16,12 @@ from prefect.client.schemas.responses import DeploymentResponse
 from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule
 from prefect.exceptions import ObjectNotFound
 
+from kodosumi_prefect.database.rows.schedules import LastOfSchedule, NotedSchedule
 from kodosumi_prefect.launch import database
 from kodosumi_prefect.launch.firing import When, upcoming
 from kodosumi_prefect.launch.parameters import held
 from kodosumi_prefect.launch.prefect_api import prefect_api
-from kodosumi_prefect.launch.refusal import LaunchError
+from kodosumi_prefect.launch.refusal import GoneError
 from kodosumi_prefect.launch.starting import new_id
 from kodosumi_prefect.listings import deployments_by_id
 from kodosumi_prefect.owner import Owner
@@ -30,31 +31,6 @@ SHOWN_TIMES = 5
 PAUSED_DEPLOYMENT = "its deployment is paused in Prefect"
 
 Row = dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class _Noted:
-    """A row of table ``schedule``, in the order of the query ``noted_schedules``."""
-
-    id: str
-    deployment_id: str
-    endpoint_uid: str | None
-    owner: str | None
-    summary: str | None
-    paused_because: str | None
-    created_at: float
-    username: str | None
-    parameters: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class _LastRun:
-    """A row of the query ``last_of_schedules``; ``started_at`` in epoch seconds."""
-
-    schedule_id: str
-    fid: str
-    status: str
-    started_at: float
 
 
 async def create(
@@ -98,7 +74,7 @@ async def create(
         except httpx.HTTPStatusError as exc:
             if exc.response.status_code != 404:
                 raise
-            raise LaunchError(404, f"deployment {deployment} is no longer in Prefect") from None
+            raise GoneError(f"deployment {deployment} is no longer in Prefect") from None
         try:
             await database.query_rows(
                 used,
@@ -189,7 +165,7 @@ async def last_runs(ids: Sequence[str], settings: Settings) -> dict[str, Row]:
     Raises:
         LaunchError: Postgres is away.
     """
-    rows = await database.rows_of(settings, _LastRun, "last_of_schedules", ids=list(ids))
+    rows = await database.rows_of(settings, LastOfSchedule, "last_of_schedules", ids=list(ids))
     return {
         row.schedule_id: {"fid": row.fid, "status": row.status, "started_at": row.started_at}
         for row in rows
@@ -203,7 +179,7 @@ async def pause(id_: str, owner: str | None, settings: Settings) -> Row:
         owner: id of the account it has to belong to; None for whomever.
 
     Raises:
-        LaunchError: 404, there is none (any more); or Prefect or Postgres are away.
+        LaunchError: there is none (any more), or Prefect or Postgres are away.
     """
     return await _set_active(id_, owner, False, settings)
 
@@ -262,7 +238,7 @@ async def _set_active(id_: str, owner: str | None, active: bool, settings: Setti
             schedule = None
     if schedule is None:
         await _forget([row.id], settings)
-        raise LaunchError(404, f"schedule {id_} was deleted in Prefect")
+        raise GoneError(f"schedule {id_} was deleted in Prefect")
     await database.query_rows(settings, "explain_schedule", id=row.id, why=None)
     row, schedule = (
         replace(row, paused_because=None),
@@ -271,7 +247,7 @@ async def _set_active(id_: str, owner: str | None, active: bool, settings: Setti
     return await _described(row, deployment, schedule, None)
 
 
-async def _switch(row: _Noted, active: bool, settings: Settings) -> bool:
+async def _switch(row: NotedSchedule, active: bool, settings: Settings) -> bool:
     """Set a schedule active or not; whether that changed anything."""
     async with prefect_api(settings) as client:
         try:
@@ -304,7 +280,7 @@ async def _patch(
     )
 
 
-def _parameters_of(row: _Noted) -> dict[str, Any]:
+def _parameters_of(row: NotedSchedule) -> dict[str, Any]:
     parameters: dict[str, Any] = json.loads(row.parameters) if row.parameters else {}
     return parameters
 
@@ -315,10 +291,10 @@ async def _noted(
     owner: str | None = None,
     id_: str | None = None,
     uids: Sequence[str] | None = None,
-) -> list[_Noted]:
+) -> list[NotedSchedule]:
     return await database.rows_of(
         settings,
-        _Noted,
+        NotedSchedule,
         "noted_schedules",
         owner=owner,
         id=id_,
@@ -326,10 +302,10 @@ async def _noted(
     )
 
 
-async def _one(id_: str, owner: str | None, settings: Settings) -> _Noted:
+async def _one(id_: str, owner: str | None, settings: Settings) -> NotedSchedule:
     noted = await _noted(settings, owner=owner, id_=id_)
     if not noted:
-        raise LaunchError(404, f"there is no schedule {id_}")
+        raise GoneError(f"there is no schedule {id_}")
     return noted[0]
 
 
@@ -344,7 +320,7 @@ def _of(deployment: DeploymentResponse | None, id_: str) -> DeploymentSchedule |
 
 
 async def _described(
-    row: _Noted,
+    row: NotedSchedule,
     deployment: DeploymentResponse,
     schedule: DeploymentSchedule,
     last_run: Row | None,

@@ -21,7 +21,7 @@ from kodosumi_prefect.keys import NoKeyError
 from kodosumi_prefect.launch import database
 from kodosumi_prefect.launch.parameters import held
 from kodosumi_prefect.launch.prefect_api import prefect_api
-from kodosumi_prefect.launch.refusal import LaunchError
+from kodosumi_prefect.launch.refusal import FaultyServiceError, LaunchError
 from kodosumi_prefect.launch.templates import literal
 from kodosumi_prefect.owner import Owner, signed
 from kodosumi_prefect.settings import Settings
@@ -80,7 +80,7 @@ async def start_run(deployment: UUID, wish: RunRequest, settings: Settings) -> s
         try:
             labels[OWNER_LABEL] = signed(wish.owner, wish.id, settings)
         except NoKeyError as exc:
-            raise LaunchError(500, f"the owner of a run cannot be set: {exc}") from exc
+            raise FaultyServiceError(f"the owner of a run cannot be set: {exc}") from exc
     async with prefect_api(settings) as client:
         parameters = wish.parameters
         if not wish.trusted:

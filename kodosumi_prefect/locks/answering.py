@@ -6,12 +6,12 @@ from typing import Any
 
 from psycopg.rows import class_row
 
+from kodosumi_prefect.database.rows.locks import Lock, LockId, LockQuestion
 from kodosumi_prefect.events import Event, Kind, serialize
 from kodosumi_prefect.spooler.open_locks import Answer
 from kodosumi_prefect.spooler.steps import execute_async
 from kodosumi_prefect.spooler.storing import lock_execution, store_answer, wake_ups
 from kodosumi_prefect.stream.reader import Reader
-from kodosumi_prefect.stream.rows import Lock, LockId, LockQuestion
 
 
 class UnknownLockError(LookupError):
@@ -114,7 +114,7 @@ class Locks:
             steps = store_answer(execution, fid, lid, Answer(text, by), lease)
             settled = await execute_async(connection, queries, steps)
         for parameters in wake_ups(queries.schema, [fid], settled):
-            await self._reader.rows("notify", **parameters)
+            await self._reader.execute("notify", **parameters)
 
 
 def closed(lock: Lock) -> str | None:

@@ -41,7 +41,7 @@ class Arrivals:
         runs = {str(fid): run for fid, run in by_id.rows.items()}
         placed = {fid: run.work_pool_name for fid, run in runs.items() if run.work_pool_name}
         if placed:
-            await self._reader.rows(
+            await self._reader.execute(
                 "place_executions", fids=list(placed), pools=list(placed.values())
             )
         if self._settings.link_artifacts:

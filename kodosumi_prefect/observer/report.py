@@ -5,9 +5,9 @@ import os
 import platform
 from typing import Any
 
+from kodosumi_prefect.database.rows.system import Service
 from kodosumi_prefect.settings import VERSION
 from kodosumi_prefect.stream.reader import Reader
-from kodosumi_prefect.stream.rows import Service
 
 EVERY = 5.0  # seconds
 KIND = "observer"
@@ -22,7 +22,7 @@ class Report:
 
     async def say(self, **info: Any) -> None:
         """Report now; ``info`` is JSON: ``leader``, ``lag`` and ``occurred`` in seconds."""
-        await self._reader.rows(
+        await self._reader.execute(
             "report_service",
             kind=KIND,
             name=self.name,
@@ -34,7 +34,7 @@ class Report:
 
     async def end(self) -> None:
         """This observer ends as requested."""
-        await self._reader.rows("forget_service", kind=KIND, name=self.name, pid=os.getpid())
+        await self._reader.execute("forget_service", kind=KIND, name=self.name, pid=os.getpid())
 
     async def handled(self) -> float | None:
         """Epoch seconds of the last event that any observer handled, as far as reported."""

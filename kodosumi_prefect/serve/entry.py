@@ -14,7 +14,9 @@ from kodosumi_prefect.forms import InputsError
 from kodosumi_prefect.http import identity
 from kodosumi_prefect.http.body import Digest, limited
 from kodosumi_prefect.http.errors import error_fields, json_error, unforeseen_json_error
+from kodosumi_prefect.http.statuses import status_of
 from kodosumi_prefect.launch.endpoint import Endpoint
+from kodosumi_prefect.refusals import RefusedError
 from kodosumi_prefect.settings import get_settings
 from kodosumi_prefect.vocabulary import DIGEST_SCOPE, ENDPOINT_SCOPE
 
@@ -71,6 +73,8 @@ class EntryRoute(APIRoute):
                 return response
             except InputsError as error:
                 return JSONResponse({"errors": error_fields(error), "elements": []})
+            except RefusedError as refusal:
+                return json_error(request, status_of(refusal), refusal.detail)
             except HTTPException as exc:
                 return json_error(request, exc.status_code, exc.detail, exc.headers)
             except RequestValidationError as exc:

@@ -42,7 +42,7 @@ class ActorTransport:
         return self._instance
 
     @property
-    def found(self) -> bool:
+    def is_there(self) -> bool:
         """Whether the actor was there when it was last looked for or called."""
         return self._actor is not None
 

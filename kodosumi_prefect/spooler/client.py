@@ -116,7 +116,7 @@ class SpoolClient:
             timeout: most seconds to wait for the connection.
         """
         self.settings = self.settings.model_copy(update={"linger": HURRIED_LINGER})
-        if not self._delivery.route.made:
+        if not self._delivery.route.has_transport:
             warm()
             self._connect(timeout)
 

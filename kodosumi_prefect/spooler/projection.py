@@ -43,7 +43,7 @@ class Projection:
         state_type: str | None = None,
         locks: OpenLocks | None = None,
     ) -> None:
-        self._said = status
+        self._streamed_status = status
         by_lock = status == Status.AWAITING and state_type != _PAUSED
         self.status: str = Status.RUNNING if by_lock else status  # but for locks
         self.locks = locks if locks is not None else OpenLocks()
@@ -59,7 +59,7 @@ class Projection:
         """Follow ``event``, which would get ``seq``; False if it is superseded and not stored."""
         match event.kind:
             case Kind.STATUS if event.dedupe == LOCKS_STATUS_KEY:
-                self._said = event.payload
+                self._streamed_status = event.payload
             case Kind.STATUS:
                 return self._status(event, seq)
             case Kind.LOCK:
@@ -93,12 +93,17 @@ class Projection:
 
     def unsaid(self, event: Event) -> Event | None:
         """The status event that has to follow ``event``, for readers of the stream only."""
-        awaiting = self._said == Status.AWAITING
+        awaiting = self._streamed_status == Status.AWAITING
         if self.ended_seq is not None or awaiting == (self.visible_status == Status.AWAITING):
             return None
-        self._said = self.visible_status
+        self._streamed_status = self.visible_status
         return Event(
-            event.ts, Kind.STATUS, self._said, event.attempt, _OF_LOCKS, dedupe=LOCKS_STATUS_KEY
+            event.ts,
+            Kind.STATUS,
+            self._streamed_status,
+            event.attempt,
+            _OF_LOCKS,
+            dedupe=LOCKS_STATUS_KEY,
         )
 
     def parameters(self) -> dict[str, object]:
@@ -120,7 +125,7 @@ class Projection:
         if event.payload not in _WORDS:
             return True
         if state is None:
-            self._said = event.payload
+            self._streamed_status = event.payload
             # Only the opening of an execution has a status without a state.
             if self.state_ts is None and self.status == Status.STARTING:
                 self._put()
@@ -129,7 +134,7 @@ class Projection:
             return True
         if self.state_ts is not None and state.ts < self.state_ts - CLOCK_GRAIN:
             return False
-        self._said = event.payload
+        self._streamed_status = event.payload
         was_over = self.ended_seq is not None
         is_over = event.payload in TERMINAL
         if was_over and not is_over:

@@ -103,14 +103,14 @@ class Route:
         return _instance
 
     @property
-    def made(self) -> bool:
+    def has_transport(self) -> bool:
         """Whether there is a transport already."""
         return self.direct is not None or self.actor is not None
 
     @property
     def current(self) -> "Transport | None":
         """The transport of the last delivery."""
-        return self.actor if self.actor is not None and self.actor.found else self.direct
+        return self.actor if self.actor is not None and self.actor.is_there else self.direct
 
     def transport(self) -> Transport:
         """What the next delivery goes through.
@@ -185,7 +185,7 @@ class Route:
 
             self.actor = ActorTransport(instance, self._writer, self._backlog)
         actor, now = self.actor, time.monotonic()
-        if actor.found and actor.unreachable_for < RESTART_SECONDS:
+        if actor.is_there and actor.unreachable_for < RESTART_SECONDS:
             return actor
         expected = actor.lost_for < RECREATION_SECONDS
         if expected or now - self._looked_at >= LOOK_AGAIN:

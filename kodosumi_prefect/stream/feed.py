@@ -336,4 +336,4 @@ class Feed:
 
     async def _notify_ourselves(self, _: BoundedAsyncConnection, payload: str) -> None:
         """By a connection that reads, as writers do by theirs."""
-        await self._reader.rows("notify", channel=self._channel, fids=[payload])
+        await self._reader.execute("notify", channel=self._channel, fids=[payload])

@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 from typing import Any, NamedTuple, Self, TypeVar
 
 import psycopg
-from psycopg.rows import AsyncRowFactory, class_row, dict_row, scalar_row
+from psycopg.rows import AsyncRowFactory, TupleRow, class_row, dict_row, scalar_row, tuple_row
 
 from kodosumi_prefect.database.connection import NoAnswerError
 from kodosumi_prefect.database.pool import Pool
@@ -116,16 +116,20 @@ class Reader:
     async def __aexit__(self, *exc: object) -> None:
         await self._pool.close()
 
+    async def execute(self, name: str, /, **parameters: Any) -> int:
+        """Execute the named query; how many rows it returned."""
+        return len(await self._fetch(tuple_row, name, parameters))
+
     async def rows(self, name: str, /, **parameters: Any) -> list[dict[str, Any]]:
-        """All rows of the named query, by their columns' names."""
+        """As ``rows_of``, by the columns' names: for flows that were written for version 0.2."""
         return await self._fetch(dict_row, name, parameters)
 
     async def rows_of(self, row_type: type[R], name: str, /, **parameters: Any) -> list[R]:
-        """As ``rows``, each as a ``row_type``, whose fields are the query's columns."""
+        """All rows of the named query as ``row_type``, whose fields are the query's columns."""
         return await self._fetch(class_row(row_type), name, parameters)
 
     async def values(self, name: str, /, **parameters: Any) -> list[Any]:
-        """As ``rows``, of each the value of its first column."""
+        """As ``rows_of``, of each row the value of its first column."""
         return await self._fetch(scalar_row, name, parameters)
 
     async def _fetch(
@@ -145,7 +149,7 @@ class Reader:
         raise AssertionError("unreachable")
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[psycopg.AsyncConnection[dict[str, Any]]]:
+    async def transaction(self) -> AsyncIterator[psycopg.AsyncConnection[TupleRow]]:
         """A connection in a transaction, which is committed unless the block raises."""
         async with self._pool.connection() as connection, connection.transaction():
             yield connection
@@ -187,7 +191,7 @@ class Reader:
             pid=None if origin.pid is None else str(origin.pid),
             limit=limit,
         )
-        count = rows[0].found if rows else 0
+        count = rows[0].matches if rows else 0
         events = [
             StoredEvent(row.seq, row.ts, row.kind, row.payload, row.attempt, row.source)
             for row in rows

@@ -131,7 +131,7 @@ class StreamTail:
 
 @dataclass(frozen=True, slots=True)
 class PagedEvent:
-    """A row of ``page``; ``found``: how many events match, those beyond 8 MB included."""
+    """A row of ``page``; ``matches``: how many events match, those beyond 8 MB included."""
 
     seq: int
     ts: float
@@ -139,7 +139,7 @@ class PagedEvent:
     payload: str
     attempt: int
     source: dict[str, Any] | None
-    found: int
+    matches: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,14 +178,6 @@ class FoundText:
 
 
 @dataclass(frozen=True, slots=True)
-class EndpointOfExecution:
-    """A row of ``endpoints_of_executions``: which endpoint, by its uid, launched an execution."""
-
-    fid: str
-    uid: str
-
-
-@dataclass(frozen=True, slots=True)
 class ListPosition:
     """A row of ``list_position``."""
 
@@ -201,212 +193,9 @@ class SearchedWord:
     owners: Sequence[str]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LockQuestion:
-    """A row of ``answerable_locks``: what a lock asks, and which execution does.
-
-    Attributes:
-        elements: its form as JSON text; None if its service has it, or there is none.
-        data: what the run gave along with its question, as JSON text.
-        fid, owner, summary, flow_name, app_url: of its execution.
-        opened, expires: epoch seconds.
-    """
-
-    lid: str
-    name: str
-    elements: str | None
-    data: str | None
-    fid: str
-    owner: str | None
-    summary: str | None
-    flow_name: str | None
-    app_url: str | None
-    opened: float
-    expires: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Lock(LockQuestion):
-    """A row of ``lock``, which may be open or not.
-
-    Attributes:
-        state: ``open``, ``leased``, ``expired`` or ``void``.
-        attempt: the one that waits for it.
-        inputs, status: of its execution.
-        superseded: its execution is at a later attempt.
-        over: its time is up.
-    """
-
-    state: str
-    attempt: int
-    inputs: str | None
-    status: str
-    superseded: bool
-    over: bool
-
-
-@dataclass(frozen=True, slots=True)
-class LockId:
-    """A row of ``answerable_lock_ids``."""
-
-    lid: str
-    fid: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoredAuditEntry:
-    """A row of ``audit``; exports have its fields in this order.
-
-    Attributes:
-        outcome: ``ok``, ``refused`` or ``failed``.
-        actor_id: id of the account, which may be gone.
-        means: how the actor was known, such as ``session`` or ``key``.
-        target_kind, target_id, target_name: what it was done to.
-    """
-
-    id: int
-    at: datetime
-    action: str
-    outcome: str
-    actor_id: str | None
-    actor_name: str | None
-    means: str | None
-    key_id: str | None
-    key_name: str | None
-    address: str | None
-    user_agent: str | None
-    target_kind: str | None
-    target_id: str | None
-    target_name: str | None
-    details: dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoredApiKey:
-    """A row of ``api_keys`` or ``add_api_key``; ``prefix`` is what the key begins with."""
-
-    id: str
-    name: str
-    prefix: str
-    created_at: datetime
-    expires_at: datetime | None
-    used_at: datetime | None
-
-
-@dataclass(frozen=True, slots=True)
-class ValidApiKey:
-    """A row of ``api_key_by_hash``; ``unnoted``: its use should be noted."""
-
-    id: str
-    role_id: str
-    unnoted: bool
-
-
-@dataclass(frozen=True, slots=True)
-class NamedApiKey:
-    """A row of ``api_key_named``."""
-
-    id: str
-    name: str
-
-
-@dataclass(frozen=True, slots=True)
-class SeenAccount:
-    """A row of ``roles_seen``: when an account was last active."""
-
-    id: str
-    seen_at: datetime
-
-
 @dataclass(frozen=True, slots=True)
 class ChangeCounter:
     """A row of ``change_counter``: Postgres's transaction horizon, and its next transaction."""
 
     xmin: int
     xmax: int
-
-
-@dataclass(frozen=True, slots=True)
-class Service:
-    """A row of ``services``: a process that reports itself.
-
-    Attributes:
-        kind: ``worker``, ``observer`` or ``spooler``.
-        info: what this kind reports about itself.
-        started_at: epoch seconds.
-        silent: seconds since its last report.
-    """
-
-    kind: str
-    name: str
-    host: str
-    pid: int
-    version: str
-    info: dict[str, Any]
-    started_at: float
-    silent: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Source:
-    """A row of ``claim_sources`` or ``touch_sources``: where endpoints are found.
-
-    Attributes:
-        url: of ``kind`` ``mounted`` a name, of ``prefect`` that word.
-        kind: ``openapi``, ``routes``, ``mounted`` or ``prefect``.
-    """
-
-    id: int
-    url: str
-    kind: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KnownSource(Source):
-    """A row of ``sources``.
-
-    Attributes:
-        trouble: why it could not be read the last time.
-        checked_at, reached_at: epoch seconds; None if never.
-        endpoints: how many it has.
-    """
-
-    trouble: str | None
-    checked_at: float | None
-    reached_at: float | None
-    endpoints: int
-
-
-@dataclass(frozen=True, slots=True)
-class RunnerCount:
-    """A row of ``count_runners``; ``state``: ``starting``, ``running`` or ``lapsed``."""
-
-    state: str
-    runners: int
-
-
-@dataclass(frozen=True, slots=True)
-class ExecutionCount:
-    """A row of ``count_executions``; ``events``: how many were appended to them."""
-
-    status: str
-    executions: int
-    events: int
-
-
-@dataclass(frozen=True, slots=True)
-class DatabaseFacts:
-    """A row of ``database_facts``.
-
-    Attributes:
-        version: of Postgres.
-        bytes: size of the database.
-        revision: of our schema.
-        connections: to the database, of ``most_connections``.
-    """
-
-    version: str
-    bytes: int
-    revision: str
-    connections: int
-    most_connections: int

@@ -73,11 +73,11 @@ async def test_a_read_that_is_swallowed_ends_and_leaves_no_dead_connection_behin
     line: Line, reader: Reader
 ) -> None:
     before = silences()
-    await asyncio.gather(*(reader.rows("server") for _ in range(6)))
+    await asyncio.gather(*(reader.execute("server") for _ in range(6)))
     line.forget()
     async with asyncio.timeout(PATIENCE):
         found = await asyncio.gather(
-            *(reader.rows("server") for _ in range(4)), return_exceptions=True
+            *(reader.execute("server") for _ in range(4)), return_exceptions=True
         )
     silent = [exc for exc in found if isinstance(exc, BaseException)]
     assert silent
@@ -85,7 +85,7 @@ async def test_a_read_that_is_swallowed_ends_and_leaves_no_dead_connection_behin
     assert silences() - before >= len(silent)
     # Those that nobody used are gone as well.
     async with asyncio.timeout(PATIENCE):
-        assert all(await asyncio.gather(*(reader.rows("server") for _ in range(6))))
+        assert all(await asyncio.gather(*(reader.execute("server") for _ in range(6))))
 
 
 async def test_connections_that_were_forgotten_while_idle_cost_no_error(
@@ -93,10 +93,10 @@ async def test_connections_that_were_forgotten_while_idle_cost_no_error(
 ) -> None:
     monkeypatch.setattr(pool_module, "PROVE_AFTER", 0.0)
     monkeypatch.setattr(pool_module, "PROVE_TIMEOUT", 0.2)
-    await asyncio.gather(*(reader.rows("server") for _ in range(6)))
+    await asyncio.gather(*(reader.execute("server") for _ in range(6)))
     line.forget()
     async with asyncio.timeout(PATIENCE):
-        assert all(await asyncio.gather(*(reader.rows("server") for _ in range(6))))
+        assert all(await asyncio.gather(*(reader.execute("server") for _ in range(6))))
 
 
 async def test_a_transaction_that_is_swallowed_ends_and_the_next_one_works(
@@ -115,17 +115,17 @@ async def test_a_transaction_that_is_swallowed_ends_and_the_next_one_works(
 async def test_while_nothing_comes_through_reads_end_and_afterwards_they_go_on(
     line: Line, reader: Reader
 ) -> None:
-    await reader.rows("server")
+    await reader.execute("server")
     line.hang()
     for _ in range(2):
         async with asyncio.timeout(PATIENCE):
             with pytest.raises(psycopg.OperationalError):
-                await reader.rows("server")
+                await reader.execute("server")
     line.resume()
 
     async def works() -> bool:
         try:
-            return bool(await reader.rows("server"))
+            return bool(await reader.execute("server"))
         except psycopg.OperationalError:
             return False
 

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from kodosumi_prefect.database.migrate import newest
+from kodosumi_prefect.database.rows.system import Service
 from kodosumi_prefect.panel.system.rates import Rates
 from kodosumi_prefect.settings import Settings, write_address
 from kodosumi_prefect.spooler.append import Spooler
-from kodosumi_prefect.stream.rows import Service
 from tests.http_services import served_app
 from tests.panel.faulty_services import Faulty, document
 from tests.panel.panel_runs import Stand

@@ -106,7 +106,7 @@ async def test_archived_executions_are_deletes(panel: Stand, settings: Settings)
     run, other = panel.run().begin().finish(), panel.run().begin()
     since = panel.json("/timeline/changes")["timestamp"]
     async with Reader(panel.database, settings.database_schema) as reader:
-        await reader.rows("set_archived", fids=[run.fid], archived=True)
+        await reader.execute("set_archived", fids=[run.fid], archived=True)
     found = panel.json(f"/timeline/changes?since={since}")
     assert found["delete"] == [run.fid]
     assert [i["fid"] for i in panel.json("/timeline/list")["items"]] == [other.fid]

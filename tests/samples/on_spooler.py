@@ -53,7 +53,7 @@ class Emitter:
         route = self.client._delivery.route
         return {
             "pid": os.getpid(),
-            "actor": route.actor is not None and route.actor.found,
+            "actor": route.actor is not None and route.actor.is_there,
             "direct": route.direct is not None and route.direct.connected,
             "connected": self.client.connected,
             "instance": self.client.instance(),

@@ -366,7 +366,7 @@ async def test_many_streams_that_catch_up_leave_connections_to_everybody_else(
             while (await asyncio.to_thread(fetch, database, waiting))[0]["n"] < feed.READS:
                 assert time.monotonic() < deadline
             for _ in range(connected):
-                await reader.rows("roles")  # raises PoolTimeout if streams hold all connections
+                await reader.execute("roles")  # raises PoolTimeout if streams hold all connections
         items = await asyncio.gather(*streams)
         assert {item.seq for item in items} == {1}
     await asyncio.to_thread(run.close)

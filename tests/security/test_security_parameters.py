@@ -15,6 +15,7 @@ from prefect.variables import Variable
 from kodosumi_prefect.adapter.literal import escaped, opened
 from kodosumi_prefect.forms import InputsError, from_schema
 from kodosumi_prefect.forms.bounds import DEEPEST
+from kodosumi_prefect.http.statuses import status_of
 from kodosumi_prefect.keys import make_secret
 from kodosumi_prefect.launch import schedules
 from kodosumi_prefect.launch.firing import When
@@ -206,7 +207,7 @@ def test_a_run_is_not_begun_again_with_what_prefect_cannot_hold(launcher: Launch
     try:
         with pytest.raises(LaunchError, match=f"data: is {HUGE}") as caught:
             launcher.do(again, launcher, run["id"])
-        assert caught.value.status_code == 422
+        assert status_of(caught.value) == 422
     finally:
         launcher.prefect("DELETE", f"flow_runs/{run['id']}")
     answers(launcher)

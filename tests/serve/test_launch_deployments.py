@@ -14,6 +14,7 @@ from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, tempor
 from pydantic import SecretStr
 
 from kodosumi_prefect.database import channels
+from kodosumi_prefect.http.statuses import status_of
 from kodosumi_prefect.launch import deploying
 from kodosumi_prefect.launch.deploying import FLOW, deployment_of, plan, slug_of, uid_of
 from kodosumi_prefect.launch.endpoint import Endpoint
@@ -90,7 +91,7 @@ def test_a_foreign_deployment_of_that_name_is_left_alone(launcher: Launcher) -> 
     launcher.prefect("POST", "deployments/", name=name, flow_id=flow, entrypoint="their.flow")
     with pytest.raises(LaunchError, match="not made by kodosumi-prefect") as caught:
         launcher.launch(f"{HERE}:nothing", endpoint=endpoint)
-    assert caught.value.status_code == 409
+    assert status_of(caught.value) == 409
     assert deployments(launcher, name)[0]["entrypoint"] == "their.flow"
 
 
@@ -186,7 +187,7 @@ def test_prefect_away_is_told_in_one_line(launcher: Launcher) -> None:
         pytest.raises(LaunchError, match=r"127\.0\.0\.1:9") as caught,
     ):
         launcher.portal.call(launch.go, launcher.endpoint(fresh()))
-    assert caught.value.status_code == 502
+    assert status_of(caught.value) == 502
 
 
 def test_a_launched_deployment_shows_what_its_flow_gets_and_leaves_its_words_to_it(

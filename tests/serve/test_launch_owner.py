@@ -4,6 +4,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from kodosumi_prefect.http.statuses import status_of
 from kodosumi_prefect.keys import run_keys
 from kodosumi_prefect.launch.deployment_launch import launch_deployment
 from kodosumi_prefect.launch.refusal import LaunchError
@@ -69,4 +70,4 @@ def test_a_deployment_that_is_gone_is_named(launcher: Launcher) -> None:
     gone = str(uuid4())
     with pytest.raises(LaunchError, match=gone) as caught:
         launcher.do(launch_deployment, gone, {}, None)
-    assert caught.value.status_code == 404
+    assert status_of(caught.value) == 404

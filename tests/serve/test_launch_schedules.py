@@ -7,10 +7,11 @@ from uuid import UUID, uuid4
 import pytest
 from prefect.client.orchestration import get_client
 
+from kodosumi_prefect.http.statuses import status_of
 from kodosumi_prefect.launch import schedules
 from kodosumi_prefect.launch.firing import When
 from kodosumi_prefect.launch.launch import Launch
-from kodosumi_prefect.launch.refusal import LaunchError
+from kodosumi_prefect.launch.refusal import LaunchError, UnavailableLaunchError
 from kodosumi_prefect.owner import Owner
 from tests.serve.launches import USER, Launcher, request
 from tests.waiting import wait_for
@@ -135,7 +136,7 @@ async def test_what_never_fires_or_too_often_is_refused_in_one_line(
 ) -> None:
     with pytest.raises(LaunchError) as caught:
         await When.of(wanted)
-    assert caught.value.status_code == 422
+    assert status_of(caught.value) == 422
     assert named in caught.value.detail
     assert "\n" not in caught.value.detail
 
@@ -161,7 +162,7 @@ def test_nobody_elses_schedule_can_be_touched(launcher: Launcher) -> None:
     for act in (schedules.pause, schedules.resume, schedules.delete):
         with pytest.raises(LaunchError) as caught:
             launcher.do(act, id_, "somebody else", launcher.place.settings)
-        assert caught.value.status_code == 404
+        assert status_of(caught.value) == 404
 
 
 def test_what_people_change_in_prefect_shows(launcher: Launcher) -> None:
@@ -201,7 +202,7 @@ def test_what_people_delete_in_prefect_is_said_and_forgotten(launcher: Launcher,
     launcher.prefect("DELETE", f"deployments/{row['deployment']['id']}/schedules/{id_}")
     with pytest.raises(LaunchError, match="deleted in Prefect") as caught:
         launcher.do(act, id_, USER, launcher.place.settings)
-    assert caught.value.status_code == 404
+    assert status_of(caught.value) == 404
     noted = "SELECT FROM kodosumi.schedule WHERE id = %s"
     assert launcher.rows(noted, UUID(id_)) == []
 
@@ -257,7 +258,7 @@ def test_no_schedule_begins_before_it_is_known_whose_it_is(
         with get_client(sync_client=True) as client:
             path = f"/deployments/{deployment}/schedules"
             seen.extend(client._client.get(path).json())
-        raise LaunchError(503, "Postgres did not answer")
+        raise UnavailableLaunchError("Postgres did not answer")
 
     seen: list[dict[str, Any]] = []
     before = len(launcher.prefect("GET", f"deployments/{deployment}/schedules"))

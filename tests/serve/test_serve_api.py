@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 
 from kodosumi_prefect.core import InputsError, KodosumiError, ServeAPI, Templates, forms
 from kodosumi_prefect.http.body import LARGEST
-from kodosumi_prefect.launch.refusal import LaunchError
+from kodosumi_prefect.launch.refusal import UnavailableLaunchError
 from kodosumi_prefect.settings import Settings, use_settings
 from tests.serve.service_doubles import FakeLaunch, InPanel
 
@@ -394,7 +394,7 @@ async def test_a_handler_that_returns_no_launch_is_named(app, answer):
 async def test_a_launch_that_cannot_be_says_why(app):
     class Refused(FakeLaunch):
         async def go(self, endpoint):
-            raise LaunchError(503, "Prefect does not answer")
+            raise UnavailableLaunchError("Prefect does not answer")
 
     app.enter("/", FORM)(lambda request: Refused(request))
     app.post("/own", entry=True)(lambda: Refused(None))

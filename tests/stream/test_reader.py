@@ -124,7 +124,7 @@ async def test_archived_executions_leave_the_timeline(
 ) -> None:
     kept, hidden = fresh(), fresh()
     spooler.append([batch(kept), batch(hidden)])
-    await reader.rows("set_archived", fids=[hidden], archived=True)
+    await reader.execute("set_archived", fids=[hidden], archived=True)
     assert [row.fid for row in await reader.timeline()] == [kept]
     assert await reader.matching([kept, hidden], Filter()) == {kept}
 

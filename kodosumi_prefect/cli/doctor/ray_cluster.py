@@ -43,19 +43,19 @@ try:
     ray.init(address=address, namespace="kodosumi-doctor", configure_logging=False,
              log_to_driver=False)
     alive = [node for node in ray.nodes() if node["Alive"]]
-    found = {"nodes": len(alive), "cpus": ray.cluster_resources().get("CPU", 0)}
+    facts = {"nodes": len(alive), "cpus": ray.cluster_resources().get("CPU", 0)}
     if space:
         try:
             actor = ray.get_actor(name, namespace=space)
-            found["spooler"] = ray.get(actor.about.remote(), timeout=10)
+            facts["spooler"] = ray.get(actor.about.remote(), timeout=10)
         except ValueError:
-            found["spooler"] = {}
+            facts["spooler"] = {}
         except ray.exceptions.RayError as exc:
-            found["spooler"] = {"error": " ".join(str(exc).split()) or type(exc).__name__}
+            facts["spooler"] = {"error": " ".join(str(exc).split()) or type(exc).__name__}
     ray.shutdown()
 except Exception as exc:
-    found = {"error": " ".join(str(exc).split()) or type(exc).__name__}
-print("\\n" + json.dumps(found))
+    facts = {"error": " ".join(str(exc).split()) or type(exc).__name__}
+print("\\n" + json.dumps(facts))
 """
 
 

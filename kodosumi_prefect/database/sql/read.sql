@@ -41,15 +41,15 @@ WITH chosen AS (
 ),
 weighed AS (
     SELECT *, sum(octet_length(payload)) OVER (ORDER BY seq) - octet_length(payload) AS before,
-        count(*) OVER () AS found
+        count(*) OVER () AS matches
     FROM chosen
 )
-SELECT seq, extract(epoch FROM ts)::float8 AS ts, kind, payload, attempt, source, found
+SELECT seq, extract(epoch FROM ts)::float8 AS ts, kind, payload, attempt, source, matches
 FROM weighed WHERE before < 8000000 ORDER BY seq;
 
 -- name: latest
 -- The newest events of one execution before a seq, at most `limit` and about 8 MB, the last whole.
-WITH found AS (
+WITH newest AS (
     SELECT seq, ts, kind, payload, attempt, source,
         sum(octet_length(payload)) OVER (ORDER BY seq DESC) - octet_length(payload) AS behind
     FROM {schema}.event
@@ -60,7 +60,7 @@ WITH found AS (
     ORDER BY seq DESC LIMIT %(limit)s
 )
 SELECT seq, extract(epoch FROM ts)::float8 AS ts, kind, payload, attempt, source
-FROM found WHERE behind < 8000000 ORDER BY seq;
+FROM newest WHERE behind < 8000000 ORDER BY seq;
 
 -- name: seq_at
 -- The first event of some kinds at a point in time or behind it, else the last before it.

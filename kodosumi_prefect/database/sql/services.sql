@@ -110,9 +110,10 @@ DELETE FROM {schema}.source WHERE url = ANY(%(urls)s::text[]) RETURNING url;
 -- name: endpoints
 -- Endpoints by summary behind a cursor, optionally holding every word of a query and every tag, or
 -- some of them by id.
-SELECT e.uid, e.method, e.url, s.url AS source, s.kind, e.summary, e.description, e.deprecated,
-    e.author, e.organization, e.version, e.tags, e.base_url, e.reachable, s.trouble,
-    extract(epoch FROM s.reached_at)::float8 AS reached_at, e.deployment_id::text AS deployment_id
+SELECT e.uid, e.method, e.url, e.target, e.base_url, e.deployment_id::text AS deployment_id,
+    s.kind, e.summary, e.description, e.deprecated, e.author, e.organization, e.version, e.tags,
+    e.reachable, false AS gone, s.url AS source, s.trouble,
+    extract(epoch FROM s.reached_at)::float8 AS reached_at
 FROM {schema}.endpoint e JOIN {schema}.source s ON s.id = e.source_id
 WHERE e.gone_at IS NULL
     AND (%(after)s::text IS NULL OR (lower(coalesce(e.summary, '')), e.uid) > (
@@ -132,7 +133,8 @@ WHERE gone_at IS NULL GROUP BY tag ORDER BY count(*) DESC, tag;
 
 -- name: endpoint
 -- The endpoint of one of these ids, also if it is gone.
-SELECT e.uid, e.method, e.url, e.target, e.base_url, e.deployment_id::text, s.kind, e.summary,
+SELECT e.uid, e.method, e.url, e.target, e.base_url, e.deployment_id::text AS deployment_id,
+    s.kind, e.summary,
     e.description, e.deprecated, e.author, e.organization, e.version, e.tags, e.reachable,
     e.gone_at IS NOT NULL AS gone, s.url AS source, s.trouble,
     extract(epoch FROM s.reached_at)::float8 AS reached_at

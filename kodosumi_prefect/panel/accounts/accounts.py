@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import psycopg
 
 from kodosumi_prefect.panel.accounts.names import clean_name
-from kodosumi_prefect.panel.refusals import ConflictError, NotFoundError
+from kodosumi_prefect.refusals import ConflictError, NotFoundError
 from kodosumi_prefect.stream.reader import Reader
 
 FRESH = 2.0  # seconds that an account may be remembered; so long a disabled one can go on
@@ -176,7 +176,7 @@ class Accounts:
 
     async def end_sessions(self, role_id: str) -> None:
         """Have everybody who is signed in to this account sign in again."""
-        await self._reader.rows("end_sessions", id=role_id)
+        await self._reader.execute("end_sessions", id=role_id)
         self._known.pop(role_id, None)
 
     async def _outcome(self, rows: list[Account], role_id: str) -> Account:

@@ -16,8 +16,8 @@ from kodosumi_prefect.panel.accounts.permissions import User
 from kodosumi_prefect.panel.audit.entry import Target
 from kodosumi_prefect.panel.audit.journal import Journal
 from kodosumi_prefect.panel.audit.recorded_actions import Action
-from kodosumi_prefect.panel.refusals import ForbiddenError, InvalidError, NotFoundError
 from kodosumi_prefect.panel.web.state import State
+from kodosumi_prefect.refusals import ForbiddenError, InvalidError, NotFoundError
 
 LONGEST_KEY_LIFE = 3650  # days
 

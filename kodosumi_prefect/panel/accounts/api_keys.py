@@ -6,8 +6,8 @@ import time
 from datetime import datetime
 from typing import NamedTuple
 
+from kodosumi_prefect.database.rows.accounts import NamedApiKey, StoredApiKey, ValidApiKey
 from kodosumi_prefect.stream.reader import Reader
-from kodosumi_prefect.stream.rows import NamedApiKey, StoredApiKey, ValidApiKey
 
 MARK = "kp_"  # prefix of every key, by which people and scanners recognise one
 PREFIX_LENGTH = 11  # characters of a key that lists show
@@ -53,7 +53,7 @@ class ApiKeys:
         Arguments:
             role_id: whose it must be; None for anybody's.
         """
-        revoked = await self._reader.rows("revoke_api_key", id=key_id, role=role_id)
+        revoked = await self._reader.execute("revoke_api_key", id=key_id, role=role_id)
         self._known.clear()
         return bool(revoked)
 
@@ -71,7 +71,7 @@ class ApiKeys:
         keys = await self._reader.rows_of(ValidApiKey, "api_key_by_hash", hash=hashed)
         owner = keys[0].role_id if keys else None
         if keys and keys[0].unnoted:
-            await self._reader.rows("note_api_key", id=keys[0].id)
+            await self._reader.execute("note_api_key", id=keys[0].id)
         self._known[hashed] = (now, owner)
         return owner
 

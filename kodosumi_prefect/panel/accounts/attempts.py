@@ -11,8 +11,8 @@ import time
 from dataclasses import dataclass
 
 from kodosumi_prefect.panel.accounts.names import folded
-from kodosumi_prefect.panel.refusals import TooManyError
 from kodosumi_prefect.panel.web.networks import source_of
+from kodosumi_prefect.refusals import TooManyError
 from kodosumi_prefect.stream.reader import Reader
 
 WINDOW = 3600.0  # seconds after which failures are forgotten
@@ -30,8 +30,9 @@ class TooManyAttemptsError(TooManyError):
     """
 
     def __init__(self, seconds: float) -> None:
-        super().__init__(f"too many failed logins; try again in {seconds:.0f} seconds")
-        self.retry_after = seconds
+        super().__init__(
+            f"too many failed logins; try again in {seconds:.0f} seconds", retry_after=seconds
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,7 @@ class Attempts:
         """
         await self._clean()
         source = f"address {source_of(address)}" if device is None else f"device {device}"
-        counted = await self._reader.rows(
+        counted = await self._reader.values(
             "count_login",
             key=source,
             window=WINDOW,
@@ -80,29 +81,29 @@ class Attempts:
             longest=LONGEST_WAIT,
         )
         if not counted:
-            left = await self._reader.rows(
+            left = await self._reader.values(
                 "login_wait", key=source, free=FREE, first=FIRST_WAIT, longest=LONGEST_WAIT
             )
-            raise TooManyAttemptsError(max(left[0]["seconds"], 1.0) if left else 1.0)
+            raise TooManyAttemptsError(max(left[0], 1.0) if left else 1.0)
         if device is not None:
             return Attempt(source, None, 0.0)
         # People type passwords where the name belongs: it is not kept as it is.
         key = "name " + hashlib.sha256(folded(name).encode(errors="replace")).hexdigest()[:32]
-        tried = await self._reader.rows(
+        tried = await self._reader.values(
             "count_login", key=key, window=WINDOW, free=2**31 - 1, first=0.0, longest=0.0
         )
-        return Attempt(source, key, _delay(tried[0]["failures"] - 1 if tried else 0))
+        return Attempt(source, key, _delay(tried[0] - 1 if tried else 0))
 
     async def succeeded(self, attempt: Attempt) -> None:
         """Take an attempt back. What else its address failed at goes on counting."""
-        await self._reader.rows("discount_login", key=attempt.source)
+        await self._reader.execute("discount_login", key=attempt.source)
         if attempt.name is not None:
-            await self._reader.rows("forget_login", key=attempt.name)
+            await self._reader.execute("forget_login", key=attempt.name)
 
     async def _clean(self) -> None:
         if time.monotonic() - self._cleaned > WINDOW or not self._cleaned:
             self._cleaned = time.monotonic()
-            await self._reader.rows("clean_logins", window=WINDOW)
+            await self._reader.execute("clean_logins", window=WINDOW)
 
 
 async def wait(attempt: Attempt) -> None:

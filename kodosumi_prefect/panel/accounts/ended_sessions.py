@@ -18,7 +18,7 @@ class EndedSessions:
 
     async def end(self, session: Session) -> None:
         """End a session: here at once, in other panels within ``FRESH``."""
-        await self._reader.rows("end_session", id=session.id, expires=session.expires)
+        await self._reader.execute("end_session", id=session.id, expires=session.expires)
         self._known[session.id] = (time.monotonic(), True)
 
     async def has(self, session: Session) -> bool:
@@ -29,7 +29,7 @@ class EndedSessions:
             return known[1]
         if len(self._known) >= REMEMBERED:
             self._known.clear()
-        ended = bool(await self._reader.rows("session_ended", id=session.id))
+        ended = bool(await self._reader.execute("session_ended", id=session.id))
         # It may have ended here while Postgres was asked.
         self._known[session.id] = (
             now,

@@ -8,7 +8,7 @@ from fastapi.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from kodosumi_prefect.panel.accounts.identification import Identification, RefusedNameError
-from kodosumi_prefect.panel.web.errors import database_response, error_response
+from kodosumi_prefect.panel.web.errors import database_response, error_response, refusal_response
 from kodosumi_prefect.panel.web.proxy import is_local, own_path
 from kodosumi_prefect.vocabulary import API_KEY_HEADER, KEY_PATH, SIGNATURE_HEADER
 
@@ -48,7 +48,7 @@ class Gate:
                 await database_response(request, exc)(scope, receive, send)
                 return
             except RefusedNameError as exc:
-                await error_response(request, exc.status_code, exc.detail)(scope, receive, send)
+                await refusal_response(request, exc)(scope, receive, send)
                 return
             if caller is None:
                 to_login = identification.settings.auth == "password" and _wants_page(request)

@@ -4,7 +4,7 @@ import logging
 from dataclasses import dataclass
 from typing import Literal
 
-from fastapi import HTTPException, Request
+from fastapi import Request
 
 from kodosumi_prefect.keys import panel_keys
 from kodosumi_prefect.panel.accounts.accounts import Account, Accounts, NameTakenError
@@ -20,6 +20,7 @@ from kodosumi_prefect.panel.audit.recorded_actions import Action, Outcome
 from kodosumi_prefect.panel.audit.recording import record
 from kodosumi_prefect.panel.web.csrf import is_foreign
 from kodosumi_prefect.panel.web.proxy import proxy_user
+from kodosumi_prefect.refusals import UnidentifiedError
 from kodosumi_prefect.settings import Settings
 from kodosumi_prefect.stream.reader import Reader
 from kodosumi_prefect.vocabulary import API_KEY_HEADER, SESSION_COOKIE
@@ -30,8 +31,8 @@ REMEMBERED = 1000  # names that were refused, so that each is logged once
 logger = logging.getLogger(__name__)
 
 
-class RefusedNameError(HTTPException):
-    """A reverse proxy names somebody by a name that no account can have as it is written: 401."""
+class RefusedNameError(UnidentifiedError):
+    """A reverse proxy names somebody by a name that no account can have as it is written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +130,6 @@ class Identification:
 
     def _refusal(self, name: str, why: str) -> RefusedNameError:
         refusal = RefusedNameError(
-            401,
             f"{self.settings.proxy_header} names {name[:80]!r}, who cannot have an account: {why}; "
             "have the proxy send another name",
         )

@@ -25,10 +25,10 @@ from kodosumi_prefect.panel.audit.entry import Target
 from kodosumi_prefect.panel.audit.recorded_actions import Action, Outcome
 from kodosumi_prefect.panel.audit.recording import journal, record
 from kodosumi_prefect.panel.html.parts import complaints, part_or_page, sentence
-from kodosumi_prefect.panel.refusals import InvalidError, RefusedError
 from kodosumi_prefect.panel.web.parameters import Panel
 from kodosumi_prefect.panel.web.state import State
 from kodosumi_prefect.panel.web.templating import THEMES
+from kodosumi_prefect.refusals import InvalidError, RefusedError
 from kodosumi_prefect.vocabulary import THEME_COOKIE
 
 FOR_EVER = "never"  # an empty field would count as one that was left out

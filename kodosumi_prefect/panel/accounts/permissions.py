@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 from typing import Annotated
 
-from fastapi import Depends, HTTPException, Request, Security
+from fastapi import Depends, Request, Security
 from fastapi.security import APIKeyCookie, APIKeyHeader
 
+from kodosumi_prefect.refusals import ForbiddenError, UnidentifiedError
 from kodosumi_prefect.settings import Settings
 from kodosumi_prefect.stream.reader import EVERYTHING, Visible
 from kodosumi_prefect.vocabulary import API_KEY_HEADER, SESSION_COOKIE
@@ -58,11 +59,11 @@ async def current_user(
     """Who sent this request.
 
     Raises:
-        HTTPException: 401, nobody is signed in.
+        UnidentifiedError: nobody is signed in.
     """
     user = getattr(request.state, "user", None)
     if not isinstance(user, User):
-        raise HTTPException(401, "sign in first")
+        raise UnidentifiedError("sign in first")
     return user
 
 
@@ -70,10 +71,10 @@ async def operator(user: "CurrentUser") -> User:
     """As ``current_user``, operators only.
 
     Raises:
-        HTTPException: 403, it is not one.
+        ForbiddenError: it is not one.
     """
     if not user.operator:
-        raise HTTPException(403, "only operators may do this")
+        raise ForbiddenError("only operators may do this")
     return user
 
 
@@ -89,10 +90,10 @@ async def in_person(request: Request, user: "CurrentUser") -> User:
     accounts with it or take them over, and so stay after it is revoked.
 
     Raises:
-        HTTPException: 403, an API key was sent.
+        ForbiddenError: an API key was sent.
     """
     if by_key(request):
-        raise HTTPException(403, "an API key may not change accounts; sign in to do this")
+        raise ForbiddenError("an API key may not change accounts; sign in to do this")
     return user
 
 
@@ -100,7 +101,7 @@ async def operator_in_person(user: "InPerson") -> User:
     """As ``in_person``, operators only.
 
     Raises:
-        HTTPException: 403, it is not one.
+        ForbiddenError: it is not one.
     """
     return await operator(user)
 

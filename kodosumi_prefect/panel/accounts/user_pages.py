@@ -8,6 +8,7 @@ from fastapi import APIRouter, Form, Request
 from fastapi.responses import RedirectResponse, Response
 from pydantic import ValidationError
 
+from kodosumi_prefect.database.rows.accounts import SeenAccount
 from kodosumi_prefect.panel.accounts import actions
 from kodosumi_prefect.panel.accounts.accounts import Account, NameTakenError
 from kodosumi_prefect.panel.accounts.actions import (
@@ -22,10 +23,9 @@ from kodosumi_prefect.panel.accounts.passwords import random_password
 from kodosumi_prefect.panel.accounts.permissions import Operator, OperatorInPerson, User
 from kodosumi_prefect.panel.audit.recording import journal
 from kodosumi_prefect.panel.html.parts import complaints, part_or_page, sentence
-from kodosumi_prefect.panel.refusals import ForbiddenError, NotFoundError, RefusedError
 from kodosumi_prefect.panel.web.parameters import Panel
 from kodosumi_prefect.panel.web.state import State
-from kodosumi_prefect.stream.rows import SeenAccount
+from kodosumi_prefect.refusals import ForbiddenError, NotFoundError, RefusedError
 
 WORDS = {
     "name": "A name has 1 to 200 characters.",

@@ -7,7 +7,7 @@ from dataclasses import fields
 
 import orjson
 
-from kodosumi_prefect.stream.rows import StoredAuditEntry
+from kodosumi_prefect.database.rows.audit import StoredAuditEntry
 
 COLUMNS = tuple(field.name for field in fields(StoredAuditEntry))
 # What a spreadsheet reads as the beginning of a formula, also behind spaces.

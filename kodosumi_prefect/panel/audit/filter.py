@@ -4,14 +4,15 @@ from collections.abc import AsyncIterator
 from typing import Annotated, NamedTuple
 from urllib.parse import urlencode
 
-from fastapi import Depends, HTTPException, Query
+from fastapi import Depends, Query
 
+from kodosumi_prefect.database.rows.audit import StoredAuditEntry
 from kodosumi_prefect.events import clean
 from kodosumi_prefect.panel.audit.entry import cut
 from kodosumi_prefect.panel.audit.recorded_actions import Action, Outcome
 from kodosumi_prefect.panel.web.parameters import epoch
+from kodosumi_prefect.refusals import InvalidError
 from kodosumi_prefect.stream.reader import Reader
-from kodosumi_prefect.stream.rows import StoredAuditEntry
 
 EXPORTED = 500  # entries read at once for an export
 MAX_ID = 2**63 - 1
@@ -92,9 +93,7 @@ async def _filter(
     ):
         for value in values:
             if value not in known:
-                raise HTTPException(
-                    422, f"{name} is {value[:40]!r}; it can be one of {', '.join(known)}"
-                )
+                raise InvalidError(f"{name} is {value[:40]!r}; it can be one of {', '.join(known)}")
     return Filter(
         cut(by_name.get("actor")),
         actions or None,

@@ -33,7 +33,7 @@ async def write(reader: Reader, entries: Sequence[Entry]) -> int:
     rows = [entry.stored() for entry in entries]
     try:
         async with asyncio.timeout(ENTRY_STORED_SECONDS):
-            await reader.rows("add_audit", entries=json.dumps(rows))
+            await reader.execute("add_audit", entries=json.dumps(rows))
     except (TimeoutError, psycopg.Error) as exc:
         why = " ".join(str(exc).split()) or type(exc).__name__
         for row in rows:

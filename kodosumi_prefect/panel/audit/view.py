@@ -5,10 +5,10 @@ from typing import Any
 from fastapi import Request
 from fastapi.responses import Response
 
+from kodosumi_prefect.database.rows.audit import StoredAuditEntry
 from kodosumi_prefect.panel.audit.filter import Filter
 from kodosumi_prefect.panel.audit.recorded_actions import Action, Outcome
 from kodosumi_prefect.panel.web.templating import page
-from kodosumi_prefect.stream.rows import StoredAuditEntry
 
 WORDS = {action.value: action.words for action in Action}
 MEANS = {

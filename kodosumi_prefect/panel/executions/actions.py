@@ -8,7 +8,7 @@ from uuid import UUID
 import httpx
 from prefect.exceptions import PrefectException
 
-from kodosumi_prefect.addresses import prefect_access
+from kodosumi_prefect.addresses import NoPrefectError, no_answer, require_prefect_access
 from kodosumi_prefect.events import TERMINAL
 from kodosumi_prefect.panel.accounts.permissions import User
 from kodosumi_prefect.panel.executions.cancellation import (
@@ -16,13 +16,13 @@ from kodosumi_prefect.panel.executions.cancellation import (
     UnknownRunError,
     cancel,
 )
-from kodosumi_prefect.panel.refusals import (
+from kodosumi_prefect.panel.web.state import State
+from kodosumi_prefect.refusals import (
     ForbiddenError,
     NotFoundError,
     RefusedError,
     UpstreamError,
 )
-from kodosumi_prefect.panel.web.state import State
 from kodosumi_prefect.stream.reader import EVERYTHING, Visible
 from kodosumi_prefect.stream.rows import StoredExecution
 
@@ -97,7 +97,7 @@ async def archive(panel: State, user: User, execution: StoredExecution) -> None:
     """
     _require_own(user, execution)
     await end(panel, execution)
-    await panel.reader.rows("set_archived", fids=[execution.fid], archived=True)
+    await panel.reader.execute("set_archived", fids=[execution.fid], archived=True)
 
 
 async def archive_all(panel: State, user: User, fids: Sequence[UUID]) -> Archived:
@@ -142,15 +142,15 @@ async def cancel_run(panel: State, fid: UUID) -> str:
         UnknownRunError: Prefect has no such flow run.
         NotCancelledError: it is over, or Prefect's rules forbid it.
     """
-    access = prefect_access(panel.settings)
-    if access is None:
-        raise UpstreamError("no Prefect is configured; set PREFECT_API_URL")
+    try:
+        access = require_prefect_access(panel.settings)
+    except NoPrefectError as exc:
+        raise UpstreamError(str(exc)) from None
     try:
         with access.in_force():
             return await cancel(fid, "Cancelled in the panel.")
     except (httpx.HTTPError, PrefectException) as exc:
-        reason = " ".join(str(exc).split()) or type(exc).__name__
-        raise UpstreamError(f"Prefect at {access.url} did not answer: {reason[:200]}") from exc
+        raise UpstreamError(no_answer(access, exc)) from exc
 
 
 def _require_own(user: User, execution: StoredExecution) -> None:

@@ -7,7 +7,6 @@ from typing import Any, Literal, NamedTuple
 from uuid import UUID
 
 from kodosumi_prefect.events import TERMINAL
-from kodosumi_prefect.launch.refusal import LaunchError
 from kodosumi_prefect.launch.run_again import run_again
 from kodosumi_prefect.owner import Owner
 from kodosumi_prefect.panel.accounts.permissions import User
@@ -17,8 +16,8 @@ from kodosumi_prefect.panel.audit.journal import Journal
 from kodosumi_prefect.panel.executions.actions import cancel_run, end
 from kodosumi_prefect.panel.executions.cancellation import NotCancelledError, UnknownRunError
 from kodosumi_prefect.panel.executions.rows import title
-from kodosumi_prefect.panel.refusals import RefusedError
 from kodosumi_prefect.panel.web.state import State
+from kodosumi_prefect.refusals import RefusedError
 from kodosumi_prefect.stream.rows import StoredExecution
 
 AT_ONCE = 4  # requests to Prefect at once
@@ -71,7 +70,7 @@ async def _one(panel: State, user: User, action: Action, row: StoredExecution) -
             await cancel_run(panel, UUID(row.fid))
         elif action == "archive":
             await end(panel, row)
-            await panel.reader.rows("set_archived", fids=[row.fid], archived=True)
+            await panel.reader.execute("set_archived", fids=[row.fid], archived=True)
         else:
             owner = Owner(user.id, user.name)
             await run_again(row.fid, owner, panel.settings, visible_inputs=_masked_inputs(row))
@@ -79,7 +78,7 @@ async def _one(panel: State, user: User, action: Action, row: StoredExecution) -
         return "Prefect no longer has it"
     except NotCancelledError as exc:
         return exc.detail.removeprefix(f"{row.fid} ")
-    except (RefusedError, LaunchError) as exc:
+    except RefusedError as exc:
         return exc.detail
     return None
 

@@ -11,7 +11,7 @@ from prefect.exceptions import ObjectNotFound
 from prefect.states import Cancelling
 
 from kodosumi_prefect.listings import flow_run
-from kodosumi_prefect.panel.refusals import ConflictError, NotFoundError
+from kodosumi_prefect.refusals import ConflictError, NotFoundError
 
 PREFECT_ANSWER_SECONDS = (
     10.0  # seconds that Prefect may take to answer; its client alone waits many minutes

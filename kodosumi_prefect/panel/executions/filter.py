@@ -4,10 +4,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Annotated, Literal, NamedTuple
 from urllib.parse import urlencode
 
-from fastapi import Depends, HTTPException, Query
+from fastapi import Depends, Query
 
 from kodosumi_prefect.events import Status, clean
 from kodosumi_prefect.panel.web.parameters import epoch
+from kodosumi_prefect.refusals import InvalidError
 from kodosumi_prefect.stream.listing import Filter
 
 LAST = {"hour": timedelta(hours=1), "day": timedelta(days=1), "week": timedelta(days=7)}
@@ -75,9 +76,7 @@ async def _filter(
     by_name = dict(pairs)
     for one in (value for name, value in pairs if name == "status"):
         if one not in STATUSES:
-            raise HTTPException(
-                422, f"status is {one[:40]!r}; it can be one of {', '.join(STATUSES)}"
-            )
+            raise InvalidError(f"status is {one[:40]!r}; it can be one of {', '.join(STATUSES)}")
     start, end = epoch("from", by_name.get("from")), epoch("to", by_name.get("to"))
     if (span := LAST.get(by_name.get("last", ""))) is not None:
         begun = (datetime.now(UTC) - span).timestamp()

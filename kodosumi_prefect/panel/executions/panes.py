@@ -131,7 +131,7 @@ async def _position(panel: State, fid: str, kinds: list[str], wish: PaneQuery) -
     if wish.text:
         forwards = wish.turn == "next"
         start = wish.start if wish.start is not None else 0 if forwards else MAX_CURSOR
-        [found] = await panel.reader.rows_of(
+        [place] = await panel.reader.rows_of(
             FoundText,
             "find_text",
             fid=fid,
@@ -140,8 +140,8 @@ async def _position(panel: State, fid: str, kinds: list[str], wish: PaneQuery) -
             start=start,
             forwards=forwards,
         )
-        counts = {"total": found.total, "number": found.number}
-        return counts if found.seq is None else counts | {"match": found.seq}
+        counts = {"total": place.total, "number": place.number}
+        return counts if place.seq is None else counts | {"match": place.seq}
     if wish.time is not None:
         ts = wish.time.timestamp()
         [seq] = await panel.reader.values("seq_at", fid=fid, kinds=kinds, ts=ts)

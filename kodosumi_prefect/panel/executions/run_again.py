@@ -4,11 +4,11 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from kodosumi_prefect.database.rows.services import EndpointOfExecution
 from kodosumi_prefect.forms import Checkbox, Field, InputFiles, InputPassword
 from kodosumi_prefect.forms.model import element_of
 from kodosumi_prefect.launch.masking import MASK
 from kodosumi_prefect.stream.reader import Reader
-from kodosumi_prefect.stream.rows import EndpointOfExecution
 
 _MISSING = object()
 

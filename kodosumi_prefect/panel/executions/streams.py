@@ -10,7 +10,7 @@ from html import escape
 from typing import NamedTuple
 
 import psycopg
-from fastapi import HTTPException, Request
+from fastapi import Request
 from fastapi.responses import StreamingResponse
 from fastapi.sse import format_sse_event
 from starlette.types import Send
@@ -19,6 +19,7 @@ from kodosumi_prefect.error_line import line_of
 from kodosumi_prefect.events import MAIN_KINDS, STDIO_KINDS, Kind
 from kodosumi_prefect.panel.accounts.identification import Identification
 from kodosumi_prefect.panel.html.render import origin, render
+from kodosumi_prefect.refusals import TooManyError
 from kodosumi_prefect.stream.feed import End, Feed, Item, Quiet, Reset
 from kodosumi_prefect.stream.reader import StoredEvent
 
@@ -56,12 +57,12 @@ def frame(event: str, number: int, ts: float, payload: str) -> bytes:
     return format_sse_event(event=event, id=str(number), data_str=f"{ts}:{payload}")
 
 
-class TooManyStreamsError(HTTPException):
-    """An account has as many streams open as it may: 429, with ``Retry-After``."""
+class TooManyStreamsError(TooManyError):
+    """An account has as many streams open as it may."""
 
     def __init__(self, most: int) -> None:
         detail = f"{most} streams of this account are open already; close some, or read by the page"
-        super().__init__(429, detail, {"Retry-After": str(COME_BACK)})
+        super().__init__(detail, retry_after=COME_BACK)
 
 
 class EventStream(StreamingResponse):

@@ -19,7 +19,7 @@ from prefect.client.schemas.sorting import FlowRunSort, TaskRunSort
 from prefect.exceptions import PrefectException
 
 from kodosumi_prefect import listings
-from kodosumi_prefect.addresses import prefect_access
+from kodosumi_prefect.addresses import NoPrefectError, no_answer, require_prefect_access
 from kodosumi_prefect.listings import PAGE, narrowed
 from kodosumi_prefect.panel.web.state import State
 from kodosumi_prefect.stream.rows import NamedTaskRun, StoredExecution
@@ -65,8 +65,10 @@ async def task_runs(panel: State, execution: StoredExecution) -> tuple[list[Item
 
 async def _ask_prefect(panel: State, root: UUID) -> _Tree:
     tree = _Tree()
-    if (access := prefect_access(panel.settings)) is None:
-        tree.missing = "no Prefect API is configured"
+    try:
+        access = require_prefect_access(panel.settings)
+    except NoPrefectError as exc:
+        tree.missing = str(exc)
         return tree
     try:
         async with asyncio.timeout(PREFECT_ANSWER_SECONDS):
@@ -76,10 +78,9 @@ async def _ask_prefect(panel: State, root: UUID) -> _Tree:
                 async with client:
                     await _walk(client, root, tree)
     except TimeoutError:
-        tree.missing = f"Prefect did not answer completely within {PREFECT_ANSWER_SECONDS:g} s"
+        tree.missing = no_answer(access, PREFECT_ANSWER_SECONDS)
     except (httpx.HTTPError, PrefectException, OSError, ValueError, RuntimeError) as exc:
-        lines = str(exc).strip().splitlines()
-        tree.missing = f"Prefect does not answer: {lines[0] if lines else type(exc).__name__}"
+        tree.missing = no_answer(access, exc)
     return tree
 
 

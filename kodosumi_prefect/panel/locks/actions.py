@@ -8,6 +8,7 @@ from urllib.parse import quote
 import jwt
 import orjson
 
+from kodosumi_prefect.database.rows.locks import Lock, LockQuestion
 from kodosumi_prefect.forms import InputsError, Model
 from kodosumi_prefect.http.errors import error_fields
 from kodosumi_prefect.http.identity import LEEWAY
@@ -15,18 +16,17 @@ from kodosumi_prefect.keys import NoKeyError
 from kodosumi_prefect.locks.answering import AnsweredError, Locks, UnknownLockError, closed
 from kodosumi_prefect.locks.sealing import masked, sealed
 from kodosumi_prefect.panel.accounts.permissions import User
-from kodosumi_prefect.panel.refusals import (
+from kodosumi_prefect.panel.services.calls import Answered
+from kodosumi_prefect.panel.services.forwarding import BrokenServiceError
+from kodosumi_prefect.panel.web.state import State
+from kodosumi_prefect.refusals import (
     ConflictError,
     ForbiddenError,
     NotFoundError,
     UnavailableError,
     UnidentifiedError,
 )
-from kodosumi_prefect.panel.services.calls import Answered
-from kodosumi_prefect.panel.services.forwarding import ServiceError
-from kodosumi_prefect.panel.web.state import State
 from kodosumi_prefect.serve import lock_facts
-from kodosumi_prefect.stream.rows import Lock, LockQuestion
 from kodosumi_prefect.vocabulary import LOCK_FACTS_SCOPE
 
 
@@ -79,7 +79,7 @@ class Desk:
         """The lock's form: its own, or that of the service which launched the run.
 
         Raises:
-            ServiceError: 502 or 504, the service does not answer as it should.
+            ServiceError: the service does not answer as it should.
         """
         if lock.elements is not None:
             own: list[dict[str, Any]] = json.loads(lock.elements)
@@ -138,7 +138,7 @@ class Desk:
         where = lock.app_url
         answer = await self._ask(lock, where, "POST", posted)
         if not isinstance(answer, dict) or not answer.keys() & {"result", "errors"}:
-            raise ServiceError(502, f"service {where} answered neither result nor errors")
+            raise BrokenServiceError(f"service {where} answered neither result nor errors")
         elements = _elements(answer.get("elements") or [], where)
         if answer.get("errors"):
             return Filled(None, answer["errors"], elements)
@@ -146,7 +146,7 @@ class Desk:
 
     async def _ask(self, lock: Lock, base: str, method: str, body: Any = None) -> Any:
         if not await self._panel.register.has_base(base):
-            raise ServiceError(502, f"service {base}, which has the form, is not registered here")
+            raise BrokenServiceError(f"service {base}, which has the form, is not registered here")
         facts = lock_facts.LockFacts(lock.name, _data(lock), lock.expires)
 
         async def known(fid: str, lid: str) -> lock_facts.LockFacts:
@@ -229,12 +229,12 @@ def _read(answer: Answered, service: str) -> Any:
     if answer.status == 200 and body is not None:
         return body
     detail = body.get("detail") if isinstance(body, dict) else None
-    raise ServiceError(
-        502, f"service {service} answered {answer.status}" + (f": {detail}" if detail else "")
+    raise BrokenServiceError(
+        f"service {service} answered {answer.status}" + (f": {detail}" if detail else "")
     )
 
 
 def _elements(elements: Any, service: str) -> list[dict[str, Any]]:
     if not isinstance(elements, list) or not all(isinstance(element, dict) for element in elements):
-        raise ServiceError(502, f"service {service} answered no list of elements")
+        raise BrokenServiceError(f"service {service} answered no list of elements")
     return elements

@@ -8,8 +8,10 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from markupsafe import Markup
 
+from kodosumi_prefect.database.rows.locks import LockQuestion
 from kodosumi_prefect.events import Kind
 from kodosumi_prefect.http.body import read_body
+from kodosumi_prefect.http.statuses import status_of
 from kodosumi_prefect.locks.answering import Locks
 from kodosumi_prefect.panel.accounts.permissions import CurrentUser
 from kodosumi_prefect.panel.audit.entry import Target
@@ -19,14 +21,12 @@ from kodosumi_prefect.panel.executions.rows import first_name
 from kodosumi_prefect.panel.html.forms import Messages, form_html, own_names
 from kodosumi_prefect.panel.html.render import render
 from kodosumi_prefect.panel.locks.actions import Desk
-from kodosumi_prefect.panel.refusals import ConflictError, ForbiddenError, RefusedError
 from kodosumi_prefect.panel.services.calls import own_url
 from kodosumi_prefect.panel.services.forwarding import ServiceError
-from kodosumi_prefect.panel.web.errors import status_of
 from kodosumi_prefect.panel.web.parameters import Lid, Panel
 from kodosumi_prefect.panel.web.templating import page
+from kodosumi_prefect.refusals import ConflictError, ForbiddenError, RefusedError
 from kodosumi_prefect.spooler.open_locks import LONGEST_ID
-from kodosumi_prefect.stream.rows import LockQuestion
 
 CARDS = 50  # questions on a page
 EAGER = 3  # forms of services that a page asks for by itself, so that slow ones do not pile up
@@ -115,7 +115,7 @@ async def answer(
     try:
         lock = await desk.open(str(fid), lid)
         filled = await desk.fill_in(lock, posted)
-    except (RefusedError, ServiceError) as exc:
+    except RefusedError as exc:
         status = status_of(exc)
         entry.outcome = Outcome.of_status(status)
         if status not in (403, 409, 502, 503, 504):
@@ -139,7 +139,7 @@ async def _closed(
 
 
 async def _refused(
-    request: Request, panel: Panel, fid: str, lid: str, refusal: RefusedError | ServiceError
+    request: Request, panel: Panel, fid: str, lid: str, refusal: RefusedError
 ) -> Response:
     """Why the answer is not accepted, shown beside what was typed, which stays."""
     if not _is_htmx(request):

@@ -4,10 +4,12 @@ import asyncio
 from typing import Any, Literal, NamedTuple
 from uuid import UUID
 
+from kodosumi_prefect.addresses import no_answer, prefect_access
 from kodosumi_prefect.launch import other_schedules, schedules
 from kodosumi_prefect.launch.refusal import LaunchError
 from kodosumi_prefect.launch.schedules import PAUSED_DEPLOYMENT
 from kodosumi_prefect.panel.accounts.permissions import User
+from kodosumi_prefect.refusals import ConflictError, ForbiddenError
 from kodosumi_prefect.settings import Settings
 
 PREFECT_ANSWER_SECONDS = 10.0  # seconds that a page waits for Prefect
@@ -56,7 +58,7 @@ async def listing(user: User, settings: Settings) -> Listing:
     except LaunchError as exc:
         trouble = exc.detail
     except TimeoutError:
-        trouble = f"Prefect did not answer within {PREFECT_ANSWER_SECONDS:.0f} s"
+        trouble = no_answer(prefect_access(settings), PREFECT_ANSWER_SECONDS)
     rows = await schedules.remembered(user.limited_to, settings)
     return Listing([row | {"ours": True} for row in rows], trouble)
 
@@ -74,13 +76,14 @@ async def change(
         deployment: of a schedule that is not of ours; operators only.
 
     Raises:
-        LaunchError: 403, it is not theirs to change; 404, there is none; Prefect is away.
+        ForbiddenError, ConflictError: it is not theirs to change, or not here.
+        LaunchError: there is none, or Prefect is away.
     """
     if deployment is None:
         await getattr(schedules, do)(str(id_), user.limited_to, settings)
     elif not user.operator:
-        raise LaunchError(403, "only operators may change schedules that were made in Prefect")
+        raise ForbiddenError("only operators may change schedules that were made in Prefect")
     elif do == "delete":
-        raise LaunchError(409, f"schedule {id_} was made in Prefect; delete it there")
+        raise ConflictError(f"schedule {id_} was made in Prefect; delete it there")
     else:
         await other_schedules.switch(str(deployment), str(id_), do == "resume", settings)

@@ -6,7 +6,7 @@ from uuid import UUID
 from fastapi import APIRouter, Form, Request
 from fastapi.responses import RedirectResponse, Response
 
-from kodosumi_prefect.launch.refusal import LaunchError
+from kodosumi_prefect.http.statuses import status_of
 from kodosumi_prefect.panel.accounts.permissions import CurrentUser
 from kodosumi_prefect.panel.audit.entry import Target
 from kodosumi_prefect.panel.audit.recorded_actions import Action, Outcome
@@ -16,6 +16,7 @@ from kodosumi_prefect.panel.schedules.filter import FilterOfRequest
 from kodosumi_prefect.panel.schedules.view import context, to_change
 from kodosumi_prefect.panel.web.parameters import Panel
 from kodosumi_prefect.panel.web.templating import page
+from kodosumi_prefect.refusals import InvalidError, RefusedError, UpstreamError
 
 DONE = {"pause": "paused", "resume": "resumed", "delete": "deleted"}
 RECORDED = {
@@ -54,11 +55,11 @@ async def changed(
     if id is not None:
         targets: list[tuple[UUID, UUID | None]] = [(id, deployment)]
     elif do == "delete":
-        raise LaunchError(422, "id is missing: schedules are deleted one by one")
+        raise InvalidError("id is missing: schedules are deleted one by one")
     else:
         before = await listing(user, panel.settings)
         if before.trouble is not None:
-            raise LaunchError(502, before.trouble)
+            raise UpstreamError(before.trouble)
         targets = to_change(do, [row for row in before.rows if filter_.matches(row)])
     done = 0
     for target, of in targets:
@@ -67,8 +68,8 @@ async def changed(
             await change(do, target, of, user, panel.settings)
             done += 1
             entry.outcome = Outcome.OK
-        except LaunchError as exc:
-            entry.outcome = Outcome.of_status(exc.status_code)
+        except RefusedError as exc:
+            entry.outcome = Outcome.of_status(status_of(exc))
             if id is not None:
                 raise
             problems.append(exc.detail)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 from kodosumi_prefect.launch.firing import When, timezones, upcoming
-from kodosumi_prefect.launch.refusal import LaunchError
+from kodosumi_prefect.launch.refusal import WrongRequestError
 from kodosumi_prefect.panel.schedules.rule_words import cron_words, interval_words
 
 NEXT_TIMES = 5  # times
@@ -46,7 +46,7 @@ class Typed(NamedTuple):
         """As the JSON API takes it.
 
         Raises:
-            LaunchError: 422, the interval is no number.
+            WrongRequestError: the interval is no number.
         """
         schedule: dict[str, Any] = {"timezone": self.timezone or "UTC", "name": self.name or None}
         if self.repeat != "interval":
@@ -55,8 +55,8 @@ class Typed(NamedTuple):
             every = float(self.every)
             schedule["interval"] = every * UNITS[self.unit]
         except (ValueError, KeyError):
-            raise LaunchError(
-                422, f"{self.every[:40]!r} {self.unit[:20]} is not an interval; give a number"
+            raise WrongRequestError(
+                f"{self.every[:40]!r} {self.unit[:20]} is not an interval; give a number"
             ) from None
         return json.dumps(schedule)
 
@@ -65,7 +65,7 @@ async def moments(typed: Typed) -> Moments:
     """The next times of what was typed.
 
     Raises:
-        LaunchError: 422, it never fires, or is no schedule; in one line.
+        WrongRequestError: it never fires, or is no schedule; in one line.
     """
     when = await When.of(typed.as_json())
     times = await upcoming(when.schedule(), NEXT_TIMES + 1)

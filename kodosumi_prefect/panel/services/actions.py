@@ -1,18 +1,16 @@
 """What operators do to the sources of endpoints, by JSON or on a page."""
 
 from collections.abc import Sequence
-from typing import Any
 
+from kodosumi_prefect.database.rows.services import RegisteredEndpoint
 from kodosumi_prefect.panel.audit.entry import Target, public_url
 from kodosumi_prefect.panel.audit.journal import Journal
 from kodosumi_prefect.panel.audit.recorded_actions import Action
 from kodosumi_prefect.panel.services.register.register import Refreshed
 from kodosumi_prefect.panel.web.state import State
 
-Row = dict[str, Any]
 
-
-async def register(panel: State, urls: Sequence[str], journal: Journal) -> list[Row]:
+async def register(panel: State, urls: Sequence[str], journal: Journal) -> list[RegisteredEndpoint]:
     """Register sources and read them; the endpoints that they name.
 
     Raises:

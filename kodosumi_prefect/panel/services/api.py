@@ -1,7 +1,7 @@
 """The Flow Register over HTTP: finding endpoints, and where they are found."""
 
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, Field
@@ -121,8 +121,8 @@ async def endpoints(
     )
     page_rows = rows[:pp]
     return Endpoints(
-        items=[Endpoint(**row) for row in page_rows],
-        offset=page_rows[-1]["uid"] if len(rows) > pp else None,
+        items=[Endpoint.model_validate(row, from_attributes=True) for row in page_rows],
+        offset=page_rows[-1].uid if len(rows) > pp else None,
     )
 
 
@@ -140,7 +140,7 @@ async def register(request: Request, panel: Panel, body: Urls, _: Operator) -> l
     not.
     """
     rows = await actions.register(panel, body.all, journal(request))
-    return [Endpoint(**row) for row in rows]
+    return [Endpoint.model_validate(row, from_attributes=True) for row in rows]
 
 
 @router.post("/unregister", summary="Remove sources", responses=problems(400, 409, 413))
@@ -155,7 +155,7 @@ async def registers(panel: Panel, _: CurrentUser) -> Registers:
     rows = await panel.register.endpoints(limit=ALL)
     known = await panel.register.sources()
     return Registers(
-        routes=sorted(row["url"] for row in rows),
+        routes=sorted(row.url for row in rows),
         registers=[source.url for source in known],
         sources=[Source(**asdict(source)) for source in known],
     )
@@ -165,11 +165,11 @@ async def registers(panel: Panel, _: CurrentUser) -> Registers:
 async def refresh(request: Request, panel: Panel, _: Operator) -> Refresh:
     """Waits for all of them, each at most ten seconds."""
     refreshed = await actions.refresh(panel, None, journal(request))
-    rows: list[dict[str, Any]] = await panel.register.endpoints(limit=ALL)
+    rows = await panel.register.endpoints(limit=ALL)
     known = await panel.register.sources()
     return Refresh(
-        summaries=[row["summary"] for row in rows],
-        urls=[row["url"] for row in rows],
+        summaries=[row.summary for row in rows],
+        urls=[row.url for row in rows],
         deletes=refreshed.deletes,
         sources=[source.url for source in known],
         connected=[source.url for source in known if source.trouble is None],

@@ -10,14 +10,16 @@ import httpx
 from fastapi import Request, Response
 from starlette.types import Message, Send
 
+from kodosumi_prefect.database.rows.services import RegisteredEndpoint
 from kodosumi_prefect.http import identity
 from kodosumi_prefect.http.identity import Purpose, ServiceCaller
 from kodosumi_prefect.keys import panel_keys
 from kodosumi_prefect.panel.accounts.permissions import User
 from kodosumi_prefect.panel.services.forwarded_headers import Headers, no_cookies, request_headers
 from kodosumi_prefect.panel.services.forwarding import (
+    BrokenServiceError,
     Forwarded,
-    ServiceError,
+    TooManyCallsError,
     Way,
     in_process,
     over_http,
@@ -72,28 +74,29 @@ class Services:
         await asyncio.gather(*(one.stop() for one in self.mounted.values()))
         await self._http.aclose()
 
-    def forward(self, request: Request, user: User, endpoint: dict[str, Any]) -> Response:
+    def forward(self, request: Request, user: User, endpoint: RegisteredEndpoint) -> Response:
         """The answer of an endpoint's service to a request of somebody.
 
         Arguments:
-            endpoint: row of the register, with ``uid``, ``base_url`` and ``target``.
+            endpoint: of a service, not a Prefect deployment.
         """
+        assert endpoint.target is not None
         caller = ServiceCaller(
-            user.id, user.name, endpoint["base_url"], own_url(request, self.settings)
+            user.id, user.name, endpoint.base_url, own_url(request, self.settings)
         )
         headers = request_headers(request.headers.raw, [self.settings.proxy_header])
-        headers.append((ENDPOINT_HEADER.encode(), endpoint["uid"].encode()))
+        headers.append((ENDPOINT_HEADER.encode(), endpoint.uid.encode()))
         way = self._way(
             request.method,
-            endpoint["base_url"],
-            endpoint["target"],
+            endpoint.base_url,
+            endpoint.target,
             request.scope["query_string"],
             headers,
             caller,
             user.operator,
             "endpoint",
         )
-        return Forwarded(endpoint["base_url"], way)
+        return Forwarded(endpoint.base_url, way)
 
     async def ask(
         self,
@@ -114,14 +117,14 @@ class Services:
             beside: what a service in this process finds in its ASGI scope.
 
         Raises:
-            ServiceError: 502 or 504, naming the service.
+            ServiceError: naming the service.
         """
         target = path if base in self._bases else base + path
         return await self._request(base, method, target, body, user, panel_url, [], "lock", beside)
 
     async def ask_endpoint(
         self,
-        endpoint: dict[str, Any],
+        endpoint: RegisteredEndpoint,
         method: str,
         body: Any,
         user: User,
@@ -131,17 +134,18 @@ class Services:
         """Have an endpoint's service answer somebody's page.
 
         Arguments:
-            endpoint: row of the register, with ``uid``, ``base_url`` and ``target``.
+            endpoint: of a service, not a Prefect deployment.
             body: sent as JSON, unless it is None.
             schedule: asks for a schedule instead of a run; JSON, see ``serve.when``.
 
         Raises:
-            ServiceError: 502 or 504, naming the service.
+            ServiceError: naming the service.
         """
-        headers: Headers = [(ENDPOINT_HEADER.encode(), endpoint["uid"].encode())]
+        headers: Headers = [(ENDPOINT_HEADER.encode(), endpoint.uid.encode())]
         if schedule is not None:
             headers.append((SCHEDULE_HEADER.encode(), schedule.encode()))
-        base, target = endpoint["base_url"], endpoint["target"]
+        base, target = endpoint.base_url, endpoint.target
+        assert target is not None
         return await self._request(base, method, target, body, user, panel_url, headers, "endpoint")
 
     async def _request(
@@ -186,8 +190,8 @@ class Services:
             service = self._bases.get(base)
             if service is None:
                 name = base.removeprefix(f"{MOUNTED}/")
-                raise ServiceError(
-                    502, f"service {name} is not run by this panel; start the panel with it"
+                raise BrokenServiceError(
+                    f"service {name} is not run by this panel; start the panel with it"
                 )
             scope = {
                 "type": "http",
@@ -237,7 +241,7 @@ class Services:
                 detail = (
                     f"{OF_ONE} requests of this account to services are under way; wait for them"
                 )
-                raise ServiceError(429, detail, {"Retry-After": str(COME_BACK)})
+                raise TooManyCallsError(detail, retry_after=COME_BACK)
             self.under_way[caller.user_id] += 1
             try:
                 await way(incoming, send)
@@ -283,10 +287,10 @@ async def _collected(response: Forwarded, scope: dict[str, Any], body: bytes) ->
             return
         pieces.extend(message.get("body", b""))
         if len(pieces) > LARGEST:
-            raise ServiceError(502, "the service's answer is too large")
+            raise BrokenServiceError("the service's answer is too large")
         whole = not message.get("more_body", False)
 
     await response.relay(Incoming(scope, receive), send)
     if not whole:
-        raise ServiceError(502, "the service's answer broke off")
+        raise BrokenServiceError("the service's answer broke off")
     return Answered(status, bytes(pieces))

@@ -2,9 +2,12 @@
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
+from kodosumi_prefect.database.rows.schedules import NotedSchedule
+from kodosumi_prefect.database.rows.services import LastOfEndpoint, RegisteredEndpoint
 from kodosumi_prefect.launch import schedules
 from kodosumi_prefect.launch.other_schedules import next_times
 from kodosumi_prefect.launch.refusal import LaunchError
@@ -18,34 +21,36 @@ LONGEST_BEGINNING = 240  # characters of a description
 Row = dict[str, Any]
 
 
-async def cards(panel: State, user: User, rows: Sequence[Row]) -> list[Row]:
+async def cards(panel: State, user: User, rows: Sequence[RegisteredEndpoint]) -> list[Row]:
     """Endpoints with their last runs and next schedules, of those that ``user`` may see."""
-    uids = [row["uid"] for row in rows]
+    uids = [row.uid for row in rows]
     if not uids:
         return []
     visible = user.sees(panel.settings)
-    runs = await panel.reader.rows("last_of_endpoints", uids=uids, **visible._asdict())
-    last = {run["uid"]: run for run in runs}
+    runs = await panel.reader.rows_of(
+        LastOfEndpoint, "last_of_endpoints", uids=uids, **visible._asdict()
+    )
+    last = {run.uid: run for run in runs}
     scheduled = await _scheduled(panel, user, rows)
     return [
-        row | source(row) | {"last": last.get(row["uid"]), "next": scheduled.get(row["uid"])}
+        asdict(row) | source(row) | {"last": last.get(row.uid), "next": scheduled.get(row.uid)}
         for row in rows
     ]
 
 
-def source(row: Row) -> Row:
+def source(row: RegisteredEndpoint) -> Row:
     """Where an endpoint comes from, and whether that is there, in words for people."""
-    if row["kind"] == "prefect":
+    if row.kind == "prefect":
         where = "Prefect deployment"
-    elif row["base_url"].startswith(f"{MOUNTED}/"):
-        where = f"{row['source']}, in the panel"
+    elif row.base_url.startswith(f"{MOUNTED}/"):
+        where = f"{row.source}, in the panel"
     else:
-        where = row["base_url"]
-    reached = row["reached_at"]
+        where = row.base_url
+    reached = row.reached_at
     return {
         "where": where,
         "since": None if reached is None else datetime.fromtimestamp(reached, UTC),
-        "beginning": _beginning(row["description"]),
+        "beginning": _beginning(row.description),
     }
 
 
@@ -60,27 +65,32 @@ def _beginning(description: str | None) -> str:
     )
 
 
-async def _scheduled(panel: State, user: User, rows: Sequence[Row]) -> dict[str, Row]:
+async def _scheduled(
+    panel: State, user: User, rows: Sequence[RegisteredEndpoint]
+) -> dict[str, Row]:
     """The next times of endpoints that something is scheduled of.
 
     Postgres says of which we made schedules; Prefect says when, and what else is scheduled of
     deployments. It is asked only if there is anything to ask it about.
     """
     owner = user.limited_to
-    uids = [row["uid"] for row in rows]
-    everyones = await panel.reader.rows("noted_schedules", owner=None, id=None, uids=uids)
-    noted = [one for one in everyones if owner in (None, one["owner"])]
-    deployed = {row["deployment_id"]: row["uid"] for row in rows if row["kind"] == "prefect"}
+    uids = [row.uid for row in rows]
+    everyones = await panel.reader.rows_of(
+        NotedSchedule, "noted_schedules", owner=None, id=None, uids=uids
+    )
+    noted = [one for one in everyones if owner in (None, one.owner)]
+    deployed = {row.deployment_id: row.uid for row in rows if row.deployment_id is not None}
     if not noted and not deployed:
         return {}
-    known: dict[str, Row] = {one["endpoint_uid"]: {"at": None, "unknown": True} for one in noted}
+    scheduled = [one.endpoint_uid for one in noted if one.endpoint_uid is not None]
+    known: dict[str, Row] = {uid: {"at": None, "unknown": True} for uid in scheduled}
     times: dict[str, list[float]] = {uid: [] for uid in known}
     try:
         async with asyncio.timeout(PREFECT_ANSWER_SECONDS):
             for one in await schedules.schedules_of(owner, panel.settings) if noted else []:
                 if one["endpoint"] in times:
                     times[one["endpoint"]] += one["next"][:1]
-            ours = {one["id"] for one in everyones}
+            ours = {one.id for one in everyones}
             others = await next_times(deployed, ours, panel.settings) if deployed else {}
             for id_, one in others.items():
                 times.setdefault(deployed[id_], []).extend(one["next"])

@@ -3,11 +3,11 @@
 from typing import Any
 from uuid import UUID
 
-from fastapi import HTTPException
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.exceptions import ObjectNotFound
 from starlette.concurrency import run_in_threadpool
 
+from kodosumi_prefect.database.rows.services import RegisteredEndpoint
 from kodosumi_prefect.forms import InputsError, Model, from_schema
 from kodosumi_prefect.http.errors import error_fields
 from kodosumi_prefect.launch import schedules
@@ -18,30 +18,32 @@ from kodosumi_prefect.launch.parameters import UnheldError
 from kodosumi_prefect.launch.prefect_api import prefect_api
 from kodosumi_prefect.owner import Owner
 from kodosumi_prefect.panel.accounts.permissions import User
+from kodosumi_prefect.refusals import NotFoundError
 from kodosumi_prefect.settings import Settings
 from kodosumi_prefect.vocabulary import OPENAPI_MARK
 
 Row = dict[str, Any]
 
 
-async def describe(endpoint: Row, settings: Settings) -> dict[str, Any]:
+async def describe(endpoint: RegisteredEndpoint, settings: Settings) -> dict[str, Any]:
     """The answer to GET: what the deployment is, and its form.
 
     Raises:
-        HTTPException: 404, it is gone; 502 or 503, Prefect is away.
+        NotFoundError: it is gone.
+        LaunchError: Prefect is away.
     """
     model = _form(await _deployment(endpoint, settings))
     return {
-        "summary": endpoint["summary"],
-        "description": endpoint["description"],
-        "tags": endpoint["tags"],
-        "openapi_extra": {OPENAPI_MARK: True, "x-version": endpoint["version"]},
+        "summary": endpoint.summary,
+        "description": endpoint.description,
+        "tags": endpoint.tags,
+        "openapi_extra": {OPENAPI_MARK: True, "x-version": endpoint.version},
         "elements": model.get_model(),
     }
 
 
 async def launch(
-    endpoint: Row, posted: Row, schedule: str | None, user: User, settings: Settings
+    endpoint: RegisteredEndpoint, posted: Row, schedule: str | None, user: User, settings: Settings
 ) -> dict[str, Any]:
     """The answer to POST: a run, or a schedule, or what is wrong.
 
@@ -50,7 +52,7 @@ async def launch(
         schedule: when, as the header of the request has it; see ``serve.when``.
 
     Raises:
-        HTTPException: as ``describe``; or Prefect refuses it.
+        NotFoundError, LaunchError: as ``describe``; or Prefect refuses it.
     """
     deployment = await _deployment(endpoint, settings)
     model = _form(deployment)
@@ -68,7 +70,7 @@ async def launch(
 
 
 async def _begun(
-    endpoint: Row,
+    endpoint: RegisteredEndpoint,
     deployment: DeploymentResponse,
     model: Model,
     posted: Row,
@@ -86,12 +88,12 @@ async def _begun(
             when,
             parameters,
             owner,
-            endpoint_uid=endpoint["uid"],
-            summary=when.name or endpoint["summary"],
+            endpoint_uid=endpoint.uid,
+            summary=when.name or endpoint.summary,
             settings=settings,
         )
         return {"schedule": schedule_id}
-    flow = str(endpoint["summary"]).partition("/")[0]
+    flow = str(endpoint.summary).partition("/")[0]
     masked_inputs: dict[str, Any] | None = None
     effective = _defaults(deployment) | parameters
     if model.secrets or effective != parameters:
@@ -120,9 +122,9 @@ def _defaults(deployment: DeploymentResponse) -> dict[str, Any]:
     return own | (deployment.parameters or {})
 
 
-async def _deployment(endpoint: Row, settings: Settings) -> DeploymentResponse:
+async def _deployment(endpoint: RegisteredEndpoint, settings: Settings) -> DeploymentResponse:
     async with prefect_api(settings) as client:
         try:
-            return await client.read_deployment(UUID(endpoint["deployment_id"]))
+            return await client.read_deployment(UUID(endpoint.deployment_id))
         except ObjectNotFound:
-            raise HTTPException(404, f"{endpoint['summary']} is no longer in Prefect") from None
+            raise NotFoundError(f"{endpoint.summary} is no longer in Prefect") from None

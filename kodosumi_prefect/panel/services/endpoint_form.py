@@ -6,16 +6,18 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 import orjson
-from fastapi import HTTPException
 
+from kodosumi_prefect.database.rows.services import RegisteredEndpoint
 from kodosumi_prefect.panel.accounts.permissions import User
 from kodosumi_prefect.panel.services import deployment_form
 from kodosumi_prefect.panel.services.calls import Answered
-from kodosumi_prefect.panel.services.forwarding import ServiceError
+from kodosumi_prefect.panel.services.forwarding import BrokenServiceError, LateServiceError
 from kodosumi_prefect.panel.web.state import State
+from kodosumi_prefect.refusals import ConflictError, InvalidError, RefusedError
 
 FORM_ANSWER_SECONDS = 10.0  # seconds for a form; a page waits for it
-REFUSALS = (409, 422)  # of what was asked; the service's words stand for themselves
+# Of what was asked, by the status of a service's answer; its words stand for themselves.
+REFUSALS: dict[int, type[RefusedError]] = {409: ConflictError, 422: InvalidError}
 
 Row = dict[str, Any]
 Elements = Sequence[dict[str, Any]]
@@ -40,12 +42,14 @@ class EndpointForm:
     """An endpoint's form for somebody.
 
     Arguments:
-        endpoint: row of the register.
+        endpoint: of the register.
         user: who looks and fills it in.
         panel_url: where they reach this panel.
     """
 
-    def __init__(self, panel: State, endpoint: Row, user: User, panel_url: str) -> None:
+    def __init__(
+        self, panel: State, endpoint: RegisteredEndpoint, user: User, panel_url: str
+    ) -> None:
         self._panel = panel
         self._endpoint = endpoint
         self._user = user
@@ -55,11 +59,11 @@ class EndpointForm:
         """The elements of the form.
 
         Raises:
-            HTTPException: 404, 502, 503 or 504; its service or Prefect does not answer as it
-                should, in one line.
+            RefusedError: it is gone, or its service or Prefect does not answer as it should, in one
+                line.
         """
         patience = min(FORM_ANSWER_SECONDS, self._panel.settings.service_timeout)
-        if self._endpoint["kind"] == "prefect":
+        if self._endpoint.kind == "prefect":
             async with _Patience(patience, "Prefect"):
                 answer = await deployment_form.describe(self._endpoint, self._panel.settings)
         else:
@@ -73,10 +77,10 @@ class EndpointForm:
             schedule: when, as JSON; see ``serve.when``.
 
         Raises:
-            HTTPException: as ``elements``, or what the service refuses.
+            RefusedError: as ``elements``, or what the service refuses.
         """
         patience = self._panel.settings.service_timeout
-        if self._endpoint["kind"] == "prefect":
+        if self._endpoint.kind == "prefect":
             answer = await deployment_form.launch(
                 self._endpoint, posted, schedule, self._user, self._panel.settings
             )
@@ -90,11 +94,11 @@ class EndpointForm:
             if schedule is None and (fid := _fid(answer.get("result"))) is not None:
                 return Submitted(fid=fid)
         expected = "schedule" if schedule is not None else "result"
-        raise ServiceError(502, f"{self._name} answered neither {expected} nor errors")
+        raise BrokenServiceError(f"{self._name} answered neither {expected} nor errors")
 
     @property
     def _name(self) -> str:
-        return f"service {self._endpoint['base_url']}"
+        return f"service {self._endpoint.base_url}"
 
     async def _ask(self, method: str, body: Any, schedule: str | None, patience: float) -> Any:
         services = self._panel.services
@@ -107,7 +111,7 @@ class EndpointForm:
     def _elements(self, answer: Any) -> Elements:
         elements = answer.get("elements") if isinstance(answer, dict) else None
         if not isinstance(elements, list) or not all(isinstance(each, dict) for each in elements):
-            raise ServiceError(502, f"{self._name} answered no form")
+            raise BrokenServiceError(f"{self._name} answered no form")
         return elements
 
 
@@ -125,7 +129,7 @@ class _Patience:
         try:
             await self._limit.__aexit__(*exc)
         except TimeoutError as late:
-            raise ServiceError(504, self._why) from late
+            raise LateServiceError(self._why) from late
 
 
 def _read(answer: Answered, name: str) -> Any:
@@ -138,8 +142,8 @@ def _read(answer: Answered, name: str) -> Any:
         return body
     detail = body.get("detail") if isinstance(body, dict) else None
     if answer.status in REFUSALS and isinstance(detail, str):
-        raise HTTPException(answer.status, detail)
-    raise ServiceError(502, f"{name} answered {answer.status}" + (f": {detail}" if detail else ""))
+        raise REFUSALS[answer.status](detail)
+    raise BrokenServiceError(f"{name} answered {answer.status}" + (f": {detail}" if detail else ""))
 
 
 def _errors(errors: Any) -> dict[str, list[str]]:

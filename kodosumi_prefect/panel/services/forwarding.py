@@ -7,7 +7,6 @@ from uuid import uuid4
 
 import httpx
 from fastapi import Request, Response
-from starlette.exceptions import HTTPException
 from starlette.types import Message, Receive, Scope, Send
 
 from kodosumi_prefect.cancelling import cancel_all
@@ -15,7 +14,15 @@ from kodosumi_prefect.http.body import SIGNED
 from kodosumi_prefect.panel.services.forwarded_headers import Headers, response_headers
 from kodosumi_prefect.panel.services.mounted import Mounted, MountError
 from kodosumi_prefect.panel.services.request_body import LARGEST, Incoming
-from kodosumi_prefect.panel.web.errors import error_response
+from kodosumi_prefect.panel.web.errors import refusal_response
+from kodosumi_prefect.refusals import (
+    LateError,
+    OversizedError,
+    RefusedError,
+    TooManyError,
+    UnavailableError,
+    UpstreamError,
+)
 from kodosumi_prefect.vocabulary import INPROCESS_SCOPE
 
 logger = logging.getLogger(__name__)
@@ -24,8 +31,24 @@ logger = logging.getLogger(__name__)
 Way = Callable[[Incoming, Send], Awaitable[None]]
 
 
-class ServiceError(HTTPException):
-    """A service that does not answer as it should: 502, or 504 if it takes too long."""
+class ServiceError(RefusedError):
+    """A service that does not answer as it should; raised as one of the kinds below."""
+
+
+class BrokenServiceError(ServiceError, UpstreamError):
+    """It does not answer, or not what was to be expected."""
+
+
+class BusyServicesError(ServiceError, UnavailableError):
+    """Too many requests to services are under way."""
+
+
+class LateServiceError(ServiceError, LateError):
+    """It takes too long."""
+
+
+class TooManyCallsError(ServiceError, TooManyError):
+    """An account has as many requests to services under way as it may."""
 
 
 class Forwarded(Response):
@@ -44,16 +67,15 @@ class Forwarded(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             await self.relay(Incoming(scope, receive), send)
-        except HTTPException as exc:
-            response = error_response(Request(scope), exc.status_code, exc.detail)
-            response.headers.update(exc.headers or {})
+        except RefusedError as exc:
+            response = refusal_response(Request(scope), exc)
             await response(scope, receive, send)
 
     async def relay(self, incoming: Incoming, send: Send) -> None:
         """Pass on the service's answer; nothing if the client is gone.
 
         Raises:
-            HTTPException: 413, the body is too large; or a ServiceError. Nothing was sent then.
+            OversizedError: of the body; or a ServiceError. Nothing was sent then.
         """
         answer = _Answer(self._service, send)
         work = asyncio.create_task(self._call(incoming, answer))
@@ -66,10 +88,10 @@ class Forwarded(Response):
                 await asyncio.wait([work])  # a service may do something after its answer
             if too_large.done():
                 limit = f"{LARGEST // 1024**2} MB"
-                raise HTTPException(413, f"the body is larger than {limit}; send files as files")
+                raise OversizedError(f"the body is larger than {limit}; send files as files")
             if work.done():
                 work.result()
-        except HTTPException as exc:
+        except RefusedError as exc:
             if not answer.started:
                 raise
             # A broken-off answer must not look complete: left like this, the server hangs up.
@@ -80,22 +102,22 @@ class Forwarded(Response):
     async def _call(self, incoming: Incoming, answer: "_Answer") -> None:
         try:
             await self._way(incoming, answer.send)
-        except HTTPException:
+        except RefusedError:
             raise
         except MountError as exc:
-            raise ServiceError(502, str(exc)) from exc
+            raise BrokenServiceError(str(exc)) from exc
         except httpx.PoolTimeout as exc:
-            raise ServiceError(503, "too many requests to services are under way") from exc
+            raise BusyServicesError("too many requests to services are under way") from exc
         except (httpx.TimeoutException, TimeoutError) as exc:
-            raise ServiceError(504, f"service {self._service} does not answer in time") from exc
+            raise LateServiceError(f"service {self._service} does not answer in time") from exc
         except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as exc:
             reason = str(exc) or type(exc).__name__
-            raise ServiceError(502, f"service {self._service} does not answer: {reason}") from exc
+            raise BrokenServiceError(f"service {self._service} does not answer: {reason}") from exc
         except Exception as exc:
             number = uuid4().hex[:12]
             logger.exception("error %s in service %s", number, self._service)
-            raise ServiceError(
-                502, f"service {self._service} failed; error {number} in the panel's log"
+            raise BrokenServiceError(
+                f"service {self._service} failed; error {number} in the panel's log"
             ) from exc
 
 
@@ -113,7 +135,7 @@ class _Answer:
             status = message["status"]
             if 300 <= status < 400 and status != 304:
                 # It may lead anywhere, and the caller's identity must not be sent there.
-                raise ServiceError(502, f"service {self._service} answered {status}, a redirect")
+                raise BrokenServiceError(f"service {self._service} answered {status}, a redirect")
             message = {**message, "headers": response_headers(message.get("headers", ()))}
             self.started = True
         elif message["type"] == "http.response.body" and not message.get("more_body", False):

@@ -52,7 +52,7 @@ async def services(
         "more_tags": tags[TAGS:],
         "after": after,
         "first": _link(words, chosen),
-        "next": _link(words, chosen, here[-1]["uid"]) if len(rows) > ROWS else None,
+        "next": _link(words, chosen, here[-1].uid) if len(rows) > ROWS else None,
     }
     return page(request, "services.html", context)
 

@@ -1,14 +1,16 @@
 """A page to launch or schedule one endpoint."""
 
+from dataclasses import asdict
 from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import RedirectResponse, Response
 from markupsafe import Markup
-from starlette.exceptions import HTTPException
 
+from kodosumi_prefect.database.rows.services import LastOfEndpoint, RegisteredEndpoint
 from kodosumi_prefect.http.body import read_body
+from kodosumi_prefect.http.statuses import status_of
 from kodosumi_prefect.panel.accounts.permissions import CurrentUser, User
 from kodosumi_prefect.panel.audit.entry import Target
 from kodosumi_prefect.panel.audit.recorded_actions import Action, Outcome
@@ -31,6 +33,7 @@ from kodosumi_prefect.panel.services.endpoint_form import Elements, EndpointForm
 from kodosumi_prefect.panel.web.parameters import Panel
 from kodosumi_prefect.panel.web.state import State
 from kodosumi_prefect.panel.web.templating import page
+from kodosumi_prefect.refusals import NotFoundError, RefusedError
 from kodosumi_prefect.stream.rows import StoredExecution
 
 Uid = Annotated[str, Path(pattern="^[0-9a-f]{32}$")]
@@ -61,8 +64,8 @@ async def endpoint(
     values, trouble, elements = None, None, None
     try:
         elements = await _form(request, panel, user, row).elements()
-    except HTTPException as exc:
-        trouble = str(exc.detail)
+    except RefusedError as exc:
+        trouble = exc.detail
     if earlier is not None and elements is not None:
         values = filled(elements, earlier.inputs) or None
     return await _page(
@@ -98,18 +101,18 @@ async def _submit(
     typed = Typed.of({name: value for name, value in body.items() if name.startswith(PREFIX)})
     form = _form(request, panel, user, row)
     action = Action.SCHEDULE_CREATE if scheduled else Action.LAUNCH
-    entry = record(request, action, Target("endpoint", row["url"]))
+    entry = record(request, action, Target("endpoint", row.url))
     try:
         if scheduled:
             await moments(typed)  # its errors are shown before the service is asked
         done = await form.submit(posted, typed.as_json() if scheduled else None)
-    except HTTPException as exc:
-        entry.outcome = Outcome.of_status(exc.status_code)
-        return await _refused(request, panel, user, row, posted, typed, str(exc.detail), scheduled)
+    except RefusedError as exc:
+        entry.outcome = Outcome.of_status(status_of(exc))
+        return await _refused(request, panel, user, row, posted, typed, exc.detail, scheduled)
     if done.errors is not None:
         return await _corrected(request, panel, user, row, posted, typed, done)
     what = ("schedule", done.schedule) if done.fid is None else ("execution", done.fid)
-    entry.target = Target(*what, name=row["url"])
+    entry.target = Target(*what, name=row.url)
     if done.fid is not None and body.get(AGAIN_OF):
         entry.action = Action.RUN_AGAIN
         await _lead_to_each_other(panel, user, str(body[AGAIN_OF]), done.fid)
@@ -127,14 +130,14 @@ async def _lead_to_each_other(panel: State, user: User, earlier: str, fid: str) 
     except ValueError:
         return  # somebody's own making; the launch itself is right
     if execution is not None:
-        await panel.reader.rows("set_again", fid=fid, of=execution.fid)
+        await panel.reader.execute("set_again", fid=fid, of=execution.fid)
 
 
 async def _refused(
     request: Request,
     panel: State,
     user: User,
-    row: Row,
+    row: RegisteredEndpoint,
     posted: Row,
     typed: Typed,
     why: str,
@@ -148,7 +151,7 @@ async def _refused(
         return answer
     try:
         elements = await _form(request, panel, user, row).elements()
-    except HTTPException:
+    except RefusedError:
         elements = None
     return await _page(
         request,
@@ -165,7 +168,13 @@ async def _refused(
 
 
 async def _corrected(
-    request: Request, panel: State, user: User, row: Row, posted: Row, typed: Typed, done: Submitted
+    request: Request,
+    panel: State,
+    user: User,
+    row: RegisteredEndpoint,
+    posted: Row,
+    typed: Typed,
+    done: Submitted,
 ) -> Response:
     """The form once more, with what is wrong at its fields."""
     if _by_htmx(request):
@@ -190,7 +199,7 @@ async def _page(
     request: Request,
     panel: State,
     user: User,
-    row: Row,
+    row: RegisteredEndpoint,
     elements: Elements | None,
     *,
     values: Row | None = None,
@@ -205,11 +214,13 @@ async def _page(
     if elements is not None:
         form = form_html(elements, errors, values, submit="Run now", leave=_leave(request))
     visible = user.sees(panel.settings)
-    last = await panel.reader.rows("last_of_endpoints", uids=[row["uid"]], **visible._asdict())
+    last = await panel.reader.rows_of(
+        LastOfEndpoint, "last_of_endpoints", uids=[row.uid], **visible._asdict()
+    )
     fields = typed or Typed()
     context = {
-        "row": row | source(row),
-        "about": Markup(markdown(row["description"])) if row["description"] else None,
+        "row": asdict(row) | source(row),
+        "about": Markup(markdown(row.description)) if row.description else None,
         "form": form,
         "last": last[0] if last else None,
         "typed": fields,
@@ -229,8 +240,8 @@ async def _preview(typed: Typed) -> Row:
     """What the preview shows of what is typed."""
     try:
         return {"moments": await moments(typed), "wrong": None}
-    except HTTPException as exc:
-        return {"moments": None, "wrong": str(exc.detail)}
+    except RefusedError as exc:
+        return {"moments": None, "wrong": exc.detail}
 
 
 def _earlier(execution: StoredExecution | None, values: Row | None) -> Row | None:
@@ -240,14 +251,14 @@ def _earlier(execution: StoredExecution | None, values: Row | None) -> Row | Non
     return {"fid": execution.fid, "title": title(execution), "fits": values is not None}
 
 
-async def _endpoint(panel: State, uid: str) -> Row:
+async def _endpoint(panel: State, uid: str) -> RegisteredEndpoint:
     row = await panel.register.of_uid(uid)
     if row is None:
-        raise HTTPException(404, f"there is no service {uid}, or its source no longer lists it")
+        raise NotFoundError(f"there is no service {uid}, or its source no longer lists it")
     return row
 
 
-def _form(request: Request, panel: State, user: User, row: Row) -> EndpointForm:
+def _form(request: Request, panel: State, user: User, row: RegisteredEndpoint) -> EndpointForm:
     return EndpointForm(panel, row, user, own_url(request, panel.settings))
 
 

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, HTTPException, Path, Request
 from fastapi.responses import JSONResponse, Response
 
+from kodosumi_prefect.database.rows.services import RegisteredEndpoint
 from kodosumi_prefect.http import identity
 from kodosumi_prefect.http.body import read_body
 from kodosumi_prefect.panel.accounts.permissions import CurrentUser
@@ -43,7 +44,7 @@ async def form(
     the service that does not answer. Answers that a browser would run are given as files.
     """
     endpoint = await _endpoint(panel, request, address)
-    if endpoint["kind"] == "prefect":
+    if endpoint.kind == "prefect":
         return JSONResponse(await deployment_form.describe(endpoint, panel.settings))
     return panel.services.forward(request, user, endpoint)
 
@@ -58,7 +59,7 @@ async def form(
 async def launch(panel: Panel, user: CurrentUser, request: Request, address: str) -> Response:
     """`{"result": fid, "elements"}`, or `{"errors", "elements"}` if the inputs are invalid."""
     endpoint = await _endpoint(panel, request, address)
-    if endpoint["kind"] == "prefect":
+    if endpoint.kind == "prefect":
         schedule = request.headers.get(SCHEDULE_HEADER)
         posted = await read_body(request)
         answer = await deployment_form.launch(endpoint, posted, schedule, user, panel.settings)
@@ -71,16 +72,16 @@ async def launch(panel: Panel, user: CurrentUser, request: Request, address: str
 async def other(panel: Panel, user: CurrentUser, request: Request, address: str) -> Response:
     """For endpoints of other methods."""
     endpoint = await _endpoint(panel, request, address)
-    if endpoint["method"] != request.method or endpoint["kind"] == "prefect":
-        allowed = {"GET", "POST", endpoint["method"]}
+    if endpoint.method != request.method or endpoint.kind == "prefect":
+        allowed = {"GET", "POST", endpoint.method}
         raise HTTPException(405, "not of this endpoint", {"Allow": ", ".join(sorted(allowed))})
     return panel.services.forward(request, user, endpoint)
 
 
-async def _endpoint(panel: Panel, request: Request, address: str) -> dict[str, Any]:
+async def _endpoint(panel: Panel, request: Request, address: str) -> RegisteredEndpoint:
     endpoint = await panel.register.endpoint(f"/-/{address}")
     if endpoint is None:
         raise HTTPException(404, f"/-/{address[:200]} is not a registered endpoint; see GET /flow")
-    if endpoint["gone"]:
+    if endpoint.gone:
         raise HTTPException(404, f"/-/{address[:200]} is gone: its source no longer lists it")
     return endpoint

@@ -12,13 +12,13 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from kodosumi_prefect.database.connection import silences
+from kodosumi_prefect.database.rows.system import ExecutionCount, RunnerCount, Service
 from kodosumi_prefect.events import Status
 from kodosumi_prefect.panel.audit.trail import Trail
 from kodosumi_prefect.panel.system import observers, spoolers
 from kodosumi_prefect.panel.web.templating import package_version
 from kodosumi_prefect.stream.feed import Feed
 from kodosumi_prefect.stream.reader import Reader
-from kodosumi_prefect.stream.rows import ExecutionCount, RunnerCount, Service
 
 COUNT_EVERY = 15.0  # seconds; counting reads every execution's row
 COUNT_TIMEOUT = 5.0  # seconds

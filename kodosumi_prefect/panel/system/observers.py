@@ -6,8 +6,8 @@ from typing import Any
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 
+from kodosumi_prefect.database.rows.system import RunnerCount, Service
 from kodosumi_prefect.stream.reader import Reader
-from kodosumi_prefect.stream.rows import RunnerCount, Service
 
 SILENT = 60.0  # seconds after which an observer counts as gone
 RUNNER_STATES = ("starting", "running", "lapsed")

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Form, HTTPException, Request
 from fastapi.responses import Response
 
 from kodosumi_prefect.addresses import prefect_access
+from kodosumi_prefect.database.rows.system import DatabaseFacts, RunnerCount, Service
 from kodosumi_prefect.events import Status, clean
 from kodosumi_prefect.launch.refusal import LaunchError
 from kodosumi_prefect.panel.accounts.permissions import CurrentUser, Operator
@@ -23,7 +24,6 @@ from kodosumi_prefect.panel.web.parameters import Panel
 from kodosumi_prefect.panel.web.prefect_links import ui_url
 from kodosumi_prefect.panel.web.state import State
 from kodosumi_prefect.panel.web.templating import package_version, page
-from kodosumi_prefect.stream.rows import DatabaseFacts, RunnerCount, Service
 
 PART_ANSWER_SECONDS = 2.0  # seconds that one part may take; the others are shown all the same
 SILENT = 60.0  # seconds without a report after which a worker counts as gone

@@ -4,7 +4,7 @@ import time
 from collections import deque
 from typing import NamedTuple
 
-from kodosumi_prefect.stream.rows import Service
+from kodosumi_prefect.database.rows.system import Service
 
 WINDOW = 60.0  # seconds over which a rate is taken
 

@@ -6,8 +6,8 @@ from typing import Any
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric
 
+from kodosumi_prefect.database.rows.system import Service
 from kodosumi_prefect.stream.reader import Reader
-from kodosumi_prefect.stream.rows import Service
 
 SILENT = 30.0  # seconds without a report after which a Spooler counts as gone
 

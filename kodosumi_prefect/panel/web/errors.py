@@ -13,19 +13,10 @@ from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
 from kodosumi_prefect.events import clean
-from kodosumi_prefect.panel.refusals import (
-    ConflictError,
-    ForbiddenError,
-    InvalidError,
-    NotFoundError,
-    RefusedError,
-    TooManyError,
-    UnavailableError,
-    UnidentifiedError,
-    UpstreamError,
-)
+from kodosumi_prefect.http.statuses import status_of
 from kodosumi_prefect.panel.web.proxy import own_path
 from kodosumi_prefect.panel.web.templating import page
+from kodosumi_prefect.refusals import RefusedError
 
 # Paths with these beginnings are for people, and their errors are pages.
 PAGES = (
@@ -39,19 +30,6 @@ PAGES = (
     "/system",
     "/audit",
 )
-
-STATUSES: dict[type[RefusedError], int] = {
-    UnidentifiedError: 401,
-    ForbiddenError: 403,
-    NotFoundError: 404,
-    ConflictError: 409,
-    InvalidError: 422,
-    TooManyError: 429,
-    UpstreamError: 502,
-    UnavailableError: 503,
-}
-# What keeps a handler from doing what was requested, by our own rules or by those of what it calls.
-Refusals = (RefusedError, HTTPException)
 
 logger = logging.getLogger(__name__)
 
@@ -78,19 +56,17 @@ def _wants_page(request: Request, status_code: int) -> bool:
     return of_pages and "text/html" in request.headers.get("accept", "")
 
 
-def status_of(exc: RefusedError | HTTPException) -> int:
-    """The HTTP status that a refusal is answered with."""
-    if isinstance(exc, HTTPException):
-        return exc.status_code
-    return next(STATUSES[kind] for kind in type(exc).__mro__ if kind in STATUSES)
+def refusal_response(request: Request, refusal: RefusedError) -> Response:
+    """What a refusal is answered with."""
+    response = error_response(request, status_of(refusal), refusal.detail)
+    if refusal.retry_after is not None:
+        response.headers["Retry-After"] = str(round(refusal.retry_after))
+    return response
 
 
 async def _refused(request: Request, exc: Exception) -> Response:
     assert isinstance(exc, RefusedError)
-    response = error_response(request, status_of(exc), exc.detail)
-    if exc.retry_after is not None:
-        response.headers["Retry-After"] = str(round(exc.retry_after))
-    return response
+    return refusal_response(request, exc)
 
 
 async def _http(request: Request, exc: Exception) -> Response:

@@ -52,7 +52,7 @@ async def find(settings: Settings) -> list[ListedEndpoint]:
             unlabelled = [one for one in known.values() if ENDPOINT_LABEL not in (one.labels or {})]
             names = await _flow_names(client, sorted({one.flow_id for one in unlabelled}))
     except LaunchError as exc:
-        raise SourceError(str(exc.detail), away=True) from exc
+        raise SourceError(exc.detail, away=True) from exc
     return [_endpoint(one, names[one.flow_id]) for one in unlabelled if one.flow_id in names]
 
 

@@ -3,8 +3,8 @@
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from kodosumi_prefect.panel.refusals import InvalidError
 from kodosumi_prefect.panel.services.register.address import uid
+from kodosumi_prefect.refusals import InvalidError
 
 
 @dataclass(frozen=True, slots=True)

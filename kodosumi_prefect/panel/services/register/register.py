@@ -5,22 +5,28 @@ import contextlib
 import json
 import logging
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import psycopg
 
 from kodosumi_prefect.cancelling import cancel_all
+from kodosumi_prefect.database.rows.services import (
+    EndpointTag,
+    GoneEndpoint,
+    KnownSource,
+    RegisteredEndpoint,
+    Source,
+)
 from kodosumi_prefect.launch import schedules
 from kodosumi_prefect.launch.refusal import LaunchError
-from kodosumi_prefect.panel.refusals import ConflictError
 from kodosumi_prefect.panel.services.calls import Services
 from kodosumi_prefect.panel.services.register import deployments, sources
 from kodosumi_prefect.panel.services.register.address import canonical, uid
 from kodosumi_prefect.panel.services.register.fetching import client
 from kodosumi_prefect.panel.services.register.reading import ListedEndpoint, Reading, SourceError
+from kodosumi_prefect.refusals import ConflictError
 from kodosumi_prefect.settings import Settings
 from kodosumi_prefect.stream.reader import ALL, Reader
-from kodosumi_prefect.stream.rows import KnownSource, Source
 
 AT_ONCE = 8  # sources read at the same time
 # Of the interval, after which a source is due, so that a panel's own rhythm does not miss it.
@@ -28,8 +34,6 @@ DUE = 0.9
 LAPSED = 3  # intervals without a panel that mounts a service
 NOT_MOUNTED = "no panel runs this service now; start one with it, or unregister it"
 UNREGISTERED = "its endpoint was unregistered"
-
-Row = dict[str, Any]
 
 logger = logging.getLogger(__name__)
 
@@ -86,7 +90,7 @@ class Register:
             await cancel_all([self._work])
         await self._http.aclose()
 
-    async def add(self, urls: Sequence[str]) -> list[Row]:
+    async def add(self, urls: Sequence[str]) -> list[RegisteredEndpoint]:
         """Register sources by URL and read them now; the endpoints that they name.
 
         One that does not answer is kept, and read again regularly.
@@ -105,12 +109,12 @@ class Register:
         added = [
             url
             for url in dict.fromkeys(good)
-            if await self._reader.rows("add_source", url=url, kind=sources.kind_of(url))
+            if await self._reader.execute("add_source", url=url, kind=sources.kind_of(url))
         ]
         refreshed = await self._read_all(await self._touch(good))
         bad = {url: exc for url, exc in refreshed.troubles.items() if not exc.away}
         if forget := [url for url in added if url in bad]:
-            await self._reader.rows("forget_sources", urls=forget)
+            await self._reader.execute("forget_sources", urls=forget)
         if wrong or bad:
             raise SourceError("; ".join([*wrong, *(str(exc) for exc in bad.values())]))
         uids = [uid(endpoint.url) for endpoint in refreshed.endpoints]
@@ -166,7 +170,7 @@ class Register:
         uids: Sequence[str] | None = None,
         after: str | None = None,
         limit: int = 10,
-    ) -> list[Row]:
+    ) -> list[RegisteredEndpoint]:
         """Endpoints by their summaries.
 
         Arguments:
@@ -176,7 +180,8 @@ class Register:
             uids: take these only.
             after: ``uid`` of the last one of the page before.
         """
-        return await self._reader.rows(
+        return await self._reader.rows_of(
+            RegisteredEndpoint,
             "endpoints",
             words=query.split() or None,
             tags=list(tags) or None,
@@ -187,10 +192,10 @@ class Register:
 
     async def tags(self) -> dict[str, int]:
         """How many endpoints have which tag."""
-        rows = await self._reader.rows("endpoint_tags")
-        return {row["tag"]: row["endpoints"] for row in rows}
+        rows = await self._reader.rows_of(EndpointTag, "endpoint_tags")
+        return {row.tag: row.endpoints for row in rows}
 
-    async def endpoint(self, path: str) -> Row | None:
+    async def endpoint(self, path: str) -> RegisteredEndpoint | None:
         """The endpoint at a path of the panel, with or without a slash at its end.
 
         Arguments:
@@ -198,13 +203,15 @@ class Register:
         """
         url = canonical(path)
         other = url[:-1] if url.endswith("/") else f"{url}/"
-        rows = await self._reader.rows("endpoint", uids=[uid(url), uid(other)])
+        rows = await self._reader.rows_of(
+            RegisteredEndpoint, "endpoint", uids=[uid(url), uid(other)]
+        )
         return rows[0] if rows else None
 
-    async def of_uid(self, uid_: str) -> Row | None:
+    async def of_uid(self, uid_: str) -> RegisteredEndpoint | None:
         """The endpoint of this id; None if there is none, or its source no longer names it."""
-        rows = await self._reader.rows("endpoint", uids=[uid_])
-        return rows[0] if rows and not rows[0]["gone"] else None
+        rows = await self._reader.rows_of(RegisteredEndpoint, "endpoint", uids=[uid_])
+        return rows[0] if rows and not rows[0].gone else None
 
     async def has_base(self, base: str) -> bool:
         """Whether a registered service has this base URL."""
@@ -217,11 +224,11 @@ class Register:
 
     async def _enter_own(self) -> None:
         for name in self._mounted:
-            await self._reader.rows("add_source", url=name, kind="mounted")
+            await self._reader.execute("add_source", url=name, kind="mounted")
         if self._takes_deployments:
-            await self._reader.rows("add_source", url=sources.PREFECT, kind="prefect")
+            await self._reader.execute("add_source", url=sources.PREFECT, kind="prefect")
         else:
-            await self._reader.rows("forget_sources", urls=[sources.PREFECT])
+            await self._reader.execute("forget_sources", urls=[sources.PREFECT])
 
     async def _touch(self, urls: list[str] | None) -> list[Source]:
         return await self._reader.rows_of(
@@ -237,7 +244,7 @@ class Register:
                     Source, "claim_sources", interval=due, mounted=list(self._mounted)
                 )
                 await self._read_all(claimed)
-                await self._reader.rows(
+                await self._reader.execute(
                     "lapse_mounted", silence=LAPSED * interval, trouble=NOT_MOUNTED
                 )
                 await self._mind_schedules()
@@ -274,7 +281,7 @@ class Register:
             if not isinstance(wrong, SourceError):
                 wrong = SourceError(f"{url} contains text that cannot be stored: {exc}")
             self._tell(url, str(wrong))
-            await self._reader.rows("fail_source", id=source.id, trouble=str(wrong))
+            await self._reader.execute("fail_source", id=source.id, trouble=str(wrong))
             return Refreshed([], [], {url: wrong})
         self._tell(url, reading.trouble)
         return Refreshed(reading.endpoints, deletes, {})
@@ -295,14 +302,14 @@ class Register:
             await self._switch_schedules()
 
     async def _switch_schedules(self) -> None:
-        gone = await self._reader.rows("schedules_of_gone")
-        back = await self._reader.rows("schedules_of_returned")
+        gone = await self._reader.rows_of(GoneEndpoint, "schedules_of_gone")
+        back = await self._reader.values("schedules_of_returned")
         try:
             for row in gone:
-                why = f"{row['source']} no longer lists its endpoint"
-                await schedules.pause_endpoints([row["uid"]], why, self._settings)
+                why = f"{row.source} no longer lists its endpoint"
+                await schedules.pause_endpoints([row.uid], why, self._settings)
             if back:
-                await schedules.resume_endpoints([row["uid"] for row in back], self._settings)
+                await schedules.resume_endpoints(back, self._settings)
         except LaunchError as exc:
             logger.warning("cannot update schedules of endpoints that came or went: %s", exc.detail)
 

@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from kodosumi_prefect.database.rows.services import Source
 from kodosumi_prefect.panel.services.mounted import Mounted, MountError
 from kodosumi_prefect.panel.services.register import deployments
 from kodosumi_prefect.panel.services.register.address import objection, of_mounted
@@ -13,7 +14,6 @@ from kodosumi_prefect.panel.services.register.fetching import DOCUMENT_ANSWER_SE
 from kodosumi_prefect.panel.services.register.openapi import endpoints_of, endpoints_of_mounted
 from kodosumi_prefect.panel.services.register.reading import Reading, SourceError
 from kodosumi_prefect.settings import Settings
-from kodosumi_prefect.stream.rows import Source
 
 ROUTES = "/-/routes"  # where Ray Serve lists its applications
 MOST_ROUTES = 500

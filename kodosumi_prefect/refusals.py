@@ -1,4 +1,4 @@
-"""Why the panel does not do something; ``web.errors`` knows which HTTP status each kind has."""
+"""Why something is not done; ``http.statuses`` knows which HTTP status each kind has."""
 
 
 class RefusedError(Exception):
@@ -6,17 +6,14 @@ class RefusedError(Exception):
 
     Arguments:
         detail: one line that names the thing, the value and the way out.
-
-    Attributes:
         retry_after: seconds after which it may be requested again; None if that makes no
             difference.
     """
 
-    retry_after: float | None = None
-
-    def __init__(self, detail: str) -> None:
+    def __init__(self, detail: str, *, retry_after: float | None = None) -> None:
         super().__init__(detail)
         self.detail = detail
+        self.retry_after = retry_after
 
 
 class UnidentifiedError(RefusedError):
@@ -39,8 +36,16 @@ class InvalidError(RefusedError):
     """What was sent is not usable."""
 
 
+class OversizedError(RefusedError):
+    """What was sent is larger than what is read."""
+
+
 class TooManyError(RefusedError):
     """Too many requests of this kind."""
+
+
+class FaultyError(RefusedError):
+    """The service that was asked is wrong itself."""
 
 
 class UpstreamError(RefusedError):
@@ -48,4 +53,8 @@ class UpstreamError(RefusedError):
 
 
 class UnavailableError(RefusedError):
-    """Something that the panel needs for this is not there."""
+    """Something that is needed for this is not there."""
+
+
+class LateError(RefusedError):
+    """A service does not answer in time."""

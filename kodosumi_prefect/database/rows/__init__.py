@@ -1,0 +1,1 @@
+"""What queries of ``database/sql`` return, a module for each of its areas."""

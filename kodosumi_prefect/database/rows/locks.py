@@ -1,0 +1,55 @@
+"""Rows of locks."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LockQuestion:
+    """A row of ``answerable_locks``: what a lock asks, and which execution does.
+
+    Attributes:
+        elements: its form as JSON text; None if its service has it, or there is none.
+        data: what the run gave along with its question, as JSON text.
+        fid, owner, summary, flow_name, app_url: of its execution.
+        opened, expires: epoch seconds.
+    """
+
+    lid: str
+    name: str
+    elements: str | None
+    data: str | None
+    fid: str
+    owner: str | None
+    summary: str | None
+    flow_name: str | None
+    app_url: str | None
+    opened: float
+    expires: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lock(LockQuestion):
+    """A row of ``lock``, which may be open or not.
+
+    Attributes:
+        state: ``open``, ``leased``, ``expired`` or ``void``.
+        attempt: the one that waits for it.
+        inputs, status: of its execution.
+        superseded: its execution is at a later attempt.
+        over: its time is up.
+    """
+
+    state: str
+    attempt: int
+    inputs: str | None
+    status: str
+    superseded: bool
+    over: bool
+
+
+@dataclass(frozen=True, slots=True)
+class LockId:
+    """A row of ``answerable_lock_ids``."""
+
+    lid: str
+    fid: str
