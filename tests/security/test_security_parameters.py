@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Iterator
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import httpx
 import pytest
@@ -13,6 +13,7 @@ from prefect.flows import Flow
 from prefect.variables import Variable
 
 from kodosumi_prefect.adapter.literal import escaped, opened
+from kodosumi_prefect.database.rows.services import RegisteredEndpoint
 from kodosumi_prefect.forms import InputsError, from_schema
 from kodosumi_prefect.forms.bounds import DEEPEST
 from kodosumi_prefect.http.statuses import status_of
@@ -26,7 +27,7 @@ from kodosumi_prefect.owner import Owner
 from kodosumi_prefect.panel.accounts.permissions import User
 from kodosumi_prefect.panel.services import deployment_form
 from tests.samples import echoes
-from tests.serve.launches import USER, Launcher, request
+from tests.serve.launches import USER, Launcher, registered, request
 from tests.serve.service_doubles import InPanel
 from tests.services import Place
 from tests.waiting import wait_for
@@ -88,7 +89,7 @@ def deployed(
     flow: "Flow[..., Any]" = echoes.echoes,
     pool: str | None = "kodosumi",
     **more: Any,
-) -> dict[str, Any]:
+) -> RegisteredEndpoint:
     """A deployment that people can launch, as the register has it."""
     name = f"echoes-{uuid4().hex[:8]}"
     flow_id = launcher.prefect("POST", "flows/", name=flow.name)["id"]
@@ -102,16 +103,14 @@ def deployed(
         parameter_openapi_schema=flow.parameters.model_dump_for_openapi(),
         **more,
     )
-    return {
-        "uid": uuid4().hex,
-        "deployment_id": found["id"],
-        "summary": f"{flow.name}/{name}",
-        "kind": "prefect",
-    }
+    return registered(found["id"], f"{flow.name}/{name}")
 
 
 def fill_in(
-    launcher: Launcher, endpoint: dict[str, Any], posted: dict[str, Any], when: str | None = None
+    launcher: Launcher,
+    endpoint: RegisteredEndpoint,
+    posted: dict[str, Any],
+    when: str | None = None,
 ) -> dict[str, Any]:
     """What the panel answers to a deployment's filled-in form."""
     return launcher.do(deployment_form.launch, endpoint, posted, when, ADA, launcher.place.settings)
@@ -201,7 +200,7 @@ def test_a_run_is_not_begun_again_with_what_prefect_cannot_hold(launcher: Launch
     endpoint = deployed(launcher)
     run = launcher.prefect(
         "POST",
-        f"deployments/{endpoint['deployment_id']}/create_flow_run",
+        f"deployments/{endpoint.deployment_id}/create_flow_run",
         parameters={"data": HUGE},
     )
     try:
@@ -307,7 +306,11 @@ def test_a_schedule_of_an_earlier_release_does_not_load_blocks(
     async def made(parameters: dict[str, Any]) -> str:
         when = await When.of(EVERY_HOUR)
         return await schedules.create(
-            endpoint["deployment_id"], when, parameters, OWNER, settings=launcher.place.settings
+            UUID(str(endpoint.deployment_id)),
+            when,
+            parameters,
+            OWNER,
+            settings=launcher.place.settings,
         )
 
     schedule = launcher.do(made, {"data": {"a": 1}})
@@ -315,7 +318,7 @@ def test_a_schedule_of_an_earlier_release_does_not_load_blocks(
     parameters = {"data": markers[0]}
     launcher.prefect(
         "PATCH",
-        f"deployments/{endpoint['deployment_id']}/schedules/{schedule}",
+        f"deployments/{endpoint.deployment_id}/schedules/{schedule}",
         active=True,
         parameters=parameters,
     )

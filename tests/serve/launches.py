@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import SimpleNamespace
 from typing import Any, TypeVar
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import anyio.from_thread
 import httpx
@@ -17,6 +17,7 @@ from psycopg.rows import dict_row
 from starlette.requests import Request
 
 from kodosumi_prefect import settings as settings_module
+from kodosumi_prefect.database.rows.services import RegisteredEndpoint
 from kodosumi_prefect.launch.endpoint import Endpoint
 from kodosumi_prefect.launch.launch import Launch
 from kodosumi_prefect.runner import execute
@@ -27,6 +28,31 @@ from tests.waiting import wait_for
 
 T = TypeVar("T")
 USER = "5a0c6e5e-0000-4000-8000-000000000001"
+
+
+def registered(deployment_id: str, summary: str) -> RegisteredEndpoint:
+    """A Prefect deployment as the panel has it in its list of services."""
+    return RegisteredEndpoint(
+        uid=uuid4().hex,
+        method="POST",
+        url=f"/-/prefect/{deployment_id}",
+        target=None,
+        base_url="",
+        deployment_id=deployment_id,
+        source="prefect",
+        kind="prefect",
+        summary=summary,
+        description=None,
+        deprecated=False,
+        author=None,
+        organization=None,
+        version=None,
+        tags=[],
+        reachable=True,
+        trouble=None,
+        reached_at=None,
+        gone=False,
+    )
 
 
 def request(headers: dict[str, str] | None = None, user: str = USER, **scope: Any) -> Request:

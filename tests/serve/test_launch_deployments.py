@@ -23,7 +23,7 @@ from kodosumi_prefect.launch.refusal import LaunchError
 from kodosumi_prefect.panel.accounts.permissions import User
 from kodosumi_prefect.panel.services import deployment_form
 from kodosumi_prefect.vocabulary import ENDPOINT_LABEL
-from tests.serve.launches import USER, Launcher, changed, request
+from tests.serve.launches import USER, Launcher, changed, registered, request
 from tests.services import AUTH
 from tests.waiting import wait_for
 
@@ -211,7 +211,7 @@ def test_a_launched_deployment_shows_what_its_flow_gets_and_leaves_its_words_to_
         parameters={"word": "deployed"},
         parameter_openapi_schema=schema,
     )
-    endpoint = {"uid": None, "deployment_id": deployment["id"], "summary": "stock/count"}
+    endpoint = registered(deployment["id"], "stock/count")
     user = User(id=USER, name="ada", operator=False)
     settings = launcher.place.settings
     answer = launcher.do(deployment_form.launch, endpoint, {"number": "3"}, None, user, settings)
