@@ -2,8 +2,11 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
-WORKERS ?= 1
+WORKERS ?= 2
 READY  := $(VENV)/.ready
+# Two at a time: tests mostly wait, and what takes long to start is started by one of the workers.
+PYTEST := $(BIN)/python -m pytest $(if $(filter-out 0 1,$(WORKERS)),-n $(WORKERS) \
+	--dist loadgroup --no-loadscope-reorder)
 
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export DO_NOT_TRACK := 1
@@ -34,12 +37,10 @@ docs: install
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 check: lint docs
-	$(BIN)/python -m pytest -m pure
+	$(PYTEST) -m pure
 
-# With WORKERS=2 in half the time: tests mostly wait, and what takes long to start is started by one.
 test: lint browser
-	$(BIN)/python -m pytest $(if $(filter-out 0 1,$(WORKERS)),-n $(WORKERS) --dist loadgroup \
-		--no-loadscope-reorder)
+	$(PYTEST)
 
 # A Chromium for tests/browser: the system's, else Debian's (as root), else Playwright's.
 browser: install
