@@ -15,7 +15,9 @@ import orjson
 import psycopg
 import pytest
 from prefect.client.schemas.objects import State
+from prefect.events.worker import EventsWorker
 from prefect.flows import Flow
+from prefect.logging.handlers import APILogWorker
 from prefect.settings import (
     PREFECT_API_AUTH_STRING,
     PREFECT_API_URL,
@@ -41,6 +43,7 @@ AUTH_STRING = "admin:of the session's Prefect"
 AUTH = httpx.BasicAuth(*AUTH_STRING.split(":"))  # for requests that its own client does not make
 TESTS = Path(__file__).parent
 SAMPLES = TESTS / "samples"
+DRAINED_WITHIN = 10.0  # seconds for Prefect's logs and events of this process to be sent
 
 
 @contextmanager
@@ -68,6 +71,9 @@ def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with served(server_child(settings, access), settings.data_dir):
         prefect_database.take_from(settings.data_dir)
         yield access.url
+        # Else they would go on sending to this server what belongs to the next one.
+        for delivery in (EventsWorker, APILogWorker):
+            delivery.drain_all(timeout=DRAINED_WITHIN, at_exit=False)
 
 
 def record_prefect(settings: Settings, url: str) -> None:
