@@ -20,11 +20,11 @@ from prefect.logging.configuration import ensure_logging_setup
 
 from kodosumi_prefect._compat.prefect import PRINT_AS_LOG
 from kodosumi_prefect._compat.ray import DRIVER_THREADS
+from kodosumi_prefect.adapter.redrawn import Lines
 from kodosumi_prefect.events import Event, Kind, plain
 from kodosumi_prefect.scope import Scope, event_source, known_scope
 from kodosumi_prefect.spooler.client import THREAD_NAME, get_client
 
-PARTIAL_MOST = 8192  # characters without a newline that are kept back
 PRINT_DEPTH = 16  # frames looked through for Prefect's print_as_log
 RUN_LOGGERS = frozenset({"prefect.flow_runs", "prefect.task_runs"})
 # Loggers whose records are about recording or running, not about the author's work.
@@ -87,7 +87,7 @@ class _Stream(io.TextIOBase):
         self.replaced = stream
         self._stream: Any = stream if stream is not None else _Nowhere()
         self._kind = kind
-        self._partial: dict[tuple[str, int], tuple[Scope, str]] = {}
+        self._held: dict[tuple[str, int], tuple[Scope, Lines]] = {}
 
     def write(self, text: str) -> int:
         written: int = self._stream.write(text)
@@ -100,28 +100,24 @@ class _Stream(io.TextIOBase):
 
     def finish(self, fid: str | None) -> None:
         """Record what was written without a newline at its end; of all executions if None."""
-        for key in list(self._partial):  # other threads go on writing meanwhile
-            if fid in (None, key[0]) and (held := self._partial.pop(key, None)):
-                scope, text = held
-                _emit(scope, self._kind, text.rpartition("\r")[2])
+        for key in list(self._held):  # other threads go on writing meanwhile
+            if fid in (None, key[0]) and (held := self._held.pop(key, None)):
+                scope, lines = held
+                for event in lines.finish():
+                    _emit(scope, self._kind, event)
 
     def forget(self) -> None:
         """Drop what was written without a newline: another process records it."""
-        self._partial.clear()
+        self._held.clear()
 
     def _record(self, scope: Scope, text: str) -> None:
         key = (scope.fid, threading.get_ident())
-        if held := self._partial.pop(key, None):
-            text = held[1] + text
-        whole, newline, rest = text.rpartition("\n")
-        if newline:
-            _emit(scope, self._kind, _without_overwritten(whole))
-        # A progress bar rewrites its line; only its last text is worth an event.
-        rest = rest.rpartition("\r")[2] if "\r" in rest[:-1] else rest
-        if len(rest) > PARTIAL_MOST:
-            _emit(scope, self._kind, rest)
-        elif rest:
-            self._partial[key] = (scope, rest)
+        _, lines = self._held.pop(key, (scope, None))
+        lines = lines if lines is not None else Lines()
+        for event in lines.write(text):
+            _emit(scope, self._kind, event)
+        if lines.pending:
+            self._held[key] = (scope, lines)
 
     def flush(self) -> None:
         self._stream.flush()
@@ -304,12 +300,6 @@ def _is_logged_anyway(frame: FrameType) -> bool:
         return False
     # A QueueListener's handlers write in another thread than its logger's.
     return getattr(record, _MARK, False) or record.name.partition(".")[0] in NOT_OURS
-
-
-def _without_overwritten(text: str) -> str:
-    if "\r" not in text:
-        return text
-    return "\n".join(line.rstrip("\r").rpartition("\r")[2] for line in text.split("\n"))
 
 
 def _after_fork() -> None:
