@@ -5,6 +5,7 @@ import platform
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from importlib import import_module
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -14,6 +15,8 @@ from prefect.client.schemas.objects import FlowRun, TaskRun
 from kodosumi_prefect._compat.prefect import FLOW_CONTEXT, TASK_CONTEXT
 
 KNOWN_SCOPES = 10_000  # flow runs a process remembers
+# They add to the lists below, and record what child processes say.
+ADAPTERS = ("kodosumi_prefect.adapter.child_processes", "kodosumi_prefect.adapter.owners")
 
 
 class Scope(NamedTuple):
@@ -57,6 +60,19 @@ _sources: dict[Scope, str] = {}
 travelled: set[str] = set()
 
 
+_attached = False
+
+
+def attach_adapters() -> None:
+    """Import what adds its ways here, once, when the process first has to do with an execution."""
+    global _attached
+    if _attached:
+        return
+    _attached = True  # before: they come back here while they are imported
+    for name in ADAPTERS:
+        import_module(name)
+
+
 @contextmanager
 def entered(scope: Scope) -> Generator[Scope, None, None]:
     """Make ``scope`` the current one inside the block, and in tasks and threads made there."""
@@ -79,6 +95,7 @@ def entered_scope() -> Scope | None:
 
 def learn_scope(flow_run_id: UUID, run_count: int, scope: Scope) -> None:
     """Remember which scope the code of a flow run belongs to."""
+    attach_adapters()
     if len(_flow_scopes) > KNOWN_SCOPES:
         _flow_scopes.clear()
     _by_object.clear()
@@ -124,6 +141,7 @@ def current_scope() -> Scope | None:
     """The scope of the calling code, searched for if it is not known; None outside of runs."""
     if (scope := known_scope()) is not None:
         return scope
+    attach_adapters()
     for find in finders:
         if (scope := find()) is not None:
             return scope

@@ -13,6 +13,7 @@ from kodosumi_prefect.response import HTML, Markdown, Text
 from kodosumi_prefect.scope import (
     Scope,
     arrivals,
+    attach_adapters,
     current_scope,
     event_source,
     known_place,
@@ -323,6 +324,7 @@ def _current() -> Tracer:
 
 def _arrive(scope: Scope, instance: str | None = None) -> Tracer:
     learn_instance(instance)
+    attach_adapters()
     for arrived in arrivals:
         arrived(scope)
     tracer = Tracer(scope)

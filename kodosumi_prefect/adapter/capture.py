@@ -22,7 +22,7 @@ from kodosumi_prefect._compat.prefect import PRINT_AS_LOG
 from kodosumi_prefect._compat.ray import DRIVER_THREADS
 from kodosumi_prefect.adapter.redrawn import Lines
 from kodosumi_prefect.events import Event, Kind, plain
-from kodosumi_prefect.scope import Scope, event_source, known_scope
+from kodosumi_prefect.scope import Scope, attach_adapters, event_source, known_scope
 from kodosumi_prefect.spooler.client import THREAD_NAME, get_client
 
 PRINT_DEPTH = 16  # frames looked through for Prefect's print_as_log
@@ -217,6 +217,7 @@ _handling_before: _CallHandlers = logging.Logger.callHandlers
 def hold() -> None:
     """Capture until ``release`` was called as often."""
     global _holders, _stdout, _stderr, _handling, _handling_before
+    attach_adapters()
     with _lock:
         _holders += 1
         if _holders > 1 and sys.stdout is _stdout and sys.stderr is _stderr:

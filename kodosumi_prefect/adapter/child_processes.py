@@ -25,7 +25,7 @@ END_DELIVERY_SECONDS = 5.0  # seconds that a child's end waits for it; then it i
 
 _KEY = "kodosumi_prefect"  # in the configuration that multiprocessing gives to each child
 _FORKSERVER = "forkserver"
-_PACKAGE = "kodosumi_prefect"
+_PACKAGE = "kodosumi_prefect.adapter.child_processes"  # and with it what it records by
 
 logger = logging.getLogger(__name__)
 
