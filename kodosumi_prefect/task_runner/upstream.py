@@ -1,0 +1,62 @@
+"""How tasks are given what other tasks made: by Ray's references, not through the driver."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from prefect.client.schemas.objects import State
+from prefect.utilities.collections import visit_collection
+
+from kodosumi_prefect.task_runner.future import RayFuture
+from kodosumi_prefect.task_runner.remote_result import referred, together
+
+if TYPE_CHECKING:
+    import ray
+
+
+class Upstream:
+    """Stands in a task's arguments for a task before it.
+
+    Arguments:
+        state: which of the arguments that Ray resolves is its state; or the state itself.
+        value: which of them is its value; None if nobody reads it.
+    """
+
+    def __init__(self, state: int | State[Any], value: int | None) -> None:
+        self.state = state
+        self.value = value
+
+    def resolved(self, upstream: Sequence[Any]) -> State[Any]:
+        """Its final state, as Prefect's engine takes it."""
+        state = self.state if isinstance(self.state, State) else upstream[self.state]
+        return together(state, None if self.value is None else upstream[self.value])
+
+
+class Upstreams:
+    """The tasks that a task depends on; ``refs`` is what Ray waits for and fetches."""
+
+    def __init__(self) -> None:
+        self.refs: list[ray.ObjectRef[Any]] = []
+        self._places: dict[ray.ObjectRef[Any], int] = {}
+
+    def without(self, given: Any, values: bool = True) -> Any:
+        """``given`` with an ``Upstream`` in place of each future and state of a task.
+
+        Arguments:
+            values: whether their values are read, too.
+        """
+
+        def exchange(item: Any) -> Any:
+            if isinstance(item, RayFuture):
+                state = self._place(item.wrapped_future)
+                return Upstream(state, self._place(item.value_ref) if values else None)
+            if isinstance(item, State) and (parts := referred(item)) is not None:
+                return Upstream(parts[0], self._place(parts[1]) if values else None)
+            return item
+
+        return visit_collection(given, visit_fn=exchange, return_data=True)
+
+    def _place(self, ref: "ray.ObjectRef[Any]") -> int:
+        if ref not in self._places:
+            self._places[ref] = len(self.refs)
+            self.refs.append(ref)
+        return self._places[ref]

@@ -1,0 +1,211 @@
+"""What tasks on Ray return stays there until somebody asks for it, and as long as somebody may."""
+
+import gc
+import pickle
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import prefect
+import pytest
+from prefect import allow_failure, unmapped
+from prefect.futures import as_completed, wait
+
+from kodosumi_prefect import flow
+from kodosumi_prefect.task_runner import RayFuture
+from tests.samples import on_ray
+from tests.samples.on_values import (
+    Parcel,
+    Ticket,
+    die,
+    lose,
+    pack,
+    pack_async,
+    pack_three,
+    redeem,
+    second_time,
+    told,
+    was_opened,
+    weigh,
+    weigh_all,
+)
+from tests.services import Place
+from tests.waiting import wait_for
+
+
+@pytest.fixture(autouse=True)
+def nothing_opened() -> Iterator[None]:
+    Parcel.opened.clear()
+    yield
+    Parcel.opened.clear()
+
+
+def _returned(place: Place, function: Any) -> Any:
+    """What a flow made of ``function`` leaves in a list, for it is not to be recorded."""
+    left: list[Any] = []
+
+    @flow(name=function.__name__)
+    def run() -> None:
+        left.append(function())
+
+    recorded = place.run(run)
+    assert recorded.row["error"] is None
+    return left[0]
+
+
+def test_a_value_comes_when_it_is_asked_for_and_once(ray_place: Place) -> None:
+    def asks() -> None:
+        parcel = pack.submit("a", 3)
+        other = pack_async.submit("b")
+        assert weigh.submit(parcel).result() == 3
+        assert set(as_completed([parcel, other])) == {parcel, other}
+        assert wait([parcel, other], timeout=60).not_done == set()
+        assert parcel.state.is_completed()
+        assert "not fetched" in repr(parcel.state)
+        assert Parcel.opened == []
+        first = parcel.result()
+        assert first.weight == 3
+        assert parcel.result() is first
+        assert parcel.state.result() is first
+        assert Parcel.opened == ["a"]
+        assert other.state.result().name == "b"
+        assert Parcel.opened == ["a", "b"]
+
+    _returned(ray_place, asks)
+
+
+def test_values_go_from_task_to_task_past_the_driver(ray_place: Place) -> None:
+    def passes() -> None:
+        one, two = pack.submit("one", 1), pack.submit("two", 2)
+        two.wait()
+        nested = weigh_all.submit([one, two.state], {"deep": (two, one)})
+        mapped = weigh.map([one, two], unmapped(2))
+        held = weigh.map(unmapped(two), [1, 2, 3])
+        allowed = weigh.submit(allow_failure(two))
+        assert nested.result() == 6
+        assert mapped.result() == [2, 4]
+        assert held.result() == [2, 4, 6]
+        assert allowed.result() == 2
+        assert redeem.submit(Ticket(two)).result() == 2
+        assert Parcel.opened == []
+        assert [parcel.name for parcel in pack_three.submit("x").result()] == ["x0", "x1", "x2"]
+
+    _returned(ray_place, passes)
+
+
+def test_a_task_that_only_waits_for_another_does_not_get_its_value(ray_place: Place) -> None:
+    def waits() -> None:
+        parcel = pack.submit("waited for")
+        assert was_opened.submit("waited for", wait_for=[parcel]).result() is False
+        assert was_opened.submit("waited for", wait_for=[parcel.state]).result() is False
+
+    _returned(ray_place, waits)
+
+
+def test_a_value_is_freed_with_the_last_that_refers_to_it(ray_place: Place) -> None:
+    def held() -> set[str]:
+        import ray
+
+        counts = ray._private.worker.global_worker.core_worker.get_all_reference_counts()
+        return set(counts)
+
+    def frees() -> None:
+        called: list[str] = []
+        parcel = pack.submit("freed")
+        parcel.add_done_callback(lambda future: called.append(future.result().name))
+        weighed = weigh.submit(parcel)
+        assert weighed.result() == 1
+        wait_for(lambda: called, 30, "the callback")
+        reference = parcel.value_ref.hex()
+        state = parcel.state
+        del parcel
+        assert reference in held()
+        assert state.result().name == "freed"
+        del state
+        wait_for(lambda: reference not in held(), 30, "the value to be freed")
+
+    gc.disable()  # it is references that count
+    try:
+        _returned(ray_place, frees)
+    finally:
+        gc.enable()
+
+
+def test_a_callback_may_ask_for_results_and_wait(ray_place: Place) -> None:
+    def calls_back() -> None:
+        results: list[int] = []
+        done = threading.Event()
+
+        def take(future: RayFuture) -> None:
+            other = on_ray.square.submit(5) if context is None else context.run(resubmit)
+            assert set(as_completed([other])) == {other}
+            results.extend([future.result(), other.result()])
+            done.set()
+
+        def resubmit() -> RayFuture:
+            return on_ray.square.submit(5)
+
+        import contextvars
+
+        context = contextvars.copy_context()
+        future = on_ray.square.submit(4)
+        future.add_done_callback(take)
+        assert done.wait(60)
+        assert results == [16, 25]
+        future.add_done_callback(lambda again: results.append(again.result()))
+        assert results == [16, 25, 16]  # at once, since it is done
+
+    _returned(ray_place, calls_back)
+
+
+def test_a_state_that_leaves_ray_takes_its_value_along(ray_place: Place) -> None:
+    def leaves() -> None:
+        parcel = pack.submit("pickled", 7)
+        parcel.wait()
+        copied = pickle.loads(pickle.dumps(parcel.state))
+        assert type(copied.data).__name__ == "ResultRecord"
+        assert copied.result().weight == 7
+        assert parcel.state.model_dump()["data"]["result"] is parcel.result()
+
+    _returned(ray_place, leaves)
+
+
+def test_a_flow_may_return_futures_and_states(ray_place: Place) -> None:
+    @prefect.flow(task_runner=on_ray.squares.task_runner)
+    def returns() -> Any:
+        return [on_ray.square.submit(2), on_ray.square.submit(3, return_state=True)]
+
+    recorded = ray_place.run(returns)
+    assert recorded.state is not None
+    assert [state.result() for state in recorded.state.result()] == [4, 9]
+    assert recorded.row["status"] == "finished"
+
+
+def test_failures_retries_and_crashes_are_the_states_of_futures(
+    ray_place: Place, tmp_path: Path
+) -> None:
+    def fails() -> None:
+        failed = on_ray.burst.submit()
+        failed.wait()
+        assert failed.state.is_failed()
+        with pytest.raises(ValueError, match="burst"):
+            failed.result()
+        assert str(failed.result(raise_on_failure=False)) == "burst"
+        assert "ValueError" in told.submit(allow_failure(failed)).result()
+        after = told.submit(failed)
+        after.wait()
+        assert after.state.name == "NotReady"
+        assert second_time.submit(str(tmp_path / "marker")).result() == "done"
+        from prefect_ray.context import remote_options
+
+        with remote_options(max_retries=0):
+            crashed = die.submit()
+        crashed.wait()
+        assert crashed.state.is_crashed()
+        lost = lose.submit()
+        lost.wait()
+        assert lost.state.is_crashed()
+        assert "stays where it is" in str(lost.state.message)
+
+    _returned(ray_place, fails)
