@@ -145,7 +145,7 @@ class RayTaskRunner(TaskRunner["RayFuture"]):
             **self.options,
             **RemoteOptionsContext.get().current_remote_options,
         }
-        state_ref, value_ref = remote(task, options).remote(
+        value_ref, state_ref = remote(task, options).remote(
             *upstreams.refs,
             task=task,
             task_run_id=task_run_id,

@@ -64,7 +64,7 @@ class RemoteResult(ResultRecord[Any]):
     def __reduce_ex__(self, protocol: Any) -> Any:
         if self._ref is None:
             return super().__reduce_ex__(protocol)
-        return self.plain().__reduce_ex__(protocol)
+        return _itself, (self.plain(),)
 
     def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Any:
         return copy.deepcopy(self.plain(), memo)
@@ -79,6 +79,10 @@ class RemoteResult(ResultRecord[Any]):
         if self._ref is not None:
             self.fetch()
         return handler(self)
+
+
+def _itself(record: ResultRecord[Any]) -> ResultRecord[Any]:
+    return record
 
 
 def apart(state: State[Any]) -> tuple[State[Any], Any]:

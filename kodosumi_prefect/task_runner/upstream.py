@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from prefect.client.schemas.objects import State
+from prefect.utilities import annotations
 from prefect.utilities.collections import visit_collection
 
 from kodosumi_prefect.task_runner.future import RayFuture
@@ -11,6 +12,10 @@ from kodosumi_prefect.task_runner.remote_result import referred, together
 
 if TYPE_CHECKING:
     import ray
+
+
+# What is in it is not looked into; not every Prefect that we work with has it.
+_OPAQUE: Any = getattr(annotations, "opaque", ())
 
 
 class Upstream:
@@ -29,6 +34,36 @@ class Upstream:
         """Its final state, as Prefect's engine takes it."""
         state = self.state if isinstance(self.state, State) else upstream[self.state]
         return together(state, None if self.value is None else upstream[self.value])
+
+
+class Annotated:
+    """Stands for one of Prefect's annotations, which pickling spoils: they come as ``((value,),)``.
+
+    Arguments:
+        kind: ``allow_failure``, ``quote``, …
+    """
+
+    def __init__(self, kind: type[Any], value: Any) -> None:
+        self.kind = kind
+        self.value = value
+
+
+def resolved(given: Any, upstream: Sequence[Any]) -> Any:
+    """What a task was given, with the states of the tasks before it where ``Upstreams`` put marks.
+
+    Arguments:
+        upstream: what Ray got for ``Upstreams.refs``.
+    """
+    import ray
+
+    def resolve(item: Any) -> Any:
+        if isinstance(item, Upstream):
+            return item.resolved(upstream)
+        if isinstance(item, Annotated):
+            return item.kind(item.value)  # what is in it is visited next
+        return ray.get(item) if isinstance(item, ray.ObjectRef) else item
+
+    return visit_collection(given, visit_fn=resolve, return_data=True)
 
 
 class Upstreams:
@@ -51,6 +86,10 @@ class Upstreams:
                 return Upstream(state, self._place(item.value_ref) if values else None)
             if isinstance(item, State) and (parts := referred(item)) is not None:
                 return Upstream(parts[0], self._place(parts[1]) if values else None)
+            if isinstance(item, _OPAQUE):
+                return Annotated(type(item), exchange(item.unwrap()))
+            if isinstance(item, annotations.BaseAnnotation):
+                return Annotated(type(item), self.without(item.unwrap(), values))
             return item
 
         return visit_collection(given, visit_fn=exchange, return_data=True)

@@ -1,7 +1,6 @@
 """What Ray's workers do for our task runner."""
 
 import asyncio
-from collections.abc import Sequence
 from contextvars import Context, copy_context
 from typing import Any, NamedTuple, cast
 from uuid import UUID
@@ -9,7 +8,6 @@ from uuid import UUID
 from prefect.client.schemas.objects import State
 from prefect.task_engine import run_task_async, run_task_sync
 from prefect.tasks import Task
-from prefect.utilities.collections import visit_collection
 
 from kodosumi_prefect.adapter import capture
 from kodosumi_prefect.adapter.at_work import at_work
@@ -17,7 +15,7 @@ from kodosumi_prefect.settings import get_settings, read_settings, reset_setting
 from kodosumi_prefect.spooler.client import get_client
 from kodosumi_prefect.spooler.route import learn_instance
 from kodosumi_prefect.task_runner.remote_result import apart
-from kodosumi_prefect.task_runner.upstream import Upstream
+from kodosumi_prefect.task_runner.upstream import resolved
 from kodosumi_prefect.tracer import Scope, entered, learn_scope
 
 TASK_FLUSH = 10.0  # seconds a task waits at its end for its events to be stored
@@ -50,8 +48,8 @@ def run_apart(
     wait_for: Any,
     dependencies: Any,
     carried: Carried,
-) -> tuple[State[Any], Any]:
-    """Run a Prefect task in a Ray worker: its final state without its value, and its value.
+) -> tuple[Any, State[Any]]:
+    """Run a Prefect task in a Ray worker: its value, and its final state without it.
 
     Arguments:
         upstream: what Ray got from the tasks that it depends on, as ``Upstream`` names it.
@@ -59,31 +57,21 @@ def run_apart(
     arguments: dict[str, Any] = {
         "task": task,
         "task_run_id": task_run_id,
-        "parameters": _resolved(parameters, upstream),
-        "wait_for": _resolved(wait_for, upstream),
+        "parameters": resolved(parameters, upstream),
+        "wait_for": resolved(wait_for, upstream),
         "dependencies": dependencies,
         "context": context,
         "return_type": "state",
     }
-    return apart(_run(arguments, carried))
+    state, value = apart(_run(arguments, carried))
+    return value, state  # Ray stores the value first: if it cannot, the state must not be there
 
 
 def run_with_values(*upstream: Any, carried: Carried, **arguments: Any) -> State[Any]:
     """As ``run_apart``, for a driver that wants state and value in one."""
     for name in ("parameters", "wait_for"):
-        arguments[name] = _resolved(arguments[name], upstream)
+        arguments[name] = resolved(arguments[name], upstream)
     return _run({**arguments, "return_type": "state"}, carried)
-
-
-def _resolved(given: Any, upstream: Sequence[Any]) -> Any:
-    import ray
-
-    def resolve(item: Any) -> Any:
-        if isinstance(item, Upstream):
-            return item.resolved(upstream)
-        return ray.get(item) if isinstance(item, ray.ObjectRef) else item
-
-    return visit_collection(given, visit_fn=resolve, return_data=True)
 
 
 def _run(arguments: dict[str, Any], carried: Carried) -> State[Any]:
