@@ -51,7 +51,7 @@ def test_what_options_refuses_is_told_when_the_function_is_made(name: str) -> No
     import ray
 
     with pytest.raises(ValueError, match=name):
-        ray.remote(abs).options(**{name: OPTIONS[name]})
+        ray.remote(process_id.fn).options(**{name: OPTIONS[name]})
     assert name in DECORATOR_OPTIONS
 
 

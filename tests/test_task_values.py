@@ -4,17 +4,23 @@ import gc
 import pickle
 import threading
 from collections.abc import Iterator
+from concurrent.futures import Future
 from contextvars import copy_context
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from prefect import allow_failure, unmapped
+from prefect.context import serialize_context
 from prefect.futures import as_completed, wait
 from prefect.utilities.annotations import quote
+from prefect.utilities.timeout import timeout
 
-from kodosumi_prefect import flow
+from kodosumi_prefect import flow, task_runner
+from kodosumi_prefect.carried import carried as carry
 from kodosumi_prefect.task_runner import RayFuture
+from kodosumi_prefect.task_runner.waiting import is_over
 from tests.samples import on_ray
 from tests.samples.on_values import (
     Parcel,
@@ -207,3 +213,62 @@ def test_failures_retries_and_crashes_are_the_states_of_futures(
         assert "stays where it is" in str(lost.state.message)
 
     _returned(ray_place, fails)
+
+
+async def test_async_flows_get_values_and_states(ray_place: Place) -> None:
+    left: list[Any] = []
+
+    @flow
+    async def asks() -> None:
+        parcel = pack_async.submit("of an async flow", 2)
+        weight = weigh.submit(parcel)
+        left.append(weight.result())
+        state = parcel.state
+        assert Parcel.opened == []
+        left.append((await state.aresult()).weight)
+        left.append(parcel.result().weight)
+
+    recorded = await ray_place.run_async(asks)
+    assert recorded.row["error"] is None
+    assert left == [2, 2, 2]
+    assert Parcel.opened == ["of an async flow"]
+
+
+def test_a_driver_with_an_older_version_gets_states_with_their_values(ray_place: Place) -> None:
+    def submits() -> None:
+        import ray
+
+        assert told.submit("connected").result() == "'connected'"
+        run = ray.remote(task_runner._run_task)
+        carried = task_runner._Carried(carry(ray_place.settings), None, None, None, None)
+        given = {
+            "context": serialize_context(),
+            "wait_for": None,
+            "dependencies": None,
+            "carried": carried,
+        }
+        first = run.remote(task=pack, task_run_id=uuid4(), parameters={"name": "old"}, **given)
+        second = run.remote(
+            first, task=weigh, task_run_id=uuid4(), parameters={"parcel": first}, **given
+        )
+        assert ray.get(second).result() == 1
+        assert ray.get(first).result().name == "old"
+
+    _returned(ray_place, submits)
+
+
+def test_waits_are_interrupted_by_the_timeouts_of_threads() -> None:
+    ended: list[str] = []
+
+    def waits() -> None:
+        never: Future[None] = Future()
+        try:
+            with timeout(0.2):
+                is_over(never)
+        except TimeoutError:
+            ended.append("timeout")
+
+    thread = threading.Thread(target=waits, daemon=True)
+    thread.start()
+    thread.join(60)
+    assert ended == ["timeout"]

@@ -80,6 +80,19 @@ def child(runner: str, work: str, address: str) -> None:
     print(json.dumps(figures | {"peak": int(peak) / 1024}))
 
 
+def measured(work: str, address: str, environment: dict[str, str]) -> dict[str, dict[str, float]]:
+    """The least of each figure of ``ROUNDS`` processes of each task runner, in turns."""
+    rounds: dict[str, list[dict[str, float]]] = {runner: [] for runner in RUNNERS}
+    for runner in RUNNERS * ROUNDS:
+        argv = [sys.executable, "-c", CHILD, runner, work, address]
+        out = subprocess.check_output(argv, env=os.environ | environment, text=True)
+        rounds[runner].append(json.loads(out.splitlines()[-1]))
+    return {
+        runner: {name: min(figures[name] for figures in taken) for name in taken[0]}
+        for runner, taken in rounds.items()
+    }
+
+
 def run() -> None:
     with tempfile.TemporaryDirectory(prefix="kodosumi-bench-") as folder:
         settings = Settings(data_dir=Path(folder))
@@ -92,33 +105,13 @@ def run() -> None:
             "PREFECT_LOGGING_LEVEL": "ERROR",
             "PYTHONPATH": str(Path.cwd()),
         }
-        logs = settings.data_dir / "logs"
         with (
             served(server_child(settings, access), settings.data_dir),
-            served(ray_child(head, environment), logs),
+            served(ray_child(head, environment), settings.data_dir / "logs"),
         ):
             environment |= head.environment()
-
-            def measured(work: str) -> dict[str, dict[str, float]]:
-                rounds: dict[str, list[dict[str, float]]] = {runner: [] for runner in RUNNERS}
-                for _ in range(ROUNDS):
-                    for runner in RUNNERS:
-                        argv = [sys.executable, "-c", CHILD, runner, work, head.address]
-                        done = subprocess.run(
-                            argv,
-                            env=os.environ | environment,
-                            stdout=subprocess.PIPE,
-                            text=True,
-                            check=True,
-                        )
-                        rounds[runner].append(json.loads(done.stdout.splitlines()[-1]))
-                return {
-                    runner: {name: min(figures[name] for figures in taken) for name in taken[0]}
-                    for runner, taken in rounds.items()
-                }
-
-            values = measured("values")
-            small = measured("small")
+            values = measured("values", head.address, environment)
+            small = measured("small", head.address, environment)
     peak, other = values["kodosumi"]["peak"], values["prefect-ray"]["peak"]
     report(
         f"{VALUES} values of {SIZE // 10**6} MB through two stages of tasks on Ray",

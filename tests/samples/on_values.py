@@ -42,8 +42,8 @@ def pack(name: str, weight: int = 1) -> Parcel:
 
 
 @task(cache_policy=NO_CACHE)
-async def pack_async(name: str) -> Parcel:
-    return Parcel(name)
+async def pack_async(name: str, weight: int = 1) -> Parcel:
+    return Parcel(name, weight)
 
 
 @task(cache_policy=NO_CACHE)
