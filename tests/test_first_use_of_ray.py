@@ -7,7 +7,7 @@ from tests.services import Place
 
 
 @pytest.mark.parametrize(
-    "way", [("put", "early"), ("remote",), ("init unless",), ("ignore",), ("thread", "early")]
+    "way", [("put", "early"), ("remote", "lazy"), ("init unless",), ("thread", "early")]
 )
 def test_ray_in_a_flow_joins_the_cluster_of_its_tasks(
     ray_place: Place, way: tuple[str, ...]

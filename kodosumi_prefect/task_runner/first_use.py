@@ -29,7 +29,11 @@ def begin(connect: Callable[[], bool]) -> None:
         _connects.append(connect)
         if not any(isinstance(finder, _RayFinder) for finder in sys.meta_path):
             sys.meta_path.insert(0, _RayFinder())
-    if "ray" in sys.modules:
+    module = sys.modules.get("ray")
+    if module is not None and type(module) is not ModuleType:
+        # A lazy one, as prefect-ray imports it: nothing may be read of it, or it is loaded now.
+        _watch_after(object.__getattribute__(module, "__spec__").loader)
+    elif module is not None:
         import ray  # waits for a thread that is importing it
 
         _watch(ray)
@@ -59,6 +63,8 @@ class _RayFinder(MetaPathFinder):
 
 
 def _watch_after(loader: Any) -> None:
+    if "exec_module" in vars(loader):
+        return
     run = loader.exec_module
 
     def exec_module(module: ModuleType) -> None:

@@ -52,10 +52,12 @@ def uses(way: str) -> None:
 
 @prefect.flow(task_runner=RayTaskRunner())
 def idle() -> None:
-    print("ray", "imported" if "ray" in sys.modules else "not imported")
+    print("ray", "imported" if "ray._private.worker" in sys.modules else "not imported")
 
 
 if __name__ == "__main__":
+    if "lazy" in sys.argv:
+        from prefect_ray.context import remote_options  # noqa: F401
     idle()
     if "early" in sys.argv:
         import ray  # noqa: F401
