@@ -14,12 +14,16 @@ import pytest
 from prefect import allow_failure, unmapped
 from prefect.context import serialize_context
 from prefect.futures import as_completed, wait
-from prefect.utilities.annotations import quote
+from prefect.results import ResultRecord, ResultRecordMetadata
+from prefect.states import Completed
+from prefect.utilities.annotations import opaque, quote
 from prefect.utilities.timeout import timeout
 
 from kodosumi_prefect import flow, task_runner
 from kodosumi_prefect.carried import carried as carry
 from kodosumi_prefect.task_runner import RayFuture
+from kodosumi_prefect.task_runner.remote_result import apart
+from kodosumi_prefect.task_runner.upstream import Annotated, Upstream, Upstreams, resolved
 from kodosumi_prefect.task_runner.waiting import is_over
 from tests.samples import on_ray
 from tests.samples.on_values import (
@@ -272,3 +276,19 @@ def test_waits_are_interrupted_by_the_timeouts_of_threads() -> None:
     thread.start()
     thread.join(60)
     assert ended == ["timeout"]
+
+
+def test_annotations_come_to_a_task_as_they_were_given() -> None:
+    given = {"a": opaque([1]), "b": allow_failure([2]), "c": quote([3]), "d": unmapped([4])}
+    sent = pickle.loads(pickle.dumps(Upstreams().without(given)))
+    assert resolved(sent, []) == given
+
+
+def test_several_states_are_not_mistaken_for_each_other() -> None:
+    metadata = ResultRecordMetadata(storage_key="x")
+    records = [ResultRecord(metadata=metadata, result=[number]) for number in range(50)]
+    ends = [apart(Completed(data=record)) for record in records]
+    upstream = [part for end in ends for part in end]
+    given = [allow_failure(Upstream(2 * number, 2 * number + 1)) for number in range(50)]
+    came = resolved([Annotated(allow_failure, one.unwrap()) for one in given], upstream)
+    assert [one.unwrap().result(_sync=True) for one in came] == [[n] for n in range(50)]

@@ -56,12 +56,19 @@ def resolved(given: Any, upstream: Sequence[Any]) -> Any:
     """
     import ray
 
+    # Prefect tells what it visited by ids, which must not be those of something freed meanwhile.
+    visited: list[Any] = []
+
     def resolve(item: Any) -> Any:
         if isinstance(item, Upstream):
-            return item.resolved(upstream)
-        if isinstance(item, Annotated):
-            return item.kind(item.value)  # what is in it is visited next
-        return ray.get(item) if isinstance(item, ray.ObjectRef) else item
+            visited.append(item.resolved(upstream))
+        elif isinstance(item, Annotated):
+            visited.append(item.kind(item.value))  # what is in it is visited next
+        elif isinstance(item, ray.ObjectRef):
+            visited.append(ray.get(item))
+        else:
+            return item
+        return visited[-1]
 
     return visit_collection(given, visit_fn=resolve, return_data=True)
 
