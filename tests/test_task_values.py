@@ -115,7 +115,6 @@ def test_a_task_that_only_waits_for_another_does_not_get_its_value(ray_place: Pl
     _returned(ray_place, waits)
 
 
-@pytest.mark.xfail(reason="Ray still counts the reference 30 s later; who holds it is not known")
 def test_a_value_is_freed_with_the_last_that_refers_to_it(ray_place: Place) -> None:
     def held() -> set[bytes]:
         import ray

@@ -80,11 +80,12 @@ class Upstreams:
         self.refs: list[ray.ObjectRef[Any]] = []
         self._places: dict[ray.ObjectRef[Any], int] = {}
 
-    def without(self, given: Any, values: bool = True) -> Any:
+    def without(self, given: Any, values: bool = True, depth: int = -1) -> Any:
         """``given`` with an ``Upstream`` in place of each future and state of a task.
 
         Arguments:
             values: whether their values are read, too.
+            depth: how deep to look; without end if negative.
         """
 
         def exchange(item: Any) -> Any:
@@ -94,12 +95,12 @@ class Upstreams:
             if isinstance(item, State) and (parts := referred(item)) is not None:
                 return Upstream(parts[0], self._place(parts[1]) if values else None)
             if isinstance(item, _OPAQUE):
-                return Annotated(type(item), exchange(item.unwrap()))
+                return Annotated(type(item), self.without(item.unwrap(), values, depth=0))
             if isinstance(item, annotations.BaseAnnotation):
                 return Annotated(type(item), self.without(item.unwrap(), values))
             return item
 
-        return visit_collection(given, visit_fn=exchange, return_data=True)
+        return visit_collection(given, visit_fn=exchange, return_data=True, max_depth=depth)
 
     def _place(self, ref: "ray.ObjectRef[Any]") -> int:
         if ref not in self._places:
