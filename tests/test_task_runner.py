@@ -13,9 +13,9 @@ from prefect import task
 from prefect.flows import load_flow_from_entrypoint
 from prefect.futures import as_completed
 
-from kodosumi_prefect import Tracer, flow, task_runner
+from kodosumi_prefect import Tracer, flow
 from kodosumi_prefect.settings import Settings, use_settings
-from kodosumi_prefect.task_runner import NoRayError, RayTaskRunner
+from kodosumi_prefect.task_runner import NoRayError, RayTaskRunner, ray_task_runner
 from tests.samples import on_ray
 from tests.samples.on_ray import add, burst, square, square_async
 from tests.services import SAMPLES, Place
@@ -35,7 +35,7 @@ def test_tasks_run_on_ray_and_are_recorded(ray_place: Place) -> None:
 def test_what_a_task_says_stands_between_submit_and_result(
     ray_place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(task_runner, "SUBMIT_FLUSH", 30)
+    monkeypatch.setattr(ray_task_runner, "SUBMIT_FLUSH", 30)
     recorded = ray_place.run(on_ray.talks, {"word": "x"})
     assert recorded.told[2:-2] == [
         ("debug", "before"),

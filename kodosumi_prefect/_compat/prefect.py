@@ -13,7 +13,7 @@ from uuid import UUID
 from prefect._internal import control_listener
 from prefect._internal.metrics import RunMetrics
 from prefect._internal.observers import FlowRunCancellingObserver, OnCancellingCallback
-from prefect._internal.result_records import ResultRecord
+from prefect._internal.result_records import ResultRecord as ResultRecord
 from prefect.blocks.core import Block
 from prefect.client.schemas.objects import FlowRun
 from prefect.context import FlowRunContext, TaskRunContext

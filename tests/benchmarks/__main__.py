@@ -17,6 +17,7 @@ from tests.benchmarks import (
     spooler_actor,
     sse_clients,
     starts,
+    task_values,
     throughput,
     viewers,
 )
@@ -41,6 +42,8 @@ def main() -> None:
             launches.run(settings, url)
     if not chosen or "starts" in chosen:
         starts.run()
+    if not chosen or "task_values" in chosen:
+        task_values.run()
     if not chosen or "executions_list" in chosen:
         executions_list.run()
     if not chosen or "sse_clients" in chosen:
