@@ -11,6 +11,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from prefect._internal import control_listener
+from prefect._internal.infrastructure_exit_codes import get_infrastructure_exit_info
 from prefect._internal.metrics import RunMetrics
 from prefect._internal.observers import FlowRunCancellingObserver, OnCancellingCallback
 from prefect._internal.result_records import ResultRecord
@@ -68,6 +69,11 @@ def run_metrics(flow_run: FlowRun, flow: "Flow[..., Any]") -> AbstractContextMan
 def drive(flow: "Flow[..., Any]", result: object) -> None:
     """Run what ``run_flow`` returned of an async flow or a generator to its end."""
     _drive_run_flow_result(flow, result)
+
+
+def exit_explanation(code: int) -> str:
+    """What Prefect says of an exit code of a run's process, negative for a signal."""
+    return get_infrastructure_exit_info(code).explanation
 
 
 def cancelling_observer(

@@ -13,8 +13,8 @@ from kodosumi_prefect.runner.cluster import (
     check_versions,
     why_it_died,
 )
-from kodosumi_prefect.runner.order import Facts
 from kodosumi_prefect.vocabulary import POOL_TYPE
+from kodosumi_runner.order import Facts
 
 CLAIM_SECONDS = 60.0  # seconds that a waiting Runner lives on without its worker
 RUNNER_START_SECONDS = 120.0  # seconds for a new Runner's process to start

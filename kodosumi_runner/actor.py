@@ -1,0 +1,86 @@
+"""The Runner: a detached Ray actor that has one flow run executed, and ends."""
+
+import os
+import platform
+import signal
+import threading
+import time
+from importlib.metadata import version
+from typing import Any
+
+from kodosumi_runner.order import Facts, Order, Outcome
+from kodosumi_runner.supervision import Supervision
+
+FAREWELL = 5.0  # seconds after a run in which the worker may fetch the outcome
+CONTROL = "control"  # the concurrency group of what is answered while a run is under way
+
+
+class Runner:
+    """Supervises the process of a flow run. It holds neither Prefect nor code of anybody's.
+
+    ``hello`` and ``run`` are called one after the other: whoever says hello during a run hears of
+    its end. A Runner that waits for its order ends by itself once its worker has not renewed its
+    claim.
+
+    Arguments:
+        claim_seconds: until it ends unless its worker renews the claim.
+    """
+
+    def __init__(self, claim_seconds: float) -> None:
+        self._lock = threading.Lock()
+        self._supervision: Supervision | None = None
+        self._until = time.monotonic() + claim_seconds
+        threading.Thread(target=self._end_unclaimed, name="kodosumi-claim", daemon=True).start()
+
+    def hello(self, claim_seconds: float) -> Facts:
+        """Who this is; renews the claim on a Runner that waits.
+
+        Called during a run, it never answers: the actor ends with its run.
+        """
+        self._until = time.monotonic() + claim_seconds
+        import ray
+
+        return Facts(
+            ray.get_runtime_context().get_node_id(),
+            platform.node(),
+            os.getpid(),
+            {
+                "kodosumi-prefect": version("kodosumi-prefect"),
+                "prefect": version("prefect"),
+                "ray": ray.__version__,
+                "python": ".".join(platform.python_version_tuple()[:2]),
+            },
+        )
+
+    def run(self, order: Order) -> Outcome:
+        """Have a flow run executed; the process ends soon after."""
+        import ray
+
+        context: Any = ray.get_runtime_context()
+        supervision = Supervision(
+            order._replace(
+                ray_address=context.gcs_address, runtime_env=dict(context.runtime_env) or None
+            )
+        )
+        with self._lock:
+            self._supervision = supervision
+        try:
+            return supervision.run()
+        finally:
+            # Ray's own way to leave an actor would take the outcome with it.
+            leaving = threading.Timer(FAREWELL, os.kill, (os.getpid(), signal.SIGTERM))
+            leaving.daemon = True
+            leaving.start()
+
+    def end(self, why: str) -> bool:
+        """End the run's process now, as ``Supervision.end``; answered while a run is under way."""
+        return self._supervision is not None and self._supervision.end(why)
+
+    def _end_unclaimed(self) -> None:
+        while True:
+            time.sleep(min(max(self._until - time.monotonic(), 0.1), 5.0))
+            with self._lock:
+                if self._supervision is not None:
+                    return
+                if time.monotonic() >= self._until:
+                    os._exit(0)  # nothing was begun, nothing is lost
