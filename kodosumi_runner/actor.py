@@ -1,17 +1,23 @@
 """The Runner: a detached Ray actor that has one flow run executed, and ends."""
 
+import logging
 import os
 import platform
 import signal
 import threading
 import time
+from concurrent.futures import Future
 from importlib.metadata import version
 from typing import Any
 
+from kodosumi_runner.environment import own_environment
+from kodosumi_runner.nursery import NoNurseryError, Nursery, serves
 from kodosumi_runner.order import Facts, Order, Outcome
 from kodosumi_runner.supervision import Supervision
 
 FAREWELL = 5.0  # seconds after a run in which the worker may fetch the outcome
+logger = logging.getLogger(__name__)
+
 CONTROL = "control"  # the concurrency group of what is answered while a run is under way
 
 
@@ -31,6 +37,8 @@ class Runner:
         self._supervision: Supervision | None = None
         self._until = time.monotonic() + claim_seconds
         threading.Thread(target=self._end_unclaimed, name="kodosumi-claim", daemon=True).start()
+        self._nursery: Future[Nursery | None] = Future()
+        threading.Thread(target=self._prepare, name="kodosumi-nursery", daemon=True).start()
 
     def hello(self, claim_seconds: float) -> Facts:
         """Who this is; renews the claim on a Runner that waits.
@@ -60,7 +68,8 @@ class Runner:
         supervision = Supervision(
             order._replace(
                 ray_address=context.gcs_address, runtime_env=dict(context.runtime_env) or None
-            )
+            ),
+            self._nursery.result(),
         )
         with self._lock:
             self._supervision = supervision
@@ -75,6 +84,20 @@ class Runner:
     def end(self, why: str) -> bool:
         """End the run's process now, as ``Supervision.end``; answered while a run is under way."""
         return self._supervision is not None and self._supervision.end(why)
+
+    def _prepare(self) -> None:
+        """Have the node's nursery ready for the run."""
+        import ray
+
+        nursery: Nursery | None = None
+        try:
+            context: Any = ray.get_runtime_context()
+            if serves(context.runtime_env):
+                nursery = Nursery.reach(own_environment(), context.gcs_address)
+        except NoNurseryError as exc:
+            logger.warning("runs here start more slowly, without a nursery: %s", exc)
+        finally:
+            self._nursery.set_result(nursery)
 
     def _end_unclaimed(self) -> None:
         while True:

@@ -24,14 +24,20 @@ THREADS = "OMP_NUM_THREADS"
 
 def child_environment(order: Order) -> dict[str, str]:
     """Everything that a run's process has in its environment from its start."""
+    environment = own_environment()
+    if order.ray_address is not None:
+        environment["RAY_ADDRESS"] = order.ray_address
+    return environment | order.environment
+
+
+def own_environment() -> dict[str, str]:
+    """This process's, without what Ray set for it."""
     environment = {name: v for name, v in os.environ.items() if name not in OF_A_RAY_WORKER}
     if environment.get("PYTHONBREAKPOINT") == RAY_DEBUGGER:
         del environment["PYTHONBREAKPOINT"]
     if THREADS not in _INITIAL:
         environment.pop(THREADS, None)
-    if order.ray_address is not None:
-        environment["RAY_ADDRESS"] = order.ray_address
-    return environment | order.environment
+    return environment
 
 
 def _initial() -> Mapping[str, str]:

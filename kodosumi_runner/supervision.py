@@ -10,6 +10,7 @@ from kodosumi_runner.channel import Channel
 from kodosumi_runner.child import Child, ColdChild, kill
 from kodosumi_runner.environment import child_environment
 from kodosumi_runner.folder import working_folder
+from kodosumi_runner.nursery import NoNurseryError, Nursery
 from kodosumi_runner.order import After, Order, Outcome
 from kodosumi_runner.output import Output
 
@@ -38,10 +39,12 @@ class Supervision:
 
     Arguments:
         order: with Ray's address and ``runtime_env`` filled in.
+        nursery: what processes are forked from, if there is one for the run.
     """
 
-    def __init__(self, order: Order) -> None:
+    def __init__(self, order: Order, nursery: Nursery | None = None) -> None:
         self._order = order
+        self._nursery = nursery
         self._lock = threading.Lock()
         self._child: Child | None = None
         self._why: str | None = None
@@ -93,7 +96,7 @@ class Supervision:
         outputs = [Output(STDOUT), Output(STDERR)]
         environment = child_environment(order)
         try:
-            child = ColdChild(environment, folder, theirs, *(one.inlet for one in outputs))
+            child = self._start(environment, folder, theirs, *(one.inlet for one in outputs))
         except BaseException:
             ours.close()
             raise
@@ -119,6 +122,16 @@ class Supervision:
                 output.finish(DRAIN)
             ours.close()
         return Ended(status, outcome)
+
+    def _start(
+        self, environment: dict[str, str], folder: Path, end: Channel, out: int, err: int
+    ) -> Child:
+        if self._nursery is not None:
+            try:
+                return self._nursery.bear(environment, folder, end, out, err)
+            except NoNurseryError as exc:
+                logger.debug("flow run %s is not forked: %s", self._order.flow_run_id, exc)
+        return ColdChild(environment, folder, end, out, err)
 
 
 class _Clock:
