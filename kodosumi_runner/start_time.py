@@ -18,9 +18,7 @@ PREFIXES = (
     "NUMEXPR_",
     "VECLIB_",
     "OPENSSL_",
-    "PREFECT_TEST",
-    "PREFECT_PROFILE",
-    "PREFECT_HOME",
+    "PREFECT_TEST_",
 )
 NAMES = frozenset({"LANG", "LANGUAGE", "VIRTUAL_ENV"})
 

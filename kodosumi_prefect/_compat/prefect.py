@@ -3,8 +3,8 @@
 Prefect's server has a module of its own, since only services import it.
 """
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import Context, ContextVar
 from datetime import datetime
 from typing import Any, Final
@@ -23,6 +23,7 @@ from prefect.events.clients import PrefectEventSubscriber
 from prefect.events.filters import EventFilter
 from prefect.flows import Flow
 from prefect.logging.loggers import print_as_log
+from prefect.task_runners import ThreadPoolTaskRunner
 from prefect.utilities.engine import commit_control_intent_and_ack
 
 # The code by which ``log_prints`` logs; it is on the stack of each record that it makes.
@@ -97,6 +98,28 @@ def commit_to_cancel() -> bool:
         clear_intent=control_listener.clear_intent,
         send_ack=lambda: None,
     )
+
+
+@contextmanager
+def threads_left(when: Callable[[], bool]) -> Iterator[None]:
+    """Have thread pools of tasks not be waited for at their end, if ``when`` says so then.
+
+    A cancelled flow would hear of it only when its last task has ended by itself.
+    """
+    cancel_all = ThreadPoolTaskRunner.cancel_all
+
+    def leave(self: "ThreadPoolTaskRunner[Any]") -> None:
+        executor = self._executor
+        if executor is not None and when():
+            self._executor = None
+            executor.shutdown(wait=False, cancel_futures=True)
+        cancel_all(self)
+
+    ThreadPoolTaskRunner.cancel_all = leave  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        ThreadPoolTaskRunner.cancel_all = cancel_all  # type: ignore[method-assign]
 
 
 def begin_at(subscriber: PrefectEventSubscriber, since: datetime) -> None:

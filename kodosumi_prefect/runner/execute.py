@@ -19,7 +19,7 @@ from prefect.logging.loggers import flow_run_logger
 from prefect.states import Cancelled, Crashed
 from pydantic import ValidationError
 
-from kodosumi_prefect._compat.prefect import drive, run_metrics
+from kodosumi_prefect._compat.prefect import drive, run_metrics, threads_left
 from kodosumi_prefect.adapter import stored_inputs
 from kodosumi_prefect.adapter.launched import launched
 from kodosumi_prefect.adapter.literal import (
@@ -50,7 +50,11 @@ def execute(order: Order) -> Outcome:
     let_signals_interrupt()
     try:
         job = take_place(order)
-        with Interruption(fid) as interruption, handle_engine_signals(fid):
+        with (
+            Interruption(fid) as interruption,
+            threads_left(when=lambda: interruption.requested),
+            handle_engine_signals(fid),
+        ):
             _drive(fid, job, interruption)
     except SystemExit as exc:
         if exc.code not in (None, 0):

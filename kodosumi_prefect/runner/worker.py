@@ -108,7 +108,8 @@ class KodosumiRayWorker(
         if self._work_pool is None or self._supervisor is not None:
             return
         if self._work_pool.type != self.type:
-            raise ValueError(
+            # Its message alone is shown: Prefect's command would print the traceback of an error.
+            raise SystemExit(
                 f"work pool {self._work_pool_name} is of type {self._work_pool.type}, this worker "
                 f"needs one of type {self.type}; create another, or delete this one and start again"
             )
