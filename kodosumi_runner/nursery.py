@@ -77,6 +77,7 @@ class Nursery:
         self._socket = line
         self._line = Channel(line)
         self._variables = variables
+        self.lost = False  # whether it is gone, and another is to be reached
 
     @classmethod
     def reach(cls, environment: Mapping[str, str], place: str) -> Self:
@@ -116,6 +117,7 @@ class Nursery:
             pid: int = self._line.receive()
             self._socket.settimeout(None)
         except (EOFError, OSError) as exc:
+            self.lost = True
             raise NoNurseryError(f"the nursery is gone: {exc}") from exc
         return WarmChild(pid, self._line)
 

@@ -44,6 +44,7 @@ class Supervision:
 
     def __init__(self, order: Order, nursery: Nursery | None = None) -> None:
         self._order = order
+        self.flow_run_id = order.flow_run_id
         self._nursery = nursery
         self._lock = threading.Lock()
         self._child: Child | None = None

@@ -35,7 +35,7 @@ def pickle_by_value(function: Any) -> None:
     by_value: Callable[[ModuleType], None] = cloudpickle.register_pickle_by_value
     by_value(module)
     folder = Path(str(module.__file__)).parent
-    for name, other in list(sys.modules.items()):
+    for name, other in sys.modules.copy().items():
         if (
             isinstance(other, ModuleType)
             and other is not module
@@ -54,7 +54,7 @@ def pickle_folder_by_value(folder: str) -> None:
     from ray import cloudpickle
 
     by_value: Callable[[ModuleType], None] = cloudpickle.register_pickle_by_value
-    for name, module in list(sys.modules.items()):
+    for name, module in sys.modules.copy().items():
         if (
             isinstance(module, ModuleType)
             and name.partition(".")[0] != PACKAGE

@@ -5,7 +5,7 @@ import logging
 from collections.abc import Mapping
 from concurrent.futures import Future
 from typing import Any, NamedTuple, cast
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from kodosumi_prefect._compat.ray import ask_head, autoscaling_status, upload_folders
 from kodosumi_prefect.runner.ray_connection import NoRayError, connect_ray
@@ -71,14 +71,14 @@ class RunnerHandle(NamedTuple):
         """
         return cast("Future[Outcome]", self.actor.run.remote(order).future())
 
-    def end(self, why: str) -> "Future[bool] | None":
-        """End the process of its run, and have it see to what that left; False if there is none.
+    def end(self, why: str, fid: UUID) -> "Future[bool] | None":
+        """End the process of a run, and have it see to what that left; False if it has another.
 
         None: it is of an older release, which executes runs in its own process.
         """
         if not hasattr(self.actor, "end"):
             return None
-        return cast("Future[bool]", self.actor.end.remote(why).future())
+        return cast("Future[bool]", self.actor.end.remote(why, str(fid)).future())
 
 
 class LostError(RuntimeError):

@@ -42,7 +42,7 @@ from kodosumi_prefect.runner.departure import departure
 from kodosumi_prefect.runner.flow_runs import FlowRuns
 from kodosumi_prefect.runner.ray_connection import NoRayError
 from kodosumi_prefect.runner.registry import AwayError, KnownRunner, Registry
-from kodosumi_prefect.runner.warm import CLAIM_SECONDS, WarmPool
+from kodosumi_prefect.runner.warm import CLAIM_SECONDS, Waiting, WarmPool
 from kodosumi_prefect.vocabulary import POOL_TYPE
 from kodosumi_runner.order import After, Order
 
@@ -167,18 +167,19 @@ class Supervisor:
         why = ""
         for start in range(STARTS):
             try:
-                runner = await self._place(flow_run.id, demand, on_placed)
+                place = await self._place(flow_run.id, demand, on_placed)
             except DiedError as exc:
                 if start > 0:
                     raise
                 logger.warning("trying another Runner for flow run %s: %s", flow_run.id, exc)
                 continue
+            runner = place.handle
             try:
                 outcome = await asyncio.wrap_future(runner.run(order))
             except Exception as exc:  # Ray has many ways to say that an actor is gone
                 why = await departure(self._cluster, runner) if may_live(exc) else why_it_died(exc)
             else:
-                await aside(self._cluster.kill, runner)
+                await self._release(flow_run.id, place)
                 return outcome.message if outcome.status else None
             logger.warning("Runner %s of flow run %s died: %s", runner.name, flow_run.id, why)
             if flow_run.id in self._ending:
@@ -191,9 +192,7 @@ class Supervisor:
                 return None  # rescheduled by a worker that took us for dead
         return f"No Runner began the run in {STARTS} tries; the last one died: {why}"
 
-    async def _place(
-        self, fid: UUID, demand: Demand, on_placed: Callable[[str], None]
-    ) -> RunnerHandle:
+    async def _place(self, fid: UUID, demand: Demand, on_placed: Callable[[str], None]) -> Waiting:
         """A Runner whose process is there, warm or new."""
         ready = self._warm.take(demand.spec)
         if ready is not None:
@@ -217,7 +216,22 @@ class Supervisor:
                 error = DiedError if isinstance(exc, DiedError) else CannotStartError
                 raise error(f"No Runner can be started: {exc}") from exc
         await self._registry.place(fid, runner.name, facts.node, facts.pid)
-        return runner
+        return Waiting(runner, facts, demand.spec.key)
+
+    async def _release(self, fid: UUID, place: Waiting) -> None:
+        """Keep a Runner whose run is over for another, or end it."""
+        # Nobody ends it for this run any more.
+        self._watched[fid] = self._watched[fid]._replace(runner=None)
+        if self._warm.wants(place):
+            try:
+                async with asyncio.timeout(ANSWER):
+                    await asyncio.wrap_future(place.handle.hello(CLAIM_SECONDS))
+            except Exception as exc:  # whatever Ray raises, this Runner is of no use
+                logger.debug("Runner %s is not kept: %s", place.handle.name, _line(exc))
+            else:
+                if self._warm.keep(place):
+                    return
+        await aside(self._cluster.kill, place.handle)
 
     async def _see_to(self, fid: UUID, why: str, demand: Demand, order: Order) -> None:
         """Have a new Runner do what is left to do for a run whose own is gone: hooks and state.
@@ -259,7 +273,8 @@ class Supervisor:
             watched = self._watched.get(fid, watched)
             how = f"after {self._grace:g} s of grace" if begun else "before it began"
             if begun and watched.runner is not None:
-                await self._end_process(watched, f"killed {how}")
+                await self._end_process(fid, watched, f"killed {how}")
+            watched = self._watched.get(fid, Watched(None, watched.over))
             if watched.runner is not None and not watched.over.is_set():
                 await aside(self._cluster.kill, watched.runner)
                 with contextlib.suppress(TimeoutError):
@@ -275,14 +290,14 @@ class Supervisor:
         finally:
             self._ending.discard(fid)
 
-    async def _end_process(self, watched: Watched, why: str) -> None:
+    async def _end_process(self, fid: UUID, watched: Watched, why: str) -> None:
         """Have a Runner end its run's process and see to the rest; returns once it did, or cannot.
 
         Its process ended, the run's ``on_cancellation`` hooks are run in another one.
         """
         assert watched.runner is not None
         try:
-            ending = watched.runner.end(why)
+            ending = watched.runner.end(why, fid)
             if ending is None:
                 return  # of an older release
             async with asyncio.timeout(ANSWER):

@@ -86,9 +86,7 @@ def looks_around(secret: str) -> dict[str, Any]:
         "zone": time.tzname[0],
         "optimize": __debug__,
         "descriptors": sorted(
-            str(entry.readlink())
-            for entry in Path("/proc/self/fd").iterdir()
-            if entry.is_symlink()
+            str(entry.readlink()) for entry in Path("/proc/self/fd").iterdir() if entry.is_symlink()
         ),
         "group": os.getpgid(0) == os.getpid(),
     }
