@@ -3,14 +3,15 @@
 Prefect's server has a module of its own, since only services import it.
 """
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import Context, ContextVar
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
 from prefect._internal import control_listener
+from prefect._internal.infrastructure_exit_codes import get_infrastructure_exit_info
 from prefect._internal.metrics import RunMetrics
 from prefect._internal.observers import FlowRunCancellingObserver, OnCancellingCallback
 from prefect._internal.result_records import ResultRecord as ResultRecord
@@ -22,6 +23,7 @@ from prefect.events.clients import PrefectEventSubscriber
 from prefect.events.filters import EventFilter
 from prefect.flows import Flow
 from prefect.logging.loggers import print_as_log
+from prefect.task_runners import ThreadPoolTaskRunner
 from prefect.utilities.engine import commit_control_intent_and_ack
 
 # The code by which ``log_prints`` logs; it is on the stack of each record that it makes.
@@ -70,6 +72,11 @@ def drive(flow: "Flow[..., Any]", result: object) -> None:
     _drive_run_flow_result(flow, result)
 
 
+def exit_explanation(code: int) -> str:
+    """What Prefect says of an exit code of a run's process, negative for a signal."""
+    return get_infrastructure_exit_info(code).explanation
+
+
 def cancelling_observer(
     flow_run_id: UUID,
     on_cancelling: OnCancellingCallback,
@@ -91,6 +98,28 @@ def commit_to_cancel() -> bool:
         clear_intent=control_listener.clear_intent,
         send_ack=lambda: None,
     )
+
+
+@contextmanager
+def threads_left(when: Callable[[], bool]) -> Iterator[None]:
+    """Have thread pools of tasks not be waited for at their end, if ``when`` says so then.
+
+    A cancelled flow would hear of it only when its last task has ended by itself.
+    """
+    cancel_all = ThreadPoolTaskRunner.cancel_all
+
+    def leave(self: "ThreadPoolTaskRunner[Any]") -> None:
+        executor = self._executor
+        if executor is not None and when():
+            self._executor = None
+            executor.shutdown(wait=False, cancel_futures=True)
+        cancel_all(self)
+
+    ThreadPoolTaskRunner.cancel_all = leave  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        ThreadPoolTaskRunner.cancel_all = cancel_all  # type: ignore[method-assign]
 
 
 def begin_at(subscriber: PrefectEventSubscriber, since: datetime) -> None:

@@ -10,6 +10,10 @@ CLI_MODULE = "ray.scripts.scripts"  # ``python -m`` it, as the script ``ray`` do
 CONNECTION_LOGGER = "ray._private.worker"  # of ``ray.init``
 NO_SIGTERM_HANDLER = "SIGTERM handler is not set"  # what it says in other threads than the main one
 DRIVER_THREADS = "ray_"  # begins the names of threads that print workers' output in the driver
+# The environment variables by which ``ray job submit`` gives a driver its job's ``runtime_env``, as
+# JSON, and has what the driver itself asks for win.
+JOB_CONFIG = "RAY_JOB_CONFIG_JSON_ENV_VAR"
+DRIVER_WINS = "RAY_OVERRIDE_JOB_RUNTIME_ENV"
 AUTOSCALING_STATUS = "__autoscaling_status"  # the key of what the autoscaler last said
 
 

@@ -11,6 +11,9 @@ from kodosumi_prefect.spooler.route import in_ray_worker
 
 PACKAGE = "kodosumi_prefect"
 
+# What of this process's folders its Ray workers have, too; None if Ray itself sees to that.
+folders_of_workers: list[str] | None = None
+
 
 def pickle_by_value(function: Any) -> None:
     """Have Ray pickle a function's module by value if workers could not import it.
@@ -32,7 +35,7 @@ def pickle_by_value(function: Any) -> None:
     by_value: Callable[[ModuleType], None] = cloudpickle.register_pickle_by_value
     by_value(module)
     folder = Path(str(module.__file__)).parent
-    for name, other in list(sys.modules.items()):
+    for name, other in sys.modules.copy().items():
         if (
             isinstance(other, ModuleType)
             and other is not module
@@ -51,7 +54,7 @@ def pickle_folder_by_value(folder: str) -> None:
     from ray import cloudpickle
 
     by_value: Callable[[ModuleType], None] = cloudpickle.register_pickle_by_value
-    for name, module in list(sys.modules.items()):
+    for name, module in sys.modules.copy().items():
         if (
             isinstance(module, ModuleType)
             and name.partition(".")[0] != PACKAGE
@@ -84,11 +87,13 @@ def _lies_in(module: ModuleType, folder: Path) -> bool:
 def _is_found_by_workers(module: ModuleType) -> bool:
     """Whether Ray workers import it by the folders they take over: current one and script's.
 
-    They are those of the process that connected to Ray, so from inside a Ray worker, where a
-    Runner is, they are unknown.
+    They are those of the process that connected to Ray, so from inside a Ray worker they are
+    unknown.
     """
     if in_ray_worker():
         return False
     top = module.__name__.partition(".")[0]
-    script = str(Path(sys.argv[0]).resolve().parent) if sys.argv else ""
-    return PathFinder.find_spec(top, [str(Path.cwd()), script]) is not None
+    folders = folders_of_workers
+    if folders is None:
+        folders = [str(Path.cwd()), str(Path(sys.argv[0]).resolve().parent) if sys.argv else ""]
+    return PathFinder.find_spec(top, folders) is not None

@@ -120,7 +120,11 @@ def open_execution(
     meta: Meta = getattr(getattr(flow, "fn", None), FLOW_ATTRIBUTE, None) or Meta()
     header = header_of(flow, flow_run, meta)
     if running:
-        header["process"] = {"host": platform.node(), "pid": os.getpid(), "started": _STARTED}
+        header["process"] = {
+            "host": platform.node(),
+            "pid": os.getpid(),
+            "started": _process_started(),
+        }
         live.client.follow(fid)
     live.client.describe(fid, header)
     live.client.emit_together(fid, opening(flow_run, header, attempt, parameters))
@@ -345,4 +349,3 @@ def _process_started() -> float | None:
 
 
 _PACKAGE = str(Path(__file__).parents[1]) + os.sep
-_STARTED = _process_started()

@@ -139,6 +139,7 @@ class Retention:
         """
         if not self._dry_run:
             self._connection.execute(self._queries["prune_runners"])
+            self._connection.execute(self._queries["prune_hooks"])
             self._connection.execute(self._queries["forget_services"])
             self._connection.execute(self._queries["forget_deleted"], {"age": KEPT_DELETED})
 

@@ -7,10 +7,10 @@ from typing import NamedTuple
 from prefect.logging import get_logger
 
 from kodosumi_prefect.runner.aside import aside
-from kodosumi_prefect.runner.cluster import Cluster, RunnerHandle, Spec, why_it_died
-from kodosumi_prefect.runner.order import Facts
+from kodosumi_prefect.runner.cluster import Cluster, RunnerHandle, Spec, died, why_it_died
 from kodosumi_prefect.runner.warm import CLAIM_SECONDS
 from kodosumi_prefect.vocabulary import POOL_TYPE
+from kodosumi_runner.order import Facts
 
 ROOM_LOOK = 5.0  # seconds between checks whether the cluster can take a Runner
 ANSWER = 3.0  # seconds that a Runner that was found has to answer, however late it is by then
@@ -25,6 +25,10 @@ class CannotStartError(Exception):
 
 class NoRoomError(CannotStartError):
     """The cluster has no place for the Runner, which waits on."""
+
+
+class DiedError(CannotStartError):
+    """The Runner's process died before it got its run; another may live."""
 
 
 class Demand(NamedTuple):
@@ -65,7 +69,7 @@ async def arrival(
             try:
                 return arriving.result()
             except Exception as exc:
-                raise CannotStartError(why_it_died(exc)) from exc
+                raise (DiedError if died(exc) else CannotStartError)(why_it_died(exc)) from exc
         lacks = await aside(cluster.lacks, spec)
         grows = lacks is not None and await aside(cluster.grows)
         waited = time.monotonic() - began

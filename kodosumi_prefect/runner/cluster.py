@@ -5,13 +5,13 @@ import logging
 from collections.abc import Mapping
 from concurrent.futures import Future
 from typing import Any, NamedTuple, cast
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from kodosumi_prefect._compat.ray import ask_head, autoscaling_status, upload_folders
-from kodosumi_prefect.runner.actor import Runner
-from kodosumi_prefect.runner.order import Facts, Order, Outcome
 from kodosumi_prefect.runner.ray_connection import NoRayError, connect_ray
 from kodosumi_prefect.settings import VERSION, Settings
+from kodosumi_runner.actor import CONTROL, Runner
+from kodosumi_runner.order import Facts, Order, Outcome
 
 ANSWER = 5.0  # seconds that Ray's head has to answer
 OWN_NODE_TYPE = "node_"  # prefix of the types that Ray gives nodes without an autoscaler
@@ -71,6 +71,15 @@ class RunnerHandle(NamedTuple):
         """
         return cast("Future[Outcome]", self.actor.run.remote(order).future())
 
+    def end(self, why: str, fid: UUID) -> "Future[bool] | None":
+        """End the process of a run, and have it see to what that left; False if it has another.
+
+        None: it is of an older release, which executes runs in its own process.
+        """
+        if not hasattr(self.actor, "end"):
+            return None
+        return cast("Future[bool]", self.actor.end.remote(why, str(fid)).future())
+
 
 class LostError(RuntimeError):
     """The cluster that this process was connected to is gone."""
@@ -124,8 +133,10 @@ class Cluster:
 
         # A plain class: decorated, it would need Ray to be imported.
         name = f"runner-{uuid4()}"
+        ray.method(concurrency_group=CONTROL)(Runner.end)
+        make: Any = ray.remote
         actor = (
-            ray.remote(Runner)
+            make(concurrency_groups={CONTROL: 1})(Runner)
             .options(
                 name=name,
                 namespace=self.namespace,
@@ -255,6 +266,13 @@ def may_live(exc: BaseException) -> bool:
     from ray.exceptions import ActorUnavailableError
 
     return isinstance(exc, ActorUnavailableError)
+
+
+def died(exc: BaseException) -> bool:
+    """Whether an actor's process ended, by whatever, and was not kept from starting."""
+    from ray.exceptions import ActorDiedError
+
+    return isinstance(exc, ActorDiedError) and "runtime" not in str(exc)
 
 
 def why_it_died(exc: BaseException) -> str:

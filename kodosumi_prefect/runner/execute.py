@@ -1,31 +1,26 @@
-"""Executing one flow run in this process's main thread, as Prefect's process worker would."""
+"""Executing one flow run in its own process's main thread, as Prefect's process worker would."""
 
 import asyncio
 import logging
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, cast
 from uuid import UUID
 
 import httpx
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.objects import FlowRun, State
+from prefect.client.schemas.objects import FlowRun
 from prefect.context import refresh_global_settings_context
 from prefect.engine import handle_engine_signals
-from prefect.events.worker import EventsWorker
 from prefect.exceptions import PrefectException
 from prefect.flow_engine import load_flow, load_flow_run, run_flow
 from prefect.flows import Flow
 from prefect.logging.configuration import setup_logging
-from prefect.logging.handlers import APILogWorker
 from prefect.logging.loggers import flow_run_logger
 from prefect.states import Cancelled, Crashed
 from pydantic import ValidationError
 
-from kodosumi_prefect._compat.prefect import drive, run_metrics
-from kodosumi_prefect.adapter import execution, stored_inputs
-from kodosumi_prefect.adapter.by_value import pickle_by_value
+from kodosumi_prefect._compat.prefect import drive, run_metrics, threads_left
+from kodosumi_prefect.adapter import stored_inputs
 from kodosumi_prefect.adapter.launched import launched
 from kodosumi_prefect.adapter.literal import (
     escaped,
@@ -36,14 +31,12 @@ from kodosumi_prefect.adapter.literal import (
 )
 from kodosumi_prefect.error_line import error_line
 from kodosumi_prefect.owner import schedule_of
-from kodosumi_prefect.runner.folder import working_folder
 from kodosumi_prefect.runner.interruption import Interruption
-from kodosumi_prefect.runner.order import Order, Outcome
+from kodosumi_prefect.runner.ray_job import RayJob
+from kodosumi_prefect.runner.reporting import flush, report
 from kodosumi_prefect.settings import PREFIX, get_settings, read_settings, reset_settings
-from kodosumi_prefect.spooler.client import get_client as get_spool_client
 from kodosumi_prefect.spooler.route import learn_instance
-
-DRAIN_TIMEOUT = 5.0  # seconds for Prefect's own logs and events to be sent
+from kodosumi_runner.order import Order, Outcome
 
 logger = logging.getLogger(__name__)
 
@@ -56,15 +49,20 @@ def execute(order: Order) -> Outcome:
     fid = UUID(order.flow_run_id)
     let_signals_interrupt()
     try:
-        with _place(order), Interruption(fid) as interruption, handle_engine_signals(fid):
-            _drive(fid, interruption)
+        job = take_place(order)
+        with (
+            Interruption(fid) as interruption,
+            threads_left(when=lambda: interruption.requested),
+            handle_engine_signals(fid),
+        ):
+            _drive(fid, job, interruption)
     except SystemExit as exc:
         if exc.code not in (None, 0):
             return _not_begun(fid, f"the run's process exited with {exc.code}")
     except BaseException as exc:
         return _not_begun(fid, error_line(exc))
     finally:
-        _flush()
+        flush()
     return Outcome(0)
 
 
@@ -78,34 +76,28 @@ def let_signals_interrupt() -> None:
         asyncio.set_event_loop_policy(asyncio.DefaultEventLoopPolicy())
 
 
-@contextmanager
-def _place(order: Order) -> Iterator[None]:
-    """The job's environment and settings, and a folder to work in."""
-    logging_before = _logging_variables()
+def take_place(order: Order) -> RayJob:
+    """Give this process the job's environment and settings; its Ray, once it wants one."""
     os.environ.update(order.environment)
     # A setting that changed in the environment is not seen by what was imported before it.
     refresh_global_settings_context()
+    setup_logging()
+    settings = order.carried
+    if order.ray_address is not None:
+        settings = settings | {"ray_address": order.ray_address}
     from_environment = {
         name.removeprefix(PREFIX).lower(): value
         for name, value in order.environment.items()
         if name.startswith(PREFIX)
     }
-    reset_settings(read_settings(order.carried | from_environment))
+    reset_settings(read_settings(settings | from_environment))
     learn_instance(order.instance)
-    if _logging_variables() != logging_before:
-        setup_logging()  # again: a Runner did so when it was made
-    if order.in_working_dir:
-        yield
-        return
-    with working_folder():
-        yield
+    job = RayJob(order.ray_address, order.runtime_env)
+    job.expect()
+    return job
 
 
-def _logging_variables() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if "PREFECT_LOGGING" in name}
-
-
-def _drive(fid: UUID, interruption: Interruption) -> None:
+def _drive(fid: UUID, job: RayJob, interruption: Interruption) -> None:
     flow_run = _with_lost_parameters(load_flow_run(fid))
     state = flow_run.state
     if state is None or not (state.is_pending() or state.is_cancelling()):
@@ -118,10 +110,10 @@ def _drive(fid: UUID, interruption: Interruption) -> None:
         run_logger.error("The flow could not be loaded", exc_info=True)
         _tell_not_loaded(flow_run, exc)
         return
-    pickle_by_value(flow.fn)  # its own Ray functions and actors, too
+    job.loaded(flow.fn)
     if interruption.requested:
         message = "Flow run was cancelled before its code began."
-        _tell(flow_run, Cancelled(message=message), message)
+        report(flow_run, Cancelled(message=message), message)
         return
     with run_metrics(flow_run, flow):
         error_logger = cast(logging.Logger, run_logger)
@@ -185,7 +177,7 @@ def _tell_not_loaded(flow_run: FlowRun, exc: Exception) -> None:
     why = error_line(exc)
     if exc.__cause__ is not None:  # a pull step's own error names only the step
         why += f" ({error_line(exc.__cause__)})"
-    _tell(flow_run, Crashed(message=f"Flow could not be loaded. {why}"), exc)
+    report(flow_run, Crashed(message=f"Flow could not be loaded. {why}"), exc)
 
 
 def _not_begun(fid: UUID, why: str) -> Outcome:
@@ -195,33 +187,9 @@ def _not_begun(fid: UUID, why: str) -> Outcome:
             flow_run = client.read_flow_run(fid)
         state = flow_run.state
         if state is not None and state.is_pending():
-            _tell(flow_run, Crashed(message=why), why)
+            report(flow_run, Crashed(message=why), why)
         elif state is not None and state.is_cancelling() and flow_run.start_time is None:
-            _tell(flow_run, Cancelled(message=f"Flow run was cancelled; {why}."), why)
+            report(flow_run, Cancelled(message=f"Flow run was cancelled; {why}."), why)
     except (httpx.HTTPError, PrefectException, OSError, ValidationError) as exc:
         logger.warning("cannot report the end of flow run %s, its worker has to: %s", fid, exc)
     return Outcome(1, why)
-
-
-def _tell(flow_run: FlowRun, state: State[Any], error: "Exception | str") -> None:
-    """Report a state that Prefect's engine, which did not start, cannot report."""
-    try:
-        with get_client(sync_client=True) as client:
-            answer = client.set_flow_run_state(flow_run.id, state, force=True)
-    except (httpx.HTTPError, PrefectException, OSError) as exc:
-        logger.error("cannot set flow run %s to %s in Prefect: %s", flow_run.id, state, exc)
-        raise
-    if not get_settings().enabled:
-        return
-    attempt = max(flow_run.run_count, 1)
-    live = execution.open_execution(None, flow_run, attempt, running=False)
-    execution.tell_error(live, error, note=state.message, line=state.message)
-    execution.report_state(live, answer.state or state, attempt)
-
-
-def _flush() -> None:
-    """Send what is still in this process's queues; it ends next."""
-    if get_settings().enabled:
-        get_spool_client().flush(get_settings().flush_timeout)
-    for delivery in (APILogWorker, EventsWorker):
-        delivery.drain_all(timeout=DRAIN_TIMEOUT)

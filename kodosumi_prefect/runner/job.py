@@ -9,9 +9,9 @@ from pydantic import Field
 from kodosumi_prefect.carried import carried
 from kodosumi_prefect.runner.arrival import Demand
 from kodosumi_prefect.runner.cluster import Spec
-from kodosumi_prefect.runner.order import Order
 from kodosumi_prefect.secret_variables import without_secret_variables
 from kodosumi_prefect.settings import get_settings
+from kodosumi_runner.order import Order
 
 MEBIBYTE = 2**20
 RUNNER_MEMORY = 500  # MiB
@@ -109,4 +109,12 @@ class KodosumiRayJobConfiguration(BaseJobConfiguration):
         """What its Runner is told."""
         variables = {name: value for name, value in self.env.items() if value is not None}
         in_working_dir = bool(self.runtime_env.get("working_dir"))
-        return Order(str(flow_run.id), variables, carried(get_settings()), in_working_dir, instance)
+        settings = get_settings()
+        return Order(
+            str(flow_run.id),
+            variables,
+            carried(settings),
+            in_working_dir,
+            instance,
+            settings.exit_grace,
+        )

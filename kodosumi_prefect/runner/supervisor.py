@@ -22,7 +22,13 @@ from prefect.logging import get_logger
 from prefect.states import Cancelled, Crashed
 
 from kodosumi_prefect.listings import PAGE, flow_runs
-from kodosumi_prefect.runner.arrival import CannotStartError, Demand, NoRoomError, arrival
+from kodosumi_prefect.runner.arrival import (
+    CannotStartError,
+    Demand,
+    DiedError,
+    NoRoomError,
+    arrival,
+)
 from kodosumi_prefect.runner.aside import aside
 from kodosumi_prefect.runner.cluster import (
     Cluster,
@@ -34,14 +40,16 @@ from kodosumi_prefect.runner.cluster import (
 )
 from kodosumi_prefect.runner.departure import departure
 from kodosumi_prefect.runner.flow_runs import FlowRuns
-from kodosumi_prefect.runner.order import Order
 from kodosumi_prefect.runner.ray_connection import NoRayError
 from kodosumi_prefect.runner.registry import AwayError, KnownRunner, Registry
-from kodosumi_prefect.runner.warm import CLAIM_SECONDS, WarmPool
+from kodosumi_prefect.runner.warm import CLAIM_SECONDS, Waiting, WarmPool
 from kodosumi_prefect.vocabulary import POOL_TYPE
+from kodosumi_runner.order import After, Order
 
 STARTS = 3  # Runners tried for a run that none of them began
 DEATH = 10.0  # seconds until Ray has reported a kill
+AFTERMATH = 90.0  # seconds for the hooks of a run whose process is gone
+ANSWER = 5.0  # seconds that a Runner has to end its run's process
 
 UNDER_WAY = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
 
@@ -55,6 +63,13 @@ class Watched(NamedTuple):
     over: asyncio.Event
 
 
+class Asked(NamedTuple):
+    """What a flow run asks of the cluster, and what its Runner is told."""
+
+    demand: Demand
+    order: Order
+
+
 class Supervisor:
     """Hands flow runs to Runners and follows them to their end.
 
@@ -64,7 +79,7 @@ class Supervisor:
         warm: Runners made ahead.
         pool: name of the work pool.
         client: Prefect's, of the worker.
-        resolve: what a flow run asks for, by its job variables.
+        resolve: what a flow run asks for and what its Runner is told, by its job variables.
         start: starts a coroutine that lives as long as the worker.
         grace: seconds a cancelled run has to clean up.
         claim_seconds: after which a pending run that nobody answers for was left by its worker.
@@ -78,7 +93,7 @@ class Supervisor:
         warm: WarmPool,
         pool: str,
         client: PrefectClient,
-        resolve: Callable[[FlowRun], Awaitable[Demand]],
+        resolve: Callable[[FlowRun], Awaitable[tuple[Demand, Order]]],
         start: Callable[[Coroutine[Any, Any, None]], object],
         grace: float,
         claim_seconds: float,
@@ -150,25 +165,34 @@ class Supervisor:
         on_placed: Callable[[str], None],
     ) -> str | None:
         why = ""
-        for _ in range(STARTS):
-            runner = await self._place(flow_run.id, demand, on_placed)
+        for start in range(STARTS):
+            try:
+                place = await self._place(flow_run.id, demand, on_placed)
+            except DiedError as exc:
+                if start > 0:
+                    raise
+                logger.warning("trying another Runner for flow run %s: %s", flow_run.id, exc)
+                continue
+            runner = place.handle
             try:
                 outcome = await asyncio.wrap_future(runner.run(order))
             except Exception as exc:  # Ray has many ways to say that an actor is gone
                 why = await departure(self._cluster, runner) if may_live(exc) else why_it_died(exc)
             else:
-                await aside(self._cluster.kill, runner)
+                await self._release(flow_run.id, place)
                 return outcome.message if outcome.status else None
             logger.warning("Runner %s of flow run %s died: %s", runner.name, flow_run.id, why)
-            if flow_run.id in self._ending or await self._flow_runs.has_begun(flow_run.id):
+            if flow_run.id in self._ending:
                 return f"The run's Runner died: {why}"
+            if await self._flow_runs.has_begun(flow_run.id):
+                reason = f"The run's Runner died: {why}"
+                await self._see_to(flow_run.id, reason, demand, order)
+                return reason
             if not await self._flow_runs.is_pending(flow_run.id):
                 return None  # rescheduled by a worker that took us for dead
         return f"No Runner began the run in {STARTS} tries; the last one died: {why}"
 
-    async def _place(
-        self, fid: UUID, demand: Demand, on_placed: Callable[[str], None]
-    ) -> RunnerHandle:
+    async def _place(self, fid: UUID, demand: Demand, on_placed: Callable[[str], None]) -> Waiting:
         """A Runner whose process is there, warm or new."""
         ready = self._warm.take(demand.spec)
         if ready is not None:
@@ -189,9 +213,44 @@ class Supervisor:
                 check_versions(facts)
             except (CannotStartError, VersionError) as exc:
                 await aside(self._cluster.kill, runner)
-                raise CannotStartError(f"No Runner can be started: {exc}") from exc
+                error = DiedError if isinstance(exc, DiedError) else CannotStartError
+                raise error(f"No Runner can be started: {exc}") from exc
         await self._registry.place(fid, runner.name, facts.node, facts.pid)
-        return runner
+        return Waiting(runner, facts, demand.spec.key)
+
+    async def _release(self, fid: UUID, place: Waiting) -> None:
+        """Keep a Runner whose run is over for another, or end it."""
+        # Nobody ends it for this run any more.
+        self._watched[fid] = self._watched[fid]._replace(runner=None)
+        if self._warm.wants(place):
+            try:
+                async with asyncio.timeout(ANSWER):
+                    await asyncio.wrap_future(place.handle.hello(CLAIM_SECONDS))
+            except Exception as exc:  # whatever Ray raises, this Runner is of no use
+                logger.debug("Runner %s is not kept: %s", place.handle.name, _line(exc))
+            else:
+                if self._warm.keep(place):
+                    return
+        await aside(self._cluster.kill, place.handle)
+
+    async def _see_to(self, fid: UUID, why: str, demand: Demand, order: Order) -> None:
+        """Have a new Runner do what is left to do for a run whose own is gone: hooks and state.
+
+        Nothing that fails here matters: the state is set without hooks then.
+        """
+        if await self._flow_runs.is_over(fid):
+            return
+        runner: RunnerHandle | None = None
+        try:
+            runner = await aside(self._cluster.spawn, demand.spec, CLAIM_SECONDS)
+            async with asyncio.timeout(AFTERMATH):
+                check_versions(await arrival(self._cluster, runner, demand))
+                await asyncio.wrap_future(runner.run(order._replace(after=After(None, why))))
+        except Exception as exc:  # Ray has many ways to fail
+            logger.warning("hooks of flow run %s are not run: %s", fid, why_it_died(exc))
+        finally:
+            if runner is not None:
+                await aside(self._cluster.kill, runner)
 
     async def cancel(self, fid: UUID) -> None:
         """See a cancelled run to its end: its Runner stops the flow, after the grace we do."""
@@ -212,18 +271,42 @@ class Supervisor:
                 else:
                     return
             watched = self._watched.get(fid, watched)
-            if watched.runner is not None:
+            how = f"after {self._grace:g} s of grace" if begun else "before it began"
+            if begun and watched.runner is not None:
+                await self._end_process(fid, watched, f"killed {how}")
+            watched = self._watched.get(fid, Watched(None, watched.over))
+            if watched.runner is not None and not watched.over.is_set():
                 await aside(self._cluster.kill, watched.runner)
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(DEATH):
                         await watched.over.wait()
-            how = f"after {self._grace:g} s of grace" if begun else "before it began"
+                run = await self._flow_runs.read(fid) if begun else None
+                if run is not None and (asked := await self._asked(run)) is not None:
+                    await self._see_to(fid, f"killed {how}", asked.demand, asked.order)
             if not await self._flow_runs.is_over(fid):
                 await self._flow_runs.settle(
                     fid, Cancelled(message=f"Flow run was cancelled; killed {how}.")
                 )
         finally:
             self._ending.discard(fid)
+
+    async def _end_process(self, fid: UUID, watched: Watched, why: str) -> None:
+        """Have a Runner end its run's process and see to the rest; returns once it did, or cannot.
+
+        Its process ended, the run's ``on_cancellation`` hooks are run in another one.
+        """
+        assert watched.runner is not None
+        try:
+            ending = watched.runner.end(why, fid)
+            if ending is None:
+                return  # of an older release
+            async with asyncio.timeout(ANSWER):
+                if not await asyncio.wrap_future(ending):
+                    return
+            async with asyncio.timeout(AFTERMATH):
+                await watched.over.wait()
+        except Exception as exc:  # Ray has many ways to fail
+            logger.debug("Runner %s cannot end its run: %s", watched.runner.name, _line(exc))
 
     async def kill(self, identifier: str) -> bool:
         """End a Runner by its identifier; False if there is none of that name."""
@@ -308,28 +391,37 @@ class Supervisor:
         if runner is not None:
             # Only a Runner that was seen to be there is given an order.
             waits = run.state.is_pending() and row.pid is None
-            demand = await self._demand(run) if waits else None
+            asked = await self._asked(run) if waits else None
             if not known:  # its worker died before it could report it
                 await self._client.update_flow_run(run.id, infrastructure_pid=prefix + name)
             logger.info(
                 "taking over Runner %s of flow run %s, which is still alive", runner.name, run.id
             )
             self._watched[run.id] = Watched(runner, asyncio.Event())
-            self._start(self._follow(run, runner, demand))
+            self._start(self._follow(run, runner, asked.demand if asked is not None else None))
             return False
-        again = await self._flow_runs.conclude(run.id, "its Runner is gone for an unknown reason")
+        again = await self._conclude(run, "its Runner is gone for an unknown reason")
         await self._registry.forget(run.id)
         return again
 
-    async def _demand(self, run: FlowRun) -> Demand | None:
+    async def _conclude(self, run: FlowRun, why: str) -> bool:
+        """See to a run whose Runner is gone; returns whether it was scheduled anew."""
+        begun = await self._flow_runs.has_begun(run.id)
+        if begun and (asked := await self._asked(run)) is not None:
+            reason = f"The run's Runner died: {why}"
+            await self._see_to(run.id, reason, asked.demand, asked.order)
+        return await self._flow_runs.conclude(run.id, why)
+
+    async def _asked(self, run: FlowRun) -> "Asked | None":
         """What a run of another worker asks for; None if that is no longer known."""
         try:
-            return await self._resolve(run)
+            return Asked(*await self._resolve(run))
         except (httpx.HTTPError, OSError):
             raise  # read again the next time
         except Exception as exc:  # users' templates and blocks fail in many ways
             logger.warning(
-                "cannot read schedule_timeout of flow run %s, it waits without: %s",
+                "cannot read the job variables of flow run %s, it waits without "
+                "schedule_timeout: %s",
                 run.id,
                 _line(exc),
             )
@@ -353,7 +445,7 @@ class Supervisor:
                 await self._flow_runs.settle(run.id, Crashed(message=reason))
         else:
             if run.id not in self._ending:
-                await self._flow_runs.conclude(run.id, why)
+                await self._conclude(run, why)
         await self._let_go(run.id)
 
     async def _wait_for_room(self, run: FlowRun, runner: RunnerHandle, demand: Demand) -> None:

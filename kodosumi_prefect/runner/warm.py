@@ -1,4 +1,4 @@
-"""Runners made ahead of need."""
+"""Runners that wait for a run: made ahead of need, or done with another."""
 
 import asyncio
 from typing import Any, NamedTuple
@@ -13,8 +13,8 @@ from kodosumi_prefect.runner.cluster import (
     check_versions,
     why_it_died,
 )
-from kodosumi_prefect.runner.order import Facts
 from kodosumi_prefect.vocabulary import POOL_TYPE
+from kodosumi_runner.order import Facts
 
 CLAIM_SECONDS = 60.0  # seconds that a waiting Runner lives on without its worker
 RUNNER_START_SECONDS = 120.0  # seconds for a new Runner's process to start
@@ -31,7 +31,7 @@ class Waiting(NamedTuple):
 
 
 class WarmPool:
-    """Keeps a number of Runners ready for one spec. They hold Prefect and us, no user code.
+    """Keeps a number of Runners ready for one spec. They hold no user code.
 
     Arguments:
         size: how many; 0 for none.
@@ -47,6 +47,22 @@ class WarmPool:
 
     def __len__(self) -> int:
         return len(self._waiting)
+
+    def keep(self, runner: Waiting) -> bool:
+        """Take a Runner whose run is over, and that waits for the next; False if it is not needed.
+
+        It holds nothing of its run, which had a process of its own.
+        """
+        if not self.wants(runner):
+            return False
+        self._waiting.append(runner)
+        return True
+
+    def wants(self, runner: Waiting) -> bool:
+        """Whether it is of use here."""
+        spec = self._spec
+        fits = spec is not None and runner.key == spec.key and spec.may_wait
+        return fits and len(self._waiting) < self._size
 
     def want(self, spec: Spec) -> None:
         """Which Runners to keep from now on; others are ended at the next ``tend``."""

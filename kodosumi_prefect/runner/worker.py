@@ -39,6 +39,7 @@ from kodosumi_prefect.settings import VERSION, check_database_urls, get_settings
 from kodosumi_prefect.spooler.append import ProtocolError
 from kodosumi_prefect.spooler.transport import NoDatabaseError, SpoolerAwayError
 from kodosumi_prefect.vocabulary import POOL_TYPE
+from kodosumi_runner.order import Order
 
 TENDS = 4  # times that a claim is renewed before it would lapse
 ADOPTIONS = 2  # checks for runs that nobody answers for, in the time of a claim
@@ -107,7 +108,8 @@ class KodosumiRayWorker(
         if self._work_pool is None or self._supervisor is not None:
             return
         if self._work_pool.type != self.type:
-            raise ValueError(
+            # Its message alone is shown: Prefect's command would print the traceback of an error.
+            raise SystemExit(
                 f"work pool {self._work_pool_name} is of type {self._work_pool.type}, this worker "
                 f"needs one of type {self.type}; create another, or delete this one and start again"
             )
@@ -121,7 +123,7 @@ class KodosumiRayWorker(
             warm=self._warm,
             pool=self._work_pool_name,
             client=self.client,
-            resolve=self._demand,
+            resolve=self._asked,
             start=self._start_child,
             grace=self._settings.cancel_grace,
             claim_seconds=self._settings.worker_lease,
@@ -238,7 +240,7 @@ class KodosumiRayWorker(
     async def _name_infrastructure(self, flow_run_id: UUID, identifier: str) -> None:
         await self.client.update_flow_run(flow_run_id, infrastructure_pid=identifier)
 
-    async def _demand(self, flow_run: FlowRun) -> Demand:
+    async def _asked(self, flow_run: FlowRun) -> tuple[Demand, Order]:
         configuration = await self.job_configuration.resolve_for_flow_run(
             flow_run,
             client=self.client,
@@ -246,7 +248,7 @@ class KodosumiRayWorker(
             worker_name=self.name,
             worker_id=self.backend_id,
         )
-        return configuration.demand()
+        return configuration.demand(), configuration.order(flow_run, self._instance)
 
     async def _has_ray(self) -> bool:
         """Whether runs are to be begun now."""

@@ -64,6 +64,11 @@ def test_prefect_has_the_private_names_that_we_import() -> None:
     for place, name, ours in (
         ("prefect._internal.control_listener", "_set_intent", "prefect.commit_to_cancel"),
         ("prefect._internal.control_listener", "clear_intent", "prefect.commit_to_cancel"),
+        (
+            "prefect._internal.infrastructure_exit_codes",
+            "get_infrastructure_exit_info",
+            "prefect.exit_explanation",
+        ),
         ("prefect._internal.metrics", "RunMetrics", "prefect.run_metrics"),
         ("prefect._internal.observers", "FlowRunCancellingObserver", "prefect.cancelling_observer"),
         ("prefect._internal.observers", "OnCancellingCallback", "prefect.cancelling_observer"),
@@ -302,12 +307,16 @@ def test_prefects_worker_calls_what_ours_overrides() -> None:
 
 def test_prefects_task_runner_and_futures_have_the_attributes_of_ours() -> None:
     from prefect.futures import PrefectFuture, PrefectWrappedFuture
-    from prefect.task_runners import TaskRunner
+    from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
     from kodosumi_prefect._compat import prefect as compat
 
     for name in compat.TASK_RUNNER_ATTRIBUTES:
         the_source_says(PREFECT, TaskRunner, f"self.{name} = True", "RayTaskRunner.submit")
+    cancelling = inspect.getsource(ThreadPoolTaskRunner.cancel_all)
+    assert "self._executor is not None" in cancelling and "self._executor = None" in cancelling, (
+        f"{PREFECT}: ThreadPoolTaskRunner.cancel_all ends no _executor any more, for threads_left"
+    )
     module = inspect.getmodule(PrefectFuture)
     for name in compat.FUTURE_ATTRIBUTES:
         assert f"self.{name}" in inspect.getsource(module), (  # type: ignore[arg-type]

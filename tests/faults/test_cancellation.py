@@ -12,10 +12,11 @@ WILLING = {
     "sleeping": [],
     "computing": [],
     "awaiting_task": ["task"],
+    "awaiting_native": ["native"],
     "with_task": ["task"],
 }
-# Nothing reaches what these do, ``ray.get`` swallows the signal: they are killed.
-UNWILLING = {"stubborn": [], "awaiting_native": ["native"]}
+# Nothing reaches what these do: they are killed.
+UNWILLING: dict[str, list[str]] = {"stubborn": []}
 
 
 @pytest.fixture(scope="module")
@@ -70,8 +71,8 @@ def test_a_run_that_ignores_everything_is_killed_after_the_grace(
     found = run.ended()
     assert found.row["status"] == "error"
     assert "grace" in found.of("error")[0]
-    if name == "stubborn":
-        assert run.noted("ignored")
+    assert run.noted("ignored")
+    assert run.noted("hook") == ["hook cancelled"], "in another process, once"
     assert_nothing_left(run, nodes, "flow", *UNWILLING[name])
 
 

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from kodosumi_prefect.runner import folder
-from kodosumi_prefect.runner.folder import remove_left, working_folder
+from kodosumi_runner import folder
+from kodosumi_runner.folder import remove_left, working_folder
 
 WORKS = """
 import sys, tempfile
-from kodosumi_prefect.runner.folder import working_folder
+from kodosumi_runner.folder import working_folder
 tempfile.tempdir = sys.argv[1]
 with working_folder() as found:
     print(found, flush=True)
@@ -26,12 +26,10 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_it_is_the_current_folder_and_goes_with_its_run(temporary: Path) -> None:
-    before = Path.cwd()
+def test_it_is_empty_and_goes_with_its_run(temporary: Path) -> None:
     with working_folder() as found:
-        assert Path.cwd() == found.resolve()
+        assert list(found.iterdir()) == []
         (found / "written.txt").write_text("by the flow")
-    assert Path.cwd() == before
     assert list(temporary.iterdir()) == []
 
 

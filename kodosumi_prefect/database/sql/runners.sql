@@ -40,3 +40,13 @@ WHERE fid = ANY(%(fids)s::uuid[]) AND worker = %(worker)s;
 -- name: forget_runner
 -- The flow run is over, or another worker may begin it.
 DELETE FROM {schema}.runner WHERE fid = %(fid)s AND worker = %(worker)s;
+
+-- name: claim_hooks
+-- The hooks of a run whose process is gone are the caller's to run; no row if they are another's.
+INSERT INTO {schema}.hooks_run (fid, attempt) VALUES (%(fid)s, %(attempt)s)
+ON CONFLICT DO NOTHING
+RETURNING fid;
+
+-- name: prune_hooks
+-- No process of these runs can be there any more.
+DELETE FROM {schema}.hooks_run WHERE claimed_at < now() - interval '7 days';

@@ -39,6 +39,14 @@ class RayFields(BaseModel):
         ),
         ge=0,
     )
+    exit_grace: float = Field(
+        default=30.0,
+        description=(
+            "Seconds that the process of a run on Ray has to end once the run is over, for its "
+            "atexit functions and its threads that are no daemons; then it is killed."
+        ),
+        ge=0,
+    )
     worker_lease: float = Field(
         default=15.0,
         description=(

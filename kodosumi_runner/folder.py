@@ -15,20 +15,17 @@ MADE = 60.0  # seconds in which whoever makes a folder has locked it
 
 @contextmanager
 def working_folder() -> Iterator[Path]:
-    """A new folder of the temporary directory, the current one inside the block.
+    """A new folder of the temporary directory for the time of the block.
 
     It is locked by its process, so that the next run on this node can tell which folders belonged
     to processes that were killed, and remove them.
     """
-    before = Path.cwd()
     remove_left()
     folder = Path(tempfile.mkdtemp(prefix=PREFIX))
     descriptor = _locked(folder)
-    os.chdir(folder)
     try:
         yield folder
     finally:
-        os.chdir(before)
         shutil.rmtree(folder, ignore_errors=True)
         if descriptor is not None:
             os.close(descriptor)

@@ -1,0 +1,198 @@
+"""The Ray job of a run's process: joined when something of Ray is used first, by whichever way.
+
+Ray itself is imported by users' code or by task runners, so what is changed in it is changed when
+that happens.
+"""
+
+import functools
+import json
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from importlib.util import find_spec
+from pathlib import Path
+from types import FrameType, ModuleType
+from typing import Any
+
+from kodosumi_prefect._compat.ray import DRIVER_WINS, JOB_CONFIG
+from kodosumi_prefect.adapter import by_value
+from kodosumi_prefect.runner.code_folder import TooLargeError, copied
+
+RAY = "ray"
+WAITS = ("get", "wait")
+INTERRUPTING = (signal.SIGTERM, signal.SIGALRM)  # Prefect's cancellation, and its timeouts
+
+logger = logging.getLogger(__name__)
+
+
+class RayJob:
+    """What Ray gets to know of a run when its process becomes a driver.
+
+    Arguments:
+        address: of the cluster that the run's Runner is on; None for none.
+        runtime_env: Ray's, of the Runner.
+    """
+
+    def __init__(self, address: str | None, runtime_env: dict[str, Any] | None) -> None:
+        self._address = address
+        self._runtime_env = runtime_env or {}
+        self._function: Callable[..., Any] | None = None
+
+    def expect(self) -> None:
+        """Be there when Ray is imported."""
+        if RAY in sys.modules:
+            self._adapt(sys.modules[RAY])
+        else:
+            sys.meta_path.insert(0, _WhenImported(RAY, self._adapt))
+
+    def loaded(self, function: Callable[..., Any]) -> None:
+        """The flow's function, in whose file's folder tasks find modules, too."""
+        self._function = function
+        file = getattr(sys.modules.get(function.__module__), "__file__", None)
+        # Ray has workers look into the folder of a driver's script, which this package is not.
+        sys.argv[0] = file or str(Path.cwd() / "flow")
+        if RAY in sys.modules:
+            by_value.pickle_by_value(function)
+
+    def _adapt(self, ray: Any) -> None:
+        ray.init = self._joining(ray.init)
+        for name in WAITS:
+            setattr(ray, name, interruptible(getattr(ray, name)))
+        if self._function is not None:
+            by_value.pickle_by_value(self._function)
+
+    def _joining(self, init: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(init)
+        def joining(address: str | None = None, *args: Any, **kwargs: Any) -> Any:
+            asked = address or os.environ.get("RAY_ADDRESS")
+            if self._address is None or asked not in (self._address, "auto"):
+                return init(address, *args, **kwargs)
+            own = kwargs.get("runtime_env") or {}
+            with self._runtime_env_with_code(own) as runtime_env, _job_config(runtime_env):
+                return init(address, *args, **kwargs)
+
+        return joining
+
+    @contextmanager
+    def _runtime_env_with_code(self, own: Any) -> Iterator[dict[str, Any]]:
+        """The Runner's ``runtime_env`` with the flow's code, unless it brings a folder itself."""
+        if self._runtime_env.get("working_dir") or own.get("working_dir"):
+            by_value.folders_of_workers = []
+            yield self._runtime_env
+            return
+        folder = Path.cwd()
+        try:
+            with copied(folder) as code:
+                by_value.folders_of_workers = [] if code is None else [str(folder)]
+                yield self._runtime_env if code is None else self._with_code(folder, code)
+        except TooLargeError as exc:
+            by_value.folders_of_workers = []
+            logger.warning("modules beside the flow do not reach its Ray tasks: %s", exc)
+            yield self._runtime_env
+
+    def _with_code(self, folder: Path, code: Path) -> dict[str, Any]:
+        runtime_env = self._runtime_env | {"working_dir": str(code)}
+        beside = Path(sys.argv[0]).parent
+        if beside == folder or not beside.is_relative_to(folder):
+            return runtime_env
+        # Relative to the folder that a worker begins in, which is the copy.
+        variables = dict(runtime_env.get("env_vars") or {})
+        paths = [str(beside.relative_to(folder)), variables.get("PYTHONPATH")]
+        variables["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
+        by_value.folders_of_workers = [str(beside), str(folder)]
+        return runtime_env | {"env_vars": variables}
+
+
+@contextmanager
+def _job_config(runtime_env: dict[str, Any]) -> Iterator[None]:
+    """Have ``ray.init`` take a job's ``runtime_env``, and what its caller asks for before that."""
+    if not runtime_env:
+        yield
+        return
+    os.environ[JOB_CONFIG] = json.dumps({"runtime_env": runtime_env})
+    os.environ[DRIVER_WINS] = "1"
+    try:
+        yield
+    finally:
+        os.environ.pop(JOB_CONFIG, None)
+        os.environ.pop(DRIVER_WINS, None)
+
+
+def interruptible(wait: Callable[..., Any]) -> Callable[..., Any]:
+    """A wait of Ray's that lets handlers of signals raise what they want.
+
+    Ray lets nothing but KeyboardInterrupt out of its waits, so that is what is raised there, and
+    the signal's own handler is called outside of it.
+    """
+
+    @functools.wraps(wait)
+    def waiting(*args: Any, **kwargs: Any) -> Any:
+        if threading.current_thread() is not threading.main_thread():
+            return wait(*args, **kwargs)
+        came: list[tuple[int, FrameType | None]] = []
+
+        def interrupt(number: int, frame: FrameType | None) -> None:
+            came.append((number, frame))
+            raise KeyboardInterrupt
+
+        handlers: dict[int, Callable[..., Any]] = {
+            number: handler
+            for number in INTERRUPTING
+            if callable(handler := signal.getsignal(number))
+        }
+        for number in handlers:
+            signal.signal(number, interrupt)
+        try:
+            return wait(*args, **kwargs)
+        except KeyboardInterrupt:
+            if not came:
+                raise
+        finally:
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+        number, frame = came[0]
+        handlers[number](number, frame)  # raises, as a rule
+        return waiting(*args, **kwargs)
+
+    return waiting
+
+
+class _WhenImported(MetaPathFinder):
+    """Calls a function with a module when that was imported."""
+
+    def __init__(self, name: str, then: Callable[[ModuleType], None]) -> None:
+        self._name = name
+        self._then = then
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if fullname != self._name:
+            return None
+        sys.meta_path.remove(self)
+        spec = find_spec(fullname)
+        if spec is not None and spec.loader is not None:
+            spec.loader = _Loader(spec.loader, self._then)
+        return spec
+
+
+class _Loader(Loader):
+    def __init__(self, loader: Loader, then: Callable[[ModuleType], None]) -> None:
+        self._loader = loader
+        self._then = then
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._loader, name)
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        return self._loader.create_module(spec)
+
+    def exec_module(self, module: ModuleType) -> None:
+        self._loader.exec_module(module)
+        self._then(module)

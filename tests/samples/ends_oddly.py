@@ -1,0 +1,92 @@
+"""Flows whose process ends in unusual ways, or looks at what it was given."""
+
+import atexit
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from prefect import flow, task
+from prefect.task_runners import ThreadPoolTaskRunner
+
+LONG = 300.0  # seconds; whoever takes so long is to be ended
+
+
+def note(notes: str, line: str) -> None:
+    with Path(notes).open("a") as file:
+        file.write(f"{line}\n")
+
+
+def hook(flow: Any, flow_run: Any, state: Any) -> None:
+    note(flow_run.parameters["notes"], f"hook {state.name} {os.getpid()}")
+
+
+@flow(on_crashed=[hook])
+def exits(notes: str) -> None:
+    note(notes, f"pid {os.getpid()}")
+    print("last words")
+    os._exit(7)
+
+
+@flow(on_crashed=[hook])
+def is_killed(notes: str) -> None:
+    note(notes, f"pid {os.getpid()}")
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@flow(on_cancellation=[hook])
+def ignores(notes: str) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    note(notes, f"pid {os.getpid()}")
+    time.sleep(LONG)
+
+
+@flow
+def ends_late(notes: str, seconds: float) -> None:
+    def work() -> None:
+        threading.Event().wait(seconds)
+        note(notes, "thread ended")
+
+    atexit.register(note, notes, "atexit called")
+    threading.Thread(target=work, name="lingering").start()
+
+
+@task
+def naps(notes: str) -> None:
+    note(notes, f"pid {os.getpid()}")
+    threading.Event().wait(LONG)
+
+
+@flow(task_runner=ThreadPoolTaskRunner(), on_cancellation=[hook])
+def waits_for_a_thread(notes: str) -> None:
+    naps.submit(notes).result()
+
+
+SECRETS: list[str] = []
+
+
+@flow
+def looks_around(secret: str) -> dict[str, Any]:
+    """What this process has of its own, and what an earlier one may have left."""
+    before = list(SECRETS)
+    SECRETS.append(secret)
+    os.environ["LEFT_BY_A_RUN"] = secret
+    Path("left").write_text(secret)
+    open("left")  # noqa: SIM115, PTH123  (left open on purpose)
+    return {
+        "pid": os.getpid(),
+        "folder": str(Path.cwd()),
+        "files": [entry.name for entry in Path.cwd().iterdir()],
+        "secrets": before,
+        "variables": {
+            name: os.environ.get(name) for name in ("LEFT_BY_A_RUN", "OF_THIS_RUN", "TZ")
+        },
+        "zone": time.tzname[0],
+        "optimize": __debug__,
+        "descriptors": sorted(
+            str(entry.readlink()) for entry in Path("/proc/self/fd").iterdir() if entry.is_symlink()
+        ),
+        "group": os.getpgid(0) == os.getpid(),
+    }
