@@ -23,6 +23,7 @@ from typing import Any
 from kodosumi_prefect._compat.ray import DRIVER_WINS, JOB_CONFIG
 from kodosumi_prefect.adapter import by_value
 from kodosumi_prefect.runner.code_folder import TooLargeError, copied
+from kodosumi_prefect.runner.ray_connection import sigterm_kept
 
 RAY = "ray"
 WAITS = ("get", "wait")
@@ -72,9 +73,14 @@ class RayJob:
         def joining(address: str | None = None, *args: Any, **kwargs: Any) -> Any:
             asked = address or os.environ.get("RAY_ADDRESS")
             if self._address is None or asked not in (self._address, "auto"):
-                return init(address, *args, **kwargs)
+                with sigterm_kept():
+                    return init(address, *args, **kwargs)
             own = kwargs.get("runtime_env") or {}
-            with self._runtime_env_with_code(own) as runtime_env, _job_config(runtime_env):
+            with (
+                sigterm_kept(),
+                self._runtime_env_with_code(own) as runtime_env,
+                _job_config(runtime_env),
+            ):
                 return init(address, *args, **kwargs)
 
         return joining

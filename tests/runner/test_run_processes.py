@@ -147,11 +147,17 @@ def test_hooks_of_a_cancelled_run_that_is_killed_run_before_it_is_cancelled(
     assert len(noted(notes, "hook Cancelling")) == 1
 
 
+@pytest.mark.parametrize("forked", [True, False])
 def test_a_task_in_a_thread_does_not_keep_its_flow_from_hearing_the_cancel(
-    place: Place, nursery: Nursery, notes: Path
+    place: Place, nursery: Nursery, notes: Path, forked: bool
 ) -> None:
     order = ordered(place, "waits_for_a_thread", {"notes": str(notes)}, exit_grace=0.5)
-    running = threading.Thread(target=Supervision(order, nursery).run)
+
+    def run() -> None:
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])  # as in Ray's threads
+        Supervision(order, nursery if forked else None).run()
+
+    running = threading.Thread(target=run)
     running.start()
     wait_for(lambda: noted(notes, "pid"), 120, "the task's code")
     with get_client(sync_client=True) as client:
