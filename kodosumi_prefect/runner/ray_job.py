@@ -20,6 +20,7 @@ from pathlib import Path
 from types import FrameType, ModuleType
 from typing import Any
 
+from kodosumi_prefect._compat.prefect import STANDS_IN_FOR
 from kodosumi_prefect._compat.ray import DRIVER_WINS, JOB_CONFIG
 from kodosumi_prefect.adapter import by_value
 from kodosumi_prefect.runner.code_folder import TooLargeError, copied
@@ -143,17 +144,21 @@ def interruptible(wait: Callable[..., Any]) -> Callable[..., Any]:
             return wait(*args, **kwargs)
         came: list[tuple[int, FrameType | None]] = []
 
-        def interrupt(number: int, frame: FrameType | None) -> None:
-            came.append((number, frame))
-            raise KeyboardInterrupt
+        def standing_in(handler: Callable[..., Any]) -> Callable[..., Any]:
+            def interrupt(number: int, frame: FrameType | None) -> None:
+                came.append((number, frame))
+                raise KeyboardInterrupt
+
+            setattr(interrupt, STANDS_IN_FOR, handler)
+            return interrupt
 
         handlers: dict[int, Callable[..., Any]] = {
             number: handler
             for number in INTERRUPTING
             if callable(handler := signal.getsignal(number))
         }
-        for number in handlers:
-            signal.signal(number, interrupt)
+        for number, handler in handlers.items():
+            signal.signal(number, standing_in(handler))
         try:
             return wait(*args, **kwargs)
         except KeyboardInterrupt:
