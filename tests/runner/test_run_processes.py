@@ -237,6 +237,19 @@ def test_variables_that_matter_at_the_start_are_there_at_the_start(
     assert seen(order, nursery)["optimize"] is False
 
 
+def test_what_is_forked_from_is_at_no_work_and_ends_when_nobody_needs_it() -> None:
+    nursery = Nursery.reach(own_environment(), f"tests-{uuid4()}")
+    pid = nursery.pid
+    assert len([*Path(f"/proc/{pid}/task").iterdir()]) == 1, "threads do not survive a fork"
+    held = [entry for entry in Path(f"/proc/{pid}/fd").iterdir() if int(entry.name) > 2]
+    # Its sockets, and what it waits for them with.
+    assert {str(entry.readlink()).partition(":")[0] for entry in held} == {"socket", "anon_inode"}
+    libraries = Path(f"/proc/{pid}/maps").read_text()
+    assert "_raylet" not in libraries, "it has imported Ray"
+    nursery.close()
+    wait_for(lambda: gone(pid), 40, "the end of the nursery")
+
+
 SUPERVISES = """
 import pickle, sys
 from kodosumi_runner.environment import own_environment
