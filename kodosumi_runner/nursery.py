@@ -12,6 +12,7 @@ import pickle
 import select
 import socket
 import stat
+import struct
 import subprocess
 import sys
 import tempfile
@@ -31,6 +32,8 @@ ANSWER = 10.0  # seconds that it has to fork
 OTHER_PYTHON = frozenset(
     {"pip", "uv", "conda", "container", "image_uri", "py_executable", "py_modules", "working_dir"}
 )
+
+_PEER = struct.Struct("3i")  # pid, uid, gid
 
 
 class NoNurseryError(Exception):
@@ -120,6 +123,13 @@ class Nursery:
             self.lost = True
             raise NoNurseryError(f"the nursery is gone: {exc}") from exc
         return WarmChild(pid, self._line)
+
+    @property
+    def pid(self) -> int:
+        """Of its process."""
+        credentials = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size)
+        pid, _, _ = _PEER.unpack(credentials)
+        return int(pid)
 
     def close(self) -> None:
         self._line.close()

@@ -3,6 +3,7 @@
 Prefect's server has a module of its own, since only services import it.
 """
 
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import Context, ContextVar
@@ -24,7 +25,7 @@ from prefect.events.filters import EventFilter
 from prefect.flows import Flow
 from prefect.logging.loggers import print_as_log
 from prefect.task_runners import ThreadPoolTaskRunner
-from prefect.utilities.engine import commit_control_intent_and_ack
+from prefect.utilities.engine import _prefect_sigterm_handler, commit_control_intent_and_ack
 
 # The code by which ``log_prints`` logs; it is on the stack of each record that it makes.
 PRINT_AS_LOG = print_as_log.__code__
@@ -33,6 +34,9 @@ PRINT_AS_LOG = print_as_log.__code__
 # looks the variable up each time, takes longer.
 FLOW_CONTEXT: ContextVar[FlowRunContext] = FlowRunContext.__var__
 TASK_CONTEXT: ContextVar[TaskRunContext] = TaskRunContext.__var__
+
+# The attribute of a signal's handler that calls another one when it can.
+STANDS_IN_FOR = "stands_in_for"
 
 # A list of flow runs that tells little beside their ids, made for the server's own pages.
 RUN_HISTORY: Final = "/ui/flow_runs/history"
@@ -92,12 +96,21 @@ def cancelling_observer(
 
 
 def commit_to_cancel() -> bool:
-    """Have Prefect's engine take the next SIGTERM for a cancellation; False until it listens."""
-    return commit_control_intent_and_ack(
+    """Have Prefect's engine take the next SIGTERM for a cancellation; False until it listens.
+
+    A handler that stands in for Prefect's for a while has that one as its ``STANDS_IN_FOR``.
+    """
+    if commit_control_intent_and_ack(
         commit_intent=lambda: control_listener._set_intent("cancel"),
         clear_intent=control_listener.clear_intent,
         send_ack=lambda: None,
-    )
+    ):
+        return True
+    replaced = getattr(signal.getsignal(signal.SIGTERM), STANDS_IN_FOR, None)
+    if replaced is not _prefect_sigterm_handler:
+        return False
+    control_listener._set_intent("cancel")
+    return True
 
 
 @contextmanager

@@ -24,6 +24,7 @@ def main() -> NoReturn:
 
 def serve(channel: Channel) -> NoReturn:
     """Execute the order that comes through a channel, in this process's main thread, and exit."""
+    hear_signals()
     order = channel.receive()
     threading.Thread(target=_end_with_channel, args=[channel], name=WATCH, daemon=True).start()
     write_at_once()
@@ -33,6 +34,14 @@ def serve(channel: Channel) -> NoReturn:
     threading.Thread(target=_cut, args=[order], name=WATCH, daemon=True).start()
     # Python waits for threads and calls what was registered with ``atexit``.
     sys.exit(outcome.status)
+
+
+def hear_signals() -> None:
+    """Undo what was inherited: Ray's threads, in which supervisors work, block signals."""
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
+    for number in (signal.SIGTERM, signal.SIGCHLD, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def write_at_once() -> None:

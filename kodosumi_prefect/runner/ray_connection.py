@@ -57,7 +57,7 @@ def connect_ray(
         if address == "local":
             options["include_dashboard"] = False
         try:
-            with _own_sigterm():
+            with sigterm_kept():
                 _join(address, options | (init_kwargs or {}))
         except (ConnectionError, RuntimeError, ValueError) as exc:
             detail = " ".join(str(exc).split())
@@ -113,7 +113,7 @@ def _check_door(address: str) -> None:
 
 
 @contextmanager
-def _own_sigterm() -> Generator[None, None, None]:
+def sigterm_kept() -> Generator[None, None, None]:
     """Keep the handler for SIGTERM that Prefect set: Ray's own would end the run as a crash."""
     if threading.current_thread() is not threading.main_thread():
         yield

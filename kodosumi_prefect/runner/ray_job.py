@@ -20,9 +20,11 @@ from pathlib import Path
 from types import FrameType, ModuleType
 from typing import Any
 
+from kodosumi_prefect._compat.prefect import STANDS_IN_FOR
 from kodosumi_prefect._compat.ray import DRIVER_WINS, JOB_CONFIG
 from kodosumi_prefect.adapter import by_value
 from kodosumi_prefect.runner.code_folder import TooLargeError, copied
+from kodosumi_prefect.runner.ray_connection import sigterm_kept
 
 RAY = "ray"
 WAITS = ("get", "wait")
@@ -72,9 +74,14 @@ class RayJob:
         def joining(address: str | None = None, *args: Any, **kwargs: Any) -> Any:
             asked = address or os.environ.get("RAY_ADDRESS")
             if self._address is None or asked not in (self._address, "auto"):
-                return init(address, *args, **kwargs)
+                with sigterm_kept():
+                    return init(address, *args, **kwargs)
             own = kwargs.get("runtime_env") or {}
-            with self._runtime_env_with_code(own) as runtime_env, _job_config(runtime_env):
+            with (
+                sigterm_kept(),
+                self._runtime_env_with_code(own) as runtime_env,
+                _job_config(runtime_env),
+            ):
                 return init(address, *args, **kwargs)
 
         return joining
@@ -137,17 +144,21 @@ def interruptible(wait: Callable[..., Any]) -> Callable[..., Any]:
             return wait(*args, **kwargs)
         came: list[tuple[int, FrameType | None]] = []
 
-        def interrupt(number: int, frame: FrameType | None) -> None:
-            came.append((number, frame))
-            raise KeyboardInterrupt
+        def standing_in(handler: Callable[..., Any]) -> Callable[..., Any]:
+            def interrupt(number: int, frame: FrameType | None) -> None:
+                came.append((number, frame))
+                raise KeyboardInterrupt
+
+            setattr(interrupt, STANDS_IN_FOR, handler)
+            return interrupt
 
         handlers: dict[int, Callable[..., Any]] = {
             number: handler
             for number in INTERRUPTING
             if callable(handler := signal.getsignal(number))
         }
-        for number in handlers:
-            signal.signal(number, interrupt)
+        for number, handler in handlers.items():
+            signal.signal(number, standing_in(handler))
         try:
             return wait(*args, **kwargs)
         except KeyboardInterrupt:

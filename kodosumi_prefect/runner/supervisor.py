@@ -33,6 +33,7 @@ from kodosumi_prefect.runner.aside import aside
 from kodosumi_prefect.runner.cluster import (
     Cluster,
     RunnerHandle,
+    Spec,
     VersionError,
     check_versions,
     may_live,
@@ -242,6 +243,10 @@ class Supervisor:
             return
         runner: RunnerHandle | None = None
         try:
+            if await aside(self._cluster.lacks, demand.spec) is not None:
+                # Its node may be what was lost. Hooks need its packages, and little else.
+                anywhere = Spec(runtime_env=demand.spec.runtime_env)
+                demand = demand._replace(spec=anywhere)
             runner = await aside(self._cluster.spawn, demand.spec, CLAIM_SECONDS)
             async with asyncio.timeout(AFTERMATH):
                 check_versions(await arrival(self._cluster, runner, demand))

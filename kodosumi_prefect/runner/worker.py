@@ -108,6 +108,7 @@ class KodosumiRayWorker(
         if self._work_pool is None or self._supervisor is not None:
             return
         if self._work_pool.type != self.type:
+            await asyncio.sleep(0)  # what Prefect has just begun begins, and can be cancelled
             # Its message alone is shown: Prefect's command would print the traceback of an error.
             raise SystemExit(
                 f"work pool {self._work_pool_name} is of type {self._work_pool.type}, this worker "

@@ -79,6 +79,7 @@ def test_prefect_has_the_private_names_that_we_import() -> None:
         ("prefect.flow_engine", "load_flow_run", "runner.execute"),
         ("prefect.flow_engine", "run_flow", "runner.execute"),
         ("prefect.logging.loggers", "print_as_log", "prefect.PRINT_AS_LOG"),
+        ("prefect.utilities.engine", "_prefect_sigterm_handler", "prefect.commit_to_cancel"),
         ("prefect.utilities.engine", "commit_control_intent_and_ack", "prefect.commit_to_cancel"),
         ("prefect.server.schemas.schedules", "CronSchedule", "prefect_server.dates_of"),
         ("prefect.server.schemas.schedules", "IntervalSchedule", "prefect_server.dates_of"),

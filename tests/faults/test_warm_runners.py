@@ -86,6 +86,18 @@ def test_a_local_working_dir_is_uploaded_and_used(warm_pool: Pool):
     assert run.ended(60).final["str"].startswith("uploaded uploaded ")
 
 
+def test_a_runner_whose_run_is_over_takes_the_next_one(warm_pool: Pool):
+    names, processes = set(), set()
+    for _ in range(3):
+        until_warm(warm_pool)
+        run = warm_pool.run("gentle")
+        run.ended(60)
+        names.add(run.until_placed())
+        processes.add(run.pid())
+    assert len(names) < 3
+    assert len(processes) == 3
+
+
 def test_a_warm_runner_ends_when_its_worker_does_not_renew_its_claim(
     warm_pool: Pool, nodes: RayNodes
 ):

@@ -147,11 +147,17 @@ def test_hooks_of_a_cancelled_run_that_is_killed_run_before_it_is_cancelled(
     assert len(noted(notes, "hook Cancelling")) == 1
 
 
+@pytest.mark.parametrize("forked", [True, False])
 def test_a_task_in_a_thread_does_not_keep_its_flow_from_hearing_the_cancel(
-    place: Place, nursery: Nursery, notes: Path
+    place: Place, nursery: Nursery, notes: Path, forked: bool
 ) -> None:
     order = ordered(place, "waits_for_a_thread", {"notes": str(notes)}, exit_grace=0.5)
-    running = threading.Thread(target=Supervision(order, nursery).run)
+
+    def run() -> None:
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])  # as in Ray's threads
+        Supervision(order, nursery if forked else None).run()
+
+    running = threading.Thread(target=run)
     running.start()
     wait_for(lambda: noted(notes, "pid"), 120, "the task's code")
     with get_client(sync_client=True) as client:
@@ -229,6 +235,19 @@ def test_variables_that_matter_at_the_start_are_there_at_the_start(
     with pytest.raises(NoNurseryError, match="matter at its start"):
         nursery.bear(own_environment() | variables, Path(), None, 1, 2)  # type: ignore[arg-type]
     assert seen(order, nursery)["optimize"] is False
+
+
+def test_what_is_forked_from_is_at_no_work_and_ends_when_nobody_needs_it() -> None:
+    nursery = Nursery.reach(own_environment(), f"tests-{uuid4()}")
+    pid = nursery.pid
+    assert len([*Path(f"/proc/{pid}/task").iterdir()]) == 1, "threads do not survive a fork"
+    held = [entry for entry in Path(f"/proc/{pid}/fd").iterdir() if int(entry.name) > 2]
+    # Its sockets, and what it waits for them with.
+    assert {str(entry.readlink()).partition(":")[0] for entry in held} == {"socket", "anon_inode"}
+    libraries = Path(f"/proc/{pid}/maps").read_text()
+    assert "_raylet" not in libraries, "it has imported Ray"
+    nursery.close()
+    wait_for(lambda: gone(pid), 40, "the end of the nursery")
 
 
 SUPERVISES = """
