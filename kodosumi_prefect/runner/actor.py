@@ -1,5 +1,5 @@
 """The Runner's class; here, too, because workers of older releases ask for it by this place."""
 
-from kodosumi_runner.actor import Runner
+from kodosumi_prefect.process.actor import Runner
 
 __all__ = ["Runner"]

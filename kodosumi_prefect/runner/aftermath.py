@@ -23,12 +23,12 @@ from prefect.states import Cancelled, Crashed
 from kodosumi_prefect._compat.prefect import exit_explanation
 from kodosumi_prefect.backoff import Backoff
 from kodosumi_prefect.error_line import error_line
+from kodosumi_prefect.process.order import After, Order, Outcome
 from kodosumi_prefect.runner.execute import take_place
 from kodosumi_prefect.runner.ray_job import RayJob
 from kodosumi_prefect.runner.reporting import flush, report
 from kodosumi_prefect.settings import DatabaseUrlError, database_url, get_settings
 from kodosumi_prefect.spooler.append import ProtocolError, Spooler
-from kodosumi_runner.order import After, Order, Outcome
 
 PREFECT_ANSWERS = 120.0  # seconds that Prefect has to come back
 RETRY_FIRST = 0.5  # seconds

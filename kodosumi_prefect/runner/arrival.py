@@ -6,11 +6,11 @@ from typing import NamedTuple
 
 from prefect.logging import get_logger
 
+from kodosumi_prefect.process.order import Facts
 from kodosumi_prefect.runner.aside import aside
 from kodosumi_prefect.runner.cluster import Cluster, RunnerHandle, Spec, died, why_it_died
 from kodosumi_prefect.runner.warm import CLAIM_SECONDS
 from kodosumi_prefect.vocabulary import POOL_TYPE
-from kodosumi_runner.order import Facts
 
 ROOM_LOOK = 5.0  # seconds between checks whether the cluster can take a Runner
 ANSWER = 3.0  # seconds that a Runner that was found has to answer, however late it is by then

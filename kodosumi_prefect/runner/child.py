@@ -9,8 +9,8 @@ import threading
 import time
 from typing import NoReturn
 
-from kodosumi_runner.channel import Channel
-from kodosumi_runner.order import Order, Outcome
+from kodosumi_prefect.process.channel import Channel
+from kodosumi_prefect.process.order import Order, Outcome
 
 SET_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of prctl(2)
 

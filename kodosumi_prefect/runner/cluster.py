@@ -8,10 +8,10 @@ from typing import Any, NamedTuple, cast
 from uuid import UUID, uuid4
 
 from kodosumi_prefect._compat.ray import ask_head, autoscaling_status, upload_folders
+from kodosumi_prefect.process.actor import CONTROL, Runner
+from kodosumi_prefect.process.order import Facts, Order, Outcome
 from kodosumi_prefect.runner.ray_connection import NoRayError, connect_ray
 from kodosumi_prefect.settings import VERSION, Settings
-from kodosumi_runner.actor import CONTROL, Runner
-from kodosumi_runner.order import Facts, Order, Outcome
 
 ANSWER = 5.0  # seconds that Ray's head has to answer
 OWN_NODE_TYPE = "node_"  # prefix of the types that Ray gives nodes without an autoscaler

@@ -31,12 +31,12 @@ from kodosumi_prefect.adapter.literal import (
 )
 from kodosumi_prefect.error_line import error_line
 from kodosumi_prefect.owner import schedule_of
+from kodosumi_prefect.process.order import Order, Outcome
 from kodosumi_prefect.runner.interruption import Interruption
 from kodosumi_prefect.runner.ray_job import RayJob
 from kodosumi_prefect.runner.reporting import flush, report
 from kodosumi_prefect.settings import PREFIX, get_settings, read_settings, reset_settings
 from kodosumi_prefect.spooler.route import learn_instance
-from kodosumi_runner.order import Order, Outcome
 
 logger = logging.getLogger(__name__)
 

@@ -7,11 +7,11 @@ from prefect.workers.base import BaseJobConfiguration, BaseVariables
 from pydantic import Field
 
 from kodosumi_prefect.carried import carried
+from kodosumi_prefect.process.order import Order
 from kodosumi_prefect.runner.arrival import Demand
 from kodosumi_prefect.runner.cluster import Spec
 from kodosumi_prefect.secret_variables import without_secret_variables
 from kodosumi_prefect.settings import get_settings
-from kodosumi_runner.order import Order
 
 MEBIBYTE = 2**20
 RUNNER_MEMORY = 500  # MiB

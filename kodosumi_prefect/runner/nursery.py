@@ -1,4 +1,4 @@
-"""The nursery: what ``kodosumi_runner.nursery_program`` becomes.
+"""The nursery: what ``kodosumi_prefect.process.nursery_program`` becomes.
 
 It holds Prefect and this package, and no code of anybody's: that is only imported in what is forked
 from it. It has one thread, no event loop, no client of anything, so that a fork inherits nothing
@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-from kodosumi_runner.channel import Channel
+from kodosumi_prefect.process.channel import Channel
 
 # Imported before there is work. No user code may ever be imported here.
 AHEAD = (

@@ -22,6 +22,7 @@ from prefect.logging import get_logger
 from prefect.states import Cancelled, Crashed
 
 from kodosumi_prefect.listings import PAGE, flow_runs
+from kodosumi_prefect.process.order import After, Order
 from kodosumi_prefect.runner.arrival import (
     CannotStartError,
     Demand,
@@ -45,7 +46,6 @@ from kodosumi_prefect.runner.ray_connection import NoRayError
 from kodosumi_prefect.runner.registry import AwayError, KnownRunner, Registry
 from kodosumi_prefect.runner.warm import CLAIM_SECONDS, Waiting, WarmPool
 from kodosumi_prefect.vocabulary import POOL_TYPE
-from kodosumi_runner.order import After, Order
 
 STARTS = 3  # Runners tried for a run that none of them began
 DEATH = 10.0  # seconds until Ray has reported a kill

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 from prefect.logging import get_logger
 
+from kodosumi_prefect.process.order import Facts
 from kodosumi_prefect.runner.aside import aside
 from kodosumi_prefect.runner.cluster import (
     Cluster,
@@ -14,7 +15,6 @@ from kodosumi_prefect.runner.cluster import (
     why_it_died,
 )
 from kodosumi_prefect.vocabulary import POOL_TYPE
-from kodosumi_runner.order import Facts
 
 CLAIM_SECONDS = 60.0  # seconds that a waiting Runner lives on without its worker
 RUNNER_START_SECONDS = 120.0  # seconds for a new Runner's process to start

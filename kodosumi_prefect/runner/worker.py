@@ -25,6 +25,7 @@ from prefect.workers.base import (
 
 from kodosumi_prefect.cancelling import cancel_all
 from kodosumi_prefect.listings import is_fault
+from kodosumi_prefect.process.order import Order
 from kodosumi_prefect.runner.arrival import Demand
 from kodosumi_prefect.runner.aside import aside
 from kodosumi_prefect.runner.cluster import Cluster, LostError
@@ -39,7 +40,6 @@ from kodosumi_prefect.settings import VERSION, check_database_urls, get_settings
 from kodosumi_prefect.spooler.append import ProtocolError
 from kodosumi_prefect.spooler.transport import NoDatabaseError, SpoolerAwayError
 from kodosumi_prefect.vocabulary import POOL_TYPE
-from kodosumi_runner.order import Order
 
 TENDS = 4  # times that a claim is renewed before it would lapse
 ADOPTIONS = 2  # checks for runs that nobody answers for, in the time of a claim

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from kodosumi_runner import folder
-from kodosumi_runner.folder import remove_left, working_folder
+from kodosumi_prefect.process import folder
+from kodosumi_prefect.process.folder import remove_left, working_folder
 
 WORKS = """
 import sys, tempfile
-from kodosumi_runner.folder import working_folder
+from kodosumi_prefect.process.folder import working_folder
 tempfile.tempdir = sys.argv[1]
 with working_folder() as found:
     print(found, flush=True)

@@ -17,10 +17,10 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.states import Cancelling, Pending
 
 from kodosumi_prefect.carried import carried
-from kodosumi_runner.environment import own_environment
-from kodosumi_runner.nursery import NoNurseryError, Nursery
-from kodosumi_runner.order import After, Order, Outcome
-from kodosumi_runner.supervision import Supervision
+from kodosumi_prefect.process.environment import own_environment
+from kodosumi_prefect.process.nursery import NoNurseryError, Nursery
+from kodosumi_prefect.process.order import After, Order, Outcome
+from kodosumi_prefect.process.supervision import Supervision
 from tests.faults.cluster import gone
 from tests.services import SAMPLES, Place
 from tests.waiting import wait_for
@@ -252,9 +252,9 @@ def test_what_is_forked_from_is_at_no_work_and_ends_when_nobody_needs_it() -> No
 
 SUPERVISES = """
 import pickle, sys
-from kodosumi_runner.environment import own_environment
-from kodosumi_runner.nursery import Nursery
-from kodosumi_runner.supervision import Supervision
+from kodosumi_prefect.process.environment import own_environment
+from kodosumi_prefect.process.nursery import Nursery
+from kodosumi_prefect.process.supervision import Supervision
 order, place = pickle.load(sys.stdin.buffer)
 nursery = Nursery.reach(own_environment(), place) if place else None
 assert not {"prefect", "kodosumi_prefect", "psycopg", "pydantic"} & {*sys.modules}

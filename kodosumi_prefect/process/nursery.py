@@ -22,10 +22,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Self
 
-from kodosumi_runner.channel import Channel
-from kodosumi_runner.start_time import at_start
+from kodosumi_prefect.process.channel import Channel
+from kodosumi_prefect.process.start_time import at_start
 
-PROGRAM = "kodosumi_runner.nursery_program"
+PROGRAM = "kodosumi_prefect.process.nursery_program"
 READY = 120.0  # seconds that it has to import what it is for
 ANSWER = 10.0  # seconds that it has to fork
 # What brings another Python, or other packages, than those of the nursery.

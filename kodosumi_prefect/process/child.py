@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
-from kodosumi_runner.channel import Channel
+from kodosumi_prefect.process.channel import Channel
 
 PROGRAM = "kodosumi_prefect.runner.child"
 

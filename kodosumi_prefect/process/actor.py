@@ -9,10 +9,10 @@ from concurrent.futures import Future
 from importlib.metadata import version
 from typing import Any
 
-from kodosumi_runner.environment import own_environment
-from kodosumi_runner.nursery import NoNurseryError, Nursery, serves
-from kodosumi_runner.order import Facts, Order, Outcome
-from kodosumi_runner.supervision import Supervision
+from kodosumi_prefect.process.environment import own_environment
+from kodosumi_prefect.process.nursery import NoNurseryError, Nursery, serves
+from kodosumi_prefect.process.order import Facts, Order, Outcome
+from kodosumi_prefect.process.supervision import Supervision
 
 FAREWELL = 5.0  # seconds after a run in which its worker may fetch the outcome, or keep the Runner
 logger = logging.getLogger(__name__)

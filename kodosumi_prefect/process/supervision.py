@@ -6,13 +6,13 @@ import threading
 from pathlib import Path
 from typing import NamedTuple
 
-from kodosumi_runner.channel import Channel
-from kodosumi_runner.child import Child, ColdChild, kill
-from kodosumi_runner.environment import child_environment
-from kodosumi_runner.folder import working_folder
-from kodosumi_runner.nursery import NoNurseryError, Nursery
-from kodosumi_runner.order import After, Order, Outcome
-from kodosumi_runner.output import Output
+from kodosumi_prefect.process.channel import Channel
+from kodosumi_prefect.process.child import Child, ColdChild, kill
+from kodosumi_prefect.process.environment import child_environment
+from kodosumi_prefect.process.folder import working_folder
+from kodosumi_prefect.process.nursery import NoNurseryError, Nursery
+from kodosumi_prefect.process.order import After, Order, Outcome
+from kodosumi_prefect.process.output import Output
 
 EXIT_MARGIN = 5.0  # seconds more for a process that says itself what it was cut off from
 AFTER = 300.0  # seconds for what is left to do for a run whose process is gone

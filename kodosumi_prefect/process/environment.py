@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from kodosumi_runner.order import Order
+from kodosumi_prefect.process.order import Order
 
 # What Ray sets in each of its workers. A driver that has it takes itself for that worker.
 OF_A_RAY_WORKER = frozenset(
