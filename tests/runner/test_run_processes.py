@@ -257,7 +257,7 @@ from kodosumi_prefect.process.nursery import Nursery
 from kodosumi_prefect.process.supervision import Supervision
 order, place = pickle.load(sys.stdin.buffer)
 nursery = Nursery.reach(own_environment(), place) if place else None
-assert not {"prefect", "kodosumi_prefect", "psycopg", "pydantic"} & {*sys.modules}
+assert not {"prefect", "psycopg", "pydantic", "kodosumi_prefect.settings"} & {*sys.modules}
 Supervision(order, nursery).run()
 """
 
