@@ -117,3 +117,13 @@ def test_executions_that_are_not_there_archived_or_of_somebody_else_say_so(
     other.goto(f"/executions/{run.fid}")
     expect(other.locator("main")).to_contain_text("there is no execution")
     expect(other.locator("main")).not_to_contain_text("Laid aside")
+
+
+def test_a_page_that_is_left_does_not_blame_the_panel(page: Page) -> None:
+    page.goto("/executions")
+    # Read at once: the next answer of the panel takes the notice away.
+    told = """document.dispatchEvent(new CustomEvent('htmx:sendError'));
+        document.getElementById('notices').textContent"""
+    assert page.evaluate(f"dispatchEvent(new Event('beforeunload')); {told}") == ""
+    page.reload()
+    assert "The panel does not answer" in page.evaluate(told)

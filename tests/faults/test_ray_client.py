@@ -39,7 +39,7 @@ def test_a_client_whose_server_dies_as_it_starts_gets_another(shared_place: Plac
     settings.data_dir.mkdir()
     head = plan_ray(settings)
     # Ray waits this long for the server of which it knows that it died.
-    brief = {"RAY_CLIENT_SERVER_CHECK_CHANNEL_TIMEOUT_S": "2", "PYTHONPATH": str(folder)}
+    brief = {"RAY_CLIENT_SERVER_CHECK_CHANNEL_TIMEOUT_S": "10", "PYTHONPATH": str(folder)}
     with served(ray_child(head, brief), settings.data_dir / "logs"):
         environment = shared_place.environment(
             **head.environment(),

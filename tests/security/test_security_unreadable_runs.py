@@ -262,7 +262,8 @@ def test_an_observer_records_what_runs_beside_unreadable_runs(
     good = prefect.run(GOOD)
     for run in (huge, half, good):
         prefect.enter(run, "RUNNING")  # before anybody observes, so that lists have to tell
-    with observing(watch):
+    # Nobody executes them: an observer would report that before slow lists are through.
+    with observing(watch, heartbeat_timeout=600):
         for run in (good, huge):
             wait_for(lambda run=run: watch.known(str(run)), 30, f"{run} to be recorded")
         enter(watch, str(good), "COMPLETED")

@@ -68,7 +68,16 @@ document.addEventListener("htmx:responseError", (event) => {
   settled("refused");
   notice("refused", detail || `The panel answers ${status}.`);
 });
-document.addEventListener("htmx:sendError", () => notice("panel", "The panel does not answer. Trying again."));
+// A page that is being left still hears of the requests which that cuts off; a download leaves none.
+const LEAVING = 3000; // milliseconds
+let leftAt = -Infinity;
+addEventListener("beforeunload", () => {
+  leftAt = performance.now();
+});
+document.addEventListener("htmx:sendError", () => {
+  if (performance.now() - leftAt < LEAVING) return;
+  notice("panel", "The panel does not answer. Trying again.");
+});
 document.addEventListener("htmx:afterRequest", (event) => {
   if (!event.detail.xhr?.status) return;
   settled("panel");
