@@ -107,7 +107,8 @@ class Launcher:
         with get_client(sync_client=True) as client:
             client.set_flow_run_state(UUID(fid), Pending(), force=True)
         with suppress(Exception):  # what the entrypoint raised; the record tells
-            execute._drive(UUID(fid), SimpleNamespace(requested=False))  # type: ignore[arg-type]
+            nothing: Any = SimpleNamespace(requested=False, loaded=lambda function: None)
+            execute._drive(UUID(fid), job=nothing, interruption=nothing)
         return self.place.until_ended(fid)
 
     def flow_run(self, fid: str) -> FlowRun:
