@@ -3,6 +3,7 @@
 Prefect's server has a module of its own, since only services import it.
 """
 
+import logging
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -23,6 +24,7 @@ from prefect.engine import _drive_run_flow_result
 from prefect.events.clients import PrefectEventSubscriber
 from prefect.events.filters import EventFilter
 from prefect.flows import Flow
+from prefect.logging import configuration
 from prefect.logging.loggers import print_as_log
 from prefect.task_runners import ThreadPoolTaskRunner
 from prefect.utilities.engine import _prefect_sigterm_handler, commit_control_intent_and_ack
@@ -74,6 +76,19 @@ def run_metrics(flow_run: FlowRun, flow: "Flow[..., Any]") -> AbstractContextMan
 def drive(flow: "Flow[..., Any]", result: object) -> None:
     """Run what ``run_flow`` returned of an async flow or a generator to its end."""
     _drive_run_flow_result(flow, result)
+
+
+def set_up_logging_anew() -> None:
+    """Configure logging by the settings and streams of now, as the import of Prefect did.
+
+    A second ``setup_logging`` by itself changes nothing but levels.
+    """
+    earlier = logging.getLogger("prefect.extra").handlers
+    for logger in list(logging.Logger.manager.loggerDict.values()):
+        if isinstance(logger, logging.Logger):  # PREFECT_LOGGING_EXTRA_LOGGERS named it
+            logger.handlers[:] = [handler for handler in logger.handlers if handler not in earlier]
+    configuration.PROCESS_LOGGING_CONFIG.clear()
+    configuration.setup_logging()
 
 
 def exit_explanation(code: int) -> str:

@@ -6,6 +6,7 @@ Everything still goes where it went before.
 import io
 import logging
 import os
+import select
 import sys
 import threading
 import time
@@ -20,11 +21,13 @@ from prefect.logging.configuration import ensure_logging_setup
 
 from kodosumi_prefect._compat.prefect import PRINT_AS_LOG
 from kodosumi_prefect._compat.ray import DRIVER_THREADS
+from kodosumi_prefect.adapter.last_words import LastWords
 from kodosumi_prefect.adapter.redrawn import Lines
 from kodosumi_prefect.events import Event, Kind, plain
 from kodosumi_prefect.scope import Scope, attach_adapters, event_source, known_scope
 from kodosumi_prefect.spooler.client import THREAD_NAME, get_client
 
+LARGE_DELIVERY_SECONDS = 1.0  # seconds that a print waits which is too large for last words
 PRINT_DEPTH = 16  # frames looked through for Prefect's print_as_log
 RUN_LOGGERS = frozenset({"prefect.flow_runs", "prefect.task_runs"})
 # Loggers whose records are about recording or running, not about the author's work.
@@ -43,6 +46,8 @@ _CallHandlers = Callable[[logging.Logger, logging.LogRecord], None]
 
 # Ways to find whose output it is in threads and calls that Prefect's context does not reach.
 owners: list[Callable[[], Scope | None]] = []
+# Each has all that this process wrote by other ways recorded before it returns.
+drains: list[Callable[[], None]] = []
 
 
 class _Here(threading.local):
@@ -76,21 +81,49 @@ class _Nowhere(io.TextIOBase):
         return True
 
 
+class _Beside(io.TextIOBase):
+    """A descriptor that is not read by whoever records what this process writes."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def fileno(self) -> int:
+        return self._descriptor
+
+    def write(self, text: str) -> int:
+        data = text.encode("utf-8", "backslashreplace")
+        while data:
+            try:
+                data = data[os.write(self._descriptor, data) :]
+            except BlockingIOError:
+                select.select([], [self._descriptor], [])
+            except OSError:
+                break  # the disk is full, or nobody reads it: the text is recorded all the same
+        return len(text)
+
+    def writable(self) -> bool:
+        return True
+
+
 class _Stream(io.TextIOBase):
     """Stands in for ``sys.stdout`` or ``sys.stderr``: passes on, and records for the owner.
+
+    Arguments:
+        beside: where text goes instead, if what goes to the stream is recorded by other means.
 
     Attributes:
         replaced: what it stands in for; None in a process that was started without it.
     """
 
-    def __init__(self, stream: TextIO | None, kind: Kind) -> None:
+    def __init__(self, stream: TextIO | None, kind: Kind, beside: "_Beside | None" = None) -> None:
         self.replaced = stream
         self._stream: Any = stream if stream is not None else _Nowhere()
+        self._text: Any = beside if beside is not None else self._stream
         self._kind = kind
         self._held: dict[tuple[str, int], tuple[Scope, Lines]] = {}
 
     def write(self, text: str) -> int:
-        written: int = self._stream.write(text)
+        written: int = self._text.write(text)
         if _here.handling or _is_logged_anyway(sys._getframe(1)):
             return written
         scope = owner()
@@ -212,6 +245,25 @@ _stdout: _Stream | None = None
 _stderr: _Stream | None = None
 _handling: _CallHandlers | None = None  # ours, while it is in place
 _handling_before: _CallHandlers = logging.Logger.callHandlers
+_beside: "tuple[_Beside, _Beside] | None" = None
+_last_words: LastWords | None = None
+
+
+def be_supervised(out: int, err: int, last_words: LastWords | None = None) -> None:
+    """What this process writes to its descriptors is recorded by its supervisor's help.
+
+    Arguments:
+        out: descriptor that text goes to which is recorded here.
+        err: likewise.
+        last_words: keeps what is recorded here, for the case that this process is killed.
+    """
+    global _beside, _last_words
+    _beside, _last_words = (_Beside(out), _Beside(err)), last_words
+
+
+def beside() -> tuple[int, int] | None:
+    """This process's descriptors of ``be_supervised``; None if it is not."""
+    return None if _beside is None else (_beside[0].fileno(), _beside[1].fileno())
 
 
 def hold() -> None:
@@ -222,12 +274,14 @@ def hold() -> None:
         _holders += 1
         if _holders > 1 and sys.stdout is _stdout and sys.stderr is _stderr:
             return
-        # Prefect's console handler must take the real stream, or it would record each line again.
-        ensure_logging_setup()
+        if _beside is None:
+            # Prefect's console handler takes the real stream, and keeps it when this is over.
+            ensure_logging_setup()
+        out, err = _beside or (None, None)
         if not isinstance(sys.stdout, _Stream):
-            sys.stdout = _stdout = _Stream(sys.stdout, Kind.STDOUT)
+            sys.stdout = _stdout = _Stream(sys.stdout, Kind.STDOUT, out)
         if not isinstance(sys.stderr, _Stream):
-            sys.stderr = _stderr = _Stream(sys.stderr, Kind.STDERR)
+            sys.stderr = _stderr = _Stream(sys.stderr, Kind.STDERR, err)
         if logging.Logger.callHandlers is not _handling:
             _handling_before = logging.Logger.callHandlers
             _handling = _recording(_handling_before)
@@ -261,12 +315,27 @@ def finish(fid: str | None) -> None:
     for stream in (_stdout, _stderr):
         if stream is not None:
             stream.finish(fid)
+    for drain in drains:
+        drain()
+
+
+def record(scope: Scope, kind: Kind, text: str, ts: float, source: str | None = None) -> None:
+    """Record what was said as an event of its owner's.
+
+    Arguments:
+        ts: seconds since the epoch.
+        source: as in `Event`, unless it is the scope's.
+    """
+    event = Event(ts, kind, plain(text), scope.attempt, source or event_source(scope))
+    kept = _last_words is None or _last_words.add(scope.fid, event)
+    get_client().emit(scope.fid, event)
+    if not kept:
+        get_client().deliver(LARGE_DELIVERY_SECONDS)
 
 
 def _emit(scope: Scope, kind: Kind, text: str, source: str | None = None) -> None:
     if text:
-        event = Event(time.time(), kind, plain(text), scope.attempt, source or event_source(scope))
-        get_client().emit(scope.fid, event)
+        record(scope, kind, text, time.time(), source)
 
 
 def _kind_of(record: logging.LogRecord) -> Kind | None:
@@ -305,8 +374,10 @@ def _is_logged_anyway(frame: FrameType) -> bool:
 
 def _after_fork() -> None:
     """A child has other threads, and its parent records what it wrote itself."""
-    global _lock
+    global _lock, _last_words
     _lock = threading.Lock()
+    _last_words = None
+    drains.clear()
     for stream in (_stdout, _stderr):
         if stream is not None:
             stream.forget()

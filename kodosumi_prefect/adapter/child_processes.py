@@ -10,6 +10,7 @@ import signal
 from concurrent.futures import process as executor_process
 from multiprocessing import context, pool, util
 from multiprocessing.process import BaseProcess
+from multiprocessing.reduction import DupFd
 from typing import Any, NamedTuple
 
 from kodosumi_prefect.adapter import capture
@@ -37,11 +38,13 @@ class Belonging(NamedTuple):
         scope: that code's.
         settings: as ``carried`` gives them.
         instance: the id of the database, if it is known.
+        beside: descriptors for ``capture.be_supervised``, if somebody reads its output.
     """
 
     scope: Scope
     settings: dict[str, Any]
     instance: str | None
+    beside: tuple[Any, Any] | None = None
 
 
 class _Teller:
@@ -56,7 +59,10 @@ class _Teller:
             return bool, ()
         settings = get_settings()
         try:
-            belonging = Belonging(scope, carried(settings), get_client(settings).instance())
+            instance = get_client(settings).instance()
+            beside = capture.beside()
+            passed = None if beside is None else (DupFd(beside[0]), DupFd(beside[1]))
+            belonging = Belonging(scope, carried(settings), instance, passed)
         except (OSError, ValueError) as exc:
             logger.warning("output of a child process is not recorded: %s", exc)
             return bool, ()
@@ -103,6 +109,9 @@ def _begin(_: "_Teller") -> None:
         reset_settings(Settings.model_validate(belonging.settings))
         learn_instance(belonging.instance)
         begin_work(belonging.scope)
+        if belonging.beside is not None:
+            out, err = belonging.beside
+            capture.be_supervised(out.detach(), err.detach())
         if get_settings().capture:
             capture.hold()
     util.Finalize(None, _end, exitpriority=0)

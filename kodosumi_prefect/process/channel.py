@@ -3,16 +3,21 @@
 import pickle
 import socket
 import struct
+import threading
 from typing import Any, Self
 
 _LENGTH = struct.Struct("!Q")
 
 
 class Channel:
-    """One end of a socket pair. Both ends belong to the same user and run the same release."""
+    """One end of a socket pair. Both ends belong to the same user and run the same release.
+
+    Several threads may send; one receives.
+    """
 
     def __init__(self, end: socket.socket) -> None:
         self._end = end
+        self._sending = threading.Lock()
 
     @classmethod
     def pair(cls) -> "tuple[Channel, Channel]":
@@ -37,7 +42,8 @@ class Channel:
             OSError: the other end is gone.
         """
         body = pickle.dumps(message)
-        self._end.sendall(_LENGTH.pack(len(body)) + body)
+        with self._sending:
+            self._end.sendall(_LENGTH.pack(len(body)) + body)
 
     def receive(self) -> Any:
         """Wait for a message.

@@ -7,11 +7,29 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from kodosumi_prefect.process.channel import Channel
 
 PROGRAM = "kodosumi_prefect.runner.child"
+
+
+class Descriptors(NamedTuple):
+    """What a run's process is given to write to, descriptors of its supervisor.
+
+    Attributes:
+        out: its standard output, which its supervisor reads.
+        err: its standard error, likewise.
+        beside_out: where its supervisor's own standard output goes, for what it records itself.
+        beside_err: likewise.
+        memory: for its last words; its supervisor has it, too.
+    """
+
+    out: int
+    err: int
+    beside_out: int
+    beside_err: int
+    memory: int
 
 
 class Child(Protocol):
@@ -35,22 +53,23 @@ class ColdChild:
 
     Arguments:
         end: its end of the channel.
-        out: what it writes its standard output to.
-        err: likewise.
     """
 
     def __init__(
-        self, environment: Mapping[str, str], folder: Path, end: Channel, out: int, err: int
+        self, environment: Mapping[str, str], folder: Path, end: Channel, descriptors: Descriptors
     ) -> None:
+        out, err, *others = descriptors
+        inherited = [end.fileno(), *others]
         # Nothing that is secret among the arguments, which everybody on the machine can read.
+        arguments = [str(os.getpid()), *map(str, inherited)]
         self._popen = subprocess.Popen(
-            [sys.executable, "-m", PROGRAM, str(end.fileno()), str(os.getpid())],
+            [sys.executable, "-m", PROGRAM, *arguments],
             env=environment,
             cwd=folder,
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=err,
-            pass_fds=(end.fileno(),),
+            pass_fds=inherited,
             start_new_session=True,
         )
         self.pid = self._popen.pid

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from kodosumi_prefect.process.channel import Channel
+from kodosumi_prefect.process.child import Descriptors
 from kodosumi_prefect.process.start_time import at_start
 
 PROGRAM = "kodosumi_prefect.process.nursery_program"
@@ -103,7 +104,7 @@ class Nursery:
         return cls(line, variables)
 
     def bear(
-        self, environment: Mapping[str, str], folder: Path, end: Channel, out: int, err: int
+        self, environment: Mapping[str, str], folder: Path, end: Channel, descriptors: Descriptors
     ) -> WarmChild:
         """A new process; arguments as of ``ColdChild``.
 
@@ -115,7 +116,7 @@ class Nursery:
         body = pickle.dumps((dict(environment), str(folder)))
         try:
             self._socket.settimeout(ANSWER)
-            socket.send_fds(self._socket, [b"f"], [out, err, end.fileno()])
+            socket.send_fds(self._socket, [b"f"], [end.fileno(), *descriptors])
             self._line.send(body)
             pid: int = self._line.receive()
             self._socket.settimeout(None)

@@ -5,16 +5,46 @@ from typing import Any, NamedTuple
 EXIT_GRACE = 30.0  # seconds
 
 
+class Written(NamedTuple):
+    """What a process wrote to its standard output or standard error by other ways than Python's.
+
+    Attributes:
+        kind: ``stdout`` or ``stderr``.
+        ts: seconds since the epoch when it was read.
+        data: the bytes.
+    """
+
+    kind: str
+    ts: float
+    data: bytes
+
+
+class Recorded(NamedTuple):
+    """A process to its supervisor: so many more ``Written`` cannot be lost any more."""
+
+    more: int
+
+
+class Drain(NamedTuple):
+    """A process to its supervisor: send me all that I wrote so far, and then this again."""
+
+    number: int
+
+
 class After(NamedTuple):
     """The run's process is gone; what is left to do for it, in another one.
 
     Attributes:
         status: its exit code, negative for a signal; None if that is unknown.
         why: what happened, in one line; None if nobody had a part in it.
+        written: what it wrote and could not record itself.
+        over: its run is over, and only its last words are left to be recorded.
     """
 
     status: int | None
     why: str | None = None
+    written: tuple[Written, ...] = ()
+    over: bool = False
 
 
 class Order(NamedTuple):

@@ -2,17 +2,22 @@
 
 import contextlib
 import logging
+import os
 import threading
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 from kodosumi_prefect.process.channel import Channel
-from kodosumi_prefect.process.child import Child, ColdChild, kill
+from kodosumi_prefect.process.child import Child, ColdChild, Descriptors, kill
 from kodosumi_prefect.process.environment import child_environment
 from kodosumi_prefect.process.folder import working_folder
+from kodosumi_prefect.process.memory import in_memory
 from kodosumi_prefect.process.nursery import NoNurseryError, Nursery
-from kodosumi_prefect.process.order import After, Order, Outcome
+from kodosumi_prefect.process.order import After, Drain, Order, Outcome, Recorded, Written
 from kodosumi_prefect.process.output import Output
+from kodosumi_prefect.process.telling import Telling
 
 EXIT_MARGIN = 5.0  # seconds more for a process that says itself what it was cut off from
 AFTER = 300.0  # seconds for what is left to do for a run whose process is gone
@@ -28,10 +33,12 @@ class Ended(NamedTuple):
     Attributes:
         status: its exit code, negative for a signal; None if that is unknown.
         outcome: what it reported; None if it was gone before that.
+        written: what it wrote and did not record.
     """
 
     status: int | None
     outcome: Outcome | None
+    written: tuple[Written, ...] = ()
 
 
 class Supervision:
@@ -49,17 +56,24 @@ class Supervision:
         self._lock = threading.Lock()
         self._child: Child | None = None
         self._why: str | None = None
+        self._kept: list[int] = []  # the last three of `Descriptors`
 
     def run(self) -> Outcome:
         """Execute the run to its end."""
-        if self._order.after is None:
+        self._kept = [os.dup(STDOUT), os.dup(STDERR), in_memory()]
+        try:
+            if self._order.after is not None:
+                return self._see_to(self._order.after)
             ended = self._execute(self._order)
-            if ended.outcome is not None:
-                return ended.outcome
-            after = After(ended.status, self._why)
-        else:
-            after = self._order.after
-        return self._see_to(after)
+            after = After(ended.status, self._why, ended.written, over=ended.outcome is not None)
+            if ended.outcome is None:
+                return self._see_to(after)
+            if ended.written:
+                self._see_to(after)
+            return ended.outcome
+        finally:
+            for descriptor in self._kept:
+                os.close(descriptor)
 
     def end(self, why: str) -> bool:
         """End the run's process now; what is left to do for it is done then.
@@ -94,10 +108,15 @@ class Supervision:
 
     def _supervise(self, order: Order, folder: Path, within: float | None) -> Ended:
         ours, theirs = Channel.pair()
-        outputs = [Output(STDOUT), Output(STDERR)]
+        telling = Telling(ours)
+        outputs = [
+            Output(STDOUT, partial(telling.written, "stdout")),
+            Output(STDERR, partial(telling.written, "stderr")),
+        ]
         environment = child_environment(order)
         try:
-            child = self._start(environment, folder, theirs, *(one.inlet for one in outputs))
+            inlets = (output.inlet for output in outputs)
+            child = self._start(environment, folder, theirs, Descriptors(*inlets, *self._kept))
         except BaseException:
             ours.close()
             raise
@@ -110,29 +129,29 @@ class Supervision:
                 self._child = child
         clock = _Clock(child, within)
         try:
-            hearing = _Hearing(ours, order, clock)
+            hearing = _Hearing(ours, order, clock, telling, outputs)
             status = child.wait()
             with self._lock:
                 self._child = None
-            outcome = hearing.finish()
         finally:
             clock.stop()
             kill(child)  # what it left running in its session
             child.close()
-            for output in outputs:
-                output.finish(DRAIN)
-            ours.close()
-        return Ended(status, outcome)
+        for output in outputs:
+            output.finish(DRAIN)
+        outcome = hearing.finish()
+        ours.close()
+        return Ended(status, outcome, telling.finish())
 
     def _start(
-        self, environment: dict[str, str], folder: Path, end: Channel, out: int, err: int
+        self, environment: dict[str, str], folder: Path, end: Channel, descriptors: Descriptors
     ) -> Child:
         if self._nursery is not None:
             try:
-                return self._nursery.bear(environment, folder, end, out, err)
+                return self._nursery.bear(environment, folder, end, descriptors)
             except NoNurseryError as exc:
                 logger.debug("flow run %s is not forked: %s", self._order.flow_run_id, exc)
-        return ColdChild(environment, folder, end, out, err)
+        return ColdChild(environment, folder, end, descriptors)
 
 
 class _Clock:
@@ -161,12 +180,21 @@ class _Clock:
 
 
 class _Hearing:
-    """Gives a process its order, and hears its outcome; from then on it has to end."""
+    """Gives a process its order, and hears what it says; once its run is over it has to end."""
 
-    def __init__(self, channel: Channel, order: Order, clock: _Clock) -> None:
+    def __init__(
+        self,
+        channel: Channel,
+        order: Order,
+        clock: _Clock,
+        telling: Telling,
+        outputs: Sequence[Output],
+    ) -> None:
         self._channel = channel
         self._order = order
         self._clock = clock
+        self._telling = telling
+        self._outputs = outputs
         self._outcome: Outcome | None = None
         self._thread = threading.Thread(target=self._hear, name="kodosumi-outcome", daemon=True)
         self._thread.start()
@@ -177,12 +205,23 @@ class _Hearing:
         return self._outcome
 
     def _hear(self) -> None:
-        try:
+        # When it is gone, or was never there, its end says the rest.
+        with contextlib.suppress(OSError, EOFError):
             self._channel.send(self._order)
-            self._outcome = self._channel.receive()
-        except (OSError, EOFError):
-            return  # it is gone, or will never report
-        self._clock.set(self._order.exit_grace + EXIT_MARGIN)
+            self._telling.begin()
+            while True:
+                self._take(self._channel.receive())
+
+    def _take(self, message: Outcome | Recorded | Drain) -> None:
+        if isinstance(message, Recorded):
+            self._telling.confirmed(message.more)
+        elif isinstance(message, Drain):
+            for output in self._outputs:
+                output.drain(DRAIN)
+            self._telling.drained(message)
+        else:
+            self._outcome = message
+            self._clock.set(self._order.exit_grace + EXIT_MARGIN)
 
 
 def how_it_ended(after: After) -> str:

@@ -21,14 +21,18 @@ from prefect.logging.loggers import flow_run_logger
 from prefect.states import Cancelled, Crashed
 
 from kodosumi_prefect._compat.prefect import exit_explanation
+from kodosumi_prefect.adapter.last_words import LastWords, Said
 from kodosumi_prefect.backoff import Backoff
 from kodosumi_prefect.error_line import error_line
 from kodosumi_prefect.process.order import After, Order, Outcome
 from kodosumi_prefect.runner.execute import take_place
 from kodosumi_prefect.runner.ray_job import RayJob
 from kodosumi_prefect.runner.reporting import flush, report
-from kodosumi_prefect.settings import DatabaseUrlError, database_url, get_settings
-from kodosumi_prefect.spooler.append import ProtocolError, Spooler
+from kodosumi_prefect.runner.run_output import RunOutput
+from kodosumi_prefect.runner.supervised import Supervised
+from kodosumi_prefect.runner.unrecorded import own_spooler, record_rest
+from kodosumi_prefect.settings import DatabaseUrlError
+from kodosumi_prefect.spooler.append import ProtocolError
 
 PREFECT_ANSWERS = 120.0  # seconds that Prefect has to come back
 RETRY_FIRST = 0.5  # seconds
@@ -40,12 +44,14 @@ logger = logging.getLogger(__name__)
 R = TypeVar("R")
 
 
-def see_to(order: Order) -> Outcome:
-    """Run a run's hooks and set its state, unless it has a final one. Never raises."""
+def see_to(order: Order, supervised: Supervised) -> Outcome:
+    """Record a run's last words, run its hooks and set its state. Never raises."""
     assert order.after is not None
     why = how_it_ended(order.after)
+    said = LastWords(supervised.memory).take()
     try:
-        _see_to(UUID(order.flow_run_id), why, order.after, take_place(order))
+        job, output = take_place(order, supervised)
+        _see_to(UUID(order.flow_run_id), why, order.after, job, output, said)
     except Exception as exc:
         logger.error("flow run %s, whose process is gone: %s", order.flow_run_id, error_line(exc))
         return Outcome(order.after.status or 1, why)
@@ -66,11 +72,17 @@ def how_it_ended(after: After) -> str:
     return f"Process exited with status code: {code}. {exit_explanation(after.status)}"
 
 
-def _see_to(fid: UUID, why: str, after: After, job: RayJob) -> None:
+def _see_to(
+    fid: UUID, why: str, after: After, job: RayJob, output: RunOutput, said: Sequence[Said]
+) -> None:
     flow_run = _persistently(lambda: _read(fid))
     state = flow_run.state if flow_run is not None else None
     if flow_run is None or state is None:
         return  # deleted
+    output.attempt = max(flow_run.run_count, 1)
+    record_rest(said, after.written, output)
+    if after.over:
+        return
     if state.is_cancelling():
         if _claim(flow_run):
             _run_hooks("on_cancellation", flow_run, state, job)
@@ -110,17 +122,10 @@ def _persistently(call: Callable[[], R]) -> R:
 
 def _claim(flow_run: FlowRun) -> bool:
     """Whether the hooks of this attempt are this process's to run; nobody else gets them then."""
-    settings = get_settings()
     parameters = {"fid": flow_run.id, "attempt": max(flow_run.run_count, 1)}
     try:
-        url = database_url(settings)
-        if url is None:
-            raise DatabaseUrlError("no database_url is set")
-        spooler = Spooler(url, settings.database_schema)
-        try:
+        with own_spooler() as spooler:
             return bool(spooler.query("claim_hooks", parameters))
-        finally:
-            spooler.close()
     except (psycopg.Error, DatabaseUrlError, ProtocolError) as exc:
         logger.warning(
             "hooks of flow run %s are run without a claim in Postgres: %s",

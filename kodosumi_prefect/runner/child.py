@@ -1,6 +1,8 @@
-"""The process of one run: ``python -m`` it with a channel's descriptor and its supervisor's pid."""
+"""The process of one run: ``python -m`` it with its supervisor's pid and a few descriptors.
 
-import contextlib
+They are of its end of the channel, and the last three of ``process.child.Descriptors``.
+"""
+
 import ctypes
 import os
 import signal
@@ -11,26 +13,29 @@ from typing import NoReturn
 
 from kodosumi_prefect.process.channel import Channel
 from kodosumi_prefect.process.order import Order, Outcome
+from kodosumi_prefect.runner.supervised import WATCH, Supervised
 
 SET_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of prctl(2)
 
 
 def main() -> NoReturn:
     """Execute the order that comes through the channel."""
-    channel, supervisor = Channel.of(int(sys.argv[1])), int(sys.argv[2])
+    supervisor, end, *kept = map(int, sys.argv[1:])
     _end_with(supervisor)
-    serve(channel)
+    for descriptor in kept:
+        os.set_inheritable(descriptor, False)
+    serve(Channel.of(end), *kept)
 
 
-def serve(channel: Channel) -> NoReturn:
+def serve(channel: Channel, beside_out: int, beside_err: int, memory: int) -> NoReturn:
     """Execute the order that comes through a channel, in this process's main thread, and exit."""
     hear_signals()
     order = channel.receive()
-    threading.Thread(target=_end_with_channel, args=[channel], name=WATCH, daemon=True).start()
+    supervised = Supervised(channel, beside_out, beside_err, memory)
+    supervised.listen()
     write_at_once()
-    outcome = _execute(order)
-    with contextlib.suppress(OSError):  # the supervisor is gone, and this process very soon
-        channel.send(outcome)
+    outcome = _execute(order, supervised)
+    supervised.report(outcome)
     threading.Thread(target=_cut, args=[order], name=WATCH, daemon=True).start()
     # Python waits for threads and calls what was registered with ``atexit``.
     sys.exit(outcome.status)
@@ -50,15 +55,15 @@ def write_at_once() -> None:
         stream.reconfigure(line_buffering=True, write_through=True)  # type: ignore[union-attr]
 
 
-def _execute(order: Order) -> Outcome:
+def _execute(order: Order, supervised: Supervised) -> Outcome:
     # Imported late: a process that is to be gone by now need not import Prefect.
     if order.after is not None:
         from kodosumi_prefect.runner.aftermath import see_to
 
-        return see_to(order)
+        return see_to(order, supervised)
     from kodosumi_prefect.runner.execute import execute
 
-    return execute(order)
+    return execute(order, supervised)
 
 
 def _end_with(supervisor: int) -> None:
@@ -66,14 +71,6 @@ def _end_with(supervisor: int) -> None:
     ctypes.CDLL(None).prctl(SET_DEATH_SIGNAL, signal.SIGKILL)
     if os.getppid() != supervisor:
         os._exit(1)  # it was gone before that
-
-
-def _end_with_channel(channel: Channel) -> None:
-    """End this process, and what it started, with its supervisor, which sends nothing more."""
-    try:
-        channel.receive()
-    except (EOFError, OSError):
-        os.killpg(0, signal.SIGKILL)
 
 
 def _cut(order: Order) -> None:
@@ -92,8 +89,6 @@ def _cut(order: Order) -> None:
     os.write(2, line.encode())
     os._exit(0)
 
-
-WATCH = "kodosumi-watch"
 
 if __name__ == "__main__":
     main()

@@ -14,13 +14,13 @@ from prefect.engine import handle_engine_signals
 from prefect.exceptions import PrefectException
 from prefect.flow_engine import load_flow, load_flow_run, run_flow
 from prefect.flows import Flow
-from prefect.logging.configuration import setup_logging
 from prefect.logging.loggers import flow_run_logger
 from prefect.states import Cancelled, Crashed
 from pydantic import ValidationError
 
-from kodosumi_prefect._compat.prefect import drive, run_metrics, threads_left
-from kodosumi_prefect.adapter import stored_inputs
+from kodosumi_prefect._compat.prefect import drive, run_metrics, set_up_logging_anew, threads_left
+from kodosumi_prefect.adapter import capture, stored_inputs
+from kodosumi_prefect.adapter.hooks import attach
 from kodosumi_prefect.adapter.launched import launched
 from kodosumi_prefect.adapter.literal import (
     escaped,
@@ -35,13 +35,15 @@ from kodosumi_prefect.process.order import Order, Outcome
 from kodosumi_prefect.runner.interruption import Interruption
 from kodosumi_prefect.runner.ray_job import RayJob
 from kodosumi_prefect.runner.reporting import flush, report
+from kodosumi_prefect.runner.run_output import RunOutput, record_output
+from kodosumi_prefect.runner.supervised import Supervised
 from kodosumi_prefect.settings import PREFIX, get_settings, read_settings, reset_settings
 from kodosumi_prefect.spooler.route import learn_instance
 
 logger = logging.getLogger(__name__)
 
 
-def execute(order: Order) -> Outcome:
+def execute(order: Order, supervised: Supervised) -> Outcome:
     """Execute a flow run to its end, whatever kind its flow is of.
 
     Never raises: an exit or error outside of the flow's own states becomes the outcome.
@@ -49,19 +51,20 @@ def execute(order: Order) -> Outcome:
     fid = UUID(order.flow_run_id)
     let_signals_interrupt()
     try:
-        job = take_place(order)
+        job, output = take_place(order, supervised)
         with (
             Interruption(fid) as interruption,
             threads_left(when=lambda: interruption.requested),
             handle_engine_signals(fid),
         ):
-            _drive(fid, job, interruption)
+            _drive(fid, job, interruption, output)
     except SystemExit as exc:
         if exc.code not in (None, 0):
             return _not_begun(fid, f"the run's process exited with {exc.code}")
     except BaseException as exc:
         return _not_begun(fid, error_line(exc))
     finally:
+        capture.finish(None)
         flush()
     return Outcome(0)
 
@@ -76,12 +79,15 @@ def let_signals_interrupt() -> None:
         asyncio.set_event_loop_policy(asyncio.DefaultEventLoopPolicy())
 
 
-def take_place(order: Order) -> RayJob:
-    """Give this process the job's environment and settings; its Ray, once it wants one."""
+def take_place(order: Order, supervised: Supervised) -> tuple[RayJob, RunOutput]:
+    """Give this process the job's environment and settings; its Ray, once it wants one.
+
+    Returns:
+        What is told of its flow, and what records its output.
+    """
     os.environ.update(order.environment)
     # A setting that changed in the environment is not seen by what was imported before it.
     refresh_global_settings_context()
-    setup_logging()
     settings = order.carried
     if order.ray_address is not None:
         settings = settings | {"ray_address": order.ray_address}
@@ -92,13 +98,16 @@ def take_place(order: Order) -> RayJob:
     }
     reset_settings(read_settings(settings | from_environment))
     learn_instance(order.instance)
+    output = record_output(order.flow_run_id, supervised)
+    set_up_logging_anew()  # its handlers take the streams as they are now
     job = RayJob(order.ray_address, order.runtime_env)
     job.expect()
-    return job
+    return job, output
 
 
-def _drive(fid: UUID, job: RayJob, interruption: Interruption) -> None:
+def _drive(fid: UUID, job: RayJob, interruption: Interruption, output: RunOutput) -> None:
     flow_run = _with_lost_parameters(load_flow_run(fid))
+    output.attempt = flow_run.run_count + 1
     state = flow_run.state
     if state is None or not (state.is_pending() or state.is_cancelling()):
         return  # ended, rescheduled or begun elsewhere while this Runner started
@@ -111,6 +120,8 @@ def _drive(fid: UUID, job: RayJob, interruption: Interruption) -> None:
         _tell_not_loaded(flow_run, exc)
         return
     job.loaded(flow.fn)
+    if get_settings().enabled:
+        attach(flow)  # a plain Prefect flow, too: who records what it says tells its states
     if interruption.requested:
         message = "Flow run was cancelled before its code began."
         report(flow_run, Cancelled(message=message), message)

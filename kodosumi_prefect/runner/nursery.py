@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from kodosumi_prefect.process.channel import Channel
+from kodosumi_prefect.process.child import Descriptors
 
 # Imported before there is work. No user code may ever be imported here.
 AHEAD = (
@@ -40,11 +41,13 @@ class Born(NamedTuple):
 
     Attributes:
         channel: to its supervisor.
+        kept: descriptors that ``runner.child`` is given beside it.
         environment: all of it.
         folder: that it works in.
     """
 
     channel: Channel
+    kept: list[int]
     environment: dict[str, str]
     folder: str
 
@@ -65,7 +68,7 @@ def main() -> None:
     _settle(born)
     from kodosumi_prefect.runner.child import serve
 
-    serve(born.channel)
+    serve(born.channel, *born.kept)
 
 
 class _Nursery:
@@ -115,7 +118,7 @@ class _Nursery:
     def _asked(self, line: socket.socket) -> Born | None:
         """Fork for somebody, or note that they are gone."""
         try:
-            mark, descriptors, _, _ = socket.recv_fds(line, 1, 3)
+            mark, descriptors, _, _ = socket.recv_fds(line, 1, 1 + len(Descriptors._fields))
             if not mark:
                 raise EOFError
             channel = Channel(line)
@@ -123,10 +126,9 @@ class _Nursery:
         except (EOFError, OSError):
             self._forget(line)
             return None
-        out, err, end = descriptors
         pid = os.fork()
         if pid == 0:
-            return self._born(out, err, end, environment, folder)
+            return self._born(descriptors, environment, folder)
         for descriptor in descriptors:
             os.close(descriptor)
         self._lines[pid] = channel
@@ -135,16 +137,17 @@ class _Nursery:
             channel.send(pid)
         return None
 
-    def _born(self, out: int, err: int, end: int, environment: dict[str, str], folder: str) -> Born:
+    def _born(self, descriptors: list[int], environment: dict[str, str], folder: str) -> Born:
         os.setsid()
+        end, out, err, *others = descriptors
         os.dup2(out, 1)
         os.dup2(err, 2)
-        kept = os.dup2(end, os.dup(end), inheritable=False)
+        kept = [os.dup2(one, os.dup(one), inheritable=False) for one in (end, *others)]
         for descriptor in [int(entry.name) for entry in Path("/proc/self/fd").iterdir()]:
-            if descriptor > 2 and descriptor != kept:
+            if descriptor > 2 and descriptor not in kept:
                 with contextlib.suppress(OSError):
                     os.close(descriptor)
-        return Born(Channel.of(kept), environment, folder)
+        return Born(Channel.of(kept[0]), kept[1:], environment, folder)
 
     def _ended(self, pid: int, handle: int) -> None:
         self._selector.unregister(handle)

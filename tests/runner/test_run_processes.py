@@ -14,18 +14,19 @@ import psycopg
 import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun
-from prefect.states import Cancelling, Pending
+from prefect.states import Cancelling
 
-from kodosumi_prefect.carried import carried
+from kodosumi_prefect.process.child import Descriptors
 from kodosumi_prefect.process.environment import own_environment
 from kodosumi_prefect.process.nursery import NoNurseryError, Nursery
 from kodosumi_prefect.process.order import After, Order, Outcome
 from kodosumi_prefect.process.supervision import Supervision
 from tests.faults.cluster import gone
-from tests.services import SAMPLES, Place
+from tests.runner.orders import ordered
+from tests.services import Place
 from tests.waiting import wait_for
 
-FILE = SAMPLES / "ends_oddly.py"
+NOWHERE = Descriptors(1, 2, 1, 2, 1)
 
 
 @pytest.fixture(scope="module")
@@ -39,27 +40,6 @@ def nursery() -> Iterator[Nursery]:
 @pytest.fixture
 def notes(tmp_path: Path) -> Path:
     return tmp_path / "notes"
-
-
-def ordered(
-    place: Place, name: str, parameters: dict[str, Any], file: Path = FILE, **more: Any
-) -> Order:
-    """A pending run of a flow in a file, and its order."""
-    step = {"prefect.deployments.steps.run_shell_script": {"script": "true"}}
-    with get_client(sync_client=True) as client:
-        deployment = client.create_deployment(
-            flow_id=client.create_flow_from_name(name.replace("_", "-")),
-            name=uuid4().hex,
-            entrypoint=f"{file}:{name}",
-            pull_steps=[step],
-            enforce_parameter_schema=False,
-        )
-        run = client.create_flow_run_from_deployment(
-            deployment, parameters=parameters, state=Pending()
-        )
-    variables = place.environment()
-    variables |= more.pop("environment", {})
-    return Order(str(run.id), variables, carried(place.settings), **more)
 
 
 def run_of(order: Order) -> FlowRun:
@@ -233,7 +213,7 @@ def test_variables_that_matter_at_the_start_are_there_at_the_start(
     }
     order = ordered(place, "looks_around", {"secret": "x"}, environment=variables)
     with pytest.raises(NoNurseryError, match="matter at its start"):
-        nursery.bear(own_environment() | variables, Path(), None, 1, 2)  # type: ignore[arg-type]
+        nursery.bear(own_environment() | variables, Path(), None, NOWHERE)  # type: ignore[arg-type]
     assert seen(order, nursery)["optimize"] is False
 
 

@@ -50,3 +50,11 @@ RETURNING fid;
 -- name: prune_hooks
 -- No process of these runs can be there any more.
 DELETE FROM {schema}.hooks_run WHERE claimed_at < now() - interval '7 days';
+
+-- name: said_since
+-- What an execution printed and logged from a point in time on: when, in microseconds, and a digest.
+SELECT round(extract(epoch FROM ts) * 1000000)::bigint, md5(kind || ':' || payload)
+FROM {schema}.event
+WHERE execution_id = (SELECT id FROM {schema}.execution WHERE fid = %(fid)s)
+    AND seq > (SELECT last_seq FROM {schema}.execution WHERE fid = %(fid)s) - 200000
+    AND ts >= to_timestamp(%(since)s - 1) AND kind IN ('stdout', 'stderr', 'debug');
