@@ -14,6 +14,8 @@ DRIVER_THREADS = "ray_"  # begins the names of threads that print workers' outpu
 # JSON, and has what the driver itself asks for win.
 JOB_CONFIG = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 DRIVER_WINS = "RAY_OVERRIDE_JOB_RUNTIME_ENV"
+# Begin the lines of its own that Ray writes into the files of a worker's output, between colons.
+LOG_MARKERS = (b"task_name", b"actor_name", b"job_id")
 AUTOSCALING_STATUS = "__autoscaling_status"  # the key of what the autoscaler last said
 
 

@@ -3,31 +3,39 @@
 from collections.abc import Generator
 from contextlib import contextmanager
 from contextvars import Context
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from kodosumi_prefect._compat.prefect import task_context_in
 from kodosumi_prefect.scope import Scope
 
 
-class _Work(NamedTuple):
+@dataclass
+class Work:
+    """What this process does for an execution.
+
+    Attributes:
+        task_run: ``(id, name)`` of the Prefect task run, once that is known.
+    """
+
     scope: Scope
-    context: Context | None
+    context: Context | None = None
+    task_run: tuple[str, str] | None = None
 
 
-_work: dict[object, _Work] = {}
+_work: dict[object, Work] = {}
 
 
 @contextmanager
-def at_work(scope: Scope, context: Context | None = None) -> Generator[None, None, None]:
+def at_work(scope: Scope, context: Context | None = None) -> Generator[Work, None, None]:
     """Inside the block, output without a known owner belongs to ``scope``.
 
     Arguments:
         context: what the code runs in; Prefect's task run in there names the task.
     """
     key = object()
-    _work[key] = _Work(scope, context)
+    work = _work[key] = Work(scope, context)
     try:
-        yield
+        yield work
     finally:
         del _work[key]
 
@@ -35,7 +43,7 @@ def at_work(scope: Scope, context: Context | None = None) -> Generator[None, Non
 def begin_work(scope: Scope) -> None:
     """As ``at_work``, for the rest of this process's life."""
     _work.clear()
-    _work["process"] = _Work(scope, None)
+    _work["process"] = Work(scope)
 
 
 def scopes_at_work() -> list[Scope]:
@@ -43,10 +51,10 @@ def scopes_at_work() -> list[Scope]:
     return [_with_task(work) for work in list(_work.values())]
 
 
-def _with_task(work: _Work) -> Scope:
+def _with_task(work: Work) -> Scope:
     # A context can be read from outside while its code runs.
     task_context = task_context_in(work.context) if work.context is not None else None
     task_run = getattr(task_context, "task_run", None)
-    if task_run is None:
-        return work.scope
-    return work.scope._replace(task_run=(str(task_run.id), task_run.name))
+    if task_run is not None:
+        work.task_run = str(task_run.id), task_run.name
+    return work.scope if work.task_run is None else work.scope._replace(task_run=work.task_run)

@@ -3,7 +3,6 @@
 Everything still goes where it went before.
 """
 
-import io
 import logging
 import os
 import select
@@ -11,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from io import TextIOBase
 from pathlib import Path
 from types import FrameType
 from typing import Any, TextIO
@@ -71,7 +71,7 @@ def owner() -> Scope | None:
     return None
 
 
-class _Nowhere(io.TextIOBase):
+class _Nowhere(TextIOBase):
     """Behind the proxy of a stream that the process was started without, as by ``>&-``."""
 
     def write(self, text: str) -> int:
@@ -81,7 +81,7 @@ class _Nowhere(io.TextIOBase):
         return True
 
 
-class _Beside(io.TextIOBase):
+class _Beside(TextIOBase):
     """A descriptor that is not read by whoever records what this process writes."""
 
     def __init__(self, descriptor: int) -> None:
@@ -105,25 +105,23 @@ class _Beside(io.TextIOBase):
         return True
 
 
-class _Stream(io.TextIOBase):
+class _Stream(TextIOBase):
     """Stands in for ``sys.stdout`` or ``sys.stderr``: passes on, and records for the owner.
-
-    Arguments:
-        beside: where text goes instead, if what goes to the stream is recorded by other means.
 
     Attributes:
         replaced: what it stands in for; None in a process that was started without it.
     """
 
-    def __init__(self, stream: TextIO | None, kind: Kind, beside: "_Beside | None" = None) -> None:
+    def __init__(self, stream: TextIO | None, kind: Kind) -> None:
         self.replaced = stream
         self._stream: Any = stream if stream is not None else _Nowhere()
-        self._text: Any = beside if beside is not None else self._stream
         self._kind = kind
         self._held: dict[tuple[str, int], tuple[Scope, Lines]] = {}
 
     def write(self, text: str) -> int:
-        written: int = self._text.write(text)
+        # Where what goes to the stream itself is recorded by other means, text goes beside it.
+        to = _beside[self._kind is Kind.STDERR] if _beside is not None else self._stream
+        written: int = to.write(text)
         if _here.handling or _is_logged_anyway(sys._getframe(1)):
             return written
         scope = owner()
@@ -183,6 +181,10 @@ class _Stream(io.TextIOBase):
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """As cloudpickle does it for the streams themselves: there it is that of the process."""
+        return getattr, (sys, self._kind.value)
 
 
 def _take(logger: logging.Logger, record: logging.LogRecord) -> bool:
@@ -245,7 +247,8 @@ _stdout: _Stream | None = None
 _stderr: _Stream | None = None
 _handling: _CallHandlers | None = None  # ours, while it is in place
 _handling_before: _CallHandlers = logging.Logger.callHandlers
-_beside: "tuple[_Beside, _Beside] | None" = None
+_beside: tuple[TextIOBase, TextIOBase] | None = None
+_descriptors: tuple[int, ...] = ()
 _last_words: LastWords | None = None
 
 
@@ -257,13 +260,24 @@ def be_supervised(out: int, err: int, last_words: LastWords | None = None) -> No
         err: likewise.
         last_words: keeps what is recorded here, for the case that this process is killed.
     """
-    global _beside, _last_words
-    _beside, _last_words = (_Beside(out), _Beside(err)), last_words
+    global _last_words
+    _last_words = last_words
+    pass_on_by(_Beside(out), _Beside(err))
 
 
-def beside() -> tuple[int, int] | None:
-    """This process's descriptors of ``be_supervised``; None if it is not."""
-    return None if _beside is None else (_beside[0].fileno(), _beside[1].fileno())
+def pass_on_by(out: TextIOBase, err: TextIOBase, *more: int) -> None:
+    """Have the text that is recorded here go there, and not to the streams it was written to.
+
+    Arguments:
+        more: descriptors that child processes need beside theirs.
+    """
+    global _beside, _descriptors
+    _beside, _descriptors = (out, err), (out.fileno(), err.fileno(), *more)
+
+
+def descriptors() -> tuple[int, ...]:
+    """Those of ``pass_on_by``, for a child process that inherits none; empty if there are none."""
+    return _descriptors
 
 
 def hold() -> None:
@@ -277,15 +291,19 @@ def hold() -> None:
         if _beside is None:
             # Prefect's console handler takes the real stream, and keeps it when this is over.
             ensure_logging_setup()
-        out, err = _beside or (None, None)
         if not isinstance(sys.stdout, _Stream):
-            sys.stdout = _stdout = _Stream(sys.stdout, Kind.STDOUT, out)
+            sys.stdout = _stdout = _Stream(sys.stdout, Kind.STDOUT)
         if not isinstance(sys.stderr, _Stream):
-            sys.stderr = _stderr = _Stream(sys.stderr, Kind.STDERR, err)
+            sys.stderr = _stderr = _Stream(sys.stderr, Kind.STDERR)
         if logging.Logger.callHandlers is not _handling:
             _handling_before = logging.Logger.callHandlers
             _handling = _recording(_handling_before)
             setattr(logging.Logger, _HOOKED, _handling)
+
+
+def streams() -> "list[tuple[TextIO | None, _Stream]]":
+    """The streams of this process, each with what stands in for it while output is captured."""
+    return [(stream.replaced, stream) for stream in (_stdout, _stderr) if stream is not None]
 
 
 def release(fid: str) -> None:

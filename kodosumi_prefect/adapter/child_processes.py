@@ -13,7 +13,7 @@ from multiprocessing.process import BaseProcess
 from multiprocessing.reduction import DupFd
 from typing import Any, NamedTuple
 
-from kodosumi_prefect.adapter import capture
+from kodosumi_prefect.adapter import capture, log_files
 from kodosumi_prefect.adapter.at_work import begin_work
 from kodosumi_prefect.carried import carried
 from kodosumi_prefect.scope import Scope, current_scope
@@ -38,13 +38,13 @@ class Belonging(NamedTuple):
         scope: that code's.
         settings: as ``carried`` gives them.
         instance: the id of the database, if it is known.
-        beside: descriptors for ``capture.be_supervised``, if somebody reads its output.
+        beside: descriptors of ``capture.descriptors``, if somebody else reads its output.
     """
 
     scope: Scope
     settings: dict[str, Any]
     instance: str | None
-    beside: tuple[Any, Any] | None = None
+    beside: tuple[Any, ...] = ()
 
 
 class _Teller:
@@ -60,9 +60,8 @@ class _Teller:
         settings = get_settings()
         try:
             instance = get_client(settings).instance()
-            beside = capture.beside()
-            passed = None if beside is None else (DupFd(beside[0]), DupFd(beside[1]))
-            belonging = Belonging(scope, carried(settings), instance, passed)
+            beside = tuple(map(DupFd, capture.descriptors()))
+            belonging = Belonging(scope, carried(settings), instance, beside)
         except (OSError, ValueError) as exc:
             logger.warning("output of a child process is not recorded: %s", exc)
             return bool, ()
@@ -109,9 +108,12 @@ def _begin(_: "_Teller") -> None:
         reset_settings(Settings.model_validate(belonging.settings))
         learn_instance(belonging.instance)
         begin_work(belonging.scope)
-        if belonging.beside is not None:
-            out, err = belonging.beside
-            capture.be_supervised(out.detach(), err.detach())
+        if belonging.beside:
+            out, err, *ours = (one.detach() for one in belonging.beside)
+            if ours:
+                log_files.write_as_ours(out, err, *ours)
+            else:
+                capture.be_supervised(out, err)
         if get_settings().capture:
             capture.hold()
     util.Finalize(None, _end, exitpriority=0)

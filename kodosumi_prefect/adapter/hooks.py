@@ -3,10 +3,12 @@
 import logging
 from typing import Any
 
-from prefect.client.schemas.objects import FlowRun
+from prefect.client.schemas.objects import FlowRun, TaskRun
 from prefect.client.schemas.objects import State as PrefectState
 from prefect.flows import Flow
+from prefect.tasks import Task
 
+from kodosumi_prefect.adapter.at_work import Work
 from kodosumi_prefect.adapter.execution import (
     abandon,
     open_execution,
@@ -55,7 +57,7 @@ def _is_not_about_ours(record: logging.LogRecord) -> bool:
 
 
 # At the loggers and not at its handlers: console, Prefect's pages and we all drop them.
-for _name in ("prefect.flow_runs", "prefect.engine"):
+for _name in ("prefect.flow_runs", "prefect.task_runs", "prefect.engine"):
     logging.getLogger(_name).addFilter(_is_not_about_ours)
 
 
@@ -67,6 +69,16 @@ def attach(flow: "Flow[..., Any] | None") -> None:
         hooks = getattr(flow, name)
         if record_state not in hooks:
             setattr(flow, name, [*hooks, record_state])
+
+
+def name_task_run(task: "Task[..., Any]", work: Work) -> None:
+    """Have a task object of this call tell which task run it is, before its code begins."""
+
+    def began(task: "Task[..., Any]", task_run: TaskRun, state: PrefectState) -> None:
+        work.task_run = str(task_run.id), task_run.name
+
+    began.__name__ = record_state.__name__
+    task.on_running_hooks = [began, *task.on_running_hooks]
 
 
 _HOOKS = (

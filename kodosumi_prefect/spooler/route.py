@@ -51,8 +51,9 @@ def learn_instance(instance: str | None) -> None:
 
 def in_ray_worker() -> bool:
     """Whether this process is a Ray worker: it runs tasks or an actor."""
-    ray = sys.modules.get("ray")
-    if ray is None or _forked or not ray.is_initialized():
+    # Another thread may be importing it just now; that is a driver then.
+    is_initialized = getattr(sys.modules.get("ray"), "is_initialized", None)
+    if is_initialized is None or _forked or not is_initialized():
         return False
     return runs_in_worker()
 

@@ -1,6 +1,7 @@
 """What Ray's workers do for our task runner."""
 
 import asyncio
+from contextlib import nullcontext
 from contextvars import Context, copy_context
 from typing import Any, NamedTuple, cast
 from uuid import UUID
@@ -11,6 +12,8 @@ from prefect.tasks import Task
 
 from kodosumi_prefect.adapter import capture
 from kodosumi_prefect.adapter.at_work import at_work
+from kodosumi_prefect.adapter.hooks import name_task_run
+from kodosumi_prefect.adapter.log_files import read_log_files
 from kodosumi_prefect.scope import Scope, entered, learn_scope
 from kodosumi_prefect.settings import get_settings, read_settings, reset_settings
 from kodosumi_prefect.spooler.client import get_client
@@ -97,8 +100,10 @@ def _run(arguments: dict[str, Any], carried: Carried) -> State[Any]:
     try:
         with entered(above or scope):
             within = copy_context()
-        with at_work(above or scope, within):
-            return run(within)
+        with at_work(above or scope, within) as work:
+            name_task_run(arguments["task"], work)
+            with read_log_files() if capturing else nullcontext():
+                return run(within)
     finally:
         if capturing:
             capture.release(scope.fid)

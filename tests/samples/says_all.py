@@ -15,8 +15,9 @@ from loguru import logger as loguru_logger
 from prefect import flow, get_run_logger, task
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from kodosumi_prefect.task_runner import RayTaskRunner
+import kodosumi_prefect
 
+keeps = {"out": sys.stdout}
 C = ctypes.CDLL(None)
 LONG = 300.0  # seconds; whoever takes so long is to be ended
 
@@ -25,7 +26,6 @@ own = logging.getLogger("says_all.own")
 own.propagate = False
 own.setLevel(logging.INFO)
 own.addHandler(logging.StreamHandler())
-out = sys.stdout
 print("word-import")
 
 
@@ -39,11 +39,19 @@ def child(word: str) -> None:
     os.write(1, f"{word}-write\n".encode())
 
 
+def in_children(word: str) -> None:
+    for method in ("spawn", "forkserver", "fork"):
+        context = multiprocessing.get_context(method)
+        process = context.Process(target=child, args=[f"{word}-{method}"])
+        process.start()
+        process.join()
+
+
 @flow
 def says_all() -> None:
     print("word-print")
     print("word-print-error", file=sys.stderr)
-    out.write("word-kept-stream\n")
+    keeps["out"].write("word-kept-stream\n")
     sys.stdout.buffer.write(b"word-buffer\n")
     sys.stdout.buffer.flush()
     os.write(1, b"word-write\n")
@@ -51,10 +59,7 @@ def says_all() -> None:
     from_c("word-c")
     subprocess.run(["echo", "word-subprocess"], check=True)
     subprocess.run([sys.executable, "-c", "print('word-python')"], check=True)
-    for method in ("spawn", "forkserver", "fork"):
-        process = multiprocessing.get_context(method).Process(target=child, args=[f"word-{method}"])
-        process.start()
-        process.join()
+    in_children("word")
     thread = threading.Thread(target=print, args=["word-thread"])
     thread.start()
     thread.join()
@@ -104,14 +109,18 @@ def says_in_task(word: str) -> str:
     os.write(1, f"{word}-write\n".encode())
     from_c(f"{word}-c")
     subprocess.run(["echo", f"{word}-subprocess"], check=True)
-    out.write(f"{word}-kept-stream\n")
+    stream = sys.__stdout__  # as one that was kept before anybody stood in for it
+    assert stream is not None
+    stream.write(f"{word}-kept-stream\n")
     logging.getLogger("says_all.other").warning("%s-root-logger", word)
     get_run_logger().info("%s-run-logger", word)
-    loguru_logger.info(f"{word}-loguru")
+    from loguru import logger  # a global one would travel with its sink
+
+    logger.info(f"{word}-loguru")
     return word
 
 
-@flow(task_runner=RayTaskRunner())
+@kodosumi_prefect.flow
 def says_in_tasks() -> None:
     for word in ("first", "second"):
         says_in_task.submit(word).result()
@@ -120,3 +129,28 @@ def says_in_tasks() -> None:
 @flow(task_runner=ThreadPoolTaskRunner())
 def says_in_threads() -> None:
     says_in_task.submit("threads").result()
+
+
+@task
+def says_in_children(word: str) -> None:
+    in_children(word)
+    for _ in range(200):  # other writers of one file
+        print(f"{word}-mixed-print")
+        os.write(1, f"{word}-mixed-write\n".encode())
+
+
+@kodosumi_prefect.flow
+def says_in_children_of_tasks() -> None:
+    says_in_children.submit("family").result()
+
+
+@task
+def says_slowly(notes: str) -> None:
+    from_c("slow-c")
+    while not Path(notes).exists():
+        time.sleep(0.02)
+
+
+@kodosumi_prefect.flow
+def says_slowly_in_a_task(notes: str) -> None:
+    says_slowly.submit(notes).result()
