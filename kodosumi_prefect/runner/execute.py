@@ -43,8 +43,11 @@ from kodosumi_prefect.spooler.route import learn_instance
 logger = logging.getLogger(__name__)
 
 
-def execute(order: Order, supervised: Supervised) -> Outcome:
+def execute(order: Order, supervised: Supervised | None = None) -> Outcome:
     """Execute a flow run to its end, whatever kind its flow is of.
+
+    Arguments:
+        supervised: without one, only what the flow's own code says is recorded.
 
     Never raises: an exit or error outside of the flow's own states becomes the outcome.
     """
@@ -79,7 +82,7 @@ def let_signals_interrupt() -> None:
         asyncio.set_event_loop_policy(asyncio.DefaultEventLoopPolicy())
 
 
-def take_place(order: Order, supervised: Supervised) -> tuple[RayJob, RunOutput]:
+def take_place(order: Order, supervised: Supervised | None) -> tuple[RayJob, RunOutput]:
     """Give this process the job's environment and settings; its Ray, once it wants one.
 
     Returns:

@@ -73,9 +73,11 @@ class RunOutput:
             capture.record(self.owner(), Kind(kind), text, ts)
 
 
-def record_output(fid: str, supervised: Supervised) -> RunOutput:
+def record_output(fid: str, supervised: Supervised | None) -> RunOutput:
     """Record all that this process says from now on, as far as settings want that."""
     output = RunOutput(fid)
+    if supervised is None:
+        return output
     settings = get_settings()
     if not settings.enabled or not settings.capture:
         supervised.record(_forgotten)
