@@ -14,12 +14,11 @@ from prefect.engine import handle_engine_signals
 from prefect.exceptions import PrefectException
 from prefect.flow_engine import load_flow, load_flow_run, run_flow
 from prefect.flows import Flow
-from prefect.logging.configuration import setup_logging
 from prefect.logging.loggers import flow_run_logger
 from prefect.states import Cancelled, Crashed
 from pydantic import ValidationError
 
-from kodosumi_prefect._compat.prefect import drive, run_metrics, threads_left
+from kodosumi_prefect._compat.prefect import drive, run_metrics, set_up_logging, threads_left
 from kodosumi_prefect.adapter import stored_inputs
 from kodosumi_prefect.adapter.launched import launched
 from kodosumi_prefect.adapter.literal import (
@@ -81,7 +80,7 @@ def take_place(order: Order) -> RayJob:
     os.environ.update(order.environment)
     # A setting that changed in the environment is not seen by what was imported before it.
     refresh_global_settings_context()
-    setup_logging()
+    set_up_logging()
     settings = order.carried
     if order.ray_address is not None:
         settings = settings | {"ray_address": order.ray_address}

@@ -31,6 +31,13 @@ AHEAD = (
     "prefect.filesystems",
     "prefect.runtime",
 )
+# What those import when they are used; some of it is theirs alone, and may go.
+LATER = (
+    "anyio._backends._asyncio",
+    "encodings.idna",
+    "pydantic.v1",
+    "rich._emoji_codes",
+)
 DESCRIPTORS = 4  # that come with a request
 HALF = 5.0  # seconds in which the rest of a message comes, or is taken
 LINGER = 10.0  # seconds that it stays when nobody is connected
@@ -60,6 +67,12 @@ def main() -> None:
     began = time.time_ns()
     for name in AHEAD:
         importlib.import_module(name)
+    for name in LATER:
+        with contextlib.suppress(ImportError):
+            importlib.import_module(name)
+    from kodosumi_prefect._compat.prefect import build_models
+
+    build_models()
     code = _Code(began)
     gc.collect()
     gc.freeze()  # or the collector writes to, and so copies, every page in each fork
