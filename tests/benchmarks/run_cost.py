@@ -136,7 +136,7 @@ def _with_family(pid: int) -> float:
 
 
 def is_runner_of_ray(process: psutil.Process) -> bool:
-    return " ".join(process.cmdline()).startswith("ray::Runner")
+    return " ".join(process.cmdline()).lower().startswith("ray::runner")  # by class or name
 
 
 def nurseries_of(ray: int | None) -> list[int]:
