@@ -83,5 +83,9 @@ class _Package(ModuleType):
     flow = _named("flow")
     tracer = _named("tracer")
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Travels by its name, as modules do for cloudpickle, which knows no subclass of theirs."""
+        return import_module, (self.__name__,)
+
 
 sys.modules[__name__].__class__ = _Package

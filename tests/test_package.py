@@ -3,7 +3,10 @@
 import subprocess
 import sys
 
+import cloudpickle
 import pytest
+
+import kodosumi_prefect
 
 pytestmark = pytest.mark.pure
 
@@ -57,3 +60,7 @@ pickle.loads(pickle.dumps(Tracer(Scope("0190c0de-0000-7000-8000-000000000000")))
 assert "kodosumi_prefect.adapter.child_processes" in sys.modules and finders and arrivals
 """
     assert run(code) == ""
+
+
+def test_a_function_that_uses_the_package_travels_to_another_process() -> None:
+    assert cloudpickle.loads(cloudpickle.dumps(kodosumi_prefect)) is kodosumi_prefect

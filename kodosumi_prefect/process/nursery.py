@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Self
@@ -42,18 +42,19 @@ class NoNurseryError(Exception):
 
 
 class WarmChild:
-    """A process that was forked from a nursery; as ``child.Child``."""
+    """A process that was forked from a nursery; as ``child.Child``.
 
-    def __init__(self, pid: int, line: Channel) -> None:
+    Arguments:
+        nursery: whose it is, and who may not outlive it.
+    """
+
+    def __init__(self, pid: int, nursery: "Nursery") -> None:
         self.pid = pid
-        self._line = line
+        self._nursery = nursery
 
     def wait(self) -> int | None:
-        try:
-            status: int = self._line.receive()
-        except (EOFError, OSError):
+        if (status := self._nursery.status()) is None:
             self._wait_without_nursery()
-            return None
         return status
 
     def close(self) -> None:
@@ -64,13 +65,17 @@ class WarmChild:
         with contextlib.suppress(ProcessLookupError):
             descriptor = os.pidfd_open(self.pid)
             try:
-                select.select([descriptor], [], [])
+                ended = select.poll()
+                ended.register(descriptor, select.POLLIN)
+                ended.poll()
             finally:
                 os.close(descriptor)
 
 
 class Nursery:
     """A connection to this node's nursery, which lives as long as somebody has one.
+
+    It ends what it forked for a connection when that ends, whatever the process is busy with.
 
     Arguments:
         line: the connection.
@@ -81,7 +86,7 @@ class Nursery:
         self._socket = line
         self._line = Channel(line)
         self._variables = variables
-        self.lost = False  # whether it is gone, and another is to be reached
+        self.lost = False  # whether it is gone or has old code, and another is to be reached
 
     @classmethod
     def reach(cls, environment: Mapping[str, str], place: str) -> Self:
@@ -94,11 +99,14 @@ class Nursery:
             NoNurseryError: it cannot be had.
         """
         variables = at_start(environment)
-        path = _folder() / f"{_key(variables, place)}.socket"
         try:
-            with path.with_suffix(".lock").open("w") as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX)
-                line = _connected(path) or _started(path, environment)
+            folder = _folder()
+            path = folder / f"{_key(variables, place)}.socket"
+            with _locked(path):
+                line = _connected(path)
+                if line is None:
+                    _remove_left(folder)
+                    line = _started(path, environment)
         except OSError as exc:
             raise NoNurseryError(str(exc)) from exc
         return cls(line, variables)
@@ -109,21 +117,46 @@ class Nursery:
         """A new process; arguments as of ``ColdChild``.
 
         Raises:
-            NoNurseryError: its environment is for a new process only, or the nursery is gone.
+            NoNurseryError: its environment is for a new process only, or the nursery is gone or
+                has old code.
         """
         if at_start(environment) != self._variables:
             raise NoNurseryError("it has variables that matter at its start")
         body = pickle.dumps((dict(environment), str(folder)))
+        # What is forked begins when it hears a byte, and ends if there will be none: one that
+        # comes when nobody waits for it any more must not begin the run beside its replacement.
+        hears, tells = os.pipe()
         try:
             self._socket.settimeout(ANSWER)
-            socket.send_fds(self._socket, [b"f"], [end.fileno(), *descriptors])
+            socket.send_fds(self._socket, [b"f"], [hears, end.fileno(), *descriptors])
             self._line.send(body)
-            pid: int = self._line.receive()
+            pid: int | None = self._line.receive()
             self._socket.settimeout(None)
+            if pid is not None:
+                os.write(tells, b"b")
         except (EOFError, OSError) as exc:
-            self.lost = True
+            self._lose()
             raise NoNurseryError(f"the nursery is gone: {exc}") from exc
-        return WarmChild(pid, self._line)
+        finally:
+            os.close(hears)
+            os.close(tells)
+        if pid is None:
+            self._lose()
+            raise NoNurseryError("code that the nursery has was changed")
+        return WarmChild(pid, self)
+
+    def status(self) -> int | None:
+        """Wait for the end of the last process; its exit code, None if nobody will know it."""
+        try:
+            status: int = self._line.receive()
+        except (EOFError, OSError):
+            self._lose()
+            return None
+        return status
+
+    def _lose(self) -> None:
+        self.lost = True
+        self._line.close()
 
     @property
     def pid(self) -> int:
@@ -156,11 +189,52 @@ def _folder() -> Path:
     return folder
 
 
+@contextlib.contextmanager
+def _locked(path: Path, wait: bool = True) -> Iterator[None]:
+    """Hold the lock of a socket's path; its file is there only while somebody holds it.
+
+    Raises:
+        BlockingIOError: somebody else has it, and this is not to wait.
+    """
+    lock = path.with_suffix(".lock")
+    while True:
+        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            # Whoever had it before has removed that file.
+            mine = lock.exists() and os.path.samestat(os.fstat(descriptor), lock.stat())
+        except OSError:
+            os.close(descriptor)
+            raise
+        if mine:
+            break
+        os.close(descriptor)
+    try:
+        yield
+    finally:
+        lock.unlink(missing_ok=True)
+        os.close(descriptor)
+
+
+def _remove_left(folder: Path) -> None:
+    """Remove what nurseries and Runners left that were killed."""
+    for path in {file.with_suffix(".socket") for file in folder.glob("*.*")}:
+        with contextlib.suppress(OSError), _locked(path, wait=False):
+            if (line := _connected(path)) is not None:
+                line.close()
+            else:
+                path.unlink(missing_ok=True)
+
+
 def _connected(path: Path) -> socket.socket | None:
+    """A connection to a nursery that has what a process that started now would have."""
     line = socket.socket(socket.AF_UNIX)
     try:
+        line.settimeout(ANSWER)
         line.connect(str(path))
-    except OSError:
+        Channel(line).receive()
+        line.settimeout(None)
+    except (EOFError, OSError):
         line.close()
         return None
     return line
@@ -187,7 +261,10 @@ def _started(path: Path, environment: Mapping[str, str]) -> socket.socket:
         process.kill()
         raise NoNurseryError(str(exc)) from exc
     while time.monotonic() < until:
+        was_there = path.exists()
         if (line := _connected(path)) is not None:
             return line
+        if was_there and not path.exists():
+            raise NoNurseryError("code was changed while it started")
         time.sleep(0.02)
     raise NoNurseryError(f"it was not there after {READY:g} s")

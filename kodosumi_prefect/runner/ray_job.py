@@ -1,7 +1,10 @@
 """The Ray job of a run's process: joined when something of Ray is used first, by whichever way.
 
 Ray itself is imported by users' code or by task runners, so what is changed in it is changed when
-that happens.
+that happens. Three things bring a process to the cluster, each where the others do not reach: what
+is here has Ray get the flow's code, in the process of a run; ``RAY_ADDRESS`` in its environment
+names the cluster to whatever uses Ray by itself, other task runners among it; and
+``task_runner.first_use`` does so where there is no Runner, and no such variable.
 """
 
 import functools
@@ -11,13 +14,10 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from importlib.abc import Loader, MetaPathFinder
-from importlib.machinery import ModuleSpec
-from importlib.util import find_spec
 from pathlib import Path
-from types import FrameType, ModuleType
+from types import FrameType
 from typing import Any
 
 from kodosumi_prefect._compat.prefect import STANDS_IN_FOR
@@ -25,8 +25,8 @@ from kodosumi_prefect._compat.ray import DRIVER_WINS, JOB_CONFIG
 from kodosumi_prefect.adapter import by_value
 from kodosumi_prefect.runner.code_folder import TooLargeError, copied
 from kodosumi_prefect.runner.ray_connection import sigterm_kept
+from kodosumi_prefect.runner.ray_import import RAY, when_imported
 
-RAY = "ray"
 WAITS = ("get", "wait")
 INTERRUPTING = (signal.SIGTERM, signal.SIGALRM)  # Prefect's cancellation, and its timeouts
 
@@ -48,10 +48,7 @@ class RayJob:
 
     def expect(self) -> None:
         """Be there when Ray is imported."""
-        if RAY in sys.modules:
-            self._adapt(sys.modules[RAY])
-        else:
-            sys.meta_path.insert(0, _WhenImported(RAY, self._adapt))
+        when_imported(self._adapt)
 
     def loaded(self, function: Callable[..., Any]) -> None:
         """The flow's function, in whose file's folder tasks find modules, too."""
@@ -63,17 +60,20 @@ class RayJob:
             by_value.pickle_by_value(function)
 
     def _adapt(self, ray: Any) -> None:
-        ray.init = self._joining(ray.init)
+        ray.init = self._joining(ray.init, ray.is_initialized)
         for name in WAITS:
             setattr(ray, name, interruptible(getattr(ray, name)))
         if self._function is not None:
             by_value.pickle_by_value(self._function)
 
-    def _joining(self, init: Callable[..., Any]) -> Callable[..., Any]:
+    def _joining(
+        self, init: Callable[..., Any], has_joined: Callable[[], bool]
+    ) -> Callable[..., Any]:
         @functools.wraps(init)
         def joining(address: str | None = None, *args: Any, **kwargs: Any) -> Any:
             asked = address or os.environ.get("RAY_ADDRESS")
-            if self._address is None or asked not in (self._address, "auto"):
+            own_cluster = self._address is not None and asked in (self._address, "auto")
+            if has_joined() or not own_cluster:
                 with sigterm_kept():
                     return init(address, *args, **kwargs)
             own = kwargs.get("runtime_env") or {}
@@ -172,38 +172,3 @@ def interruptible(wait: Callable[..., Any]) -> Callable[..., Any]:
         return waiting(*args, **kwargs)
 
     return waiting
-
-
-class _WhenImported(MetaPathFinder):
-    """Calls a function with a module when that was imported."""
-
-    def __init__(self, name: str, then: Callable[[ModuleType], None]) -> None:
-        self._name = name
-        self._then = then
-
-    def find_spec(
-        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
-    ) -> ModuleSpec | None:
-        if fullname != self._name:
-            return None
-        sys.meta_path.remove(self)
-        spec = find_spec(fullname)
-        if spec is not None and spec.loader is not None:
-            spec.loader = _Loader(spec.loader, self._then)
-        return spec
-
-
-class _Loader(Loader):
-    def __init__(self, loader: Loader, then: Callable[[ModuleType], None]) -> None:
-        self._loader = loader
-        self._then = then
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._loader, name)
-
-    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
-        return self._loader.create_module(spec)
-
-    def exec_module(self, module: ModuleType) -> None:
-        self._loader.exec_module(module)
-        self._then(module)

@@ -35,15 +35,14 @@ from kodosumi_prefect.runner.cluster import (
     Cluster,
     RunnerHandle,
     Spec,
-    VersionError,
     check_versions,
     may_live,
     why_it_died,
 )
 from kodosumi_prefect.runner.departure import departure
 from kodosumi_prefect.runner.flow_runs import FlowRuns
-from kodosumi_prefect.runner.ray_connection import NoRayError
 from kodosumi_prefect.runner.registry import AwayError, KnownRunner, Registry
+from kodosumi_prefect.runner.supply import Supply
 from kodosumi_prefect.runner.warm import CLAIM_SECONDS, Waiting, WarmPool
 from kodosumi_prefect.vocabulary import POOL_TYPE
 
@@ -78,6 +77,7 @@ class Supervisor:
         cluster: where Runners are.
         registry: who answers for what.
         warm: Runners made ahead.
+        processors: of the cluster, as last known.
         pool: name of the work pool.
         client: Prefect's, of the worker.
         resolve: what a flow run asks for and what its Runner is told, by its job variables.
@@ -92,6 +92,7 @@ class Supervisor:
         cluster: Cluster,
         registry: Registry,
         warm: WarmPool,
+        processors: Callable[[], float],
         pool: str,
         client: PrefectClient,
         resolve: Callable[[FlowRun], Awaitable[tuple[Demand, Order]]],
@@ -101,7 +102,7 @@ class Supervisor:
     ) -> None:
         self._cluster = cluster
         self._registry = registry
-        self._warm = warm
+        self._supply = Supply(cluster, warm, processors, start)
         self._pool = pool
         self._client = client
         self._flow_runs = FlowRuns(client)
@@ -116,6 +117,11 @@ class Supervisor:
     def watched(self) -> list[UUID]:
         """The flow runs that this worker answers for."""
         return list(self._watched)
+
+    @property
+    def short(self) -> bool:
+        """Whether runs wait for a Runner."""
+        return self._supply.short
 
     def identifier(self, runner: RunnerHandle) -> str:
         """What Prefect keeps as ``infrastructure_pid``."""
@@ -165,12 +171,12 @@ class Supervisor:
         order: Order,
         on_placed: Callable[[str], None],
     ) -> str | None:
-        why = ""
+        why, fid = "", flow_run.id
         for start in range(STARTS):
             try:
-                place = await self._place(flow_run.id, demand, on_placed)
+                place = await self._place(fid, demand, on_placed)
             except DiedError as exc:
-                if start > 0:
+                if start > 0 or fid in self._ending:
                     raise
                 logger.warning("trying another Runner for flow run %s: %s", flow_run.id, exc)
                 continue
@@ -195,44 +201,26 @@ class Supervisor:
 
     async def _place(self, fid: UUID, demand: Demand, on_placed: Callable[[str], None]) -> Waiting:
         """A Runner whose process is there, warm or new."""
-        ready = self._warm.take(demand.spec)
-        if ready is not None:
-            runner, facts = ready.handle, ready.facts
-        else:
-            try:
-                runner = await aside(self._cluster.spawn, demand.spec, CLAIM_SECONDS)
-            except (NoRayError, ValueError, TypeError, RuntimeError, OSError) as exc:
-                raise CannotStartError(f"No Runner can be started: {_line(exc)}") from exc
-            facts = None
+
+        async def name(runner: RunnerHandle) -> None:
+            """A later worker finds a run that waits by its Runner."""
+            self._watched[fid] = self._watched[fid]._replace(runner=runner)
+            await self._registry.place(fid, runner.name)
+            on_placed(self.identifier(runner))
+
+        place = await self._supply.take(fid, demand, name)
+        runner, facts = place.handle, place.facts
         self._watched[fid] = self._watched[fid]._replace(runner=runner)
         # Stored before it gets its order: a later worker finds it by this.
-        await self._registry.place(fid, runner.name)
-        on_placed(self.identifier(runner))
-        if facts is None:
-            try:
-                facts = await arrival(self._cluster, runner, demand)
-                check_versions(facts)
-            except (CannotStartError, VersionError) as exc:
-                await aside(self._cluster.kill, runner)
-                error = DiedError if isinstance(exc, DiedError) else CannotStartError
-                raise error(f"No Runner can be started: {exc}") from exc
         await self._registry.place(fid, runner.name, facts.node, facts.pid)
-        return Waiting(runner, facts, demand.spec.key)
+        on_placed(self.identifier(runner))
+        return place
 
     async def _release(self, fid: UUID, place: Waiting) -> None:
         """Keep a Runner whose run is over for another, or end it."""
         # Nobody ends it for this run any more.
         self._watched[fid] = self._watched[fid]._replace(runner=None)
-        if self._warm.wants(place):
-            try:
-                async with asyncio.timeout(ANSWER):
-                    await asyncio.wrap_future(place.handle.hello(CLAIM_SECONDS))
-            except Exception as exc:  # whatever Ray raises, this Runner is of no use
-                logger.debug("Runner %s is not kept: %s", place.handle.name, _line(exc))
-            else:
-                if self._warm.keep(place):
-                    return
-        await aside(self._cluster.kill, place.handle)
+        await self._supply.give(place)
 
     async def _see_to(self, fid: UUID, why: str, demand: Demand, order: Order) -> None:
         """Have a new Runner do what is left to do for a run whose own is gone: hooks and state.
@@ -279,6 +267,8 @@ class Supervisor:
             how = f"after {self._grace:g} s of grace" if begun else "before it began"
             if begun and watched.runner is not None:
                 await self._end_process(fid, watched, f"killed {how}")
+            if not begun:
+                self._supply.give_up(fid)
             watched = self._watched.get(fid, Watched(None, watched.over))
             if watched.runner is not None and not watched.over.is_set():
                 await aside(self._cluster.kill, watched.runner)

@@ -1,6 +1,7 @@
 """Runners that wait for a run: made ahead of need, or done with another."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from prefect.logging import get_logger
@@ -35,6 +36,10 @@ class WarmPool:
 
     Arguments:
         size: how many; 0 for none.
+
+    Attributes:
+        taken: set when a Runner went.
+        pass_on: gives a Runner that was made to somebody who waits for one; whether there is one.
     """
 
     def __init__(self, cluster: Cluster, size: int) -> None:
@@ -43,7 +48,8 @@ class WarmPool:
         self._spec: Spec | None = None
         self._waiting: list[Waiting] = []
         self._trouble: str | None = None
-        self.taken = asyncio.Event()  # set when a Runner went
+        self.taken = asyncio.Event()
+        self.pass_on: Callable[[Waiting], bool] = lambda _: False
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -77,17 +83,23 @@ class WarmPool:
                 return one
         return None
 
-    async def tend(self) -> None:
-        """Renew claims, forget dead Runners, end unwanted ones, and start missing ones."""
+    async def tend(self, refill: bool = True) -> None:
+        """Renew claims, forget dead Runners, end unwanted ones.
+
+        Arguments:
+            refill: also start missing ones.
+        """
         await self._renew()
         spec = self._spec
         key = spec.key if spec is not None and spec.may_wait else None
         for one in [one for one in self._waiting if one.key != key]:
             self._waiting.remove(one)
             await aside(self._cluster.kill, one.handle)
-        while spec is not None and key is not None and len(self._waiting) < self._size:
+        while refill and spec is not None and key is not None and len(self._waiting) < self._size:
             if (runner := await self._make(spec)) is None:
                 return
+            if self.pass_on(runner):
+                return  # runs wait, and have Runners started themselves
             self._waiting.append(runner)
 
     async def close(self) -> None:

@@ -122,6 +122,7 @@ class KodosumiRayWorker(
             cluster=self._cluster,
             registry=self._registry,
             warm=self._warm,
+            processors=self._processors,
             pool=self._work_pool_name,
             client=self.client,
             resolve=self._asked,
@@ -171,7 +172,7 @@ class KodosumiRayWorker(
             self._start_child(self._registry.report(self._info()))
             if task_status is not None and not placed:
                 task_status.started(identifier)
-            elif placed:
+            elif placed != identifier:
                 self._start_child(self._name_infrastructure(flow_run.id, identifier))
             placed = identifier
 
@@ -183,6 +184,8 @@ class KodosumiRayWorker(
         )
         if not placed and reason is not None:
             raise RuntimeError(reason)
+        if not placed and task_status is not None:
+            task_status.started("")  # cancelled before it had a Runner
         if reason is not None:
             self._reasons[flow_run.id] = reason
         return KodosumiRayWorkerResult(identifier=placed, status_code=0 if reason is None else 1)
@@ -264,6 +267,11 @@ class KodosumiRayWorker(
     def _ray_answers(self) -> bool:
         """Whether it did when runs were last looked for."""
         return self._presence is None or self._presence.away_since is None
+
+    def _processors(self) -> float:
+        """Of the cluster, as last looked at."""
+        nodes = self._presence.nodes if self._presence is not None else []
+        return sum(float(node["resources"].get("CPU", 0)) for node in nodes)
 
     async def _give_up(self, why: str) -> NoReturn:
         """End this process, to be started again: a process connects to one Ray in its life.
@@ -358,7 +366,7 @@ class KodosumiRayWorker(
                         client=self.client,
                     )
                     self._warm.want(cast(KodosumiRayJobConfiguration, configuration).spec())
-                    await self._warm.tend()
+                    await self._warm.tend(refill=not cast(Supervisor, self._supervisor).short)
                     await self._registry.report(self._info())
                 except (httpx.HTTPError, PrefectException, OSError, ValueError) as exc:
                     self._logger.warning(

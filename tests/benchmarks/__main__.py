@@ -14,6 +14,7 @@ from tests.benchmarks import (
     leases,
     long_run,
     page_weight,
+    run_cost,
     spooler_actor,
     sse_clients,
     starts,
@@ -40,6 +41,8 @@ def main() -> None:
             spooler_actor.run(settings, url)
         if not chosen or "launches" in chosen:
             launches.run(settings, url)
+    if not chosen or "run_cost" in chosen:
+        run_cost.run()
     if not chosen or "starts" in chosen:
         starts.run()
     if not chosen or "task_values" in chosen:

@@ -1,6 +1,7 @@
 """The process of a run and its supervisor, without Ray: how it begins, ends, and is followed up."""
 
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -243,10 +244,9 @@ Supervision(order, nursery).run()
 
 
 @pytest.mark.parametrize("forked", [True, False])
-def test_a_run_ends_with_its_supervisor(place: Place, notes: Path, forked: bool) -> None:
-    import pickle
-
-    order = ordered(place, "ignores", {"notes": str(notes)})
+@pytest.mark.parametrize("name", ["ignores", "holds_everything"])
+def test_a_run_ends_with_its_supervisor(place: Place, notes: Path, name: str, forked: bool) -> None:
+    order = ordered(place, name, {"notes": str(notes)})
     supervisor = subprocess.Popen([sys.executable, "-c", SUPERVISES], stdin=subprocess.PIPE)
     assert supervisor.stdin is not None
     pickle.dump((order, f"tests-{uuid4()}" if forked else None), supervisor.stdin)

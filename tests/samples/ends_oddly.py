@@ -1,6 +1,7 @@
 """Flows whose process ends in unusual ways, or looks at what it was given."""
 
 import atexit
+import ctypes
 import os
 import signal
 import threading
@@ -41,6 +42,20 @@ def ignores(notes: str) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     note(notes, f"pid {os.getpid()}")
     time.sleep(LONG)
+
+
+@flow
+def holds_everything(notes: str) -> None:
+    note(notes, f"pid {os.getpid()}")
+    ctypes.PyDLL(None).sleep(int(LONG))  # no other thread of the process runs meanwhile
+
+
+@flow
+def waits_for_word(notes: str) -> None:
+    note(notes, f"pid {os.getpid()}")
+    until = time.monotonic() + LONG
+    while "go on" not in Path(notes).read_text() and time.monotonic() < until:
+        time.sleep(0.05)
 
 
 @flow

@@ -146,6 +146,7 @@ def supervisor(prefect: Prefect, settings: Settings, client: PrefectClient) -> S
         cluster=cluster,
         registry=Registry(settings, "tested", 0.0),
         warm=WarmPool(cluster, 0),
+        processors=lambda: 1.0,
         pool=prefect.pool,
         client=client,
         resolve=resolve,
