@@ -8,10 +8,12 @@ from prefect.client.orchestration import get_client
 from prefect.states import Pending
 
 from kodosumi_prefect.carried import carried
+from kodosumi_prefect.process.child import Descriptors
 from kodosumi_prefect.process.order import Order
 from tests.services import SAMPLES, Place
 
 FILE = SAMPLES / "ends_oddly.py"
+NOWHERE = Descriptors(1, 2, 1, 2, 0)  # of a process that executes no run
 
 
 def ordered(

@@ -19,7 +19,8 @@ from kodosumi_prefect.process.nursery import NoNurseryError, Nursery, WarmChild
 from kodosumi_prefect.process.order import Outcome
 from kodosumi_prefect.process.supervision import Supervision
 from tests.faults.cluster import gone, kill
-from tests.runner.test_run_processes import noted, ordered
+from tests.runner.orders import NOWHERE, ordered
+from tests.runner.test_run_processes import noted
 from tests.services import Place
 from tests.waiting import wait_for
 
@@ -48,7 +49,7 @@ def born(nursery: Nursery, environment: dict[str, str] | None = None) -> tuple[W
     ours, theirs = Channel.pair()
     try:
         environment = environment or own_environment()
-        return nursery.bear(environment, Path.cwd(), theirs, 1, 2), ours
+        return nursery.bear(environment, Path.cwd(), theirs, NOWHERE), ours
     finally:
         theirs.close()
 
@@ -109,7 +110,7 @@ def test_what_nobody_waits_for_any_more_does_not_begin(folder: Path) -> None:
                 patch.setattr("kodosumi_prefect.process.nursery.ANSWER", 0.1)
                 ours, theirs = Channel.pair()
                 with pytest.raises(NoNurseryError, match="gone"):
-                    nursery.bear(own_environment(), Path.cwd(), theirs, 1, 2)
+                    nursery.bear(own_environment(), Path.cwd(), theirs, NOWHERE)
         finally:
             os.kill(pid, signal.SIGCONT)
         theirs.close()

@@ -17,17 +17,14 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun
 from prefect.states import Cancelling
 
-from kodosumi_prefect.process.child import Descriptors
 from kodosumi_prefect.process.environment import own_environment
 from kodosumi_prefect.process.nursery import NoNurseryError, Nursery
 from kodosumi_prefect.process.order import After, Order, Outcome
 from kodosumi_prefect.process.supervision import Supervision
 from tests.faults.cluster import gone
-from tests.runner.orders import ordered
+from tests.runner.orders import NOWHERE, ordered
 from tests.services import Place
 from tests.waiting import wait_for
-
-NOWHERE = Descriptors(1, 2, 1, 2, 1)
 
 
 @pytest.fixture(scope="module")
