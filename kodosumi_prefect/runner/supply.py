@@ -29,15 +29,14 @@ class Request:
     """A run that waits for a Runner.
 
     Attributes:
+        delayed: new ones for it that are not there soon, or that died.
         own: the new one that was started for it, where it still waits for that.
     """
 
-    def __init__(
-        self, fid: UUID, demand: Demand, on_delay: Callable[[RunnerHandle], Awaitable[None]]
-    ) -> None:
+    def __init__(self, fid: UUID, demand: Demand) -> None:
         self.fid = fid
         self.demand = demand
-        self.on_delay = on_delay
+        self.delayed: asyncio.Queue[RunnerHandle] = asyncio.Queue()
         self.served: asyncio.Future[Waiting] = asyncio.get_running_loop().create_future()
         self.own: Start | None = None
 
@@ -100,20 +99,29 @@ class Supply:
         """A Runner whose process is there; the caller's from now on.
 
         Arguments:
-            on_delay: called with a new one that is not there soon, or never; the run may get
-                another all the same.
+            on_delay: called in the caller's task with a new one that is not there soon, or never;
+                the run may get another all the same.
 
         Raises:
             CannotStartError: there is none for it; GivenUpError after ``give_up``.
         """
         if (ready := self._warm.take(demand.spec)) is not None:
             return ready
-        request = Request(fid, demand, on_delay)
+        request = Request(fid, demand)
         self._requests.append(request)
         self._start_more()
+        telling: asyncio.Future[RunnerHandle] | None = None
         try:
-            return await request.served
+            while not request.served.done() or not request.delayed.empty():
+                telling = asyncio.ensure_future(request.delayed.get())
+                either: set[asyncio.Future[Any]] = {request.served, telling}
+                await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+                if telling.done():
+                    await on_delay(telling.result())
+            return request.served.result()
         finally:
+            if telling is not None:
+                telling.cancel()
             self._requests.remove(request)
             if (own := request.own) is not None and own.late:
                 self._discard(own)
@@ -172,7 +180,7 @@ class Supply:
             if start.handle is not None:
                 await aside(self._cluster.kill, start.handle)
                 if not request.served.done() and not start.late:
-                    await request.on_delay(start.handle)
+                    request.delayed.put_nowait(start.handle)
             if not request.served.done():
                 request.served.set_exception(exc)
             elif not start.unwanted:
@@ -202,7 +210,7 @@ class Supply:
             if request.served.done():
                 self._discard(start)
             else:
-                await request.on_delay(start.handle)
+                request.delayed.put_nowait(start.handle)
             self._start_more()
         try:
             facts = await arriving

@@ -61,9 +61,12 @@ class Bench:
         fid = uuid4()
 
         async def on_delay(runner: RunnerHandle) -> None:
+            # Prefect's worker knows a run by the task that asks for its Runner.
+            assert asyncio.current_task() is taking
             self.late.setdefault(fid, []).append(runner.name)
 
-        return fid, self.start(self.supply.take(fid, demand, on_delay))
+        taking = self.start(self.supply.take(fid, demand, on_delay))
+        return fid, taking
 
     async def until(self, condition: Callable[[], object]) -> None:
         await asyncio.to_thread(wait_for, condition, LIMIT)
