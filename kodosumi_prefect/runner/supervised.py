@@ -1,6 +1,7 @@
 """What a run's process and its supervisor have to say to each other while the run is executed."""
 
 import contextlib
+import logging
 import os
 import signal
 import threading
@@ -11,6 +12,8 @@ from kodosumi_prefect.process.order import Drain, Outcome, Recorded, Written
 
 DRAIN = 5.0  # seconds that a supervisor may take to send what it read
 WATCH = "kodosumi-watch"  # of threads
+
+logger = logging.getLogger(__name__)
 
 
 class Supervised:
@@ -45,7 +48,7 @@ class Supervised:
         with self._lock:
             early, self._early = self._early, []
             for written in early:
-                take(written)
+                _given(take, written)
             self._take = take
         self._confirm(len(early))
 
@@ -84,10 +87,17 @@ class Supervised:
             if take is None:
                 self._early.append(written)
                 return
-        take(written)
+        _given(take, written)
         self._confirm(1)
 
     def _confirm(self, count: int) -> None:
         if count:
             with contextlib.suppress(OSError):
                 self._channel.send(Recorded(count))
+
+
+def _given(take: Callable[[Written], None], written: Written) -> None:
+    try:
+        take(written)
+    except Exception:  # the run is not to end by this; the Runner passed it on all the same
+        logger.exception("%d bytes of %s are not recorded", len(written.data), written.kind)
