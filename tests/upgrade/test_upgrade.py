@@ -1,7 +1,7 @@
 """What releases before made goes on working: database, spill file, tracers, orders, people.
 
-``step4/`` was written by the code of 2026-11-28, commit d366d6c, ``step5/`` by that of 2026-11-29,
-commit ef81e05: ``database.sql`` by ``pg_dump --inserts``, ``before.spool`` by its ``Spill``,
+``step4/`` was written by the code of 2026-11-28, commit d366d6c, ``step5/`` and ``step6/`` by that
+of 2026-11-29, commits ef81e05 and 2f3d32d: ``database.sql`` by ``pg_dump --inserts``, ``before.spool`` by its ``Spill``,
 ``facts.json`` by its own functions. ``writer.zip`` is its recording side, as flow images have it
 that are not upgraded yet.
 """
@@ -54,7 +54,7 @@ class Before(NamedTuple):
     facts: dict[str, Any]
 
 
-@pytest.fixture(scope="module", params=["step4", "step5"])
+@pytest.fixture(scope="module", params=["step4", "step5", "step6"])
 def before(request: pytest.FixtureRequest) -> Before:
     folder = Path(__file__).with_name(request.param)
     return Before(folder, json.loads((folder / "facts.json").read_text()))
