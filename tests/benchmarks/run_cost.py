@@ -6,7 +6,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -40,7 +40,9 @@ ONE_BY_ONE = 10
 LIMIT = 600.0  # seconds
 SETTLED = 8.0  # seconds after which what a run started has ended, and no claim is renewed often
 SAMPLE = 0.2  # seconds; what an ended actor took after its last sample is lost
-OURS, PREFECT, POSTGRES, RAY = "worker and runs", "Prefect's server", "Postgres", "Ray"
+WORKER, NURSERY, RUNNERS = "the worker, and what it started", "nursery and runs", "Runners"
+PREFECT, POSTGRES, RAY = "Prefect's server", "Postgres", "Ray"
+OURS = (WORKER, NURSERY, RUNNERS)
 FLOW = """
 from prefect import flow
 
@@ -57,12 +59,14 @@ class Cost(NamedTuple):
         wall: seconds from the first request to the end of the last run.
         failed: runs that did not end as Completed.
         processor: seconds a run, by whose processes they were.
+        runners: how many were started for the runs at once.
         starts: seconds from the request to Running, of runs that came one after the other.
     """
 
     wall: float
     failed: int
     processor: dict[str, float]
+    runners: int
     starts: list[float]
 
 
@@ -74,7 +78,7 @@ class Processors:
     """
 
     def __init__(self, worker: int, server: int, postgres: int, ray: int | None) -> None:
-        self._roots = {OURS: [worker], PREFECT: [server], POSTGRES: [postgres]}
+        self._roots = {WORKER: [worker], PREFECT: [server], POSTGRES: [postgres]}
         self._ray = ray
         self._of_ray: dict[tuple[int, float], tuple[bool, float]] = {}
         self._ends = threading.Event()
@@ -90,19 +94,21 @@ class Processors:
         self._thread.join()
         after = self._whole()
         found = {kind: after[kind] - before for kind, before in self._before.items()}
-        found[RAY] = 0.0
+        found |= {RAY: 0.0, RUNNERS: 0.0}
         for key, (is_runner, taken) in self._of_ray.items():
             more = taken - self._before_of_ray.get(key, 0.0)
-            found[OURS if is_runner else RAY] += more
+            found[RUNNERS if is_runner else RAY] += more
         return found
 
+    @property
+    def runners(self) -> int:
+        """Runners that were started since."""
+        before = self._before_of_ray
+        return sum(is_runner for key, (is_runner, _) in self._of_ray.items() if key not in before)
+
     def _whole(self) -> dict[str, float]:
-        nurseries = nurseries_of(self._ray)
-        return {
-            kind: sum(_with_family(pid) for pid in roots)
-            + (sum(_with_family(pid) for pid in nurseries) if kind == OURS else 0.0)
-            for kind, roots in self._roots.items()
-        }
+        roots = {**self._roots, NURSERY: nurseries_of(self._ray)}
+        return {kind: sum(map(_with_family, pids)) for kind, pids in roots.items()}
 
     def _keep_sampling(self) -> None:
         while not self._ends.wait(SAMPLE):
@@ -279,7 +285,7 @@ async def measure(
         await asyncio.sleep(SETTLED)
         taken = processors.taken()
     processor = {kind: seconds / AT_ONCE for kind, seconds in taken.items()}
-    return Cost(last.at - began, last.failed, processor, starts)
+    return Cost(last.at - began, last.failed, processor, processors.runners, starts)
 
 
 class Memory(NamedTuple):
@@ -307,7 +313,8 @@ def recorded_pid(settings: Settings, name: str) -> int:
     return int(found["pid"])
 
 
-def run() -> None:
+def run(alone: bool = False) -> None:
+    """Measure; ``alone`` without Prefect's process worker."""
     with services() as (with_ray_set, url):
         settings = Settings(data_dir=with_ray_set.data_dir)
         folder = settings.data_dir / "flow"
@@ -345,27 +352,35 @@ def run() -> None:
     tell(theirs, ours, *memories)
 
 
-def tell(theirs: Cost, ours: Cost, place: Memory, nursery: Memory) -> None:
-    def both(mine: float, other: float, unit: str) -> str:
+def tell(theirs: Cost | None, ours: Cost, place: Memory, nursery: Memory) -> None:
+    def both(figure: Callable[[Cost], float], unit: str) -> str:
+        mine = figure(ours)
+        if theirs is None:
+            return f"{mine:7.2f} {unit}"
+        other = figure(theirs)
         share = f"   {mine / other:.2f} of it" if other else ""
         return f"{mine:7.2f} {unit}   ({other:.2f} {unit}){share}"
 
+    def of(*kinds: str) -> Callable[[Cost], float]:
+        return lambda cost: sum(cost.processor[kind] for kind in kinds)
+
     figures = {
-        f"{AT_ONCE} at once, until the last is over": both(ours.wall, theirs.wall, "s"),
-        "  of them not Completed": f"{ours.failed:7}      ({theirs.failed})",
+        f"{AT_ONCE} at once, until the last is over": both(lambda cost: cost.wall, "s"),
+        "  of them not Completed": both(lambda cost: cost.failed, " "),
+        "  Runners started": f"{ours.runners:4}",
         "runs a minute (at least 60 on two cores)": both(
-            60 * AT_ONCE / ours.wall, 60 * AT_ONCE / theirs.wall, "  "
+            lambda cost: 60 * AT_ONCE / cost.wall, " "
         ),
         "request to Running, one at a time, p50 (at most 0.35 s)": both(
-            quantile(ours.starts, 0.5), quantile(theirs.starts, 0.5), "s"
+            lambda cost: quantile(cost.starts, 0.5), "s"
         ),
-        "  longest": both(max(ours.starts), max(theirs.starts), "s"),
+        "  longest": both(lambda cost: max(cost.starts), "s"),
+        "processor a run, worker and runs (at most 1.0 s)": both(of(*OURS), "s"),
     }
-    for kind in (OURS, PREFECT, POSTGRES, RAY):
-        limit = " (at most 1.0 s)" if kind == OURS else ""
-        figures[f"processor a run: {kind}{limit}"] = both(
-            ours.processor[kind], theirs.processor[kind], "s"
-        )
+    figures |= {f"  of it {kind}": both(of(kind), "s") for kind in OURS}
+    figures |= {
+        f"processor a run, {kind}": both(of(kind), "s") for kind in (PREFECT, POSTGRES, RAY)
+    }
     figures["a Runner that waits, its own memory (at most 100 MB)"] = (
         f"{place.own:7.0f} MB   (its share with what it shares: {place.share:.0f} MB)"
     )
@@ -377,4 +392,4 @@ def tell(theirs: Cost, ours: Cost, place: Memory, nursery: Memory) -> None:
 
 if __name__ == "__main__":
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "ERROR")
-    run()
+    run(alone="alone" in sys.argv)
