@@ -3,6 +3,7 @@
 from typing import Any
 
 from prefect.client.schemas.objects import FlowRun
+from prefect.settings import get_current_settings
 from prefect.workers.base import BaseJobConfiguration, BaseVariables
 from pydantic import Field
 
@@ -42,6 +43,9 @@ _DESCRIPTIONS = {
         "crashed. Empty, it waits as long as some node, or an autoscaler, can ever take it."
     ),
 }
+
+
+_last: tuple[object, dict[str, str]] | None = None  # Prefect's settings as variables
 
 
 class KodosumiRayVariables(BaseVariables):
@@ -87,8 +91,13 @@ class KodosumiRayJobConfiguration(BaseJobConfiguration):
 
     @classmethod
     def _base_environment(cls) -> dict[str, str]:
-        # All Prefect settings of this worker, but for a server's, which no run needs.
-        return without_secret_variables(super()._base_environment())
+        # All Prefect settings of this worker, but for a server's, which no run needs. They are the
+        # same objects for each run, and take a twentieth of a second of a processor.
+        global _last
+        settings = get_current_settings()
+        if _last is None or _last[0] is not settings:
+            _last = settings, without_secret_variables(super()._base_environment())
+        return dict(_last[1])
 
     def spec(self) -> Spec:
         """What its Runner needs of the cluster."""

@@ -37,7 +37,7 @@ def orphaned(
             run.until_placed()
         # Being handed over: claimed, its Runner's process on its way, no order given.
         runs["handed"] = pool.run("gentle")
-        wait_for(lambda: (row := pool.runner(runs["handed"])) and row["actor_name"], 30)
+        wait_for(lambda: pool.runner(runs["handed"]), 30)
         at = worker.kill()
         # Just claimed, and nothing else done.
         runs["claimed"] = pool.run("gentle")

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from prefect.settings import PREFECT_DEFAULT_WORK_POOL_NAME, temporary_settings
 
 from kodosumi_prefect.runner import cluster
 from kodosumi_prefect.runner.cluster import (
@@ -49,6 +50,20 @@ async def test_job_variables_become_a_spec_and_secrets_stay_out_of_it(place):
     assert spec.labels == {"zone": "a"}
     assert "secret" not in spec.key
     assert configuration.env["KEY"] == "secret"
+
+
+def test_runs_get_the_prefect_settings_that_are_in_force() -> None:
+    found = []
+    for name in ("one", "two", "one"):
+        with temporary_settings({PREFECT_DEFAULT_WORK_POOL_NAME: name}):
+            first = KodosumiRayJobConfiguration._base_environment()
+            first["PREFECT_DEPLOYMENTS_DEFAULT_WORK_POOL_NAME"] += " of one run"
+            found.append(KodosumiRayJobConfiguration._base_environment())
+    assert [one["PREFECT_DEPLOYMENTS_DEFAULT_WORK_POOL_NAME"] for one in found] == [
+        "one",
+        "two",
+        "one",
+    ]
 
 
 def test_specs_stand_in_for_each_other_only_if_all_of_them_is_the_same():
