@@ -1,9 +1,9 @@
 """What releases before made goes on working: database, spill file, tracers, orders, people.
 
 ``step4/`` was written by the code of 2026-11-28, commit d366d6c, ``step5/`` and ``step6/`` by that
-of 2026-11-29, commits ef81e05 and 2f3d32d: ``database.sql`` by ``pg_dump --inserts``, ``before.spool`` by its ``Spill``,
-``facts.json`` by its own functions. ``writer.zip`` is its recording side, as flow images have it
-that are not upgraded yet.
+of 2026-11-29, commits ef81e05 and 2f3d32d: ``database.sql`` by ``pg_dump --inserts``,
+``before.spool`` by its ``Spill``, ``facts.json`` by its own functions. ``writer.zip`` is its
+recording side, as flow images have it that are not upgraded yet.
 """
 
 import base64
