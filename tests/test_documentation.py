@@ -82,6 +82,13 @@ def test_contributing_names_files_and_make_targets_that_there_are() -> None:
     assert set(re.findall(r"(?:^|`)make (?:PYTHON=\S+ )?([a-z]+)", text, re.MULTILINE)) <= TARGETS
 
 
+def test_the_tests_that_pages_name_are_there() -> None:
+    code = "\n".join(path.read_text() for path in (TOP / "tests").rglob("test_*.py"))
+    for page in PAGES:
+        for name in re.findall(r"`(test_\w+)`", page.read_text()):
+            assert f"def {name}(" in code, f"{page.name} names {name}"
+
+
 def test_the_changelog_has_this_version() -> None:
     versions = re.findall(r"^## (.+)", (TOP / "CHANGELOG.md").read_text(), re.MULTILINE)
     assert versions[0] == "Unreleased"

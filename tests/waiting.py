@@ -7,8 +7,16 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def wait_for(condition: Callable[[], T], seconds: float = 30.0, what: str = "the condition") -> T:
-    """Look every 20 ms until ``condition()`` is true, and return what it returned.
+def wait_for(
+    condition: Callable[[], T],
+    seconds: float = 30.0,
+    what: str = "the condition",
+    every: float = 0.02,
+) -> T:
+    """Look until ``condition()`` is true, and return what it returned.
+
+    Arguments:
+        every: seconds between two looks.
 
     Raises:
         AssertionError: it did not come true within ``seconds``.
@@ -16,5 +24,5 @@ def wait_for(condition: Callable[[], T], seconds: float = 30.0, what: str = "the
     deadline = time.monotonic() + seconds
     while not (found := condition()):
         assert time.monotonic() < deadline, f"{what} did not come true within {seconds} s"
-        time.sleep(0.02)
+        time.sleep(every)
     return found

@@ -89,6 +89,7 @@ class KodosumiRayWorker(
         self._wake = asyncio.Event()
         self._reasons: dict[UUID, str] = {}
         self._draining = False
+        self._serves = False  # whether it takes runs, not only talks to Prefect for somebody
         self._instance: str | None = None
         self._spooler_trouble: str | None = None
         self._began = time.time()
@@ -103,9 +104,14 @@ class KodosumiRayWorker(
             template["variables"]["properties"].pop(name)
         return template
 
+    async def start(self, *args: Any, **kwargs: Any) -> None:
+        """Take runs until told to end, as ``prefect worker start`` does."""
+        self._serves = True
+        await super().start(*args, **kwargs)
+
     async def _initialize_after_sync(self) -> None:
         await super()._initialize_after_sync()
-        if self._work_pool is None or self._supervisor is not None:
+        if self._work_pool is None or self._supervisor is not None or not self._serves:
             return
         if self._work_pool.type != self.type:
             await asyncio.sleep(0)  # what Prefect has just begun begins, and can be cancelled
@@ -189,6 +195,20 @@ class KodosumiRayWorker(
         if reason is not None:
             self._reasons[flow_run.id] = reason
         return KodosumiRayWorkerResult(identifier=placed, status_code=0 if reason is None else 1)
+
+    async def submit(self, *args: Any, **kwargs: Any) -> NoReturn:
+        """Refuse a flow that is no deployment's, before anything is made for it.
+
+        Prefect's would store it with a command that loads and executes it, and Runners execute no
+        commands.
+
+        Raises:
+            NotImplementedError: always.
+        """
+        raise NotImplementedError(
+            f"work pools of type {self.type} run deployments and no flows that are bound to or "
+            "submitted to a pool; deploy the flow and use run_deployment"
+        )
 
     async def kill_infrastructure(
         self,

@@ -11,6 +11,7 @@ from uuid import uuid4
 
 import httpx
 import psycopg
+from prefect.workers.base import BaseWorker
 from psycopg.rows import dict_row
 
 from kodosumi_prefect.database import channels
@@ -20,6 +21,7 @@ from kodosumi_prefect.runner.worker import KodosumiRayWorker
 from kodosumi_prefect.settings import PREFIX
 from kodosumi_prefect.stack.child import Child, RunningChild
 from kodosumi_prefect.stack.keeper import end_family
+from kodosumi_prefect.vocabulary import POOL_TYPE
 from tests.services import AUTH, Place, Recorded
 from tests.waiting import wait_for
 
@@ -48,10 +50,20 @@ def ask(url: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
 class Worker:
     """``prefect worker start`` in a process of its own."""
 
-    def __init__(self, name: str, pool: str, place: Place, log_dir: Path, **more: str) -> None:
+    def __init__(
+        self,
+        name: str,
+        pool: str,
+        place: Place,
+        log_dir: Path,
+        type_: str = POOL_TYPE,
+        limit: int | None = None,
+        **more: str,
+    ) -> None:
         self.name = name
-        argv = [sys.executable, "-m", "prefect", "worker", "start", "--type", "kodosumi-ray"]
+        argv = [sys.executable, "-m", "prefect", "worker", "start", "--type", type_]
         argv += ["--pool", pool, "--name", name, "--install-policy", "never"]
+        argv += ["--limit", str(limit)] if limit is not None else []
         environment: dict[str, str | None] = {
             **place.environment(),
             "PREFECT_WORKER_QUERY_SECONDS": "2",
@@ -151,8 +163,20 @@ class Run:
         answer = ask(f"{self.api}/resume", {})
         assert answer["status"] == "ACCEPT", answer
 
-    def until(self, *states: str, seconds: float = RIGHT_WITHIN) -> dict[str, Any]:
-        """Wait for one of some states; the flow run then."""
+    def resume_with(self, **run_input: Any) -> None:
+        """Let a paused or suspended run go on with the input that it waits for."""
+
+        def accepted() -> bool:
+            answer = ask(f"{self.api}/resume", {"run_input": run_input})
+            return bool(answer["status"] == "ACCEPT")
+
+        # Its schema is stored after the state.
+        wait_for(accepted, RIGHT_WITHIN, "its input to be accepted", every=0.3)
+
+    def until(
+        self, *states: str, seconds: float = RIGHT_WITHIN, every: float = 0.02
+    ) -> dict[str, Any]:
+        """Wait for one of some states, looking every so many seconds; the flow run then."""
         seen: list[str] = []
 
         def reached() -> dict[str, Any] | None:
@@ -162,7 +186,7 @@ class Run:
             return run if run["state"]["name"] in states else None
 
         try:
-            return wait_for(reached, seconds)
+            return wait_for(reached, seconds, every=every)
         except AssertionError:
             message = self.prefect["state"]["message"]
             raise AssertionError(f"{self.fid} was {seen}, not {states}: {message}") from None
@@ -226,19 +250,29 @@ class Run:
 
 
 class Pool:
-    """A work pool with workers of its own; use as a context manager."""
+    """A work pool with workers of its own; use as a context manager.
 
-    def __init__(self, place: Place, folder: Path) -> None:
+    Arguments:
+        worker_class: of its workers; a pool of Prefect's own can be compared with.
+    """
+
+    def __init__(
+        self,
+        place: Place,
+        folder: Path,
+        worker_class: type[BaseWorker[Any, Any, Any]] = KodosumiRayWorker,
+    ) -> None:
         self.place = place
-        self.name = f"faults-{uuid4().hex[:8]}"
+        self.name = f"pool-{uuid4().hex[:8]}"
         self.folder = folder
+        self.type = worker_class.type
         self.workers: list[Worker] = []
         self._deployments: dict[str, str] = {}
         found = self._post(
             "work_pools/",
             name=self.name,
-            type="kodosumi-ray",
-            base_job_template=KodosumiRayWorker.get_default_base_job_template(),
+            type=self.type,
+            base_job_template=worker_class.get_default_base_job_template(),
         )
         self.id = found["id"]
 
@@ -254,11 +288,23 @@ class Pool:
         """Of its Runners on Ray."""
         return f"kodosumi-{self.id}"
 
-    def worker(self, name: str = "first", **environment: str) -> Worker:
-        """Start a worker; environment names are those of our settings, in lower case."""
+    def worker(
+        self,
+        name: str = "first",
+        limit: int | None = None,
+        variables: dict[str, str] | None = None,
+        **environment: str,
+    ) -> Worker:
+        """Start a worker; environment names are those of our settings, in lower case.
+
+        Arguments:
+            limit: of runs at a time.
+            variables: of its environment, by their own names.
+        """
         more = {f"{PREFIX}{key.upper()}": value for key, value in environment.items()}
+        more |= variables or {}
         full = f"{self.name}-{name}"
-        made = Worker(full, self.name, self.place, self.folder / full, **more)
+        made = Worker(full, self.name, self.place, self.folder / full, self.type, limit, **more)
         self.workers.append(made)
         return made
 
@@ -267,10 +313,14 @@ class Pool:
 
         Flows of ours get ``notes``, the file that they write their own protocol into.
         """
-        notes = self.folder / f"notes-{uuid4().hex[:8]}"
+        notes = self.new_notes()
         if ":" not in flow:
             parameters = {"notes": str(notes), **(parameters or {})}
         return self.run_deployment(self.deployment(flow), parameters or {}, notes, **job)
+
+    def new_notes(self) -> Path:
+        """A file that a run may write its own protocol into."""
+        return self.folder / f"notes-{uuid4().hex[:8]}"
 
     def run_deployment(
         self, deployment: str, parameters: dict[str, Any], notes: Path | None = None, **job: Any

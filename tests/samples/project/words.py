@@ -1,0 +1,3 @@
+"""A module beside the flow's, of a package."""
+
+WORD = "beside"
