@@ -5,7 +5,6 @@ Everything still goes where it went before.
 
 import logging
 import os
-import select
 import sys
 import threading
 import time
@@ -23,6 +22,7 @@ from kodosumi_prefect._compat.prefect import PRINT_AS_LOG
 from kodosumi_prefect._compat.ray import DRIVER_THREADS
 from kodosumi_prefect.adapter.last_words import LastWords
 from kodosumi_prefect.adapter.redrawn import Lines
+from kodosumi_prefect.adapter.text_sinks import Nowhere, ToDescriptor
 from kodosumi_prefect.events import Event, Kind, plain
 from kodosumi_prefect.scope import Scope, attach_adapters, event_source, known_scope
 from kodosumi_prefect.spooler.client import THREAD_NAME, get_client
@@ -71,40 +71,6 @@ def owner() -> Scope | None:
     return None
 
 
-class _Nowhere(TextIOBase):
-    """Behind the proxy of a stream that the process was started without, as by ``>&-``."""
-
-    def write(self, text: str) -> int:
-        return len(text)
-
-    def writable(self) -> bool:
-        return True
-
-
-class _Beside(TextIOBase):
-    """A descriptor that is not read by whoever records what this process writes."""
-
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
-
-    def fileno(self) -> int:
-        return self._descriptor
-
-    def write(self, text: str) -> int:
-        data = text.encode("utf-8", "backslashreplace")
-        while data:
-            try:
-                data = data[os.write(self._descriptor, data) :]
-            except BlockingIOError:
-                select.select([], [self._descriptor], [])
-            except OSError:
-                break  # the disk is full, or nobody reads it: the text is recorded all the same
-        return len(text)
-
-    def writable(self) -> bool:
-        return True
-
-
 class _Stream(TextIOBase):
     """Stands in for ``sys.stdout`` or ``sys.stderr``: passes on, and records for the owner.
 
@@ -114,7 +80,7 @@ class _Stream(TextIOBase):
 
     def __init__(self, stream: TextIO | None, kind: Kind) -> None:
         self.replaced = stream
-        self._stream: Any = stream if stream is not None else _Nowhere()
+        self._stream: Any = stream if stream is not None else Nowhere()
         self._kind = kind
         self._held: dict[tuple[str, int], tuple[Scope, Lines]] = {}
 
@@ -262,7 +228,7 @@ def be_supervised(out: int, err: int, last_words: LastWords | None = None) -> No
     """
     global _last_words
     _last_words = last_words
-    pass_on_by(_Beside(out), _Beside(err))
+    pass_on_by(ToDescriptor(out), ToDescriptor(err))
 
 
 def pass_on_by(out: TextIOBase, err: TextIOBase, *more: int) -> None:

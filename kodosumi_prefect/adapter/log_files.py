@@ -59,7 +59,7 @@ class Ours:
     def __init__(self, descriptor: int) -> None:
         self.descriptor = descriptor
         self._memory = mmap.mmap(descriptor, OURS_SIZE)
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a handler of a signal may print while its thread writes
         self._readable: dict[int, int] = {}
 
     def write(self, which: int, descriptor: int, data: bytes) -> None:
@@ -95,7 +95,7 @@ class Ours:
                 fcntl.lockf(self.descriptor, fcntl.LOCK_UN)
 
     def after_fork(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     def _add(self, which: int, begin: int, end: int) -> None:
         (count,) = _COUNT.unpack_from(self._memory)
