@@ -171,6 +171,8 @@ class Nursery:
 
 def serves(runtime_env: Mapping[str, Any] | None) -> bool:
     """Whether runs of this ``runtime_env`` of Ray's have the packages that a nursery has."""
+    if not hasattr(os, "pidfd_open"):
+        return False  # macOS
     return not OTHER_PYTHON & {name for name, value in (runtime_env or {}).items() if value}
 
 

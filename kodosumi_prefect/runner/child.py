@@ -67,8 +67,9 @@ def _execute(order: Order, supervised: Supervised) -> Outcome:
 
 
 def _end_with(supervisor: int) -> None:
-    """Have the kernel end this process with its supervisor."""
-    ctypes.CDLL(None).prctl(SET_DEATH_SIGNAL, signal.SIGKILL)
+    """Have the kernel end this process with its supervisor; elsewhere its channel alone does."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(SET_DEATH_SIGNAL, signal.SIGKILL)
     if os.getppid() != supervisor:
         os._exit(1)  # it was gone before that
 
