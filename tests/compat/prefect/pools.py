@@ -117,7 +117,7 @@ class Side:
         return Counter(
             (one["key"], one["type"], self._same(str(one["data"])))
             for one in found
-            if one["type"] != "result"
+            if "storage_key" not in str(one["data"])  # where a result is kept
         )
 
     @property

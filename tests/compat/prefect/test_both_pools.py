@@ -122,6 +122,9 @@ DIFFERENT: dict[str, set[str]] = {
     "stopped": {"message", "history", "logs", "events"},
     # Its message and log say why. Theirs is told by the exit code alone.
     "missing": {"message", "logs"},
+    # Subflows get names by chance.
+    "calls": {"task_runs"},
+    "features": {"logs"},
     # Its hooks are run where its code is fetched again, and log as a run's.
     "exits": {"logs", "events"},
 }
