@@ -7,6 +7,7 @@ import pytest
 from prefect import flow
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.client.schemas.filters import WorkPoolFilter, WorkPoolFilterName
 from prefect.flows import bind_flow_to_infrastructure
 
 from kodosumi_prefect.runner.worker import KodosumiRayWorker
@@ -27,4 +28,5 @@ def test_a_flow_without_a_deployment_is_refused_and_leaves_no_run(place: Place) 
             warnings.simplefilter("error", FutureWarning)
             with pytest.raises(NotImplementedError, match="deploy the flow and use run_deployment"):
                 bound()
-        assert client.read_flow_runs(work_pool_filter={"name": {"any_": [name]}}) == []
+        of_pool = WorkPoolFilter(name=WorkPoolFilterName(any_=[name]))
+        assert client.read_flow_runs(work_pool_filter=of_pool) == []
