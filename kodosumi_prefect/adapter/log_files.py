@@ -116,7 +116,7 @@ class Ours:
         if descriptor not in self._readable:
             self._readable[descriptor] = readable(descriptor)
         file, end = self._readable[descriptor], os.lseek(descriptor, 0, os.SEEK_CUR)
-        if os.pread(file, len(data), end - len(data)) == data:
+        if end < len(data) or os.pread(file, len(data), end - len(data)) == data:
             return end
         begin = max(end - len(data) - NEARBY, 0)
         at = os.pread(file, end - begin, begin).rfind(data)
@@ -164,8 +164,10 @@ class _File:
 
     def read(self, ours: list[Span]) -> tuple[list[str], bool]:
         """Texts of the events that others' new bytes complete; whether there is more to read."""
+        size = os.fstat(self._file).st_size
+        self._position = min(self._position, size)  # somebody cut it off
         self._ours += [span for span in ours if span.end > self._position]
-        end = min(os.fstat(self._file).st_size, self._position + CHUNK)
+        end = min(size, self._position + CHUNK)
         data = os.pread(self._file, end - self._position, self._position)
         theirs, at = bytearray(), self._position
         for span in sorted(self._ours):
