@@ -88,7 +88,7 @@ class _Stream(TextIOBase):
         # Where what goes to the stream itself is recorded by other means, text goes beside it.
         to = _beside[self._kind is Kind.STDERR] if _beside is not None else self._stream
         written: int = to.write(text)
-        if _here.handling or _is_logged_anyway(sys._getframe(1)):
+        if _here.handling or _is_logged_anyway(sys._getframe().f_back):
             return written
         scope = owner()
         if scope is not None:
@@ -345,9 +345,13 @@ def _was_printed() -> bool:
     return False
 
 
-def _is_logged_anyway(frame: FrameType) -> bool:
-    """Whether this write is from a captured log record, or not from the author's code."""
-    if frame.f_code.co_filename != _LOGGING:
+def _is_logged_anyway(frame: FrameType | None) -> bool:
+    """Whether this write is from a captured log record, or not from the author's code.
+
+    Arguments:
+        frame: that writes; None if nothing but C does, as ``atexit.register(print, …)`` has it.
+    """
+    if frame is None or frame.f_code.co_filename != _LOGGING:
         return False
     record = frame.f_locals.get("record")
     if not isinstance(record, logging.LogRecord):

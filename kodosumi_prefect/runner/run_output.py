@@ -1,5 +1,6 @@
 """All that a run's process says outside of the flow's code, and by other ways than Python's."""
 
+import atexit
 import codecs
 import threading
 import time
@@ -88,6 +89,8 @@ def record_output(fid: str, supervised: Supervised | None) -> RunOutput:
     capture.drains.append(_both(supervised.drain, output.finish))
     capture.hold()
     supervised.record(output.take)
+    # Called behind the author's own functions, and before the spool client's, which was imported.
+    atexit.register(capture.finish, None)
     return output
 
 

@@ -3,7 +3,6 @@
 import re
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 from uuid import uuid4
 
 import pytest
@@ -101,10 +100,12 @@ def test_code_that_holds_the_interpreter_never_waits_for_its_own_output(
     assert "much-print" in text
 
 
-def test_what_threads_say_after_the_run_is_recorded(
-    place: Place, nursery: Nursery, tmp_path: Path
-) -> None:
-    order = ordered(place, "says_late", {"notes": str(tmp_path)}, FILE)
+def test_what_is_said_after_the_run_is_recorded(place: Place, nursery: Nursery) -> None:
+    order = ordered(place, "says_late", {}, FILE)
     assert Supervision(order, nursery).run() == Outcome(0)
     recorded = place.until_ended(order.flow_run_id)
-    assert words(spoken(recorded), "late") == Counter(["late-print", "late-write"])
+    assert words(spoken(recorded), "late") == Counter(
+        ["late-print", "late-write", "late-atexit-print", "late-atexit-write"]
+    )
+    late = [event.payload for event in recorded.events if (event.source or {}).get("late")]
+    assert words(late, "late") == words(spoken(recorded), "late")

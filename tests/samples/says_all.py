@@ -1,5 +1,6 @@
 """A flow that says something in every way that a process has, each time another word."""
 
+import atexit
 import ctypes
 import logging
 import multiprocessing
@@ -93,13 +94,14 @@ def says_much(megabytes: int) -> None:
 
 
 @flow
-def says_late(notes: str) -> None:
+def says_late() -> None:
     def work() -> None:
-        while not Path(notes).exists():
-            time.sleep(0.02)
+        threading.main_thread().join()
         print("late-print")
         os.write(1, b"late-write\n")
 
+    atexit.register(print, "late-atexit-print")
+    atexit.register(os.write, 1, b"late-atexit-write\n")
     threading.Thread(target=work).start()
 
 
