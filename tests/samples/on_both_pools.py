@@ -398,7 +398,6 @@ def the_process() -> Any:
         "policy": type(asyncio.get_event_loop_policy()).__module__.split(".")[0],
         "recursion": sys.getrecursionlimit(),
         "umask": (os.umask(0o22), os.umask(0o22))[0],
-        "priority": os.nice(0),
         "of_prefect": os.environ["PREFECT__FLOW_RUN_ID"] == runtime.flow_run.id,
         "importable": "on_both_pools" not in sys.modules,
         "excepthook": sys.excepthook is sys.__excepthook__,

@@ -108,7 +108,7 @@ class Launcher:
             client.set_flow_run_state(UUID(fid), Pending(), force=True)
         with suppress(Exception):  # what the entrypoint raised; the record tells
             nothing: Any = SimpleNamespace(requested=False, loaded=lambda function: None)
-            execute._drive(UUID(fid), job=nothing, interruption=nothing)
+            execute._drive(UUID(fid), job=nothing, interruption=nothing, output=nothing)
         return self.place.until_ended(fid)
 
     def flow_run(self, fid: str) -> FlowRun:

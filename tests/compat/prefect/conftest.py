@@ -1,7 +1,7 @@
 """One run of each sample flow on both kinds of pools, begun together before the first test."""
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -44,7 +44,19 @@ VARIABLES = {
 }
 
 
-@pytest.fixture(scope="package")
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(
+    item: pytest.Item, nextitem: pytest.Item | None
+) -> Generator[None, None, None]:
+    """End the workers when the last test here has run; others have the cluster for themselves."""
+    yield
+    if nextitem is None or "pools" in getattr(nextitem, "fixturenames", ()):
+        return
+    for definition in item.session._fixturemanager.getfixturedefs("pools", item) or ():
+        definition.finish(item._request)  # type: ignore[attr-defined]
+
+
+@pytest.fixture(scope="session")
 def pools(
     site: Settings,
     postgres: EmbeddedPostgres,
@@ -67,7 +79,7 @@ def pools(
         yield Pools(ours, theirs)
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def pairs(pools: Pools) -> dict[str, Pair]:
     """A run of each flow on both, by name; those that wait for somebody got what they wait for."""
     with temporary_settings(in_force(pools.ours.place.api_url)):
