@@ -311,9 +311,9 @@ def record(scope: Scope, kind: Kind, text: str, ts: float, source: str | None = 
         source: as in `Event`, unless it is the scope's.
     """
     event = Event(ts, kind, plain(text), scope.attempt, source or event_source(scope))
-    kept = _last_words is None or _last_words.add(scope.fid, event)
+    outlives = _last_words is None or _last_words.add(scope.fid, event)
     get_client().emit(scope.fid, event)
-    if not kept:
+    if not outlives:
         get_client().deliver(LARGE_DELIVERY_SECONDS)
 
 

@@ -71,7 +71,7 @@ class LastWords:
 
     def entries(self) -> list[Said]:
         """What is there, oldest first; of a damaged ring, what is before the damage."""
-        said: list[Said] = []
+        entries: list[Said] = []
         at = self._begin
         while at < self._end:
             try:
@@ -80,16 +80,16 @@ class LastWords:
             except Exception as exc:  # pickle has many errors
                 logger.warning("last words of a process cannot be read: %s", exc)
                 break
-            said.append(Said(fid, Event(*fields)))
+            entries.append(Said(fid, Event(*fields)))
             at += _LENGTH.size + length
-        return said
+        return entries
 
     def take(self) -> list[Said]:
         """As ``entries``, for another process that begins here: they are there no more."""
-        said = self.entries()
+        entries = self.entries()
         self._begin = self._end
         _COUNT.pack_into(self._memory, _BEGIN, self._begin)
-        return said
+        return entries
 
     def _write(self, position: int, data: bytes) -> None:
         start = position % _ROOM

@@ -56,11 +56,11 @@ class Supervision:
         self._lock = threading.Lock()
         self._child: Child | None = None
         self._why: str | None = None
-        self._kept: list[int] = []  # the last three of `Descriptors`
+        self._shared: list[int] = []  # the last three of `Descriptors`
 
     def run(self) -> Outcome:
         """Execute the run to its end."""
-        self._kept = [os.dup(STDOUT), os.dup(STDERR), in_memory()]
+        self._shared = [os.dup(STDOUT), os.dup(STDERR), in_memory()]
         try:
             if self._order.after is not None:
                 return self._see_to(self._order.after)
@@ -72,7 +72,7 @@ class Supervision:
                 self._see_to(after)
             return ended.outcome
         finally:
-            for descriptor in self._kept:
+            for descriptor in self._shared:
                 os.close(descriptor)
 
     def end(self, why: str) -> bool:
@@ -116,7 +116,7 @@ class Supervision:
         environment = child_environment(order)
         try:
             inlets = (output.inlet for output in outputs)
-            child = self._start(environment, folder, theirs, Descriptors(*inlets, *self._kept))
+            child = self._start(environment, folder, theirs, Descriptors(*inlets, *self._shared))
         except BaseException:
             ours.close()
             raise

@@ -48,10 +48,10 @@ def see_to(order: Order, supervised: Supervised) -> Outcome:
     """Record a run's last words, run its hooks and set its state. Never raises."""
     assert order.after is not None
     why = how_it_ended(order.after)
-    said = LastWords(supervised.memory).take()
+    last_words = LastWords(supervised.memory).take()
     try:
         job, output = take_place(order, supervised)
-        _see_to(UUID(order.flow_run_id), why, order.after, job, output, said)
+        _see_to(UUID(order.flow_run_id), why, order.after, job, output, last_words)
     except Exception as exc:
         logger.error("flow run %s, whose process is gone: %s", order.flow_run_id, error_line(exc))
         return Outcome(order.after.status or 1, why)
@@ -73,14 +73,14 @@ def how_it_ended(after: After) -> str:
 
 
 def _see_to(
-    fid: UUID, why: str, after: After, job: RayJob, output: RunOutput, said: Sequence[Said]
+    fid: UUID, why: str, after: After, job: RayJob, output: RunOutput, last_words: Sequence[Said]
 ) -> None:
     flow_run = _persistently(lambda: _read(fid))
     state = flow_run.state if flow_run is not None else None
     if flow_run is None or state is None:
         return  # deleted
     output.attempt = max(flow_run.run_count, 1)
-    record_rest(said, after.written, output)
+    record_rest(last_words, after.written, output)
     if after.over:
         return
     if state.is_cancelling():

@@ -20,11 +20,11 @@ SET_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of prctl(2)
 
 def main() -> NoReturn:
     """Execute the order that comes through the channel."""
-    supervisor, end, *kept = map(int, sys.argv[1:])
+    supervisor, end, *others = map(int, sys.argv[1:])
     _end_with(supervisor)
-    for descriptor in kept:
+    for descriptor in others:
         os.set_inheritable(descriptor, False)
-    serve(Channel.of(end), *kept)
+    serve(Channel.of(end), *others)
 
 
 def serve(channel: Channel, beside_out: int, beside_err: int, memory: int) -> NoReturn:

@@ -50,13 +50,13 @@ class Born(NamedTuple):
 
     Attributes:
         channel: to its supervisor.
-        kept: descriptors that ``runner.child`` is given beside it.
+        others: descriptors that ``runner.child`` is given beside it.
         environment: all of it.
         folder: that it works in.
     """
 
     channel: Channel
-    kept: list[int]
+    others: list[int]
     environment: dict[str, str]
     folder: str
 
@@ -85,7 +85,7 @@ def main() -> None:
     _settle(born)
     from kodosumi_prefect.runner.child import serve
 
-    serve(born.channel, *born.kept)
+    serve(born.channel, *born.others)
 
 
 class _Code:
@@ -239,15 +239,15 @@ def _begin(descriptors: list[int], environment: dict[str, str], folder: str) -> 
         begin, end, out, err, *others = descriptors
         os.dup2(out, 1)
         os.dup2(err, 2)
-        kept = [os.dup2(one, os.dup(one), inheritable=False) for one in (end, *others)]
+        stay = [os.dup2(one, os.dup(one), inheritable=False) for one in (end, *others)]
         begins = os.dup(begin)
         for descriptor in [int(entry.name) for entry in Path("/proc/self/fd").iterdir()]:
-            if descriptor > 2 and descriptor not in (*kept, begins):
+            if descriptor > 2 and descriptor not in (*stay, begins):
                 _close([descriptor])
         if not os.read(begins, 1):
             os._exit(1)  # nobody waits for it any more
         os.close(begins)
-        return Born(Channel.of(kept[0]), kept[1:], environment, folder)
+        return Born(Channel.of(stay[0]), stay[1:], environment, folder)
     except BaseException:
         os._exit(1)  # never go on as a second nursery
 
