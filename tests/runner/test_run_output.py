@@ -61,6 +61,12 @@ def spoken(recorded: Recorded) -> list[str]:
     return recorded.of(*SPOKEN)
 
 
+def ends_with_its_end(recorded: Recorded) -> bool:
+    """Whether all that was said stands before the run's end."""
+    kinds = [event.kind for event in recorded.events if event.kind in (*SPOKEN, "status")]
+    return kinds[-1] == "status"
+
+
 @pytest.mark.parametrize("warm", [True, False])
 def test_everything_a_process_says_is_recorded_once_and_goes_on(
     place: Place, nursery: Nursery, capfd: pytest.CaptureFixture[str], warm: bool
@@ -72,8 +78,7 @@ def test_everything_a_process_says_is_recorded_once_and_goes_on(
     assert words(spoken(recorded), "word") == expected
     # Prefect sends run loggers' lines to its API, and shows them on the console, too.
     assert words(list(capfd.readouterr()), "word") == expected
-    last = [event.kind for event in recorded.events if event.kind in (*SPOKEN, "status")][-1]
-    assert last == "status"
+    assert ends_with_its_end(recorded)
 
 
 @pytest.mark.parametrize("way", ["exit", "kill", "fault"])
@@ -98,6 +103,7 @@ def test_code_that_holds_the_interpreter_never_waits_for_its_own_output(
     text = "\n".join(spoken(recorded))
     assert text.count("much ") == 13 * ((8 << 20) // 66)
     assert "much-print" in text
+    assert ends_with_its_end(recorded)
 
 
 def test_what_is_said_after_the_run_is_recorded(place: Place, nursery: Nursery) -> None:
