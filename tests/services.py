@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import httpx
 import orjson
 import psycopg
 import pytest
@@ -37,10 +36,9 @@ from kodosumi_prefect.stack.ports import free_port
 from kodosumi_prefect.stack.prefect_server import plan_server, server_child
 from kodosumi_prefect.stack.ray_head import plan_ray, ray_child
 from tests import prefect_database
+from tests.prefect_http import AUTH_STRING, ask_prefect
 from tests.waiting import wait_for
 
-AUTH_STRING = "admin:of the session's Prefect"
-AUTH = httpx.BasicAuth(*AUTH_STRING.split(":"))  # for requests that its own client does not make
 TESTS = Path(__file__).parent
 SAMPLES = TESTS / "samples"
 DRAINED_WITHIN = 10.0  # seconds for Prefect's logs and events of this process to be sent
@@ -280,12 +278,9 @@ def no_pools(place: Place) -> None:
     """A Prefect without the work pools that other tests left there."""
 
     def all_gone() -> bool:
-        with httpx.Client(base_url=place.api_url, auth=AUTH, timeout=30) as prefect:
-            listed = prefect.post("/work_pools/filter", json={})
-            if listed.status_code != 200:
-                return False  # its database is busy
-            for pool in listed.json():
-                prefect.delete(f"/work_pools/{pool['name']}")
-            return listed.json() == []
+        pools = ask_prefect("POST", f"{place.api_url}/work_pools/filter", json={})
+        for pool in pools.raise_for_status().json():
+            ask_prefect("DELETE", f"{place.api_url}/work_pools/{pool['name']}")
+        return pools.json() == []
 
     wait_for(all_gone, 60, "no work pools")

@@ -3,7 +3,6 @@
 import re
 from typing import Any
 
-import httpx
 import pytest
 from playwright.sync_api import Page, expect
 
@@ -12,6 +11,7 @@ from tests.browser.looking import violations
 from tests.browser.steps import LIVE, arrived, fid_of, focused, open_form, status, tab_to
 from tests.e2e import running
 from tests.e2e.running import Up
+from tests.prefect_http import ask_prefect
 from tests.waiting import wait_for
 
 pytestmark = pytest.mark.timeout(240)
@@ -163,8 +163,8 @@ def test_a_form_is_saved_as_a_schedule_that_prefect_has_too(up: Up, up_page: Pag
 
     def in_prefect() -> list[dict[str, Any]]:
         api = up.environment["PREFECT_API_URL"]
-        found = httpx.post(
-            f"{api}/deployments/filter", json={}, auth=up.prefect_auth, timeout=30
+        found = ask_prefect(
+            "POST", f"{api}/deployments/filter", auth=up.prefect_auth, json={}
         ).raise_for_status()
         every = [schedule for deployment in found.json() for schedule in deployment["schedules"]]
         return [one for one in every if one["schedule"].get("cron") == "0 7 * * 1"]

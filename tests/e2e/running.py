@@ -17,6 +17,7 @@ from kodosumi_prefect.addresses import recorded_access
 from kodosumi_prefect.settings import Settings
 from kodosumi_prefect.stack.embedded_postgres import EmbeddedPostgres
 from tests import prefect_database
+from tests.prefect_http import ask_prefect
 from tests.waiting import wait_for
 
 REPOSITORY = Path(__file__).parents[2]
@@ -69,32 +70,22 @@ class Up:
         return done.stdout + done.stderr
 
     def run(self, deployment: str, **parameters: Any) -> str:
-        """Run a deployment through Prefect's API, as its UI does; the flow run's id.
-
-        Prefect's SQLite is locked at times, and has stored nothing then.
-        """
+        """Run a deployment through Prefect's API, as its UI does; the flow run's id."""
         api = self.environment["PREFECT_API_URL"]
         flow, _, name = deployment.partition("/")
-        found = httpx.get(
-            f"{api}/deployments/name/{flow}/{name}", auth=self.prefect_auth, timeout=30
-        )
+        found = ask_prefect("GET", f"{api}/deployments/name/{flow}/{name}", auth=self.prefect_auth)
         deployment_id = found.raise_for_status().json()["id"]
-
-        def answered() -> httpx.Response | None:
-            answer = httpx.post(
-                f"{api}/deployments/{deployment_id}/create_flow_run",
-                json={"parameters": parameters, "state": {"type": "SCHEDULED"}},
-                auth=self.prefect_auth,
-                timeout=30,
-            )
-            return answer if answer.status_code != 503 else None
-
-        run = wait_for(answered, 30, "Prefect to take a run")
+        run = ask_prefect(
+            "POST",
+            f"{api}/deployments/{deployment_id}/create_flow_run",
+            auth=self.prefect_auth,
+            json={"parameters": parameters, "state": {"type": "SCHEDULED"}},
+        )
         return str(run.raise_for_status().json()["id"])
 
     def prefect_state(self, fid: str) -> dict[str, Any]:
         api = self.environment["PREFECT_API_URL"]
-        answer = httpx.get(f"{api}/flow_runs/{fid}", auth=self.prefect_auth, timeout=30)
+        answer = ask_prefect("GET", f"{api}/flow_runs/{fid}", auth=self.prefect_auth)
         return dict(answer.raise_for_status().json()["state"])
 
     def status(self, fid: str) -> dict[str, Any]:

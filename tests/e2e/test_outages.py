@@ -14,7 +14,7 @@ from kodosumi_prefect.database import migrate
 from kodosumi_prefect.settings import PREFIX
 from kodosumi_prefect.stack.embedded_postgres import EmbeddedPostgres
 from tests.e2e.running import clean_environment
-from tests.services import AUTH_STRING
+from tests.prefect_http import AUTH_STRING
 from tests.waiting import wait_for
 
 OUTAGE = 30.0  # seconds

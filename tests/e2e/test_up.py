@@ -16,6 +16,7 @@ from kodosumi_prefect.spooler.append import Spooler
 from kodosumi_prefect.spooler.batch import Batch
 from kodosumi_prefect.stack.embedded_postgres import EmbeddedPostgres
 from tests.e2e.running import BIN, REPOSITORY, Up, clean_environment, gone, pid_of, running_up
+from tests.prefect_http import ask_prefect
 from tests.waiting import wait_for
 
 pytestmark = pytest.mark.stack
@@ -80,17 +81,13 @@ def test_a_failed_run_retried_in_prefect_goes_on_in_the_same_stream(up: Up, tmp_
     fid = up.run("failing-once/test", marker=str(tmp_path / "marker"))
     up.until(fid, "error")
     assert up.stream(fid)[-1][0] == "eof"
-
-    def answered() -> httpx.Response | None:
-        answer = httpx.post(
-            f"{up.environment['PREFECT_API_URL']}/flow_runs/{fid}/set_state",
-            json={"state": {"type": "SCHEDULED", "name": "AwaitingRetry"}, "force": True},
-            auth=up.prefect_auth,
-            timeout=30,
-        )
-        return answer if answer.status_code != 503 else None
-
-    assert wait_for(answered, 30, "Prefect to take a state").json()["status"] == "ACCEPT"
+    answer = ask_prefect(
+        "POST",
+        f"{up.environment['PREFECT_API_URL']}/flow_runs/{fid}/set_state",
+        auth=up.prefect_auth,
+        json={"state": {"type": "SCHEDULED", "name": "AwaitingRetry"}, "force": True},
+    )
+    assert answer.json()["status"] == "ACCEPT"
     status = up.until(fid, "finished")
     assert status["final"] == '{"str": "this time"}'
     events = up.events(fid)

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-import httpx
 import psycopg
 from prefect.workers.base import BaseWorker
 from psycopg.rows import dict_row
@@ -22,7 +21,8 @@ from kodosumi_prefect.settings import PREFIX
 from kodosumi_prefect.stack.child import Child, RunningChild
 from kodosumi_prefect.stack.keeper import end_family
 from kodosumi_prefect.vocabulary import POOL_TYPE
-from tests.services import AUTH, Place, Recorded
+from tests.prefect_http import ask_prefect
+from tests.services import Place, Recorded
 from tests.waiting import wait_for
 
 FLOWS = Path(__file__).with_name("flows_under_fault.py")
@@ -34,14 +34,7 @@ SAID_BEFORE = 0.1  # seconds before a fault; what was said earlier must be kept
 
 def ask(url: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
     """GET, or POST a body; as Prefect's client does, again while the server is too busy."""
-
-    def asked() -> httpx.Response | None:
-        answer = httpx.request(
-            "GET" if body is None else "POST", url, json=body, auth=AUTH, timeout=30
-        )
-        return None if answer.status_code == 503 else answer
-
-    answer = wait_for(asked, 30, f"an answer of {url}")
+    answer = ask_prefect("GET" if body is None else "POST", url, json=body)
     assert answer.is_success, answer.text
     found: dict[str, Any] = answer.json()
     return found

@@ -8,7 +8,8 @@ import pytest
 
 from tests.faults.cluster import RayNodes, kill
 from tests.faults.pool import Pool, Run
-from tests.services import AUTH, Place
+from tests.prefect_http import AUTH
+from tests.services import Place
 from tests.waiting import wait_for
 
 NOWHERE = {"resources": {"later": 0.01}}  # a node that a test adds when it is time

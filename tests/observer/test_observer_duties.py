@@ -7,7 +7,6 @@ import time
 from dataclasses import replace
 from typing import Any
 
-import httpx
 import pytest
 
 from kodosumi_prefect.observer import reconciler
@@ -15,7 +14,7 @@ from kodosumi_prefect.observer.dead import cause
 from kodosumi_prefect.stream.rows import LiveExecution
 from tests.observer.watching import Watch, api, made_run, observing
 from tests.panel.panel_runs import Run
-from tests.services import AUTH
+from tests.prefect_http import ask_prefect
 from tests.spooler.recording import execute
 from tests.waiting import wait_for
 
@@ -50,11 +49,7 @@ def executed(watch: Watch, silent: float, pool: str | None = None) -> str:
 
 
 def prefect_state(watch: Watch, fid: str) -> str:
-    run = (
-        httpx.get(f"{watch.api_url}/flow_runs/{fid}", auth=AUTH, timeout=30)
-        .raise_for_status()
-        .json()
-    )
+    run = ask_prefect("GET", f"{watch.api_url}/flow_runs/{fid}").raise_for_status().json()
     return str(run["state"]["type"])
 
 
@@ -172,11 +167,7 @@ def test_a_run_deleted_in_prefect_ends_its_stream(watch: Watch) -> None:
         fid = made_run(watch, tags=[watch.tag], state={"type": "RUNNING"})
         wait_for(lambda: watch.known(fid) and watch.recorded(fid).row["inputs"], 30, "the row")
 
-        def deleted() -> bool:
-            answer = httpx.delete(f"{watch.api_url}/flow_runs/{fid}", auth=AUTH, timeout=30)
-            return answer.status_code in (204, 404)
-
-        wait_for(deleted, 30, "Prefect to delete it")
+        assert ask_prefect("DELETE", f"{watch.api_url}/flow_runs/{fid}").status_code in (204, 404)
     # It says nothing in the events that Prefect streams of runs; the next leader asks at once.
     with observing(watch):
         found = watch.until_ended(fid)

@@ -10,7 +10,7 @@ from pydantic import SecretStr
 from tests.observer.front import fronted
 from tests.observer.watching import Watch, enter, made_run, observing
 from tests.panel.panel_runs import Gate
-from tests.services import AUTH_STRING
+from tests.prefect_http import AUTH_STRING
 from tests.spooler.recording import line_to
 from tests.waiting import wait_for
 

@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from typing import Any
 from uuid import uuid4
 
-import httpx
 import psycopg
 from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 from psycopg.rows import dict_row
@@ -19,7 +18,8 @@ from psycopg.rows import dict_row
 from kodosumi_prefect.cancelling import cancel_all
 from kodosumi_prefect.observer.observer import Observer
 from kodosumi_prefect.settings import PREFIX, Settings, use_settings
-from tests.services import AUTH, AUTH_STRING, SAMPLES, Place, Recorded
+from tests.prefect_http import AUTH_STRING, ask_prefect
+from tests.services import SAMPLES, Place, Recorded
 from tests.waiting import wait_for
 
 COMMAND = [sys.executable, "-m", "kodosumi_prefect.cli", "observer"]
@@ -73,13 +73,8 @@ class Watch(Place):
 
 
 def api(watch: Watch, path: str, **body: Any) -> Any:
-    """What Prefect answers to a POST; its SQLite is locked at times."""
-
-    def answered() -> httpx.Response | None:
-        answer = httpx.post(f"{watch.api_url}{path}", json=body, auth=AUTH, timeout=30)
-        return answer if answer.status_code != 503 else None
-
-    return wait_for(answered, 30, path).raise_for_status().json()
+    """What Prefect answers to a POST."""
+    return ask_prefect("POST", f"{watch.api_url}{path}", json=body).raise_for_status().json()
 
 
 def enter(watch: Watch, fid: str, kind: str, **state: str) -> None:

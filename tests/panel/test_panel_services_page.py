@@ -35,7 +35,8 @@ from kodosumi_prefect.stream.reader import Reader
 from tests.http_services import served_app
 from tests.panel.faulty_services import Faulty, document, hanging, operation
 from tests.panel.panel_runs import Stand, serving, until
-from tests.services import AUTH, Place, record_prefect
+from tests.prefect_http import ask_prefect
+from tests.services import Place, record_prefect
 from tests.spooler.recording import execute
 
 TIMEOUT = 3.0  # seconds that the panel waits for a service
@@ -580,13 +581,7 @@ def test_what_prefect_itself_schedules_of_a_deployment_is_its_next_run(
     assert "not scheduled" in due()
 
     def asked(method: str, path: str, **body: Any) -> httpx.Response:
-        def answer() -> httpx.Response | None:
-            url = f"{place.api_url}/deployments{path}"
-            answer = httpx.request(method, url, auth=AUTH, timeout=30, **body)
-            return answer if answer.status_code != 503 else None  # its SQLite is locked at times
-
-        got: httpx.Response = until(answer)
-        return got.raise_for_status()
+        return ask_prefect(method, f"{place.api_url}/deployments{path}", **body).raise_for_status()
 
     at = f"/{asked('GET', '/name/greets-by-page/paged').json()['id']}/schedules"
     every = [{"schedule": {"cron": "17 4 * * *", "timezone": "UTC"}, "active": True}]

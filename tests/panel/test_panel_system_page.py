@@ -20,7 +20,8 @@ from tests.panel.panel_runs import Stand
 from tests.panel.test_panel_account_page import PART
 from tests.panel.test_panel_accounts import HTML
 from tests.panel.test_panel_pages import ATTACK
-from tests.services import AUTH_STRING, record_prefect
+from tests.prefect_http import AUTH_STRING
+from tests.services import record_prefect
 from tests.spooler.recording import execute
 
 

@@ -25,7 +25,7 @@ from kodosumi_prefect.settings import (
     read_settings,
 )
 from kodosumi_prefect.spooler import spill
-from tests.services import AUTH_STRING
+from tests.prefect_http import AUTH_STRING
 
 PASSWORD = "sEcReT"
 WRONG = {

@@ -4,7 +4,6 @@ import json
 import sys
 from pathlib import Path
 
-import httpx
 import psutil
 import pytest
 from pydantic import SecretStr
@@ -16,6 +15,7 @@ from kodosumi_prefect.stack import Child, Stack
 from kodosumi_prefect.stack.prefect_server import plan_server, server_child
 from kodosumi_prefect.stack.ray_head import plan_ray, ray_child
 from tests.e2e.running import EXPORTED, PASSWORD, Up
+from tests.prefect_http import ask_prefect
 from tests.services import served
 from tests.waiting import wait_for
 
@@ -81,14 +81,13 @@ def test_a_flow_finds_what_its_user_exported_and_of_our_secrets_only_how_to_ask_
 
     def states() -> list[str]:
         """Of the task runs, which their processes tell Prefect over its websocket."""
-        answer = httpx.post(
+        answer = ask_prefect(
+            "POST",
             f"{up.environment['PREFECT_API_URL']}/task_runs/filter",
-            json={"flow_runs": {"id": {"any_": [fid]}}},
             auth=up.prefect_auth,
-            timeout=30,
+            json={"flow_runs": {"id": {"any_": [fid]}}},
         )
-        runs = answer.json() if answer.status_code == 200 else []
-        return [run["state_type"] for run in runs]
+        return [run["state_type"] for run in answer.raise_for_status().json()]
 
     wait_for(lambda: states() == ["COMPLETED"], 30, f"the end of the task run, now {states()}")
 

@@ -28,7 +28,8 @@ from kodosumi_prefect.stack.prefect_server import (
     server_child,
 )
 from tests.e2e.running import BIN, REPOSITORY, Up
-from tests.services import AUTH, AUTH_STRING, record_prefect, served
+from tests.prefect_http import AUTH, AUTH_STRING
+from tests.services import record_prefect, served
 
 FORGED = (None, httpx.BasicAuth("admin", "guess"), httpx.BasicAuth("", ""))
 SHELL = {"prefect.deployments.steps.run_shell_script": {"script": "touch /tmp/attacked"}}

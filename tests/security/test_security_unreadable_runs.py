@@ -32,7 +32,8 @@ from kodosumi_prefect.runner.warm import WarmPool
 from kodosumi_prefect.runner.worker import KodosumiRayWorker
 from kodosumi_prefect.settings import Settings
 from tests.observer.watching import Watch, enter, observing
-from tests.services import AUTH, Place, in_force
+from tests.prefect_http import ask_prefect
+from tests.services import Place, in_force
 from tests.waiting import wait_for
 
 HUGE = '{"n": 99999999999999999999}'  # read by itself, but in no list
@@ -54,22 +55,8 @@ class Prefect:
     def ask(self, method: str, path: str, body: Any = None) -> httpx.Response:
         """Body as an object, or as JSON text that no library would write."""
         text = body if isinstance(body, str) else json.dumps(body if body is not None else {})
-
-        def answered() -> httpx.Response | None:
-            try:
-                answer = httpx.request(
-                    method,
-                    f"{self._url}/{path}",
-                    content=text,
-                    headers={"content-type": "application/json"},
-                    auth=AUTH,
-                    timeout=30,
-                )
-            except httpx.ReadError:  # what failed before closed the connection
-                return None
-            return answer if answer.status_code != 503 else None
-
-        return wait_for(answered, 30, path)
+        headers = {"content-type": "application/json"}
+        return ask_prefect(method, f"{self._url}/{path}", content=text, headers=headers, again=True)
 
     def deploy(self, name: str, parameters: str) -> str | None:
         body = (

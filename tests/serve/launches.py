@@ -7,7 +7,6 @@ from typing import Any, TypeVar
 from uuid import UUID, uuid4
 
 import anyio.from_thread
-import httpx
 import psycopg
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun
@@ -23,8 +22,8 @@ from kodosumi_prefect.launch.launch import Launch
 from kodosumi_prefect.runner import execute
 from kodosumi_prefect.runner.worker import KodosumiRayWorker
 from kodosumi_prefect.settings import Settings, use_settings
-from tests.services import AUTH, AUTH_STRING, Place, Recorded
-from tests.waiting import wait_for
+from tests.prefect_http import AUTH_STRING, ask_prefect
+from tests.services import Place, Recorded
 
 T = TypeVar("T")
 USER = "5a0c6e5e-0000-4000-8000-000000000001"
@@ -117,13 +116,7 @@ class Launcher:
 
     def prefect(self, method: str, path: str, **body: Any) -> Any:
         """Ask Prefect as its UI does."""
-
-        def asked() -> httpx.Response | None:
-            url = f"{self.place.api_url}/{path}"
-            found = httpx.request(method, url, json=body or None, auth=AUTH, timeout=30)
-            return None if found.status_code == 503 else found  # SQLite is busy
-
-        answer = wait_for(asked, 30, f"an answer to {method} {path}")
+        answer = ask_prefect(method, f"{self.place.api_url}/{path}", json=body or None)
         assert answer.is_success, answer.text
         return answer.json() if answer.content else None
 
@@ -134,12 +127,7 @@ class Launcher:
     def pool(self, name: str | None = None) -> str:
         """The work pool that launches run in, or another one."""
         name = name or self.place.settings.launch_work_pool
-
-        def asked() -> httpx.Response | None:
-            found = httpx.get(f"{self.place.api_url}/work_pools/{name}", auth=AUTH, timeout=30)
-            return None if found.status_code == 503 else found
-
-        answer = wait_for(asked, 30, f"an answer about {name}")
+        answer = ask_prefect("GET", f"{self.place.api_url}/work_pools/{name}")
         if answer.status_code == 404:
             template = KodosumiRayWorker.get_default_base_job_template()
             self.prefect(

@@ -7,7 +7,6 @@ from types import SimpleNamespace
 from typing import Any
 from uuid import UUID, uuid4
 
-import httpx
 import psycopg
 import pytest
 from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
@@ -23,9 +22,8 @@ from kodosumi_prefect.launch.refusal import LaunchError
 from kodosumi_prefect.panel.accounts.permissions import User
 from kodosumi_prefect.panel.services import deployment_form
 from kodosumi_prefect.vocabulary import ENDPOINT_LABEL
+from tests.prefect_http import ask_prefect
 from tests.serve.launches import USER, Launcher, changed, registered, request
-from tests.services import AUTH
-from tests.waiting import wait_for
 
 HERE = "tests.samples.entrypoints"
 
@@ -72,11 +70,7 @@ def test_a_change_keeps_schedules_that_people_made_in_prefect(launcher: Launcher
     path = f"deployments/{run.deployment_id}/schedules"
     rule = {"cron": "0 6 * * *", "timezone": "UTC"}
     url = f"{launcher.place.api_url}/{path}"
-
-    def made() -> bool:  # Prefect's SQLite is locked at times, and has stored nothing then
-        return httpx.post(url, json=[{"schedule": rule}], auth=AUTH, timeout=30).status_code == 201
-
-    wait_for(made, 60, "Prefect to take a schedule")
+    assert ask_prefect("POST", url, json=[{"schedule": rule}]).status_code == 201
     changed = launcher.endpoint(app, description="new")
     launcher.launch(f"{HERE}:nothing", endpoint=changed)
     found = launcher.prefect("GET", f"deployments/{run.deployment_id}")

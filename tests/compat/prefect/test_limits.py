@@ -2,11 +2,9 @@
 
 from typing import Any
 
-import httpx
-
 from tests.compat.prefect.pools import Pools
 from tests.faults.pool import Pool, ask
-from tests.services import AUTH
+from tests.prefect_http import ask_prefect
 
 WITHIN = 60.0  # seconds
 
@@ -14,7 +12,7 @@ WITHIN = 60.0  # seconds
 def change(pool: Pool, **fields: Any) -> None:
     """Change a work pool, as its page does."""
     url = f"{pool.place.api_url}/work_pools/{pool.name}"
-    httpx.patch(url, json=fields, auth=AUTH, timeout=30).raise_for_status()
+    ask_prefect("PATCH", url, json=fields).raise_for_status()
 
 
 def queue(pool: Pool, name: str, **fields: Any) -> None:
