@@ -136,7 +136,7 @@ def describe(value: Any) -> str:
         return f"<{type(value).__name__} without text: its __str__ raised {type(exc).__name__}>"
 
 
-def serialize(value: Any) -> str:
+def serialize(value: Any, name: str | None = None) -> str:
     """The stored envelope of ``value``: a JSON object whose one key is the value's type name.
 
     Pydantic models become ``{"ClassName": {fields}}``; ``dict str int float bool`` stand under
@@ -148,7 +148,12 @@ def serialize(value: Any) -> str:
     ``{"DataFrame": {"columns": [labels], "data": [rows], "shape": [rows, columns]}}``, with
     ``"index": [labels]`` where rows are not just numbered.
     Never raises: what cannot be read from an object is replaced by a note.
+
+    Arguments:
+        name: of the type, for a value that is JSON of something else.
     """
+    if name is not None:
+        return json.dumps({clean(name): _jsonable(value, _Walk())}, ensure_ascii=False)
     return json.dumps(envelope(value), ensure_ascii=False, allow_nan=False)
 
 

@@ -142,7 +142,7 @@ def opening(
     header: Header,
     attempt: int,
     parameters: dict[str, Any] | None = None,
-    visible_inputs: dict[str, Any] | None = None,
+    visible_inputs: Any = None,
 ) -> tuple[Event, ...]:
     """The events that every stream begins with; each is stored once, whoever emits it.
 
@@ -156,14 +156,16 @@ def opening(
     inputs: Any = values.get("inputs", values) if values.keys() <= {"inputs"} else values
     url, username = panel_url(get_settings()), header.get("owner")
     if launch is not None:
-        inputs, url = launch.inputs, launch.launch.panel_url or url
+        inputs, url = launch.visible, launch.launch.panel_url or url
         username = launch.launch.username or username
         if visible_inputs is None and launch.launch.large and launch.launch.payload is not None:
-            inputs = stored_inputs.visible(get_settings(), launch.launch.payload) or inputs
+            stored = stored_inputs.visible(get_settings(), launch.launch.payload)
+            inputs = inputs if stored is None else stored
     if (owner := owner_of(flow_run)) is not None:
         username = owner.name
     if visible_inputs is not None:
         inputs = visible_inputs
+    name = launch.launch.inputs_type if launch is not None else None
     meta = {
         "fid": str(flow_run.id),
         "username": username,
@@ -181,7 +183,7 @@ def opening(
     }
     return (
         Event(now, Kind.STATUS, Status.STARTING, attempt, dedupe=OPEN_STATUS_KEY),
-        Event(now, Kind.INPUTS, serialize(inputs), attempt, dedupe=OPEN_INPUTS_KEY),
+        Event(now, Kind.INPUTS, serialize(inputs, name), attempt, dedupe=OPEN_INPUTS_KEY),
         Event(now, Kind.META, serialize(meta), attempt, dedupe=OPEN_META_KEY),
     )
 

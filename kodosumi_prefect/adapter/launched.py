@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from kodosumi_prefect.adapter.literal import opened
 
 NAMES = {"entry_point", "inputs", "launch"}  # of the parameters of every launched run
+WHOLE = "inputs"  # the key of inputs that are no object, within the parameter ``inputs``
 
 
 class LaunchParameter(BaseModel):
@@ -22,6 +23,9 @@ class LaunchParameter(BaseModel):
         retries, retry_delay: how often it is tried again, and seconds in between.
         scheduled: these are the parameters of a schedule, not the deployment's own.
         path: folders that the launching process imported the entrypoint from.
+        types: what JSON does not say of the inputs, as ``typed_values`` lists it.
+        whole: the inputs are no object, and stand under one key of the parameter ``inputs``.
+        inputs_type: the name of the inputs' type, for the record; None if their JSON tells it.
     """
 
     model_config = ConfigDict(extra="ignore")
@@ -44,14 +48,23 @@ class LaunchParameter(BaseModel):
     retry_delay: float | None = None
     scheduled: bool = False
     path: list[str] = []
+    types: list[list[Any]] = []
+    whole: bool = False
+    inputs_type: str | None = None
 
 
 class Launched(NamedTuple):
-    """The parameters of a launched run; its inputs as they were given."""
+    """The parameters of a launched run; its inputs as they were given, as JSON."""
 
     entry_point: str
     inputs: dict[str, Any]
     launch: LaunchParameter
+
+    @property
+    def visible(self) -> Any:
+        """The inputs as people see them."""
+        whole = self.launch.whole and not self.launch.large
+        return self.inputs.get(WHOLE) if whole else self.inputs
 
 
 def launched(parameters: dict[str, Any]) -> Launched | None:

@@ -19,10 +19,13 @@ class Payload(NamedTuple):
     Attributes:
         inputs: as JSON, secret values masked; None if they are among the parameters.
         secrets: encrypted; None if there are none, or they were purged.
+        types: what JSON does not say of the inputs, as JSON; None if it says all, or if the
+            parameters do.
     """
 
     inputs: str | None
     secrets: bytes | None
+    types: str | None = None
 
 
 class PayloadError(KodosumiError):
@@ -60,17 +63,18 @@ def take(settings: Settings, payload: str, fid: str | None) -> Payload:
     return Payload(*row[0])
 
 
-def visible(settings: Settings, payload: str) -> dict[str, Any] | None:
+def visible(settings: Settings, payload: str) -> Any:
     """What people may see of inputs; None if it cannot be had now."""
     return _json_of("show_payload", payload, settings)
 
 
 def of_schedule(settings: Settings, schedule: str) -> dict[str, Any] | None:
     """The parameters that a schedule was made with; None if they cannot be had now."""
-    return _json_of("scheduled_parameters", schedule, settings)
+    parameters: dict[str, Any] | None = _json_of("scheduled_parameters", schedule, settings)
+    return parameters
 
 
-def _json_of(query: str, id_: str, settings: Settings) -> dict[str, Any] | None:
+def _json_of(query: str, id_: str, settings: Settings) -> Any:
     try:
         url = database_url(settings)
     except DatabaseUrlError:  # logged where the settings were read
@@ -85,5 +89,4 @@ def _json_of(query: str, id_: str, settings: Settings) -> dict[str, Any] | None:
         return None
     finally:
         spooler.close()
-    parameters: dict[str, Any] | None = json.loads(rows[0][0]) if rows and rows[0][0] else None
-    return parameters
+    return json.loads(rows[0][0]) if rows and rows[0][0] else None

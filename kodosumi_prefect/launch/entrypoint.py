@@ -2,15 +2,17 @@
 
 import asyncio
 import contextvars
+import dataclasses
 import inspect
 import sys
 import threading
-from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from prefect.context import FlowRunContext
 from prefect.flows import Flow
+from pydantic import BaseModel
 
 from kodosumi_prefect.adapter.by_value import pickle_folder_by_value
 from kodosumi_prefect.adapter.crew import is_crew, run_crew
@@ -45,28 +47,37 @@ def run_entrypoint(
         launch: the endpoint's options for the run; made by ``Launch``, not by hand.
     """
     options = LaunchParameter.model_validate({"flow": FLOW} | (launch or {}))
-    values = opened(inputs)
-    if options.payload is not None:
-        context = FlowRunContext.get()
-        fid = str(context.flow_run.id) if context and context.flow_run else None
-        values = unpack_inputs(values, options.payload, fid)
-    return run_target(_load(entry_point, options.path), values, tracer)
+    context = FlowRunContext.get()
+    fid = str(context.flow_run.id) if context and context.flow_run else None
+    target = _load(entry_point, options.path)  # classes among the inputs are looked for beside it
+    return run_target(target, unpack_inputs(opened(inputs), options, fid), tracer)
 
 
-def run_target(target: Any, inputs: dict[str, Any], tracer: Tracer) -> Any:
+def run_target(target: Any, inputs: Any, tracer: Tracer) -> Any:
     """Call an entrypoint, whatever it is, and return its result.
 
     A generator's items become ``result`` events, what it returns is the result.
     """
     if is_crew(target):
-        return _resolved(run_crew(target, inputs, tracer), tracer)
+        return _resolved(run_crew(target, _by_name(inputs), tracer), tracer)
     if isinstance(target, Flow):
         with _within(target):
             return _resolved(_call_flow(target, inputs, tracer), tracer)
     return _resolved(_call(target, inputs, tracer), tracer)
 
 
-def _call(function: Callable[..., Any], inputs: dict[str, Any], tracer: Tracer) -> Any:
+def _by_name(inputs: Any) -> Mapping[str, Any]:
+    """The parts of inputs, for what takes them by their names."""
+    if isinstance(inputs, Mapping):
+        return inputs
+    if isinstance(inputs, BaseModel):
+        return dict(inputs)
+    if dataclasses.is_dataclass(inputs) and not isinstance(inputs, type):
+        return {one.name: getattr(inputs, one.name) for one in dataclasses.fields(inputs)}
+    return {}
+
+
+def _call(function: Callable[..., Any], inputs: Any, tracer: Tracer) -> Any:
     """Call with ``inputs`` and ``tracer``, in whatever order, or with the inputs by their names."""
     parameters = _parameters(function)
     arguments: dict[str, Any] = {}
@@ -76,11 +87,12 @@ def _call(function: Callable[..., Any], inputs: dict[str, Any], tracer: Tracer) 
     if "inputs" in parameters:
         arguments["inputs"] = inputs
     else:
-        arguments |= {name: inputs[name] for name in rest if name in inputs}
+        by_name = _by_name(inputs)
+        arguments |= {name: by_name[name] for name in rest if name in by_name}
     return function(**arguments)
 
 
-def _call_flow(target: "Flow[..., Any]", inputs: dict[str, Any], tracer: Tracer) -> Any:
+def _call_flow(target: "Flow[..., Any]", inputs: Any, tracer: Tracer) -> Any:
     """Call a flow's function, not the flow: this run is the flow's own, and keeps its secrets.
 
     As a subflow its parameters would be stored by Prefect as they are.
@@ -89,7 +101,8 @@ def _call_flow(target: "Flow[..., Any]", inputs: dict[str, Any], tracer: Tracer)
     parameters = _parameters(function)
     arguments: dict[str, Any] = {"inputs": inputs}
     if "inputs" not in parameters:
-        arguments = {name: value for name, value in inputs.items() if name in parameters}
+        by_name = _by_name(inputs)
+        arguments = {name: value for name, value in by_name.items() if name in parameters}
     if target.should_validate_parameters:
         arguments = validated_data(target, arguments)
     if "tracer" in parameters:

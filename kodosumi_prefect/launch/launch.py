@@ -60,7 +60,10 @@ class Launch(Response):
         request: the request that is answered.
         entry_point: ``"module:callable"``, ``"module.callable"``, something that can be imported
             under its own name, a CrewAI crew, or a class marked as CrewAI crew base.
-        inputs: what the entrypoint gets; a dict or a model of JSON values.
+        inputs: what the entrypoint gets: equal values of equal types. JSON, the types of the
+            standard library that stand for values (dates, times, UUIDs, decimals, bytes, sets,
+            tuples, enums, …), dataclasses and pydantic models, nested and as a whole. Classes
+            have to be at the top of a module; what cannot travel is refused, by its name.
         reference: kept for services that give it; the endpoint speaks for itself.
         summary, description: of this execution, in place of the endpoint's.
         retries, retry_delay: how often a failed run is tried again, and seconds in between.
@@ -203,8 +206,13 @@ class Launch(Response):
             entry_point=name,
             target=target,
             options=options,
-            packed=pack_inputs(
-                self.inputs, endpoint.secrets, values, settings, for_schedule=for_schedule
+            packed=await asyncio.to_thread(
+                pack_inputs,
+                self.inputs,
+                endpoint.secrets,
+                values,
+                settings,
+                for_schedule=for_schedule,
             ),
             owner=Owner(caller.user_id, caller.username) if caller.user_id else None,
             launch=self._described(endpoint, caller, settings, options, name),
@@ -255,8 +263,8 @@ class _Ready(NamedTuple):
 
     def parameters(self, payload: str | None, *, scheduled: bool = False) -> dict[str, Any]:
         """What Prefect keeps of it."""
-        more = {"payload": payload, "large": self.packed.large, "scheduled": scheduled}
-        launch = self.launch.model_copy(update=more)
+        more = {"payload": payload, "scheduled": scheduled}
+        launch = self.launch.model_copy(update=self.packed.launch | more)
         return {
             "entry_point": self.entry_point,
             "inputs": self.packed.parameters,

@@ -29,6 +29,7 @@ class _StoredInputs:
     """A row of the query ``payload_again``; ``kept``: for every run that asks."""
 
     inputs: str | None
+    types: str | None
     kept: bool
 
 
@@ -103,7 +104,12 @@ async def _renewed(payload: str, large: bool, settings: Settings) -> str | None:
         raise NotAllowedError(GONE)
     return str(
         await database.value(
-            settings, "store_payload", inputs=stored.inputs, secrets=None, kept=False
+            settings,
+            "store_payload",
+            inputs=stored.inputs,
+            types=stored.types,
+            secrets=None,
+            kept=False,
         )
     )
 

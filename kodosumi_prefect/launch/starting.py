@@ -55,7 +55,7 @@ class RunRequest(NamedTuple):
     retries: int | None = None
     retry_delay: float | None = None
     job_variables: dict[str, Any] | None = None
-    visible_inputs: dict[str, Any] | None = None
+    visible_inputs: Any = None
     payload: str | None = None
     flow_name: str | None = None
     tags: Sequence[str] = ()

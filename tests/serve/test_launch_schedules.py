@@ -13,6 +13,7 @@ from kodosumi_prefect.launch.firing import When
 from kodosumi_prefect.launch.launch import Launch
 from kodosumi_prefect.launch.refusal import LaunchError, UnavailableLaunchError
 from kodosumi_prefect.owner import Owner
+from tests.samples import typed
 from tests.serve.launches import USER, Launcher, request
 from tests.waiting import wait_for
 
@@ -106,6 +107,16 @@ def test_its_runs_belong_to_who_made_it_and_get_their_secrets(launcher: Launcher
     before = len(launcher.rows(kept))
     launcher.do(schedules.delete, id_, USER, launcher.place.settings)
     assert len(launcher.rows(kept)) == before - 1
+
+
+def test_its_runs_get_inputs_of_the_types_that_were_given(launcher: Launcher) -> None:
+    id_ = scheduled(
+        launcher, {"interval": 3600}, typed.VALUES, entry_point="tests.samples.typed:compare"
+    )
+    row = one(launcher, id_)
+    assert row is not None
+    assert launcher.execute(due(launcher, row)).final == {"__list__": []}
+    launcher.do(schedules.delete, id_, USER, launcher.place.settings)
 
 
 @pytest.mark.parametrize(

@@ -123,4 +123,4 @@ SELECT fid::text FROM {schema}.execution WHERE again_of = %(fid)s::uuid ORDER BY
 
 -- name: payload_again
 -- Inputs that were kept for a run, and whether they are for every run that asks.
-SELECT inputs, kept FROM {schema}.payload WHERE id = %(id)s::uuid;
+SELECT inputs, types, kept FROM {schema}.payload WHERE id = %(id)s::uuid;

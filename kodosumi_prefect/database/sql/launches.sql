@@ -1,13 +1,14 @@
 -- name: store_payload
 -- Keep inputs that must not, or do not, fit into Prefect's parameters.
-INSERT INTO {schema}.payload (inputs, secrets, kept) VALUES (%(inputs)s, %(secrets)s, %(kept)s)
+INSERT INTO {schema}.payload (inputs, types, secrets, kept)
+VALUES (%(inputs)s, %(types)s, %(secrets)s, %(kept)s)
 RETURNING id::text;
 
 -- name: take_payload
 -- The inputs of a run; the first run that asks is the one they are for, unless they are kept.
 UPDATE {schema}.payload SET fid = CASE WHEN kept THEN fid ELSE coalesce(fid, %(fid)s::uuid) END
 WHERE id = %(id)s::uuid AND (kept OR fid IS NULL OR fid = %(fid)s::uuid)
-RETURNING inputs, secrets;
+RETURNING inputs, secrets, types;
 
 -- name: show_payload
 -- The part of inputs that people may see.
