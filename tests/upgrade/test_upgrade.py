@@ -1,7 +1,7 @@
 """What releases before made goes on working: database, spill file, tracers, orders, people.
 
-``step4/`` was written by the code of 2026-11-28, commit d366d6c, ``step5/`` and ``step6/`` by that
-of 2026-11-29, commits ef81e05 and 2f3d32d: ``database.sql`` by ``pg_dump --inserts``,
+``step4/`` was written by the code of 2026-11-28, commit d366d6c, ``step5/`` to ``step7/`` by that
+of 2026-11-29, commits ef81e05, 2f3d32d and c51eb46: ``database.sql`` by ``pg_dump --inserts``,
 ``before.spool`` by its ``Spill``, ``facts.json`` by its own functions. ``writer.zip`` is its
 recording side, as flow images have it that are not upgraded yet.
 """
@@ -26,7 +26,7 @@ from pydantic import SecretStr
 from kodosumi_prefect.adapter.launched import launched
 from kodosumi_prefect.database import migrate
 from kodosumi_prefect.launch import deploying
-from kodosumi_prefect.launch.inputs import unpack_inputs as unpack_inputs
+from kodosumi_prefect.launch.inputs import unpack_inputs
 from kodosumi_prefect.owner import Owner, verified
 from kodosumi_prefect.runner.order import Order
 from kodosumi_prefect.settings import Settings, use_settings
@@ -54,7 +54,7 @@ class Before(NamedTuple):
     facts: dict[str, Any]
 
 
-@pytest.fixture(scope="module", params=["step4", "step5", "step6"])
+@pytest.fixture(scope="module", params=["step4", "step5", "step6", "step7"])
 def before(request: pytest.FixtureRequest) -> Before:
     folder = Path(__file__).with_name(request.param)
     return Before(folder, json.loads((folder / "facts.json").read_text()))
@@ -157,7 +157,8 @@ def test_orders_parameters_and_labels_of_before_are_read(
     )
     run = launched(deployment["parameters"])
     assert run is not None
-    inputs = unpack_inputs(run.inputs, before.facts["payload"], None)
+    assert run.launch.payload == before.facts["payload"]
+    inputs = unpack_inputs(run.inputs, run.launch, None)
     assert inputs == {"days": 7, "password": "hunter2 of before"}
 
 
