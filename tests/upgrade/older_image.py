@@ -1,6 +1,11 @@
-"""A flow in an image of the release before; prints its execution and the package's place."""
+"""A flow in an image of the release before; prints its execution and the package's place.
 
+With parameters in LAUNCHED it executes what a service of today launched, and prints the result.
+"""
+
+import json
 import logging
+import os
 
 import kodosumi_prefect
 from kodosumi_prefect import Tracer, flow
@@ -14,5 +19,13 @@ def older(inputs: dict, tracer: Tracer) -> str:
     return tracer.fid
 
 
+def given(inputs: dict) -> dict:
+    return inputs
+
+
 if __name__ == "__main__":
+    if launched := os.environ.get("LAUNCHED"):
+        from kodosumi_prefect.serve.entrypoint import run_entrypoint
+
+        print(json.dumps(run_entrypoint(**json.loads(launched))))
     print(older({"a": 1}), kodosumi_prefect.__file__)

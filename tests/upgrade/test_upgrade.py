@@ -8,11 +8,13 @@ recording side, as flow images have it that are not upgraded yet.
 
 import base64
 import json
+import os
 import pickle
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
 from typing import Any, NamedTuple
 from zipfile import ZipFile
@@ -26,7 +28,7 @@ from pydantic import SecretStr
 from kodosumi_prefect.adapter.launched import launched
 from kodosumi_prefect.database import migrate
 from kodosumi_prefect.launch import deploying
-from kodosumi_prefect.launch.inputs import unpack_inputs
+from kodosumi_prefect.launch.inputs import LARGEST, pack_inputs, unpack_inputs
 from kodosumi_prefect.owner import Owner, verified
 from kodosumi_prefect.runner.order import Order
 from kodosumi_prefect.settings import Settings, use_settings
@@ -184,26 +186,55 @@ def test_people_keys_and_sessions_of_before_get_in(
         assert client.post(place, data={}).json()["result"] == {}
 
 
-def test_a_flow_image_that_is_not_upgraded_records_as_before(
-    before: Before, upgraded: str, place: Place, tmp_path: Path
-) -> None:
+def older_image(
+    before: Before, database: str, place: Place, folder: Path, **more: str
+) -> list[str]:
+    """The lines that the flow of an image of before prints."""
     with ZipFile(before.folder / "writer.zip") as packed:
-        packed.extractall(tmp_path / "older")
+        packed.extractall(folder / "older")
     environment = place.environment(
-        PYTHONPATH=str(tmp_path / "older"),
-        PREFECT_INTEGRATIONS_KODOSUMI_DATABASE_URL=upgraded,
-        PREFECT_INTEGRATIONS_KODOSUMI_DATA_DIR=str(tmp_path),
+        PYTHONPATH=os.pathsep.join([str(folder / "older"), str(Path(__file__).parent)]),
+        PREFECT_INTEGRATIONS_KODOSUMI_DATABASE_URL=database,
+        PREFECT_INTEGRATIONS_KODOSUMI_DATA_DIR=str(folder),
+        PREFECT_INTEGRATIONS_KODOSUMI_SECRET_KEY=before.facts["secret_key"],
+        **more,
     )
     done = subprocess.run(
         [sys.executable, str(Path(__file__).with_name("older_image.py"))],
         env=environment,
-        cwd=tmp_path,
+        cwd=folder,
         capture_output=True,
         text=True,
         timeout=120,
     )
     assert done.returncode == 0, done.stderr
-    fid, where = done.stdout.splitlines()[-1].split(maxsplit=1)
+    return done.stdout.splitlines()
+
+
+def test_a_flow_image_that_is_not_upgraded_records_as_before(
+    before: Before,
+    upgraded: str,
+    settings_of_before: Settings,
+    place: Place,
+    tmp_path: Path,
+) -> None:
+    values = {"days": 7, "due": date(2026, 1, 2), "sizes": (1, 2), "text": "x" * LARGEST}
+    packed = pack_inputs(values, [], [], settings_of_before)
+    assert packed.row is not None
+    spooler = Spooler(upgraded, "kodosumi")
+    [(payload,)] = spooler.query("store_payload", packed.row)
+    spooler.close()
+    parameters = {
+        "entry_point": "older_image:given",
+        "inputs": packed.parameters,
+        "launch": {"flow": "report", "payload": payload, **packed.launch},
+    }
+    first, *_, last = older_image(
+        before, upgraded, place, tmp_path, LAUNCHED=json.dumps(parameters)
+    )
+    # The types are ours: to an older image they are the JSON that they always were.
+    assert json.loads(first) == values | {"due": "2026-01-02", "sizes": [1, 2]}
+    fid, where = last.split(maxsplit=1)
     assert Path(where).is_relative_to(tmp_path / "older")
     assert row(upgraded, fid)["status"] == "finished"
     lines = payloads(upgraded, fid)
