@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from sqlalchemy.exc import DBAPIError
 
 from kodosumi_prefect import settings
-from kodosumi_prefect.cli import clean, config, db, demo, drain, env, runs, spool, up, user
+from kodosumi_prefect.cli import clean, config, db, demo, drain, env, init, runs, spool, up, user
 from kodosumi_prefect.cli.doctor import doctor
 from kodosumi_prefect.cli.output import CommandError, errors
 from kodosumi_prefect.settings import VERSION
@@ -32,6 +32,7 @@ app.command(runs.tail)
 app.command(runs.runs)
 app.command(runs.cancel)
 app.command(drain.drain)
+app.command(init.init)
 app.command(demo.demo)
 app.command(doctor)
 app.command(clean.clean)

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import shlex
 import signal
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import httpx
 from prefect.client.orchestration import get_client
 
+import kodosumi_prefect
 from kodosumi_prefect.cli.output import CommandError, console, print_event
 from kodosumi_prefect.cli.up import running_stack, with_options
 from kodosumi_prefect.secret_variables import inherited_environment
@@ -24,18 +26,15 @@ FIRST_WAIT = 120.0  # seconds until the worker has begun the run
 
 
 def demo(*, data_dir: Path = Path(".kodosumi/demo")) -> int:
-    """Start everything, deploy flows/prime_gaps.py, run it on Ray and stream its events.
+    """Start everything, deploy the example flow prime_gaps, run it on Ray and stream its events.
 
-    Run it in a clone of the repository. Everything it starts is stopped at the end; the exit
-    code is 0 if the streamed answer is right.
+    Everything it starts is stopped at the end; the exit code is 0 if the streamed answer is right.
 
     Parameters
     ----------
     data_dir
         Folder for data, logs and addresses.
     """
-    if not Path("prefect.yaml").exists() or not Path("flows/prime_gaps.py").exists():
-        raise CommandError("flows/prime_gaps.py is not here; run the demo in a clone")
     settings = with_options(data_dir=data_dir, port=0)
     return asyncio.run(_demo(settings))
 
@@ -51,7 +50,7 @@ async def _demo(settings: Settings) -> int:
     try:
         async with running_stack(settings, None, True) as (stack, panel):
             console.print(f"panel at {panel}", markup=False)
-            await _deploy(stack.environment())
+            await _deploy(stack.environment(), examples())
             async with get_client() as client:
                 deployment = await client.read_deployment_by_name(DEPLOYMENT)
                 run = await client.create_flow_run_from_deployment(
@@ -67,12 +66,21 @@ async def _demo(settings: Settings) -> int:
     return _judge(final)
 
 
-async def _deploy(environment: dict[str, str]) -> None:
-    """``prefect deploy``, as a user types it."""
-    console.print("prefect --no-prompt deploy --name prime-gaps")
-    prefect = Path(sys.executable).with_name("prefect")
+def examples() -> Path:
+    """The folder of the example flows: as they were installed, or in a clone."""
+    package = Path(kodosumi_prefect.__file__).parent
+    installed = package / "examples"
+    return installed if installed.is_dir() else package.with_name("flows")
+
+
+async def _deploy(environment: dict[str, str], folder: Path) -> None:
+    """``prefect deploy``, as a user types it in the folder of the flow."""
+    words = ["--no-prompt", "deploy", "prime_gaps.py:prime_gaps", "--name", "prime-gaps"]
+    words += ["--pool", "kodosumi"]
+    console.print(shlex.join(["prefect", *words]), markup=False, soft_wrap=True)
     process = await asyncio.create_subprocess_exec(
-        *(str(prefect), "--no-prompt", "deploy", "--name", "prime-gaps"),
+        *(sys.executable, "-m", "prefect", *words),
+        cwd=folder,
         env=inherited_environment() | environment,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,

@@ -14,7 +14,6 @@ from kodosumi_prefect.database import migrate
 from kodosumi_prefect.events import Event, Kind, Status
 from kodosumi_prefect.spooler.append import Spooler
 from kodosumi_prefect.spooler.batch import Batch
-from kodosumi_prefect.stack.embedded_postgres import EmbeddedPostgres
 from tests.e2e.running import BIN, REPOSITORY, Up, clean_environment, gone, pid_of, running_up
 from tests.prefect_http import ask_prefect
 from tests.waiting import wait_for
@@ -165,21 +164,6 @@ def test_a_wrong_password_is_one_line_that_names_it(up: Up):
     assert done.returncode == 1
     assert "password authentication failed" in done.stderr
     assert "Traceback" not in done.stderr
-
-
-def test_the_demo_prints_the_streamed_events_and_the_right_answer(tmp_path):
-    done = subprocess.run(
-        [str(BIN / "kodosumi-prefect"), "demo", "--data-dir", str(tmp_path)],
-        env=clean_environment() | {"PREFECT_HOME": str(tmp_path / "client")},
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-        timeout=240,
-    )
-    EmbeddedPostgres(tmp_path).destroy()
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "78,498 primes below 1,000,000: right" in done.stdout
-    assert "progress" in done.stdout
 
 
 def test_up_survives_being_stopped_and_keeps_its_executions(tmp_path):
