@@ -10,8 +10,24 @@ from pydantic import ValidationError
 from sqlalchemy.exc import DBAPIError
 
 from kodosumi_prefect import settings
-from kodosumi_prefect.cli import clean, config, db, demo, drain, env, init, runs, spool, up, user
+from kodosumi_prefect.cli import (
+    api_keys,
+    clean,
+    config,
+    db,
+    demo,
+    drain,
+    env,
+    init,
+    runs,
+    schedules,
+    services,
+    spool,
+    up,
+    user,
+)
 from kodosumi_prefect.cli.doctor import doctor
+from kodosumi_prefect.cli.options import of_stack
 from kodosumi_prefect.cli.output import CommandError, errors
 from kodosumi_prefect.settings import VERSION
 
@@ -26,20 +42,26 @@ app = cyclopts.App(
 )
 app.command(up.up)
 app.command(up.panel)
-app.command(up.observer)
+app.command(of_stack(up.observer))
 app.command(env.env)
-app.command(runs.tail)
-app.command(runs.runs)
-app.command(runs.cancel)
-app.command(drain.drain)
+app.command(of_stack(runs.runs))
+app.command(of_stack(runs.tail))
+app.command(of_stack(runs.cancel))
+app.command(of_stack(services.services))
+app.command(of_stack(services.launch))
+app.command(of_stack(services.answer))
+app.command(schedules.app)
+app.command(api_keys.app)
+app.command(of_stack(drain.drain))
 app.command(init.init)
 app.command(demo.demo)
-app.command(doctor)
-app.command(clean.clean)
+app.command(of_stack(doctor))
+app.command(of_stack(clean.clean))
 app.command(config.app)
 app.command(db.app)
 app.command(spool.app)
 app.command(user.app)
+app.register_install_completion_command()
 
 
 def main() -> None:

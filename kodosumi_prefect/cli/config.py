@@ -2,13 +2,19 @@
 
 import re
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 
 import cyclopts
+from rich.padding import Padding
 from rich.table import Table
+from rich.text import Text
 
+from kodosumi_prefect.cli.options import Output, of_stack
 from kodosumi_prefect.cli.output import CommandError, console
-from kodosumi_prefect.settings import PREFIX, Settings, origins, read_address
+from kodosumi_prefect.cli.tables import print_json
+from kodosumi_prefect.settings import PREFIX, Settings, get_settings, origins, read_address
+from kodosumi_prefect.settings.sources import SettingInForce
 
 app = cyclopts.App(name="config", help="Show and change settings.")
 
@@ -16,7 +22,8 @@ _TABLE = "[integrations.kodosumi]"
 
 
 @app.default
-def show(*, verbose: bool = False) -> None:
+@of_stack
+def show(*, verbose: bool = False, output: Output = "text") -> None:
     """Print the settings in force and where each came from; secrets are masked.
 
     Parameters
@@ -24,24 +31,35 @@ def show(*, verbose: bool = False) -> None:
     verbose
         Print what each setting does.
     """
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("setting", no_wrap=True)
-    table.add_column("value", overflow="fold")
-    table.add_column("from", no_wrap=True)
+    rows = origins()
+    if output == "json":
+        print_json([row._asdict() for row in rows])
+        return
     if verbose:
-        table.add_column("what it does", overflow="fold")
-    for row in origins():
-        style = "dim" if row.source == "default" else None
-        cells = [row.name, row.value, row.source] + ([row.description] if verbose else [])
-        table.add_row(*cells, style=style)
-    console.print(table)
-    settings = Settings()
+        for row in rows:
+            head = Text.assemble((row.name, "bold"), f" = {row.value}  ", (row.source, "dim"))
+            console.print(head, soft_wrap=True)
+            console.print(Padding(Text(row.description), (0, 0, 1, 4)))
+    else:
+        _print_short(rows)
+    settings = get_settings()
     for part in ("postgres", "prefect", "ray", "panel"):
         if record := read_address(settings, part):
             address = record.get("address") or record.get("url") or ""
             where = _without_password(str(address))
             console.print(f"up runs {part} at {where}", markup=False, soft_wrap=True)
     console.print(f"\nset by environment as {PREFIX}NAME, or `kodosumi-prefect config set`")
+
+
+def _print_short(rows: Sequence[SettingInForce]) -> None:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("setting", no_wrap=True)
+    table.add_column("value", overflow="fold")
+    table.add_column("from", no_wrap=True)
+    for row in rows:
+        style = "dim" if row.source == "default" else None
+        table.add_row(row.name, row.value, row.source, style=style)
+    console.print(table)
 
 
 @app.command(name="set")

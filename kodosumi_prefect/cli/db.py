@@ -2,6 +2,7 @@
 
 import cyclopts
 
+from kodosumi_prefect.cli.options import of_stack
 from kodosumi_prefect.cli.output import CommandError, console, require_database
 from kodosumi_prefect.database import migrate
 from kodosumi_prefect.settings import get_settings
@@ -10,6 +11,7 @@ app = cyclopts.App(name="db", help="Create, upgrade and check the schema in Post
 
 
 @app.command
+@of_stack
 def upgrade() -> None:
     """Bring the schema up to date; the only command that needs rights to create tables."""
     settings = get_settings()
@@ -23,6 +25,7 @@ def upgrade() -> None:
 
 
 @app.command
+@of_stack
 def current() -> None:
     """Print the revision the database is at."""
     settings = get_settings()
@@ -31,6 +34,7 @@ def current() -> None:
 
 
 @app.command
+@of_stack
 def check() -> None:
     """Exit with 1 if the schema is older than this version needs."""
     settings = get_settings()
@@ -42,6 +46,7 @@ def check() -> None:
 
 
 @app.command
+@of_stack
 def grants() -> None:
     """Print SQL that makes the roles owner, writer and reader."""
     console.print(migrate.grants(get_settings().database_schema), markup=False, soft_wrap=True)

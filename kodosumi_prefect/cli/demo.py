@@ -12,8 +12,9 @@ import httpx
 from prefect.client.orchestration import get_client
 
 import kodosumi_prefect
+from kodosumi_prefect.cli.options import with_options
 from kodosumi_prefect.cli.output import CommandError, console, print_event
-from kodosumi_prefect.cli.up import running_stack, with_options
+from kodosumi_prefect.cli.up import running_stack
 from kodosumi_prefect.secret_variables import inherited_environment
 from kodosumi_prefect.settings import Settings
 from kodosumi_prefect.stream.reader import StoredEvent

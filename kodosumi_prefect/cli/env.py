@@ -6,6 +6,7 @@ from pathlib import Path
 
 from kodosumi_prefect.addresses import prefect_access
 from kodosumi_prefect.cli.output import CommandError, console
+from kodosumi_prefect.cli.running import hint
 from kodosumi_prefect.settings import PREFIX, Settings, get_settings
 from kodosumi_prefect.stack.lock import stack_process
 
@@ -29,7 +30,7 @@ def env(*, data_dir: Path | None = None) -> None:
     if stack_process(settings.data_dir) is None:
         raise CommandError(
             f"no stack runs for {settings.data_dir}; start `kodosumi-prefect up`, or name its "
-            "folder by --data-dir"
+            f"folder by --data-dir{hint(settings)}"
         )
     access = prefect_access(settings, own_first=True)
     if access is None:

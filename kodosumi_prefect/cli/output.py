@@ -15,6 +15,7 @@ from kodosumi_prefect.addresses import (
     PrefectAccess,
     require_prefect_access,
 )
+from kodosumi_prefect.cli.running import hint
 from kodosumi_prefect.database.connection import connect
 from kodosumi_prefect.settings import Settings, database_url, get_settings
 from kodosumi_prefect.stream.reader import StoredEvent
@@ -34,6 +35,7 @@ _COLOURS = {
     "progress": "blue",
 }
 _BAR = 24  # characters
+_TASK = 16  # characters of the column that names the task
 
 
 class CommandError(Exception):
@@ -51,7 +53,7 @@ def require_database(settings: Settings) -> str:
     if url is None:
         raise CommandError(
             f"no Postgres is configured and none runs for {settings.data_dir}; "
-            "set database_url or start `kodosumi-prefect up`"
+            f"set database_url or start `kodosumi-prefect up`{hint(settings)}"
         )
     connect(url).close()
     return url
@@ -76,10 +78,14 @@ async def with_prefect(do: Callable[[], Awaitable[Any]]) -> Any:
 
 
 def print_event(event: StoredEvent) -> None:
-    """One event: time, seq, kind, and its payload as a person reads it."""
+    """One event: time, seq, kind, task, and its payload as a person reads it."""
     clock = time.strftime("%H:%M:%S", time.localtime(event.ts))
+    task = _task(event)
     head = Text.assemble(
-        (f"{clock} ", "dim"), (f"{event.seq:>5} ", "dim"), (f"{event.kind:<9}", _colour(event.kind))
+        (f"{clock} ", "dim"),
+        (f"{event.seq:>5} ", "dim"),
+        (f"{event.kind:<9}", _colour(event.kind)),
+        (f" {task:<{_TASK}}", "dim"),
     )
     body = _readable(event)
     if isinstance(body, Text):
@@ -95,6 +101,13 @@ def _colour(kind: str) -> str:
     return _COLOURS.get(kind, "yellow")
 
 
+def _task(event: StoredEvent) -> str:
+    """The name of the task that it comes from, its end cut off if it is long."""
+    source = event.source or {}
+    name = str((source.get("task_run") or source.get("subflow") or {}).get("name") or "")
+    return name if len(name) <= _TASK else f"{name[: _TASK - 1]}…"
+
+
 def _readable(event: StoredEvent) -> Text | Markdown:
     try:
         value = json.loads(event.payload)
@@ -103,13 +116,55 @@ def _readable(event: StoredEvent) -> Text | Markdown:
     if not isinstance(value, dict) or len(value) != 1:
         return Text(event.payload)
     name, inner = next(iter(value.items()))
-    if event.kind == "progress" and isinstance(inner, dict):
-        return _progress(inner)
-    if name == "Markdown" and isinstance(inner, dict):
-        return Markdown(str(inner.get("body", "")))
-    if name in ("Text", "HTML") and isinstance(inner, dict):
-        return Text(str(inner.get("body", "")))
-    return Text(inner if isinstance(inner, str) else json.dumps(inner, ensure_ascii=False))
+    if isinstance(inner, dict):
+        if event.kind == "progress":
+            return _progress(inner)
+        if name == "Markdown":
+            return Markdown(str(inner.get("body", "")))
+        if name in ("Text", "HTML"):
+            return Text(str(inner.get("body", "")))
+        if (sentence := _SENTENCES.get(event.kind)) is not None:
+            return Text(sentence(inner))
+    return Text(words(value if name == "__list__" else inner))
+
+
+def words(value: Any) -> str:
+    """A JSON value in words: ``name: Ada, tags: a b`` instead of braces and quotes."""
+    if isinstance(value, dict):
+        if [*value] == ["__list__"]:
+            return words([next(iter(item.values()), None) for item in value["__list__"]])
+        return ", ".join(f"{key}: {_part(item)}" for key, item in value.items())
+    if isinstance(value, list):
+        return ", ".join(map(_part, value))
+    if value is None or isinstance(value, bool):
+        return {None: "nothing", True: "yes", False: "no"}[value]
+    return str(value)
+
+
+def _part(value: Any) -> str:
+    text = words(value)
+    return f"({text})" if isinstance(value, dict | list) and len(value) > 1 else text
+
+
+def _of_meta(meta: dict[str, Any]) -> str:
+    who = f" by {meta['username']}" if meta.get("username") else ""
+    return f"{meta.get('summary') or meta.get('entry_point') or ''}{who}"
+
+
+def _of_lock(lock: dict[str, Any]) -> str:
+    about = f" ({words(lock['data'])})" if lock.get("data") else ""
+    return f"asks: {lock.get('name')}{about}"
+
+
+def _of_lease(lease: dict[str, Any]) -> str:
+    return f"{lease.get('name')} is answered: {words(lease.get('result'))}"
+
+
+_SENTENCES: dict[str, Callable[[dict[str, Any]], str]] = {
+    "meta": _of_meta,
+    "lock": _of_lock,
+    "lease": _of_lease,
+}
 
 
 def _progress(value: dict[str, Any]) -> Text:

@@ -4,6 +4,7 @@ from importlib.util import find_spec
 
 import cyclopts
 
+from kodosumi_prefect.cli.options import of_stack
 from kodosumi_prefect.cli.output import CommandError, console, require_database
 from kodosumi_prefect.settings import get_settings
 from kodosumi_prefect.spooler import spill
@@ -15,6 +16,7 @@ app = cyclopts.App(name="spool", help="Events that wait for Postgres, and the Sp
 
 
 @app.command
+@of_stack
 def replay() -> None:
     """Deliver the spill files that ended processes left, and try again what Postgres refused.
 
@@ -37,6 +39,7 @@ def replay() -> None:
 
 
 @app.command
+@of_stack
 def start() -> None:
     """Start the Spooler in the Ray cluster, through which its processes write.
 

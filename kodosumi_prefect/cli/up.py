@@ -14,12 +14,12 @@ from kodosumi_prefect.addresses import prefect_access
 from kodosumi_prefect.cancelling import cancel_all
 from kodosumi_prefect.cli.env import command_line
 from kodosumi_prefect.cli.logs import install_logging
+from kodosumi_prefect.cli.options import with_options
 from kodosumi_prefect.cli.output import CommandError, console, require_database, require_prefect
 from kodosumi_prefect.database import migrate
 from kodosumi_prefect.settings import (
     Settings,
     get_settings,
-    reset_settings,
     write_address,
 )
 
@@ -137,18 +137,6 @@ def tell(text: str) -> None:
 def _with_configured(services: tuple[str, ...]) -> list[str] | None:
     """The services of the settings and those given here; None for no more than the former."""
     return [*get_settings().services, *services] if services else None
-
-
-def with_options(**options: Any) -> Settings:
-    """The settings in force with a command's options over them, made the process's own.
-
-    Raises:
-        pydantic.ValidationError: an option's value does not fit.
-    """
-    overrides = {name: value for name, value in options.items() if value is not None}
-    settings = Settings(**(get_settings().model_dump(exclude_unset=True) | overrides))
-    reset_settings(settings)
-    return settings
 
 
 @asynccontextmanager

@@ -10,7 +10,9 @@ import cyclopts
 from rich.table import Table
 
 from kodosumi_prefect.cli.audited import audited
+from kodosumi_prefect.cli.options import Output, of_stack
 from kodosumi_prefect.cli.output import CommandError, console, require_database
+from kodosumi_prefect.cli.tables import print_json
 from kodosumi_prefect.database import migrate
 from kodosumi_prefect.panel.accounts.accounts import (
     Account,
@@ -30,6 +32,7 @@ T = TypeVar("T")
 
 
 @app.command
+@of_stack
 def add(name: str, *, email: str | None = None, operator: bool = False) -> None:
     """Create an account. Its password is asked for, or read from stdin.
 
@@ -52,12 +55,17 @@ def add(name: str, *, email: str | None = None, operator: bool = False) -> None:
 
 
 @app.command(name="list")
-def list_() -> None:
+@of_stack
+def list_(*, output: Output = "text") -> None:
     """List all accounts."""
+    accounts = _do(lambda accounts: accounts.all())
+    if output == "json":
+        print_json([account._asdict() for account in accounts])
+        return
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in ("name", "email", "operator", "active", "id"):
         table.add_column(column, no_wrap=column == "id")
-    for account in _do(lambda accounts: accounts.all()):
+    for account in accounts:
         table.add_row(
             account.name,
             account.email or "",
@@ -70,6 +78,7 @@ def list_() -> None:
 
 
 @app.command
+@of_stack
 def passwd(name: str) -> None:
     """Set an account's password, which is asked for or read from stdin; ends its sessions.
 
@@ -84,6 +93,7 @@ def passwd(name: str) -> None:
 
 
 @app.command
+@of_stack
 def disable(name: str) -> None:
     """Disable an account: its sessions and API keys end, its executions stay.
 
@@ -97,6 +107,7 @@ def disable(name: str) -> None:
 
 
 @app.command
+@of_stack
 def enable(name: str) -> None:
     """Enable a disabled account.
 
@@ -110,6 +121,7 @@ def enable(name: str) -> None:
 
 
 @app.command
+@of_stack
 def operator(name: str, *, off: bool = False) -> None:
     """Make an account an operator, who may see and do everything.
 

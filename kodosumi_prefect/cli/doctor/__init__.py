@@ -11,21 +11,26 @@ from kodosumi_prefect.cli.doctor.postgres import check_postgres
 from kodosumi_prefect.cli.doctor.prefect_server import check_prefect
 from kodosumi_prefect.cli.doctor.ray_cluster import check_ray
 from kodosumi_prefect.cli.doctor.sign_in import check_sign_in
+from kodosumi_prefect.cli.options import Output
 from kodosumi_prefect.cli.output import console
+from kodosumi_prefect.cli.tables import print_json
 from kodosumi_prefect.settings import Settings, get_settings
 from kodosumi_prefect.spooler import refused, spill
 
 _COLOURS = {Verdict.OK: "green", Verdict.WARN: "yellow", Verdict.FAIL: "bold red"}
 
 
-def doctor() -> int:
+def doctor(*, output: Output = "text") -> int:
     """Check database, Prefect, Ray and what waits, one line each with the remedy.
 
     Changes nothing and starts nothing. The exit code is 1 if something needed does not work.
     """
     findings = asyncio.run(examine(get_settings()))
-    for finding in findings:
-        console.print(finding_line(finding), soft_wrap=True)
+    if output == "json":
+        print_json([finding._asdict() for finding in findings])
+    else:
+        for finding in findings:
+            console.print(finding_line(finding), soft_wrap=True)
     return 1 if any(finding.verdict is Verdict.FAIL for finding in findings) else 0
 
 

@@ -173,3 +173,8 @@ FROM {schema}.event e
 WHERE e.execution_id = (SELECT id FROM {schema}.execution WHERE fid = %(fid)s)
     AND e.seq > %(after)s AND e.source->'task_run'->>'id' IS NOT NULL
 GROUP BY 1;
+
+-- name: fids_between
+-- Ids of executions that begin alike, as people type them; three are enough to say that it is not one.
+SELECT fid::text FROM {schema}.execution
+WHERE fid BETWEEN %(first)s::uuid AND %(last)s::uuid ORDER BY fid LIMIT 3;

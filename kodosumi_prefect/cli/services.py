@@ -1,0 +1,187 @@
+"""``services``, ``launch`` and ``answer``: what can be launched, and what waits for somebody."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+from uuid import uuid4
+
+from cyclopts import Parameter
+
+from kodosumi_prefect.cli.options import Output
+from kodosumi_prefect.cli.output import CommandError, console, words
+from kodosumi_prefect.cli.panel_client import Panel
+from kodosumi_prefect.cli.runs import tail
+from kodosumi_prefect.cli.tables import print_json, print_table
+
+IDEMPOTENCY_HEADER = "Idempotency-Key"
+
+Field = Annotated[
+    str,
+    Parameter(help="Fields of the form, as name=value; name=@file reads a file."),
+]
+JsonFile = Annotated[
+    Path | None,
+    Parameter(name="--json", help="A file with the fields as a JSON object; - reads stdin."),
+]
+
+
+def services(query: str = "", /, *, output: Output = "text") -> None:
+    """List what can be launched.
+
+    Parameters
+    ----------
+    query
+        Words that its summary, tags or address contain.
+    """
+    with Panel() as panel:
+        items = panel.pages("/flow", **({"q": query} if query else {}))
+    if output == "json":
+        print_json(items)
+    elif not items:
+        console.print("no services" + (f" with {query!r}" if query else " yet"), markup=False)
+    else:
+        rows = [
+            [str(item["summary"] or ""), " ".join(item["tags"] or []), item["url"]]
+            for item in items
+        ]
+        print_table(["what", "tags", "address"], rows, whole=["address"])
+
+
+def launch(
+    service: str,
+    /,
+    *fields: Field,
+    json_file: JsonFile = None,
+    follow: bool = False,
+    output: Output = "text",
+) -> int:
+    """Launch a service or deployment; prints the id of the execution.
+
+    Parameters
+    ----------
+    service
+        Its address as `services` lists it, or words that only its summary or address contains.
+    follow
+        Follow its events until it is over, as `tail` does.
+    """
+    posted = _posted(fields, json_file)
+    with Panel() as panel:
+        address = _address(panel, service)
+        # Sent again after a lost answer, it is still one launch.
+        headers = {IDEMPOTENCY_HEADER: str(uuid4())}
+        answer = panel.ask("POST", address, json=posted, headers=headers)
+        _refuse(answer)
+        fid = str(answer["result"])
+        if output == "json":
+            print_json({"fid": fid, "url": f"{panel.url}/executions/{fid}"})
+        else:
+            console.print(f"{fid}  {panel.url}/executions/{fid}", markup=False, soft_wrap=True)
+    return tail(fid) if follow else 0
+
+
+def answer(
+    fid: str | None = None,
+    /,
+    *fields: Field,
+    lid: str | None = None,
+    json_file: JsonFile = None,
+    output: Output = "text",
+) -> None:
+    """Answer an execution that waits for somebody; without an id, list all that wait.
+
+    Parameters
+    ----------
+    fid
+        The execution, or the first digits of its id.
+    lid
+        Which of its questions, if there are several.
+    """
+    with Panel() as panel:
+        waiting = panel.pages("/locks")
+        if fid is None:
+            _list_waiting(waiting, output)
+            return
+        lock = _chosen(waiting, fid, lid)
+        posted = _posted(fields, json_file)
+        path = f"/lock/{lock['fid']}/{lock['lid']}"
+        answered = panel.ask("POST", path, json=posted)
+        _refuse(answered)
+    if output == "json":
+        print_json(answered)
+    else:
+        text = f"{lock['name']} of {lock['fid']} is answered: {words(answered['result'])}"
+        console.print(text, markup=False, soft_wrap=True)
+
+
+def _list_waiting(waiting: list[dict[str, Any]], output: str) -> None:
+    if output == "json":
+        print_json(waiting)
+    elif not waiting:
+        console.print("nothing waits for you")
+    else:
+        rows = [[lock["fid"], str(lock["name"]), lock["lid"]] for lock in waiting]
+        print_table(["execution", "question", "lid"], rows, whole=["execution", "lid"])
+
+
+def _chosen(waiting: list[dict[str, Any]], fid: str, lid: str | None) -> dict[str, Any]:
+    digits = fid.lower()
+    open_ = [
+        lock
+        for lock in waiting
+        if lock["fid"].startswith(digits) and (lid is None or lock["lid"] == lid)
+    ]
+    if not open_:
+        raise CommandError(f"{fid} has no open question that you may answer")
+    if len(open_) > 1:
+        names = ", ".join(f"--lid {lock['lid']} ({lock['name']})" for lock in open_)
+        raise CommandError(f"{fid} has several open questions: {names}")
+    return open_[0]
+
+
+def _address(panel: Panel, service: str) -> str:
+    if service.startswith("/-/"):
+        return service
+    items = panel.pages("/flow", q=service)
+    exact = [one for one in items if service in (one["summary"], one["url"])] or items
+    if not exact:
+        raise CommandError(
+            f"there is no service {service!r}; `kodosumi-prefect services` lists them"
+        )
+    if len(exact) > 1:
+        addresses = ", ".join(one["url"] for one in exact[:5])
+        raise CommandError(f"{len(exact)} services match {service!r}: {addresses}")
+    return str(exact[0]["url"])
+
+
+def _posted(fields: tuple[str, ...], json_file: Path | None) -> dict[str, Any]:
+    posted: dict[str, Any] = {}
+    if json_file is not None:
+        text = sys.stdin.read() if str(json_file) == "-" else json_file.read_text("utf-8")
+        try:
+            posted = json.loads(text)
+        except ValueError as exc:
+            raise CommandError(f"{json_file} is not JSON: {exc}") from exc
+        if not isinstance(posted, dict):
+            raise CommandError(f"{json_file} holds no JSON object")
+    for field in fields:
+        name, equals, value = field.partition("=")
+        if not equals or not name:
+            raise CommandError(f"{field!r} is not name=value")
+        posted[name] = Path(value[1:]).read_text("utf-8") if value.startswith("@") else value
+    return posted
+
+
+def _refuse(answer: dict[str, Any]) -> None:
+    """See that a form was accepted.
+
+    Raises:
+        CommandError: names each field and what is wrong with it.
+    """
+    if errors := answer.get("errors"):
+        lines = [
+            f"{'' if name == '_global_' else f'{name}: '}{message}"
+            for name, messages in errors.items()
+            for message in messages
+        ]
+        raise CommandError("; ".join(lines))

@@ -1,0 +1,32 @@
+"""Lists in the terminal: a table for people, JSON for programs."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from kodosumi_prefect.cli.output import console
+
+
+def print_json(value: Any) -> None:
+    """One JSON document on stdout."""
+    console.out(json.dumps(value, ensure_ascii=False, indent=2, default=str), highlight=False)
+
+
+def print_table(
+    headings: Sequence[str], rows: Sequence[Sequence[str | Text]], whole: Sequence[str] = ()
+) -> None:
+    """A table, a line a row; what is too long for the terminal is cut, apart from ids.
+
+    Arguments:
+        whole: headings of columns that are never cut.
+    """
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in headings:
+        width = heading not in whole
+        table.add_column(heading, no_wrap=True, overflow="ellipsis" if width else "ignore")
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)
