@@ -29,10 +29,19 @@ from kodosumi_prefect.cli import (
 from kodosumi_prefect.cli.doctor import doctor
 from kodosumi_prefect.cli.options import of_stack
 from kodosumi_prefect.cli.output import CommandError, errors
+from kodosumi_prefect.refusals import RefusedError
 from kodosumi_prefect.settings import VERSION
 
 # What goes wrong outside of us: settings, databases, servers, what is not installed.
-MENDABLE = (CommandError, ValueError, DBAPIError, psycopg.Error, httpx.HTTPError, RuntimeError)
+MENDABLE = (
+    CommandError,
+    RefusedError,
+    ValueError,
+    DBAPIError,
+    psycopg.Error,
+    httpx.HTTPError,
+    RuntimeError,
+)
 
 app = cyclopts.App(
     name="kodosumi-prefect",

@@ -6,11 +6,9 @@ from pathlib import Path
 
 from kodosumi_prefect.addresses import prefect_access
 from kodosumi_prefect.cli.output import CommandError, console
-from kodosumi_prefect.cli.running import hint
-from kodosumi_prefect.settings import PREFIX, Settings, get_settings
+from kodosumi_prefect.cli.running import DATA_DIR, hint
+from kodosumi_prefect.settings import Settings, get_settings
 from kodosumi_prefect.stack.lock import stack_process
-
-DATA_DIR = f"{PREFIX}DATA_DIR"
 
 
 def env(*, data_dir: Path | None = None) -> None:

@@ -5,12 +5,13 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from kodosumi_prefect.settings import Settings
+from kodosumi_prefect.settings import PREFIX, Settings
 from kodosumi_prefect.settings.fields import Settings as Fields
 from kodosumi_prefect.stack.lock import stack_process
 
 COMMANDS = ("up", "demo")
 PROGRAM = "kodosumi-prefect"
+DATA_DIR = f"{PREFIX}DATA_DIR"
 
 
 def hint(settings: Settings) -> str:
@@ -31,15 +32,23 @@ def _folders() -> Iterator[Path]:
         with suppress(OSError, ValueError):
             if process.stat().st_uid == os.getuid():
                 words = (process / "cmdline").read_text("utf-8", "replace").split("\0")
-                cwd = (process / "cwd").readlink()
-                yield from _folder_of(words, cwd, int(process.name))
+                if _is_stack(words):
+                    yield from _folder_of(words, process)
 
 
-def _folder_of(words: list[str], cwd: Path, pid: int) -> Iterator[Path]:
-    names = [Path(word).name for word in words[:3]]
-    if PROGRAM not in names and "kodosumi_prefect.cli" not in names:
-        return
+def _is_stack(words: list[str]) -> bool:
+    names = {Path(word).name for word in words[:3]}
+    return bool(names & {PROGRAM, "kodosumi_prefect.cli"}) and any(one in words for one in COMMANDS)
+
+
+def _folder_of(words: list[str], process: Path) -> Iterator[Path]:
+    """The data dir among those that a process may have been given."""
+    cwd, pid = (process / "cwd").readlink(), int(process.name)
     candidates = [Path(Fields.model_fields["data_dir"].default).expanduser()]
+    for variable in (process / "environ").read_text("utf-8", "replace").split("\0"):
+        name, _, value = variable.partition("=")
+        if name == DATA_DIR and value:
+            candidates.append(cwd / Path(value).expanduser())
     for position, word in enumerate(words):
         name, equals, value = word.partition("=")
         if name == "--data-dir":

@@ -102,7 +102,7 @@ def runs(
         console.print("no executions" + (" match" if narrowed else " yet"), markup=False)
         return
     settings = get_settings()
-    whole = console.width >= _WIDE
+    whole = console.width >= _WIDE or not console.is_terminal
     print_table(
         ["began", "status", "took", "id", "what"],
         [_cells(row, settings, whole) for row in rows],
@@ -122,10 +122,7 @@ def cancel(fid: str) -> None:
     async def ask() -> tuple[str, str]:
         settings = get_settings()
         whole = await _known_id(settings, fid)
-        try:
-            state = await cancellation.cancel(UUID(whole), "Cancelled by kodosumi-prefect cancel.")
-        except LookupError as exc:
-            raise CommandError(str(exc)) from exc
+        state = await cancellation.cancel(UUID(whole), "Cancelled by kodosumi-prefect cancel.")
         await audited_at(settings, Action.CANCEL, Target("execution", whole))
         return whole, state
 

@@ -9,6 +9,8 @@ from rich.text import Text
 
 from kodosumi_prefect.cli.output import console
 
+_OF_PROGRAMS = 10_000  # columns
+
 
 def print_json(value: Any) -> None:
     """One JSON document on stdout."""
@@ -29,4 +31,5 @@ def print_table(
         table.add_column(heading, no_wrap=True, overflow="ellipsis" if width else "ignore")
     for row in rows:
         table.add_row(*row)
-    console.print(table)
+    # What is no terminal is a program, which wants lines as they are.
+    console.print(table, width=None if console.is_terminal else _OF_PROGRAMS, crop=False)

@@ -1,0 +1,89 @@
+"""What people do from a terminal: find a service, launch it, answer it, look what became of it."""
+
+import json
+import re
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from kodosumi_prefect.cli.output import words
+from tests.e2e.running import Up
+
+COMMAND = "kodosumi-prefect"
+
+
+def json_of(up: Up, *command: str) -> Any:
+    return json.loads(up.command(COMMAND, *command, "-o", "json"))
+
+
+def test_a_service_is_launched_answered_and_followed_from_the_terminal(up: Up) -> None:
+    [address] = [one["url"] for one in json_of(up, "services", "review")]
+    assert address in up.command(COMMAND, "services", "review")
+    refused = up.command(COMMAND, "launch", address, "title=", check=False)
+    assert "title: " in refused and "Traceback" not in refused
+    fields = ["title=Maintenance", "audience=all", "points=on Sunday"]
+    fid = json_of(up, "launch", address, *fields)["fid"]
+    lock = up.until(fid, "awaiting")["locks"][0]
+    assert [one["lid"] for one in json_of(up, "answer") if one["fid"] == fid] == [lock]
+    up.command(COMMAND, "answer", fid[:8], "decision=approve")
+    followed = up.command(COMMAND, "tail", fid[:8])
+    assert "asks: " in followed and "is answered: " in followed
+    assert not re.search(r'[{}"]|__list__', followed), followed
+    assert up.status(fid)["status"] == "finished"
+    assert "no open question" in up.command(COMMAND, "answer", fid, check=False)
+
+
+def test_runs_are_narrowed_down_and_read_by_programs(up: Up) -> None:
+    fid = up.run("ticking/test", ticks=1)
+    up.until(fid, "finished")
+    [row] = json_of(up, "runs", "--query", fid, "--status", "finished", "--since", "1h")
+    assert (row["fid"], row["status"]) == (fid, "finished")
+    assert json_of(up, "runs", "--query", fid, "--status", "error") == []
+    assert json_of(up, "runs", "--query", fid, "--since", "2999-01-01") == []
+    assert json_of(up, "runs", "--query", fid, "--flow", "another") == []
+    listed = up.command(COMMAND, "runs", "--query", fid)
+    assert listed.splitlines()[0].split() == ["began", "status", "took", "id", "what"]
+    assert len(listed.splitlines()) == 2
+    assert "is neither a span" in up.command(COMMAND, "runs", "--since", "soon", check=False)
+
+
+@pytest.mark.parametrize("command", ["tail", "cancel"])
+def test_an_id_that_nobody_knows_is_said_at_once(up: Up, command: str) -> None:
+    for unknown in (str(uuid4()), "0123456", "no id"):
+        told = up.command(COMMAND, command, unknown, check=False)
+        assert "Traceback" not in told and unknown in told
+        assert len(told.strip().splitlines()) == 1
+
+
+def test_an_api_key_is_made_used_listed_and_revoked(up: Up) -> None:
+    key = up.command(COMMAND, "keys", "make", "of a test", "--days", "1").strip()
+    headers = {"KODOSUMI_API_KEY": key}
+    assert up.client.get("/flow", headers=headers).status_code == 200
+    [row] = [one for one in json_of(up, "keys") if one["name"] == "of a test"]
+    assert key not in json.dumps(row) and key.startswith(row["prefix"])
+    up.command(COMMAND, "keys", "revoke", row["id"])
+    assert row["id"] not in up.command(COMMAND, "keys")
+    assert "has no API key" in up.command(COMMAND, "keys", "revoke", row["id"], check=False)
+
+
+def test_a_command_that_finds_no_stack_says_where_one_runs(up: Up, tmp_path) -> None:
+    for command in ("runs", "services", "env"):
+        told = up.command(COMMAND, command, "--data-dir", str(tmp_path), check=False)
+        assert f"running: --data-dir {up.data_dir}" in told
+    listed = up.command(COMMAND, "runs", "--data-dir", str(up.data_dir))
+    assert "began" in listed or "no executions" in listed
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ({"days": 7, "tags": ["a", "b"], "to": {"x": 1, "y": None}}, None),
+        ({"__list__": [{"int": 1}, {"str": "two"}, {"dict": {"a": True}}]}, "1, two, a: yes"),
+        ("plain", "plain"),
+        (2.5, "2.5"),
+    ],
+)
+def test_json_is_read_as_words(value: Any, text: str | None) -> None:
+    expected = "days: 7, tags: (a, b), to: (x: 1, y: nothing)" if text is None else text
+    assert words(value) == expected
