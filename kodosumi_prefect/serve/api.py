@@ -97,9 +97,13 @@ class ServeAPI(FastAPI):
     ) -> Callable[[F], F]:
         """Make a function an endpoint: ``GET`` answers its form, ``POST`` calls the function.
 
-        The function takes ``inputs`` (the checked values of the form) and ``request``, both or
-        neither, in any order, and whatever else FastAPI can inject. It is sync or async, and
-        returns a ``Launch`` or raises ``InputsError``.
+        The function takes ``inputs`` and ``request``, both or neither, in any order, and whatever
+        else FastAPI can inject. It is sync or async, and returns a ``Launch`` or raises
+        ``InputsError``.
+
+        Inputs are what was posted, once the form has checked it: of browsers text, also for
+        numbers and dates, and fields that the form does not have; of programs what they sent.
+        Checkboxes are True or False. A form made of a pydantic model gives its typed values.
 
         Arguments:
             model: the form.
@@ -242,9 +246,9 @@ class ServeAPI(FastAPI):
     def lease(self, name: str) -> Callable[[F], F]:
         """Register the function that makes the result of the locks of a name.
 
-        It takes any of ``inputs`` (the checked values of the form), ``data`` and ``request``, and
-        returns a JSON value, which ``tracer.lock`` answers, or raises ``InputsError``, which keeps
-        the lock open. Without it, the values of the form are the result.
+        It takes any of ``inputs`` (as those of ``enter``), ``data`` and ``request``, and returns a
+        JSON value, which ``tracer.lock`` answers, or raises ``InputsError``, which keeps the lock
+        open. Without it, the inputs are the result.
         """
         return self._locks.lease(name)
 
@@ -338,7 +342,7 @@ async def _answer(
     request.scope[SECRETS_SCOPE] = model.secret_values(posted)
     elements = {"elements": model.get_model()}
     try:
-        inputs = await run_in_threadpool(model.read, posted)
+        inputs = await run_in_threadpool(model.inputs, posted)
         answer = await handler(inputs=inputs, request=request, **injected)
         if not isinstance(answer, Launching):
             raise HTTPException(

@@ -9,7 +9,6 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from kodosumi_prefect.error import KodosumiError
 from kodosumi_prefect.forms import InputsError
 from kodosumi_prefect.http import identity
 from kodosumi_prefect.http.body import Digest, limited
@@ -79,8 +78,6 @@ class EntryRoute(APIRoute):
                 return json_error(request, exc.status_code, exc.detail, exc.headers)
             except RequestValidationError as exc:
                 return json_error(request, 422, _wrong(exc))
-            except KodosumiError as exc:
-                return json_error(request, 500, str(exc))
             except Exception as exc:
                 if _is_foreseen(request, exc):
                     raise

@@ -120,7 +120,7 @@ async def answer(
         entry.outcome = Outcome.of_status(status)
         if status not in (403, 409, 502, 503, 504):
             raise
-        return await _refused(request, panel, str(fid), lid, exc)
+        return await _refused(request, panel, desk, str(fid), lid, posted, exc)
     if filled.errors is not None:
         corrected = _form(request, lock, filled.elements or [], filled.errors, posted)
         return _answer(request, _card(request, lock) | {"form": corrected}, 422)
@@ -139,13 +139,25 @@ async def _closed(
 
 
 async def _refused(
-    request: Request, panel: Panel, fid: str, lid: str, refusal: RefusedError
+    request: Request,
+    panel: Panel,
+    desk: Desk,
+    fid: str,
+    lid: str,
+    posted: dict[str, Any],
+    refusal: RefusedError,
 ) -> Response:
     """Why the answer is not accepted, shown beside what was typed, which stays."""
     if not _is_htmx(request):
         if isinstance(refusal, ForbiddenError | ConflictError):
             return await _closed(request, panel, fid, lid, refusal)
-        raise refusal
+        try:
+            lock = await desk.open(fid, lid)
+            elements = await desk.elements(lock)
+        except RefusedError:
+            raise refusal from None  # without its form there is nothing to keep
+        card = _card(request, lock) | {"form": _form(request, lock, elements, None, posted)}
+        return _answer(request, card | {"trouble": refusal.detail}, status_of(refusal))
     headers = {"HX-Retarget": f'[id="trouble-{lid}"]', "HX-Reswap": "innerHTML", **CHANGED}
     return HTMLResponse(str(Markup.escape(refusal.detail)), headers=headers)
 

@@ -28,7 +28,7 @@ from kodosumi_prefect.panel.services.mounted import Mounted
 from kodosumi_prefect.panel.services.register.address import MOUNTED, of_mounted
 from kodosumi_prefect.panel.services.request_body import LARGEST, Incoming
 from kodosumi_prefect.settings import Settings
-from kodosumi_prefect.vocabulary import ENDPOINT_HEADER, SCHEDULE_HEADER
+from kodosumi_prefect.vocabulary import ENDPOINT_HEADER, OPERATOR_SCOPE, SCHEDULE_HEADER
 
 START_TIMEOUT = 60.0  # seconds for mounted services to import and start; they may go on after
 CONNECT = 5.0  # seconds for a connection to a service
@@ -210,6 +210,7 @@ class Services:
                 ],
                 "server": None,
                 "client": None,
+                OPERATOR_SCOPE: operator,
                 **(beside or {}),
             }
             return in_process(service, scope, self.settings.service_timeout)
