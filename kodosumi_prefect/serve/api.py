@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.types import Scope
 
-from kodosumi_prefect.forms import InputsError, Model
+from kodosumi_prefect.forms import InputFiles, InputsError, Model
 from kodosumi_prefect.http.body import read_body
 from kodosumi_prefect.http.errors import error_fields, json_error
 from kodosumi_prefect.http.limits import MIB, BodyLimit
@@ -25,6 +25,7 @@ from kodosumi_prefect.serve.flow_form import flow_form
 from kodosumi_prefect.serve.handler import Handler
 from kodosumi_prefect.serve.locks import PATH as LOCK_PATH
 from kodosumi_prefect.serve.locks import LockFunctions
+from kodosumi_prefect.serve.starting import telling
 from kodosumi_prefect.settings import get_settings
 from kodosumi_prefect.vocabulary import (
     FLOW_ATTRIBUTE,
@@ -71,6 +72,10 @@ class ServeAPI(FastAPI):
         module = str(sys._getframe(1).f_globals.get("__name__", "service"))
         self.service_name = module if self.title == UNTITLED else self.title
         self._locks = LockFunctions()
+        self._files: dict[str, list[str]] = {}  # fields for files, by path
+        self.router.lifespan_context = telling(
+            self.router.lifespan_context, self.service_name, self._files
+        )
         described: dict[str, Any] = {
             "include_in_schema": False,
             "dependencies": [Depends(ServiceEntry(None))],
@@ -127,6 +132,8 @@ class ServeAPI(FastAPI):
         Options.of(of_launch)  # fail here, not at the first launch
 
         def decorate(function: F) -> F:
+            if files := [str(each.name) for each in model.fields if isinstance(each, InputFiles)]:
+                self._files[path] = files
             handler = Handler(function, ("inputs", "request"))
             extra = _extra(openapi_extra, version, author, organization)
             endpoint = Endpoint(

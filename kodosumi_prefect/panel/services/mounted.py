@@ -20,6 +20,7 @@ from fastapi import FastAPI
 from starlette.types import Message, Receive, Scope, Send
 
 from kodosumi_prefect.cancelling import cancel_all
+from kodosumi_prefect.serve.starting import in_panel
 
 STOP_TIMEOUT = 5.0  # seconds for its shutdown; a thread that still hangs then is left behind
 
@@ -157,6 +158,7 @@ class Mounted:
             self._loop.close()
 
     async def _run(self, app: FastAPI) -> None:
+        in_panel.set(True)
         lifespan: AbstractAsyncContextManager[Any] = app.router.lifespan_context(app)
         try:
             async with _running(lifespan) as state:
