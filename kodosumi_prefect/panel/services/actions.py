@@ -2,20 +2,15 @@
 
 from collections.abc import Sequence
 
-from kodosumi_prefect.database.rows.services import RegisteredEndpoint
 from kodosumi_prefect.panel.audit.entry import Target, public_url
 from kodosumi_prefect.panel.audit.journal import Journal
 from kodosumi_prefect.panel.audit.recorded_actions import Action
-from kodosumi_prefect.panel.services.register.register import Refreshed
+from kodosumi_prefect.panel.services.register.register import Added, Refreshed
 from kodosumi_prefect.panel.web.state import State
 
 
-async def register(panel: State, urls: Sequence[str], journal: Journal) -> list[RegisteredEndpoint]:
-    """Register sources and read them; the endpoints that they name.
-
-    Raises:
-        SourceError: see ``Register.add``.
-    """
+async def register(panel: State, urls: Sequence[str], journal: Journal) -> Added:
+    """Register sources and read them; the endpoints that they name, and what is wrong."""
     _record(journal, Action.SOURCE_REGISTER, urls)
     return await panel.register.add(urls)
 

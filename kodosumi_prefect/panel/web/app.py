@@ -20,6 +20,8 @@ from starlette.concurrency import run_in_threadpool
 from kodosumi_prefect.cancelling import cancel_all
 from kodosumi_prefect.database import migrate
 from kodosumi_prefect.http.limits import BodyLimit
+from kodosumi_prefect.http.spelling import EitherSpelling
+from kodosumi_prefect.http.untyped_json import UntypedJson
 from kodosumi_prefect.panel.accounts import api as accounts_api
 from kodosumi_prefect.panel.accounts import pages as account_pages
 from kodosumi_prefect.panel.accounts import role_api, user_pages
@@ -65,7 +67,12 @@ from kodosumi_prefect.settings import (
 )
 from kodosumi_prefect.stream.feed import Feed
 from kodosumi_prefect.stream.reader import Reader
-from kodosumi_prefect.vocabulary import API_KEY_HEADER, LAUNCH_HEADER, SCHEDULE_HEADER
+from kodosumi_prefect.vocabulary import (
+    API_KEY_HEADER,
+    FAILED_HEADER,
+    LAUNCH_HEADER,
+    SCHEDULE_HEADER,
+)
 
 # In the order of the panel's OpenAPI document.
 AREAS: tuple[Any, ...] = (
@@ -163,6 +170,7 @@ def create_app(
         redoc_url=None,
     )
     errors.install(app)
+    app.add_middleware(UntypedJson, spared=proxy_api.is_forwarded)
     app.add_middleware(Recording)
     app.add_middleware(Gate)
     app.add_middleware(BodyLimit, largest=limits.largest, refuse=errors.error_response)
@@ -174,9 +182,10 @@ def create_app(
             allow_origins=used.cors_origins,
             allow_methods=["GET", "POST", "PUT", "DELETE"],
             allow_headers=[API_KEY_HEADER, "Content-Type", "Last-Event-ID", SCHEDULE_HEADER],
-            expose_headers=[LAUNCH_HEADER, "Retry-After"],
+            expose_headers=[LAUNCH_HEADER, FAILED_HEADER, "Retry-After"],
             allow_credentials=False,
         )
+    app.add_middleware(EitherSpelling, routes=lambda: app.routes)
     app.add_middleware(Forwarded, settings=used)
     for area in AREAS:
         app.include_router(area.router)

@@ -31,6 +31,18 @@ PAGES = (
     "/audit",
 )
 
+FIDS = ("fid", "from")  # fields and parameters that name executions
+# What the parameters of paths are ids of.
+NOUNS = {
+    "from": "execution",
+    "fid": "execution",
+    "lid": "lock",
+    "uid": "endpoint",
+    "schedule_id": "schedule",
+    "id": "entry",
+    "name": "account",
+}
+
 logger = logging.getLogger(__name__)
 
 
@@ -78,7 +90,14 @@ async def _http(request: Request, exc: Exception) -> Response:
 
 async def _invalid(request: Request, exc: Exception) -> Response:
     assert isinstance(exc, RequestValidationError)
-    complaints = [_complaint(error) for error in exc.errors()]
+    wrong = exc.errors()
+    for error in wrong:
+        place, name = error["loc"][0], str(error["loc"][1:2][0] if error["loc"][1:] else "")
+        is_fid = name in FIDS and error["type"].startswith("uuid")
+        if place == "path" or is_fid:  # nothing has an id like that
+            noun = NOUNS.get(name, name)
+            return error_response(request, 404, f"there is no {noun} {_short(error['input'])}")
+    complaints = [_complaint(error) for error in wrong]
     return error_response(request, 422, "; ".join(complaints))
 
 

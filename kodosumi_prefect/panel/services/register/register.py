@@ -33,6 +33,7 @@ AT_ONCE = 8  # sources read at the same time
 DUE = 0.9
 LAPSED = 3  # intervals without a panel that mounts a service
 NOT_MOUNTED = "no panel runs this service now; start one with it, or unregister it"
+NOTHING_LISTED = "{url} lists no endpoint of ours: none of its operations has x-kodosumi: true"
 UNREGISTERED = "its endpoint was unregistered"
 
 logger = logging.getLogger(__name__)
@@ -45,11 +46,28 @@ class Refreshed(NamedTuple):
         endpoints: that they name.
         deletes: panel paths of endpoints that they no longer name.
         troubles: by the source's URL.
+        incomplete: of sources that were read, what is wrong with a part of them, or that they
+            list nothing; by URL.
     """
 
     endpoints: list[ListedEndpoint]
     deletes: list[str]
     troubles: dict[str, SourceError]
+    incomplete: dict[str, str]
+
+
+class Added(NamedTuple):
+    """The result of registering sources.
+
+    Attributes:
+        endpoints: that they name.
+        failed: why something is wrong with a source, by its URL as it was given.
+        kept: URLs of those among the failed that are registered all the same, and read again.
+    """
+
+    endpoints: list[RegisteredEndpoint]
+    failed: dict[str, str]
+    kept: list[str]
 
 
 class OwnSourceError(ConflictError):
@@ -90,35 +108,35 @@ class Register:
             await cancel_all([self._work])
         await self._http.aclose()
 
-    async def add(self, urls: Sequence[str]) -> list[RegisteredEndpoint]:
-        """Register sources by URL and read them now; the endpoints that they name.
+    async def add(self, urls: Sequence[str]) -> Added:
+        """Register sources by URL and read them now.
 
-        One that does not answer is kept, and read again regularly.
-
-        Raises:
-            SourceError: some have to be corrected, and are not kept unless they were known; the
-                others are registered.
+        One that does not answer, or that names no endpoint yet, is kept and read again regularly.
+        One that has to be corrected is not kept, unless it was known; the others are registered.
         """
-        wrong: list[str] = []
-        good: list[str] = []
+        failed: dict[str, str] = {}
+        given: dict[str, str] = {}  # as it was given, by how it is registered
         for url in urls:
             try:
-                good.append(sources.checked(url))
+                given.setdefault(sources.checked(url), url)
             except SourceError as exc:
-                wrong.append(str(exc))
+                failed[url] = str(exc)
         added = [
             url
-            for url in dict.fromkeys(good)
+            for url in given
             if await self._reader.execute("add_source", url=url, kind=sources.kind_of(url))
         ]
-        refreshed = await self._read_all(await self._touch(good))
-        bad = {url: exc for url, exc in refreshed.troubles.items() if not exc.away}
+        refreshed = await self._read_all(await self._touch(list(given)))
+        bad = {url for url, exc in refreshed.troubles.items() if not exc.away}
         if forget := [url for url in added if url in bad]:
             await self._reader.execute("forget_sources", urls=forget)
-        if wrong or bad:
-            raise SourceError("; ".join([*wrong, *(str(exc) for exc in bad.values())]))
+            for url in forget:
+                self._troubles.pop(url, None)
         uids = [uid(endpoint.url) for endpoint in refreshed.endpoints]
-        return await self.endpoints(uids=uids, limit=ALL) if uids else []
+        rows = await self.endpoints(uids=uids, limit=ALL) if uids else []
+        wrong = {url: str(exc) for url, exc in refreshed.troubles.items()} | refreshed.incomplete
+        failed |= {given[url]: why for url, why in wrong.items()}
+        return Added(rows, failed, [given[url] for url in wrong if url not in forget])
 
     async def remove(self, urls: Sequence[str]) -> list[str]:
         """Remove sources with their endpoints, and pause the schedules of these.
@@ -268,6 +286,7 @@ class Register:
             [endpoint for one in done for endpoint in one.endpoints],
             [url for one in done for url in one.deletes],
             {url: exc for one in done for url, exc in one.troubles.items()},
+            {url: why for one in done for url, why in one.incomplete.items()},
         )
 
     async def _read(self, source: Source) -> Refreshed:
@@ -282,9 +301,13 @@ class Register:
                 wrong = SourceError(f"{url} contains text that cannot be stored: {exc}")
             self._tell(url, str(wrong))
             await self._reader.execute("fail_source", id=source.id, trouble=str(wrong))
-            return Refreshed([], [], {url: wrong})
+            return Refreshed([], [], {url: wrong}, {})
         self._tell(url, reading.trouble)
-        return Refreshed(reading.endpoints, deletes, {})
+        wanting = reading.trouble
+        if wanting is None and not reading.endpoints:
+            wanting = NOTHING_LISTED.format(url=url)
+        incomplete = {} if wanting is None else {url: wanting}
+        return Refreshed(reading.endpoints, deletes, {}, incomplete)
 
     async def _store(self, source_id: int, reading: Reading) -> list[str]:
         by_uid = {row["uid"]: row for row in (endpoint.row() for endpoint in reading.endpoints)}
