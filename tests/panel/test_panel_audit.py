@@ -72,7 +72,7 @@ REQUESTS: dict[str, tuple[dict[str, Any], Outcome]] = {
     "POST /account/keys": ({"data": {"name": "a key"}}, Outcome.OK),
     "POST /account/keys/{id}/revoke": ({}, Outcome.REFUSED),
     "POST /account/password": ({"data": {"old": "wrong", "new": PASSWORD}}, Outcome.REFUSED),
-    "POST /role": ({"json": {"name": "mira"}}, Outcome.OK),
+    "POST /role": ({"json": {"name": "mira", "email": None, "password": None}}, Outcome.OK),
     "PUT /role/{id}": ({"json": {"email": "a@example.org"}}, Outcome.REFUSED),
     "DELETE /role/{id}": ({}, Outcome.REFUSED),
     "POST /users": ({"data": {"name": "noor", "generate": "true"}}, Outcome.OK),
@@ -140,7 +140,9 @@ def test_each_operation_of_the_rules_leaves_an_entry(fresh_panel: Stand) -> None
 def test_who_signs_in_and_out_is_recorded_and_who_fails_to_by_the_accounts_name(
     fresh_panel: Stand,
 ) -> None:
-    made = fresh_panel.client.post("/role", json={"name": "Mira", "password": PASSWORD})
+    made = fresh_panel.client.post(
+        "/role", json={"name": "Mira", "password": PASSWORD, "email": None}
+    )
     client = fresh_panel.connect()
     assert client.post("/login", data={"name": "mira", "password": PASSWORD}).status_code == 200
     assert client.post("/logout", params={"everywhere": True}).status_code == 200

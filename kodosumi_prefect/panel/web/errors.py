@@ -31,6 +31,8 @@ PAGES = (
     "/audit",
 )
 
+# Where Kodosumi's clients expect 400 of what does not match.
+BAD_REQUESTS = ("/role",)
 FIDS = ("fid", "from")  # fields and parameters that name executions
 # What the parameters of paths are ids of.
 NOUNS = {
@@ -98,7 +100,8 @@ async def _invalid(request: Request, exc: Exception) -> Response:
             noun = NOUNS.get(name, name)
             return error_response(request, 404, f"there is no {noun} {_short(error['input'])}")
     complaints = [_complaint(error) for error in wrong]
-    return error_response(request, 422, "; ".join(complaints))
+    status_code = 400 if own_path(request.scope).startswith(BAD_REQUESTS) else 422
+    return error_response(request, status_code, "; ".join(complaints))
 
 
 def _complaint(error: dict[str, Any]) -> str:
