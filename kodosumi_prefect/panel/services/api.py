@@ -64,6 +64,10 @@ class Endpoints(BaseModel):
 
     items: list[Endpoint]
     offset: str | None
+    failed: dict[str, str] = Field(
+        description="Services of this panel that do not run, with why; `PUT /flow/register` starts "
+        "them again."
+    )
 
 
 class Deletes(BaseModel):
@@ -129,6 +133,7 @@ async def endpoints(
     return Endpoints(
         items=[Endpoint.model_validate(row, from_attributes=True) for row in page_rows],
         offset=page_rows[-1].uid if len(rows) > pp else None,
+        failed=panel.services.failed,
     )
 
 
@@ -196,7 +201,10 @@ async def registers(panel: Panel, _: CurrentUser) -> Registers:
 
 @router.put("/register", summary="Read all sources now")
 async def refresh(request: Request, panel: Panel, _: Operator) -> Refresh:
-    """Waits for all of them, each at most ten seconds."""
+    """Waits for all of them, each at most ten seconds.
+
+    Services that this panel could not import or start are started again before, within 30 seconds.
+    """
     refreshed = await actions.refresh(panel, None, journal(request))
     rows = await panel.register.endpoints(limit=ALL)
     known = await panel.register.sources()

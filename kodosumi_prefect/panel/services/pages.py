@@ -254,7 +254,7 @@ def _earlier(execution: StoredExecution | None, values: Row | None) -> Row | Non
 async def _endpoint(panel: State, uid: str) -> RegisteredEndpoint:
     row = await panel.register.of_uid(uid)
     if row is None:
-        raise NotFoundError(f"there is no service {uid}, or its source no longer lists it")
+        raise NotFoundError(f"there is no service {uid} here, or its source no longer lists it")
     return row
 
 

@@ -93,4 +93,7 @@ async def _endpoint(panel: Panel, request: Request, address: str) -> RegisteredE
         raise HTTPException(404, f"/-/{address[:200]} is not a registered endpoint; see GET /flow")
     if endpoint.gone:
         raise HTTPException(404, f"/-/{address[:200]} is gone: its source no longer lists it")
+    if panel.register.runs_elsewhere(endpoint):
+        detail = f"this panel does not run {endpoint.source}; start it with that service"
+        raise HTTPException(404, detail)
     return endpoint

@@ -149,6 +149,7 @@ async def _all_blocks(panel: State) -> dict[str, Any]:
         "runners": _runners(panel),
         "executions": _executions(panel),
         "versions": _versions(),
+        "services": _services(panel),
     }
     reports = await asyncio.gather(
         *(probes.bounded(check, PART_ANSWER_SECONDS) for check in checks.values())
@@ -221,6 +222,12 @@ async def _executions(panel: State) -> Report:
         "counts": {status.value: known.get(status.value, 0) for status in Status},
         "events": sum(row.events for row in counted),
     }
+
+
+async def _services(panel: State) -> Report:
+    failed = panel.services.failed
+    rows = {name: failed.get(name) for name in panel.services.mounted}
+    return probes.mounted(panel) | {"rows": rows}
 
 
 async def _versions() -> Report:

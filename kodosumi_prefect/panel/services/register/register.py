@@ -89,6 +89,7 @@ class Register:
     def __init__(self, reader: Reader, settings: Settings, services: Services) -> None:
         self._reader = reader
         self._settings = settings
+        self._services = services
         self._mounted = services.mounted
         self._turns = asyncio.Semaphore(AT_ONCE)
         self._minding = asyncio.Lock()
@@ -101,6 +102,7 @@ class Register:
         await self._enter_own()
         await self._read_all(await self._touch(list(self._mounted)))
         self._work = asyncio.create_task(self._keep_up(), name="register")
+        self._services.on_started = self._wake.set
         return self
 
     async def __aexit__(self, *exc: object) -> None:
@@ -168,11 +170,12 @@ class Register:
         return url in self._mounted or (url == sources.PREFECT and self._takes_deployments)
 
     async def refresh(self, urls: Sequence[str] | None = None) -> Refreshed:
-        """Read sources now.
+        """Read sources now; services of this panel that failed are started again before.
 
         Arguments:
             urls: of those that are known; None for all.
         """
+        await self._services.start_again(urls)
         await self._enter_own()
         return await self._read_all(await self._touch(None if urls is None else list(urls)))
 
@@ -189,7 +192,10 @@ class Register:
         after: str | None = None,
         limit: int = 10,
     ) -> list[RegisteredEndpoint]:
-        """Endpoints by their summaries.
+        """Endpoints by their summaries; of mounted services only those that this panel runs.
+
+        Others it could not call. They stay in the database, for the panels that do, and for when
+        this one does again: their ids, schedules and links are the same then.
 
         Arguments:
             query: words that must all occur in summary, description, author, organization, tags
@@ -201,6 +207,7 @@ class Register:
         return await self._reader.rows_of(
             RegisteredEndpoint,
             "endpoints",
+            mounted=list(self._mounted),
             words=query.split() or None,
             tags=list(tags) or None,
             uids=list(uids) if uids is not None else None,
@@ -210,7 +217,7 @@ class Register:
 
     async def tags(self) -> dict[str, int]:
         """How many endpoints have which tag."""
-        rows = await self._reader.rows_of(EndpointTag, "endpoint_tags")
+        rows = await self._reader.rows_of(EndpointTag, "endpoint_tags", mounted=list(self._mounted))
         return {row.tag: row.endpoints for row in rows}
 
     async def endpoint(self, path: str) -> RegisteredEndpoint | None:
@@ -227,9 +234,17 @@ class Register:
         return rows[0] if rows else None
 
     async def of_uid(self, uid_: str) -> RegisteredEndpoint | None:
-        """The endpoint of this id; None if there is none, or its source no longer names it."""
-        rows = await self._reader.rows_of(RegisteredEndpoint, "endpoint", uids=[uid_])
-        return rows[0] if rows and not rows[0].gone else None
+        """The endpoint of this id; None if ``endpoints`` does not list it."""
+        rows = await self.endpoints(uids=[uid_])
+        return rows[0] if rows else None
+
+    async def listed(self, uids: Sequence[str]) -> set[str]:
+        """Which of these ids ``endpoints`` lists."""
+        return {row.uid for row in await self.endpoints(uids=uids, limit=ALL)} if uids else set()
+
+    def runs_elsewhere(self, endpoint: RegisteredEndpoint) -> bool:
+        """Whether its service is one that only another panel runs itself, if any does."""
+        return endpoint.kind == "mounted" and endpoint.source not in self._mounted
 
     async def has_base(self, base: str) -> bool:
         """Whether a registered service has this base URL."""
