@@ -113,8 +113,9 @@ async def login_by_json(request: Request, panel: Panel, credentials: Credentials
     return await _login(request, panel, credentials)
 
 
-@router.get("/logout", include_in_schema=False)
+@router.get("/logout", summary="Sign out by a link", responses=problems(403))
 async def logout_by_link(request: Request, panel: Panel) -> Response:
+    """Ends the session, as `POST /logout`; a browser is led to the sign-in page."""
     return await _logout(request, panel)
 
 

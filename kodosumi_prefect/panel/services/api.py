@@ -161,12 +161,12 @@ async def register(
     """
     added = await actions.register(panel, body.all, journal(request))
     answer: Response = response
-    if not added.endpoints:
+    if added.failed and not added.endpoints:
         reasons = [
             f"{why} (it is kept, and read again regularly)" if url in added.kept else why
             for url, why in added.failed.items()
         ]
-        answer = error_response(request, 422, "; ".join(reasons)[:LONGEST] or "url: is empty")
+        answer = error_response(request, 422, "; ".join(reasons)[:LONGEST])
     if added.failed:
         answer.headers[FAILED_HEADER] = failed_header(added.failed)
     if answer is not response:

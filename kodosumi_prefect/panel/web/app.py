@@ -43,15 +43,15 @@ from kodosumi_prefect.panel.locks import pages as lock_pages
 from kodosumi_prefect.panel.schedules import api as schedules_api
 from kodosumi_prefect.panel.schedules import pages as schedule_pages
 from kodosumi_prefect.panel.services import api as services_api
+from kodosumi_prefect.panel.services import deploy_api, proxy_api
 from kodosumi_prefect.panel.services import list_pages as service_list_pages
 from kodosumi_prefect.panel.services import pages as service_pages
-from kodosumi_prefect.panel.services import proxy_api
 from kodosumi_prefect.panel.services.calls import Services
 from kodosumi_prefect.panel.services.register.register import Register
 from kodosumi_prefect.panel.system import health_api, metrics_api
 from kodosumi_prefect.panel.system import pages as system_pages
 from kodosumi_prefect.panel.system.metrics import Metrics
-from kodosumi_prefect.panel.web import error_schemas, errors, limits
+from kodosumi_prefect.panel.web import error_schemas, errors, kodosumi_pages, limits
 from kodosumi_prefect.panel.web.csrf import OwnPagesOnly
 from kodosumi_prefect.panel.web.headers import Shield
 from kodosumi_prefect.panel.web.proxy import Forwarded
@@ -82,6 +82,7 @@ AREAS: tuple[Any, ...] = (
     list_api,
     locks_api,
     services_api,
+    deploy_api,
     proxy_api,
     schedules_api,
     accounts_api,
@@ -99,6 +100,7 @@ AREAS: tuple[Any, ...] = (
     account_pages,
     user_pages,
     system_pages,
+    kodosumi_pages,
 )
 CONNECTIONS = 8  # to Postgres, for all requests; the feed's LISTEN is one more
 

@@ -23,6 +23,7 @@ PAGES = (
     "/executions",
     "/outputs/html/",
     "/services",
+    "/inputs",
     "/waiting",
     "/schedules",
     "/account",
