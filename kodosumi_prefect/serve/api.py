@@ -66,6 +66,7 @@ class ServeAPI(FastAPI):
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
+        kwargs.setdefault("redirect_slashes", False)  # see EitherSpelling
         super().__init__(*args, **kwargs)
         self.add_middleware(EitherSpelling, routes=lambda: self.routes)
         # The panel passes on bodies of 16 MiB, and has to be able to read why they are refused.

@@ -196,8 +196,10 @@ CHANGES = [
     ("POST", "/api/login", {"json": {"name": "Mira", "password": PASSWORD}}),
     ("POST", "/logout", {}),
     ("GET", "/logout", {}),
+    ("GET", "/logout/", {}),
     ("POST", "/keys", {"json": {"name": "k"}}),
     ("POST", "/keys", {"content": '{"name": "k"}', "headers": {"Content-Type": "text/plain"}}),
+    ("POST", "/keys/", {"content": '{"name": "k"}', "headers": {"Content-Type": "text/plain"}}),
     ("POST", "/role", {"json": {"name": "made by another site", "email": None, "password": None}}),
     ("DELETE", "/outputs", {"json": {"fid": []}}),
 ]

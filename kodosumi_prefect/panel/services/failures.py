@@ -18,7 +18,8 @@ def failed_header(failed: Mapping[str, str]) -> str:
     """
     named: dict[str, str] = {}
     for url, why in failed.items():
-        one = {_cut(public_url(url), LONGEST_URL): _cut(why, LONGEST_REASON)}
+        name = _named(public_url(url))
+        one = {f"{name} ({len(named) + 1})" if name in named else name: _cut(why)}
         left = len(failed) - len(named) - 1
         if len(json.dumps(named | one | _more(left))) > LONGEST_HEADER:
             return json.dumps(named | _more(left + 1))
@@ -30,5 +31,11 @@ def _more(number: int) -> dict[str, str]:
     return {OTHERS: f"{number} more"} if number else {}
 
 
-def _cut(text: str, longest: int) -> str:
-    return text if len(text) <= longest else text[: longest - 1] + "…"
+def _named(url: str) -> str:
+    """A URL that is not too long; of one that is, its beginning and its end tell most."""
+    half = LONGEST_URL // 2
+    return url if len(url) <= LONGEST_URL else f"{url[:half]}…{url[-half:]}"
+
+
+def _cut(why: str) -> str:
+    return why if len(why) <= LONGEST_REASON else why[: LONGEST_REASON - 1] + "…"

@@ -170,6 +170,7 @@ def create_app(
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,  # see EitherSpelling
     )
     errors.install(app)
     app.add_middleware(UntypedJson, spared=proxy_api.is_forwarded)
