@@ -63,5 +63,15 @@ def _doubtful(scope: Scope) -> bool:
     headers = {name.lower(): value for name, value in scope["headers"]}
     if headers.get(b"content-length", b"0") == b"0" and b"transfer-encoding" not in headers:
         return False
-    kind = headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
-    return kind != JSON and not kind.endswith(b"+json") and not kind.startswith(b"multipart/")
+    return not is_json(scope) and not _kind(scope).startswith(b"multipart/")
+
+
+def is_json(scope: Scope) -> bool:
+    """Whether a request says, by now, that its body is JSON."""
+    kind = _kind(scope)
+    return kind == JSON or kind.endswith(b"+json")
+
+
+def _kind(scope: Scope) -> bytes:
+    kinds = [value for name, value in scope["headers"] if name.lower() == b"content-type"]
+    return bytes(kinds[-1].partition(b";")[0].strip().lower()) if kinds else b""

@@ -7,9 +7,12 @@ from uuid import UUID
 
 import psycopg
 from fastapi import APIRouter, Form, HTTPException, Query, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, RedirectResponse, Response
-from pydantic import BaseModel, Field, StringConstraints
+from pydantic import BaseModel, Field, StringConstraints, ValidationError
 
+from kodosumi_prefect.http.body import read_body
+from kodosumi_prefect.http.untyped_json import is_json
 from kodosumi_prefect.panel.accounts import actions
 from kodosumi_prefect.panel.accounts.actions import NewApiKey
 from kodosumi_prefect.panel.accounts.attempts import TooManyAttemptsError
@@ -85,6 +88,11 @@ async def login_by_form(
 
     401 if name or password is wrong, 429 with `Retry-After` after too many failures.
     """
+    if is_json(request.scope):  # which no form is read from
+        try:
+            form = LoginForm.model_validate(await read_body(request))
+        except ValidationError as exc:
+            raise RequestValidationError(exc.errors()) from exc
     response = await _login(request, panel, form)
     failed = response.status_code != 200
     if failed and "text/html" in request.headers.get("accept", ""):

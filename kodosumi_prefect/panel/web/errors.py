@@ -95,7 +95,7 @@ async def _invalid(request: Request, exc: Exception) -> Response:
     assert isinstance(exc, RequestValidationError)
     wrong = exc.errors()
     for error in wrong:
-        place, name = error["loc"][0], str(error["loc"][1:2][0] if error["loc"][1:] else "")
+        place, name = error["loc"][0], str((*error["loc"], "")[1])
         is_fid = name in FIDS and error["type"].startswith("uuid")
         if place == "path" or is_fid:  # nothing has an id like that
             noun = NOUNS.get(name, name)

@@ -258,8 +258,13 @@ def test_json_is_read_as_json_whatever_it_is_called(peers: Stand, kind: str | No
     run.finish()
     assert post("/outputs", {"fid": [run.fid]}, "DELETE").json()["deletes"] == [run.fid]
     name = f"of {kind}".replace("/", " ")
-    role = {"name": name, "email": None, "password": None}
+    role = {"name": name, "email": None, "password": "securepassword"}
     assert post("/role", role).json()["name"] == name
+    credentials = json.dumps({"name": name, "password": "securepassword"}).encode()
+    for path in ("/login", "/login/", "/api/login"):
+        signed_in = peers.connect().post(path, content=credentials, headers=headers)
+        assert signed_in.json()["name"] == name and signed_in.json()["KODOSUMI_API_KEY"]
+        assert post(path, {"name": 7}).status_code == 422
     # What is passed on is passed on as it was.
     passed = peers.client.post(f"{PLAIN}/-/raw", content=b'{"a": 1}', headers=headers).json()
     assert passed == {"body": '{"a": 1}', "type": kind}
