@@ -53,7 +53,6 @@ class UntypedJson:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and not self._spared(scope):
-            scope = dict(scope)
             receive = await typed(scope, receive)
         await self._app(scope, receive, send)
 

@@ -196,7 +196,9 @@ def test_refusals_past_a_number_are_only_counted(settings: Settings) -> None:
 
 
 def test_changes_of_an_account_are_told_apart_and_hold_no_values(fresh_panel: Stand) -> None:
-    made = fresh_panel.client.post("/role", json={"name": "Mira", "operator": True}).json()
+    made = fresh_panel.client.post(
+        "/role", json={"name": "Mira", "email": None, "password": None, "operator": True}
+    ).json()
     path = f"/role/{made['id']}"
     wishes: list[tuple[dict[str, Any], str, dict[str, Any]]] = [
         ({"password": PASSWORD}, "account_password", {}),

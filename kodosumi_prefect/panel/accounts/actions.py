@@ -200,7 +200,8 @@ async def change_account(
         fields["email"] = fields["email"] or None
     account = await account_of(panel, user, str(id_))
     _record_changes(journal, account, fields)
-    if not user.operator and (beyond := sorted(fields.keys() & {"name", "active", "operator"})):
+    beyond = sorted(changes.model_fields_set & {"name", "active", "operator"})
+    if beyond and not user.operator:
         raise ForbiddenError(f"only operators may change {', '.join(beyond)}")
     hashed = None
     if changes.password is not None:
