@@ -39,6 +39,7 @@ def task_key(state_id: object) -> str:
 API_KEY_HEADER = "KODOSUMI_API_KEY"  # of a request: a named API key, or a session's token
 LAUNCH_HEADER = "kodosumi_launch"  # of an answer: the fid
 SCHEDULED_HEADER = "kodosumi_schedule"  # of an answer: the id of the schedule that was made
+FAILED_HEADER = "kodosumi-failed"  # of an answer: what is wrong with sources, as JSON by URL
 SCHEDULE_HEADER = "x-kodosumi-schedule"  # of a request: save as a schedule instead of launching
 
 # HTTP headers by which the panel tells a service who calls.

@@ -9,7 +9,6 @@ import psycopg
 
 from kodosumi_prefect.backoff import Backoff
 from kodosumi_prefect.cli.audited import user_name
-from kodosumi_prefect.http.statuses import status_of
 from kodosumi_prefect.panel.audit.entry import Actor, public_url
 from kodosumi_prefect.panel.audit.journal import Journal
 from kodosumi_prefect.panel.audit.recorded_actions import Outcome
@@ -19,7 +18,6 @@ from kodosumi_prefect.panel.services.register import sources
 from kodosumi_prefect.panel.services.register.fetching import client, fetch
 from kodosumi_prefect.panel.services.register.reading import SourceError
 from kodosumi_prefect.panel.web.state import State
-from kodosumi_prefect.refusals import RefusedError
 
 PATIENCE = 60.0  # seconds for a service that starts beside the panel
 
@@ -65,35 +63,23 @@ async def _registered(panel: State, url: str) -> str:
     """Register one source; how it went, in one line."""
     shown = public_url(url.strip())
     journal = Journal()
-    outcome = Outcome.OK
-    why: str | None = None
-    found = 0
     try:
-        found = len(await actions.register(panel, [url], journal))
-    except RefusedError as exc:
-        outcome, why = Outcome.of_status(status_of(exc)), exc.detail
+        added = await actions.register(panel, [url], journal)
     except psycopg.Error as exc:
-        outcome, why = Outcome.FAILED, " ".join(str(exc).split()) or type(exc).__name__
+        added = None
+        why = " ".join(str(exc).split()) or type(exc).__name__
     for entry in journal.entries:
         entry.actor, entry.means, entry.address = Actor(None, user_name()), "cli", platform.node()
-        entry.outcome = outcome
+        if added is None:
+            entry.outcome = Outcome.FAILED
     await write(panel.reader, journal.entries)
+    if added is None:
+        return f"not registered {shown}: {why}"
+    trouble = added.failed.get(url)
+    if trouble is not None and url not in added.kept:
+        return f"not registered {shown}: {trouble}"
+    found = len(added.endpoints)
     if found:
         return f"registered {shown}: {found} {'endpoint' if found == 1 else 'endpoints'}"
-    if outcome is Outcome.FAILED:
-        return f"not registered {shown}: {why}"
-    trouble = await _trouble(panel, url)
-    if trouble is None and why is not None:
-        return f"not registered {shown}: {why}"
     interval = f"{panel.settings.register_interval:g} s"
     return f"registered {shown}: {trouble or 'no endpoints'}; it is read again every {interval}"
-
-
-async def _trouble(panel: State, url: str) -> str | None:
-    """Why a registered source could not be read; None if it could, or is not registered."""
-    try:
-        written = sources.checked(url)
-    except SourceError:
-        return None
-    known = {source.url: source.trouble for source in await panel.register.sources()}
-    return known.get(written)

@@ -16,6 +16,7 @@ from kodosumi_prefect.forms import InputFiles, InputsError, Model
 from kodosumi_prefect.http.body import read_body
 from kodosumi_prefect.http.errors import error_fields, json_error
 from kodosumi_prefect.http.limits import MIB, BodyLimit
+from kodosumi_prefect.http.spelling import EitherSpelling
 from kodosumi_prefect.launch.endpoint import Endpoint
 from kodosumi_prefect.launch.launch import Launch
 from kodosumi_prefect.launch.options import Options
@@ -66,7 +67,9 @@ class ServeAPI(FastAPI):
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
+        kwargs.setdefault("redirect_slashes", False)  # see EitherSpelling
         super().__init__(*args, **kwargs)
+        self.add_middleware(EitherSpelling, routes=lambda: self.routes)
         # The panel passes on bodies of 16 MiB, and has to be able to read why they are refused.
         self.add_middleware(BodyLimit, largest=_largest_body, refuse=json_error, linger=16 * MIB)
         module = str(sys._getframe(1).f_globals.get("__name__", "service"))
@@ -353,7 +356,7 @@ async def _answer(
         answer = await handler(inputs=inputs, request=request, **injected)
         if not isinstance(answer, Launching):
             raise HTTPException(
-                500,
+                400,
                 f"{handler.name}, the handler of {endpoint.path}, returned "
                 f"{type(answer).__name__}; it has to return a Launch or raise InputsError",
             )

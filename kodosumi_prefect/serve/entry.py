@@ -14,6 +14,7 @@ from kodosumi_prefect.http import identity
 from kodosumi_prefect.http.body import Digest, limited
 from kodosumi_prefect.http.errors import error_fields, json_error, unforeseen_json_error
 from kodosumi_prefect.http.statuses import status_of
+from kodosumi_prefect.http.untyped_json import typed
 from kodosumi_prefect.launch.endpoint import Endpoint
 from kodosumi_prefect.refusals import RefusedError
 from kodosumi_prefect.settings import get_settings
@@ -63,7 +64,8 @@ class EntryRoute(APIRoute):
         async def guarded(request: Request) -> Response:
             digest = Digest(limited(request.receive))
             request.scope[DIGEST_SCOPE] = digest
-            request = Request(request.scope, digest.receive)
+            receive = await typed(request.scope, digest.receive)
+            request = Request(request.scope, receive)
             try:
                 response = await handle(request)
                 if isinstance(response, Launching):

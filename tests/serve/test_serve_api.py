@@ -427,7 +427,7 @@ async def test_a_handler_that_returns_no_launch_is_named(app, answer):
 
     async with client(app) as http:
         response = await http.post("/path", json={"name": "Ada"})
-    assert response.status_code == 500
+    assert response.status_code == 400
     assert response.json()["detail"] == (
         f"careless, the handler of /path, returned {type(answer).__name__}; it has to return a "
         "Launch or raise InputsError"

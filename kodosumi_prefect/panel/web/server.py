@@ -81,6 +81,9 @@ async def serve(
             stopping = asyncio.create_task(stop.wait(), name="panel-stop")
             try:
                 await server.ready.wait()
+                if (failed := state.services.failed) and say is not None:
+                    all_ = len(state.services.mounted)
+                    say(f"{all_ - len(failed)} of {all_} services: {'; '.join(failed.values())}")
                 if on_ready is not None:
                     on_ready(http_url(settings.host, listener.getsockname()[1]))
                 working = None if beside is None else asyncio.create_task(_logged(beside(state)))
