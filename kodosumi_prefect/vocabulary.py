@@ -39,6 +39,7 @@ def task_key(state_id: object) -> str:
 API_KEY_HEADER = "KODOSUMI_API_KEY"  # of a request: a named API key, or a session's token
 LAUNCH_HEADER = "kodosumi_launch"  # of an answer: the fid
 SCHEDULED_HEADER = "kodosumi_schedule"  # of an answer: the id of the schedule that was made
+FAILED_HEADER = "kodosumi-failed"  # of an answer: what is wrong with sources, as JSON by URL
 SCHEDULE_HEADER = "x-kodosumi-schedule"  # of a request: save as a schedule instead of launching
 
 # HTTP headers by which the panel tells a service who calls.
@@ -62,6 +63,7 @@ DIGEST_SCOPE = "kodosumi.digest"  # the Digest of the request's body
 ENDPOINT_SCOPE = "kodosumi.endpoint"  # the Endpoint that is being served
 FOREIGN_SCOPE = "kodosumi.foreign"  # a browser sends this for a page of another site
 INPROCESS_SCOPE = "kodosumi.inprocess"  # the panel itself calls, in its own process
+OPERATOR_SCOPE = "kodosumi.operator"  # it does so for an operator
 LOCAL_SCOPE = "kodosumi.local"  # a program on this machine sent this itself
 LOCK_FACTS_SCOPE = "kodosumi.lock_facts"  # the panel's own answer, in its process
 PROXY_USER_SCOPE = "kodosumi.proxy_user"  # whom the proxy in front names

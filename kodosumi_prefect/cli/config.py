@@ -7,8 +7,8 @@ from pathlib import Path
 import cyclopts
 from rich.table import Table
 
-from kodosumi_prefect.cli.output import CommandError, console
-from kodosumi_prefect.settings import PREFIX, Settings, origins, read_address
+from kodosumi_prefect.cli.output import CommandError, console, errors
+from kodosumi_prefect.settings import PREFIX, Settings, kodosumi_notes, origins, read_address
 
 app = cyclopts.App(name="config", help="Show and change settings.")
 
@@ -41,6 +41,8 @@ def show(*, verbose: bool = False) -> None:
             address = record.get("address") or record.get("url") or ""
             where = _without_password(str(address))
             console.print(f"up runs {part} at {where}", markup=False, soft_wrap=True)
+    for line in kodosumi_notes():
+        errors.print(line, style="yellow", markup=False, soft_wrap=True)
     console.print(f"\nset by environment as {PREFIX}NAME, or `kodosumi-prefect config set`")
 
 

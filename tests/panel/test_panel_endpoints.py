@@ -58,7 +58,7 @@ def stand(place: Place, request: pytest.FixtureRequest) -> Iterator[tuple[Stand,
         source = f"{__name__}:app"
         if not mounted:
             source = f"{stack.enter_context(served_app(app))}/openapi.json"
-            assert panel.client.post("/flow/register", json={"url": source}).status_code == 200
+            assert panel.client.post("/flow/register", json={"url": source}).status_code == 201
         items = panel.json("/flow", params={"pp": 100})["items"]
         [path] = [e["url"] for e in items if e["source"] == source and "greet" in e["url"]]
         yield panel, path

@@ -283,7 +283,7 @@ def test_services_that_are_not_there_are_not_found(panel: Stand, remote: Remote)
     page = panel.get(gone, headers={"accept": "text/html"})
     assert page.status_code == 404 and "<h1>Not Found</h1>" in page.text
     assert panel.client.post(gone, data={}).status_code == 404
-    assert panel.get("/services/nonsense").status_code == 422
+    assert panel.get("/services/nonsense").status_code == 404
     assert panel.connect().get(remote.page, headers={"accept": "application/json"}).status_code in (
         401,
         303,
@@ -388,7 +388,7 @@ def test_nobody_fills_a_form_from_somebody_elses_execution(shared: Stand, single
     for fid in (run.fid, "00000000-0000-0000-0000-000000000000"):
         answer = ben.client.get(single.page, params={"from": fid})
         assert answer.status_code == 404 and "private" not in answer.text
-    assert shared.get(single.page, params={"from": "nonsense"}).status_code == 422
+    assert shared.get(single.page, params={"from": "nonsense"}).status_code == 404
 
 
 def test_inputs_find_their_fields_by_name_or_path() -> None:

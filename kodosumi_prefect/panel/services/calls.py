@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections import Counter
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple
 from urllib.parse import unquote
 
@@ -10,6 +11,7 @@ import httpx
 from fastapi import Request, Response
 from starlette.types import Message, Send
 
+from kodosumi_prefect.cancelling import cancel_all
 from kodosumi_prefect.database.rows.services import RegisteredEndpoint
 from kodosumi_prefect.http import identity
 from kodosumi_prefect.http.identity import Purpose, ServiceCaller
@@ -28,9 +30,12 @@ from kodosumi_prefect.panel.services.mounted import Mounted
 from kodosumi_prefect.panel.services.register.address import MOUNTED, of_mounted
 from kodosumi_prefect.panel.services.request_body import LARGEST, Incoming
 from kodosumi_prefect.settings import Settings
-from kodosumi_prefect.vocabulary import ENDPOINT_HEADER, SCHEDULE_HEADER
+from kodosumi_prefect.vocabulary import ENDPOINT_HEADER, OPERATOR_SCOPE, SCHEDULE_HEADER
 
-START_TIMEOUT = 60.0  # seconds for mounted services to import and start; they may go on after
+# Seconds after which the next mounted service is imported beside one that still is, and for which
+# the panel's own start waits for all of them; they go on after.
+START_TIMEOUT = 60.0
+RETRY_TIMEOUT = 30.0  # seconds that a refresh waits for services that are started again
 CONNECT = 5.0  # seconds for a connection to a service
 CONNECTIONS = 200  # to all services
 OF_ONE = 100  # requests of one account that are under way at once, so that others find room
@@ -63,16 +68,54 @@ class Services:
                 keepalive_expiry=KEPT_IDLE,
             ),
         )
+        self._turn = asyncio.Lock()
+        self._starts: set[asyncio.Task[None]] = set()
+        self.on_started: Callable[[], None] = lambda: None  # one more runs, or was found not to
         self.under_way: Counter[str] = Counter()  # by account
         self._http.headers.clear()  # what people send is what services get
 
     async def __aenter__(self) -> "Services":
-        await asyncio.gather(*(one.start(START_TIMEOUT) for one in self.mounted.values()))
+        await self._start(list(self.mounted), START_TIMEOUT)
         return self
 
     async def __aexit__(self, *exc: object) -> None:
+        await cancel_all(self._starts)
         await asyncio.gather(*(one.stop() for one in self.mounted.values()))
         await self._http.aclose()
+
+    @property
+    def failed(self) -> dict[str, str]:
+        """Why a mounted service does not run, by its name, in the order of the setting."""
+        return {name: one.trouble for name, one in self.mounted.items() if one.trouble is not None}
+
+    async def start_again(self, names: Collection[str] | None = None) -> None:
+        """Import and start those that failed; return after ``RETRY_TIMEOUT`` seconds at most.
+
+        Arguments:
+            names: only of these; None for all.
+        """
+        again = [
+            name
+            for name, one in self.mounted.items()
+            if not one.runs and not one.is_starting and (names is None or name in names)
+        ]
+        if again:
+            await self._start(again, RETRY_TIMEOUT)
+
+    async def _start(self, names: Sequence[str], patience: float) -> None:
+        starting = asyncio.create_task(self._one_by_one(names), name="services")
+        self._starts.add(starting)
+        starting.add_done_callback(self._starts.discard)
+        done, _ = await asyncio.wait([starting], timeout=patience)
+        for each in done:
+            each.result()
+
+    async def _one_by_one(self, names: Sequence[str]) -> None:
+        """Start services in turn: modules that two threads import at once can be seen half done."""
+        async with self._turn:
+            for name in names:
+                await self.mounted[name].start(START_TIMEOUT)
+                self.mounted[name].once_settled(lambda: self.on_started())
 
     def forward(self, request: Request, user: User, endpoint: RegisteredEndpoint) -> Response:
         """The answer of an endpoint's service to a request of somebody.
@@ -210,6 +253,7 @@ class Services:
                 ],
                 "server": None,
                 "client": None,
+                OPERATOR_SCOPE: operator,
                 **(beside or {}),
             }
             return in_process(service, scope, self.settings.service_timeout)

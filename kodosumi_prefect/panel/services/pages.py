@@ -30,6 +30,7 @@ from kodosumi_prefect.panel.schedules.preview import (
 from kodosumi_prefect.panel.services.calls import own_url
 from kodosumi_prefect.panel.services.cards import source
 from kodosumi_prefect.panel.services.endpoint_form import Elements, EndpointForm, Submitted
+from kodosumi_prefect.panel.web.kodosumi_pages import redirect
 from kodosumi_prefect.panel.web.parameters import Panel
 from kodosumi_prefect.panel.web.state import State
 from kodosumi_prefect.panel.web.templating import page
@@ -92,8 +93,39 @@ async def schedule(request: Request, panel: Panel, user: CurrentUser, uid: Uid) 
     return await _submit(request, panel, user, uid, scheduled=True)
 
 
+@router.get("/inputs/-/{address:path}")
+async def kodosumi_endpoint(
+    request: Request, panel: Panel, user: CurrentUser, address: str
+) -> Response:
+    """Kodosumi's address of the page to launch an endpoint."""
+    row = await _at(panel, address)
+    return redirect(request, f"services/{row.uid}")
+
+
+@router.post("/inputs/-/{address:path}")
+async def kodosumi_launch(
+    request: Request, panel: Panel, user: CurrentUser, address: str
+) -> Response:
+    """Launch what Kodosumi has at this address; leads to the execution."""
+    row = await _at(panel, address)
+    return await _submit(request, panel, user, row.uid, scheduled=False, status_code=302)
+
+
+async def _at(panel: State, address: str) -> RegisteredEndpoint:
+    row = await panel.register.endpoint(f"/-/{address}")
+    if row is None:
+        raise NotFoundError(f"/-/{address[:200]} is not a registered endpoint; see GET /flow")
+    return await _endpoint(panel, row.uid)
+
+
 async def _submit(
-    request: Request, panel: State, user: User, uid: str, *, scheduled: bool
+    request: Request,
+    panel: State,
+    user: User,
+    uid: str,
+    *,
+    scheduled: bool,
+    status_code: int = 303,
 ) -> Response:
     row = await _endpoint(panel, uid)
     body = await read_body(request)
@@ -120,7 +152,7 @@ async def _submit(
     to = request.scope.get("root_path", "").rstrip("/") + f"/{where}"
     if _by_htmx(request):
         return Response(headers={"HX-Redirect": to})
-    return RedirectResponse(to, 303)
+    return RedirectResponse(to, status_code)
 
 
 async def _lead_to_each_other(panel: State, user: User, earlier: str, fid: str) -> None:
@@ -254,7 +286,7 @@ def _earlier(execution: StoredExecution | None, values: Row | None) -> Row | Non
 async def _endpoint(panel: State, uid: str) -> RegisteredEndpoint:
     row = await panel.register.of_uid(uid)
     if row is None:
-        raise NotFoundError(f"there is no service {uid}, or its source no longer lists it")
+        raise NotFoundError(f"there is no service {uid} here, or its source no longer lists it")
     return row
 
 

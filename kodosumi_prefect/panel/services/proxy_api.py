@@ -4,19 +4,27 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, HTTPException, Path, Request
 from fastapi.responses import JSONResponse, Response
+from starlette.types import Scope
 
 from kodosumi_prefect.database.rows.services import RegisteredEndpoint
 from kodosumi_prefect.http import identity
 from kodosumi_prefect.http.body import read_body
+from kodosumi_prefect.http.untyped_json import typed
 from kodosumi_prefect.panel.accounts.permissions import CurrentUser
 from kodosumi_prefect.panel.services import deployment_form
 from kodosumi_prefect.panel.web.error_schemas import problems
 from kodosumi_prefect.panel.web.parameters import Panel
+from kodosumi_prefect.panel.web.proxy import own_path
 from kodosumi_prefect.vocabulary import KEY_PATH, LAUNCH_HEADER, SCHEDULE_HEADER, SCHEDULED_HEADER
 
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
 router = APIRouter(tags=["Services"])
+
+
+def is_forwarded(scope: Scope) -> bool:
+    """Whether a request is for a service, which reads it as it was sent."""
+    return own_path(scope).startswith("/-/")
 
 
 @router.get(KEY_PATH, summary="The key that proves to services who calls")
@@ -61,7 +69,8 @@ async def launch(panel: Panel, user: CurrentUser, request: Request, address: str
     endpoint = await _endpoint(panel, request, address)
     if endpoint.kind == "prefect":
         schedule = request.headers.get(SCHEDULE_HEADER)
-        posted = await read_body(request)
+        receive = await typed(request.scope, request.receive)
+        posted = await read_body(Request(request.scope, receive))
         answer = await deployment_form.launch(endpoint, posted, schedule, user, panel.settings)
         ids = {SCHEDULED_HEADER: answer.get("schedule"), LAUNCH_HEADER: answer.get("result")}
         return JSONResponse(answer, headers={name: id_ for name, id_ in ids.items() if id_})
@@ -84,4 +93,7 @@ async def _endpoint(panel: Panel, request: Request, address: str) -> RegisteredE
         raise HTTPException(404, f"/-/{address[:200]} is not a registered endpoint; see GET /flow")
     if endpoint.gone:
         raise HTTPException(404, f"/-/{address[:200]} is gone: its source no longer lists it")
+    if panel.register.runs_elsewhere(endpoint):
+        detail = f"this panel does not run {endpoint.source}; start it with that service"
+        raise HTTPException(404, detail)
     return endpoint

@@ -51,7 +51,8 @@ class ServiceFields(BaseModel):
         default=[],
         description=(
             "For a service: networks whose requests it answers without the panel's signature. "
-            "Unset, none; a service in the panel's own process needs none."
+            "Unset, none; a service in the panel's own process needs none. Who calls from there "
+            "without a panel also reads what handlers raise."
         ),
     )
     service_url: Names = Field(
