@@ -99,7 +99,7 @@ def test_below_a_path_links_redirects_and_cookies_lead_there(
     assert client.get(f"{base}/livez", headers=headers).status_code == 200
     assert client.get(f"{base}/timeline/list", headers={"X-Forwarded-Prefix": "/agents"} | key)
     missing = client.get(f"{base}/executions/x", headers=headers | key)
-    assert missing.status_code == 422 and "<html" in missing.text
+    assert missing.status_code == 404 and "<html" in missing.text
 
 
 @pytest.mark.parametrize("prefix", ["//evil.example", "/\\evil", "/static/..", "/a\tb"])
