@@ -23,6 +23,7 @@ from kodosumi_prefect.launch.parameters import UnheldError
 from kodosumi_prefect.serve.entry import EntryRoute, Launching, ServiceEntry
 from kodosumi_prefect.serve.flow_form import flow_form
 from kodosumi_prefect.serve.handler import Handler
+from kodosumi_prefect.serve.launch_ids import LaunchIds
 from kodosumi_prefect.serve.locks import PATH as LOCK_PATH
 from kodosumi_prefect.serve.locks import LockFunctions
 from kodosumi_prefect.settings import get_settings
@@ -68,6 +69,7 @@ class ServeAPI(FastAPI):
         super().__init__(*args, **kwargs)
         # The panel passes on bodies of 16 MiB, and has to be able to read why they are refused.
         self.add_middleware(BodyLimit, largest=_largest_body, refuse=json_error, linger=16 * MIB)
+        self.add_middleware(LaunchIds)
         module = str(sys._getframe(1).f_globals.get("__name__", "service"))
         self.service_name = module if self.title == UNTITLED else self.title
         self._locks = LockFunctions()
