@@ -66,10 +66,11 @@ DIGEST_SCOPE = "kodosumi.digest"  # the Digest of the request's body
 ENDPOINT_SCOPE = "kodosumi.endpoint"  # the Endpoint that is being served
 FOREIGN_SCOPE = "kodosumi.foreign"  # a browser sends this for a page of another site
 INPROCESS_SCOPE = "kodosumi.inprocess"  # the panel itself calls, in its own process
-LAUNCHES_SCOPE = "kodosumi.launches"  # how many launches this request has begun
+LAUNCHES_SCOPE = "kodosumi.launches"  # how many launches the handler has begun by itself
 LOCAL_SCOPE = "kodosumi.local"  # a program on this machine sent this itself
 LOCK_FACTS_SCOPE = "kodosumi.lock_facts"  # the panel's own answer, in its process
 PROXY_USER_SCOPE = "kodosumi.proxy_user"  # whom the proxy in front names
+RETURNED_SCOPE = "kodosumi.returned"  # the next launch is the one that the handler returned
 SECRETS_SCOPE = "kodosumi.secrets"  # what was typed into password fields
 
 # Labels in Prefect.

@@ -42,6 +42,7 @@ from kodosumi_prefect.vocabulary import (
     LAUNCH_HEADER,
     LAUNCH_ID_HEADER,
     LAUNCHES_SCOPE,
+    RETURNED_SCOPE,
     SECRETS_SCOPE,
 )
 
@@ -147,6 +148,7 @@ class Launch(Response):
             raise
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.request.scope[RETURNED_SCOPE] = True
         try:
             fid = await self.go(scope.get(ENDPOINT_SCOPE) or _endpoint_of(self.request))
         except InputsError as error:  # of another app
@@ -272,7 +274,8 @@ class _Ready(NamedTuple):
 def _launch_id(request: Request) -> str | None:
     """The id that the panel has for this launch, if it has one.
 
-    A handler that launches several things gets as many ids, the same ones when it is asked again.
+    What a handler returns is the launch; what it launches beside that gets ids made of this one,
+    the same ones when it is asked again.
     """
     given = request.headers.get(LAUNCH_ID_HEADER)
     if given is None:
@@ -281,9 +284,10 @@ def _launch_id(request: Request) -> str | None:
         id_ = UUID(given)
     except ValueError:
         raise WrongRequestError(f"{LAUNCH_ID_HEADER} is not a UUID") from None
-    number = request.scope.get(LAUNCHES_SCOPE, 0)
-    request.scope[LAUNCHES_SCOPE] = number + 1
-    return str(uuid5(id_, str(number)) if number else id_)
+    if request.scope.pop(RETURNED_SCOPE, False):
+        return str(id_)
+    request.scope[LAUNCHES_SCOPE] = number = request.scope.get(LAUNCHES_SCOPE, 0) + 1
+    return str(uuid5(id_, str(number)))
 
 
 async def _stored(packed: Packed, settings: Settings) -> str | None:

@@ -31,6 +31,7 @@ from kodosumi_prefect.vocabulary import (
     FLOW_ATTRIBUTE,
     LAUNCH_HEADER,
     OPENAPI_MARK,
+    RETURNED_SCOPE,
     SCHEDULE_HEADER,
     SCHEDULED_HEADER,
     SECRETS_SCOPE,
@@ -349,6 +350,7 @@ async def _answer(
                 f"{type(answer).__name__}; it has to return a Launch or raise InputsError",
             )
         rule = request.headers.get(SCHEDULE_HEADER)
+        request.scope[RETURNED_SCOPE] = True
         if rule is not None:
             schedule = await answer.schedule(endpoint, rule)
             return JSONResponse(
