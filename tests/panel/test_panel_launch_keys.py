@@ -444,8 +444,8 @@ def test_a_form_that_is_sent_twice_launches_once(stand: Stand) -> None:
 
     def key() -> str:
         text = stand.get(page).text
-        keys = set(part.partition('"')[0] for part in text.split('name="kodosumi.key" value="')[1:])
-        [only] = keys
+        parts = text.split('name="kodosumi.key" value="')[1:]
+        [only] = {part.partition('"')[0] for part in parts}
         return only
 
     shown = key()
