@@ -10,7 +10,7 @@ from kodosumi_prefect.http import identity
 from kodosumi_prefect.http.body import read_body
 from kodosumi_prefect.panel.accounts.permissions import CurrentUser
 from kodosumi_prefect.panel.services import deployment_form
-from kodosumi_prefect.panel.services.keyed import launch_by_key
+from kodosumi_prefect.panel.services.launch_api import launch_by_key
 from kodosumi_prefect.panel.services.launch_keys import checked_key
 from kodosumi_prefect.panel.web.error_schemas import problems
 from kodosumi_prefect.panel.web.parameters import Panel
