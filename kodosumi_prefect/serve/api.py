@@ -24,6 +24,7 @@ from kodosumi_prefect.launch.parameters import UnheldError
 from kodosumi_prefect.serve.entry import EntryRoute, Launching, ServiceEntry
 from kodosumi_prefect.serve.flow_form import flow_form
 from kodosumi_prefect.serve.handler import Handler
+from kodosumi_prefect.serve.launch_ids import LaunchIds
 from kodosumi_prefect.serve.locks import PATH as LOCK_PATH
 from kodosumi_prefect.serve.locks import LockFunctions
 from kodosumi_prefect.serve.starting import telling
@@ -32,6 +33,7 @@ from kodosumi_prefect.vocabulary import (
     FLOW_ATTRIBUTE,
     LAUNCH_HEADER,
     OPENAPI_MARK,
+    RETURNED_SCOPE,
     SCHEDULE_HEADER,
     SCHEDULED_HEADER,
     SECRETS_SCOPE,
@@ -72,6 +74,7 @@ class ServeAPI(FastAPI):
         self.add_middleware(EitherSpelling, routes=lambda: self.routes)
         # The panel passes on bodies of 16 MiB, and has to be able to read why they are refused.
         self.add_middleware(BodyLimit, largest=_largest_body, refuse=json_error, linger=16 * MIB)
+        self.add_middleware(LaunchIds)
         module = str(sys._getframe(1).f_globals.get("__name__", "service"))
         self.service_name = module if self.title == UNTITLED else self.title
         self._locks = LockFunctions()
@@ -361,6 +364,7 @@ async def _answer(
                 f"{type(answer).__name__}; it has to return a Launch or raise InputsError",
             )
         rule = request.headers.get(SCHEDULE_HEADER)
+        request.scope[RETURNED_SCOPE] = True
         if rule is not None:
             schedule = await answer.schedule(endpoint, rule)
             return JSONResponse(

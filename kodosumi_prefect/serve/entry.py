@@ -18,7 +18,7 @@ from kodosumi_prefect.http.untyped_json import typed
 from kodosumi_prefect.launch.endpoint import Endpoint
 from kodosumi_prefect.refusals import RefusedError
 from kodosumi_prefect.settings import get_settings
-from kodosumi_prefect.vocabulary import DIGEST_SCOPE, ENDPOINT_SCOPE
+from kodosumi_prefect.vocabulary import DIGEST_SCOPE, ENDPOINT_SCOPE, RETURNED_SCOPE
 
 
 @runtime_checkable
@@ -70,6 +70,7 @@ class EntryRoute(APIRoute):
                 response = await handle(request)
                 if isinstance(response, Launching):
                     # Launched here, where what goes wrong can still be answered.
+                    request.scope[RETURNED_SCOPE] = True
                     await response.go(request.scope[ENDPOINT_SCOPE])
                 return response
             except InputsError as error:

@@ -30,7 +30,13 @@ from kodosumi_prefect.panel.services.mounted import Mounted
 from kodosumi_prefect.panel.services.register.address import MOUNTED, of_mounted
 from kodosumi_prefect.panel.services.request_body import LARGEST, Incoming
 from kodosumi_prefect.settings import Settings
-from kodosumi_prefect.vocabulary import ENDPOINT_HEADER, OPERATOR_SCOPE, SCHEDULE_HEADER
+from kodosumi_prefect.vocabulary import (
+    ENDPOINT_HEADER,
+    LAUNCH_ID_HEADER,
+    LAUNCH_IDS_HEADER,
+    OPERATOR_SCOPE,
+    SCHEDULE_HEADER,
+)
 
 # Seconds after which the next mounted service is imported beside one that still is, and for which
 # the panel's own start waits for all of them; they go on after.
@@ -123,12 +129,49 @@ class Services:
         Arguments:
             endpoint: of a service, not a Prefect deployment.
         """
+        headers = request_headers(request.headers.raw, [self.settings.proxy_header])
+        return self._forwarded(request, user, endpoint, headers)
+
+    async def collect(
+        self,
+        request: Request,
+        user: User,
+        endpoint: RegisteredEndpoint,
+        body: bytes,
+        launch_id: str,
+    ) -> "Answered":
+        """As ``forward``, to the end, whether or not somebody still waits for it.
+
+        Arguments:
+            body: of the request, which was read.
+            launch_id: asked again with the same one, the service launches nothing more.
+
+        Raises:
+            RefusedError: as an answer would say; or a ServiceError.
+        """
+        dropped = (b"content-length", b"accept-encoding")
+        headers = [
+            *(
+                (name, value)
+                for name, value in request_headers(
+                    request.headers.raw, [self.settings.proxy_header]
+                )
+                if name not in dropped
+            ),
+            (b"content-length", str(len(body)).encode()),
+            (LAUNCH_ID_HEADER.encode(), launch_id.encode()),
+        ]
+        scope = {"type": "http", "headers": headers}
+        return await _collected(self._forwarded(request, user, endpoint, headers), scope, body)
+
+    def _forwarded(
+        self, request: Request, user: User, endpoint: RegisteredEndpoint, headers: Headers
+    ) -> Forwarded:
         assert endpoint.target is not None
         caller = ServiceCaller(
             user.id, user.name, endpoint.base_url, own_url(request, self.settings)
         )
-        headers = request_headers(request.headers.raw, [self.settings.proxy_header])
-        headers.append((ENDPOINT_HEADER.encode(), endpoint.uid.encode()))
+        headers = [*headers, (ENDPOINT_HEADER.encode(), endpoint.uid.encode())]
         way = self._way(
             request.method,
             endpoint.base_url,
@@ -140,6 +183,17 @@ class Services:
             "endpoint",
         )
         return Forwarded(endpoint.base_url, way)
+
+    async def heeds_launch_ids(
+        self, endpoint: RegisteredEndpoint, user: User, panel_url: str
+    ) -> bool:
+        """Whether a service, asked again with the same ``launch_id``, launches nothing more.
+
+        Raises:
+            ServiceError: it does not answer.
+        """
+        answer = await self.ask_endpoint(endpoint, "OPTIONS", None, user, panel_url)
+        return any(name == LAUNCH_IDS_HEADER.encode() for name, _ in answer.headers)
 
     async def ask(
         self,
@@ -173,6 +227,7 @@ class Services:
         user: User,
         panel_url: str,
         schedule: str | None = None,
+        launch_id: str | None = None,
     ) -> "Answered":
         """Have an endpoint's service answer somebody's page.
 
@@ -180,6 +235,7 @@ class Services:
             endpoint: of a service, not a Prefect deployment.
             body: sent as JSON, unless it is None.
             schedule: asks for a schedule instead of a run; JSON, see ``serve.when``.
+            launch_id: as in ``collect``.
 
         Raises:
             ServiceError: naming the service.
@@ -187,6 +243,8 @@ class Services:
         headers: Headers = [(ENDPOINT_HEADER.encode(), endpoint.uid.encode())]
         if schedule is not None:
             headers.append((SCHEDULE_HEADER.encode(), schedule.encode()))
+        if launch_id is not None:
+            headers.append((LAUNCH_ID_HEADER.encode(), launch_id.encode()))
         base, target = endpoint.base_url, endpoint.target
         assert target is not None
         return await self._request(base, method, target, body, user, panel_url, headers, "endpoint")
@@ -302,6 +360,7 @@ class Answered(NamedTuple):
 
     status: int
     body: bytes
+    headers: Sequence[tuple[bytes, bytes]] = ()
 
 
 def own_url(request: Request, settings: Settings) -> str:
@@ -316,6 +375,7 @@ def _raw(headers: dict[str, str]) -> Headers:
 async def _collected(response: Forwarded, scope: dict[str, Any], body: bytes) -> Answered:
     """Collect a response instead of sending it."""
     status, pieces, whole, body_sent = 502, bytearray(), False, False
+    headers: Headers = []
 
     async def receive() -> Message:
         nonlocal body_sent
@@ -325,9 +385,9 @@ async def _collected(response: Forwarded, scope: dict[str, Any], body: bytes) ->
         return {"type": "http.request", "body": body, "more_body": False}
 
     async def send(message: Message) -> None:
-        nonlocal status, whole
+        nonlocal status, headers, whole
         if message["type"] == "http.response.start":
-            status = message["status"]
+            status, headers = message["status"], list(message["headers"])
             return
         pieces.extend(message.get("body", b""))
         if len(pieces) > LARGEST:
@@ -337,4 +397,4 @@ async def _collected(response: Forwarded, scope: dict[str, Any], body: bytes) ->
     await response.relay(Incoming(scope, receive), send)
     if not whole:
         raise BrokenServiceError("the service's answer broke off")
-    return Answered(status, bytes(pieces))
+    return Answered(status, bytes(pieces), headers)

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, HTTPException, Path, Request
+from fastapi import APIRouter, Header, HTTPException, Path, Request
 from fastapi.responses import JSONResponse, Response
 from starlette.types import Scope
 
@@ -12,10 +12,18 @@ from kodosumi_prefect.http.body import read_body
 from kodosumi_prefect.http.untyped_json import typed
 from kodosumi_prefect.panel.accounts.permissions import CurrentUser
 from kodosumi_prefect.panel.services import deployment_form
+from kodosumi_prefect.panel.services.launch_api import launch_by_key
+from kodosumi_prefect.panel.services.launch_keys import checked_key
 from kodosumi_prefect.panel.web.error_schemas import problems
 from kodosumi_prefect.panel.web.parameters import Panel
 from kodosumi_prefect.panel.web.proxy import own_path
-from kodosumi_prefect.vocabulary import KEY_PATH, LAUNCH_HEADER, SCHEDULE_HEADER, SCHEDULED_HEADER
+from kodosumi_prefect.vocabulary import (
+    IDEMPOTENCY_HEADER,
+    KEY_PATH,
+    LAUNCH_HEADER,
+    SCHEDULE_HEADER,
+    SCHEDULED_HEADER,
+)
 
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
@@ -62,11 +70,29 @@ async def form(
     methods=["POST"],
     summary="Launch an endpoint",
     operation_id="endpoint_launch",
-    responses=problems(400, 404, 405, 413, 415, 502, 504),
+    responses=problems(400, 404, 405, 409, 413, 415, 422, 502, 504),
 )
-async def launch(panel: Panel, user: CurrentUser, request: Request, address: str) -> Response:
+async def launch(
+    panel: Panel,
+    user: CurrentUser,
+    request: Request,
+    address: str,
+    idempotency_key: Annotated[
+        str | None,
+        Header(
+            alias=IDEMPOTENCY_HEADER,
+            description="A key of 1 to 255 printable ASCII characters, a fresh one for each launch "
+            "that is wanted. Asked again with the same key and body, for 24 hours, the answer is "
+            "that of the first run, with the header `kodosumi_repeated`. 422: the key is that of a "
+            "launch with another body. 409: that launch is still under way, or nobody knows "
+            "whether it began. A launch that was refused leaves its key free.",
+        ),
+    ] = None,
+) -> Response:
     """`{"result": fid, "elements"}`, or `{"errors", "elements"}` if the inputs are invalid."""
     endpoint = await _endpoint(panel, request, address)
+    if (key := _key(request)) is not None:
+        return await launch_by_key(panel, user, request, endpoint, key)
     if endpoint.kind == "prefect":
         schedule = request.headers.get(SCHEDULE_HEADER)
         receive = await typed(request.scope, request.receive)
@@ -84,7 +110,13 @@ async def other(panel: Panel, user: CurrentUser, request: Request, address: str)
     if endpoint.method != request.method or endpoint.kind == "prefect":
         allowed = {"GET", "POST", endpoint.method}
         raise HTTPException(405, "not of this endpoint", {"Allow": ", ".join(sorted(allowed))})
+    if (key := _key(request)) is not None:
+        return await launch_by_key(panel, user, request, endpoint, key)
     return panel.services.forward(request, user, endpoint)
+
+
+def _key(request: Request) -> str | None:
+    return checked_key(request.headers.getlist(IDEMPOTENCY_HEADER))
 
 
 async def _endpoint(panel: Panel, request: Request, address: str) -> RegisteredEndpoint:

@@ -47,6 +47,7 @@ from kodosumi_prefect.panel.services import deploy_api, proxy_api
 from kodosumi_prefect.panel.services import list_pages as service_list_pages
 from kodosumi_prefect.panel.services import pages as service_pages
 from kodosumi_prefect.panel.services.calls import Services
+from kodosumi_prefect.panel.services.launch_keys import LaunchKeys
 from kodosumi_prefect.panel.services.register.register import Register
 from kodosumi_prefect.panel.system import health_api, metrics_api
 from kodosumi_prefect.panel.system import pages as system_pages
@@ -70,7 +71,9 @@ from kodosumi_prefect.stream.reader import Reader
 from kodosumi_prefect.vocabulary import (
     API_KEY_HEADER,
     FAILED_HEADER,
+    IDEMPOTENCY_HEADER,
     LAUNCH_HEADER,
+    REPEATED_HEADER,
     SCHEDULE_HEADER,
 )
 
@@ -154,6 +157,7 @@ def create_app(
                     services,
                     register,
                     trail,
+                    LaunchKeys(used, reader),
                 )
                 reviewing = asyncio.create_task(streams.review(identification), name="review")
                 try:
@@ -184,8 +188,14 @@ def create_app(
             CORSMiddleware,
             allow_origins=used.cors_origins,
             allow_methods=["GET", "POST", "PUT", "DELETE"],
-            allow_headers=[API_KEY_HEADER, "Content-Type", "Last-Event-ID", SCHEDULE_HEADER],
-            expose_headers=[LAUNCH_HEADER, FAILED_HEADER, "Retry-After"],
+            allow_headers=[
+                API_KEY_HEADER,
+                "Content-Type",
+                "Last-Event-ID",
+                SCHEDULE_HEADER,
+                IDEMPOTENCY_HEADER,
+            ],
+            expose_headers=[LAUNCH_HEADER, REPEATED_HEADER, FAILED_HEADER, "Retry-After"],
             allow_credentials=False,
         )
     app.add_middleware(EitherSpelling, routes=lambda: app.routes)
