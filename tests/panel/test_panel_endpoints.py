@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from prefect.client.orchestration import get_client
@@ -102,7 +103,12 @@ def test_bad_requests_have_an_answer(stand: tuple[Stand, str]):
         assert "Traceback" not in answer.text
     answer = panel.client.post(path, data={"name": "x" * 5_000_000})
     assert answer.status_code < 500, answer.text[:500]
-    answer = panel.get(path.replace("greet", "breaks"))
+    breaking = path.replace("greet", "breaks")
+    answer = panel.get(breaking)  # by an operator
+    assert answer.status_code == 500
+    assert "ValueError: a secret of the service" in answer.json()["detail"]
+    assert "Traceback" not in answer.text
+    answer = panel.person(uuid4().hex[:8]).client.get(breaking)
     assert answer.status_code == 500
     assert "secret" not in answer.text and "Traceback" not in answer.text
     assert "described in the service's log" in answer.json()["detail"]
