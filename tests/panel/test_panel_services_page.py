@@ -443,9 +443,9 @@ def test_an_execution_finds_the_endpoint_that_it_came_from(panel: Stand) -> None
     async def work() -> tuple[dict[str, str], list[str | None]]:
         async with Reader(panel.database, "kodosumi", 1) as reader:
             fids = [run.fid for run in runs.values()]
-            several = await again_urls(reader, fids)
-            return several, [await again_url(reader, fid) for fid in fids] + [
-                *(await again_urls(reader, []))
+            several = await again_urls(reader, fids, [])
+            return several, [await again_url(reader, fid, []) for fid in fids] + [
+                *(await again_urls(reader, [], []))
             ]
 
     several, one_by_one = asyncio.run(work())
@@ -545,7 +545,7 @@ def test_mounted_services_and_deployments_are_launched_scheduled_and_run_again(
 
     async def link() -> str | None:
         async with Reader(whole.database, "kodosumi", 1) as reader:
-            return await again_url(reader, fid)
+            return await again_url(reader, fid, list(whole.app.state.panel.services.mounted))
 
     assert asyncio.run(link()) == f"{path[1:]}?from={fid}"
     assert f"{path}?from={fid}" in person.client.get(f"/executions/{fid}").text

@@ -13,7 +13,7 @@ from kodosumi_prefect.stream.reader import Reader
 _MISSING = object()
 
 
-async def again_url(reader: Reader, fid: str, mounted: Sequence[str] = ()) -> str | None:
+async def again_url(reader: Reader, fid: str, mounted: Sequence[str]) -> str | None:
     """Where an execution's form is filled in again, below the panel's root.
 
     Arguments:
@@ -26,9 +26,7 @@ async def again_url(reader: Reader, fid: str, mounted: Sequence[str] = ()) -> st
     return (await again_urls(reader, [fid], mounted)).get(fid)
 
 
-async def again_urls(
-    reader: Reader, fids: Sequence[str], mounted: Sequence[str] = ()
-) -> dict[str, str]:
+async def again_urls(reader: Reader, fids: Sequence[str], mounted: Sequence[str]) -> dict[str, str]:
     """As ``again_url`` for a list, by fid; those without an endpoint are left out.
 
     Runs of a listed Prefect deployment belong to that; others to the endpoint of their service
