@@ -117,8 +117,8 @@ def digest(inputs: dict[str, Any], tracer: Tracer) -> Markdown:
     sentences = sentences_of(text)
     if not sentences:
         raise KodosumiError("the text has no words in it")
-    pieces = split(sentences, int(inputs.get("parts") or 4))
-    keep = int(inputs.get("sentences") or 2)
+    pieces = split(sentences, int(float(inputs.get("parts") or 4)))
+    keep = int(float(inputs.get("sentences") or 2))
     tracer.markdown(f"# {title}", f"{len(sentences):,} sentences in {len(pieces)} parts")
     futures = [
         digest_part.submit(number, piece, language, keep) for number, piece in enumerate(pieces, 1)

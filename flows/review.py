@@ -99,7 +99,7 @@ async def review(inputs: dict[str, Any], tracer: Tracer) -> Markdown:
     Raises:
         KodosumiError: nobody answered in time, or the last draft was not approved.
     """
-    rounds, hours = int(inputs.get("rounds") or ROUNDS), float(inputs.get("hours") or HOURS)
+    rounds, hours = int(float(inputs.get("rounds") or ROUNDS)), float(inputs.get("hours") or HOURS)
     points, remarks = lines_of(inputs["points"]), list[str]()
     for number in range(1, rounds + 1):
         draft = drafted(inputs, points, remarks)

@@ -38,10 +38,14 @@ class PanelKeys(NamedTuple):
     Attributes:
         session: key of the HMAC that signs sessions.
         identity: signs who the panel calls a service for; services know its public half.
+        launch: key of the HMAC by which the bodies of launches are compared.
+        answers: encrypts what launches were answered.
     """
 
     session: bytes
     identity: Ed25519PrivateKey
+    launch: bytes
+    answers: Fernet
 
 
 def run_key(settings: Settings) -> str | None:
@@ -77,7 +81,12 @@ def panel_keys(settings: Settings) -> PanelKeys:
     """
     secret = make_secret(settings)
     identity = Ed25519PrivateKey.from_private_bytes(_derived(secret, "identity"))
-    return PanelKeys(_derived(secret, "session"), identity)
+    return PanelKeys(
+        _derived(secret, "session"),
+        identity,
+        _derived(secret, "launch"),
+        Fernet(base64.urlsafe_b64encode(_derived(secret, "answers"))),
+    )
 
 
 def make_secret(settings: Settings) -> str:

@@ -12,6 +12,7 @@ from pydantic import AliasChoices, BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
 from kodosumi_prefect.settings import PREFIX, Settings
+from kodosumi_prefect.settings.of_kodosumi import SECRETS as OF_KODOSUMI
 
 
 def inherited_environment() -> dict[str, str]:
@@ -45,4 +46,4 @@ def _of_prefects_server() -> Iterator[str]:
 
 
 _OURS = {f"{PREFIX}{name.upper()}" for name, _ in _secret_fields(Settings)}
-SECRETS = frozenset(_OURS | set(_of_prefects_server()))
+SECRETS = frozenset(_OURS | set(_of_prefects_server()) | OF_KODOSUMI)

@@ -1,5 +1,6 @@
 """The Tracer: what authors call to put something into the event stream of their run."""
 
+import json
 import sys
 import time
 import traceback
@@ -243,6 +244,8 @@ class Tracer:
 class TracerMock(Tracer):
     """Prints what it gets: for running an entrypoint by hand, without Prefect or Postgres.
 
+    ``lock`` asks at the terminal. ``fs`` is as unsupported as that of a run.
+
     Example:
         ```python
         asyncio.run(greet.fn({"name": "Ada"}, TracerMock()))
@@ -256,7 +259,7 @@ class TracerMock(Tracer):
         return TracerMock, ()
 
     def _put(self, kind: Kind, payload: str) -> _Done:
-        print(f"{kind}: {payload}", flush=True)  # noqa: T201
+        print(f"{kind}: {_as_given(kind, payload)}", flush=True)  # noqa: T201
         return DONE
 
     def flush_sync(self, timeout: float | None = None) -> bool:
@@ -330,6 +333,16 @@ def _arrive(scope: Scope, instance: str | None = None) -> Tracer:
     tracer = Tracer(scope)
     tracer._arrived = True
     return tracer
+
+
+def _as_given(kind: Kind, payload: str) -> str:
+    """Text without the envelope that it is stored in; what else there is as it is stored."""
+    if kind not in (Kind.RESULT, Kind.ACTION):
+        return payload
+    [(name, value)] = json.loads(payload).items()
+    if name in ("Markdown", "HTML", "Text") and value.keys() == {"body"}:
+        value = value["body"]
+    return value if isinstance(value, str) else payload
 
 
 def _joined(separator: str, message: tuple[Any, ...]) -> str:

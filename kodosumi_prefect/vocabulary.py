@@ -39,6 +39,9 @@ def task_key(state_id: object) -> str:
 API_KEY_HEADER = "KODOSUMI_API_KEY"  # of a request: a named API key, or a session's token
 LAUNCH_HEADER = "kodosumi_launch"  # of an answer: the fid
 SCHEDULED_HEADER = "kodosumi_schedule"  # of an answer: the id of the schedule that was made
+FAILED_HEADER = "kodosumi-failed"  # of an answer: what is wrong with sources, as JSON by URL
+IDEMPOTENCY_HEADER = "Idempotency-Key"  # of a request: what is asked again with it is one launch
+REPEATED_HEADER = "kodosumi_repeated"  # of an answer: it is that of an earlier request
 SCHEDULE_HEADER = "x-kodosumi-schedule"  # of a request: save as a schedule instead of launching
 
 # HTTP headers by which the panel tells a service who calls.
@@ -48,6 +51,8 @@ USERNAME_HEADER = "x-kodosumi_username"  # its name, percent-encoded where it is
 BASE_HEADER = "x-kodosumi_base"  # where the service lives
 PANEL_HEADER = "x-kodosumi-url"  # where the panel lives
 SIGNATURE_HEADER = "x-kodosumi-signature"  # a JWT over all of them; the only one that is believed
+LAUNCH_ID_HEADER = "x-kodosumi-launch-id"  # the launch: Prefect makes one run of it
+LAUNCH_IDS_HEADER = "x-kodosumi-launch-ids"  # of a service's answers: it heeds that
 ENDPOINT_HEADER = "x-kodosumi-endpoint"  # the register's id of the endpoint, if the panel asks
 KEY_PATH = "/.well-known/kodosumi/key"  # where the panel serves the key that signatures fit
 
@@ -62,9 +67,12 @@ DIGEST_SCOPE = "kodosumi.digest"  # the Digest of the request's body
 ENDPOINT_SCOPE = "kodosumi.endpoint"  # the Endpoint that is being served
 FOREIGN_SCOPE = "kodosumi.foreign"  # a browser sends this for a page of another site
 INPROCESS_SCOPE = "kodosumi.inprocess"  # the panel itself calls, in its own process
+LAUNCHES_SCOPE = "kodosumi.launches"  # how many launches the handler has begun by itself
+OPERATOR_SCOPE = "kodosumi.operator"  # it does so for an operator
 LOCAL_SCOPE = "kodosumi.local"  # a program on this machine sent this itself
 LOCK_FACTS_SCOPE = "kodosumi.lock_facts"  # the panel's own answer, in its process
 PROXY_USER_SCOPE = "kodosumi.proxy_user"  # whom the proxy in front names
+RETURNED_SCOPE = "kodosumi.returned"  # the next launch is the one that the handler returned
 SECRETS_SCOPE = "kodosumi.secrets"  # what was typed into password fields
 
 # Labels in Prefect.

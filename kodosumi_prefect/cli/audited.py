@@ -14,7 +14,7 @@ from kodosumi_prefect.stream.reader import Reader
 
 async def audited(reader: Reader, action: Action, target: Target | None, **details: Any) -> None:
     """Record an action; print a warning if that fails, as the command itself is done."""
-    actor = Actor(None, _user())
+    actor = Actor(None, user_name())
     entry = Entry(action, target, actor=actor, means="cli", address=platform.node())
     entry.details = details
     if await write(reader, [entry]):
@@ -32,7 +32,8 @@ async def audited_at(
             await audited(reader, action, target, **more)
 
 
-def _user() -> str:
+def user_name() -> str:
+    """The user of the operating system."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):

@@ -62,7 +62,7 @@ def clean(*, dry_run: bool = False) -> None:
         if dropped := list(retention.partitions()):
             verb = "would drop" if dry_run else "dropped"
             console.print(f"{verb} {len(dropped)} empty partitions", soft_wrap=True)
-        retention.forget()
+        retention.forget(settings.launch_key_hours)
     if not dry_run:
         asyncio.run(audited_at(settings, Action.CLEAN, None, days=days_of))
 

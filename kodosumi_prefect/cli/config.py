@@ -11,9 +11,16 @@ from rich.table import Table
 from rich.text import Text
 
 from kodosumi_prefect.cli.options import Output, of_stack
-from kodosumi_prefect.cli.output import CommandError, console
+from kodosumi_prefect.cli.output import CommandError, console, errors
 from kodosumi_prefect.cli.tables import print_json
-from kodosumi_prefect.settings import PREFIX, Settings, get_settings, origins, read_address
+from kodosumi_prefect.settings import (
+    PREFIX,
+    Settings,
+    get_settings,
+    kodosumi_notes,
+    origins,
+    read_address,
+)
 from kodosumi_prefect.settings.sources import SettingInForce
 
 app = cyclopts.App(name="config", help="Show and change settings.")
@@ -48,6 +55,8 @@ def show(*, verbose: bool = False, output: Output = "text") -> None:
             address = record.get("address") or record.get("url") or ""
             where = _without_password(str(address))
             console.print(f"up runs {part} at {where}", markup=False, soft_wrap=True)
+    for line in kodosumi_notes():
+        errors.print(line, style="yellow", markup=False, soft_wrap=True)
     console.print(f"\nset by environment as {PREFIX}NAME, or `kodosumi-prefect config set`")
 
 

@@ -5,8 +5,9 @@ import os
 import signal
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager, nullcontext
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
@@ -15,15 +16,27 @@ from kodosumi_prefect.cancelling import cancel_all
 from kodosumi_prefect.cli.env import command_line
 from kodosumi_prefect.cli.logs import install_logging
 from kodosumi_prefect.cli.options import with_options
-from kodosumi_prefect.cli.output import CommandError, console, require_database, require_prefect
+from kodosumi_prefect.cli.output import (
+    CommandError,
+    console,
+    errors,
+    require_database,
+    require_prefect,
+)
 from kodosumi_prefect.database import migrate
 from kodosumi_prefect.settings import (
     Settings,
     get_settings,
+    kodosumi_notes,
     write_address,
 )
 
+if TYPE_CHECKING:
+    from kodosumi_prefect.panel.web.server import Beside
+    from kodosumi_prefect.panel.web.state import State
+
 Services = Annotated[tuple[str, ...], Parameter(name="--service", negative=())]
+Sources = Annotated[tuple[str, ...], Parameter(name="--register", negative=())]
 
 
 def up(
@@ -34,6 +47,7 @@ def up(
     prefect_port: int | None = None,
     worker: bool = True,
     service: Services = (),
+    register: Sources = (),
 ) -> None:
     """Run everything that is not configured, and the panel, until Ctrl-C.
 
@@ -55,11 +69,15 @@ def up(
         Run a worker for the work pool "kodosumi".
     service
         An agentic service, as module:app, that the panel serves itself; repeatable.
+    register
+        URL of a service's OpenAPI document, or of Ray Serve's /-/routes, to register once the
+        panel is up; waits a minute for one that is not there yet. Repeatable.
     """
+    say_what_kodosumi_had()
     settings = with_options(
         data_dir=data_dir, host=host, port=port, services=_with_configured(service)
     )
-    asyncio.run(_up(settings, prefect_port, worker))
+    asyncio.run(_up(settings, prefect_port, worker, register))
 
 
 def panel(
@@ -67,6 +85,7 @@ def panel(
     host: str | None = None,
     port: int | None = None,
     service: Services = (),
+    register: Sources = (),
     data_dir: Annotated[Path | None, Parameter(show=False)] = None,
 ) -> None:
     """Serve the panel alone, on the configured Postgres and Prefect.
@@ -79,9 +98,14 @@ def panel(
         Port; 0 takes a free one.
     service
         An agentic service, as module:app, that the panel serves itself; repeatable.
+    register
+        URL of a service's OpenAPI document, or of Ray Serve's /-/routes, to register once the
+        panel is up; waits a minute for one that is not there yet. Repeatable.
     """
+    from kodosumi_prefect.cli.registering import register_sources
     from kodosumi_prefect.panel.web.server import run
 
+    say_what_kodosumi_had()
     settings = with_options(
         data_dir=data_dir, host=host, port=port, services=_with_configured(service)
     )
@@ -90,7 +114,12 @@ def panel(
     access = prefect_access(settings)
     # Without one, /health says that Prefect is missing; streams do not need it.
     with access.in_force() if access else nullcontext():
-        run(settings, lambda address: console.print(f"ready {address}"), tell)
+        run(
+            settings,
+            lambda address: console.print(f"ready {address}"),
+            tell,
+            partial(register_sources, urls=register, say=tell) if register else None,
+        )
 
 
 def observer() -> None:
@@ -101,6 +130,7 @@ def observer() -> None:
     """
     from kodosumi_prefect.observer.observer import Observer
 
+    say_what_kodosumi_had()
     settings = get_settings()
     url = require_database(settings)
     try:
@@ -129,6 +159,12 @@ async def _until_signalled(work: Coroutine[Any, Any, None]) -> None:
         await cancel_all(tasks)
 
 
+def say_what_kodosumi_had() -> None:
+    """Warn of settings of Kodosumi itself, which are used or not."""
+    for line in kodosumi_notes():
+        errors.print(line, style="yellow", markup=False, soft_wrap=True)
+
+
 def tell(text: str) -> None:
     """Print what whoever started the panel has to know."""
     console.print(text, markup=False, soft_wrap=True)
@@ -141,9 +177,15 @@ def _with_configured(services: tuple[str, ...]) -> list[str] | None:
 
 @asynccontextmanager
 async def running_stack(
-    settings: Settings, prefect_port: int | None, worker: bool
+    settings: Settings,
+    prefect_port: int | None,
+    worker: bool,
+    beside: "Beside | None" = None,
 ) -> AsyncIterator[tuple[Any, str]]:
     """The stack with its panel and observer: ``(stack, panel URL)``; ended at exit.
+
+    Arguments:
+        beside: work in the panel's process, as ``serve`` takes it.
 
     Raises:
         CommandError: what is missing, or a part that does not start.
@@ -191,7 +233,7 @@ async def running_stack(
         ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         with access.in_force():
             serving = asyncio.create_task(
-                serve(settings, stop=stop_panel, on_ready=ready.set_result, say=tell)
+                serve(settings, stop=stop_panel, on_ready=ready.set_result, say=tell, beside=beside)
             )
             tasks.append(serving)
             waiting: set[asyncio.Future[Any]] = {serving, ready}
@@ -217,8 +259,18 @@ async def running_stack(
         await stack.stop()
 
 
-async def _up(settings: Settings, prefect_port: int | None, worker: bool) -> None:
+async def _up(
+    settings: Settings, prefect_port: int | None, worker: bool, register: tuple[str, ...]
+) -> None:
     install_logging(settings)
+    ready = asyncio.Event()
+
+    async def registering(panel: "State") -> None:
+        from kodosumi_prefect.cli.registering import register_sources
+
+        await ready.wait()  # behind the lines of the start
+        await register_sources(panel, register, tell)
+
     me = asyncio.current_task()
     assert me is not None
     loop = asyncio.get_running_loop()
@@ -234,12 +286,14 @@ async def _up(settings: Settings, prefect_port: int | None, worker: bool) -> Non
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, ask)
     try:
-        async with running_stack(settings, prefect_port, worker) as (stack, address):
+        beside = registering if register else None
+        async with running_stack(settings, prefect_port, worker, beside) as (stack, address):
             console.print(f"  Prefect API  {stack.prefect_api_url}", markup=False)
             evaluate = f'  terminals    eval "$({command_line(settings)})"'
             console.print(evaluate, markup=False, soft_wrap=True)
             console.print(f"  data         {settings.data_dir}", markup=False)
             console.print(f"ready {address}", markup=False)
+            ready.set()
             await stack.wait()
     except asyncio.CancelledError:
         if not stop.is_set():

@@ -127,6 +127,9 @@ DO $$ BEGIN
             FROM {reader};
         GRANT SELECT (id, name) ON {schema}.role TO {reader};
     END IF;
+    IF to_regclass('{schema}.launch_key') IS NOT NULL THEN
+        REVOKE ALL ON {schema}.launch_key FROM {reader};
+    END IF;
     -- Functions that queries of lists consist of; they read what {reader} may read.
     IF to_regproc('{schema}.filtered_listing') IS NOT NULL THEN
         GRANT EXECUTE ON FUNCTION {schema}.visible, {schema}.filtered_listing TO {reader};

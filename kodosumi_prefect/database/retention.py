@@ -17,6 +17,7 @@ from kodosumi_prefect.database.connection import connect
 from kodosumi_prefect.database.sql import Queries
 from kodosumi_prefect.events import DROPPABLE_KINDS
 
+HOUR = 3600.0  # seconds
 DAY = 86_400.0  # seconds
 PORTION_TIMEOUT = 300.0  # seconds that one of its statements may take
 PORTION = 500  # executions of one transaction, at most
@@ -132,16 +133,21 @@ class Retention:
             if self._dry_run or self._values("drop_empty_partition", name=name)[0]:
                 yield name
 
-    def forget(self) -> None:
+    def forget(self, launch_key_hours: float) -> None:
         """Forget what was deleted more than 7 days ago, and services and Runners silent for a day.
 
         A Runner's row stays as long as its run is not over.
+
+        Arguments:
+            launch_key_hours: for which the keys of launches are remembered.
         """
         if not self._dry_run:
             self._connection.execute(self._queries["prune_runners"])
             self._connection.execute(self._queries["prune_hooks"])
             self._connection.execute(self._queries["forget_services"])
             self._connection.execute(self._queries["forget_deleted"], {"age": KEPT_DELETED})
+            age = launch_key_hours * HOUR
+            self._connection.execute(self._queries["forget_launch_keys"], {"age": age})
 
     def _all(self, days: float) -> Iterator[int]:
         for ids in self._portions(days):

@@ -33,6 +33,9 @@ class Checkbox(Field):
     def read(self, posted: Value) -> Any:
         return posted is True or posted == "on"
 
+    def posted(self, posted: Value) -> Any:
+        return self.read(posted)
+
 
 class InputOption(Element):
     """One of the things to choose in a ``Select``.

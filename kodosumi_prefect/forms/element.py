@@ -47,8 +47,12 @@ class Field(Element):
     required: bool = False
     error: list[str] | None = None
 
+    def posted(self, posted: Value) -> Any:
+        """What a handler gets for what was posted: that itself."""
+        return posted
+
     def read(self, posted: Value) -> Any:
-        """The value that a handler gets for what was posted; None stands for nothing.
+        """The value of what was posted, by the element's type; None stands for nothing.
 
         Raises:
             RefusedError: it is not one that this element takes.

@@ -3,11 +3,13 @@
 import json
 from typing import Any, ClassVar
 
-from kodosumi_prefect.forms.element import Field, RefusedValueError, Value
+from kodosumi_prefect.forms.element import Field, RefusedValueError, Value, empty
+
+NOT_YET = "cannot be received by this version; files come with a later release"
 
 
 class InputFiles(Field):
-    """Files; handlers get the set of their names.
+    """Files, which a later release receives: until then one that is chosen is refused.
 
     Arguments:
         multiple: whether there may be several.
@@ -42,16 +44,16 @@ class InputFiles(Field):
         self.directory = directory
         self.error = error
 
-    def parse(self, posted: Value) -> Any:
-        try:
-            batch = json.loads(posted) if isinstance(posted, str) else None
-            names = {item["filename"] for item in batch["items"].values()} if batch else None
-        except (ValueError, RecursionError, KeyError, TypeError, AttributeError):
-            names = None
-        if names is None or not all(isinstance(name, str) for name in names):
-            raise RefusedValueError("must be files uploaded before, as {batchId, items}")
-        if len(names) > 1 and not (self.multiple or self.directory):
-            raise RefusedValueError(f"takes one file, not {len(names)}")
-        if not names and self.required:
-            raise RefusedValueError("is required")
-        return names
+    def read(self, posted: Value) -> Any:
+        if self.required or not (empty(posted) or _is_empty_batch(posted)):
+            raise RefusedValueError(NOT_YET)
+        return None
+
+
+def _is_empty_batch(posted: Value) -> bool:
+    """Whether it is what Kodosumi's clients post for no file: a batch without items."""
+    try:
+        batch = json.loads(posted) if isinstance(posted, str) else None
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(batch, dict) and not batch.get("items")

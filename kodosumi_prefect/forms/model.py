@@ -16,7 +16,7 @@ from kodosumi_prefect.forms.display import (
     Submit,
 )
 from kodosumi_prefect.forms.element import Element, Field, RefusedValueError
-from kodosumi_prefect.forms.errors import InputsError
+from kodosumi_prefect.forms.errors import GENERAL, InputsError
 from kodosumi_prefect.forms.files import InputFiles
 from kodosumi_prefect.forms.moment import InputDate, InputDateTime, InputTime
 from kodosumi_prefect.forms.number import InputNumber
@@ -56,7 +56,7 @@ class Model:
             InputText("name", "Name", required=True),
             Submit("Go"),
         )
-        form.read({"name": "Ada"})  # {"name": "Ada"}
+        form.inputs({"name": "Ada"})  # {"name": "Ada"}
         ```
 
     Raises:
@@ -105,6 +105,28 @@ class Model:
     def get_model_json(self) -> str:
         """Its elements as JSON."""
         return json.dumps(self.get_model())
+
+    def inputs(self, data: Mapping[str, Any]) -> dict[str, Any]:
+        """What a handler gets for what was posted, which is checked as ``read`` does.
+
+        All of it is as it was posted: a browser's numbers, dates and choices are text, nothing
+        filled in is ``""``, and what the form does not have is there too. Checkboxes are True or
+        False, and fields that were not posted None, as is ``_global_`` of a form with ``Errors``.
+
+        Arguments:
+            data: as JSON or a form body holds it.
+
+        Raises:
+            InputsError: as ``read``.
+        """
+        self.read(data)
+        inputs: dict[str, Any] = {}
+        for child in self.children:
+            if isinstance(child, Errors):
+                inputs[GENERAL] = data.get(GENERAL)
+            elif isinstance(child, Field) and child.name:
+                inputs[child.name] = child.posted(data.get(child.name))
+        return inputs | {name: value for name, value in data.items() if name not in inputs}
 
     def read(self, data: Mapping[str, Any]) -> dict[str, Any]:
         """The value of each field in what was posted, None where nothing was.

@@ -12,7 +12,9 @@ _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,4})?", re.ASCII)
 
 
 class InputNumber(Field):
-    """A number; handlers get an ``int`` if it was written as one, else a ``float``.
+    """A number; its value is an ``int`` if it was written as one, else a ``float``.
+
+    Handlers get it as it was posted, by browsers as text.
 
     Arguments:
         min_value, max_value: bounds, both allowed themselves.

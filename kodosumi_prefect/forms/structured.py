@@ -103,6 +103,10 @@ class StructuredModel(Model):
         value = _value_at(data, name, self.places[name].path)
         return None if value is _NOT_GIVEN else value
 
+    def inputs(self, data: Mapping[str, Any]) -> dict[str, Any]:
+        """The typed values: what the form was made of has no other."""
+        return self.read(data)
+
     def read(self, data: Mapping[str, Any]) -> dict[str, Any]:
         flat = {name: _value_at(data, name, place.path) for name, place in self.places.items()}
         posted = {name: value for name, value in flat.items() if value is not _NOT_GIVEN}

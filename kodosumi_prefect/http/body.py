@@ -7,10 +7,12 @@ from typing import Any, NoReturn
 from fastapi import HTTPException
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
+from starlette.exceptions import HTTPException as PartsError
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Message, Receive
 
 from kodosumi_prefect.forms.bounds import DEEPEST, too_deep
+from kodosumi_prefect.forms.files import NOT_YET
 
 LARGEST = 8 * 1024 * 1024  # bytes of a body
 SIGNED = 1024 * 1024  # bytes up to which the panel reads a body before it signs who calls
@@ -101,11 +103,16 @@ async def read_body(request: Request) -> dict[str, Any]:
 
 
 async def _form(request: Request) -> dict[str, Any]:
-    form = await request.form(max_files=0, max_fields=MOST_FIELDS, max_part_size=LARGEST)
+    try:
+        form = await request.form(max_files=0, max_fields=MOST_FIELDS, max_part_size=LARGEST)
+    except PartsError as exc:
+        if str(exc.detail).startswith("Too many files"):
+            raise HTTPException(400, f"the body holds a file; it {NOT_YET}") from exc
+        raise
     fields: dict[str, Any] = {}
     for name, value in form.multi_items():
         if isinstance(value, UploadFile):
-            raise HTTPException(400, f"{name} is a file; upload files before, see /files")
+            raise HTTPException(400, f"{name}: {NOT_YET}")
         fields[name] = value
     return fields
 

@@ -10,10 +10,13 @@ from uuid import uuid4
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
+from kodosumi_prefect.error import KodosumiError
+from kodosumi_prefect.error_line import error_line
 from kodosumi_prefect.events import clean
 from kodosumi_prefect.forms import InputsError
 from kodosumi_prefect.forms.errors import GENERAL
-from kodosumi_prefect.vocabulary import SECRETS_SCOPE
+from kodosumi_prefect.http.identity import ServiceCaller
+from kodosumi_prefect.vocabulary import CALLER_SCOPE, SECRETS_SCOPE
 
 logger = logging.getLogger(__name__)
 
@@ -34,14 +37,31 @@ def json_error(
 
 
 def unforeseen_json_error(request: Request, exc: Exception) -> JSONResponse:
-    """A 500 whose id finds the traceback in the service's log, secrets masked."""
+    """A 500 whose id finds the traceback in the service's log, secrets masked.
+
+    Operators, and whoever calls the service without a panel from a network that it trusts, read
+    type and message as well; of a ``KodosumiError`` everybody reads the message.
+    """
     number = uuid4().hex[:12]
-    text = "".join(traceback.format_exception(exc)).rstrip()
+    text = _masked(request, "".join(traceback.format_exception(exc)).rstrip())
+    logger.error("error %s at %s\n%s", number, request.url.path, text)
+    caller = request.scope.get(CALLER_SCOPE)
+    line = _masked(request, error_line(exc))
+    meant_for_people = isinstance(exc, KodosumiError)
+    if isinstance(caller, ServiceCaller) and caller.operator:
+        line = f"{type(exc).__name__}: {line}" if meant_for_people else line
+        detail = f"{line} (error {number} in the service's log)"
+    elif meant_for_people:
+        detail = line
+    else:
+        detail = f"unexpected error {number}, described in the service's log"
+    return json_error(request, 500, detail)
+
+
+def _masked(request: Request, text: str) -> str:
     for secret in sorted(request.scope.get(SECRETS_SCOPE) or (), key=len, reverse=True):
         text = text.replace(secret, MASK)
-    logger.error("error %s at %s\n%s", number, request.url.path, text)
-    detail = f"unexpected error {number}, described in the service's log"
-    return json_error(request, 500, detail)
+    return text
 
 
 def error_fields(error: InputsError) -> dict[str, list[str]]:

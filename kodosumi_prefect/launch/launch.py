@@ -4,7 +4,7 @@ import asyncio
 import sys
 from collections.abc import Mapping
 from typing import Any, NamedTuple
-from uuid import UUID
+from uuid import UUID, uuid5
 
 from prefect.exceptions import ObjectNotFound
 from prefect.flows import Flow
@@ -29,6 +29,7 @@ from kodosumi_prefect.launch.refusal import (
     GoneError,
     UnavailableLaunchError,
     UnsignedLaunchError,
+    WrongRequestError,
 )
 from kodosumi_prefect.launch.starting import RunRequest, new_id, start_run
 from kodosumi_prefect.launch.target import TargetError, folders_of, load, name_of
@@ -39,6 +40,9 @@ from kodosumi_prefect.vocabulary import (
     ENDPOINT_HEADER,
     ENDPOINT_SCOPE,
     LAUNCH_HEADER,
+    LAUNCH_ID_HEADER,
+    LAUNCHES_SCOPE,
+    RETURNED_SCOPE,
     SECRETS_SCOPE,
 )
 
@@ -122,6 +126,7 @@ class Launch(Response):
         when = await When.of(rule)
         ready = await self._ready(endpoint, for_schedule=True)
         payload = await _stored(ready.packed, ready.settings)
+        launch_id = _launch_id(self.request)
 
         async def create(deployment: UUID) -> str:
             return await schedules.create(
@@ -132,6 +137,7 @@ class Launch(Response):
                 endpoint_uid=self.request.headers.get(ENDPOINT_HEADER) or uid_of(endpoint),
                 summary=when.name or self.summary or endpoint.summary or slug_of(endpoint),
                 payload=payload,
+                launch_id=launch_id,
                 settings=ready.settings,
             )
 
@@ -145,6 +151,7 @@ class Launch(Response):
             raise
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.request.scope[RETURNED_SCOPE] = True
         try:
             fid = await self.go(scope.get(ENDPOINT_SCOPE) or _endpoint_of(self.request))
         except InputsError as error:  # of another app
@@ -164,7 +171,7 @@ class Launch(Response):
             job["runtime_env"] = runtime_env_here() | job["runtime_env"]
         wish = RunRequest(
             parameters=ready.parameters(payload),
-            id=new_id(),
+            id=_launch_id(self.request) or new_id(),
             owner=ready.owner,
             retries=ready.options.retries,
             retry_delay=ready.options.retry_delay,
@@ -270,6 +277,25 @@ class _Ready(NamedTuple):
             "inputs": self.packed.parameters,
             "launch": launch.model_dump(exclude_defaults=True),
         }
+
+
+def _launch_id(request: Request) -> str | None:
+    """The id that the panel has for this launch, if it has one.
+
+    What a handler returns is the launch; what it launches beside that gets ids made of this one,
+    the same ones when it is asked again.
+    """
+    given = request.headers.get(LAUNCH_ID_HEADER)
+    if given is None:
+        return None
+    try:
+        id_ = UUID(given)
+    except ValueError:
+        raise WrongRequestError(f"{LAUNCH_ID_HEADER} is not a UUID") from None
+    if request.scope.pop(RETURNED_SCOPE, False):
+        return str(id_)
+    request.scope[LAUNCHES_SCOPE] = number = request.scope.get(LAUNCHES_SCOPE, 0) + 1
+    return str(uuid5(id_, str(number)))
 
 
 async def _stored(packed: Packed, settings: Settings) -> str | None:

@@ -34,7 +34,12 @@ class _StoredInputs:
 
 
 async def run_again(
-    fid: str, owner: Owner, settings: Settings, *, visible_inputs: dict[str, Any] | None = None
+    fid: str,
+    owner: Owner,
+    settings: Settings,
+    *,
+    visible_inputs: dict[str, Any] | None = None,
+    launch_id: str | None = None,
 ) -> str:
     """Start a run with the inputs of an earlier one; the new fid, which is linked to the old.
 
@@ -42,6 +47,7 @@ async def run_again(
         fid: the earlier run.
         owner: whose the new one is.
         visible_inputs: its inputs as people may see them in the record, if not as they are.
+        launch_id: a random id; asked again with the same one, it is the same new run.
 
     Raises:
         LaunchError: it cannot start; says why in one line.
@@ -63,7 +69,7 @@ async def run_again(
     policy = old.empirical_policy
     wish = RunRequest(
         parameters=parameters,
-        id=new_id(),
+        id=launch_id or new_id(),
         owner=owner,
         retries=policy.retries,
         retry_delay=policy.retry_delay if isinstance(policy.retry_delay, int) else None,

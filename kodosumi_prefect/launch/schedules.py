@@ -42,6 +42,7 @@ async def create(
     endpoint_uid: str | None = None,
     summary: str | None = None,
     payload: str | None = None,
+    launch_id: str | None = None,
     settings: Settings | None = None,
 ) -> str:
     """Have Prefect run a deployment on a schedule; the schedule's id.
@@ -54,12 +55,14 @@ async def create(
         endpoint_uid: the endpoint it was made from; it is paused when that vanishes.
         summary: one line that lists show.
         payload: row of inputs that are kept for it.
+        launch_id: a random id; asked again with the same one, it is the same schedule.
 
     Raises:
         LaunchError: the deployment is gone, or Prefect or Postgres are away or refuse it.
         UnheldError: a parameter that Prefect cannot hold.
     """
     used = settings or get_settings()
+    slug = f"kodosumi-{launch_id or new_id()}"
     async with prefect_api(used) as client:
         parameters = await held(client, deployment, parameters)
         body = DeploymentScheduleCreate(
@@ -67,14 +70,23 @@ async def create(
             # Begun once it is known whose it is.
             active=False,
             parameters=parameters,
-            slug=f"kodosumi-{new_id()}",
+            slug=slug,
         )
+        schedule = await _of_slug(client, deployment, slug) if launch_id is not None else None
+        if schedule is not None and await _noted(used, id_=str(schedule.id)):
+            if not schedule.active:  # it ended before it was begun
+                await _patch(client, str(deployment), schedule, True, parameters)
+            if payload is not None:  # it has one of its own
+                await database.query_rows(used, "forget_payload", id=payload)
+            return str(schedule.id)
         try:
-            [schedule] = await client.create_deployment_schedules(UUID(str(deployment)), [body])
+            if schedule is None:
+                [schedule] = await client.create_deployment_schedules(UUID(str(deployment)), [body])
         except httpx.HTTPStatusError as exc:
             if exc.response.status_code != 404:
                 raise
             raise GoneError(f"deployment {deployment} is no longer in Prefect") from None
+        schedule = schedule.model_copy(update={"parameters": parameters})
         try:
             await database.query_rows(
                 used,
@@ -258,6 +270,17 @@ async def _switch(row: NotedSchedule, active: bool, settings: Settings) -> bool:
         except ObjectNotFound:
             return False
     return True
+
+
+async def _of_slug(
+    client: PrefectClient, deployment: UUID | str, slug: str
+) -> DeploymentSchedule | None:
+    """The schedule of a deployment with a slug; begun, but perhaps not noted and not active."""
+    try:
+        schedules = (await client.read_deployment(UUID(str(deployment)))).schedules
+    except ObjectNotFound:
+        raise GoneError(f"deployment {deployment} is no longer in Prefect") from None
+    return next((one for one in schedules if one.slug == slug), None)
 
 
 async def _patch(

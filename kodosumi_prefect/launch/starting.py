@@ -8,6 +8,7 @@ from uuid import UUID, uuid4
 import httpx
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.actions import DeploymentFlowRunCreate
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterIdempotencyKey
 from prefect.client.schemas.objects import FlowRun, FlowRunPolicy
 from prefect.exceptions import ObjectNotFound
 from prefect.states import Scheduled, to_state_create
@@ -38,7 +39,8 @@ class RunRequest(NamedTuple):
     """A run that somebody wants.
 
     Attributes:
-        id: random; Prefect makes one run of it, however often it is asked.
+        id: random; Prefect makes one run of it, however often it is asked. The inputs are those of
+            the first time.
         owner: who launches it; None if nobody is known.
         retries: None leaves it to the flow.
         retry_delay: seconds; likewise.
@@ -99,6 +101,7 @@ async def start_run(deployment: UUID, wish: RunRequest, settings: Settings) -> s
     )
     async with prefect_api(settings) as client:
         run = await _created(client, deployment, body)
+    wish = await _with_payload_of(run, wish, settings)
     if database.known(settings):
         try:
             await database.with_spooler(
@@ -130,6 +133,31 @@ async def _created(
             if attempt == ATTEMPTS:
                 raise
     raise AssertionError("unreachable")
+
+
+async def _with_payload_of(run: FlowRun, wish: RunRequest, settings: Settings) -> RunRequest:
+    """The wish with the row of inputs that the run has: another one if the run was there before."""
+    known = launched(run.parameters)
+    if known is None or known.launch.payload == wish.payload:
+        return wish
+    if wish.payload is not None and database.known(settings):
+        await database.query_rows(settings, "forget_payload", id=wish.payload)
+    return wish._replace(payload=known.launch.payload)
+
+
+async def run_of_launch(id_: str, settings: Settings) -> str | None:
+    """The fid of the run that came of a launch; None if there is none.
+
+    Arguments:
+        id_: as in ``RunRequest``.
+
+    Raises:
+        LaunchError: Prefect is away.
+    """
+    chosen = FlowRunFilter(idempotency_key=FlowRunFilterIdempotencyKey(any_=[id_]))
+    async with prefect_api(settings) as client:
+        runs = await client.read_flow_runs(flow_run_filter=chosen, limit=1)
+    return str(runs[0].id) if runs else None
 
 
 def _tell(spooler: Spooler, run: FlowRun, wish: RunRequest, settings: Settings) -> None:

@@ -19,7 +19,15 @@ class UnknownLockError(LookupError):
 
 
 class AnsweredError(Exception):
-    """The lock is no longer open: somebody else was faster, or nobody waits for it."""
+    """The lock is no longer open: somebody else was faster, or nobody waits for it.
+
+    Attributes:
+        answered: somebody was faster.
+    """
+
+    def __init__(self, lock: Lock, reason: str) -> None:
+        super().__init__(reason)
+        self.answered = was_answered(lock)
 
 
 class Locks:
@@ -104,7 +112,7 @@ class Locks:
             if execution is None or lock is None:
                 raise UnknownLockError(f"execution {fid} has no lock {lid[:80]!r}")
             if (reason := closed(lock)) is not None:
-                raise AnsweredError(reason)
+                raise AnsweredError(lock, reason)
             payload = {
                 "name": lock.name,
                 "lid": lid,
@@ -117,10 +125,15 @@ class Locks:
             await self._reader.execute("notify", **parameters)
 
 
+def was_answered(lock: Lock) -> bool:
+    """Whether somebody has answered it."""
+    return lock.state == "leased"
+
+
 def closed(lock: Lock) -> str | None:
     """Why a lock cannot be answered, in one line; None if it can."""
     name = f"lock {lock.name!r}"
-    if lock.state == "leased":
+    if was_answered(lock):
         return f"{name} was answered already"
     if lock.status in ("finished", "error"):
         return f"{name} is of a run that is over"

@@ -46,7 +46,7 @@ class Cleaning:
                 if self._stopping.is_set():
                     return
             dropped = list(retention.partitions())
-            retention.forget()
+            retention.forget(settings.launch_key_hours)
             if settings.audit_retention_days is not None:
                 for entries in retention.audit(settings.audit_retention_days):
                     logger.info("retention deleted %d audit entries", entries)

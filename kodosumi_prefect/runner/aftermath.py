@@ -80,7 +80,7 @@ def _see_to(
     if flow_run is None or state is None:
         return  # deleted
     output.attempt = max(flow_run.run_count, 1)
-    record_rest(last_words, after.written, output)
+    record_rest(str(fid), last_words, after.written, output)
     if after.over:
         return
     if state.is_cancelling():

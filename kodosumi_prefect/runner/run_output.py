@@ -4,13 +4,15 @@ import atexit
 import codecs
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
+from typing import Any
 
 from kodosumi_prefect.adapter import capture
 from kodosumi_prefect.adapter.execution import live_scopes
 from kodosumi_prefect.adapter.last_words import LastWords
 from kodosumi_prefect.adapter.redrawn import Lines
-from kodosumi_prefect.events import Event, Kind, Status
+from kodosumi_prefect.events import Event, Kind, Status, plain
 from kodosumi_prefect.process.order import Written
 from kodosumi_prefect.runner.supervised import Supervised
 from kodosumi_prefect.scope import Scope, attach_adapters
@@ -36,6 +38,17 @@ class RunOutput:
         self._lock = threading.Lock()
         self._decoders: dict[str, codecs.IncrementalDecoder] = {}
         self._lines: dict[str, Lines] = {}
+        self._recorded: Counter[Any] = Counter()
+        self._identity: Callable[[str, Event], Any] | None = None
+
+    def record_but(self, identity: Callable[[str, Event], Any], recorded: Counter[Any]) -> None:
+        """Leave out what another process recorded of the same.
+
+        Arguments:
+            identity: of an event of an execution.
+            recorded: how often there is an event of each identity.
+        """
+        self._identity, self._recorded = identity, recorded
 
     def owner(self) -> Scope:
         """The run, for what is said before its flow begins, after its end, or by threads."""
@@ -71,7 +84,16 @@ class RunOutput:
 
     def _record(self, kind: str, texts: list[str], ts: float) -> None:
         for text in filter(None, texts):
-            capture.record(self.owner(), Kind(kind), text, ts)
+            if not self._is_recorded(Event(ts, Kind(kind), plain(text))):
+                capture.record(self.owner(), Kind(kind), text, ts)
+
+    def _is_recorded(self, event: Event) -> bool:
+        if self._identity is None:
+            return False
+        identity = self._identity(self._fid, event)
+        recorded = self._recorded[identity] > 0
+        self._recorded[identity] -= recorded
+        return recorded
 
 
 def record_output(fid: str, supervised: Supervised | None) -> RunOutput:

@@ -12,10 +12,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.types import Scope
 
-from kodosumi_prefect.forms import InputsError, Model
+from kodosumi_prefect.forms import InputFiles, InputsError, Model
 from kodosumi_prefect.http.body import read_body
 from kodosumi_prefect.http.errors import error_fields, json_error
 from kodosumi_prefect.http.limits import MIB, BodyLimit
+from kodosumi_prefect.http.spelling import EitherSpelling
 from kodosumi_prefect.launch.endpoint import Endpoint
 from kodosumi_prefect.launch.launch import Launch
 from kodosumi_prefect.launch.options import Options
@@ -23,13 +24,16 @@ from kodosumi_prefect.launch.parameters import UnheldError
 from kodosumi_prefect.serve.entry import EntryRoute, Launching, ServiceEntry
 from kodosumi_prefect.serve.flow_form import flow_form
 from kodosumi_prefect.serve.handler import Handler
+from kodosumi_prefect.serve.launch_ids import LaunchIds
 from kodosumi_prefect.serve.locks import PATH as LOCK_PATH
 from kodosumi_prefect.serve.locks import LockFunctions
+from kodosumi_prefect.serve.starting import telling
 from kodosumi_prefect.settings import get_settings
 from kodosumi_prefect.vocabulary import (
     FLOW_ATTRIBUTE,
     LAUNCH_HEADER,
     OPENAPI_MARK,
+    RETURNED_SCOPE,
     SCHEDULE_HEADER,
     SCHEDULED_HEADER,
     SECRETS_SCOPE,
@@ -65,12 +69,19 @@ class ServeAPI(FastAPI):
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
+        kwargs.setdefault("redirect_slashes", False)  # see EitherSpelling
         super().__init__(*args, **kwargs)
+        self.add_middleware(EitherSpelling, routes=lambda: self.routes)
         # The panel passes on bodies of 16 MiB, and has to be able to read why they are refused.
         self.add_middleware(BodyLimit, largest=_largest_body, refuse=json_error, linger=16 * MIB)
+        self.add_middleware(LaunchIds)
         module = str(sys._getframe(1).f_globals.get("__name__", "service"))
         self.service_name = module if self.title == UNTITLED else self.title
         self._locks = LockFunctions()
+        self._files: dict[str, list[str]] = {}  # fields for files, by path
+        self.router.lifespan_context = telling(
+            self.router.lifespan_context, self.service_name, self._files
+        )
         described: dict[str, Any] = {
             "include_in_schema": False,
             "dependencies": [Depends(ServiceEntry(None))],
@@ -97,9 +108,13 @@ class ServeAPI(FastAPI):
     ) -> Callable[[F], F]:
         """Make a function an endpoint: ``GET`` answers its form, ``POST`` calls the function.
 
-        The function takes ``inputs`` (the checked values of the form) and ``request``, both or
-        neither, in any order, and whatever else FastAPI can inject. It is sync or async, and
-        returns a ``Launch`` or raises ``InputsError``.
+        The function takes ``inputs`` and ``request``, both or neither, in any order, and whatever
+        else FastAPI can inject. It is sync or async, and returns a ``Launch`` or raises
+        ``InputsError``.
+
+        Inputs are what was posted, once the form has checked it: of browsers text, also for
+        numbers and dates, and fields that the form does not have; of programs what they sent.
+        Checkboxes are True or False. A form made of a pydantic model gives its typed values.
 
         Arguments:
             model: the form.
@@ -123,6 +138,8 @@ class ServeAPI(FastAPI):
         Options.of(of_launch)  # fail here, not at the first launch
 
         def decorate(function: F) -> F:
+            if files := [str(each.name) for each in model.fields if isinstance(each, InputFiles)]:
+                self._files[path] = files
             handler = Handler(function, ("inputs", "request"))
             extra = _extra(openapi_extra, version, author, organization)
             endpoint = Endpoint(
@@ -242,9 +259,9 @@ class ServeAPI(FastAPI):
     def lease(self, name: str) -> Callable[[F], F]:
         """Register the function that makes the result of the locks of a name.
 
-        It takes any of ``inputs`` (the checked values of the form), ``data`` and ``request``, and
-        returns a JSON value, which ``tracer.lock`` answers, or raises ``InputsError``, which keeps
-        the lock open. Without it, the values of the form are the result.
+        It takes any of ``inputs`` (as those of ``enter``), ``data`` and ``request``, and returns a
+        JSON value, which ``tracer.lock`` answers, or raises ``InputsError``, which keeps the lock
+        open. Without it, the inputs are the result.
         """
         return self._locks.lease(name)
 
@@ -338,15 +355,16 @@ async def _answer(
     request.scope[SECRETS_SCOPE] = model.secret_values(posted)
     elements = {"elements": model.get_model()}
     try:
-        inputs = await run_in_threadpool(model.read, posted)
+        inputs = await run_in_threadpool(model.inputs, posted)
         answer = await handler(inputs=inputs, request=request, **injected)
         if not isinstance(answer, Launching):
             raise HTTPException(
-                500,
+                400,
                 f"{handler.name}, the handler of {endpoint.path}, returned "
                 f"{type(answer).__name__}; it has to return a Launch or raise InputsError",
             )
         rule = request.headers.get(SCHEDULE_HEADER)
+        request.scope[RETURNED_SCOPE] = True
         if rule is not None:
             schedule = await answer.schedule(endpoint, rule)
             return JSONResponse(

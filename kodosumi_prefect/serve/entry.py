@@ -9,16 +9,16 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from kodosumi_prefect.error import KodosumiError
 from kodosumi_prefect.forms import InputsError
 from kodosumi_prefect.http import identity
 from kodosumi_prefect.http.body import Digest, limited
 from kodosumi_prefect.http.errors import error_fields, json_error, unforeseen_json_error
 from kodosumi_prefect.http.statuses import status_of
+from kodosumi_prefect.http.untyped_json import typed
 from kodosumi_prefect.launch.endpoint import Endpoint
 from kodosumi_prefect.refusals import RefusedError
 from kodosumi_prefect.settings import get_settings
-from kodosumi_prefect.vocabulary import DIGEST_SCOPE, ENDPOINT_SCOPE
+from kodosumi_prefect.vocabulary import DIGEST_SCOPE, ENDPOINT_SCOPE, RETURNED_SCOPE
 
 
 @runtime_checkable
@@ -64,11 +64,13 @@ class EntryRoute(APIRoute):
         async def guarded(request: Request) -> Response:
             digest = Digest(limited(request.receive))
             request.scope[DIGEST_SCOPE] = digest
-            request = Request(request.scope, digest.receive)
+            receive = await typed(request.scope, digest.receive)
+            request = Request(request.scope, receive)
             try:
                 response = await handle(request)
                 if isinstance(response, Launching):
                     # Launched here, where what goes wrong can still be answered.
+                    request.scope[RETURNED_SCOPE] = True
                     await response.go(request.scope[ENDPOINT_SCOPE])
                 return response
             except InputsError as error:
@@ -79,8 +81,6 @@ class EntryRoute(APIRoute):
                 return json_error(request, exc.status_code, exc.detail, exc.headers)
             except RequestValidationError as exc:
                 return json_error(request, 422, _wrong(exc))
-            except KodosumiError as exc:
-                return json_error(request, 500, str(exc))
             except Exception as exc:
                 if _is_foreseen(request, exc):
                     raise

@@ -64,7 +64,7 @@ class LockFunctions:
         model = await self._form(lock.name, data=lock.data, request=request, inputs=posted)
         request.scope[SECRETS_SCOPE] = model.secret_values(posted)
         try:
-            inputs = await run_in_threadpool(model.read, posted)
+            inputs = await run_in_threadpool(model.inputs, posted)
             lease = self._leases.get(lock.name)
             result = inputs
             if lease is not None:

@@ -29,7 +29,7 @@ from kodosumi_prefect.settings.locations import (
     panel_url,
 )
 from kodosumi_prefect.settings.postgres_urls import DatabaseUrlError, database_url_fault
-from kodosumi_prefect.settings.sources import SettingInForce, origins
+from kodosumi_prefect.settings.sources import SettingInForce, kodosumi_notes, origins
 from kodosumi_prefect.settings.values import MEBIBYTE
 
 VERSION = version("kodosumi-prefect")
@@ -48,6 +48,7 @@ __all__ = [
     "database_url_fault",
     "get_settings",
     "http_url",
+    "kodosumi_notes",
     "listen_url",
     "make_data_dir",
     "origins",

@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from prefect.settings.base import PrefectBaseSettings, build_settings_config
 from pydantic import Field
-from pydantic_settings import SettingsConfigDict
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from kodosumi_prefect.settings.areas.access import AccessFields
 from kodosumi_prefect.settings.areas.database import DatabaseFields
@@ -14,6 +14,7 @@ from kodosumi_prefect.settings.areas.panel import PanelFields
 from kodosumi_prefect.settings.areas.ray import RayFields
 from kodosumi_prefect.settings.areas.recording import RecordingFields
 from kodosumi_prefect.settings.areas.services import ServiceFields
+from kodosumi_prefect.settings.of_kodosumi import KodosumiSettingsSource
 
 PREFIX = "PREFECT_INTEGRATIONS_KODOSUMI_"
 
@@ -42,6 +43,21 @@ class Settings(
     model_config: ClassVar[SettingsConfigDict] = build_settings_config(
         ("integrations", "kodosumi")
     ) | SettingsConfigDict(hide_input_in_errors=True)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Prefect's, and behind them what is set for Kodosumi itself."""
+        sources = super().settings_customise_sources(
+            settings_cls, init_settings, env_settings, dotenv_settings, file_secret_settings
+        )
+        return (*sources, KodosumiSettingsSource(settings_cls))
 
     log_json: bool = Field(
         default=False,

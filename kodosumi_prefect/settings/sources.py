@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 from pydantic_settings import SettingsConfigDict
 
 from kodosumi_prefect.settings.fields import PREFIX, Settings
+from kodosumi_prefect.settings.of_kodosumi import LABEL, notes
 
 
 class SettingInForce(NamedTuple):
@@ -22,6 +23,7 @@ _SOURCES = {
     "PrefectTomlConfigSettingsSource": "prefect.toml",
     "PyprojectTomlConfigSettingsSource": "pyproject.toml",
     "ProfileSettingsTomlLoader": "profile",
+    "KodosumiSettingsSource": LABEL,
 }
 
 
@@ -51,6 +53,11 @@ def origins() -> list[SettingInForce]:
             )
         )
     return rows
+
+
+def kodosumi_notes() -> list[str]:
+    """What became of the settings of Kodosumi itself that are set here, one line each."""
+    return notes({row.name: row.source for row in origins()}, PREFIX)
 
 
 def _base_sources(model: SettingsConfigDict) -> list[Any]:

@@ -4,6 +4,7 @@ import re
 
 from playwright.sync_api import Page, Route, expect
 
+from tests.browser.looking import Complaints
 from tests.browser.steps import arrived, focused
 from tests.panel.panel_runs import Stand
 
@@ -54,3 +55,31 @@ def test_all_that_a_filter_matches_is_archived_over_pages_and_nothing_else(
     page.get_by_role("link", name="Show all").first.click()
     expect(page.get_by_role("link", name="apart from the heap")).to_be_visible()
     assert stand.json(f"/outputs/status/{apart.fid}")["status"] == "finished"
+
+
+def test_what_is_run_again_is_asked_for_with_its_key_until_an_answer_comes(
+    page: Page, stand: Stand, complaints: Complaints
+) -> None:
+    complaints.expected.append("ERR_CONNECTION_RESET")
+    stand.run(summary="asked for again", tags=["again"]).begin().finish()
+    page.goto("/executions?tag=again")
+    keys: list[str | None] = []
+
+    def lose_the_first(route: Route) -> None:
+        keys.append(route.request.headers.get("idempotency-key"))
+        if len(keys) == 1:
+            route.abort("connectionreset")
+        else:
+            route.continue_()
+
+    page.route("**/executions/bulk**", lose_the_first)
+    bar, dialog = page.locator("#bulk"), page.get_by_role("dialog")
+    for asked in (2, 3):
+        page.get_by_role("checkbox", name="Select all on this page").check()
+        bar.get_by_role("button", name="Run again").click()
+        dialog.get_by_role("button", name="Run again").click()
+        expect(dialog.get_by_role("status")).to_contain_text("1 could not")  # there is no Prefect
+        assert len(keys) == asked
+        dialog.get_by_role("button", name="Close").click()
+    first, repeated, another = keys
+    assert first and first == repeated != another

@@ -78,7 +78,7 @@ def test_a_live_page_tells_that_its_account_is_disabled(
     complaints.expected.append("401")
     name = f"mira-{uuid4().hex[:6]}"
     password = "a password of some length"
-    made = stand.client.post("/role", json={"name": name, "password": password})
+    made = stand.client.post("/role", json={"name": name, "password": password, "email": None})
     assert made.status_code == 201, made.text
     run = stand.run(owner=made.json()["id"], summary="Of one's own").begin()
     page = new_context(stand, signed_in=False).new_page()
@@ -111,7 +111,9 @@ def test_executions_that_are_not_there_archived_or_of_somebody_else_say_so(
     expect(page.get_by_role("heading", level=1)).to_have_text("Laid aside")
     name = f"nobody-{uuid4().hex[:6]}"
     password = "a password of some length"
-    assert stand.client.post("/role", json={"name": name, "password": password}).is_success
+    assert stand.client.post(
+        "/role", json={"name": name, "password": password, "email": None}
+    ).is_success
     other = new_context(stand, signed_in=False).new_page()
     sign_in(other, stand.url, name, password)
     other.goto(f"/executions/{run.fid}")

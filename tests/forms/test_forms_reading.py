@@ -56,7 +56,8 @@ OPTIONS = [F.InputOption("a", "A"), F.InputOption("b", "B")]
         (F.Select("x", OPTIONS), "", None),
         (F.Select("x", [F.InputOption("", "none"), *OPTIONS]), "", ""),
         (F.Action("x", "1"), "1", "1"),
-        (F.InputFiles("x"), '{"batchId": "b", "items": {"u": {"filename": "f.txt"}}}', {"f.txt"}),
+        (F.InputFiles("x"), "", None),
+        (F.InputFiles("x"), '{"batchId": "b", "items": {}}', None),
     ],
 )
 def test_a_value_is_read_as_its_type(element, given, value):
@@ -118,13 +119,10 @@ def test_what_was_not_posted_is_none(element):
         (F.Select("x", OPTIONS), "c", "not one of the options"),
         (F.Select("x", OPTIONS), ["a"], "must be text"),
         (F.Action("x"), 3, "button"),
-        (F.InputFiles("x"), "f.txt", "uploaded before"),
-        (F.InputFiles("x"), '{"items": []}', "uploaded before"),
-        (
-            F.InputFiles("x"),
-            '{"items": {"a": {"filename": "a"}, "b": {"filename": "b"}}}',
-            "one file",
-        ),
+        (F.InputFiles("x"), "f.txt", "with a later release"),
+        (F.InputFiles("x"), '{"items": {"a": {"filename": "a"}}}', "with a later release"),
+        (F.InputFiles("x"), ["f.txt"], "with a later release"),
+        (F.InputFiles("x", required=True), "", "with a later release"),
     ],
 )
 def test_a_value_that_does_not_fit_is_refused_at_its_field(element, given, message):
@@ -146,6 +144,61 @@ def test_all_that_is_wrong_is_told_at_once():
 def test_what_the_form_does_not_have_is_left_out():
     form = F.Model(F.InputText("a"), F.Submit("Go"))
     assert form.read({"a": "x", "z": 1, "_global_": 2}) == {"a": "x"}
+
+
+POSTED = {
+    "t": "",
+    "n": "3",
+    "d": "2026-01-31",
+    "at": "10:00",
+    "due": "2026-01-31T10:00",
+    "s": "b",
+    "box": "on",
+    "do": "save",
+    "p": "secret",
+}
+ALL_KINDS = F.Model(
+    F.Markdown("# All"),
+    F.InputText("t"),
+    F.InputNumber("n", min_value=1),
+    F.InputDate("d"),
+    F.InputTime("at"),
+    F.InputDateTime("due"),
+    F.Select("s", OPTIONS),
+    F.Checkbox("box"),
+    F.Checkbox("other"),
+    F.Action("do", "save"),
+    F.InputPassword("p"),
+    F.Submit("Go"),
+)
+
+
+def test_a_handler_gets_what_a_browser_posted_and_whether_boxes_are_ticked():
+    assert ALL_KINDS.inputs(POSTED) == POSTED | {"box": True, "other": False}
+
+
+def test_a_handler_gets_what_a_program_posted_as_it_was():
+    posted = {"t": 5, "n": 3, "d": None, "box": True}
+    inputs = ALL_KINDS.inputs(posted)
+    assert inputs == dict.fromkeys(POSTED) | posted | {"other": False}
+    assert type(inputs["n"]) is int
+
+
+def test_a_handler_gets_what_the_form_does_not_have_behind_what_it_has():
+    form = F.Model(F.Errors(), F.InputText("a"))
+    assert list(form.inputs({"z": [1], "a": "x"}).items()) == [
+        ("_global_", None),
+        ("a", "x"),
+        ("z", [1]),
+    ]
+    assert "_global_" not in F.Model(F.InputText("a")).inputs({})
+
+
+@pytest.mark.parametrize("given", ["0", "x", 0])
+def test_what_a_handler_gets_is_checked_by_its_type(given):
+    with pytest.raises(F.InputsError) as caught:
+        ALL_KINDS.inputs({"n": given})
+    assert set(caught.value.errors) == {"n"}
 
 
 def test_of_several_buttons_the_one_pressed_counts():

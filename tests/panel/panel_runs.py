@@ -149,7 +149,9 @@ class Stand:
 
     def person(self, name: str, *, operator: bool = False) -> "Person":
         """A client that is signed in to a new account of this name."""
-        made = self.client.post("/role", json={"name": name, "operator": operator})
+        made = self.client.post(
+            "/role", json={"name": name, "email": None, "password": None, "operator": operator}
+        )
         assert made.status_code == 201, made.text
         sessions = self.app.state.panel.identification.sessions
         id = made.json()["id"]

@@ -14,7 +14,7 @@ Start = Callable[..., tuple[Faulty, str]]
 
 def register(panel: Stand, *urls: str) -> list[dict[str, Any]]:
     answer = panel.client.post("/flow/register", json={"url": list(urls)})
-    assert answer.status_code == 200, answer.text
+    assert answer.status_code == 201, answer.text
     found: list[dict[str, Any]] = answer.json()
     return found
 

@@ -72,7 +72,7 @@ REQUESTS: dict[str, tuple[dict[str, Any], Outcome]] = {
     "POST /account/keys": ({"data": {"name": "a key"}}, Outcome.OK),
     "POST /account/keys/{id}/revoke": ({}, Outcome.REFUSED),
     "POST /account/password": ({"data": {"old": "wrong", "new": PASSWORD}}, Outcome.REFUSED),
-    "POST /role": ({"json": {"name": "mira"}}, Outcome.OK),
+    "POST /role": ({"json": {"name": "mira", "email": None, "password": None}}, Outcome.OK),
     "PUT /role/{id}": ({"json": {"email": "a@example.org"}}, Outcome.REFUSED),
     "DELETE /role/{id}": ({}, Outcome.REFUSED),
     "POST /users": ({"data": {"name": "noor", "generate": "true"}}, Outcome.OK),
@@ -84,6 +84,7 @@ REQUESTS: dict[str, tuple[dict[str, Any], Outcome]] = {
     "PATCH /-/{address:path}": ({"json": {}}, Outcome.REFUSED),
     "DELETE /-/{address:path}": ({}, Outcome.REFUSED),
     "POST /services/{uid}": ({"data": {}}, Outcome.REFUSED),
+    "POST /inputs/-/{address:path}": ({"data": {}}, Outcome.REFUSED),
     "POST /services/{uid}/schedule": ({"data": {}}, Outcome.REFUSED),
     "POST /outputs/{fid}/cancel": ({}, Outcome.FAILED),
     "DELETE /outputs/{fid}": ({}, Outcome.REFUSED),
@@ -93,6 +94,7 @@ REQUESTS: dict[str, tuple[dict[str, Any], Outcome]] = {
     "POST /executions/bulk": ({"json": {"action": "archive"}}, Outcome.OK),
     "POST /lock/{fid}/{lid}": ({"json": {}}, Outcome.REFUSED),
     "POST /waiting/{fid}/{lid}": ({"data": {}}, Outcome.REFUSED),
+    "POST /inputs/lock/{fid}/{lid}": ({"data": {}}, Outcome.REFUSED),
     "POST /schedules/{schedule_id}/pause": ({}, Outcome.REFUSED),
     "POST /schedules/{schedule_id}/resume": ({}, Outcome.REFUSED),
     "DELETE /schedules/{schedule_id}": ({}, Outcome.REFUSED),
@@ -140,7 +142,9 @@ def test_each_operation_of_the_rules_leaves_an_entry(fresh_panel: Stand) -> None
 def test_who_signs_in_and_out_is_recorded_and_who_fails_to_by_the_accounts_name(
     fresh_panel: Stand,
 ) -> None:
-    made = fresh_panel.client.post("/role", json={"name": "Mira", "password": PASSWORD})
+    made = fresh_panel.client.post(
+        "/role", json={"name": "Mira", "password": PASSWORD, "email": None}
+    )
     client = fresh_panel.connect()
     assert client.post("/login", data={"name": "mira", "password": PASSWORD}).status_code == 200
     assert client.post("/logout", params={"everywhere": True}).status_code == 200
@@ -192,7 +196,9 @@ def test_refusals_past_a_number_are_only_counted(settings: Settings) -> None:
 
 
 def test_changes_of_an_account_are_told_apart_and_hold_no_values(fresh_panel: Stand) -> None:
-    made = fresh_panel.client.post("/role", json={"name": "Mira", "operator": True}).json()
+    made = fresh_panel.client.post(
+        "/role", json={"name": "Mira", "email": None, "password": None, "operator": True}
+    ).json()
     path = f"/role/{made['id']}"
     wishes: list[tuple[dict[str, Any], str, dict[str, Any]]] = [
         ({"password": PASSWORD}, "account_password", {}),

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from prefect.client.orchestration import get_client
@@ -58,7 +59,7 @@ def stand(place: Place, request: pytest.FixtureRequest) -> Iterator[tuple[Stand,
         source = f"{__name__}:app"
         if not mounted:
             source = f"{stack.enter_context(served_app(app))}/openapi.json"
-            assert panel.client.post("/flow/register", json={"url": source}).status_code == 200
+            assert panel.client.post("/flow/register", json={"url": source}).status_code == 201
         items = panel.json("/flow", params={"pp": 100})["items"]
         [path] = [e["url"] for e in items if e["source"] == source and "greet" in e["url"]]
         yield panel, path
@@ -102,7 +103,12 @@ def test_bad_requests_have_an_answer(stand: tuple[Stand, str]):
         assert "Traceback" not in answer.text
     answer = panel.client.post(path, data={"name": "x" * 5_000_000})
     assert answer.status_code < 500, answer.text[:500]
-    answer = panel.get(path.replace("greet", "breaks"))
+    breaking = path.replace("greet", "breaks")
+    answer = panel.get(breaking)  # by an operator
+    assert answer.status_code == 500
+    assert "ValueError: a secret of the service" in answer.json()["detail"]
+    assert "Traceback" not in answer.text
+    answer = panel.person(uuid4().hex[:8]).client.get(breaking)
     assert answer.status_code == 500
     assert "secret" not in answer.text and "Traceback" not in answer.text
     assert "described in the service's log" in answer.json()["detail"]

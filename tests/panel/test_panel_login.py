@@ -23,7 +23,9 @@ def panel(fresh_panel: Stand, monkeypatch: pytest.MonkeyPatch) -> Stand:
     monkeypatch.setattr(attempts, "FREE", 4)
     monkeypatch.setattr(attempts, "FIRST_DELAY", 0.0)
     monkeypatch.setattr(attempts, "FIRST_WAIT", 60.0)
-    made = fresh_panel.client.post("/role", json={"name": "Mira", "password": PASSWORD})
+    made = fresh_panel.client.post(
+        "/role", json={"name": "Mira", "password": PASSWORD, "email": None}
+    )
     assert made.status_code == 201
     return fresh_panel
 

@@ -84,8 +84,8 @@ def test_html_is_a_page_with_the_result_rendered(panel: Stand) -> None:
 @pytest.mark.parametrize(
     "area", ["status", "stream", "main", "stdio", "raw", "html", "events", "tasks"]
 )
-def test_an_unknown_fid_is_404_and_a_malformed_one_422(panel: Stand, area: str) -> None:
-    for fid, code in ((str(uuid4()), 404), ("not-a-uuid", 422), ("%00", 422)):
+def test_an_unknown_fid_is_404_and_a_malformed_one_too(panel: Stand, area: str) -> None:
+    for fid, code in ((str(uuid4()), 404), ("not-a-uuid", 404), ("%00", 404)):
         answer = panel.get(f"/outputs/{area}/{fid}")
         assert answer.status_code == code
         body = answer.json()

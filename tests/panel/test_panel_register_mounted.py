@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from kodosumi_prefect.panel.services import calls
 from kodosumi_prefect.settings import Settings
 from tests.panel.panel_runs import serving, until
 from tests.panel.registering import listed, trouble
@@ -61,13 +62,102 @@ def test_a_mounted_service_is_there_from_the_start(
         answer = panel.client.post("/flow/unregister", json={"url": name})
         assert answer.status_code == 409 and "services" in answer.text
     assert sys.modules["mounted_one"].log == ["started", "ended"]
-    # A panel without it keeps the endpoint, and says what is missing.
+    # A panel without it does not list what it could not call; the row stays for who mounts it.
     with serving(settings.model_copy(update={"register_interval": 0.1})) as panel:
-        until(lambda: [each["reachable"] for each in listed(panel)] == [False])
-        assert "no panel runs this service" in str(trouble(panel, name))
-        assert panel.get(found["url"]).status_code == 502
+        until(lambda: "no panel runs this service" in str(trouble(panel, name)))
+        assert listed(panel) == [] and panel.json("/flow/tags") == {}
+        assert panel.json("/flow/register")["routes"] == []
+        assert "Mounted" not in panel.get("/services").text
+        for path in (found["url"], f"/services/{found['uid']}"):
+            assert panel.get(path).status_code == 404
+        assert "start it with" in panel.get(found["url"]).json()["detail"]
+    with serving(settings.model_copy(update={"services": [name]})) as panel:
+        assert [each["uid"] for each in listed(panel)] == [found["uid"]]
+        with serving(settings.model_copy(update={"register_interval": 0.1})) as other:
+            assert listed(other) == []
+            assert panel.client.put("/flow/register").status_code == 200
+            assert [each["reachable"] for each in listed(panel)] == [True]
+    with serving(settings) as panel:
         assert panel.client.post("/flow/unregister", json={"url": name}).status_code == 200
-        assert listed(panel) == []
+        assert panel.client.post("/flow/unregister", json={"url": name}).status_code == 404
+
+
+def test_mounted_services_are_imported_one_after_the_other_in_their_order(
+    settings: Settings, module: Callable[[str, str], str]
+):
+    module("mounted_turns", "log = []")
+    names = [f"mounted_turn_{n}" for n in (3, 1, 2)]
+    for name in names:
+        module(
+            name,
+            "import threading, mounted_turns\n"
+            "mounted_turns.log.append(('begins', __name__))\n"
+            # Another import could come in between here, and would if it were under way.
+            "threading.Event().wait(0.05)\n"
+            f"{MODULE}\n"
+            "mounted_turns.log.append(('ends', __name__))",
+        )
+    services = [f"{name}:app" for name in names]
+    with serving(settings.model_copy(update={"services": services})) as panel:
+        assert len(listed(panel)) == 3
+    log = sys.modules["mounted_turns"].log
+    assert log == [(word, name) for name in names for word in ("begins", "ends")]
+
+
+def test_a_service_that_failed_is_named_everywhere_and_imported_anew_on_refresh(
+    settings: Settings, module: Callable[[str, str], str], tmp_path: Path
+):
+    module("mounted_whole", MODULE)
+    # A circle: Python takes `mounted_half` away when it fails, and leaves `mounted_other`, which
+    # holds the half of it.
+    module("mounted_half", "import mounted_other\nraise KeyError('no model here')")
+    module("mounted_other", "import mounted_half\nknown = mounted_half")
+    names = ["mounted_half:app", "mounted_whole:app"]
+    with serving(settings.model_copy(update={"services": names})) as panel:
+        flow = panel.json("/flow")
+        assert flow["offset"] is None and len(flow["items"]) == 1
+        assert flow["failed"].keys() == {"mounted_half:app"}
+        assert "no model here" in flow["failed"]["mounted_half:app"]
+        assert "no model here" in panel.get("/system").text
+        assert panel.json("/readyz") | {"feed": ""} == {
+            "status": "ready",
+            "feed": "",
+            "services": "1 of 2 services",
+        }
+        assert panel.get("/health").json()["services"]["failed"] == flow["failed"]
+        whole = sys.modules["mounted_whole"]
+        # Still broken: it is tried again, and says what is wrong now.
+        (tmp_path / "mounted_half.py").write_text("import mounted_other\nraise KeyError('a key!')")
+        assert panel.client.put("/flow/register").status_code == 200
+        assert "a key!" in panel.json("/flow")["failed"]["mounted_half:app"]
+        (tmp_path / "mounted_half.py").write_text(
+            f"import mounted_other\n{MODULE}\nassert mounted_other.known.__name__ == __name__"
+        )
+        refreshed = panel.client.put("/flow/register").json()
+        assert sorted(refreshed["connected"]) == names
+        assert panel.json("/flow")["failed"] == {}
+        assert {each["source"] for each in listed(panel)} == set(names)
+        assert sys.modules["mounted_other"].known is sys.modules["mounted_half"]
+        assert sys.modules["mounted_whole"] is whole and whole.log == ["started"]
+        assert panel.json("/readyz")["services"] == "2 of 2 services"
+
+
+def test_a_service_that_takes_its_time_hides_the_others_for_a_while_only(
+    settings: Settings, module: Callable[[str, str], str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(calls, "START_TIMEOUT", 0.3)
+    module(
+        "mounted_slow",
+        f"import threading\ngo_on = threading.Event()\ngo_on.wait(60)\n{MODULE}",
+    )
+    module("mounted_quick", MODULE)
+    names = ["mounted_slow:app", "mounted_quick:app"]
+    with serving(settings.model_copy(update={"services": names})) as panel:
+        until(lambda: [each["source"] for each in listed(panel)] == names[1:])
+        assert "still starting" in panel.json("/flow")["failed"][names[0]]
+        sys.modules["mounted_slow"].go_on.set()
+        until(lambda: len(listed(panel)) == 2)
+        assert panel.json("/flow")["failed"] == {}
 
 
 @pytest.mark.parametrize(

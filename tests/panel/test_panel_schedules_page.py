@@ -82,7 +82,16 @@ def test_browsers_get_a_page_and_clients_json_from_the_same_address(
     shown = row(page.text, id_)
     assert "At 07:00, only on Monday" in shown
     assert "Europe/Berlin" in shown
-    assert f'href="/services/{item["endpoint"]}"' in shown
+    assert "/services/" not in shown  # which nothing here is registered for
+    launcher.rows(
+        "WITH source AS (INSERT INTO kodosumi.source (url, kind) VALUES (%s, 'openapi')"
+        " RETURNING id) INSERT INTO kodosumi.endpoint (uid, source_id, method, url, base_url)"
+        " SELECT %s, id, 'POST', '/-/a/0/-/', 'http://a' FROM source RETURNING uid",
+        f"http://{uuid4().hex}/openapi.json",
+        item["endpoint"],
+    )
+    page = mira.client.get("/schedules", headers=HTML)
+    assert f'href="/services/{item["endpoint"]}"' in row(page.text, id_)
     assert shown.count("data-local") == 3
     assert "Mondays &#34;&gt;&lt;script&gt;" in shown
     assert "<script>alert" not in page.text

@@ -283,7 +283,7 @@ def test_services_that_are_not_there_are_not_found(panel: Stand, remote: Remote)
     page = panel.get(gone, headers={"accept": "text/html"})
     assert page.status_code == 404 and "<h1>Not Found</h1>" in page.text
     assert panel.client.post(gone, data={}).status_code == 404
-    assert panel.get("/services/nonsense").status_code == 422
+    assert panel.get("/services/nonsense").status_code == 404
     assert panel.connect().get(remote.page, headers={"accept": "application/json"}).status_code in (
         401,
         303,
@@ -388,7 +388,7 @@ def test_nobody_fills_a_form_from_somebody_elses_execution(shared: Stand, single
     for fid in (run.fid, "00000000-0000-0000-0000-000000000000"):
         answer = ben.client.get(single.page, params={"from": fid})
         assert answer.status_code == 404 and "private" not in answer.text
-    assert shared.get(single.page, params={"from": "nonsense"}).status_code == 422
+    assert shared.get(single.page, params={"from": "nonsense"}).status_code == 404
 
 
 def test_inputs_find_their_fields_by_name_or_path() -> None:
@@ -443,9 +443,9 @@ def test_an_execution_finds_the_endpoint_that_it_came_from(panel: Stand) -> None
     async def work() -> tuple[dict[str, str], list[str | None]]:
         async with Reader(panel.database, "kodosumi", 1) as reader:
             fids = [run.fid for run in runs.values()]
-            several = await again_urls(reader, fids)
-            return several, [await again_url(reader, fid) for fid in fids] + [
-                *(await again_urls(reader, []))
+            several = await again_urls(reader, fids, [])
+            return several, [await again_url(reader, fid, []) for fid in fids] + [
+                *(await again_urls(reader, [], []))
             ]
 
     several, one_by_one = asyncio.run(work())
@@ -545,7 +545,7 @@ def test_mounted_services_and_deployments_are_launched_scheduled_and_run_again(
 
     async def link() -> str | None:
         async with Reader(whole.database, "kodosumi", 1) as reader:
-            return await again_url(reader, fid)
+            return await again_url(reader, fid, list(whole.app.state.panel.services.mounted))
 
     assert asyncio.run(link()) == f"{path[1:]}?from={fid}"
     assert f"{path}?from={fid}" in person.client.get(f"/executions/{fid}").text

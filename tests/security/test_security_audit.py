@@ -160,7 +160,9 @@ SECRETS = {
 def test_no_secret_is_in_it(settings: Settings) -> None:
     own = settings.model_copy(update={"admin_password": SecretStr(PASSWORD)})
     with serving(own) as stand:
-        made = stand.client.post("/role", json={"name": "mira", "password": SECRETS["first"]})
+        made = stand.client.post(
+            "/role", json={"name": "mira", "password": SECRETS["first"], "email": None}
+        )
         id_ = made.json()["id"]
         login = {"name": "mira", "password": SECRETS["first"]}
         token = stand.connect().post("/api/login", json=login).json()["KODOSUMI_API_KEY"]

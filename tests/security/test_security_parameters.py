@@ -1,6 +1,7 @@
 """What people type reaches flows as data, and nothing of it blinds Prefect for others."""
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 from uuid import UUID, uuid4
@@ -38,12 +39,14 @@ OWNER = Owner(USER, "ada")
 ADA = User(USER, "ada", False)
 EVERY_HOUR = json.dumps({"interval": 3600})
 
-# What a form's JSON field holds, and what has to be said about it.
-UNHELD = {
+# What a form's JSON field holds, and what has to be said about it where Prefect gets it as it is.
+NUMBERS = {
     "an integer beyond 64 bits": (f"[{HUGE}]", "integers from -9223372036854775808 to"),
     "one far beyond them": ("9" * 400, "integers from"),
     "one below them": ("-9223372036854775809", "integers from"),
     "a float without an end": ('{"a": 1e400}', "not a finite number"),
+}
+UNHELD = {
     "deep lists": ("[" * 500 + "]" * 500, f"deeper than {DEEPEST} levels"),
     "deep objects": ('{"a":' * 300 + "1" + "}" * 300, f"deeper than {DEEPEST} levels"),
     "half a character": ('"\\ud800"', "lone surrogate"),
@@ -156,15 +159,39 @@ def test_what_prefect_cannot_hold_is_an_error_at_its_field(
 
 
 @pytest.mark.parametrize("when", [None, EVERY_HOUR], ids=["launch", "schedule"])
+@pytest.mark.parametrize("what", NUMBERS)
+def test_a_number_that_prefect_cannot_hold_is_an_error_of_a_deployments_field(
+    launcher: Launcher, what: str, when: str | None
+) -> None:
+    text, why = NUMBERS[what]
+    told = by_deployment(launcher, text, when)
+    (message,) = told["errors"]["data"]
+    assert why in message
+    assert not told.keys() & {"result", "schedule"}
+    answers(launcher)
+
+
+@pytest.mark.parametrize("way", [by_form, by_flow])
+@pytest.mark.parametrize("what", NUMBERS)
+def test_a_service_takes_numbers_that_prefect_cannot_hold(
+    launcher: Launcher, what: str, way: Callable[..., Any]
+) -> None:
+    text, _ = NUMBERS[what]
+    assert "schedule" in way(launcher, text, EVERY_HOUR)
+    recorded = launcher.execute(way(launcher, text)["result"])
+    assert recorded.row["status"] == "finished"
+    (number,) = re.findall(r"-?\d{15,}|Infinity", recorded.row["final"])
+    assert number == ("Infinity" if "1e400" in text else text.strip("[]"))
+    answers(launcher)
+
+
+@pytest.mark.parametrize("when", [None, EVERY_HOUR], ids=["launch", "schedule"])
 def test_a_number_field_that_prefect_cannot_hold_is_named(
     launcher: Launcher, when: str | None
 ) -> None:
-    of_form = post(launcher, "/form", json.dumps({"n": str(HUGE), "data": ""}), when)
-    of_flow = post(launcher, "/flow", json.dumps({"count": HUGE}), when)
-    of_deployment = fill_in(launcher, deployed(launcher), {"count": str(HUGE)}, when)
+    told = fill_in(launcher, deployed(launcher), {"count": str(HUGE)}, when)
     nested = fill_in(launcher, deployed(launcher), {"wrapped": f'{{"inner": {{"a": {HUGE}}}}}'})
-    for told, field in ((of_form, "n"), (of_flow, "count"), (of_deployment, "count")):
-        assert str(HUGE) in told["errors"][field][0], told
+    assert str(HUGE) in told["errors"]["count"][0], told
     assert nested["errors"]["wrapped"][0].startswith(f"inner.a: is {HUGE}")
     answers(launcher)
 

@@ -31,7 +31,9 @@ HTML = {"Accept": "text/html"}
 @pytest.fixture
 def panel(settings: Settings) -> Iterator[Stand]:
     with serving(settings) as stand:
-        made = stand.client.post("/role", json={"name": "Mira", "password": PASSWORD})
+        made = stand.client.post(
+            "/role", json={"name": "Mira", "password": PASSWORD, "email": None}
+        )
         assert made.status_code == 201
         yield stand
 
@@ -68,7 +70,11 @@ def test_an_api_key_of_an_operator_changes_no_accounts(panel: Stand) -> None:
     program = panel.connect(key["key"])
     before = fetch(panel.database, "SELECT * FROM kodosumi.role ORDER BY id")
     attempts = [
-        ("POST", "/role", {"json": {"name": "evil", "operator": True}}),
+        (
+            "POST",
+            "/role",
+            {"json": {"name": "evil", "email": None, "password": None, "operator": True}},
+        ),
         ("PUT", f"/role/{mira}", {"json": {"password": "chosen by a thief"}}),
         ("PUT", f"/role/{mira}", {"json": {"operator": True}}),
         ("PUT", f"/role/{mira}", {"json": {"email": "thief@example.org"}}),
@@ -226,7 +232,9 @@ def test_without_postgres_the_browser_forgets_at_least(
     through = SecretStr(make_conninfo(url, host="127.0.0.1", port=str(gate.port)))
     try:
         with serving(settings.model_copy(update={"database_url": through})) as stand:
-            made = stand.client.post("/role", json={"name": "Mira", "password": PASSWORD})
+            made = stand.client.post(
+                "/role", json={"name": "Mira", "password": PASSWORD, "email": None}
+            )
             assert made.status_code == 201
             client, _ = sign_in(stand)
             gate.shut()
@@ -279,7 +287,9 @@ def other_panel(
     try:
         settings = Settings(database_url=url, data_dir=tmp_path_factory.mktemp("other"))
         with serving(settings) as stand:
-            made = stand.client.post("/role", json={"name": "Mira", "password": PASSWORD})
+            made = stand.client.post(
+                "/role", json={"name": "Mira", "password": PASSWORD, "email": None}
+            )
             assert made.status_code == 201
             yield stand
     finally:

@@ -48,4 +48,4 @@ def test_one_sees_and_changes_ones_own_schedules(stand: Stand, launcher: Launche
     assert mine.client.delete(f"/schedules/{id_}").status_code == 204
     assert mine.client.get("/schedules").json() == {"items": []}
     assert mine.client.post(f"/schedules/{id_}/pause").status_code == 404
-    assert mine.client.post("/schedules/none/pause").status_code == 422
+    assert mine.client.post("/schedules/none/pause").status_code == 404

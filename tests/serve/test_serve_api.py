@@ -15,7 +15,9 @@ from starlette.exceptions import HTTPException
 from kodosumi_prefect.core import InputsError, KodosumiError, ServeAPI, Templates, forms
 from kodosumi_prefect.http.body import LARGEST
 from kodosumi_prefect.launch.refusal import UnavailableLaunchError
+from kodosumi_prefect.serve.lock_facts import LockFacts
 from kodosumi_prefect.settings import Settings, use_settings
+from kodosumi_prefect.vocabulary import LOCK_FACTS_SCOPE, OPERATOR_SCOPE
 from tests.serve.service_doubles import FakeLaunch, InPanel
 
 FORM = forms.Model(
@@ -132,7 +134,7 @@ async def test_a_handler_takes_what_it_asks_for(app, how):
     assert answer.json() == {"result": "fid-1", "elements": FORM.get_model()}
     assert answer.headers["kodosumi_launch"] == "fid-1"
     if how in ("inputs", "both", "turned", "async", "any"):
-        expected = {"name": "Ada", "count": 3, "loud": True, "token": None}
+        expected = {"name": "Ada", "count": "3", "loud": True, "token": None}
         assert seen["inputs"] == expected
     if how in ("request", "both", "turned", "async", "any"):
         assert isinstance(seen["request"], Request)
@@ -254,7 +256,8 @@ async def test_forms_are_read_in_every_encoding(app):
         await http.post("/", files={name: (None, value) for name, value in fields.items()})
         unlabelled = await http.post("/", content='{"name": "Ada Ö", "count": 2, "loud": true}')
         assert unlabelled.status_code == 200
-    assert seen == [{"name": "Ada Ö", "count": 2, "loud": True, "token": None}] * 4
+    typed = {"name": "Ada Ö", "loud": True, "token": None}
+    assert seen == [typed | {"count": "2"}] * 3 + [typed | {"count": 2}]
 
 
 @pytest.mark.parametrize(
@@ -266,7 +269,10 @@ async def test_forms_are_read_in_every_encoding(app):
         ({"content": "null"}, "is a JSON NoneType, not an object"),
         ({"content": '{"name": NaN}'}, "NaN is not a JSON number"),
         ({"content": '{"name": ' + "9" * 5000 + "}"}, "too long"),
-        ({"files": {"name": ("a.txt", b"x")}}, "file"),
+        (
+            {"files": {"name": ("a.txt", b"x")}},
+            "the body holds a file; it cannot be received by this version",
+        ),
         ({"data": {f"f{n}": "x" for n in range(10_001)}}, "Too many fields"),
         (
             {"content": b"x", "headers": {"content-type": "multipart/form-data"}},
@@ -338,6 +344,39 @@ async def test_a_handler_that_raises_is_answered_with_an_id_that_finds_the_trace
     assert "a-secret-of-mine" not in caplog.text
 
 
+@pytest.mark.parametrize("asked", ["endpoint", "lock", "lease"])
+async def test_operators_read_what_was_raised_and_where_it_is_logged(app, caplog, asked):
+    async def open_lock(fid, lid):
+        return LockFacts("review")
+
+    @app.enter("/", FORM)
+    @app.lease("review")
+    def boom(inputs):
+        raise ZeroDivisionError(f"with {inputs['token']}\nand more")
+
+    @app.lock("review")
+    def form(inputs):
+        return boom(inputs) if asked == "lock" else FORM
+
+    where = "/" if asked == "endpoint" else "/_lock_/run/1"
+    answers = {}
+    for operator in (True, False):
+        scope = {OPERATOR_SCOPE: operator, LOCK_FACTS_SCOPE: open_lock}
+        async with client(app, **scope) as http:
+            posted = {"name": "Ada", "token": "a-secret-of-mine"}
+            answers[operator] = await http.post(where, json=posted)
+    assert [answer.status_code for answer in answers.values()] == [500, 500]
+    told = answers[True].json()["detail"]
+    if asked == "lock":
+        assert told.startswith("ZeroDivisionError: with ")
+    else:
+        assert told.startswith("ZeroDivisionError: with ******** (error ")
+    assert "Zero" not in answers[False].text
+    for answer in answers.values():
+        number = re.search(r"error ([0-9a-f]{12})", answer.json()["detail"])[1]
+        assert f"error {number} at {where}\nTraceback" in caplog.text
+
+
 async def test_an_error_meant_for_people_is_told_to_them(app):
     @app.enter("/", FORM)
     def handler():
@@ -349,6 +388,10 @@ async def test_an_error_meant_for_people_is_told_to_them(app):
 
     async with client(app) as http:
         answer = await http.post("/", json={"name": "Ada"})
+        number = re.compile(r" \(error [0-9a-f]{12} in the service's log\)")
+        async with client(app, **{OPERATOR_SCOPE: True}) as operators:
+            told = (await operators.post("/", json={"name": "Ada"})).json()["detail"]
+        assert number.sub("", told) == "KodosumiError: the archive is closed on Sundays"
         teapot = await http.post("/http", json={"name": "Ada"})
     assert (answer.status_code, answer.json()["detail"]) == (
         500,
@@ -384,7 +427,7 @@ async def test_a_handler_that_returns_no_launch_is_named(app, answer):
 
     async with client(app) as http:
         response = await http.post("/path", json={"name": "Ada"})
-    assert response.status_code == 500
+    assert response.status_code == 400
     assert response.json()["detail"] == (
         f"careless, the handler of /path, returned {type(answer).__name__}; it has to return a "
         "Launch or raise InputsError"

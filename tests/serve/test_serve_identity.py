@@ -20,6 +20,7 @@ from kodosumi_prefect.settings import Settings
 from kodosumi_prefect.vocabulary import (
     INPROCESS_SCOPE,
     KEY_PATH,
+    OPERATOR_SCOPE,
     SIGNATURE_HEADER,
     USER_HEADER,
     USERNAME_HEADER,
@@ -224,6 +225,37 @@ async def test_the_panels_own_process_and_trusted_networks_need_no_signature():
     for host in ("11.0.0.1", "::1", "testclient", None):
         with pytest.raises(UnsignedError):
             await identity.verify(request(host), near)
+
+
+async def test_operators_and_who_tries_a_service_by_hand_are_told_apart(panel: Panel):
+    async def verified(headers: dict[str, str], **scope: Any) -> bool:
+        request = Request(
+            {
+                "type": "http",
+                "method": "GET",
+                "path": "/prefix/go",
+                "query_string": b"",
+                "server": ("127.0.0.1", 8000),
+                "client": ("10.1.2.3", 1),
+                "headers": [(k.lower().encode(), v.encode()) for k, v in headers.items()],
+            }
+            | scope
+        )
+        return (await identity.verify(request, settings)).operator
+
+    bare = identity.unsigned_headers(ANN)
+    settings = Settings(panel_url=panel.url, service_url=[BASE])
+    assert await verified(panel.signed(operator=True))
+    assert not await verified(panel.signed(operator=False))
+    assert await verified(bare, **{INPROCESS_SCOPE: True, OPERATOR_SCOPE: True})
+    assert not await verified(bare, **{INPROCESS_SCOPE: True})
+
+    settings = Settings(panel_url=panel.url, trusted_networks=["10.0.0.0/8"])
+    assert await verified({})  # no panel: somebody of that network
+    assert await verified(panel.signed(operator=True))
+    assert not await verified(panel.signed(operator=False))
+    assert not await verified(bare)
+    assert not await verified(bare | {SIGNATURE_HEADER: "no token"})
 
 
 def test_signatures_are_forgotten_when_they_have_expired(

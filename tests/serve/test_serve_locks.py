@@ -87,6 +87,14 @@ async def test_without_a_lease_function_the_form_is_the_result(app, http):
     assert answer.json()["result"] == {"approve": False, "comment": "fine"}
 
 
+async def test_a_lease_function_gets_what_was_posted_though_the_form_lacks_it(app, http):
+    app.lock("review")(lambda: forms.Model(forms.InputNumber("stars"), forms.Checkbox("sure")))
+    app.lease("review")(lambda inputs: inputs)
+    posted = {"stars": "3", "note": "unasked", "more": [1]}
+    answer = await http.post("/_lock_/run-1/review", json=posted)
+    assert answer.json()["result"] == posted | {"sure": False}
+
+
 async def test_errors_of_form_and_lease_keep_the_lock_open(app, http):
     app.lock("review")(lambda: FORM)
 

@@ -33,7 +33,8 @@ async def enter(request, inputs):
 
 async def greet(inputs: dict, tracer: Tracer) -> dict:
     await tracer.debug(f"{inputs['count']} for {inputs['name']}")
-    return {"greeting": f"Hello {inputs['name']}" * inputs["count"], "token": len(inputs["token"])}
+    greeting = f"Hello {inputs['name']}" * int(inputs["count"])
+    return {"greeting": greeting, "count": inputs["count"], "token": len(inputs["token"])}
 
 
 @flow(summary="Measure")
@@ -55,14 +56,14 @@ def post(launcher: Launcher, path: str, data: dict) -> httpx.Response:
     return launcher.do(call)
 
 
-def test_a_posted_form_becomes_a_run_with_typed_inputs(launcher: Launcher):
+def test_a_posted_form_becomes_a_run_with_what_was_posted(launcher: Launcher):
     secret = "a-secret-of-mine"
     answer = post(launcher, "/", {"name": "Ada", "count": "2", "token": secret, "tone": "dry"})
     fid = answer.json()["result"]
     assert answer.headers["kodosumi_launch"] == fid
     done = launcher.execute(fid)
     assert done.row["status"] == "finished"
-    assert done.final == {"dict": {"greeting": "Hello AdaHello Ada", "token": 16}}
+    assert done.final == {"dict": {"greeting": "Hello AdaHello Ada", "count": "2", "token": 16}}
     assert done.row["summary"] == "Greet"
     assert secret not in done.row["inputs"]
 

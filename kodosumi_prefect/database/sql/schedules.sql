@@ -12,6 +12,7 @@ INSERT INTO {schema}.schedule
     (id, deployment_id, endpoint_uid, owner, summary, parameters, payload_id)
 VALUES (%(id)s::uuid, %(deployment_id)s::uuid, %(endpoint_uid)s, %(owner)s, %(summary)s,
     %(parameters)s, %(payload_id)s::uuid)
+ON CONFLICT (id) DO UPDATE SET parameters = excluded.parameters, payload_id = excluded.payload_id
 RETURNING id::text;
 
 -- name: scheduled_parameters

@@ -109,13 +109,14 @@ DELETE FROM {schema}.source WHERE url = ANY(%(urls)s::text[]) RETURNING url;
 
 -- name: endpoints
 -- Endpoints by summary behind a cursor, optionally holding every word of a query and every tag, or
--- some of them by id.
+-- some of them by id. Of services that a panel runs itself, only those that this one does.
 SELECT e.uid, e.method, e.url, e.target, e.base_url, e.deployment_id::text AS deployment_id,
     s.kind, e.summary, e.description, e.deprecated, e.author, e.organization, e.version, e.tags,
     e.reachable, false AS gone, s.url AS source, s.trouble,
     extract(epoch FROM s.reached_at)::float8 AS reached_at
 FROM {schema}.endpoint e JOIN {schema}.source s ON s.id = e.source_id
 WHERE e.gone_at IS NULL
+    AND (s.kind <> 'mounted' OR s.url = ANY(%(mounted)s::text[]))
     AND (%(after)s::text IS NULL OR (lower(coalesce(e.summary, '')), e.uid) > (
         SELECT lower(coalesce(summary, '')), uid FROM {schema}.endpoint WHERE uid = %(after)s))
     AND (%(words)s::text[] IS NULL OR NOT EXISTS (
@@ -127,9 +128,11 @@ WHERE e.gone_at IS NULL
 ORDER BY lower(coalesce(e.summary, '')), e.uid LIMIT %(limit)s;
 
 -- name: endpoint_tags
--- How many endpoints have which tag.
-SELECT tag, count(*) AS endpoints FROM {schema}.endpoint, unnest(tags) AS tag
-WHERE gone_at IS NULL GROUP BY tag ORDER BY count(*) DESC, tag;
+-- How many endpoints have which tag, of those that the query endpoints lists.
+SELECT tag, count(*) AS endpoints
+FROM {schema}.endpoint e JOIN {schema}.source s ON s.id = e.source_id, unnest(e.tags) AS tag
+WHERE e.gone_at IS NULL AND (s.kind <> 'mounted' OR s.url = ANY(%(mounted)s::text[]))
+GROUP BY tag ORDER BY count(*) DESC, tag;
 
 -- name: endpoint
 -- The endpoint of one of these ids, also if it is gone.
@@ -166,10 +169,12 @@ ORDER BY e.deployment_id IS NULL,
 LIMIT 1
 
 -- name: endpoints_of_executions
--- Which registered endpoint each of these executions was launched from.
+-- Which registered endpoint each of these executions was launched from, if this panel lists it.
 SELECT x.fid::text AS fid, e.uid FROM {schema}.execution x
 CROSS JOIN LATERAL ({endpoint_of_execution}) AS e
-WHERE x.fid = ANY(%(fids)s::uuid[]);
+WHERE x.fid = ANY(%(fids)s::uuid[]) AND EXISTS (
+    SELECT FROM {schema}.endpoint n JOIN {schema}.source s ON s.id = n.source_id
+    WHERE n.uid = e.uid AND (s.kind <> 'mounted' OR s.url = ANY(%(mounted)s::text[])));
 
 -- name: last_of_endpoints
 -- The newest execution of each of these endpoints among those that may be seen. Executions of a

@@ -184,7 +184,7 @@ class Accounts:
         if (account := _one(rows)) is not None:
             return account
         if await self.by_id(role_id) is None:
-            raise UnknownAccountError(f"there is no account {role_id}")
+            raise UnknownAccountError(f"role {role_id} not found")
         raise LastOperatorError(
             "this is the last active operator; make another account an operator first"
         )

@@ -23,6 +23,9 @@ LONGEST_KEY_LIFE = 3650  # days
 
 Name = Annotated[str, StringConstraints(max_length=1000)]
 Email = Annotated[str, StringConstraints(max_length=320, pattern=r"^[^@\s\x00]+@[^@\s\x00]+$")]
+EmailOrNone = Annotated[
+    str, StringConstraints(max_length=320, pattern=r"^([^@\s\x00]+@[^@\s\x00]+)?$")
+]
 Password = Annotated[str, StringConstraints(max_length=10_000)]
 
 
@@ -30,17 +33,17 @@ class NewRole(BaseModel):
     """An account to be made; without a password it can be used through API keys or a proxy only."""
 
     name: Name
-    email: Email | None = None
-    password: Password | None = None
+    email: Email | None = Field(description="null: it has none")
+    password: Password | None = Field(description="null: nobody signs in with one")
     active: bool = True
     operator: bool = False
 
 
 class RoleChanges(BaseModel):
-    """What to change; what is left out stays as it is."""
+    """What to change; what is left out, or null, stays as it is."""
 
     name: Name | None = None
-    email: Email | None = Field(None, description="null: remove it")
+    email: EmailOrNone | None = Field(None, description="empty: remove it")
     password: Password | None = None
     old_password: Password | None = Field(None, description="needed to change one's own password")
     active: bool | None = None
@@ -153,7 +156,7 @@ async def account_of(panel: State, user: User, name: str) -> Account:
     if not user.operator and (account is None or account.id != user.id):
         raise ForbiddenError("only operators see other accounts than their own")
     if account is None:
-        raise NotFoundError(f"there is no account {name[:80]!r}")
+        raise NotFoundError(f"role {name[:80]} not found")
     return account
 
 
@@ -192,10 +195,13 @@ async def change_account(
         WrongPasswordError, TooManyAttemptsError: of one's own old password.
         NameTakenError, LastOperatorError, InvalidNameError, InvalidPasswordError: as they say.
     """
-    fields = changes.model_dump(exclude_unset=True)
+    fields = changes.model_dump(exclude_none=True)
+    if "email" in fields:
+        fields["email"] = fields["email"] or None
     account = await account_of(panel, user, str(id_))
     _record_changes(journal, account, fields)
-    if not user.operator and (beyond := sorted(fields.keys() & {"name", "active", "operator"})):
+    beyond = sorted(changes.model_fields_set & {"name", "active", "operator"})
+    if beyond and not user.operator:
         raise ForbiddenError(f"only operators may change {', '.join(beyond)}")
     hashed = None
     if changes.password is not None:
@@ -206,8 +212,8 @@ async def change_account(
         return await panel.identification.accounts.change(
             account.id,
             name=changes.name,
-            email=changes.email,
-            clear_email="email" in fields and changes.email is None,
+            email=changes.email or None,
+            clear_email=changes.email == "",
             password=hashed,
             operator=changes.operator,
             active=changes.active,

@@ -7,9 +7,12 @@ from uuid import UUID
 
 import psycopg
 from fastapi import APIRouter, Form, HTTPException, Query, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, RedirectResponse, Response
-from pydantic import BaseModel, Field, StringConstraints
+from pydantic import BaseModel, Field, StringConstraints, ValidationError
 
+from kodosumi_prefect.http.body import read_body
+from kodosumi_prefect.http.untyped_json import is_json
 from kodosumi_prefect.panel.accounts import actions
 from kodosumi_prefect.panel.accounts.actions import NewApiKey
 from kodosumi_prefect.panel.accounts.attempts import TooManyAttemptsError
@@ -85,6 +88,11 @@ async def login_by_form(
 
     401 if name or password is wrong, 429 with `Retry-After` after too many failures.
     """
+    if is_json(request.scope):  # which no form is read from
+        try:
+            form = LoginForm.model_validate(await read_body(request))
+        except ValidationError as exc:
+            raise RequestValidationError(exc.errors()) from exc
     response = await _login(request, panel, form)
     failed = response.status_code != 200
     if failed and "text/html" in request.headers.get("accept", ""):
@@ -113,8 +121,9 @@ async def login_by_json(request: Request, panel: Panel, credentials: Credentials
     return await _login(request, panel, credentials)
 
 
-@router.get("/logout", include_in_schema=False)
+@router.get("/logout", summary="Sign out by a link", responses=problems(403))
 async def logout_by_link(request: Request, panel: Panel) -> Response:
+    """Ends the session, as `POST /logout`; a browser is led to the sign-in page."""
     return await _logout(request, panel)
 
 

@@ -21,6 +21,8 @@ OPEN = frozenset(
         "/logout",
         "/docs",
         "/openapi.json",
+        "/schema",
+        "/schema/openapi.json",
         KEY_PATH,
     }
 )

@@ -6,7 +6,9 @@ from functools import cache
 
 from pwdlib import PasswordHash
 
-SHORTEST, LONGEST = 8, 1024  # characters
+from kodosumi_prefect.settings.areas.access import SHORTEST_PASSWORD
+
+SHORTEST, LONGEST = SHORTEST_PASSWORD, 1024  # characters
 AT_ONCE = 2  # hashes; each takes 64 MB and a core for a tenth of a second
 
 

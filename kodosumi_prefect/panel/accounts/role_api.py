@@ -39,7 +39,10 @@ async def roles(panel: Panel, _user: Operator) -> list[Role]:
 
 @router.post("", status_code=201, summary="Create an account", responses=problems(400, 409, 413))
 async def add_role(request: Request, panel: Panel, _user: OperatorInPerson, new: NewRole) -> Role:
-    """409 if the name is taken, upper and lower case alike. 403 for an API key: sign in."""
+    """409 if the name is taken, upper and lower case alike. 403 for an API key: sign in.
+
+    `name`, `email` and `password` have to be there, else 400; the latter two may be null.
+    """
     return _role(await actions.add_account(panel, new, journal(request)))
 
 

@@ -89,7 +89,7 @@ async def change(
     active: Box = False,
 ) -> Response:
     """Change name, email and rights of an account."""
-    fields = {"name": name, "email": email or None, "operator": operator, "active": active}
+    fields = {"name": name, "email": email, "operator": operator, "active": active}
     try:
         await _change(request, panel, user, id, RoleChanges.model_validate(fields))
     except ValidationError as exc:

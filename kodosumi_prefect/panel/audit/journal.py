@@ -10,10 +10,19 @@ class Journal:
     """The entries of one request, which are stored before it is answered.
 
     Without any, the rule of the request's route in ``rules`` is recorded.
+
+    Attributes:
+        nothing: the request did nothing, so neither is that.
     """
 
     def __init__(self) -> None:
         self.entries: list[Entry] = []
+        self.nothing = False
+
+    def has_nothing(self) -> None:
+        """Have nothing recorded: what was requested was done, and recorded, before."""
+        self.entries.clear()
+        self.nothing = True
 
     def record(
         self,

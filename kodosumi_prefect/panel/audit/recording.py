@@ -102,6 +102,8 @@ async def _identify(request: Request) -> None:
 
 def _add_unsaid(request: Request, status: int, headers: dict[bytes, bytes]) -> None:
     """Record what the route's rule names, if its handler recorded nothing."""
+    if journal(request).nothing:
+        return
     user = getattr(request.state, "user", None)
     # Nobody signs out who is not signed in; nobody else comes in.
     if (rule := _rule(request)) is not None and not rule.silent and user is not None:

@@ -57,6 +57,7 @@ RULES: dict[str, Rule] = {
     "PATCH /-/{address:path}": _of("endpoint", "address", *_LAUNCH),
     "DELETE /-/{address:path}": _of("endpoint", "address", *_LAUNCH),
     "POST /services/{uid}": _of("endpoint", "uid", Action.LAUNCH, Action.RUN_AGAIN),
+    "POST /inputs/-/{address:path}": _of("endpoint", "address", Action.LAUNCH, Action.RUN_AGAIN),
     "POST /services/{uid}/schedule": _of("endpoint", "uid", Action.SCHEDULE_CREATE),
     "POST /outputs/{fid}/cancel": _of("execution", "fid", Action.CANCEL),
     "DELETE /outputs/{fid}": _of("execution", "fid", Action.ARCHIVE),
@@ -66,6 +67,7 @@ RULES: dict[str, Rule] = {
     "POST /executions/bulk": Rule((Action.CANCEL, Action.ARCHIVE, Action.RUN_AGAIN), silent=True),
     "POST /lock/{fid}/{lid}": _of("lock", "lid", Action.LOCK_ANSWER),
     "POST /waiting/{fid}/{lid}": _of("lock", "lid", Action.LOCK_ANSWER),
+    "POST /inputs/lock/{fid}/{lid}": _of("lock", "lid", Action.LOCK_ANSWER),
     "POST /schedules/{schedule_id}/pause": _of("schedule", "schedule_id", Action.SCHEDULE_PAUSE),
     "POST /schedules/{schedule_id}/resume": _of("schedule", "schedule_id", Action.SCHEDULE_RESUME),
     "DELETE /schedules/{schedule_id}": _of("schedule", "schedule_id", Action.SCHEDULE_DELETE),
@@ -86,4 +88,13 @@ RULES: dict[str, Rule] = {
 # Operations that change something and are not recorded, and why.
 UNRECORDED: dict[str, str] = {
     "POST /account/theme": "sets a cookie with the look that somebody likes, and nothing else",
+    **dict.fromkeys(
+        (
+            *("POST /deploy", "DELETE /deploy", "POST /deploy/{name}", "DELETE /deploy/{name}"),
+            *("POST /serve", "DELETE /serve"),
+            *(f"{method} /files" for method in ("POST", "PUT", "PATCH", "DELETE")),
+            *(f"{method} /files/{{path:path}}" for method in ("POST", "PUT", "PATCH", "DELETE")),
+        ),
+        "does nothing but say that it does not",
+    ),
 }

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from kodosumi_prefect.events import TERMINAL
 from kodosumi_prefect.launch.run_again import run_again
+from kodosumi_prefect.launch.starting import new_id
 from kodosumi_prefect.owner import Owner
 from kodosumi_prefect.panel.accounts.permissions import User
 from kodosumi_prefect.panel.audit import recorded_actions
@@ -16,6 +17,8 @@ from kodosumi_prefect.panel.audit.journal import Journal
 from kodosumi_prefect.panel.executions.actions import cancel_run, end
 from kodosumi_prefect.panel.executions.cancellation import NotCancelledError, UnknownRunError
 from kodosumi_prefect.panel.executions.rows import title
+from kodosumi_prefect.panel.services.launch_answer import LaunchAnswer
+from kodosumi_prefect.panel.services.launch_keys import AskedLaunch
 from kodosumi_prefect.panel.web.state import State
 from kodosumi_prefect.refusals import RefusedError
 from kodosumi_prefect.stream.rows import StoredExecution
@@ -39,9 +42,17 @@ class Trouble(NamedTuple):
 
 
 async def act(
-    panel: State, user: User, action: Action, rows: Sequence[StoredExecution], journal: Journal
+    panel: State,
+    user: User,
+    action: Action,
+    rows: Sequence[StoredExecution],
+    journal: Journal,
+    key: str | None = None,
 ) -> list[Trouble]:
     """Cancel, archive or run again; a failure does not stop the others.
+
+    Arguments:
+        key: what is run again with the same one is run again once.
 
     Raises:
         psycopg.OperationalError: the database is away.
@@ -51,7 +62,11 @@ async def act(
     async def one(row: StoredExecution) -> Trouble | None:
         async with few:
             entry = journal.record(RECORDED[action], Target("execution", row.fid, title(row)))
-            why = await _one(panel, user, action, row)
+            try:
+                why = await _one(panel, user, action, row, key)
+            except _RepeatedError:
+                journal.entries.remove(entry)
+                return None
             entry.outcome = (
                 recorded_actions.Outcome.OK if why is None else recorded_actions.Outcome.REFUSED
             )
@@ -60,7 +75,13 @@ async def act(
     return [trouble for trouble in await asyncio.gather(*map(one, rows)) if trouble is not None]
 
 
-async def _one(panel: State, user: User, action: Action, row: StoredExecution) -> str | None:
+class _RepeatedError(Exception):
+    """It was run again already, when that was asked for the first time."""
+
+
+async def _one(
+    panel: State, user: User, action: Action, row: StoredExecution, key: str | None
+) -> str | None:
     if not user.owns(row.owner):
         return "only its owner and operators may do this"
     try:
@@ -72,8 +93,7 @@ async def _one(panel: State, user: User, action: Action, row: StoredExecution) -
             await end(panel, row)
             await panel.reader.execute("set_archived", fids=[row.fid], archived=True)
         else:
-            owner = Owner(user.id, user.name)
-            await run_again(row.fid, owner, panel.settings, visible_inputs=_masked_inputs(row))
+            await _run_again(panel, user, row, key)
     except UnknownRunError:
         return "Prefect no longer has it"
     except NotCancelledError as exc:
@@ -81,6 +101,25 @@ async def _one(panel: State, user: User, action: Action, row: StoredExecution) -
     except RefusedError as exc:
         return exc.detail
     return None
+
+
+async def _run_again(panel: State, user: User, row: StoredExecution, key: str | None) -> None:
+    owner, inputs = Owner(user.id, user.name), _masked_inputs(row)
+
+    async def launch(launch_id: str) -> LaunchAnswer:
+        return LaunchAnswer.of_run(
+            await run_again(
+                row.fid, owner, panel.settings, visible_inputs=inputs, launch_id=launch_id
+            )
+        )
+
+    if key is None:
+        await launch(new_id())
+        return
+    digest = panel.launch_keys.digest("again", row.fid)
+    asked = AskedLaunch(user.id, f"again {row.fid}", key, digest)
+    if (await panel.launch_keys.once(asked, launch)).repeated:
+        raise _RepeatedError
 
 
 def _masked_inputs(row: StoredExecution) -> dict[str, Any] | None:

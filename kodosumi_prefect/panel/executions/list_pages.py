@@ -13,9 +13,11 @@ from kodosumi_prefect.panel.audit.recording import journal
 from kodosumi_prefect.panel.executions.bulk import Action, act
 from kodosumi_prefect.panel.executions.filter import STATUSES, FilterOfRequest
 from kodosumi_prefect.panel.executions.headings import listed
+from kodosumi_prefect.panel.services.launch_keys import checked_key
 from kodosumi_prefect.panel.web.parameters import Panel
 from kodosumi_prefect.panel.web.templating import page
 from kodosumi_prefect.stream.listing import CursorError
+from kodosumi_prefect.vocabulary import IDEMPOTENCY_HEADER
 
 ROWS = 25  # executions on a page of the list
 CHUNK = 20  # executions that one request does something to
@@ -134,7 +136,8 @@ async def bulk(
         pairs = [(str(fid), await panel.reader.status(str(fid), visible)) for fid in wish.fids]
         rows = [row for _, row in pairs if row is not None]
         missing = [fid for fid, row in pairs if row is None]
-    troubles = await act(panel, user, wish.action, rows, journal(request))
+    key = checked_key(request.headers.getlist(IDEMPOTENCY_HEADER))
+    troubles = await act(panel, user, wish.action, rows, journal(request), key)
     failed = [trouble._asdict() for trouble in troubles]
     failed += [{"fid": fid, "title": fid, "why": "there is no such execution"} for fid in missing]
     return {

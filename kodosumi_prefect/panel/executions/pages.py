@@ -153,7 +153,7 @@ async def _head(panel: State, row: StoredExecution) -> dict[str, Any]:
     return listed(row) | {
         "ran_again": await panel.reader.values("ran_again", fid=row.fid),
         "over": row.status in TERMINAL,
-        "again": await again_url(panel.reader, row.fid),
+        "again": await again_url(panel.reader, row.fid, list(panel.services.mounted)),
         "ended": row.ended_at,
         "result": Markup(render(Kind.FINAL, envelope)) if envelope else None,
         "traceback": await _traceback(panel, row),

@@ -13,16 +13,20 @@ from kodosumi_prefect.stream.reader import Reader
 _MISSING = object()
 
 
-async def again_url(reader: Reader, fid: str) -> str | None:
+async def again_url(reader: Reader, fid: str, mounted: Sequence[str]) -> str | None:
     """Where an execution's form is filled in again, below the panel's root.
 
+    Arguments:
+        mounted: names of the services that this panel runs itself.
+
     Returns:
-        ``services/{uid}?from={fid}``; None if no registered endpoint is known to have launched it.
+        ``services/{uid}?from={fid}``; None if no endpoint that can be called here is known to have
+        launched it.
     """
-    return (await again_urls(reader, [fid])).get(fid)
+    return (await again_urls(reader, [fid], mounted)).get(fid)
 
 
-async def again_urls(reader: Reader, fids: Sequence[str]) -> dict[str, str]:
+async def again_urls(reader: Reader, fids: Sequence[str], mounted: Sequence[str]) -> dict[str, str]:
     """As ``again_url`` for a list, by fid; those without an endpoint are left out.
 
     Runs of a listed Prefect deployment belong to that; others to the endpoint of their service
@@ -30,7 +34,9 @@ async def again_urls(reader: Reader, fids: Sequence[str]) -> dict[str, str]:
     """
     if not fids:
         return {}
-    origins = await reader.rows_of(EndpointOfExecution, "endpoints_of_executions", fids=list(fids))
+    origins = await reader.rows_of(
+        EndpointOfExecution, "endpoints_of_executions", fids=list(fids), mounted=list(mounted)
+    )
     return {origin.fid: f"services/{origin.uid}?from={origin.fid}" for origin in origins}
 
 

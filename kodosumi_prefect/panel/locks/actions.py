@@ -13,7 +13,13 @@ from kodosumi_prefect.forms import InputsError, Model
 from kodosumi_prefect.http.errors import error_fields
 from kodosumi_prefect.http.identity import LEEWAY
 from kodosumi_prefect.keys import NoKeyError
-from kodosumi_prefect.locks.answering import AnsweredError, Locks, UnknownLockError, closed
+from kodosumi_prefect.locks.answering import (
+    AnsweredError,
+    Locks,
+    UnknownLockError,
+    closed,
+    was_answered,
+)
 from kodosumi_prefect.locks.sealing import masked, sealed
 from kodosumi_prefect.panel.accounts.permissions import User
 from kodosumi_prefect.panel.services.calls import Answered
@@ -28,6 +34,18 @@ from kodosumi_prefect.refusals import (
 )
 from kodosumi_prefect.serve import lock_facts
 from kodosumi_prefect.vocabulary import LOCK_FACTS_SCOPE
+
+
+class ClosedLockError(ConflictError):
+    """The lock is no longer open.
+
+    Attributes:
+        answered: somebody has answered it; else nobody waits for it any more.
+    """
+
+    def __init__(self, detail: str, *, answered: bool) -> None:
+        super().__init__(detail)
+        self.answered = answered
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +82,7 @@ class Desk:
         Raises:
             NotFoundError: there is none that they may see.
             ForbiddenError: they may not answer it.
-            ConflictError: it is no longer open.
+            ClosedLockError: it is no longer open.
         """
         if await self._panel.reader.status(fid, self._user.sees(self._panel.settings)) is None:
             raise NotFoundError(f"there is no execution {fid}")
@@ -72,7 +90,7 @@ class Desk:
         if not self._user.owns(lock.owner):
             raise ForbiddenError("only the owner of the execution and operators may answer")
         if (reason := closed(lock)) is not None:
-            raise ConflictError(reason)
+            raise ClosedLockError(reason, answered=was_answered(lock))
         return lock
 
     async def elements(self, lock: Lock) -> list[dict[str, Any]]:
@@ -93,7 +111,7 @@ class Desk:
         """Answer the lock with what was posted, unless the form does not accept that.
 
         Raises:
-            ConflictError: somebody else was faster.
+            ClosedLockError: somebody else was faster.
             UnavailableError: a password cannot be kept.
             ServiceError: as ``elements``.
         """
@@ -121,7 +139,7 @@ class Desk:
                 stored=stored,
             )
         except AnsweredError as exc:
-            raise ConflictError(str(exc)) from exc
+            raise ClosedLockError(str(exc), answered=exc.answered) from exc
         except UnknownLockError as exc:
             raise NotFoundError(str(exc)) from exc
         return filled if masked_result is None else Filled(masked_result, None, filled.elements)

@@ -12,17 +12,24 @@ from kodosumi_prefect.panel.accounts.permissions import CurrentUser, User
 from kodosumi_prefect.panel.audit.entry import Target
 from kodosumi_prefect.panel.audit.recorded_actions import Action, Outcome
 from kodosumi_prefect.panel.audit.recording import record
-from kodosumi_prefect.panel.locks.actions import Desk, facts_of, item_of, signer
+from kodosumi_prefect.panel.locks.actions import (
+    ClosedLockError,
+    Desk,
+    facts_of,
+    item_of,
+    signer,
+)
 from kodosumi_prefect.panel.services.calls import own_url
 from kodosumi_prefect.panel.web.answers import Answered, Facts, OpenLocks
 from kodosumi_prefect.panel.web.error_schemas import answers, problems
 from kodosumi_prefect.panel.web.parameters import Lid, Panel
+from kodosumi_prefect.refusals import NotFoundError
 from kodosumi_prefect.spooler.open_locks import LONGEST_ID
 from kodosumi_prefect.vocabulary import SIGNATURE_HEADER
 
 MOST = 500  # locks of one answer
 
-CLOSED = problems(403, 404, 409, 502, 504)
+ASKED = problems(403, 404, 502, 504)
 BODY = {
     "requestBody": {
         "content": {
@@ -61,29 +68,43 @@ async def locks(
     }
 
 
-@router.get("/lock/{fid}/{lid}", summary="A lock's form", responses=CLOSED)
+@router.get("/lock/{fid}/{lid}", summary="A lock's form", responses=ASKED)
 async def elements(
     panel: Panel, user: CurrentUser, request: Request, fid: UUID, lid: Lid
 ) -> list[dict[str, Any]]:
-    """Its elements; empty without a form: then any JSON object is an answer."""
+    """Its elements; empty without a form: then any JSON object is an answer.
+
+    404 also if it was answered or has expired.
+    """
     desk = Desk(panel, user, own_url(request, panel.settings))
-    return await desk.elements(await desk.open(str(fid), lid))
+    try:
+        return await desk.elements(await desk.open(str(fid), lid))
+    except ClosedLockError as exc:
+        raise NotFoundError(exc.detail) from exc
 
 
 @router.post(
     "/lock/{fid}/{lid}",
     summary="Answer a lock",
-    responses=answers(Answered) | CLOSED | problems(400, 413, 415),
+    responses=answers(Answered) | ASKED | problems(400, 409, 413, 415),
     openapi_extra=BODY,
 )
 async def answer(
     panel: Panel, user: CurrentUser, request: Request, fid: UUID, lid: Lid
 ) -> Response:
-    """`{"result"}`, and the run continues with it; or `{"errors", "elements"}`, and it waits on."""
+    """`{"result"}`, and the run continues with it; or `{"errors", "elements"}`, and it waits on.
+
+    409 if somebody has answered it, 404 if it has expired or its run is over.
+    """
     desk = Desk(panel, user, own_url(request, panel.settings))
     entry = record(request, Action.LOCK_ANSWER, Target("lock", lid), fid=str(fid))
-    lock = await desk.open(str(fid), lid)
-    filled = await desk.fill_in(lock, await read_body(request))
+    try:
+        lock = await desk.open(str(fid), lid)
+        filled = await desk.fill_in(lock, await read_body(request))
+    except ClosedLockError as exc:
+        if exc.answered:
+            raise
+        raise NotFoundError(exc.detail) from exc
     if filled.errors is not None:
         entry.outcome = Outcome.REFUSED
         return JSONResponse({"errors": filled.errors, "elements": filled.elements})

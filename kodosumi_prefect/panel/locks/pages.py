@@ -13,7 +13,7 @@ from kodosumi_prefect.events import Kind
 from kodosumi_prefect.http.body import read_body
 from kodosumi_prefect.http.statuses import status_of
 from kodosumi_prefect.locks.answering import Locks
-from kodosumi_prefect.panel.accounts.permissions import CurrentUser
+from kodosumi_prefect.panel.accounts.permissions import CurrentUser, User
 from kodosumi_prefect.panel.audit.entry import Target
 from kodosumi_prefect.panel.audit.recorded_actions import Action, Outcome
 from kodosumi_prefect.panel.audit.recording import record
@@ -23,7 +23,9 @@ from kodosumi_prefect.panel.html.render import render
 from kodosumi_prefect.panel.locks.actions import Desk
 from kodosumi_prefect.panel.services.calls import own_url
 from kodosumi_prefect.panel.services.forwarding import ServiceError
+from kodosumi_prefect.panel.web.kodosumi_pages import redirect
 from kodosumi_prefect.panel.web.parameters import Lid, Panel
+from kodosumi_prefect.panel.web.state import State
 from kodosumi_prefect.panel.web.templating import page
 from kodosumi_prefect.refusals import ConflictError, ForbiddenError, RefusedError
 from kodosumi_prefect.spooler.open_locks import LONGEST_ID
@@ -109,6 +111,28 @@ async def answer(
     request: Request, panel: Panel, user: CurrentUser, fid: UUID, lid: Lid
 ) -> Response:
     """Answer it; for htmx the card as it stands then, what was typed in it if it is wrong."""
+    return await _submit(
+        request, panel, user, fid, lid, RedirectResponse(f"{_root(request)}waiting", 303)
+    )
+
+
+@router.get("/inputs/lock/{fid}/{lid}")
+async def kodosumi_lock(request: Request, user: CurrentUser, fid: UUID, lid: Lid) -> Response:
+    """Kodosumi's address of a question's page."""
+    return redirect(request, f"waiting/{fid}/{lid}")
+
+
+@router.post("/inputs/lock/{fid}/{lid}")
+async def kodosumi_answer(
+    request: Request, panel: Panel, user: CurrentUser, fid: UUID, lid: Lid
+) -> Response:
+    """Answer what Kodosumi has at this address; leads to the execution."""
+    return await _submit(request, panel, user, fid, lid, redirect(request, f"executions/{fid}"))
+
+
+async def _submit(
+    request: Request, panel: State, user: User, fid: UUID, lid: str, onwards: Response
+) -> Response:
     desk = Desk(panel, user, own_url(request, panel.settings))
     entry = record(request, Action.LOCK_ANSWER, Target("lock", lid), fid=str(fid))
     posted = own_names(await read_body(request))
@@ -120,12 +144,12 @@ async def answer(
         entry.outcome = Outcome.of_status(status)
         if status not in (403, 409, 502, 503, 504):
             raise
-        return await _refused(request, panel, str(fid), lid, exc)
+        return await _refused(request, panel, desk, str(fid), lid, posted, exc)
     if filled.errors is not None:
         corrected = _form(request, lock, filled.elements or [], filled.errors, posted)
         return _answer(request, _card(request, lock) | {"form": corrected}, 422)
     if not _is_htmx(request):
-        return RedirectResponse(_root(request) + "waiting", 303)
+        return onwards
     return _answer(request, _card(request, lock) | {"answered": True}, headers=CHANGED)
 
 
@@ -139,13 +163,25 @@ async def _closed(
 
 
 async def _refused(
-    request: Request, panel: Panel, fid: str, lid: str, refusal: RefusedError
+    request: Request,
+    panel: Panel,
+    desk: Desk,
+    fid: str,
+    lid: str,
+    posted: dict[str, Any],
+    refusal: RefusedError,
 ) -> Response:
     """Why the answer is not accepted, shown beside what was typed, which stays."""
     if not _is_htmx(request):
         if isinstance(refusal, ForbiddenError | ConflictError):
             return await _closed(request, panel, fid, lid, refusal)
-        raise refusal
+        try:
+            lock = await desk.open(fid, lid)
+            elements = await desk.elements(lock)
+        except RefusedError:
+            raise refusal from None  # without its form there is nothing to keep
+        card = _card(request, lock) | {"form": _form(request, lock, elements, None, posted)}
+        return _answer(request, card | {"trouble": refusal.detail}, status_of(refusal))
     headers = {"HX-Retarget": f'[id="trouble-{lid}"]', "HX-Reswap": "innerHTML", **CHANGED}
     return HTMLResponse(str(Markup.escape(refusal.detail)), headers=headers)
 

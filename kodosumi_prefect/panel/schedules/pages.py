@@ -37,7 +37,7 @@ async def rows(
 ) -> Response:
     """The list without a page around it."""
     schedules = await listing(user, panel.settings)
-    return page(request, "_schedules.html", context(panel, user, schedules, filter_))
+    return page(request, "_schedules.html", await context(panel, user, schedules, filter_))
 
 
 @router.post("/schedules/change")
@@ -79,4 +79,6 @@ async def changed(
     notice = f"{done} {'schedule' if done == 1 else 'schedules'} {DONE[do]}."
     schedules = await listing(user, panel.settings)
     around = {"notice": notice, "problems": problems[:5]}
-    return page(request, "_schedules.html", context(panel, user, schedules, filter_) | around)
+    return page(
+        request, "_schedules.html", (await context(panel, user, schedules, filter_)) | around
+    )

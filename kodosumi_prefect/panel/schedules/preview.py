@@ -14,6 +14,7 @@ from kodosumi_prefect.panel.schedules.rule_words import cron_words, interval_wor
 NEXT_TIMES = 5  # times
 PREFIX = "kodosumi."  # of the fields about a schedule, which stand beside those of any service
 AGAIN_OF = PREFIX + "again_of"  # the execution whose inputs the form was filled in with
+KEY = PREFIX + "key"  # of the form as it was shown: submitted twice, it is one launch
 UNITS = {"minutes": 60, "hours": 3600, "days": 86_400}  # seconds
 
 

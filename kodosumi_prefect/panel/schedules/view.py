@@ -27,7 +27,7 @@ SHOWN_TIMES = 3  # next runs in the list; the others in its tooltip
 async def schedules_page(request: Request, panel: State, user: User, filter_: Filter) -> Response:
     """The page; ``GET /schedules`` answers it to browsers."""
     schedules = await listing(user, panel.settings)
-    return page(request, "schedules.html", context(panel, user, schedules, filter_))
+    return page(request, "schedules.html", await context(panel, user, schedules, filter_))
 
 
 def to_change(do: Change, rows: list[Row]) -> list[tuple[UUID, UUID | None]]:
@@ -42,12 +42,13 @@ def _of(row: Row) -> UUID | None:
     return None if row["ours"] else UUID(row["deployment"]["id"])
 
 
-def context(panel: State, user: User, schedules: Listing, filter_: Filter) -> dict[str, Any]:
+async def context(panel: State, user: User, schedules: Listing, filter_: Filter) -> dict[str, Any]:
     """What templates need of a list."""
     rows = [row for row in schedules.rows if filter_.matches(row)]
+    services = await panel.register.listed([row["endpoint"] for row in rows if row["endpoint"]])
     known = schedules.trouble is None
     return {
-        "rows": [_row(panel, row, known) for row in rows],
+        "rows": [_row(panel, row, known, services) for row in rows],
         "all": len(schedules.rows),
         "trouble": schedules.trouble,
         "tags": sorted({tag for row in schedules.rows for tag in row.get("tags", ())}),
@@ -59,8 +60,12 @@ def context(panel: State, user: User, schedules: Listing, filter_: Filter) -> di
     }
 
 
-def _row(panel: State, row: Row, known: bool) -> dict[str, Any]:
-    """What templates need of a schedule."""
+def _row(panel: State, row: Row, known: bool, services: set[str]) -> dict[str, Any]:
+    """What templates need of a schedule.
+
+    Arguments:
+        services: ids of the endpoints that have a page here.
+    """
     deployment = row["deployment"]["name"]
     flow = row.get("flow")
     full = f"{flow}/{deployment}" if flow else deployment
@@ -73,7 +78,7 @@ def _row(panel: State, row: Row, known: bool) -> dict[str, Any]:
         "name": row["summary"] or full or row["id"],
         "deployment": full,
         "prefect": deployment_url(panel.settings, row["deployment"]["id"]),
-        "service": row["endpoint"],
+        "service": row["endpoint"] if row["endpoint"] in services else None,
         "tags": row.get("tags", []),
         "words": words,
         "raw": raw,

@@ -2,22 +2,21 @@
 
 from collections.abc import Sequence
 
-from kodosumi_prefect.database.rows.services import RegisteredEndpoint
-from kodosumi_prefect.panel.audit.entry import Target, public_url
+from kodosumi_prefect.panel.audit.entry import Entry, Target, public_url
 from kodosumi_prefect.panel.audit.journal import Journal
-from kodosumi_prefect.panel.audit.recorded_actions import Action
-from kodosumi_prefect.panel.services.register.register import Refreshed
+from kodosumi_prefect.panel.audit.recorded_actions import Action, Outcome
+from kodosumi_prefect.panel.services.register.register import Added, Refreshed
 from kodosumi_prefect.panel.web.state import State
 
 
-async def register(panel: State, urls: Sequence[str], journal: Journal) -> list[RegisteredEndpoint]:
-    """Register sources and read them; the endpoints that they name.
-
-    Raises:
-        SourceError: see ``Register.add``.
-    """
-    _record(journal, Action.SOURCE_REGISTER, urls)
-    return await panel.register.add(urls)
+async def register(panel: State, urls: Sequence[str], journal: Journal) -> Added:
+    """Register sources and read them; the endpoints that they name, and what is wrong."""
+    entries = _record(journal, Action.SOURCE_REGISTER, urls)
+    added = await panel.register.add(urls)
+    for url, entry in zip(urls, entries, strict=True):
+        is_there = url not in added.failed or url in added.kept
+        entry.outcome = Outcome.OK if is_there else Outcome.REFUSED
+    return added
 
 
 async def unregister(panel: State, urls: Sequence[str], journal: Journal) -> list[str]:
@@ -40,6 +39,5 @@ async def refresh(panel: State, urls: Sequence[str] | None, journal: Journal) ->
     return await panel.register.refresh(urls)
 
 
-def _record(journal: Journal, action: Action, urls: Sequence[str]) -> None:
-    for url in urls:
-        journal.record(action, Target("source", public_url(url)))
+def _record(journal: Journal, action: Action, urls: Sequence[str]) -> list[Entry]:
+    return [journal.record(action, Target("source", public_url(url))) for url in urls]

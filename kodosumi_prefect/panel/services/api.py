@@ -1,21 +1,27 @@
 """The Flow Register over HTTP: finding endpoints, and where they are found."""
 
 from dataclasses import asdict
-from typing import Annotated
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, HTTPException, Query, Request, Response
 from pydantic import BaseModel, Field
 
 from kodosumi_prefect.events import clean
 from kodosumi_prefect.panel.accounts.permissions import CurrentUser, Operator
+from kodosumi_prefect.panel.audit.entry import public_url
 from kodosumi_prefect.panel.audit.recording import journal
 from kodosumi_prefect.panel.services import actions
+from kodosumi_prefect.panel.services.failures import failed_header
 from kodosumi_prefect.panel.web.error_schemas import problems
+from kodosumi_prefect.panel.web.errors import error_response
 from kodosumi_prefect.panel.web.parameters import Panel
 from kodosumi_prefect.stream.reader import ALL
+from kodosumi_prefect.vocabulary import FAILED_HEADER
 
 MOST = 500  # endpoints of one answer
 MOST_URLS = 100  # sources of one request
+NAMED = 3  # sources that a message names
+LONGEST = 2000  # characters of a message
 
 router = APIRouter(prefix="/flow", tags=["Flow"])
 
@@ -58,6 +64,10 @@ class Endpoints(BaseModel):
 
     items: list[Endpoint]
     offset: str | None
+    failed: dict[str, str] = Field(
+        description="Services of this panel that do not run, with why; `PUT /flow/register` starts "
+        "them again."
+    )
 
 
 class Deletes(BaseModel):
@@ -123,6 +133,7 @@ async def endpoints(
     return Endpoints(
         items=[Endpoint.model_validate(row, from_attributes=True) for row in page_rows],
         offset=page_rows[-1].uid if len(rows) > pp else None,
+        failed=panel.services.failed,
     )
 
 
@@ -132,21 +143,48 @@ async def tags(panel: Panel, _: CurrentUser) -> dict[str, int]:
     return await panel.register.tags()
 
 
-@router.post("/register", summary="Add sources", responses=problems(400, 413, 422))
-async def register(request: Request, panel: Panel, body: Urls, _: Operator) -> list[Endpoint]:
+@router.post(
+    "/register",
+    status_code=201,
+    response_model=list[Endpoint],
+    summary="Add sources",
+    responses=problems(400, 413, 422),
+)
+async def register(
+    request: Request, response: Response, panel: Panel, body: Urls, _: Operator
+) -> Any:
     """Reads OpenAPI documents, or Ray Serve's `/-/routes`, now and then regularly.
 
-    Answers the endpoints found. A source that is away is kept; one that is no such document is
-    not.
+    Answers the endpoints found, and in the header `kodosumi-failed` a JSON object of what is wrong
+    by source. 422 if no endpoint was found at all. A source that is away is kept; one that is no
+    such document is not.
     """
-    rows = await actions.register(panel, body.all, journal(request))
-    return [Endpoint.model_validate(row, from_attributes=True) for row in rows]
+    added = await actions.register(panel, body.all, journal(request))
+    answer: Response = response
+    if added.failed and not added.endpoints:
+        reasons = [
+            f"{why} (it is kept, and read again regularly)" if url in added.kept else why
+            for url, why in added.failed.items()
+        ]
+        answer = error_response(request, 422, "; ".join(reasons)[:LONGEST])
+    if added.failed:
+        answer.headers[FAILED_HEADER] = failed_header(added.failed)
+    if answer is not response:
+        return answer
+    return [Endpoint.model_validate(row, from_attributes=True) for row in added.endpoints]
 
 
-@router.post("/unregister", summary="Remove sources", responses=problems(400, 409, 413))
+@router.post("/unregister", summary="Remove sources", responses=problems(400, 404, 409, 413))
 async def unregister(request: Request, panel: Panel, body: Urls, _: Operator) -> Deletes:
-    """Their endpoints are removed too, and the schedules of these are paused."""
-    return Deletes(deletes=await actions.unregister(panel, body.all, journal(request)))
+    """Their endpoints are removed too, and the schedules of these are paused.
+
+    404 if none of them is known.
+    """
+    deletes = await actions.unregister(panel, body.all, journal(request))
+    if not deletes:
+        names = ", ".join(public_url(url)[:200] for url in body.all[:NAMED])
+        raise HTTPException(404, f"there is no source {names}; see GET /flow/register")
+    return Deletes(deletes=deletes)
 
 
 @router.get("/register", summary="All sources")
@@ -163,7 +201,10 @@ async def registers(panel: Panel, _: CurrentUser) -> Registers:
 
 @router.put("/register", summary="Read all sources now")
 async def refresh(request: Request, panel: Panel, _: Operator) -> Refresh:
-    """Waits for all of them, each at most ten seconds."""
+    """Waits for all of them, each at most ten seconds.
+
+    Services that this panel could not import or start are started again before, within 30 seconds.
+    """
     refreshed = await actions.refresh(panel, None, journal(request))
     rows = await panel.register.endpoints(limit=ALL)
     known = await panel.register.sources()

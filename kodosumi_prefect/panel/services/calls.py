@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections import Counter
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple
 from urllib.parse import unquote
 
@@ -10,6 +11,7 @@ import httpx
 from fastapi import Request, Response
 from starlette.types import Message, Send
 
+from kodosumi_prefect.cancelling import cancel_all
 from kodosumi_prefect.database.rows.services import RegisteredEndpoint
 from kodosumi_prefect.http import identity
 from kodosumi_prefect.http.identity import Purpose, ServiceCaller
@@ -28,9 +30,18 @@ from kodosumi_prefect.panel.services.mounted import Mounted
 from kodosumi_prefect.panel.services.register.address import MOUNTED, of_mounted
 from kodosumi_prefect.panel.services.request_body import LARGEST, Incoming
 from kodosumi_prefect.settings import Settings
-from kodosumi_prefect.vocabulary import ENDPOINT_HEADER, SCHEDULE_HEADER
+from kodosumi_prefect.vocabulary import (
+    ENDPOINT_HEADER,
+    LAUNCH_ID_HEADER,
+    LAUNCH_IDS_HEADER,
+    OPERATOR_SCOPE,
+    SCHEDULE_HEADER,
+)
 
-START_TIMEOUT = 60.0  # seconds for mounted services to import and start; they may go on after
+# Seconds after which the next mounted service is imported beside one that still is, and for which
+# the panel's own start waits for all of them; they go on after.
+START_TIMEOUT = 60.0
+RETRY_TIMEOUT = 30.0  # seconds that a refresh waits for services that are started again
 CONNECT = 5.0  # seconds for a connection to a service
 CONNECTIONS = 200  # to all services
 OF_ONE = 100  # requests of one account that are under way at once, so that others find room
@@ -63,16 +74,54 @@ class Services:
                 keepalive_expiry=KEPT_IDLE,
             ),
         )
+        self._turn = asyncio.Lock()
+        self._starts: set[asyncio.Task[None]] = set()
+        self.on_started: Callable[[], None] = lambda: None  # one more runs, or was found not to
         self.under_way: Counter[str] = Counter()  # by account
         self._http.headers.clear()  # what people send is what services get
 
     async def __aenter__(self) -> "Services":
-        await asyncio.gather(*(one.start(START_TIMEOUT) for one in self.mounted.values()))
+        await self._start(list(self.mounted), START_TIMEOUT)
         return self
 
     async def __aexit__(self, *exc: object) -> None:
+        await cancel_all(self._starts)
         await asyncio.gather(*(one.stop() for one in self.mounted.values()))
         await self._http.aclose()
+
+    @property
+    def failed(self) -> dict[str, str]:
+        """Why a mounted service does not run, by its name, in the order of the setting."""
+        return {name: one.trouble for name, one in self.mounted.items() if one.trouble is not None}
+
+    async def start_again(self, names: Collection[str] | None = None) -> None:
+        """Import and start those that failed; return after ``RETRY_TIMEOUT`` seconds at most.
+
+        Arguments:
+            names: only of these; None for all.
+        """
+        again = [
+            name
+            for name, one in self.mounted.items()
+            if not one.runs and not one.is_starting and (names is None or name in names)
+        ]
+        if again:
+            await self._start(again, RETRY_TIMEOUT)
+
+    async def _start(self, names: Sequence[str], patience: float) -> None:
+        starting = asyncio.create_task(self._one_by_one(names), name="services")
+        self._starts.add(starting)
+        starting.add_done_callback(self._starts.discard)
+        done, _ = await asyncio.wait([starting], timeout=patience)
+        for each in done:
+            each.result()
+
+    async def _one_by_one(self, names: Sequence[str]) -> None:
+        """Start services in turn: modules that two threads import at once can be seen half done."""
+        async with self._turn:
+            for name in names:
+                await self.mounted[name].start(START_TIMEOUT)
+                self.mounted[name].once_settled(lambda: self.on_started())
 
     def forward(self, request: Request, user: User, endpoint: RegisteredEndpoint) -> Response:
         """The answer of an endpoint's service to a request of somebody.
@@ -80,12 +129,49 @@ class Services:
         Arguments:
             endpoint: of a service, not a Prefect deployment.
         """
+        headers = request_headers(request.headers.raw, [self.settings.proxy_header])
+        return self._forwarded(request, user, endpoint, headers)
+
+    async def collect(
+        self,
+        request: Request,
+        user: User,
+        endpoint: RegisteredEndpoint,
+        body: bytes,
+        launch_id: str,
+    ) -> "Answered":
+        """As ``forward``, to the end, whether or not somebody still waits for it.
+
+        Arguments:
+            body: of the request, which was read.
+            launch_id: asked again with the same one, the service launches nothing more.
+
+        Raises:
+            RefusedError: as an answer would say; or a ServiceError.
+        """
+        dropped = (b"content-length", b"accept-encoding")
+        headers = [
+            *(
+                (name, value)
+                for name, value in request_headers(
+                    request.headers.raw, [self.settings.proxy_header]
+                )
+                if name not in dropped
+            ),
+            (b"content-length", str(len(body)).encode()),
+            (LAUNCH_ID_HEADER.encode(), launch_id.encode()),
+        ]
+        scope = {"type": "http", "headers": headers}
+        return await _collected(self._forwarded(request, user, endpoint, headers), scope, body)
+
+    def _forwarded(
+        self, request: Request, user: User, endpoint: RegisteredEndpoint, headers: Headers
+    ) -> Forwarded:
         assert endpoint.target is not None
         caller = ServiceCaller(
             user.id, user.name, endpoint.base_url, own_url(request, self.settings)
         )
-        headers = request_headers(request.headers.raw, [self.settings.proxy_header])
-        headers.append((ENDPOINT_HEADER.encode(), endpoint.uid.encode()))
+        headers = [*headers, (ENDPOINT_HEADER.encode(), endpoint.uid.encode())]
         way = self._way(
             request.method,
             endpoint.base_url,
@@ -97,6 +183,17 @@ class Services:
             "endpoint",
         )
         return Forwarded(endpoint.base_url, way)
+
+    async def heeds_launch_ids(
+        self, endpoint: RegisteredEndpoint, user: User, panel_url: str
+    ) -> bool:
+        """Whether a service, asked again with the same ``launch_id``, launches nothing more.
+
+        Raises:
+            ServiceError: it does not answer.
+        """
+        answer = await self.ask_endpoint(endpoint, "OPTIONS", None, user, panel_url)
+        return any(name == LAUNCH_IDS_HEADER.encode() for name, _ in answer.headers)
 
     async def ask(
         self,
@@ -130,6 +227,7 @@ class Services:
         user: User,
         panel_url: str,
         schedule: str | None = None,
+        launch_id: str | None = None,
     ) -> "Answered":
         """Have an endpoint's service answer somebody's page.
 
@@ -137,6 +235,7 @@ class Services:
             endpoint: of a service, not a Prefect deployment.
             body: sent as JSON, unless it is None.
             schedule: asks for a schedule instead of a run; JSON, see ``serve.when``.
+            launch_id: as in ``collect``.
 
         Raises:
             ServiceError: naming the service.
@@ -144,6 +243,8 @@ class Services:
         headers: Headers = [(ENDPOINT_HEADER.encode(), endpoint.uid.encode())]
         if schedule is not None:
             headers.append((SCHEDULE_HEADER.encode(), schedule.encode()))
+        if launch_id is not None:
+            headers.append((LAUNCH_ID_HEADER.encode(), launch_id.encode()))
         base, target = endpoint.base_url, endpoint.target
         assert target is not None
         return await self._request(base, method, target, body, user, panel_url, headers, "endpoint")
@@ -210,6 +311,7 @@ class Services:
                 ],
                 "server": None,
                 "client": None,
+                OPERATOR_SCOPE: operator,
                 **(beside or {}),
             }
             return in_process(service, scope, self.settings.service_timeout)
@@ -258,6 +360,7 @@ class Answered(NamedTuple):
 
     status: int
     body: bytes
+    headers: Sequence[tuple[bytes, bytes]] = ()
 
 
 def own_url(request: Request, settings: Settings) -> str:
@@ -272,6 +375,7 @@ def _raw(headers: dict[str, str]) -> Headers:
 async def _collected(response: Forwarded, scope: dict[str, Any], body: bytes) -> Answered:
     """Collect a response instead of sending it."""
     status, pieces, whole, body_sent = 502, bytearray(), False, False
+    headers: Headers = []
 
     async def receive() -> Message:
         nonlocal body_sent
@@ -281,9 +385,9 @@ async def _collected(response: Forwarded, scope: dict[str, Any], body: bytes) ->
         return {"type": "http.request", "body": body, "more_body": False}
 
     async def send(message: Message) -> None:
-        nonlocal status, whole
+        nonlocal status, headers, whole
         if message["type"] == "http.response.start":
-            status = message["status"]
+            status, headers = message["status"], list(message["headers"])
             return
         pieces.extend(message.get("body", b""))
         if len(pieces) > LARGEST:
@@ -293,4 +397,4 @@ async def _collected(response: Forwarded, scope: dict[str, Any], body: bytes) ->
     await response.relay(Incoming(scope, receive), send)
     if not whole:
         raise BrokenServiceError("the service's answer broke off")
-    return Answered(status, bytes(pieces))
+    return Answered(status, bytes(pieces), headers)

@@ -43,13 +43,19 @@ async def describe(endpoint: RegisteredEndpoint, settings: Settings) -> dict[str
 
 
 async def launch(
-    endpoint: RegisteredEndpoint, posted: Row, schedule: str | None, user: User, settings: Settings
+    endpoint: RegisteredEndpoint,
+    posted: Row,
+    schedule: str | None,
+    user: User,
+    settings: Settings,
+    launch_id: str | None = None,
 ) -> dict[str, Any]:
     """The answer to POST: a run, or a schedule, or what is wrong.
 
     Arguments:
         posted: the fields of the form.
         schedule: when, as the header of the request has it; see ``serve.when``.
+        launch_id: a random id; asked again with the same one, it is the same run or schedule.
 
     Raises:
         NotFoundError, LaunchError: as ``describe``; or Prefect refuses it.
@@ -60,7 +66,7 @@ async def launch(
     try:
         parameters = await run_in_threadpool(model.read, posted)
         begun = await _begun(
-            endpoint, deployment, model, posted, parameters, schedule, user, settings
+            endpoint, deployment, model, posted, parameters, schedule, user, settings, launch_id
         )
     except UnheldError as error:
         return {"errors": error_fields(error.at_fields(model))} | elements
@@ -78,6 +84,7 @@ async def _begun(
     schedule: str | None,
     user: User,
     settings: Settings,
+    launch_id: str | None,
 ) -> dict[str, Any]:
     """A schedule or a run, with what was read of the form."""
     owner = Owner(user.id, user.name)
@@ -90,6 +97,7 @@ async def _begun(
             owner,
             endpoint_uid=endpoint.uid,
             summary=when.name or endpoint.summary,
+            launch_id=launch_id,
             settings=settings,
         )
         return {"schedule": schedule_id}
@@ -105,6 +113,7 @@ async def _begun(
         parameters,
         owner,
         flow_name=flow,
+        launch_id=launch_id,
         visible_inputs=masked_inputs,
         settings=settings,
     )

@@ -8,10 +8,13 @@ from uuid import UUID
 import orjson
 
 from kodosumi_prefect.database.rows.services import RegisteredEndpoint
+from kodosumi_prefect.launch.starting import new_id
 from kodosumi_prefect.panel.accounts.permissions import User
 from kodosumi_prefect.panel.services import deployment_form
 from kodosumi_prefect.panel.services.calls import Answered
 from kodosumi_prefect.panel.services.forwarding import BrokenServiceError, LateServiceError
+from kodosumi_prefect.panel.services.launch_answer import LaunchAnswer
+from kodosumi_prefect.panel.services.launch_keys import AskedLaunch
 from kodosumi_prefect.panel.web.state import State
 from kodosumi_prefect.refusals import ConflictError, InvalidError, RefusedError
 
@@ -30,12 +33,14 @@ class Submitted(NamedTuple):
         fid: of the run that began.
         schedule: id of the schedule that was made.
         errors: messages by field; neither run nor schedule came of it.
+        repeated: it was submitted before; this is what came of that.
     """
 
     fid: str | None = None
     schedule: str | None = None
     errors: dict[str, list[str]] | None = None
     elements: Elements = ()
+    repeated: bool = False
 
 
 class EndpointForm:
@@ -67,25 +72,55 @@ class EndpointForm:
             async with _Patience(patience, "Prefect"):
                 answer = await deployment_form.describe(self._endpoint, self._panel.settings)
         else:
-            answer = await self._ask("GET", None, None, patience)
+            answered = await self._ask("GET", None, None, patience)
+            answer = _read(answered.status, answered.body, self._name)
         return self._elements(answer)
 
-    async def submit(self, posted: Row, schedule: str | None = None) -> Submitted:
+    async def submit(
+        self, posted: Row, schedule: str | None = None, key: str | None = None
+    ) -> Submitted:
         """Launch with what was posted, or schedule it.
 
         Arguments:
             schedule: when, as JSON; see ``serve.when``.
+            key: of the form as it was shown; submitted again as it stands, it is one launch.
 
         Raises:
             RefusedError: as ``elements``, or what the service refuses.
         """
-        patience = self._panel.settings.service_timeout
+        keys = self._panel.launch_keys
+        digest = keys.digest("form", schedule, posted)
+        # Whoever changes what they typed wants something else launched.
+        name = f"form {key or new_id()} {digest.hex()}"
+        asked = AskedLaunch(self._user.id, self._endpoint.uid, name, digest)
         if self._endpoint.kind == "prefect":
-            answer = await deployment_form.launch(
-                self._endpoint, posted, schedule, self._user, self._panel.settings
-            )
+            done = await keys.once(asked, lambda id_: self._of_deployment(posted, schedule, id_))
         else:
-            answer = await self._ask("POST", posted, schedule, patience)
+            done = await keys.once(
+                asked, lambda id_: self._of_service(posted, schedule, id_), self._heeds
+            )
+        answer = _read(done.answer.status, done.answer.content, self._name)
+        return self._submitted(answer, schedule)._replace(repeated=done.repeated)
+
+    async def _of_deployment(
+        self, posted: Row, schedule: str | None, launch_id: str
+    ) -> LaunchAnswer:
+        return LaunchAnswer.of_fields(
+            await deployment_form.launch(
+                self._endpoint, posted, schedule, self._user, self._panel.settings, launch_id
+            )
+        )
+
+    async def _of_service(self, posted: Row, schedule: str | None, launch_id: str) -> LaunchAnswer:
+        patience = self._panel.settings.service_timeout
+        return LaunchAnswer.of_service(
+            await self._ask("POST", posted, schedule, patience, launch_id)
+        )
+
+    async def _heeds(self) -> bool:
+        return await self._panel.services.heeds_launch_ids(self._endpoint, self._user, self._url)
+
+    def _submitted(self, answer: Any, schedule: str | None) -> Submitted:
         if isinstance(answer, dict):
             if errors := answer.get("errors"):
                 return Submitted(errors=_errors(errors), elements=self._elements(answer))
@@ -100,13 +135,19 @@ class EndpointForm:
     def _name(self) -> str:
         return f"service {self._endpoint.base_url}"
 
-    async def _ask(self, method: str, body: Any, schedule: str | None, patience: float) -> Any:
+    async def _ask(
+        self,
+        method: str,
+        body: Any,
+        schedule: str | None,
+        patience: float,
+        launch_id: str | None = None,
+    ) -> Answered:
         services = self._panel.services
         async with _Patience(patience, self._name):
-            answer = await services.ask_endpoint(
-                self._endpoint, method, body, self._user, self._url, schedule
+            return await services.ask_endpoint(
+                self._endpoint, method, body, self._user, self._url, schedule, launch_id
             )
-        return _read(answer, self._name)
 
     def _elements(self, answer: Any) -> Elements:
         elements = answer.get("elements") if isinstance(answer, dict) else None
@@ -132,18 +173,18 @@ class _Patience:
             raise LateServiceError(self._why) from late
 
 
-def _read(answer: Answered, name: str) -> Any:
+def _read(status: int, content: bytes, name: str) -> Any:
     """The JSON that a service answered."""
     try:
-        body = orjson.loads(answer.body)
+        body = orjson.loads(content)
     except ValueError:
         body = None
-    if answer.status == 200 and body is not None:
+    if status == 200 and body is not None:
         return body
     detail = body.get("detail") if isinstance(body, dict) else None
-    if answer.status in REFUSALS and isinstance(detail, str):
-        raise REFUSALS[answer.status](detail)
-    raise BrokenServiceError(f"{name} answered {answer.status}" + (f": {detail}" if detail else ""))
+    if status in REFUSALS and isinstance(detail, str):
+        raise REFUSALS[status](detail)
+    raise BrokenServiceError(f"{name} answered {status}" + (f": {detail}" if detail else ""))
 
 
 def _errors(errors: Any) -> dict[str, list[str]]:

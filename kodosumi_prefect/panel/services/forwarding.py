@@ -39,6 +39,14 @@ class BrokenServiceError(ServiceError, UpstreamError):
     """It does not answer, or not what was to be expected."""
 
 
+class UnreachedServiceError(BrokenServiceError):
+    """It was not reached: it did nothing."""
+
+
+class CrashedServiceError(BrokenServiceError):
+    """It raised instead of answering: it does nothing any more."""
+
+
 class BusyServicesError(ServiceError, UnavailableError):
     """Too many requests to services are under way."""
 
@@ -105,9 +113,13 @@ class Forwarded(Response):
         except RefusedError:
             raise
         except MountError as exc:
-            raise BrokenServiceError(str(exc)) from exc
+            raise UnreachedServiceError(str(exc)) from exc
         except httpx.PoolTimeout as exc:
             raise BusyServicesError("too many requests to services are under way") from exc
+        except httpx.ConnectError as exc:
+            reason = str(exc) or type(exc).__name__
+            detail = f"service {self._service} does not answer: {reason}"
+            raise UnreachedServiceError(detail) from exc
         except (httpx.TimeoutException, TimeoutError) as exc:
             raise LateServiceError(f"service {self._service} does not answer in time") from exc
         except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as exc:
@@ -116,7 +128,7 @@ class Forwarded(Response):
         except Exception as exc:
             number = uuid4().hex[:12]
             logger.exception("error %s in service %s", number, self._service)
-            raise BrokenServiceError(
+            raise CrashedServiceError(
                 f"service {self._service} failed; error {number} in the panel's log"
             ) from exc
 

@@ -20,6 +20,8 @@ from fastapi import FastAPI
 from starlette.types import Message, Receive, Scope, Send
 
 from kodosumi_prefect.cancelling import cancel_all
+from kodosumi_prefect.panel.services.imported_modules import ImportedModules
+from kodosumi_prefect.serve.starting import in_panel
 
 STOP_TIMEOUT = 5.0  # seconds for its shutdown; a thread that still hangs then is left behind
 
@@ -44,33 +46,64 @@ class Mounted:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.trouble: str | None = f"{name} is still starting"
+        self.trouble: str | None = f"{name} is not started yet"
         self._app: FastAPI | None = None
         self._state: dict[str, Any] = {}
-        self._loop = asyncio.new_event_loop()
-        self._stop = asyncio.Event()
         self._settled: Future[None] = Future()
-        # The panel's context, with Prefect's settings, applies there as well.
-        self._thread = threading.Thread(
-            target=contextvars.copy_context().run,
-            args=(self._body,),
-            name=f"service {name}",
-            daemon=True,
-        )
+        self._thread: threading.Thread | None = None
+
+    @property
+    def runs(self) -> bool:
+        """Whether it can be called."""
+        return self.trouble is None
+
+    @property
+    def is_starting(self) -> bool:
+        """Whether its import or start has begun and neither ended nor failed."""
+        return not self.runs and self._thread is not None and not self._settled.done()
 
     async def start(self, timeout: float) -> None:
         """Import and start it; return when it runs, is found not to, or after ``timeout`` seconds.
 
-        Never raises for what is wrong with the service: see ``trouble``.
+        One that failed is imported again; one that is still starting is waited for. Never raises
+        for what is wrong with the service: see ``trouble``.
         """
-        self._thread.start()
+        if self.runs:
+            return
+        if not self.is_starting:
+            self._begin()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout):
                 await asyncio.shield(asyncio.wrap_future(self._settled))
 
+    def once_settled(self, callback: Callable[[], object]) -> None:
+        """Have a function called in the loop that runs now once it runs or is found not to."""
+        loop = asyncio.get_running_loop()
+
+        def settled(_: Future[None]) -> None:
+            with contextlib.suppress(RuntimeError):  # the panel has ended
+                loop.call_soon_threadsafe(callback)
+
+        self._settled.add_done_callback(settled)
+
+    def _begin(self) -> None:
+        self.trouble = f"{self.name} is still starting"
+        self._app = None
+        self._loop = asyncio.new_event_loop()
+        self._stop = asyncio.Event()
+        self._settled = Future()
+        # The panel's context, with Prefect's settings, applies there as well.
+        self._thread = threading.Thread(
+            target=contextvars.copy_context().run,
+            args=(self._body,),
+            name=f"service {self.name}",
+            daemon=True,
+        )
+        self._thread.start()
+
     async def stop(self) -> None:
         """End it, with its lifespan, within ``STOP_TIMEOUT`` seconds."""
-        if not self._thread.ident:
+        if self._thread is None:
             return
         with contextlib.suppress(RuntimeError):  # its loop has ended already
             self._loop.call_soon_threadsafe(self._stop.set)
@@ -146,35 +179,43 @@ class Mounted:
         return self._app
 
     def _body(self) -> None:
+        """Its thread: import it, and run it until it is stopped."""
+        modules = ImportedModules(self.name.partition(":")[0])
         try:
             app = _imported(self.name)
-            self._loop.run_until_complete(self._run(app))
+            self._loop.run_until_complete(self._run(app, modules))
             self._loop.run_until_complete(cancel_all(asyncio.all_tasks(self._loop)))
             self._loop.run_until_complete(self._loop.shutdown_asyncgens())
         except MountError as exc:
-            self._fail(str(exc))
+            self._fail(str(exc), modules)
+        except BaseException as exc:  # the thread ends with it, and somebody waits
+            self._fail(f"{self.name} does not start: {_reason(exc)}", modules)
         finally:
             self._loop.close()
 
-    async def _run(self, app: FastAPI) -> None:
+    async def _run(self, app: FastAPI, modules: ImportedModules) -> None:
+        in_panel.set(True)
         lifespan: AbstractAsyncContextManager[Any] = app.router.lifespan_context(app)
         try:
             async with _running(lifespan) as state:
                 self._state = dict(state or {})
+                modules.keep()
                 self._app, self.trouble = app, None
                 self._settled.set_result(None)
                 await self._stop.wait()
                 self.trouble = f"{self.name} has ended"
         except (Exception, SystemExit) as exc:
-            if self.trouble is None or self._app is not None:
+            if self._app is not None:
                 logger.warning("service %s failed while stopping", self.name, exc_info=exc)
             else:
-                self._fail(f"{self.name} does not start: {_reason(exc)}")
+                self._fail(f"{self.name} does not start: {_reason(exc)}", modules)
 
-    def _fail(self, why: str) -> None:
+    def _fail(self, why: str, modules: ImportedModules) -> None:
+        modules.forget()
         self.trouble = " ".join(why.split())
         logger.error("%s; the panel runs without it", self.trouble)
-        self._settled.set_result(None)
+        if not self._settled.done():
+            self._settled.set_result(None)
 
 
 @contextlib.asynccontextmanager

@@ -11,10 +11,11 @@ from markupsafe import Markup
 from kodosumi_prefect.database.rows.services import LastOfEndpoint, RegisteredEndpoint
 from kodosumi_prefect.http.body import read_body
 from kodosumi_prefect.http.statuses import status_of
+from kodosumi_prefect.launch.starting import new_id
 from kodosumi_prefect.panel.accounts.permissions import CurrentUser, User
 from kodosumi_prefect.panel.audit.entry import Target
 from kodosumi_prefect.panel.audit.recorded_actions import Action, Outcome
-from kodosumi_prefect.panel.audit.recording import record
+from kodosumi_prefect.panel.audit.recording import journal, record
 from kodosumi_prefect.panel.executions.actions import wait_for_execution
 from kodosumi_prefect.panel.executions.rows import title
 from kodosumi_prefect.panel.executions.run_again import filled
@@ -22,6 +23,7 @@ from kodosumi_prefect.panel.html.forms import form_html, own_names
 from kodosumi_prefect.panel.html.markdown import markdown
 from kodosumi_prefect.panel.schedules.preview import (
     AGAIN_OF,
+    KEY,
     PREFIX,
     Typed,
     moments,
@@ -30,6 +32,8 @@ from kodosumi_prefect.panel.schedules.preview import (
 from kodosumi_prefect.panel.services.calls import own_url
 from kodosumi_prefect.panel.services.cards import source
 from kodosumi_prefect.panel.services.endpoint_form import Elements, EndpointForm, Submitted
+from kodosumi_prefect.panel.services.launch_keys import checked_key
+from kodosumi_prefect.panel.web.kodosumi_pages import redirect
 from kodosumi_prefect.panel.web.parameters import Panel
 from kodosumi_prefect.panel.web.state import State
 from kodosumi_prefect.panel.web.templating import page
@@ -92,8 +96,39 @@ async def schedule(request: Request, panel: Panel, user: CurrentUser, uid: Uid) 
     return await _submit(request, panel, user, uid, scheduled=True)
 
 
+@router.get("/inputs/-/{address:path}")
+async def kodosumi_endpoint(
+    request: Request, panel: Panel, user: CurrentUser, address: str
+) -> Response:
+    """Kodosumi's address of the page to launch an endpoint."""
+    row = await _at(panel, address)
+    return redirect(request, f"services/{row.uid}")
+
+
+@router.post("/inputs/-/{address:path}")
+async def kodosumi_launch(
+    request: Request, panel: Panel, user: CurrentUser, address: str
+) -> Response:
+    """Launch what Kodosumi has at this address; leads to the execution."""
+    row = await _at(panel, address)
+    return await _submit(request, panel, user, row.uid, scheduled=False, status_code=302)
+
+
+async def _at(panel: State, address: str) -> RegisteredEndpoint:
+    row = await panel.register.endpoint(f"/-/{address}")
+    if row is None:
+        raise NotFoundError(f"/-/{address[:200]} is not a registered endpoint; see GET /flow")
+    return await _endpoint(panel, row.uid)
+
+
 async def _submit(
-    request: Request, panel: State, user: User, uid: str, *, scheduled: bool
+    request: Request,
+    panel: State,
+    user: User,
+    uid: str,
+    *,
+    scheduled: bool,
+    status_code: int = 303,
 ) -> Response:
     row = await _endpoint(panel, uid)
     body = await read_body(request)
@@ -105,7 +140,8 @@ async def _submit(
     try:
         if scheduled:
             await moments(typed)  # its errors are shown before the service is asked
-        done = await form.submit(posted, typed.as_json() if scheduled else None)
+        key = checked_key([str(body[KEY])]) if body.get(KEY) else None
+        done = await form.submit(posted, typed.as_json() if scheduled else None, key)
     except RefusedError as exc:
         entry.outcome = Outcome.of_status(status_of(exc))
         return await _refused(request, panel, user, row, posted, typed, exc.detail, scheduled)
@@ -113,14 +149,16 @@ async def _submit(
         return await _corrected(request, panel, user, row, posted, typed, done)
     what = ("schedule", done.schedule) if done.fid is None else ("execution", done.fid)
     entry.target = Target(*what, name=row.url)
-    if done.fid is not None and body.get(AGAIN_OF):
+    if done.repeated:
+        journal(request).has_nothing()
+    elif done.fid is not None and body.get(AGAIN_OF):
         entry.action = Action.RUN_AGAIN
         await _lead_to_each_other(panel, user, str(body[AGAIN_OF]), done.fid)
     where = "schedules" if done.fid is None else f"executions/{done.fid}"
     to = request.scope.get("root_path", "").rstrip("/") + f"/{where}"
     if _by_htmx(request):
         return Response(headers={"HX-Redirect": to})
-    return RedirectResponse(to, 303)
+    return RedirectResponse(to, status_code)
 
 
 async def _lead_to_each_other(panel: State, user: User, earlier: str, fid: str) -> None:
@@ -231,6 +269,7 @@ async def _page(
         "schedule_trouble": schedule_trouble,
         "earlier": earlier,
         "again_of": AGAIN_OF,
+        "key": {"name": KEY, "value": new_id()},
     }
     context |= await _preview(fields)
     return page(request, "service.html", context, status_code=status_code)
@@ -254,7 +293,7 @@ def _earlier(execution: StoredExecution | None, values: Row | None) -> Row | Non
 async def _endpoint(panel: State, uid: str) -> RegisteredEndpoint:
     row = await panel.register.of_uid(uid)
     if row is None:
-        raise NotFoundError(f"there is no service {uid}, or its source no longer lists it")
+        raise NotFoundError(f"there is no service {uid} here, or its source no longer lists it")
     return row
 
 

@@ -2,21 +2,37 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, HTTPException, Path, Request
+from fastapi import APIRouter, Header, HTTPException, Path, Request
 from fastapi.responses import JSONResponse, Response
+from starlette.types import Scope
 
 from kodosumi_prefect.database.rows.services import RegisteredEndpoint
 from kodosumi_prefect.http import identity
 from kodosumi_prefect.http.body import read_body
+from kodosumi_prefect.http.untyped_json import typed
 from kodosumi_prefect.panel.accounts.permissions import CurrentUser
 from kodosumi_prefect.panel.services import deployment_form
+from kodosumi_prefect.panel.services.launch_api import launch_by_key
+from kodosumi_prefect.panel.services.launch_keys import checked_key
 from kodosumi_prefect.panel.web.error_schemas import problems
 from kodosumi_prefect.panel.web.parameters import Panel
-from kodosumi_prefect.vocabulary import KEY_PATH, LAUNCH_HEADER, SCHEDULE_HEADER, SCHEDULED_HEADER
+from kodosumi_prefect.panel.web.proxy import own_path
+from kodosumi_prefect.vocabulary import (
+    IDEMPOTENCY_HEADER,
+    KEY_PATH,
+    LAUNCH_HEADER,
+    SCHEDULE_HEADER,
+    SCHEDULED_HEADER,
+)
 
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
 router = APIRouter(tags=["Services"])
+
+
+def is_forwarded(scope: Scope) -> bool:
+    """Whether a request is for a service, which reads it as it was sent."""
+    return own_path(scope).startswith("/-/")
 
 
 @router.get(KEY_PATH, summary="The key that proves to services who calls")
@@ -54,14 +70,33 @@ async def form(
     methods=["POST"],
     summary="Launch an endpoint",
     operation_id="endpoint_launch",
-    responses=problems(400, 404, 405, 413, 415, 502, 504),
+    responses=problems(400, 404, 405, 409, 413, 415, 422, 502, 504),
 )
-async def launch(panel: Panel, user: CurrentUser, request: Request, address: str) -> Response:
+async def launch(
+    panel: Panel,
+    user: CurrentUser,
+    request: Request,
+    address: str,
+    idempotency_key: Annotated[
+        str | None,
+        Header(
+            alias=IDEMPOTENCY_HEADER,
+            description="A key of 1 to 255 printable ASCII characters, a fresh one for each launch "
+            "that is wanted. Asked again with the same key and body, for 24 hours, the answer is "
+            "that of the first run, with the header `kodosumi_repeated`. 422: the key is that of a "
+            "launch with another body. 409: that launch is still under way, or nobody knows "
+            "whether it began. A launch that was refused leaves its key free.",
+        ),
+    ] = None,
+) -> Response:
     """`{"result": fid, "elements"}`, or `{"errors", "elements"}` if the inputs are invalid."""
     endpoint = await _endpoint(panel, request, address)
+    if (key := _key(request)) is not None:
+        return await launch_by_key(panel, user, request, endpoint, key)
     if endpoint.kind == "prefect":
         schedule = request.headers.get(SCHEDULE_HEADER)
-        posted = await read_body(request)
+        receive = await typed(request.scope, request.receive)
+        posted = await read_body(Request(request.scope, receive))
         answer = await deployment_form.launch(endpoint, posted, schedule, user, panel.settings)
         ids = {SCHEDULED_HEADER: answer.get("schedule"), LAUNCH_HEADER: answer.get("result")}
         return JSONResponse(answer, headers={name: id_ for name, id_ in ids.items() if id_})
@@ -75,7 +110,13 @@ async def other(panel: Panel, user: CurrentUser, request: Request, address: str)
     if endpoint.method != request.method or endpoint.kind == "prefect":
         allowed = {"GET", "POST", endpoint.method}
         raise HTTPException(405, "not of this endpoint", {"Allow": ", ".join(sorted(allowed))})
+    if (key := _key(request)) is not None:
+        return await launch_by_key(panel, user, request, endpoint, key)
     return panel.services.forward(request, user, endpoint)
+
+
+def _key(request: Request) -> str | None:
+    return checked_key(request.headers.getlist(IDEMPOTENCY_HEADER))
 
 
 async def _endpoint(panel: Panel, request: Request, address: str) -> RegisteredEndpoint:
@@ -84,4 +125,7 @@ async def _endpoint(panel: Panel, request: Request, address: str) -> RegisteredE
         raise HTTPException(404, f"/-/{address[:200]} is not a registered endpoint; see GET /flow")
     if endpoint.gone:
         raise HTTPException(404, f"/-/{address[:200]} is gone: its source no longer lists it")
+    if panel.register.runs_elsewhere(endpoint):
+        detail = f"this panel does not run {endpoint.source}; start it with that service"
+        raise HTTPException(404, detail)
     return endpoint

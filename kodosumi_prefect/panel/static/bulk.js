@@ -1,7 +1,9 @@
 // Doing something to many executions: what is selected, or all that the filter matches.
-import { announce, ask } from "./frame.js";
+import { announce, ask, freshKey } from "./frame.js";
 
 const CHUNK = 20; // executions of one request, as the panel has it
+const TRIES = 3; // of a request whose answer is lost, if it names its executions
+const PAUSE = 1000; // milliseconds between them
 const WORDS = {
   cancel: { go: "Cancel", title: (n) => `Cancel ${n}?`, text: "Prefect is asked to cancel them; hooks get their chance. Records stay.", done: "cancelled" },
   archive: { go: "Archive", title: (n) => `Archive ${n}?`, text: "What still runs is cancelled first. They leave all lists; their records stay.", done: "archived" },
@@ -69,7 +71,7 @@ for (const button of bar.querySelectorAll("[data-action]")) {
     const words = WORDS[button.dataset.action];
     const fids = total === null ? chosen() : null;
     const number = fids ? fids.length : total;
-    wish = { action: button.dataset.action, fids, number };
+    wish = { action: button.dataset.action, fids, number, key: freshKey() };
     part("title").textContent = words.title(many(number));
     part("text").textContent = words.text;
     part("result").replaceChildren();
@@ -82,12 +84,22 @@ for (const button of bar.querySelectorAll("[data-action]")) {
   });
 }
 
-async function post(query) {
-  const options = { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(query) };
-  const answer = await ask(`${root}executions/bulk${table.dataset.filter}`, options);
-  const body = await answer.json();
-  if (!answer.ok) throw new Error(body.detail);
-  return body;
+async function post(query, key) {
+  const headers = { "Content-Type": "application/json", "Idempotency-Key": key };
+  const options = { method: "POST", headers, body: JSON.stringify(query) };
+  for (let tries = 1; ; tries++) {
+    let answer;
+    try {
+      answer = await ask(`${root}executions/bulk${table.dataset.filter}`, options);
+    } catch (problem) {
+      if (!query.fids || tries === TRIES || !running) throw problem;
+      await new Promise((resolve) => setTimeout(resolve, PAUSE));
+      continue;
+    }
+    const body = await answer.json();
+    if (!answer.ok) throw new Error(body.detail);
+    return body;
+  }
 }
 
 function tell(words, done, failed, problem) {
@@ -108,7 +120,7 @@ function tell(words, done, failed, problem) {
 }
 
 go.addEventListener("click", async () => {
-  const { action, fids, number } = wish;
+  const { action, fids, number, key } = wish;
   const words = WORDS[action];
   const progress = part("progress");
   let done = 0;
@@ -124,7 +136,7 @@ go.addEventListener("click", async () => {
     let before = null;
     for (let at = 0; running; at += CHUNK) {
       if (fids && at >= fids.length) break;
-      const result = await post(fids ? { action, fids: fids.slice(at, at + CHUNK) } : { action, before });
+      const result = await post(fids ? { action, fids: fids.slice(at, at + CHUNK) } : { action, before }, key);
       done += result.done;
       failed.push(...result.failed);
       progress.value = done + failed.length;

@@ -51,6 +51,11 @@ export async function ask(address, options) {
   return answer;
 }
 
+/** A key of a launch: asked for again with the same one, the panel launches once. */
+export function freshKey() {
+  return crypto.getRandomValues(new Uint32Array(4)).join("-");
+}
+
 /** Say something to screen readers. */
 export function announce(text) {
   document.getElementById("announce").textContent = text;

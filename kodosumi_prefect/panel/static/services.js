@@ -1,5 +1,5 @@
 // Launching: keeps what was typed, leads to what is wrong, and reckons in the reader's own zone.
-import { announce } from "./frame.js";
+import { announce, freshKey } from "./frame.js";
 import { localise } from "./time.js";
 
 localise(document);
@@ -17,6 +17,13 @@ if (zone?.hasAttribute("data-own")) {
     { once: true },
   );
 }
+
+// Back at a form that was sent before, one wants another run and not that one.
+addEventListener("pageshow", (event) => {
+  if (!event.persisted) return;
+  const key = freshKey();
+  for (const field of document.querySelectorAll("[data-key]")) field.value = key;
+});
 
 // Old complaints are no longer true of what is sent now.
 document.addEventListener("htmx:beforeRequest", (event) => {

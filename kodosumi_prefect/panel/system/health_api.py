@@ -25,11 +25,19 @@ async def livez() -> dict[str, str]:
 
 @router.get("/readyz", summary="The process and its Postgres")
 async def readyz(panel: Panel) -> dict[str, str]:
-    """503 while Postgres does not answer. ``feed`` tells how new events are noticed."""
+    """503 while Postgres does not answer. ``feed`` tells how new events are noticed.
+
+    A service that does not run stops nobody else's: ``services`` says how many do, ``GET /flow``
+    which do not.
+    """
     report = await probes.bounded(probes.postgres(panel))
     if report["status"] != "ok":
         raise HTTPException(503, f"Postgres: {report['detail']}")
-    return {"status": "ready", "feed": panel.feed.state}
+    return {
+        "status": "ready",
+        "feed": panel.feed.state,
+        "services": probes.mounted(panel)["detail"],
+    }
 
 
 @router.get(
@@ -58,6 +66,7 @@ async def health(panel: Panel) -> Response:
         "prefect": prefect,
         "ray": ray,
         "observer": observer,
+        "services": probes.mounted(panel),
     }
     return JSONResponse(body, 503 if down else 200)
 

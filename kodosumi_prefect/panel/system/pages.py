@@ -16,8 +16,7 @@ from kodosumi_prefect.panel.accounts.permissions import CurrentUser, Operator
 from kodosumi_prefect.panel.audit.recording import journal
 from kodosumi_prefect.panel.html.parts import part_or_page, sentence
 from kodosumi_prefect.panel.services import actions
-from kodosumi_prefect.panel.services.register.reading import SourceError
-from kodosumi_prefect.panel.services.register.register import OwnSourceError, canonical_url
+from kodosumi_prefect.panel.services.register.register import OwnSourceError
 from kodosumi_prefect.panel.system import observers, probes, spoolers
 from kodosumi_prefect.panel.system.probes import Report
 from kodosumi_prefect.panel.web.parameters import Panel
@@ -68,17 +67,15 @@ async def sources(request: Request, panel: Panel, _: Operator) -> Response:
 @router.post("/system/sources")
 async def add_source(request: Request, panel: Panel, _: Operator, url: Text = "") -> Response:
     """Register a source and read it."""
-    try:
-        endpoints = await actions.register(panel, [clean(url)], journal(request))
-    except SourceError as exc:
-        return await _answer(request, panel, wrong=sentence(exc.detail), typed=url)
-    troubles = {source.url: source.trouble for source in await panel.register.sources()}
-    trouble = troubles.get(canonical_url(clean(url)))
-    if trouble:
+    added = await actions.register(panel, [clean(url)], journal(request))
+    trouble = "; ".join(added.failed.values())
+    if trouble and not added.kept:
+        return await _answer(request, panel, wrong=sentence(trouble), typed=url)
+    if trouble and not added.endpoints:
         return await _answer(
             request, panel, notice=f"Added, but it cannot be read now: {trouble}", away=True
         )
-    return await _answer(request, panel, notice=f"Added, with {_endpoints(len(endpoints))}.")
+    return await _answer(request, panel, notice=f"Added, with {_endpoints(len(added.endpoints))}.")
 
 
 @router.post("/system/sources/refresh")
@@ -152,6 +149,7 @@ async def _all_blocks(panel: State) -> dict[str, Any]:
         "runners": _runners(panel),
         "executions": _executions(panel),
         "versions": _versions(),
+        "services": _services(panel),
     }
     reports = await asyncio.gather(
         *(probes.bounded(check, PART_ANSWER_SECONDS) for check in checks.values())
@@ -224,6 +222,12 @@ async def _executions(panel: State) -> Report:
         "counts": {status.value: known.get(status.value, 0) for status in Status},
         "events": sum(row.events for row in counted),
     }
+
+
+async def _services(panel: State) -> Report:
+    failed = panel.services.failed
+    rows = {name: failed.get(name) for name in panel.services.mounted}
+    return probes.mounted(panel) | {"rows": rows}
 
 
 async def _versions() -> Report:

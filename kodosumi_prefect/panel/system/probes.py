@@ -84,6 +84,17 @@ async def ray(panel: State) -> Report:
     return report
 
 
+def mounted(panel: State) -> Report:
+    """The services of this process: how many run, and why the others do not."""
+    failed = panel.services.failed
+    all_ = len(panel.services.mounted)
+    return {
+        "status": "failed" if failed else "ok" if all_ else "none",
+        "detail": f"{all_ - len(failed)} of {all_} services",
+        "failed": failed,
+    }
+
+
 def versions() -> dict[str, str]:
     """Of the packages that matter; blocks."""
     from importlib.metadata import PackageNotFoundError, version

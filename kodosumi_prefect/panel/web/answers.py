@@ -218,3 +218,4 @@ class Health(BaseModel):
     prefect: dict[str, Any]
     ray: dict[str, Any]
     observer: dict[str, Any]
+    services: dict[str, Any]

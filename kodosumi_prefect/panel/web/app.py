@@ -20,6 +20,8 @@ from starlette.concurrency import run_in_threadpool
 from kodosumi_prefect.cancelling import cancel_all
 from kodosumi_prefect.database import migrate
 from kodosumi_prefect.http.limits import BodyLimit
+from kodosumi_prefect.http.spelling import EitherSpelling
+from kodosumi_prefect.http.untyped_json import UntypedJson
 from kodosumi_prefect.panel.accounts import api as accounts_api
 from kodosumi_prefect.panel.accounts import pages as account_pages
 from kodosumi_prefect.panel.accounts import role_api, user_pages
@@ -41,15 +43,16 @@ from kodosumi_prefect.panel.locks import pages as lock_pages
 from kodosumi_prefect.panel.schedules import api as schedules_api
 from kodosumi_prefect.panel.schedules import pages as schedule_pages
 from kodosumi_prefect.panel.services import api as services_api
+from kodosumi_prefect.panel.services import deploy_api, proxy_api
 from kodosumi_prefect.panel.services import list_pages as service_list_pages
 from kodosumi_prefect.panel.services import pages as service_pages
-from kodosumi_prefect.panel.services import proxy_api
 from kodosumi_prefect.panel.services.calls import Services
+from kodosumi_prefect.panel.services.launch_keys import LaunchKeys
 from kodosumi_prefect.panel.services.register.register import Register
 from kodosumi_prefect.panel.system import health_api, metrics_api
 from kodosumi_prefect.panel.system import pages as system_pages
 from kodosumi_prefect.panel.system.metrics import Metrics
-from kodosumi_prefect.panel.web import error_schemas, errors, limits
+from kodosumi_prefect.panel.web import error_schemas, errors, kodosumi_pages, limits
 from kodosumi_prefect.panel.web.csrf import OwnPagesOnly
 from kodosumi_prefect.panel.web.headers import Shield
 from kodosumi_prefect.panel.web.proxy import Forwarded
@@ -65,7 +68,14 @@ from kodosumi_prefect.settings import (
 )
 from kodosumi_prefect.stream.feed import Feed
 from kodosumi_prefect.stream.reader import Reader
-from kodosumi_prefect.vocabulary import API_KEY_HEADER, LAUNCH_HEADER, SCHEDULE_HEADER
+from kodosumi_prefect.vocabulary import (
+    API_KEY_HEADER,
+    FAILED_HEADER,
+    IDEMPOTENCY_HEADER,
+    LAUNCH_HEADER,
+    REPEATED_HEADER,
+    SCHEDULE_HEADER,
+)
 
 # In the order of the panel's OpenAPI document.
 AREAS: tuple[Any, ...] = (
@@ -75,6 +85,7 @@ AREAS: tuple[Any, ...] = (
     list_api,
     locks_api,
     services_api,
+    deploy_api,
     proxy_api,
     schedules_api,
     accounts_api,
@@ -92,6 +103,7 @@ AREAS: tuple[Any, ...] = (
     account_pages,
     user_pages,
     system_pages,
+    kodosumi_pages,
 )
 CONNECTIONS = 8  # to Postgres, for all requests; the feed's LISTEN is one more
 
@@ -145,6 +157,7 @@ def create_app(
                     services,
                     register,
                     trail,
+                    LaunchKeys(used, reader),
                 )
                 reviewing = asyncio.create_task(streams.review(identification), name="review")
                 try:
@@ -161,8 +174,10 @@ def create_app(
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,  # see EitherSpelling
     )
     errors.install(app)
+    app.add_middleware(UntypedJson, spared=proxy_api.is_forwarded)
     app.add_middleware(Recording)
     app.add_middleware(Gate)
     app.add_middleware(BodyLimit, largest=limits.largest, refuse=errors.error_response)
@@ -173,10 +188,17 @@ def create_app(
             CORSMiddleware,
             allow_origins=used.cors_origins,
             allow_methods=["GET", "POST", "PUT", "DELETE"],
-            allow_headers=[API_KEY_HEADER, "Content-Type", "Last-Event-ID", SCHEDULE_HEADER],
-            expose_headers=[LAUNCH_HEADER, "Retry-After"],
+            allow_headers=[
+                API_KEY_HEADER,
+                "Content-Type",
+                "Last-Event-ID",
+                SCHEDULE_HEADER,
+                IDEMPOTENCY_HEADER,
+            ],
+            expose_headers=[LAUNCH_HEADER, REPEATED_HEADER, FAILED_HEADER, "Retry-After"],
             allow_credentials=False,
         )
+    app.add_middleware(EitherSpelling, routes=lambda: app.routes)
     app.add_middleware(Forwarded, settings=used)
     for area in AREAS:
         app.include_router(area.router)

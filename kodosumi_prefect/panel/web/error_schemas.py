@@ -111,9 +111,9 @@ def _shared(route: APIRoute, method: str) -> Iterator[int]:
         yield 503
     if route.path_format not in OPEN and current_user not in calls:
         yield 401
-    if any(
-        each.path_params or each.query_params or each.body_params for each in _all(route.dependant)
-    ):
+    if any(each.path_params for each in _all(route.dependant)):
+        yield 404
+    if any(each.query_params or each.body_params for each in _all(route.dependant)):
         yield 422
 
 

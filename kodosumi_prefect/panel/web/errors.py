@@ -23,6 +23,7 @@ PAGES = (
     "/executions",
     "/outputs/html/",
     "/services",
+    "/inputs",
     "/waiting",
     "/schedules",
     "/account",
@@ -30,6 +31,20 @@ PAGES = (
     "/system",
     "/audit",
 )
+
+# Where Kodosumi's clients expect 400 of what does not match.
+BAD_REQUESTS = ("/role",)
+FIDS = ("fid", "from")  # fields and parameters that name executions
+# What the parameters of paths are ids of.
+NOUNS = {
+    "from": "execution",
+    "fid": "execution",
+    "lid": "lock",
+    "uid": "endpoint",
+    "schedule_id": "schedule",
+    "id": "entry",
+    "name": "account",
+}
 
 logger = logging.getLogger(__name__)
 
@@ -78,8 +93,16 @@ async def _http(request: Request, exc: Exception) -> Response:
 
 async def _invalid(request: Request, exc: Exception) -> Response:
     assert isinstance(exc, RequestValidationError)
-    complaints = [_complaint(error) for error in exc.errors()]
-    return error_response(request, 422, "; ".join(complaints))
+    wrong = exc.errors()
+    for error in wrong:
+        place, name = error["loc"][0], str((*error["loc"], "")[1])
+        is_fid = name in FIDS and error["type"].startswith("uuid")
+        if place == "path" or is_fid:  # nothing has an id like that
+            noun = NOUNS.get(name, name)
+            return error_response(request, 404, f"there is no {noun} {_short(error['input'])}")
+    complaints = [_complaint(error) for error in wrong]
+    status_code = 400 if own_path(request.scope).startswith(BAD_REQUESTS) else 422
+    return error_response(request, status_code, "; ".join(complaints))
 
 
 def _complaint(error: dict[str, Any]) -> str:

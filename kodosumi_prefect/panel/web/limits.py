@@ -24,6 +24,7 @@ LARGEST: dict[str, int] = {
     "/lock": body.LARGEST,
     "/waiting": body.LARGEST,
     "/inputs": body.LARGEST,
+    "/files": 2 * MIB,  # a chunk and what is around it
 }
 
 

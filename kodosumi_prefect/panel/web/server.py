@@ -5,7 +5,8 @@ import contextlib
 import logging
 import signal
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
@@ -27,9 +28,11 @@ PLAIN = (
     "reverse proxy with https before it and set panel_url to its address"
 )
 
+Beside = Callable[[State], Coroutine[Any, Any, None]]
+
 logger = logging.getLogger(__name__)
 
-__all__ = ["PanelError", "run", "serve"]
+__all__ = ["Beside", "PanelError", "run", "serve"]
 
 
 async def serve(
@@ -39,6 +42,7 @@ async def serve(
     on_ready: Callable[[str], None] | None = None,
     app: FastAPI | None = None,
     say: Callable[[str], None] | None = None,
+    beside: Beside | None = None,
 ) -> None:
     """Serve the panel in the running event loop until ``stop`` is set.
 
@@ -57,6 +61,7 @@ async def serve(
         on_ready: called with the panel's URL once it accepts requests.
         app: default ``create_app(settings)``.
         say: told the first operator's password and the like, once; default stderr.
+        beside: work that begins once it accepts requests, and ends with it.
 
     Raises:
         PanelError: in one line, why it does not start: the address is none of this machine's or
@@ -76,9 +81,17 @@ async def serve(
             stopping = asyncio.create_task(stop.wait(), name="panel-stop")
             try:
                 await server.ready.wait()
+                if (failed := state.services.failed) and say is not None:
+                    all_ = len(state.services.mounted)
+                    say(f"{all_ - len(failed)} of {all_} services: {'; '.join(failed.values())}")
                 if on_ready is not None:
                     on_ready(http_url(settings.host, listener.getsockname()[1]))
-                await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
+                working = None if beside is None else asyncio.create_task(_logged(beside(state)))
+                try:
+                    await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    if working is not None:
+                        await cancel_all([working])
             finally:
                 stopping.cancel()
                 server.should_exit = True
@@ -91,6 +104,7 @@ def run(
     settings: Settings,
     on_ready: Callable[[str], None] | None = None,
     say: Callable[[str], None] | None = None,
+    beside: Beside | None = None,
 ) -> None:
     """Serve the panel in this process until Ctrl-C or SIGTERM; blocks, for the main thread.
 
@@ -102,9 +116,17 @@ def run(
         stop = asyncio.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
-        await serve(settings, stop=stop, on_ready=on_ready, say=say)
+        await serve(settings, stop=stop, on_ready=on_ready, say=say, beside=beside)
 
     asyncio.run(until_signalled())
+
+
+async def _logged(work: Coroutine[Any, Any, None]) -> None:
+    """Do something that must not end the panel."""
+    try:
+        await work
+    except Exception:
+        logger.exception("unexpected error in work beside the panel, which goes on")
 
 
 def listen(host: str, port: int) -> socket.socket:

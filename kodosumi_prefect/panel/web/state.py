@@ -6,6 +6,7 @@ from kodosumi_prefect.panel.accounts.identification import Identification
 from kodosumi_prefect.panel.audit.trail import Trail
 from kodosumi_prefect.panel.executions.streams import Streams
 from kodosumi_prefect.panel.services.calls import Services
+from kodosumi_prefect.panel.services.launch_keys import LaunchKeys
 from kodosumi_prefect.panel.services.register.register import Register
 from kodosumi_prefect.panel.system.metrics import Metrics
 from kodosumi_prefect.panel.system.rates import Rates
@@ -27,4 +28,5 @@ class State:
     services: Services
     register: Register
     trail: Trail
+    launch_keys: LaunchKeys
     rates: Rates = field(default_factory=Rates)

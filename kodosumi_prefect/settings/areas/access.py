@@ -7,6 +7,7 @@ from pydantic import BaseModel, Field, SecretStr, field_validator
 from kodosumi_prefect.settings.values import Names, check_networks, split_names
 
 SHORTEST_SECRET = 32  # characters
+SHORTEST_PASSWORD = 8  # characters
 
 
 class AccessFields(BaseModel):

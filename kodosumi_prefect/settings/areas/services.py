@@ -39,6 +39,14 @@ class ServiceFields(BaseModel):
         description="Seconds that the panel waits for a service's answer.",
         gt=0,
     )
+    launch_key_hours: float = Field(
+        default=24.0,
+        description=(
+            "Hours for which a launch with an `Idempotency-Key` header is remembered: asked again "
+            "with the same key, the panel answers the first run instead of launching another one."
+        ),
+        gt=0,
+    )
     service_body_bytes: int = Field(
         default=16 * MEBIBYTE,
         description=(
@@ -51,7 +59,8 @@ class ServiceFields(BaseModel):
         default=[],
         description=(
             "For a service: networks whose requests it answers without the panel's signature. "
-            "Unset, none; a service in the panel's own process needs none."
+            "Unset, none; a service in the panel's own process needs none. Who calls from there "
+            "without a panel also reads what handlers raise."
         ),
     )
     service_url: Names = Field(

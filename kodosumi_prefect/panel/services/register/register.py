@@ -33,6 +33,7 @@ AT_ONCE = 8  # sources read at the same time
 DUE = 0.9
 LAPSED = 3  # intervals without a panel that mounts a service
 NOT_MOUNTED = "no panel runs this service now; start one with it, or unregister it"
+NOTHING_LISTED = "{url} lists no endpoint of ours: none of its operations has x-kodosumi: true"
 UNREGISTERED = "its endpoint was unregistered"
 
 logger = logging.getLogger(__name__)
@@ -45,11 +46,28 @@ class Refreshed(NamedTuple):
         endpoints: that they name.
         deletes: panel paths of endpoints that they no longer name.
         troubles: by the source's URL.
+        incomplete: of sources that were read, what is wrong with a part of them, or that they
+            list nothing; by URL.
     """
 
     endpoints: list[ListedEndpoint]
     deletes: list[str]
     troubles: dict[str, SourceError]
+    incomplete: dict[str, str]
+
+
+class Added(NamedTuple):
+    """The result of registering sources.
+
+    Attributes:
+        endpoints: that they name.
+        failed: why something is wrong with a source, by its URL as it was given.
+        kept: URLs of those among the failed that are registered all the same, and read again.
+    """
+
+    endpoints: list[RegisteredEndpoint]
+    failed: dict[str, str]
+    kept: list[str]
 
 
 class OwnSourceError(ConflictError):
@@ -71,6 +89,7 @@ class Register:
     def __init__(self, reader: Reader, settings: Settings, services: Services) -> None:
         self._reader = reader
         self._settings = settings
+        self._services = services
         self._mounted = services.mounted
         self._turns = asyncio.Semaphore(AT_ONCE)
         self._minding = asyncio.Lock()
@@ -83,6 +102,7 @@ class Register:
         await self._enter_own()
         await self._read_all(await self._touch(list(self._mounted)))
         self._work = asyncio.create_task(self._keep_up(), name="register")
+        self._services.on_started = self._wake.set
         return self
 
     async def __aexit__(self, *exc: object) -> None:
@@ -90,35 +110,35 @@ class Register:
             await cancel_all([self._work])
         await self._http.aclose()
 
-    async def add(self, urls: Sequence[str]) -> list[RegisteredEndpoint]:
-        """Register sources by URL and read them now; the endpoints that they name.
+    async def add(self, urls: Sequence[str]) -> Added:
+        """Register sources by URL and read them now.
 
-        One that does not answer is kept, and read again regularly.
-
-        Raises:
-            SourceError: some have to be corrected, and are not kept unless they were known; the
-                others are registered.
+        One that does not answer, or that names no endpoint yet, is kept and read again regularly.
+        One that has to be corrected is not kept, unless it was known; the others are registered.
         """
-        wrong: list[str] = []
-        good: list[str] = []
+        failed: dict[str, str] = {}
+        given: dict[str, str] = {}  # as it was given, by how it is registered
         for url in urls:
             try:
-                good.append(sources.checked(url))
+                given.setdefault(sources.checked(url), url)
             except SourceError as exc:
-                wrong.append(str(exc))
+                failed[url] = str(exc)
         added = [
             url
-            for url in dict.fromkeys(good)
+            for url in given
             if await self._reader.execute("add_source", url=url, kind=sources.kind_of(url))
         ]
-        refreshed = await self._read_all(await self._touch(good))
-        bad = {url: exc for url, exc in refreshed.troubles.items() if not exc.away}
+        refreshed = await self._read_all(await self._touch(list(given)))
+        bad = {url for url, exc in refreshed.troubles.items() if not exc.away}
         if forget := [url for url in added if url in bad]:
             await self._reader.execute("forget_sources", urls=forget)
-        if wrong or bad:
-            raise SourceError("; ".join([*wrong, *(str(exc) for exc in bad.values())]))
+            for url in forget:
+                self._troubles.pop(url, None)
         uids = [uid(endpoint.url) for endpoint in refreshed.endpoints]
-        return await self.endpoints(uids=uids, limit=ALL) if uids else []
+        rows = await self.endpoints(uids=uids, limit=ALL) if uids else []
+        wrong = {url: str(exc) for url, exc in refreshed.troubles.items()} | refreshed.incomplete
+        failed |= {given[url]: why for url, why in wrong.items()}
+        return Added(rows, failed, [given[url] for url in wrong if url not in forget])
 
     async def remove(self, urls: Sequence[str]) -> list[str]:
         """Remove sources with their endpoints, and pause the schedules of these.
@@ -150,11 +170,12 @@ class Register:
         return url in self._mounted or (url == sources.PREFECT and self._takes_deployments)
 
     async def refresh(self, urls: Sequence[str] | None = None) -> Refreshed:
-        """Read sources now.
+        """Read sources now; services of this panel that failed are started again before.
 
         Arguments:
             urls: of those that are known; None for all.
         """
+        await self._services.start_again(urls)
         await self._enter_own()
         return await self._read_all(await self._touch(None if urls is None else list(urls)))
 
@@ -171,7 +192,10 @@ class Register:
         after: str | None = None,
         limit: int = 10,
     ) -> list[RegisteredEndpoint]:
-        """Endpoints by their summaries.
+        """Endpoints by their summaries; of mounted services only those that this panel runs.
+
+        Others it could not call. They stay in the database, for the panels that do, and for when
+        this one does again: their ids, schedules and links are the same then.
 
         Arguments:
             query: words that must all occur in summary, description, author, organization, tags
@@ -183,6 +207,7 @@ class Register:
         return await self._reader.rows_of(
             RegisteredEndpoint,
             "endpoints",
+            mounted=list(self._mounted),
             words=query.split() or None,
             tags=list(tags) or None,
             uids=list(uids) if uids is not None else None,
@@ -192,7 +217,7 @@ class Register:
 
     async def tags(self) -> dict[str, int]:
         """How many endpoints have which tag."""
-        rows = await self._reader.rows_of(EndpointTag, "endpoint_tags")
+        rows = await self._reader.rows_of(EndpointTag, "endpoint_tags", mounted=list(self._mounted))
         return {row.tag: row.endpoints for row in rows}
 
     async def endpoint(self, path: str) -> RegisteredEndpoint | None:
@@ -209,9 +234,17 @@ class Register:
         return rows[0] if rows else None
 
     async def of_uid(self, uid_: str) -> RegisteredEndpoint | None:
-        """The endpoint of this id; None if there is none, or its source no longer names it."""
-        rows = await self._reader.rows_of(RegisteredEndpoint, "endpoint", uids=[uid_])
-        return rows[0] if rows and not rows[0].gone else None
+        """The endpoint of this id; None if ``endpoints`` does not list it."""
+        rows = await self.endpoints(uids=[uid_])
+        return rows[0] if rows else None
+
+    async def listed(self, uids: Sequence[str]) -> set[str]:
+        """Which of these ids ``endpoints`` lists."""
+        return {row.uid for row in await self.endpoints(uids=uids, limit=ALL)} if uids else set()
+
+    def runs_elsewhere(self, endpoint: RegisteredEndpoint) -> bool:
+        """Whether its service is one that only another panel runs itself, if any does."""
+        return endpoint.kind == "mounted" and endpoint.source not in self._mounted
 
     async def has_base(self, base: str) -> bool:
         """Whether a registered service has this base URL."""
@@ -268,6 +301,7 @@ class Register:
             [endpoint for one in done for endpoint in one.endpoints],
             [url for one in done for url in one.deletes],
             {url: exc for one in done for url, exc in one.troubles.items()},
+            {url: why for one in done for url, why in one.incomplete.items()},
         )
 
     async def _read(self, source: Source) -> Refreshed:
@@ -282,9 +316,13 @@ class Register:
                 wrong = SourceError(f"{url} contains text that cannot be stored: {exc}")
             self._tell(url, str(wrong))
             await self._reader.execute("fail_source", id=source.id, trouble=str(wrong))
-            return Refreshed([], [], {url: wrong})
+            return Refreshed([], [], {url: wrong}, {})
         self._tell(url, reading.trouble)
-        return Refreshed(reading.endpoints, deletes, {})
+        wanting = reading.trouble
+        if wanting is None and not reading.endpoints:
+            wanting = NOTHING_LISTED.format(url=url)
+        incomplete = {} if wanting is None else {url: wanting}
+        return Refreshed(reading.endpoints, deletes, {}, incomplete)
 
     async def _store(self, source_id: int, reading: Reading) -> list[str]:
         by_uid = {row["uid"]: row for row in (endpoint.row() for endpoint in reading.endpoints)}
