@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
+from kodosumi_prefect.cli import app
 from kodosumi_prefect.events import MAIN_KINDS, STDIO_KINDS, Kind
 from kodosumi_prefect.settings import VERSION
 
@@ -48,6 +49,13 @@ def test_links_lead_to_files_and_headings_that_there_are(path: Path) -> None:
 def test_every_page_is_in_the_navigation() -> None:
     config = yaml.safe_load((TOP / "mkdocs.yml").read_text())
     assert {str(page.relative_to(DOCS)) for page in PAGES} <= named(config["nav"])
+
+
+def test_every_command_is_described() -> None:
+    text = (DOCS / "cli.md").read_text()
+    commands = {name for name in app if not name.startswith("-")}
+    table = "".join(re.findall(r"^\| (`.+?) \|", text, re.MULTILINE))
+    assert set(re.findall(r"`(\w+)`", table)) == commands
 
 
 def test_every_kind_is_described_with_its_streams() -> None:

@@ -30,7 +30,8 @@ from kodosumi_prefect.cli.doctor import doctor
 from kodosumi_prefect.cli.options import of_stack
 from kodosumi_prefect.cli.output import CommandError, errors
 from kodosumi_prefect.refusals import RefusedError
-from kodosumi_prefect.settings import VERSION
+from kodosumi_prefect.settings import PREFIX, VERSION, DatabaseUrlError, Settings
+from kodosumi_prefect.settings.sources import labels_by_name
 
 # What goes wrong outside of us: settings, databases, servers, what is not installed.
 MENDABLE = (
@@ -87,11 +88,22 @@ def main() -> None:
     sys.exit(code if isinstance(code, int) else 0)
 
 
+def _origin(name: str) -> str:
+    """Where a setting that is wrong comes from, for the end of a line."""
+    label = labels_by_name().get(name)
+    if label == "environment":
+        label = f"{PREFIX}{name.upper()} in the environment"
+    return f" (set by {label})" if label else ""
+
+
 def _one_line(exc: Exception) -> str:
     if isinstance(exc, ValidationError):
         first = exc.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         message = first["msg"].removeprefix("Value error, ")
-        return message if message.startswith(where) else f"{where}: {message}"
+        text = message if message.startswith(where) else f"{where}: {message}"
+        return f"{text}{_origin(where)}" if exc.title == Settings.__name__ else text
+    if isinstance(exc, DatabaseUrlError):
+        return f"{exc}{_origin(str(exc).partition(' ')[0])}"
     text = str(exc.orig) if isinstance(exc, DBAPIError) else str(exc)
     return " ".join(text.split()) or type(exc).__name__

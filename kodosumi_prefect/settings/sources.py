@@ -30,12 +30,25 @@ _SOURCES = {
 def origins() -> list[SettingInForce]:
     """Every setting in force with the source it was read from, for ``kodosumi-prefect config``."""
     settings = Settings()
-    model = Settings.model_config
+    labels = labels_by_name()
+    return [
+        SettingInForce(
+            name,
+            str(getattr(settings, name)),
+            labels.get(name, "default"),
+            field.description or "",
+        )
+        for name, field in Settings.model_fields.items()
+    ]
+
+
+def labels_by_name() -> dict[str, str]:
+    """Of each setting that is set, whether rightly or wrongly, where its value comes from."""
     sources = Settings.settings_customise_sources(
         Settings,
-        *(_source(Settings) for _source in _base_sources(model)),
+        *(_source(Settings) for _source in _base_sources(Settings.model_config)),
     )
-    sources_by_name: dict[str, str] = {}
+    labels: dict[str, str] = {}
     for source in sources:
         label = _SOURCES.get(type(source).__name__)
         if label is None:
@@ -43,16 +56,8 @@ def origins() -> list[SettingInForce]:
         for key in source():
             name = key.lower().removeprefix(PREFIX.lower())
             if name in Settings.model_fields:
-                sources_by_name.setdefault(name, label)
-    rows = []
-    for name, field in Settings.model_fields.items():
-        value = getattr(settings, name)
-        rows.append(
-            SettingInForce(
-                name, str(value), sources_by_name.get(name, "default"), field.description or ""
-            )
-        )
-    return rows
+                labels.setdefault(name, label)
+    return labels
 
 
 def kodosumi_notes() -> list[str]:
