@@ -142,7 +142,7 @@ def words(value: Any) -> str:
 
 
 def _part(value: Any) -> str:
-    text = words(value)
+    text = " ↵ ".join(words(value).splitlines())
     return f"({text})" if isinstance(value, dict | list) and len(value) > 1 else text
 
 

@@ -91,7 +91,7 @@ def runs(
         How many.
     """
     criteria = Filter(
-        clean(query), [str(one) for one in status], flow=flow, tag=tag, since=_moment(since)
+        clean(query), tuple(map(str, status)), flow=flow, tag=tag, since=_moment(since)
     )
     rows = asyncio.run(_rows(criteria, limit))
     if output == "json":

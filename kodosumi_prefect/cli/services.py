@@ -13,8 +13,10 @@ from kodosumi_prefect.cli.output import CommandError, console, words
 from kodosumi_prefect.cli.panel_client import Panel
 from kodosumi_prefect.cli.runs import tail
 from kodosumi_prefect.cli.tables import print_json, print_table
+from kodosumi_prefect.vocabulary import IDEMPOTENCY_HEADER
 
-IDEMPOTENCY_HEADER = "Idempotency-Key"
+# Elements whose value nobody has typed or seen yet.
+NEVER_SHOWN = {"submit", "cancel", "action", "file", "password", "errors"}
 
 Field = Annotated[
     str,
@@ -58,6 +60,8 @@ def launch(
 ) -> int:
     """Launch a service or deployment; prints the id of the execution.
 
+    Fields that are not given are as the form shows them.
+
     Parameters
     ----------
     service
@@ -68,6 +72,7 @@ def launch(
     posted = _posted(fields, json_file)
     with Panel() as panel:
         address = _address(panel, service)
+        posted = _shown(panel.ask("GET", address)["elements"]) | posted
         # Sent again after a lost answer, it is still one launch.
         headers = {IDEMPOTENCY_HEADER: str(uuid4())}
         answer = panel.ask("POST", address, json=posted, headers=headers)
@@ -152,6 +157,20 @@ def _address(panel: Panel, service: str) -> str:
         addresses = ", ".join(one["url"] for one in exact[:5])
         raise CommandError(f"{len(exact)} services match {service!r}: {addresses}")
     return str(exact[0]["url"])
+
+
+def _shown(elements: list[dict[str, Any]]) -> dict[str, Any]:
+    """What a form is filled in with as it is shown, as a browser would post it."""
+    shown: dict[str, Any] = {}
+    for element in elements:
+        name, value = element.get("name"), element.get("value")
+        if element.get("type") == "select":
+            chosen = [one["name"] for one in element.get("option") or () if one.get("value")]
+            value = chosen[0] if chosen else value
+        if not name or value in (None, False) or element.get("type") in NEVER_SHOWN:
+            continue
+        shown[name] = "on" if element.get("type") == "boolean" else value
+    return shown
 
 
 def _posted(fields: tuple[str, ...], json_file: Path | None) -> dict[str, Any]:

@@ -4,6 +4,8 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from rich.cells import cell_len
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -26,10 +28,12 @@ def print_table(
         whole: headings of columns that are never cut.
     """
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in headings:
-        width = heading not in whole
-        table.add_column(heading, no_wrap=True, overflow="ellipsis" if width else "ignore")
+    for number, heading in enumerate(headings):
+        width = max(cell_len(str(row[number])) for row in rows) if heading in whole else None
+        table.add_column(heading, no_wrap=True, overflow="ellipsis", min_width=width)
     for row in rows:
         table.add_row(*row)
-    # What is no terminal is a program, which wants lines as they are.
-    console.print(table, width=None if console.is_terminal else _OF_PROGRAMS, crop=False)
+    if console.is_terminal:
+        console.print(table)
+    else:  # a program, which wants lines as they are
+        Console(width=_OF_PROGRAMS, highlight=False, file=console.file).print(table)
