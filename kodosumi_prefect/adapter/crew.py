@@ -133,7 +133,7 @@ def _finished(output: Awaitable[Any]) -> Any:
 
     context = contextvars.copy_context()
     with ThreadPoolExecutor(1, "kickoff") as thread:
-        return thread.submit(context.run, asyncio.run, awaited()).result()
+        return thread.submit(lambda: context.run(asyncio.run, awaited())).result()
 
 
 def _drained(output: Any) -> Any:
