@@ -14,6 +14,7 @@ from pydantic import BaseModel
 MAX_DEPTH = 100  # levels of nesting kept
 MAX_PARTS = 300_000  # containers and objects kept of one value
 MAX_TEXT = 1_000_000  # characters kept of an object's str
+WITHOUT_ATTRIBUTES = "TypeError"  # what Kodosumi writes for the type of None, dates, bytes, …
 FRAME_ROWS = 1000  # kept of a data frame
 FRAME_COLUMNS = 200  # likewise
 FRAME_SIZE = 2_000_000  # characters of all rows that are kept
@@ -140,9 +141,11 @@ def serialize(value: Any, name: str | None = None) -> str:
     """The stored envelope of ``value``: a JSON object whose one key is the value's type name.
 
     Pydantic models become ``{"ClassName": {fields}}``; ``dict str int float bool`` stand under
-    those names; lists and tuples become ``{"__list__": [envelopes]}``; other objects their
-    public attributes; anything else ``{"TypeName": "its str"}``. The shape is Kodosumi's. NaN and
-    infinities, which JSON lacks, become the strings ``"NaN"``, ``"Infinity"``, ``"-Infinity"``.
+    those names; lists and tuples become ``{"__list__": [envelopes]}``; other objects
+    ``{"ClassName": {public attributes}}``, or their str if there are none to show; None and values
+    without attributes, as dates, Decimals, bytes and sets, ``{"TypeError": "its str"}``. The shape
+    is Kodosumi's. NaN and infinities, which JSON lacks, become the strings ``"NaN"``,
+    ``"Infinity"``, ``"-Infinity"``.
 
     Of a data frame of pandas or polars, or of one alike, the first rows are kept:
     ``{"DataFrame": {"columns": [labels], "data": [rows], "shape": [rows, columns]}}``, with
@@ -217,7 +220,14 @@ def _wrapped(value: Any, walk: _Walk) -> dict[str, Any]:
     if (frame := _frame(value, walk)) is not None:
         return {type(value).__name__: frame}
     fields = _fields(value)
-    return {type(value).__name__: _text(value) if fields is None else _jsonable(fields, walk)}
+    if fields is not None:
+        return {type(value).__name__: _jsonable(fields, walk)}
+    return {type(value).__name__ if _has_attributes(value) else WITHOUT_ATTRIBUTES: _text(value)}
+
+
+def _has_attributes(value: Any) -> bool:
+    """Whether a value could have attributes, in a dict or in slots, be there any or not."""
+    return hasattr(value, "__dict__") or any("__slots__" in vars(c) for c in type(value).__mro__)
 
 
 def _fields(value: Any) -> dict[str, Any] | None:

@@ -10,6 +10,7 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 from pydantic import BaseModel, ConfigDict
@@ -77,7 +78,7 @@ class Plain:
         (1, {"int": 1}),
         (1.5, {"float": 1.5}),
         (True, {"bool": True}),
-        (None, {"NoneType": "None"}),
+        (None, {"TypeError": "None"}),
         ({"a": [1, {"b": None}]}, {"dict": {"a": [1, {"b": None}]}}),
         ([1, "a", {"b": 2}], {"__list__": [{"int": 1}, {"str": "a"}, {"dict": {"b": 2}}]}),
         ((1,), {"__list__": [{"int": 1}]}),
@@ -90,14 +91,16 @@ class Plain:
         (Plain(), {"Plain": {"shown": 1}}),
         (Colour.RED, {"Colour": "Colour.RED"}),
         ({"c": Colour.RED, "l": Level.HIGH}, {"dict": {"c": "red", "l": 3}}),
-        (b"\x00\xff", {"bytes": "b'\\x00\\xff'"}),
-        (Decimal("1.10"), {"Decimal": "1.10"}),
-        (datetime(2026, 1, 2, tzinfo=UTC), {"datetime": "2026-01-02 00:00:00+00:00"}),
+        (b"\x00\xff", {"TypeError": "b'\\x00\\xff'"}),
+        (Decimal("1.10"), {"TypeError": "1.10"}),
+        (datetime(2026, 1, 2, tzinfo=UTC), {"TypeError": "2026-01-02 00:00:00+00:00"}),
         ({"d": date(2026, 1, 2)}, {"dict": {"d": "2026-01-02"}}),
         ({"p": Path("/a")}, {"dict": {"p": "/a"}}),
         ({1: "a", None: "b", (2, 3): "c"}, {"dict": {"1": "a", "None": "b", "(2, 3)": "c"}}),
         ({"s": {1}}, {"dict": {"s": [1]}}),
+        ([None, {1}], {"__list__": [{"TypeError": "None"}, {"TypeError": "{1}"}]}),
         (ValueError("no"), {"ValueError": "no"}),
+        (UUID(int=7), {"UUID": str(UUID(int=7))}),
     ],
     ids=lambda value: type(value).__name__,
 )

@@ -14,6 +14,9 @@ PACKAGE = "kodosumi_prefect"
 # What of this process's folders its Ray workers have, too; None if Ray itself sees to that.
 folders_of_workers: list[str] | None = None
 
+# Folders that only this process looks into, and that it imported code from.
+code_folders: list[str] = []
+
 
 def pickle_by_value(function: Any) -> None:
     """Have Ray pickle a function's module by value if workers could not import it.
@@ -47,10 +50,16 @@ def pickle_by_value(function: Any) -> None:
             by_value(other)
 
 
+def imported_from(folders: list[str]) -> None:
+    """Code was imported from folders that only this process looks into."""
+    code_folders.extend(folders)
+    if "ray" in sys.modules:
+        for folder in folders:
+            pickle_folder_by_value(folder)
+
+
 def pickle_folder_by_value(folder: str) -> None:
-    """Have Ray pickle what was imported from a folder that only this process looks into."""
-    if "ray" not in sys.modules:
-        return
+    """Have Ray pickle what was imported from a folder by value."""
     from ray import cloudpickle
 
     by_value: Callable[[ModuleType], None] = cloudpickle.register_pickle_by_value

@@ -5,13 +5,15 @@ crews need not have it installed.
 """
 
 import asyncio
+import contextvars
 import inspect
 import os
 import re
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Awaitable, Callable, Generator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import date, datetime, time
-from typing import Any
+from typing import Any, cast
 
 from pydantic import BaseModel
 
@@ -42,10 +44,16 @@ quieten()
 
 
 def is_crew(target: Any) -> bool:
-    """Whether ``run_crew`` runs this: it has ``kickoff``, or is marked as a CrewAI crew base."""
-    return bool(getattr(target, "is_crew_class", False)) or callable(
-        getattr(target, "kickoff", None)
-    )
+    """Whether ``run_crew`` runs this: it has a kickoff, or is marked as a CrewAI crew base."""
+    return bool(getattr(target, "is_crew_class", False)) or _start_of(target) is not None
+
+
+def _start_of(crew: Any) -> Callable[..., Any] | None:
+    """The method that starts a crew; Kodosumi needs the async one, CrewAI's have both."""
+    for name in ("kickoff", "kickoff_async"):
+        if callable(start := getattr(crew, name, None)):
+            return cast("Callable[..., Any]", start)
+    return None
 
 
 def run_crew(crew: Any, inputs: Mapping[str, Any] | None, tracer: Tracer) -> Any:
@@ -56,8 +64,9 @@ def run_crew(crew: Any, inputs: Mapping[str, Any] | None, tracer: Tracer) -> Any
     as ever; the crew is left as it came.
 
     Arguments:
-        crew: an object with ``kickoff`` (a CrewAI crew, agent or flow), a class of such objects,
-            or a class or object marked as crew base, whose method ``crew`` makes the crew.
+        crew: an object with ``kickoff`` or ``kickoff_async`` (a CrewAI crew, agent or flow), a
+            class of such objects, or a class or object marked as crew base, whose method ``crew``
+            makes the crew.
         inputs: values for the placeholders in the crew's texts; dates and pydantic models among
             them are given as the texts and dicts that CrewAI takes.
         tracer: of the run.
@@ -74,6 +83,8 @@ def run_crew(crew: Any, inputs: Mapping[str, Any] | None, tracer: Tracer) -> Any
     _introduce(instance, values, tracer)
     with _recording(instance, tracer):
         output = _kickoff(instance, values)
+        if inspect.isawaitable(output):
+            output = _finished(output)
         return _drained(output)
 
 
@@ -85,8 +96,7 @@ async def run_crew_async(crew: Any, inputs: Mapping[str, Any] | None, tracer: Tr
 def _instance_of(crew: Any) -> Any:
     """The object to kick off."""
     instance = crew() if isinstance(crew, type) and is_crew(crew) else crew
-    starts = callable(getattr(instance, "kickoff", None))
-    if not starts and getattr(instance, "is_crew_class", False):
+    if _start_of(instance) is None and getattr(instance, "is_crew_class", False):
         make = getattr(instance, "crew", None)
         if not callable(make):
             raise KodosumiError(
@@ -94,23 +104,36 @@ def _instance_of(crew: Any) -> Any:
                 "name the method that is marked @crew so"
             )
         instance = make()
-    if not callable(getattr(instance, "kickoff", None)):
+    if _start_of(instance) is None:
         raise KodosumiError(f"{describe(crew)} has no kickoff; give a crew or a crew base")
     return instance
 
 
 def _kickoff(crew: Any, inputs: dict[str, Any]) -> Any:
     # Crews and flows take ``inputs``; others with a kickoff, such as a lone agent, may not.
+    start = _start_of(crew)
+    assert start is not None
     try:
-        takes = inspect.signature(crew.kickoff).parameters
+        takes = inspect.signature(start).parameters
     except (TypeError, ValueError):
-        return crew.kickoff(inputs=inputs)
+        return start(inputs=inputs)
     keywords = any(taken.kind is taken.VAR_KEYWORD for taken in takes.values())
     if "inputs" in takes or keywords:
-        return crew.kickoff(inputs=inputs)
+        return start(inputs=inputs)
     if "messages" in takes:
-        return crew.kickoff("\n".join(f"{name}: {value}" for name, value in inputs.items()))
-    return crew.kickoff()
+        return start("\n".join(f"{name}: {value}" for name, value in inputs.items()))
+    return start()
+
+
+def _finished(output: Awaitable[Any]) -> Any:
+    """What an async kickoff returns, in a loop of its own: the caller's thread may run one."""
+
+    async def awaited() -> Any:
+        return await output
+
+    context = contextvars.copy_context()
+    with ThreadPoolExecutor(1, "kickoff") as thread:
+        return thread.submit(lambda: context.run(asyncio.run, awaited())).result()
 
 
 def _drained(output: Any) -> Any:

@@ -14,7 +14,7 @@ from prefect.context import FlowRunContext
 from prefect.flows import Flow
 from pydantic import BaseModel
 
-from kodosumi_prefect.adapter.by_value import pickle_folder_by_value
+from kodosumi_prefect.adapter.by_value import imported_from
 from kodosumi_prefect.adapter.crew import is_crew, run_crew
 from kodosumi_prefect.adapter.launched import LaunchParameter
 from kodosumi_prefect.adapter.literal import opened, validated_data
@@ -201,6 +201,5 @@ def _load(entry_point: str, folders: list[str]) -> Any:
             raise
         sys.path.extend(new)
         target = load(entry_point)
-        for folder in new:
-            pickle_folder_by_value(folder)
+        imported_from(new)
         return target

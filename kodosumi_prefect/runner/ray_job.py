@@ -14,7 +14,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -91,22 +91,27 @@ class RayJob:
         """The Runner's ``runtime_env`` with the flow's code, unless it brings a folder itself."""
         if self._runtime_env.get("working_dir") or own.get("working_dir"):
             by_value.folders_of_workers = []
+            _by_value(map(Path, by_value.code_folders))
             yield self._runtime_env
             return
-        folder = Path.cwd()
+        # A launched run begins in an empty folder; its code is where it was launched from.
+        others = list(map(Path, by_value.code_folders))
+        folder = others[0] if others else Path.cwd()
         try:
             with copied(folder) as code:
                 by_value.folders_of_workers = [] if code is None else [str(folder)]
+                _by_value(others if code is None else others[1:])
                 yield self._runtime_env if code is None else self._with_code(folder, code)
         except TooLargeError as exc:
             by_value.folders_of_workers = []
+            _by_value(others)
             logger.warning("modules beside the flow do not reach its Ray tasks: %s", exc)
             yield self._runtime_env
 
     def _with_code(self, folder: Path, code: Path) -> dict[str, Any]:
         runtime_env = self._runtime_env | {"working_dir": str(code)}
         beside = Path(sys.argv[0]).parent
-        if beside == folder or not beside.is_relative_to(folder):
+        if folder != Path.cwd() or beside == folder or not beside.is_relative_to(folder):
             return runtime_env
         # Relative to the folder that a worker begins in, which is the copy.
         variables = dict(runtime_env.get("env_vars") or {})
@@ -114,6 +119,12 @@ class RayJob:
         variables["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
         by_value.folders_of_workers = [str(beside), str(folder)]
         return runtime_env | {"env_vars": variables}
+
+
+def _by_value(folders: Iterable[Path]) -> None:
+    """What was imported from these folders does not reach Ray workers in another way."""
+    for folder in folders:
+        by_value.pickle_folder_by_value(str(folder))
 
 
 @contextmanager

@@ -121,7 +121,7 @@ def test_pieces_of_a_line_are_one_event(place: Place) -> None:
     assert "\n".join(recorded.of("stdout")) == "one two three\nfour\nno newline"
     assert recorded.told[-3:] == [
         ("stdout", "no newline"),
-        ("final", '{"NoneType": "None"}'),
+        ("final", '{"TypeError": "None"}'),
         ("status", "finished"),
     ]
 

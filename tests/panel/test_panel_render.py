@@ -2,6 +2,7 @@
 
 import json
 import re
+from decimal import Decimal
 
 import pytest
 from pydantic import BaseModel
@@ -171,3 +172,9 @@ def test_deep_nesting_ends() -> None:
         deep = {"k": [deep]}
     assert "end" in render("result", json.dumps({"dict": deep}))
     assert sanitise("<div>" * 10_000 + "x")
+
+
+def test_values_without_attributes_are_not_called_errors() -> None:
+    for value in (None, Decimal("1.10"), [1, None, Decimal("1.10")]):
+        html = render("final", serialize(value))
+        assert "TypeError" not in html and ("None" in html or "1.10" in html)

@@ -27,6 +27,21 @@ async def run(inputs, tracer):
     return {"parts": found, "length": len(inputs["password"])}
 """
 
+# Of a flow that leaves Ray to its task runner; the helper is imported in the task only.
+FLOW_MODULE = """
+from prefect import task
+from kodosumi_prefect import flow
+
+@task
+def part(number):
+    from {helper} import doubled
+    return doubled(number)
+
+@flow
+def run(tracer, length: int):
+    return [part.submit(number).result() for number in range(length)]
+"""
+
 
 def end_spooler(place: Place) -> None:
     """End the Spooler that the worker made: databases of other tests have the same id."""
@@ -50,6 +65,18 @@ def service_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     name = f"service_{uuid4().hex[:8]}"
     (tmp_path / f"{name}.py").write_text(MODULE)
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    return name
+
+
+@pytest.fixture
+def flow_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """As ``service_module``, of a flow with a module beside it."""
+    name, helper = (f"{word}_{uuid4().hex[:8]}" for word in ("flows", "helper"))
+    folder = tmp_path / "service"
+    folder.mkdir()
+    (folder / f"{name}.py").write_text(FLOW_MODULE.format(helper=helper))
+    (folder / f"{helper}.py").write_text("def doubled(number):\n    return 2 * number\n")
+    monkeypatch.setattr(sys, "path", [str(folder), *sys.path])
     return name
 
 
@@ -78,5 +105,13 @@ def test_a_launch_is_executed_by_a_runner(
     wait_for(lambda: len(launcher.place.recorded(fid).of("debug")) >= 2, 30, "both parts")
     assert sorted(launcher.place.recorded(fid).of("debug")) == ["part 0", "part 1"]
     assert recorded.of("status") == ["starting", "running", "finished"]
+
+
+def test_tasks_of_a_launched_flow_find_its_modules(
+    worker: Worker, launcher: Launcher, flow_module: str
+) -> None:
+    fid = launcher.launch(f"{flow_module}:run", {"length": 2})
+    recorded = launcher.place.until_ended(fid, 90)
+    assert recorded.final == {"__list__": [{"int": 0}, {"int": 2}]}, recorded.row["error"]
     assert recorded.row["owner"] == USER
     assert "hush!me" not in worker.log

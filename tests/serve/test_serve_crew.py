@@ -279,6 +279,22 @@ def test_crewais_flows_and_lone_agents_run() -> None:
     assert run_crew(agent, {"question": "Is it long?"}, tracer).raw == "Yes."
 
 
+@pytest.mark.parametrize("name", ["kickoff", "kickoff_async"])
+def test_what_kicks_off_in_async_code_is_awaited_while_its_steps_are_kept(name: str) -> None:
+    async def start(self: Any, inputs: dict[str, Any]) -> str:
+        await asyncio.sleep(0)
+        self.step_callback({"said": inputs["of"]})
+        return f"sung of {inputs['of']}"
+
+    crew = type("Choir", (), {name: start, "step_callback": None})()
+    tracer = Recorder()
+    assert is_crew(crew)
+    assert run_crew(crew, {"of": "rain"}, tracer) == "sung of rain"
+    assert tracer.of("action") == [{"dict": {"said": "rain"}}]
+    assert asyncio.run(run_crew_async(crew, {"of": "snow"}, tracer)) == "sung of snow"
+    assert crew.step_callback is None
+
+
 def test_what_cannot_be_kicked_off_is_refused_by_name() -> None:
     assert not is_crew(print)
     with pytest.raises(KodosumiError, match="3 has no kickoff"):

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from html import escape
 from typing import Any
 
-from kodosumi_prefect.events import STDIO_KINDS, Kind
+from kodosumi_prefect.events import STDIO_KINDS, WITHOUT_ATTRIBUTES, Kind
 from kodosumi_prefect.panel.html.ansi import ansi_to_html
 from kodosumi_prefect.panel.html.markdown import html, markdown
 from kodosumi_prefect.panel.html.values import (
@@ -26,7 +26,7 @@ from kodosumi_prefect.panel.html.values import (
 MAX_LINE = 20_000  # characters of one log event
 
 _PLAIN_KINDS = frozenset({Kind.STATUS, Kind.ERROR, Kind.DEBUG, Kind.STDOUT, Kind.STDERR})
-_SCALAR_NAMES = frozenset({"str", "int", "float", "bool", "NoneType"})
+_SCALAR_NAMES = frozenset({"str", "int", "float", "bool", "NoneType"})  # NoneType: until 0.2
 _TEXT_NAMES = frozenset({"Markdown", "HTML", "Text", "TaskOutput", "CrewOutput", "AgentFinish"})
 
 
@@ -87,6 +87,8 @@ def render_envelope(stored: Any, depth: int = 0) -> str:
     if name in _SCALAR_NAMES:
         return f"<p>{scalar(value)}</p>"
     if isinstance(value, str):
+        if name == WITHOUT_ATTRIBUTES:
+            return preformatted(value)
         return f'<p class="type">{escape(cut(name, 200))}</p>{preformatted(value)}'
     return f'<p class="type">{escape(cut(name, 200))}</p>{value_html(value, depth)}'
 
@@ -128,7 +130,7 @@ def _envelopes(value: list[Any], depth: int) -> str:
         return list_html(value, depth)
     names = {next(iter(item)) for item in visible}
     inner = [next(iter(item.values())) for item in visible]
-    if not value or depth >= MAX_NESTING or names <= _SCALAR_NAMES:
+    if not value or depth >= MAX_NESTING or names <= _SCALAR_NAMES | {WITHOUT_ATTRIBUTES}:
         return list_html(inner, depth) + more(value)
     alike = len(names) == 1 and not names & _TEXT_NAMES
     if alike and all(isinstance(i, Mapping) and not is_frame(i) for i in inner):
