@@ -4,14 +4,12 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from rich.cells import cell_len
-from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from kodosumi_prefect.cli.output import console
 
-_OF_PROGRAMS = 10_000  # columns
+_GAP = "  "
+_LEAST = 8  # columns that text keeps, however narrow the terminal is
 
 
 def print_json(value: Any) -> None:
@@ -27,13 +25,42 @@ def print_table(
     Arguments:
         whole: headings of columns that are never cut.
     """
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for number, heading in enumerate(headings):
-        width = max(cell_len(str(row[number])) for row in rows) if heading in whole else None
-        table.add_column(heading, no_wrap=True, overflow="ellipsis", min_width=width)
-    for row in rows:
-        table.add_row(*row)
+    cells = [
+        [Text(heading, style="bold") for heading in headings],
+        *([_text(c) for c in row] for row in rows),
+    ]
+    widths = [max(map(_width, column)) for column in zip(*cells, strict=True)]
     if console.is_terminal:
-        console.print(table)
-    else:  # a program, which wants lines as they are
-        Console(width=_OF_PROGRAMS, highlight=False, file=console.file).print(table)
+        _narrow(widths, [heading in whole for heading in headings], console.width)
+    for row in cells:
+        line = Text(_GAP).join(
+            _fitted(cell, width) for cell, width in zip(row, widths, strict=True)
+        )
+        line.rstrip()
+        console.print(line, soft_wrap=True)
+
+
+def _text(cell: str | Text) -> Text:
+    return cell.copy() if isinstance(cell, Text) else Text(cell)
+
+
+def _width(cell: Text) -> int:
+    return cell.cell_len
+
+
+def _narrow(widths: list[int], whole: Sequence[bool], columns: int) -> None:
+    """Take what is too much from the widest columns that may be cut."""
+    excess = sum(widths) + len(_GAP) * (len(widths) - 1) - columns
+    while excess > 0:
+        widest = max((width, number) for number, width in enumerate(widths) if not whole[number])
+        if widest[0] <= _LEAST:
+            return
+        widths[widest[1]] -= 1
+        excess -= 1
+
+
+def _fitted(cell: Text, width: int) -> Text:
+    if cell.justify == "right":
+        cell.align("right", width)
+    cell.truncate(width, overflow="ellipsis", pad=True)
+    return cell
