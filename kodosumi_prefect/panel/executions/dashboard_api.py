@@ -1,9 +1,9 @@
 """What Kodosumi's analytics page draws: its addresses and fields, for those who read them."""
 
-import json
 import time
 from typing import Annotated, Any
 
+import orjson
 from fastapi import APIRouter, Query
 from fastapi.responses import Response
 
@@ -24,7 +24,7 @@ from kodosumi_prefect.panel.web.answers import (
     DashboardTimeline,
 )
 from kodosumi_prefect.panel.web.error_schemas import answers, problems
-from kodosumi_prefect.panel.web.parameters import Cursor, Execution, Panel
+from kodosumi_prefect.panel.web.parameters import MAX_CURSOR, Cursor, Execution, Panel
 from kodosumi_prefect.panel.web.state import State
 
 HOUR = 3600.0  # seconds
@@ -37,7 +37,10 @@ UNNAMED = "Unknown"  # what Kodosumi calls an execution that nothing describes
 
 router = APIRouter(prefix="/api/dashboard", tags=["Dashboard"])
 
-Hours = Annotated[int, Query(description="A span up to now; 0 or less: nothing.")]
+Hours = Annotated[
+    int,
+    Query(ge=-MAX_CURSOR, le=MAX_CURSOR, description="A span up to now; 0 or less: nothing."),
+]
 Text = Annotated[str | None, Query(max_length=1000)]
 
 
@@ -234,9 +237,10 @@ def _execution(row: DashboardExecution) -> dict[str, Any]:
     }
 
 
-def _meta(payload: str | None) -> Any:
-    """The envelope; None if whoever recorded it did not write JSON."""
+def _meta(payload: str | None) -> dict[str, Any] | None:
+    """The envelope; None if what was recorded is none."""
     try:
-        return None if payload is None else json.loads(payload)
-    except ValueError:
+        meta = orjson.loads(payload or "null")
+    except orjson.JSONDecodeError:
         return None
+    return meta if isinstance(meta, dict) else None

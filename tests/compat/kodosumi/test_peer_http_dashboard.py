@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 from typing import Any
+from uuid import uuid4
 
 import psycopg
 import pytest
@@ -31,12 +32,12 @@ def board(tmp_path_factory: pytest.TempPathFactory, postgres: EmbeddedPostgres) 
 
 @pytest.fixture
 def mira(board: Stand, request: pytest.FixtureRequest) -> Person:
-    return board.person(f"Mira {request.node.name[:60]}")
+    return board.person(f"Mira {request.node.originalname[5:60]} {uuid4().hex[:8]}")
 
 
 @pytest.fixture
 def noor(board: Stand, request: pytest.FixtureRequest) -> Person:
-    return board.person(f"Noor {request.node.name[:60]}")
+    return board.person(f"Noor {request.node.originalname[5:60]} {uuid4().hex[:8]}")
 
 
 def begun(board: Stand, owner: str | None, **header: Any) -> Run:
@@ -132,6 +133,31 @@ def test_failures_that_no_event_tells_of_have_their_line(board: Stand, mira: Per
     [item] = asked(mira, "running-agents")["agents"]
     assert (item["error"], item["meta"]) == ("ValueError: wrong value", None)
     assert item["error_timestamp"] == item["end_time"]
+
+
+@pytest.mark.parametrize(
+    ("payload", "meta"),
+    [
+        ("no JSON", None),
+        ("[1]", None),
+        ('{"dict": {"n": NaN}}', None),
+        ("[" * 5000, None),
+        (f'{{"dict": {{"n": {10**30}}}}}', {"dict": {"n": 1e30}}),
+    ],
+)
+def test_whatever_describes_an_execution_its_list_is_answered(
+    board: Stand, mira: Person, payload: str, meta: Any
+):
+    run = board.run(owner=mira.id, flow_name="some-flow")
+    run.say("meta", payload)
+    [item] = asked(mira, "running-agents")["agents"]
+    assert (item["fid"], item["meta"]) == (run.fid, meta)
+    assert asked(mira, f"execution/{run.fid}/details")["metadata"]["meta"] == meta
+
+
+def test_what_nothing_names_is_unknown(board: Stand, mira: Person):
+    board.run(owner=mira.id, flow_name=None).status("running")
+    assert asked(mira, "running-agents")["agents"][0]["agent_name"] == "Unknown"
 
 
 def test_lists_have_their_order_and_their_span(board: Stand, mira: Person):
@@ -290,7 +316,7 @@ def test_who_awaits_an_answer_awaits_on_the_dashboard_too(board: Stand, mira: Pe
     assert fids(asked(mira, "running-agents", status="awaiting")) == [run.fid]
 
 
-@pytest.mark.parametrize("query", ["hours=x", "hours=1.5", "limit=x"])
+@pytest.mark.parametrize("query", ["hours=x", "hours=1.5", f"hours={10**30}", "limit=x"])
 def test_a_number_that_is_none_is_refused(board: Stand, query: str):
     refused = board.get(f"{BASE}/errors?{query}")
     assert refused.status_code == 422 and query.partition("=")[0] in refused.json()["detail"]
