@@ -71,6 +71,10 @@ def test_what_the_contract_names_is_in_the_document(document: dict[str, Any]):
         *("DELETE /outputs", "GET /timeline/list", "GET /timeline/changes"),
         *("GET /lock/{fid}/{lid}", "POST /lock/{fid}/{lid}", "GET /locks"),
         *("GET /role", "POST /role", "GET /role/{name}", "PUT /role/{id}", "DELETE /role/{id}"),
+        *("GET /api/dashboard/running-agents", "GET /api/dashboard/errors"),
+        *("GET /api/dashboard/timeline", "GET /api/dashboard/agent-stats"),
+        "GET /api/dashboard/execution/{fid}/details",
+        "GET /api/dashboard/execution/{fid}/files",
         *("GET /health", "GET /livez", "GET /readyz", "GET /metrics", "GET /schedules"),
     }
     assert named - {name for name, _ in operations(document)} == set()

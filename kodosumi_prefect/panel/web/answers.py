@@ -129,6 +129,107 @@ class Changes(BaseModel):
     query: str | None
 
 
+class DashboardRow(BaseModel):
+    """An execution on Kodosumi's analytics page."""
+
+    fid: UUID
+    user_id: str | None = Field(description="The owner's; null if nobody owns it.")
+    agent_name: str
+    status: Status
+    meta: Envelope | None
+    error: str | None = Field(description="The traceback; of a long one the end.")
+    error_timestamp: float | None
+    start_time: float = Field(description="When it was recorded first. " + SECONDS)
+    end_time: float = Field(description="Its last event's, if it still runs. " + SECONDS)
+    runtime: float = Field(description="Seconds between the two.")
+    upload_count: int
+    download_count: int
+
+
+class DashboardAgent(DashboardRow):
+    """An execution, with its owner's name."""
+
+    user_name: str | None
+
+
+class DashboardFilters(BaseModel):
+    """What was asked for."""
+
+    hours: int
+    agent_name: str | None
+    user: str | None
+    status: str | None
+    search: str | None
+
+
+class DashboardAgents(BaseModel):
+    """Executions, newest first."""
+
+    total: int
+    agents: list[DashboardAgent]
+    filters: DashboardFilters
+
+
+class DashboardError(BaseModel):
+    """A failure; `error` holds the traceback under the same name."""
+
+    fid: UUID
+    user_id: str | None
+    timestamp: float
+    error: dict[str, str | None]
+
+
+class DashboardErrors(BaseModel):
+    """Failures, latest first."""
+
+    total: int
+    errors: list[DashboardError]
+
+
+class DashboardTimeline(BaseModel):
+    """Executions, oldest first."""
+
+    total: int
+    executions: list[DashboardRow]
+
+
+class DashboardStats(BaseModel):
+    """Figures of executions; `error_rate` is from 0 to 1."""
+
+    total_executions: int
+    by_status: dict[Status, int]
+    by_user: dict[str, int]
+    avg_runtime: float
+    error_rate: float
+
+
+class DashboardEvent(BaseModel):
+    """An event of an execution."""
+
+    id: int = Field(description="Its seq.")
+    timestamp: float = Field(description=SECONDS)
+    kind: Kind
+    message: str
+
+
+class DashboardDetails(BaseModel):
+    """An execution and its events."""
+
+    metadata: DashboardRow
+    events: list[DashboardEvent]
+    total_events: int
+
+
+class DashboardFiles(BaseModel):
+    """The files of an execution."""
+
+    fid: UUID
+    uploads: list[dict[str, Any]]
+    downloads: list[dict[str, Any]]
+    upload_count: int
+    download_count: int
+
+
 class OpenLock(BaseModel):
     """A question of a run to people."""
 

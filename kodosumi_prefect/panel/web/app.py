@@ -34,7 +34,13 @@ from kodosumi_prefect.panel.audit.entry import Actor
 from kodosumi_prefect.panel.audit.recording import Recording
 from kodosumi_prefect.panel.audit.trail import Trail
 from kodosumi_prefect.panel.executions import api as executions_api
-from kodosumi_prefect.panel.executions import cancel_api, list_api, task_api, task_pages
+from kodosumi_prefect.panel.executions import (
+    cancel_api,
+    dashboard_api,
+    list_api,
+    task_api,
+    task_pages,
+)
 from kodosumi_prefect.panel.executions import list_pages as execution_list_pages
 from kodosumi_prefect.panel.executions import pages as execution_pages
 from kodosumi_prefect.panel.executions.streams import QUIET, Streams
@@ -83,6 +89,7 @@ AREAS: tuple[Any, ...] = (
     cancel_api,
     task_api,
     list_api,
+    dashboard_api,
     locks_api,
     services_api,
     deploy_api,
