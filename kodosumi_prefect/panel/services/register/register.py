@@ -314,7 +314,8 @@ class Register:
             wrong = exc
             if not isinstance(wrong, SourceError):
                 wrong = SourceError(f"{url} contains text that cannot be stored: {exc}")
-            self._tell(url, str(wrong))
+            if source.kind != "mounted":  # whoever starts those says why they do not run
+                self._tell(url, str(wrong))
             await self._reader.execute("fail_source", id=source.id, trouble=str(wrong))
             return Refreshed([], [], {url: wrong}, {})
         self._tell(url, reading.trouble)
