@@ -74,9 +74,9 @@ def make(name: str, /, *, account: str = "admin", days: int | None = None) -> No
     expires = None if days is None else datetime.now(UTC) + timedelta(days=days)
 
     async def new(keys: ApiKeys, owner: Account, reader: Reader) -> str:
-        made = await keys.make(owner.id, name, expires)
-        await audited(reader, Action.KEY_CREATE, Target("api_key", made.row.id, name))
-        return made.secret
+        key = await keys.make(owner.id, name, expires)
+        await audited(reader, Action.KEY_CREATE, Target("api_key", key.row.id, name))
+        return key.secret
 
     console.out(_do(account, new), highlight=False)
 

@@ -61,7 +61,7 @@ async def _wait_for(url: str, patience: float) -> None:
 
 async def _registered(panel: State, url: str) -> str:
     """Register one source; how it went, in one line."""
-    shown = public_url(url.strip())
+    address = public_url(url.strip())
     journal = Journal()
     try:
         added = await actions.register(panel, [url], journal)
@@ -74,12 +74,12 @@ async def _registered(panel: State, url: str) -> str:
             entry.outcome = Outcome.FAILED
     await write(panel.reader, journal.entries)
     if added is None:
-        return f"not registered {shown}: {why}"
+        return f"not registered {address}: {why}"
     trouble = added.failed.get(url)
     if trouble is not None and url not in added.kept:
-        return f"not registered {shown}: {trouble}"
-    found = len(added.endpoints)
-    if found:
-        return f"registered {shown}: {found} {'endpoint' if found == 1 else 'endpoints'}"
+        return f"not registered {address}: {trouble}"
+    count = len(added.endpoints)
+    if count:
+        return f"registered {address}: {count} {'endpoint' if count == 1 else 'endpoints'}"
     interval = f"{panel.settings.register_interval:g} s"
-    return f"registered {shown}: {trouble or 'no endpoints'}; it is read again every {interval}"
+    return f"registered {address}: {trouble or 'no endpoints'}; it is read again every {interval}"

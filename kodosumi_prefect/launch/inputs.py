@@ -8,6 +8,7 @@ from kodosumi_prefect.adapter import stored_inputs
 from kodosumi_prefect.adapter.launched import WHOLE, LaunchParameter
 from kodosumi_prefect.forms.bounds import DEEPEST, Fault, fault
 from kodosumi_prefect.keys import NoKeyError, run_keys
+from kodosumi_prefect.launch.class_paths import UntravelledError
 from kodosumi_prefect.launch.masking import mask_inputs, unmasked
 from kodosumi_prefect.launch.parameters import UnheldError
 from kodosumi_prefect.launch.refusal import FaultyServiceError
@@ -15,7 +16,6 @@ from kodosumi_prefect.launch.typed_values import (
     Encoded,
     TooDeepError,
     TypeAt,
-    UntravelledError,
     decode,
     encode,
     type_name,

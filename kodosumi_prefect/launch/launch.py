@@ -285,11 +285,11 @@ def _launch_id(request: Request) -> str | None:
     What a handler returns is the launch; what it launches beside that gets ids made of this one,
     the same ones when it is asked again.
     """
-    given = request.headers.get(LAUNCH_ID_HEADER)
-    if given is None:
+    header = request.headers.get(LAUNCH_ID_HEADER)
+    if header is None:
         return None
     try:
-        id_ = UUID(given)
+        id_ = UUID(header)
     except ValueError:
         raise WrongRequestError(f"{LAUNCH_ID_HEADER} is not a UUID") from None
     if request.scope.pop(RETURNED_SCOPE, False):

@@ -8,52 +8,34 @@ by what checks their values: pydantic's validation, the constructor of a datacla
 enum. Nothing is pickled.
 """
 
-import base64
 import dataclasses
-import importlib
-import ipaddress
 import json
-import math
-import sys
 from collections import OrderedDict, defaultdict, deque
-from collections.abc import Callable, Iterable
-from datetime import date, datetime, time, timedelta
-from decimal import Decimal
+from collections.abc import Iterable
+from datetime import date, time
 from enum import Enum
-from fractions import Fraction
-from pathlib import Path as FilePath
-from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any, NamedTuple
-from uuid import UUID
-from zoneinfo import ZoneInfo
 
 from pydantic import (
     AnyUrl,
     BaseModel,
     RootModel,
-    SecretBytes,
-    SecretStr,
     TypeAdapter,
     ValidationError,
 )
 
 from kodosumi_prefect.error import KodosumiError
 from kodosumi_prefect.error_line import error_line
-from kodosumi_prefect.forms.bounds import DEEPEST, LEAST, MOST, Fault, Path
-
-LONGEST_DECIMAL = 14_000  # bits; Python reads no longer integers in decimal
+from kodosumi_prefect.forms.bounds import DEEPEST, Path
+from kodosumi_prefect.launch.class_paths import (
+    UntravelledError,
+    importable,
+    imported,
+    subclass,
+)
+from kodosumi_prefect.launch.scalars import BASES, KINDS, SCALARS, finite, integer, moment_of
 
 TypeAt = list[Any]  # [path, kind] or [path, kind, class, …]
-
-
-class UntravelledError(KodosumiError):
-    """A value cannot be taken to another process, in one line that begins with where it stands."""
-
-    def __init__(self, path: Iterable[Any], why: str) -> None:
-        self.path = tuple(path)
-        place = Fault(("inputs", *self.path), "").below.removesuffix(": ")
-        super().__init__(f"{place}: {why}" if place else why)
-        self.why = why
 
 
 class TooDeepError(KodosumiError):
@@ -152,17 +134,17 @@ class _Encoder:
         if value is None or kind is bool or kind is str:
             return value
         if kind is int:
-            stored = _integer(value)
+            stored = integer(value)
             return stored if isinstance(stored, int) else self._of(path, "int", stored)
         if kind is float:
-            number = _float(value)
+            number = finite(value)
             return number if isinstance(number, float) else self._of(path, "float", number)
         if kind is dict:
             items = self._items(value, path)
             return items if isinstance(items, dict) else self._of(path, "pairs", items)
         if kind is list:
             return self._sequence(value, path)
-        if (scalar := _SCALARS.get(kind)) is not None:
+        if (scalar := SCALARS.get(kind)) is not None:
             return self._of(path, scalar.kind, scalar.text_of(value))
         if isinstance(value, Enum):
             return self._enum(value, path)
@@ -197,7 +179,7 @@ class _Encoder:
         return [one.json for one in each]
 
     def _enum(self, value: Enum, path: Path) -> Any:
-        place = _importable(type(value), path)
+        place = importable(type(value), path)
         before = len(self._types)
         try:
             stored = self.json_of(value.value, path)
@@ -208,7 +190,7 @@ class _Encoder:
 
     def _model(self, value: BaseModel, path: Path) -> Any:
         kind = type(value)
-        place = _importable(kind, path)
+        place = importable(kind, path)
         if isinstance(value, RootModel):
             return self._of(path, "model", self.json_of(value.root, path), place, [])
         fields = {name: getattr(value, name) for name in kind.model_fields}
@@ -219,7 +201,7 @@ class _Encoder:
         return self._of(path, "model", self._items(values, path), place, unset)
 
     def _dataclass(self, value: Any, path: Path) -> Any:
-        place = _importable(type(value), path)
+        place = importable(type(value), path)
         fields = {one.name: getattr(value, one.name) for one in dataclasses.fields(value)}
         return self._of(path, "dataclass", self._items(fields, path), place)
 
@@ -227,7 +209,7 @@ class _Encoder:
         """Of a class that derives from a built-in one: a named tuple, an ordered dict, a date."""
         if isinstance(value, defaultdict) and type(value) is defaultdict:
             factory = value.default_factory
-            place = None if factory is None else _importable(factory, path)
+            place = None if factory is None else importable(factory, path)
             return self._of(path, "defaultdict", self._items(value, path), place)
         if type(value) is deque:
             return self._of(path, "deque", self._sequence(value, path), value.maxlen)
@@ -243,7 +225,7 @@ class _Encoder:
         elif isinstance(value, AnyUrl):
             kind, stored = "url", str(value)
         else:
-            base = next((base for base in _BASES if isinstance(value, base)), None)
+            base = next((base for base in BASES if isinstance(value, base)), None)
             if base is None:
                 raise UntravelledError(
                     path,
@@ -251,8 +233,8 @@ class _Encoder:
                     "it is made of (text, numbers, lists, dicts, dates, dataclasses, pydantic "
                     "models)",
                 )
-            kind, stored = _SCALARS[base].kind, _SCALARS[base].text_of(value)
-        details = [] if type(value) in _CONTAINERS else [_importable(type(value), path)]
+            kind, stored = SCALARS[base].kind, SCALARS[base].text_of(value)
+        details = [] if type(value) in _CONTAINERS else [importable(type(value), path)]
         return self._of(path, kind, stored, *details)
 
 
@@ -261,37 +243,37 @@ def _rebuilt(kind: str, details: list[Any], stored: Any) -> Any:
         case "pairs", []:
             return dict(stored)
         case "dict", [place]:
-            return _subclass(place, dict)(dict(stored))
+            return subclass(place, dict)(dict(stored))
         case "defaultdict", [place]:
-            return defaultdict(None if place is None else _imported(place), stored)
+            return defaultdict(None if place is None else imported(place), stored)
         case "deque", [maxlen]:
             return deque(stored, maxlen)
         case (("tuple" | "list" | "set" | "frozenset"), []):
             return _BUILT_IN[kind](stored)
         case (("tuple" | "list" | "set" | "frozenset"), [place]):
-            container = _subclass(place, _BUILT_IN[kind])
+            container = subclass(place, _BUILT_IN[kind])
             return getattr(container, "_make", container)(stored)
         case "enum", [place]:
-            return _subclass(place, Enum)(stored)
+            return subclass(place, Enum)(stored)
         case "member", [place]:
-            return _subclass(place, Enum)[stored]
+            return subclass(place, Enum)[stored]
         case "model", [place, unset]:
-            model = _subclass(place, BaseModel)
+            model = subclass(place, BaseModel)
             if issubclass(model, RootModel):
                 return model.model_validate(stored)
             return _model(model, stored, unset)
         case "dataclass", [place]:
-            return _dataclass(_imported(place), stored)
+            return _dataclass(imported(place), stored)
         case "url", [place]:
-            return TypeAdapter(_subclass(place, AnyUrl)).validate_python(stored)
+            return TypeAdapter(subclass(place, AnyUrl)).validate_python(stored)
         case _, []:
-            return _KINDS[kind].value_of(stored)
+            return KINDS[kind].value_of(stored)
         case _, [place]:
-            scalar = _KINDS[kind]
-            derived = _subclass(place, scalar.base)
+            scalar = KINDS[kind]
+            derived = subclass(place, scalar.base)
             value = scalar.value_of(stored)
             if isinstance(value, date | time):  # which has a constructor of many arguments
-                return _moment(derived, stored)
+                return moment_of(derived, stored)
             return derived(value)
     raise UntravelledError((), f"{kind} is not known to this release")
 
@@ -299,11 +281,11 @@ def _rebuilt(kind: str, details: list[Any], stored: Any) -> Any:
 def _model(kind: type[BaseModel], fields: dict[str, Any], unset: Iterable[str]) -> BaseModel:
     """A model of checked values; its defaults are its own where they are as they were."""
     unset = [name for name in unset if name in fields]
-    given = {name: value for name, value in fields.items() if name not in unset}
-    model = kind.model_validate(given, by_name=True)
+    set_ones = {name: value for name, value in fields.items() if name not in unset}
+    model = kind.model_validate(set_ones, by_name=True)
     changed = {name: fields[name] for name in unset if getattr(model, name) != fields[name]}
     if changed:  # made by a factory: an id, the time
-        model = kind.model_validate(given | changed, by_name=True)
+        model = kind.model_validate(set_ones | changed, by_name=True)
         model.__pydantic_fields_set__.difference_update(changed)
     return model
 
@@ -328,52 +310,8 @@ def _dataclass(kind: type[Any], fields: dict[str, Any]) -> Any:
     return value
 
 
-def _importable(kind: Any, path: Path) -> str:
-    """Where a class can be imported from.
-
-    Raises:
-        UntravelledError: nowhere.
-    """
-    module, name = getattr(kind, "__module__", None), getattr(kind, "__qualname__", None)
-    if module == "__main__":
-        raise UntravelledError(
-            path, f"class {name} is in the script that was started; move it into a module"
-        )
-    if getattr(kind, "__pydantic_generic_metadata__", {}).get("origin") is not None:
-        raise UntravelledError(
-            path, f"{module}.{name} has no name of its own; give a class that derives from it"
-        )
-    current: Any = sys.modules.get(str(module))
-    for part in str(name).split("."):
-        current = getattr(current, part, None)
-    if current is not kind or not isinstance(kind, type):
-        raise UntravelledError(
-            path,
-            f"{module}.{name} cannot be imported by the process of the run; define it as a class "
-            "at the top of a module",
-        )
-    return f"{module}:{name}"
-
-
 def _full_name(kind: type[Any]) -> str:
     return f"{kind.__module__}.{kind.__qualname__}"
-
-
-def _imported(place: str) -> Any:
-    module, _, name = place.partition(":")
-    current: Any = importlib.import_module(module)
-    for part in name.split("."):
-        current = getattr(current, part)
-    if not isinstance(current, type):
-        raise UntravelledError((), f"{place} is no class")
-    return current
-
-
-def _subclass(place: str, base: type[Any]) -> Any:
-    kind = _imported(place)
-    if not issubclass(kind, base):
-        raise UntravelledError((), f"{place} is no {base.__name__}")
-    return kind
 
 
 def _difference(one: Encoded, other: Encoded) -> Path | None:
@@ -400,71 +338,6 @@ def _difference(one: Encoded, other: Encoded) -> Path | None:
     return tuple(unlike[0][0][0]) if unlike else ()
 
 
-class _Scalar(NamedTuple):
-    """A type whose values are a text in JSON, or another scalar."""
-
-    kind: str
-    base: type[Any]
-    text_of: Callable[[Any], Any]
-    value_of: Callable[[Any], Any]
-
-
-def _integer(value: int) -> int | str:
-    """As JSON's number, if everybody on the way takes it."""
-    value = int(value)
-    if LEAST <= value <= MOST:
-        return value
-    return str(value) if value.bit_length() < LONGEST_DECIMAL else hex(value)
-
-
-def _float(value: float) -> float | str:
-    value = float(value)
-    if math.isfinite(value):
-        return value
-    return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
-
-
-def _with_zone(moment: Any) -> str:
-    """ISO 8601, with the zone's name behind it as in RFC 9557 if it has one."""
-    zone = moment.tzinfo
-    key = getattr(zone, "key", None) if isinstance(zone, ZoneInfo) else None
-    return f"{moment.isoformat()}[{key}]" if key else str(moment.isoformat())
-
-
-def _moment(kind: Any, text: str) -> Any:
-    """A date, time or datetime of its text; of two equal hours in autumn the right one."""
-    plain, _, zone = text.removesuffix("]").partition("[")
-    moment = kind.fromisoformat(plain)
-    if not zone:
-        return moment
-    offset = moment.utcoffset()
-    placed = moment.replace(tzinfo=ZoneInfo(zone))
-    if offset is not None and placed.utcoffset() != offset:
-        placed = placed.replace(fold=1)
-    return placed
-
-
-def _base64(value: bytes | bytearray) -> str:
-    return base64.b64encode(value).decode()
-
-
-def _from_base64(text: str) -> bytes:
-    return base64.b64decode(text, validate=True)
-
-
-def _secret_bytes(text: str) -> SecretBytes:
-    return SecretBytes(_from_base64(text))
-
-
-_DURATION: TypeAdapter[timedelta] = TypeAdapter(timedelta)
-_ADDRESSES: list[type[Any]] = [
-    ipaddress.IPv4Address,
-    ipaddress.IPv6Address,
-    ipaddress.IPv4Network,
-    ipaddress.IPv6Network,
-    ipaddress.IPv4Interface,
-    ipaddress.IPv6Interface,
-]
 _BUILT_IN: dict[str, type[Any]] = {
     "tuple": tuple,
     "list": list,
@@ -476,36 +349,3 @@ SECRET_KINDS = {"SecretStr", "SecretBytes"}
 MAPPING_KINDS = {"pairs", "dict", "defaultdict"}  # whose list is one of keys and values
 # Kinds that the record shows as their JSON.
 _AS_JSON = MAPPING_KINDS | {"tuple", "list", "str", "int", "float"}
-_ALL = [
-    _Scalar("datetime", datetime, _with_zone, lambda text: _moment(datetime, text)),
-    _Scalar("date", date, date.isoformat, date.fromisoformat),
-    _Scalar("time", time, _with_zone, lambda text: _moment(time, text)),
-    _Scalar(
-        "timedelta",
-        timedelta,
-        lambda value: _DURATION.dump_python(value, mode="json"),
-        _DURATION.validate_python,
-    ),
-    _Scalar("UUID", UUID, str, UUID),
-    _Scalar("Decimal", Decimal, str, Decimal),
-    _Scalar("Fraction", Fraction, str, Fraction),
-    _Scalar("complex", complex, str, complex),
-    _Scalar("bytes", bytes, _base64, _from_base64),
-    _Scalar("bytearray", bytearray, _base64, lambda text: bytearray(_from_base64(text))),
-    _Scalar("SecretStr", SecretStr, SecretStr.get_secret_value, SecretStr),
-    _Scalar(
-        "SecretBytes", SecretBytes, lambda value: _base64(value.get_secret_value()), _secret_bytes
-    ),
-    _Scalar("Path", type(FilePath()), str, FilePath),
-    _Scalar("PurePosixPath", PurePosixPath, str, PurePosixPath),
-    _Scalar("PureWindowsPath", PureWindowsPath, str, PureWindowsPath),
-    _Scalar("ZoneInfo", ZoneInfo, lambda zone: zone.key, ZoneInfo),
-    *(_Scalar(kind.__name__, kind, str, kind) for kind in _ADDRESSES),
-    # Of JSON's own types: values beyond JSON, and classes that derive from them.
-    _Scalar("str", str, str.__str__, str),
-    _Scalar("int", int, _integer, lambda number: int(str(number), 0)),
-    _Scalar("float", float, _float, float),
-]
-_KINDS = {one.kind: one for one in _ALL}
-_SCALARS = {one.base: one for one in _ALL}
-_BASES = tuple(one.base for one in _ALL)

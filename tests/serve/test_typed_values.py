@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, SecretStr, field_validator
 
+from kodosumi_prefect.launch.class_paths import UntravelledError
 from kodosumi_prefect.launch.masking import MASK, mask_inputs, unmasked
 from kodosumi_prefect.launch.typed_values import (
     Encoded,
     TooDeepError,
-    UntravelledError,
     decode,
     encode,
 )
