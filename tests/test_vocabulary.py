@@ -43,6 +43,8 @@ VALUES = {
     "PROXY_USER_SCOPE": "kodosumi.proxy_user",
     "RETURNED_SCOPE": "kodosumi.returned",
     "SECRETS_SCOPE": "kodosumi.secrets",
+    "OPERATOR_SCOPE": "kodosumi.operator",
+    "FAILED_HEADER": "kodosumi-failed",
     "OWNER_LABEL": "kodosumi.owner",
     "ENDPOINT_LABEL": "kodosumi.endpoint",
     "OPENAPI_MARK": "x-kodosumi",

@@ -10,7 +10,7 @@ from kodosumi_prefect.cli.running import hint
 from kodosumi_prefect.settings import Settings, database_url, get_settings, panel_url
 from kodosumi_prefect.vocabulary import API_KEY_HEADER
 
-KEY_VARIABLE = "KODOSUMI_API_KEY"
+KEY_VARIABLE = API_KEY_HEADER  # of the environment: named as the header it goes into
 PATIENCE = 60.0  # seconds for an answer
 
 

@@ -2,76 +2,115 @@
 
 import json
 import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import pytest
 
+from kodosumi_prefect.cli import main
 from kodosumi_prefect.cli.output import words
+from kodosumi_prefect.settings import reset_settings
 from tests.e2e.running import Up
 
-COMMAND = "kodosumi-prefect"
+# It thinks that it was given no words; they are in sys.argv, as in a terminal.
+pytestmark = pytest.mark.filterwarnings("ignore:Cyclopts application invoked")
 
 
-def json_of(up: Up, *command: str) -> Any:
-    return json.loads(up.command(COMMAND, *command, "-o", "json"))
+class Terminal:
+    """Commands of another process than the stack's, with its environment; what they print."""
+
+    def __init__(
+        self, up: Up, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        self._monkeypatch = monkeypatch
+        self._capsys = capsys
+        for name, value in up.environment.items():
+            monkeypatch.setenv(name, value)
+
+    def __call__(self, *words: str, code: int = 0) -> str:
+        reset_settings()
+        self._monkeypatch.setattr(sys, "argv", ["kodosumi-prefect", *words])
+        self._capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main()
+        out, err = self._capsys.readouterr()
+        assert int(ended.value.code or 0) == code, out + err
+        return str(out + err)
+
+    def json_of(self, *words: str) -> Any:
+        return json.loads(self(*words, "-o", "json"))
 
 
-def test_a_service_is_launched_answered_and_followed_from_the_terminal(up: Up) -> None:
-    [address] = [one["url"] for one in json_of(up, "services", "review")]
-    assert address in up.command(COMMAND, "services", "review")
-    refused = up.command(COMMAND, "launch", address, "title=", check=False)
+@pytest.fixture
+def terminal(
+    up: Up, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Iterator[Terminal]:
+    yield Terminal(up, monkeypatch, capsys)
+    reset_settings()
+
+
+def test_a_service_is_launched_answered_and_followed_from_the_terminal(
+    up: Up, terminal: Terminal
+) -> None:
+    [address] = [one["url"] for one in terminal.json_of("services", "review")]
+    assert address in terminal("services", "review")
+    refused = terminal("launch", address, "title=", code=1)
     assert "title: " in refused and "Traceback" not in refused
     fields = ["title=Maintenance", "audience=all", "points=on Sunday"]
-    fid = json_of(up, "launch", address, *fields)["fid"]
+    fid = terminal.json_of("launch", address, *fields)["fid"]
     lock = up.until(fid, "awaiting")["locks"][0]
-    assert [one["lid"] for one in json_of(up, "answer") if one["fid"] == fid] == [lock]
-    up.command(COMMAND, "answer", fid[:8], "decision=approve")
-    followed = up.command(COMMAND, "tail", fid[:8])
+    assert [one["lid"] for one in terminal.json_of("answer") if one["fid"] == fid] == [lock]
+    terminal("answer", fid[:8], "decision=approve")
+    followed = terminal("tail", fid[:8])
     assert "asks: " in followed and "is answered: " in followed
     assert not re.search(r'[{}"]|__list__', followed), followed
     assert up.status(fid)["status"] == "finished"
-    assert "no open question" in up.command(COMMAND, "answer", fid, check=False)
+    assert "no open question" in terminal("answer", fid, code=1)
 
 
-def test_runs_are_narrowed_down_and_read_by_programs(up: Up) -> None:
+def test_runs_are_narrowed_down_and_read_by_programs(up: Up, terminal: Terminal) -> None:
     fid = up.run("ticking/test", ticks=1)
     up.until(fid, "finished")
-    [row] = json_of(up, "runs", "--query", fid, "--status", "finished", "--since", "1h")
+    [row] = terminal.json_of("runs", "--query", fid, "--status", "finished", "--since", "1h")
     assert (row["fid"], row["status"]) == (fid, "finished")
-    assert json_of(up, "runs", "--query", fid, "--status", "error") == []
-    assert json_of(up, "runs", "--query", fid, "--since", "2999-01-01") == []
-    assert json_of(up, "runs", "--query", fid, "--flow", "another") == []
-    listed = up.command(COMMAND, "runs", "--query", fid)
+    assert terminal.json_of("runs", "--query", fid, "--status", "error") == []
+    assert terminal.json_of("runs", "--query", fid, "--since", "2999-01-01") == []
+    assert terminal.json_of("runs", "--query", fid, "--flow", "another") == []
+    listed = terminal("runs", "--query", fid)
     assert listed.splitlines()[0].split() == ["began", "status", "took", "id", "what"]
     assert len(listed.splitlines()) == 2
-    assert "is neither a span" in up.command(COMMAND, "runs", "--since", "soon", check=False)
+    assert "is neither a span" in terminal("runs", "--since", "soon", code=1)
 
 
 @pytest.mark.parametrize("command", ["tail", "cancel"])
-def test_an_id_that_nobody_knows_is_said_at_once(up: Up, command: str) -> None:
+def test_an_id_that_nobody_knows_is_said_at_once(terminal: Terminal, command: str) -> None:
     for unknown in (str(uuid4()), "0123456", "no id"):
-        told = up.command(COMMAND, command, unknown, check=False)
+        told = terminal(command, unknown, code=1)
         assert "Traceback" not in told and unknown in told
         assert len(told.strip().splitlines()) == 1
 
 
-def test_an_api_key_is_made_used_listed_and_revoked(up: Up) -> None:
-    key = up.command(COMMAND, "keys", "make", "of a test", "--days", "1").strip()
+def test_an_api_key_is_made_used_listed_and_revoked(up: Up, terminal: Terminal) -> None:
+    key = terminal("keys", "make", "of a test", "--days", "1").strip()
     headers = {"KODOSUMI_API_KEY": key}
     assert up.client.get("/flow", headers=headers).status_code == 200
-    [row] = [one for one in json_of(up, "keys") if one["name"] == "of a test"]
+    [row] = [one for one in terminal.json_of("keys") if one["name"] == "of a test"]
     assert key not in json.dumps(row) and key.startswith(row["prefix"])
-    up.command(COMMAND, "keys", "revoke", row["id"])
-    assert row["id"] not in up.command(COMMAND, "keys")
-    assert "has no API key" in up.command(COMMAND, "keys", "revoke", row["id"], check=False)
+    terminal("keys", "revoke", row["id"])
+    assert row["id"] not in terminal("keys")
+    assert "has no API key" in terminal("keys", "revoke", row["id"], code=1)
 
 
-def test_a_command_that_finds_no_stack_says_where_one_runs(up: Up, tmp_path) -> None:
+def test_a_command_that_finds_no_stack_says_where_one_runs(
+    up: Up, terminal: Terminal, tmp_path: Path
+) -> None:
     for command in ("runs", "services", "env"):
-        told = up.command(COMMAND, command, "--data-dir", str(tmp_path), check=False)
+        told = terminal(command, "--data-dir", str(tmp_path), code=1)
         assert f"running: --data-dir {up.data_dir}" in told
-    listed = up.command(COMMAND, "runs", "--data-dir", str(up.data_dir))
+    listed = terminal("runs", "--data-dir", str(up.data_dir))
     assert "began" in listed or "no executions" in listed
 
 

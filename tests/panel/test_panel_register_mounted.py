@@ -135,7 +135,7 @@ def test_a_service_that_failed_is_named_everywhere_and_imported_anew_on_refresh(
         )
         refreshed = panel.client.put("/flow/register").json()
         assert sorted(refreshed["connected"]) == names
-        assert panel.json("/flow")["failed"] == {}
+        assert "failed" not in panel.json("/flow")
         assert {each["source"] for each in listed(panel)} == set(names)
         assert sys.modules["mounted_other"].known is sys.modules["mounted_half"]
         assert sys.modules["mounted_whole"] is whole and whole.log == ["started"]
@@ -157,7 +157,7 @@ def test_a_service_that_takes_its_time_hides_the_others_for_a_while_only(
         assert "still starting" in panel.json("/flow")["failed"][names[0]]
         sys.modules["mounted_slow"].go_on.set()
         until(lambda: len(listed(panel)) == 2)
-        assert panel.json("/flow")["failed"] == {}
+        assert "failed" not in panel.json("/flow")
 
 
 @pytest.mark.parametrize(

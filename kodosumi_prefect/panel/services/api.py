@@ -65,8 +65,9 @@ class Endpoints(BaseModel):
     items: list[Endpoint]
     offset: str | None
     failed: dict[str, str] = Field(
+        default={},
         description="Services of this panel that do not run, with why; `PUT /flow/register` starts "
-        "them again."
+        "them again. Left out if all run.",
     )
 
 
@@ -105,7 +106,7 @@ class Refresh(BaseModel):
     connected: list[str] = Field(description="Sources that could be read.")
 
 
-@router.get("", summary="Endpoints by summary")
+@router.get("", summary="Endpoints by summary", response_model_exclude_unset=True)
 async def endpoints(
     panel: Panel,
     _: CurrentUser,
@@ -130,10 +131,11 @@ async def endpoints(
         query=clean(q or ""), tags=tags, after=offset, limit=pp + 1
     )
     page_rows = rows[:pp]
+    failed = panel.services.failed
     return Endpoints(
         items=[Endpoint.model_validate(row, from_attributes=True) for row in page_rows],
         offset=page_rows[-1].uid if len(rows) > pp else None,
-        failed=panel.services.failed,
+        **({"failed": failed} if failed else {}),
     )
 
 
