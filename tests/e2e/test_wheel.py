@@ -1,5 +1,7 @@
 """What is installed from the wheel: example flows, the demo, a project to begin with."""
 
+import re
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -32,11 +34,22 @@ def run(*words: str | Path, cwd: Path, seconds: float = 240) -> "subprocess.Comp
 def programs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The programs of an environment in which the wheel is installed, and nothing of the clone.
 
-    What the project depends on is there by a path: only the wheel is what is tried.
+    It is built of what the image's Dockerfile copies before it builds. What the project depends
+    on is there by a path: only the wheel is what is tried.
     """
     folder = tmp_path_factory.mktemp("wheel")
+    copied = folder / "copied"
+    copied.mkdir()
+    dockerfile = (REPOSITORY / "deployments" / "Dockerfile").read_text()
+    before, _, _ = dockerfile.partition("RUN pip install")
+    for line in re.findall(r"^COPY (.+)", before, re.MULTILINE):
+        *sources, _ = line.split()
+        for source in sources:
+            path = REPOSITORY / source
+            copy = shutil.copytree if path.is_dir() else shutil.copy
+            copy(path, copied / source)
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
-    build = ["wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", folder, REPOSITORY]
+    build = ["wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", folder, copied]
     run(*pip, *build, cwd=folder)
     [wheel] = folder.glob("kodosumi_prefect-*.whl")
     venv.create(folder / "env", symlinks=True)
