@@ -193,12 +193,18 @@ def _in_a_thread(outcome: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
 
 def _load(entry_point: str, folders: list[str]) -> Any:
     """The entrypoint; folders of the launching process help where they exist here."""
+    known = set(sys.modules)
     try:
         return load(entry_point)
     except TargetError:
         new = [folder for folder in folders if folder not in sys.path]
         if not new:
             raise
+        # A folder of the same name elsewhere, such as "tests", was imported as its package.
+        top = entry_point.partition(":")[0].partition(".")[0]
+        for name in sys.modules.keys() - known:
+            if name.partition(".")[0] == top:
+                del sys.modules[name]
         sys.path.extend(new)
         target = load(entry_point)
         imported_from(new)

@@ -26,6 +26,8 @@ class _Delivery:
         self.fids = frozenset(fids)
         self.packed = packed
         self.stored: Future[int] = Future()
+        # Whoever waits may give up; what was taken in is stored all the same.
+        self.stored.set_running_or_notify_cancel()
 
 
 class _Errand:
@@ -36,10 +38,15 @@ class _Errand:
         self.done: Future[Any] = Future()
 
     def settle(self, spooler: Spooler) -> None:
+        """Run it, unless nobody waits for it any more; from here on it cannot be given up."""
+        if not self.done.set_running_or_notify_cancel():
+            return
         try:
-            self.done.set_result(self.run(spooler))
+            result = self.run(spooler)
         except Exception as exc:
             self.done.set_exception(exc)
+        else:
+            self.done.set_result(result)
 
 
 class Pool:
@@ -93,7 +100,10 @@ class Pool:
         return delivery.stored
 
     def do(self, run: Callable[[Spooler], Any]) -> "Future[Any]":
-        """Have a thread call ``run`` with its Spooler, as soon as one is free."""
+        """Have a thread call ``run`` with its Spooler, as soon as one is free.
+
+        Cancelled before that, it is not called.
+        """
         errand = _Errand(run)
         with self._changed:
             self._errands.append(errand)

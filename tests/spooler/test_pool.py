@@ -1,12 +1,16 @@
 """The pool: few connections, one transaction for what waits, errors to whom they concern."""
 
+import asyncio
+import threading
 from collections.abc import Iterator
+from concurrent.futures import Future
 from typing import Any
 
 import psycopg
 import pytest
 
 from kodosumi_prefect.spooler import pool as pool_module
+from kodosumi_prefect.spooler.append import Spooler
 from kodosumi_prefect.spooler.batch import pack
 from kodosumi_prefect.spooler.pool import Pool
 from kodosumi_prefect.spooler.storing import GapError
@@ -99,3 +103,34 @@ def test_idle_connections_are_given_back_but_one(
     finally:
         pool.close(10)
     assert pool.connections == 0
+
+
+def test_whoever_gives_up_waiting_takes_no_thread_along(database: str) -> None:
+    pool = Pool(database, "kodosumi", connections=1)
+    begun, go_on, called = threading.Event(), threading.Event(), []
+
+    def slow(spooler: Spooler) -> None:
+        begun.set()
+        go_on.wait(30)
+
+    async def give_up(future: "Future[Any]") -> None:
+        waiting = asyncio.wrap_future(future)
+        await asyncio.sleep(0)
+        waiting.cancel()
+
+    try:
+        running = pool.do(slow)
+        assert begun.wait(30)
+        fid = fresh()
+        waiting = pool.do(lambda spooler: called.append("waiting"))
+        delivery = pool.append([fid], pack([batch(fid, said("taken in"))]))
+        for future in (running, waiting, delivery):
+            asyncio.run(give_up(future))
+        go_on.set()
+        assert pool.do(lambda spooler: "goes on").result(10) == "goes on"
+        assert delivery.result(10) == 1
+        assert payloads(database, fid) == ["taken in"]
+        assert not called
+    finally:
+        go_on.set()
+        pool.close(10)
