@@ -1,8 +1,10 @@
 """Ray's private API, as read in Ray 2.60.0. Imports no Ray: most processes have none."""
 
+import functools
 import logging
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from importlib import import_module
 from typing import Any
 
@@ -23,6 +25,22 @@ def runs_in_worker() -> bool:
     """Whether this process, which is connected to Ray, runs its tasks or an actor."""
     worker: Any = sys.modules["ray._private.worker"]
     return bool(worker.global_worker.mode == worker.WORKER_MODE)
+
+
+def surround_worker_logs(block: Callable[[], AbstractContextManager[None]]) -> None:
+    """Have the driver print workers' output within a block, whichever thread prints it.
+
+    A thread of Ray's does; what it held back as repetitions is printed by whoever disconnects.
+    """
+    worker: Any = import_module("ray._private.worker")
+    print_worker_logs = worker.print_worker_logs
+
+    @functools.wraps(print_worker_logs)
+    def printing(*args: Any, **kwargs: Any) -> Any:
+        with block():
+            return print_worker_logs(*args, **kwargs)
+
+    worker.print_worker_logs = printing
 
 
 def reread_environment() -> None:

@@ -8,7 +8,8 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from io import TextIOBase
 from pathlib import Path
 from types import FrameType
@@ -54,14 +55,25 @@ class _Here(threading.local):
     """What the calling thread is doing."""
 
     handling = False  # a log record is with its handlers, and whatever they write is its text
+    quiet = False  # what it writes was recorded where it was said
 
 
 _here = _Here()
 
 
+@contextmanager
+def said_elsewhere() -> Iterator[None]:
+    """What this thread writes in the block belongs to no execution."""
+    before, _here.quiet = _here.quiet, True
+    try:
+        yield
+    finally:
+        _here.quiet = before
+
+
 def owner() -> Scope | None:
     """The execution that the calling thread's output belongs to, or None."""
-    if threading.current_thread().name.startswith(QUIET_THREADS):
+    if _here.quiet or threading.current_thread().name.startswith(QUIET_THREADS):
         return None
     if (scope := known_scope()) is not None:
         return scope

@@ -21,8 +21,9 @@ from types import FrameType
 from typing import Any
 
 from kodosumi_prefect._compat.prefect import STANDS_IN_FOR
-from kodosumi_prefect._compat.ray import DRIVER_WINS, JOB_CONFIG
+from kodosumi_prefect._compat.ray import DRIVER_WINS, JOB_CONFIG, surround_worker_logs
 from kodosumi_prefect.adapter import by_value
+from kodosumi_prefect.adapter.capture import said_elsewhere
 from kodosumi_prefect.runner.code_folder import TooLargeError, copied
 from kodosumi_prefect.runner.ray_connection import sigterm_kept
 from kodosumi_prefect.runner.ray_import import RAY, when_imported
@@ -61,6 +62,7 @@ class RayJob:
 
     def _adapt(self, ray: Any) -> None:
         ray.init = self._joining(ray.init, ray.is_initialized)
+        surround_worker_logs(said_elsewhere)
         for name in WAITS:
             setattr(ray, name, interruptible(getattr(ray, name)))
         if self._function is not None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextvars
+import io
 import logging
 import logging.config
 import subprocess
@@ -20,7 +21,9 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 import kodosumi_prefect
 from kodosumi_prefect import Tracer, flow
+from kodosumi_prefect._compat.ray import surround_worker_logs
 from kodosumi_prefect.adapter import capture
+from kodosumi_prefect.scope import Scope
 from kodosumi_prefect.settings import use_settings
 from tests.samples import on_children
 from tests.services import SAMPLES, Place
@@ -333,3 +336,26 @@ def test_a_flow_runs_where_stdout_and_stderr_are_closed(place: Place, tmp_path: 
     recorded = place.recorded((tmp_path / "fid").read_text())
     assert recorded.row["status"] == "finished"
     assert recorded.of("stdout", "stderr", "debug") == ["configured", "printed", "to stderr"]
+
+
+def test_what_ray_prints_of_its_workers_is_nobodys_in_whichever_thread(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Who disconnects prints what Ray had held back as repetitions; the workers recorded it."""
+    worker = pytest.importorskip("ray._private.worker")
+    monkeypatch.setattr(worker, "print_worker_logs", worker.print_worker_logs)
+    scope = Scope("00000000-0000-4000-8000-000000000001", 1)
+    monkeypatch.setattr(capture, "owners", [lambda: scope])
+    owners = []
+
+    class Screen(io.StringIO):
+        def write(self, text: str) -> int:
+            owners.append(capture.owner())
+            return super().write(text)
+
+    screen = Screen()
+    surround_worker_logs(capture.said_elsewhere)
+    worker.print_worker_logs({"pid": 7, "ip": "", "lines": ["part 2"], "is_err": False}, screen)
+    assert "part 2" in screen.getvalue()
+    assert set(owners) == {None}
+    assert capture.owner() is scope

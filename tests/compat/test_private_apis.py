@@ -334,6 +334,7 @@ def test_ray_has_the_private_names_that_we_import() -> None:
     for place, name, ours in (
         ("ray._private.worker", "global_worker", "runs_in_worker"),
         ("ray._private.worker", "WORKER_MODE", "runs_in_worker"),
+        ("ray._private.worker", "print_worker_logs", "surround_worker_logs"),
         ("ray._private.ray_constants", "ENABLE_RAY_CLUSTER", "reread_environment"),
         ("ray._raylet", "Config", "reread_environment"),
         ("ray._raylet", "AuthenticationTokenLoader", "reread_environment"),
