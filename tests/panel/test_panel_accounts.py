@@ -86,6 +86,10 @@ def test_no_password_is_taken_from_an_address(panel: Stand) -> None:
     query = {"name": "Mira", "password": PASSWORD}
     assert "set-cookie" not in panel.connect().get("/login", params=query).headers
     assert PASSWORD not in panel.connect().get("/login", params=query).text
+    # Kodosumi's clients may sign in so; a program is told, and a person gets the page.
+    told = panel.connect().get("/login", params=query)
+    assert told.status_code == 400 and "POST it to /login" in told.json()["detail"]
+    assert panel.connect().get("/login", params=query, headers=HTML).status_code == 200
     assert panel.connect().post("/login", params=query).status_code == 401
     assert panel.connect().get("/api/login", params=query).status_code == 405
 

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Form, Request
+from fastapi import APIRouter, Form, HTTPException, Request
 from fastapi.responses import RedirectResponse, Response
 from pydantic import ValidationError
 
@@ -45,6 +45,9 @@ Text = Annotated[str, Form()]
 async def sign_in(request: Request, panel: Panel, redirect: str = "") -> Response:
     """The page to sign in at."""
     require_sign_in(panel)
+    if "password" in request.query_params and "text/html" not in request.headers.get("accept", ""):
+        detail = "a password has no place in an address, which logs keep; POST it to /login"
+        raise HTTPException(400, detail)
     return login_page(request, redirect)
 
 
