@@ -19,7 +19,8 @@ from tests.faults.pool import Pool, Run, ask
 from tests.services import in_force
 from tests.waiting import wait_for
 
-SOON = timedelta(seconds=8)  # until the one run of an interval schedule
+# Until the one run of an interval schedule; it has to be declared and scheduled by then.
+SOON = timedelta(seconds=30)
 WITHIN = 120.0  # seconds
 STEPS = "prefect.deployments.steps"
 GIT = ("-c", "user.name=tests", "-c", "user.email=tests@example.org")
