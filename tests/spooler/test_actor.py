@@ -57,10 +57,11 @@ def site_here(ray_place: Place, settings: Settings) -> Settings:
 
 
 @pytest.fixture
-def ensured(site_here: Settings) -> Iterator[Callable[..., Any]]:
+def ensured(site_here: Settings, database: str) -> Iterator[Callable[..., Any]]:
     """Makes the Spooler of the test's database, which ends with the test."""
-    import ray
-
+    with psycopg.connect(database) as connection:
+        [instance] = connection.execute("SELECT id::text FROM kodosumi.instance").fetchone() or ()
+    end(instance)  # a worker of another test made it: its database has the same id
     instances: set[str] = set()
 
     def ensure(settings: Settings = site_here) -> Any:
@@ -70,9 +71,15 @@ def ensured(site_here: Settings) -> Iterator[Callable[..., Any]]:
 
     yield ensure
     for instance in instances:
-        if (left := find(instance)) is not None:
-            ray.kill(left, no_restart=True)
-            wait_for(lambda instance=instance: find(instance) is None, 10)
+        end(instance)
+
+
+def end(instance: str) -> None:
+    import ray
+
+    if (left := find(instance)) is not None:
+        ray.kill(left, no_restart=True)
+        wait_for(lambda: find(instance) is None, 10)
 
 
 @pytest.fixture
