@@ -6,7 +6,6 @@ from contextlib import suppress
 from pathlib import Path
 
 from kodosumi_prefect.settings import PREFIX, Settings
-from kodosumi_prefect.settings.fields import Settings as Fields
 from kodosumi_prefect.stack.lock import stack_process
 
 COMMANDS = ("up", "demo")
@@ -44,7 +43,7 @@ def _is_stack(words: list[str]) -> bool:
 def _folder_of(words: list[str], process: Path) -> Iterator[Path]:
     """The data dir among those that a process may have been given."""
     cwd, pid = (process / "cwd").readlink(), int(process.name)
-    candidates = [Path(Fields.model_fields["data_dir"].default).expanduser()]
+    candidates = [Path(Settings.model_fields["data_dir"].default).expanduser()]
     for variable in (process / "environ").read_text("utf-8", "replace").split("\0"):
         name, _, value = variable.partition("=")
         if name == DATA_DIR and value:

@@ -149,8 +149,8 @@ def notes(sources: Mapping[str, str], prefix: str) -> list[str]:
         prefix: of the variables of ours.
     """
     lines = []
-    found = _set_for_kodosumi()
-    for name, text in sorted(found.items()):
+    variables = _set_for_kodosumi()
+    for name, text in sorted(variables.items()):
         counterpart = COUNTERPARTS.get(name)
         if counterpart is None:
             continue
@@ -161,7 +161,7 @@ def notes(sources: Mapping[str, str], prefix: str) -> list[str]:
         elif used := [each for each in values if sources.get(each) == LABEL]:
             ours = " and ".join(f"{prefix}{each.upper()}" for each in used)
             lines.append(f"{name} is read as {' and '.join(used)}; set {ours} instead")
-    if unused := sorted(found.keys() & WITHOUT):
+    if unused := sorted(variables.keys() & WITHOUT):
         lines.append(f"without a counterpart here, and ignored: {', '.join(unused)}")
     return lines
 
