@@ -39,6 +39,7 @@ from tests.panel.panel_runs import Stand, serving, until
 from tests.services import in_force, record_prefect
 
 MODULE = """
+import asyncio
 import threading
 from kodosumi_prefect.core import Launch, ServeAPI, forms as F
 
@@ -47,6 +48,23 @@ form = F.Model(F.InputText("name", "Name", required=True), F.InputPassword("code
 asked = []
 holding = threading.Event()
 faulty = set()
+
+withheld = set()
+
+class Withholding:
+    "Keeps the answers to launches by these paths to itself."
+
+    def __init__(self, app):
+        self.app = app
+
+    async def __call__(self, scope, receive, send):
+        async def kept(message):
+            await asyncio.sleep(3600)
+
+        kept_back = scope["type"] == "http" and scope["path"] in withheld
+        await self.app(scope, receive, kept if kept_back else send)
+
+app.add_middleware(Withholding)
 
 def work(inputs): ...
 
@@ -302,6 +320,45 @@ def test_a_client_that_hung_up_finds_its_launch(stand: Stand) -> None:
     assert len(service.asked) == before + 1
     assert "kodosumi_repeated" in answer.headers
     assert audited(stand, fid) == ["launch"]
+
+
+def launch_by_page(stand: Stand, name: str) -> httpx.Response:
+    """The answer to the form of ``/part``, sent as a browser without scripts does."""
+    [uid] = [item["uid"] for item in stand.json("/flow")["items"] if item["url"] == PART]
+    return stand.client.post(f"/services/{uid}", data={"field.name": name})
+
+
+def test_a_launch_whose_service_is_late_is_answered_by_its_run(
+    stand: Stand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = sys.modules["keyed_service"]
+    monkeypatch.setattr(stand.settings, "service_timeout", 1.0)
+    monkeypatch.setattr(service, "withheld", {"/part"})
+    for key in (None, str(uuid4())):
+        name = f"late {uuid4()}"
+        fid = fid_of(post(stand.client, PART, key, {"name": name}))
+        assert runs_named(name) == [fid]
+    name = f"late {uuid4()}"
+    shown = launch_by_page(stand, name)
+    [fid] = runs_named(name)
+    assert shown.headers["location"] == f"/executions/{fid}"
+
+
+def test_a_late_launch_without_a_run_says_so(stand: Stand, monkeypatch: pytest.MonkeyPatch) -> None:
+    service = sys.modules["keyed_service"]
+    monkeypatch.setattr(stand.settings, "service_timeout", 1.0)
+    service.holding.clear()
+    said = "no run of it exists so far, and it may still begin"
+    key = str(uuid4())
+    try:
+        for each in (None, key):
+            late = post(stand.client, GREET, each, {"name": "held"})
+            assert late.status_code == 504
+            assert said in late.json()["detail"]
+            assert ("begins once" in late.json()["detail"]) is (each is not None)
+    finally:
+        service.holding.set()
+    assert fid_of(post(stand.client, GREET, key, {"name": "held"})) in runs_named("held")
 
 
 @pytest.mark.parametrize("path", [GREET, DEPLOYED])
@@ -574,7 +631,11 @@ async def killed(*wish):
     os.kill(os.getpid(), signal.SIGKILL)
 
 launch.start_run = killed
-ready = lambda url: Path(sys.argv[2]).write_text(url)
+def ready(url):
+    written = Path(sys.argv[2] + ".new")
+    written.write_text(url)
+    written.rename(sys.argv[2])
+
 asyncio.run(serve(get_settings(), stop=asyncio.Event(), on_ready=ready))
 """
 

@@ -21,6 +21,7 @@ from kodosumi_prefect.panel.services.forwarded_headers import Headers, no_cookie
 from kodosumi_prefect.panel.services.forwarding import (
     BrokenServiceError,
     Forwarded,
+    Late,
     TooManyCallsError,
     Way,
     in_process,
@@ -123,14 +124,25 @@ class Services:
                 await self.mounted[name].start(START_TIMEOUT)
                 self.mounted[name].once_settled(lambda: self.on_started())
 
-    def forward(self, request: Request, user: User, endpoint: RegisteredEndpoint) -> Response:
+    def forward(
+        self,
+        request: Request,
+        user: User,
+        endpoint: RegisteredEndpoint,
+        launch_id: str | None = None,
+        late: Late | None = None,
+    ) -> Response:
         """The answer of an endpoint's service to a request of somebody.
 
         Arguments:
             endpoint: of a service, not a Prefect deployment.
+            launch_id: of what it launches.
+            late: answers where the service does not in time.
         """
         headers = request_headers(request.headers.raw, [self.settings.proxy_header])
-        return self._forwarded(request, user, endpoint, headers)
+        if launch_id is not None:
+            headers = [*headers, (LAUNCH_ID_HEADER.encode(), launch_id.encode())]
+        return self._forwarded(request, user, endpoint, headers, late)
 
     async def collect(
         self,
@@ -165,7 +177,12 @@ class Services:
         return await _collected(self._forwarded(request, user, endpoint, headers), scope, body)
 
     def _forwarded(
-        self, request: Request, user: User, endpoint: RegisteredEndpoint, headers: Headers
+        self,
+        request: Request,
+        user: User,
+        endpoint: RegisteredEndpoint,
+        headers: Headers,
+        late: Late | None = None,
     ) -> Forwarded:
         assert endpoint.target is not None
         caller = ServiceCaller(
@@ -182,7 +199,7 @@ class Services:
             user.operator,
             "endpoint",
         )
-        return Forwarded(endpoint.base_url, way)
+        return Forwarded(endpoint.base_url, way, late)
 
     async def heeds_launch_ids(
         self, endpoint: RegisteredEndpoint, user: User, panel_url: str

@@ -55,6 +55,10 @@ class LateServiceError(ServiceError, LateError):
     """It takes too long."""
 
 
+# What to answer instead.
+Late = Callable[[LateServiceError], Awaitable[Response]]
+
+
 class TooManyCallsError(ServiceError, TooManyError):
     """An account has as many requests to services under way as it may."""
 
@@ -65,19 +69,26 @@ class Forwarded(Response):
     Arguments:
         service: names it where something is wrong.
         way: to it.
+        late: the answer where the service gives none in time; by default that it does not.
     """
 
-    def __init__(self, service: str, way: Way) -> None:
+    def __init__(self, service: str, way: Way, late: Late | None = None) -> None:
         super().__init__()
         self._service = service
         self._way = way
+        self._late = late
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             await self.relay(Incoming(scope, receive), send)
-        except RefusedError as exc:
-            response = refusal_response(Request(scope), exc)
+        except LateServiceError as exc:
+            if self._late is None:
+                response: Response = refusal_response(Request(scope), exc)
+            else:
+                response = await self._late(exc)
             await response(scope, receive, send)
+        except RefusedError as exc:
+            await refusal_response(Request(scope), exc)(scope, receive, send)
 
     async def relay(self, incoming: Incoming, send: Send) -> None:
         """Pass on the service's answer; nothing if the client is gone.

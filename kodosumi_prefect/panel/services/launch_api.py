@@ -1,4 +1,4 @@
-"""Launching an endpoint over HTTP with a key."""
+"""Launching an endpoint over HTTP, with and without a key."""
 
 from typing import Any
 
@@ -8,14 +8,36 @@ from starlette.requests import ClientDisconnect
 from kodosumi_prefect.database.rows.services import RegisteredEndpoint
 from kodosumi_prefect.http.body import digest_of, read_body
 from kodosumi_prefect.http.untyped_json import typed
+from kodosumi_prefect.launch.starting import new_id
 from kodosumi_prefect.panel.accounts.permissions import User
 from kodosumi_prefect.panel.audit.recording import journal
 from kodosumi_prefect.panel.services import deployment_form
 from kodosumi_prefect.panel.services.calls import own_url
+from kodosumi_prefect.panel.services.forwarding import LateServiceError
 from kodosumi_prefect.panel.services.launch_answer import LaunchAnswer
-from kodosumi_prefect.panel.services.launch_keys import AskedLaunch
+from kodosumi_prefect.panel.services.launch_keys import AskedLaunch, answer_of
+from kodosumi_prefect.panel.web.errors import refusal_response
 from kodosumi_prefect.panel.web.state import State
 from kodosumi_prefect.vocabulary import REPEATED_HEADER, SCHEDULE_HEADER
+
+
+def forward_launch(
+    panel: State, request: Request, user: User, endpoint: RegisteredEndpoint
+) -> Response:
+    """The answer of an endpoint's service to a launch, or that of its run if the service is late.
+
+    Arguments:
+        endpoint: of a service, not a Prefect deployment.
+    """
+    launch_id = new_id()
+
+    async def late(why: LateServiceError) -> Response:
+        known = await answer_of(launch_id, why, panel.settings)
+        if isinstance(known, LateServiceError):
+            return refusal_response(request, known)
+        return Response(known.content, known.status, known.headers)
+
+    return panel.services.forward(request, user, endpoint, launch_id, late)
 
 
 async def launch_by_key(

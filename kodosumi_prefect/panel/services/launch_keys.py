@@ -27,6 +27,7 @@ from kodosumi_prefect.launch.starting import new_id, run_of_launch
 from kodosumi_prefect.panel.services.forwarding import (
     BusyServicesError,
     CrashedServiceError,
+    LateServiceError,
     ServiceError,
     UnreachedServiceError,
 )
@@ -125,6 +126,8 @@ class LaunchKeys:
         async with self._renewed(claim):
             try:
                 answer = await launch(claim.launch_id)
+            except LateServiceError as late:
+                answer = await self._late(claim, late)
             except Exception as exc:
                 await self._failed(claim, exc)
                 raise
@@ -208,6 +211,18 @@ class LaunchKeys:
             return None
         return None if fid is None else LaunchAnswer.of_run(fid)
 
+    async def _late(self, claim: ClaimedLaunch, late: LateServiceError) -> LaunchAnswer:
+        """The answer of a launch that began although nobody said so in time.
+
+        Raises:
+            LateServiceError: it has not begun so far.
+        """
+        begun = await answer_of(claim.launch_id, late, self._settings)
+        if isinstance(begun, LaunchAnswer):
+            return begun
+        await self._release(claim, lost=True)
+        raise LateServiceError(f"{begun.detail}; asked again as it is, it begins once") from late
+
     async def _require_heeding(
         self, claim: ClaimedLaunch, heeds: Callable[[], Awaitable[bool]]
     ) -> None:
@@ -279,6 +294,24 @@ class LaunchKeys:
         except psycopg.OperationalError as exc:
             reason = " ".join(str(exc).split())
             logger.warning("launch %s: %s is not noted: %s", claim.launch_id, query, reason)
+
+
+async def answer_of(
+    launch_id: str, late: LateServiceError, settings: Settings
+) -> LaunchAnswer | LateServiceError:
+    """The answer of the run that came of a launch; without one, what to say of it.
+
+    Arguments:
+        launch_id: as the service was given it.
+        late: the service does not answer.
+    """
+    try:
+        fid = await run_of_launch(launch_id, settings)
+    except LaunchError as exc:
+        return LateServiceError(f"{late.detail}, and whether its run exists is not known: {exc}")
+    if fid is not None:
+        return LaunchAnswer.of_run(fid)
+    return LateServiceError(f"{late.detail}; no run of it exists so far, and it may still begin")
 
 
 def checked_key(keys: list[str]) -> str | None:

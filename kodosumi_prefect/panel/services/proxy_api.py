@@ -12,7 +12,7 @@ from kodosumi_prefect.http.body import read_body
 from kodosumi_prefect.http.untyped_json import typed
 from kodosumi_prefect.panel.accounts.permissions import CurrentUser
 from kodosumi_prefect.panel.services import deployment_form
-from kodosumi_prefect.panel.services.launch_api import launch_by_key
+from kodosumi_prefect.panel.services.launch_api import forward_launch, launch_by_key
 from kodosumi_prefect.panel.services.launch_keys import checked_key
 from kodosumi_prefect.panel.web.error_schemas import problems
 from kodosumi_prefect.panel.web.parameters import Panel
@@ -89,7 +89,11 @@ async def launch(
         ),
     ] = None,
 ) -> Response:
-    """`{"result": fid, "elements"}`, or `{"errors", "elements"}` if the inputs are invalid."""
+    """`{"result": fid, "elements"}`, or `{"errors", "elements"}` if the inputs are invalid.
+
+    504: the service does not answer in time, and no run exists so far. If one does, it is the
+    answer.
+    """
     endpoint = await _endpoint(panel, request, address)
     if (key := _key(request)) is not None:
         return await launch_by_key(panel, user, request, endpoint, key)
@@ -100,7 +104,7 @@ async def launch(
         answer = await deployment_form.launch(endpoint, posted, schedule, user, panel.settings)
         ids = {SCHEDULED_HEADER: answer.get("schedule"), LAUNCH_HEADER: answer.get("result")}
         return JSONResponse(answer, headers={name: id_ for name, id_ in ids.items() if id_})
-    return panel.services.forward(request, user, endpoint)
+    return forward_launch(panel, request, user, endpoint)
 
 
 @router.api_route("/-/{address:path}", methods=["PUT", "PATCH", "DELETE"], include_in_schema=False)
@@ -112,7 +116,7 @@ async def other(panel: Panel, user: CurrentUser, request: Request, address: str)
         raise HTTPException(405, "not of this endpoint", {"Allow": ", ".join(sorted(allowed))})
     if (key := _key(request)) is not None:
         return await launch_by_key(panel, user, request, endpoint, key)
-    return panel.services.forward(request, user, endpoint)
+    return forward_launch(panel, request, user, endpoint)
 
 
 def _key(request: Request) -> str | None:

@@ -1,4 +1,5 @@
 // What every page does: tell of a lost session or panel, count what waits, close open menus.
+import "./fields.js";
 import "./focus.js";
 
 const root = document.body.dataset.root;
