@@ -12,8 +12,8 @@ from tests.panel.faulty_services import Faulty, document, operation
 from tests.panel.panel_runs import Stand
 
 FIELDS = forms.Model(
-    forms.InputText("name", label="Name"),
-    forms.Select("kind", label="Kind", option=[forms.InputOption("a"), forms.InputOption("b")]),
+    forms.InputText("name", label="First name"),
+    forms.Select("kind", label="Sort", option=[forms.InputOption("a"), forms.InputOption("b")]),
     forms.Checkbox("agree", option="I agree"),
     forms.InputText("city", label="City"),
 )
@@ -39,12 +39,12 @@ def launch_page(page: Page, stand: Stand) -> Iterator[Page]:
 
 
 def test_a_corrected_field_loses_its_error_and_the_others_keep_theirs(launch_page: Page) -> None:
-    launch_page.get_by_label("Name").fill("somebody")
-    launch_page.get_by_label("Kind").select_option("b")
+    launch_page.get_by_label("First name").fill("somebody")
+    launch_page.get_by_label("Sort").select_option("b")
     launch_page.get_by_label("I agree").check()
     for name in ("name", "kind", "agree"):
         expect(launch_page.get_by_text(f"{name} is wrong")).to_have_count(0)
-    for label in ("Name", "Kind", "I agree"):
+    for label in ("First name", "Sort", "I agree"):
         field = launch_page.get_by_label(label)
         assert field.get_attribute("aria-invalid") is None
         assert field.get_attribute("aria-describedby") is None
