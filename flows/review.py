@@ -110,6 +110,10 @@ async def review(inputs: dict[str, Any], tracer: Tracer) -> Markdown:
                 "approve",
                 {"draft": draft, "round": number, "rounds": rounds},
                 timeout=hours * 3600,
+                title=f"Approve draft {number} of “{inputs['title'][:60]}”",
+                question=f"{rounds - number} more drafts can follow this one."
+                if number < rounds
+                else "This is the last draft.",
             )
         except TimeoutError:
             raise KodosumiError(f"nobody answered draft {number} within {hours:g} hours") from None

@@ -163,7 +163,14 @@ class Tracer:
         return self._sink().flush(timeout)
 
     async def lock(
-        self, name: str, data: Any = None, timeout: float | None = None, form: Any = None
+        self,
+        name: str,
+        data: Any = None,
+        timeout: float | None = None,
+        form: Any = None,
+        *,
+        title: str | None = None,
+        question: str | None = None,
     ) -> Any:
         """Ask a human, and wait for the answer; the execution is ``awaiting`` meanwhile.
 
@@ -183,23 +190,30 @@ class Tracer:
             timeout: seconds; None means 3 hours.
             form: a ``forms.Model``, whose values are the answer, or a class of pydantic models,
                 an instance of which is. A form needs no service.
+            title: the heading that people see, in place of the name.
+            question: what is asked, in markdown.
 
         Raises:
             TimeoutError: nobody answered in time; the stream has a ``lease`` event about it.
             VoidLockError: the run is over or began again, so that nobody can answer.
         """
-        return await self._question(name, data, timeout, form).ask()
+        return await self._question(Wording(name, data, form, title, question), timeout).ask()
 
     def lock_sync(
-        self, name: str, data: Any = None, timeout: float | None = None, form: Any = None
+        self,
+        name: str,
+        data: Any = None,
+        timeout: float | None = None,
+        form: Any = None,
+        *,
+        title: str | None = None,
+        question: str | None = None,
     ) -> Any:
         """As ``lock``, for sync code."""
-        return self._question(name, data, timeout, form).ask_sync()
+        return self._question(Wording(name, data, form, title, question), timeout).ask_sync()
 
-    def _question(self, name: str, data: Any, timeout: float | None, form: Any) -> Question:
-        return Question(
-            Wording(name, data, form), timeout, self.fid, self._sink().settings, self._put
-        )
+    def _question(self, wording: Wording, timeout: float | None) -> Question:
+        return Question(wording, timeout, self.fid, self._sink().settings, self._put)
 
     async def fs(self) -> Any:
         """The files of the run.
@@ -266,16 +280,30 @@ class TracerMock(Tracer):
         return True
 
     async def lock(
-        self, name: str, data: Any = None, timeout: float | None = None, form: Any = None
+        self,
+        name: str,
+        data: Any = None,
+        timeout: float | None = None,
+        form: Any = None,
+        *,
+        title: str | None = None,
+        question: str | None = None,
     ) -> Any:
         """Ask whoever sits at the terminal."""
-        return ask_here(Wording(name, data, form))
+        return ask_here(Wording(name, data, form, title, question))
 
     def lock_sync(
-        self, name: str, data: Any = None, timeout: float | None = None, form: Any = None
+        self,
+        name: str,
+        data: Any = None,
+        timeout: float | None = None,
+        form: Any = None,
+        *,
+        title: str | None = None,
+        question: str | None = None,
     ) -> Any:
         """As ``lock``, for sync code."""
-        return ask_here(Wording(name, data, form))
+        return ask_here(Wording(name, data, form, title, question))
 
 
 class CurrentTracer(Tracer):

@@ -153,7 +153,7 @@ def _of_meta(meta: dict[str, Any]) -> str:
 
 def _of_lock(lock: dict[str, Any]) -> str:
     about = f" ({words(lock['data'])})" if lock.get("data") else ""
-    return f"asks: {lock.get('name')}{about}"
+    return f"asks: {lock.get('title') or lock.get('name')}{about}"
 
 
 def _of_lease(lease: dict[str, Any]) -> str:

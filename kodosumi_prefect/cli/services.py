@@ -115,7 +115,7 @@ def answer(
     if output == "json":
         print_json(answered)
     else:
-        text = f"{lock['name']} of {lock['fid']} is answered: {words(answered['result'])}"
+        text = f"{_heading(lock)} of {lock['fid']} is answered: {words(answered['result'])}"
         console.print(text, markup=False, soft_wrap=True)
 
 
@@ -125,7 +125,7 @@ def _list_waiting(waiting: list[dict[str, Any]], output: str) -> None:
     elif not waiting:
         console.print("nothing waits for you")
     else:
-        rows = [[lock["fid"], str(lock["name"]), lock["lid"]] for lock in waiting]
+        rows = [[lock["fid"], _heading(lock), lock["lid"]] for lock in waiting]
         print_table(["execution", "question", "lid"], rows, whole=["execution", "lid"])
 
 
@@ -139,7 +139,7 @@ def _chosen(waiting: list[dict[str, Any]], fid: str, lid: str | None) -> dict[st
     if not open_:
         raise CommandError(f"{fid} has no open question that you may answer")
     if len(open_) > 1:
-        names = ", ".join(f"--lid {lock['lid']} ({lock['name']})" for lock in open_)
+        names = ", ".join(f"--lid {lock['lid']} ({_heading(lock)})" for lock in open_)
         raise CommandError(f"{fid} has several open questions: {names}")
     return open_[0]
 
@@ -204,3 +204,8 @@ def _refuse(answer: dict[str, Any]) -> None:
             for message in messages
         ]
         raise CommandError("; ".join(lines))
+
+
+def _heading(lock: dict[str, Any]) -> str:
+    """What people call a lock."""
+    return str(lock.get("title") or lock["name"])

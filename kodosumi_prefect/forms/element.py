@@ -39,6 +39,7 @@ class Field(Element):
         value: what it is filled with at first.
         required: whether it must not be left empty.
         error: messages shown beside it.
+        help: what to know to fill it in, below its label; in its JSON only if there is one.
     """
 
     name: str | None
@@ -46,6 +47,10 @@ class Field(Element):
     value: Any
     required: bool = False
     error: list[str] | None = None
+    help: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        return super().to_dict() | ({} if self.help is None else {"help": self.help})
 
     def posted(self, posted: Value) -> Any:
         """What a handler gets for what was posted: that itself."""

@@ -171,6 +171,9 @@ def element_of(description: Mapping[str, Any]) -> Element:
         options = description.get("option")
         known["option"] = [element_of(entry) for entry in options or ()]
     try:
-        return kind(**known)
+        element = kind(**known)
+        if isinstance(element, Field) and isinstance(description.get("help"), str):
+            element.help = description["help"]
+        return element
     except TypeError as exc:
         raise ValueError(f"{str(description)[:100]!r} is not an element of a form: {exc}") from None

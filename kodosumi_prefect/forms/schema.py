@@ -101,11 +101,11 @@ class _Reading:
         field.required = needed and not nullable and not isinstance(field, Checkbox)
         if isinstance(field, Checkbox):
             field.option, field.label = (str(hint), title) if hint else (title, None)
-        elif hint and hasattr(field, "placeholder"):
-            field.placeholder = str(hint)
+        elif hint:
+            field.help = str(hint)
+            if hasattr(field, "placeholder"):
+                field.placeholder = field.help  # for clients that know no help
         yield field
-        if hint and not isinstance(field, Checkbox) and not hasattr(field, "placeholder"):
-            yield Markdown(str(hint))
 
     def _resolved(self, described: Schema) -> tuple[dict[str, Any], bool, frozenset[str]]:
         """A schema without ``$ref`` and null, whether it had null, and the names it went by."""

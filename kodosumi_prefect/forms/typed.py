@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from kodosumi_prefect.forms.display import Markdown
 from kodosumi_prefect.forms.errors import InputsError
 from kodosumi_prefect.forms.schema import from_schema
 from kodosumi_prefect.forms.structured import StructuredModel
@@ -70,16 +71,23 @@ def from_pydantic(
         Order.model_validate(form.read({"article": "pencil", "count": "3"}))
         ```
 
+    A ``title`` in the model's configuration stands above the form, ``submit`` of its
+    ``json_schema_extra`` on the button.
+
     Arguments:
         model: its fields become elements as ``from_schema`` has it.
         defaults: values that count before the model's own.
-        submit: what the button says; None for no button.
+        submit: what the button says where the model does not; None for no button.
 
     Raises:
         pydantic.errors.PydanticInvalidForJsonSchema: a field's type has no JSON schema.
     """
-    plain = from_schema(model.model_json_schema(), defaults, submit=submit)
-    form = TypedModel(plain.children, plain.places)
+    schema = model.model_json_schema()
+    if submit is not None and isinstance(own := schema.get("submit"), str):
+        submit = own
+    plain = from_schema(schema, defaults, submit=submit)
+    heading = [Markdown(f"## {title}")] if (title := model.model_config.get("title")) else []
+    form = TypedModel([*heading, *plain.children], plain.places)
     form.typed = model
     return form
 

@@ -40,13 +40,29 @@ class Wording:
         name: of the lock.
         data: for whoever answers.
         form: a ``Model``, a class of pydantic models, or None: the service has the form.
+        title: what people call it; None for the name.
+        question: what is asked, in markdown.
 
     Raises:
-        TypeError: ``form`` is something else.
+        TypeError: ``form``, ``title`` or ``question`` is something else.
     """
 
-    def __init__(self, name: str, data: Any, form: Any) -> None:
+    def __init__(
+        self,
+        name: str,
+        data: Any,
+        form: Any,
+        title: str | None = None,
+        question: str | None = None,
+    ) -> None:
+        for argument, value in (("title", title), ("question", question)):
+            if not isinstance(value, str | None):
+                raise TypeError(
+                    f"tracer.lock({name!r}): {argument} is {describe(value)[:80]}; give text"
+                )
         self.name = name
+        self.title = title
+        self.question = question
         self.data = data
         self.typed: type[BaseModel] | None = None
         self.model: Model | None = None
@@ -59,6 +75,12 @@ class Wording:
                 f"tracer.lock({name!r}): form is {describe(form)[:80]}; give a forms.Model or a "
                 "class of pydantic models"
             )
+
+    @property
+    def words(self) -> dict[str, str]:
+        """``title`` and ``question``, if they are given."""
+        words = {"title": self.title, "question": self.question}
+        return {key: value for key, value in words.items() if value is not None}
 
     def read(self, answer: Any) -> Any:
         """The answer that the author gets for what was given.
@@ -149,6 +171,7 @@ class Question:
             "data": self._wording.data,
             "expires": time.time() + self._left,
         }
+        payload |= self._wording.words
         if self._elements is not None:
             payload["elements"] = self._elements
         settled = self._waiter.wait(self._fid, lid)  # before anybody can answer
@@ -227,7 +250,10 @@ def ask_here(wording: Wording) -> Any:
     Raises:
         KodosumiError: standard input has ended.
     """
-    _say(f"lock: {wording.name}" + ("" if wording.data is None else f" {serialize(wording.data)}"))
+    title = wording.title or wording.name
+    _say(f"lock: {title}" + ("" if wording.data is None else f" {serialize(wording.data)}"))
+    if wording.question is not None:
+        _say(wording.question)
     while True:
         try:
             if wording.model is None:

@@ -23,6 +23,8 @@ class NewLock(NamedTuple):
         opened: seconds since the epoch.
         expires: likewise.
         state: ``void`` if nobody waits for it any more, such as after the end.
+        title: what people call it, in place of its name.
+        question: what is asked, in markdown.
     """
 
     lid: str
@@ -33,6 +35,8 @@ class NewLock(NamedTuple):
     opened: float
     expires: float
     state: Literal["open", "void"] = "open"
+    title: str | None = None
+    question: str | None = None
 
 
 class Answer(NamedTuple):
@@ -126,4 +130,10 @@ def new_lock(payload: str, ts: float, attempt: int) -> NewLock | None:
         None if elements is None else json.dumps(elements),
         ts,
         expires,
+        title=_words(fields.get("title")),
+        question=_words(fields.get("question")),
     )
+
+
+def _words(value: Any) -> str | None:
+    return clean(value) if isinstance(value, str) and value.strip() else None

@@ -109,7 +109,8 @@ def test_a_command_that_finds_no_stack_says_where_one_runs(
 ) -> None:
     for command in ("runs", "services", "env"):
         told = terminal(command, "--data-dir", str(tmp_path), code=1)
-        assert f"running: --data-dir {up.data_dir}" in told
+        assert "; running: --data-dir " in told  # beside stacks that others run
+        assert f"--data-dir {up.data_dir}" in told
     listed = terminal("runs", "--data-dir", str(up.data_dir))
     assert "began" in listed or "no executions" in listed
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Optional
 import pytest
 from prefect import flow
 from prefect.utilities.callables import parameter_schema
-from pydantic import BaseModel, Field, SecretStr, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
 from kodosumi_prefect import forms as F
 
@@ -88,13 +88,27 @@ def test_each_type_gets_its_element():
         "note": "text",
     }
     article, count = elements["article"], elements["count"]
-    assert (article["label"], article["placeholder"]) == ("What", "as in the list")
+    assert (article["label"], article["help"]) == ("What", "as in the list")
+    assert "help" not in elements["note"]
     assert article["required"] and not count["required"]
     assert (count["value"], count["min_value"], count["max_value"], count["step"]) == (1, 1, 9, 1)
     assert elements["size"]["value"] == "M"
     assert elements["code"]["pattern"] == "[A-Z]{3}"
     assert elements["day"]["value"] == "2026-01-01"
     assert elements["token"]["value"] is None
+
+
+def test_a_model_s_configuration_has_words_for_its_form():
+    class Booking(BaseModel):
+        model_config = ConfigDict(title="A booking", json_schema_extra={"submit": "Book"})
+        size: Annotated[Literal["S", "M"], Field(description="in the list")] = "S"
+
+    heading, _, size, button = F.from_pydantic(Booking).get_model()
+    assert heading == {"type": "markdown", "text": "## A booking"}
+    assert size["help"] == "in the list"
+    assert button["text"] == "Book"
+    assert F.from_pydantic(Booking, submit=None).get_model()[-1]["type"] == "select"
+    assert F.Model.from_elements(F.from_pydantic(Booking).get_model()).get_model()[2] == size
 
 
 def test_the_model_accepts_what_its_form_reads():

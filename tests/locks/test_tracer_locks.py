@@ -204,10 +204,16 @@ def test_a_model_gives_its_values(place: Place) -> None:
     @flow
     def asks_form(tracer: Tracer) -> Any:
         form = forms.Model(forms.InputNumber("count", required=True), forms.Checkbox("sure"))
-        return tracer.lock_sync("how many", form=form)
+        return tracer.lock_sync(
+            "how many", form=form, title="How many?", question="At *most* nine."
+        )
 
     with Answerer(place.database, lambda *_: {"count": 3, "sure": True}):
         recorded = place.run(asks_form)
+    [asked] = [
+        json.loads(event.payload)["dict"] for event in recorded.events if event.kind == "lock"
+    ]
+    assert (asked["title"], asked["question"]) == ("How many?", "At *most* nine.")
     assert recorded.final == {"dict": {"count": 3, "sure": True}}
 
 
@@ -216,6 +222,8 @@ def test_a_form_that_is_none_is_refused_at_once(place: Place) -> None:
     def asks_nonsense(tracer: Tracer) -> None:
         with pytest.raises(TypeError, match=r"form is .*; give a forms\.Model"):
             tracer.lock_sync("x", form={"type": "text"})
+        with pytest.raises(TypeError, match=r"title is .*; give text"):
+            tracer.lock_sync("x", title=3)  # type: ignore[arg-type]
 
     assert not [e for e in place.run(asks_nonsense).events if e.kind == "lock"]
 
@@ -315,8 +323,10 @@ async def test_the_mock_asks_at_the_terminal(
     monkeypatch.setattr("sys.stdin", io.StringIO('{"a": 1}\nno json\ny\n7\n\n\n4\nfine\n'))
     assert await mock.lock("plain", {"x": 1}) == {"a": 1}
     assert mock.lock_sync("plain") == "no json"
-    made = mock.lock_sync("typed", form=Approval)
-    assert capsys.readouterr().out.startswith('lock: plain {"dict": {"x": 1}}\n')
+    made = mock.lock_sync("typed", form=Approval, title="Typed?", question="Is it?")
+    shown = capsys.readouterr().out
+    assert shown.startswith('lock: plain {"dict": {"x": 1}}\n')
+    assert "lock: Typed?\nIs it?\n" in shown
     assert (made.stars, made.comment) == (4, "fine")
     with pytest.raises(KodosumiError, match="pipe the answer into it"):
         mock.lock_sync("more")

@@ -203,3 +203,20 @@ def test_nothing_of_a_form_gets_out_of_its_place():
 def test_a_broken_element_does_not_break_the_form(junk):
     html = form_html([junk, {"type": "text", "name": "fine"}])
     assert Page(html).one("input", name="fine")
+
+
+def test_what_to_know_of_a_field_stands_below_its_label_and_stays():
+    days = F.InputNumber("days", "Days", placeholder="in days")
+    days.help = f"in days{NASTY}"
+    size = F.Select("size", [F.InputOption("s")])
+    size.help = "see the list"
+    drawn = Page(form_html(F.Model(days, size).get_model(), {"size": ["is bad"]}))
+    (field, _) = drawn.one("input", id="field-0")
+    assert drawn.one("p", id=field["aria-describedby"])[1] == f"in days{NASTY}"
+    assert field["placeholder"] == "in days"
+    (chosen, _) = drawn.one("select", id="field-1")
+    described = chosen["aria-describedby"].split()
+    assert [drawn.one(tag, id=id_)[1] for tag, id_ in zip(["p", "ul"], described)] == [
+        "see the list",
+        "is bad",
+    ]

@@ -30,12 +30,14 @@ def asking(
     form: forms.Model | None = FORM,
     data: Any = None,
     expires: float = 60,
+    words: dict[str, str] | None = None,
     **header: Any,
 ) -> Run:
     """A run that waits; its locks are called as it names them."""
     run = stand.run(**header).begin(topic="x")
     for name in names:
         told = {"name": name, "lid": str(uuid4()), "data": data, "expires": time.time() + expires}
+        told |= words or {}
         if form is not None:
             told["elements"] = form.get_model()
         run.say("lock", serialize(told))
@@ -55,6 +57,18 @@ def test_a_question_shows_its_run_its_data_and_its_form(panel: Stand) -> None:
     assert '<th scope="row">draft</th><td>**seven**</td>' in page
     assert f'id="field-{lid}-0" name="field.stars" required' in page
     assert f'hx-post="/waiting/{run.fid}/{lid}"' in page
+
+
+def test_a_question_has_a_title_and_words_beside_its_name(panel: Stand) -> None:
+    words = {"title": f"Send it? {NASTY}", "question": f"To **all** of them? {NASTY}"}
+    run = asking(panel, "approve", words=words)
+    [item] = [each for each in panel.json("/locks")["items"] if each["fid"] == str(run.fid)]
+    assert {key: item[key] for key in ("name", *words)} == {"name": "approve"} | words
+    page = panel.get("/waiting").text
+    lid = card(panel, run).rpartition("/")[2]
+    assert f'id="name-{lid}">Send it? &#34;&gt;&lt;script&gt;' in page
+    assert "<p>To <strong>all</strong> of them?" in page
+    assert "<script>alert(1)" not in page
 
 
 def test_what_runs_ask_cannot_break_out_of_its_card(panel: Stand) -> None:

@@ -8,6 +8,9 @@ class LockQuestion:
     """A row of ``answerable_locks``: what a lock asks, and which execution does.
 
     Attributes:
+        name: what its service knows it by.
+        title: what people call it; None for the name.
+        question: what is asked, in markdown.
         elements: its form as JSON text; None if its service has it, or there is none.
         data: what the run gave along with its question, as JSON text.
         fid, owner, summary, flow_name, app_url: of its execution.
@@ -16,6 +19,8 @@ class LockQuestion:
 
     lid: str
     name: str
+    title: str | None = None
+    question: str | None = None
     elements: str | None
     data: str | None
     fid: str
@@ -25,6 +30,11 @@ class LockQuestion:
     app_url: str | None
     opened: float
     expires: float
+
+    @property
+    def heading(self) -> str:
+        """What people call it."""
+        return self.title or self.name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

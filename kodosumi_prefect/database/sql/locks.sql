@@ -5,9 +5,9 @@ SELECT lid, attempt FROM {schema}.lock WHERE execution_id = %(id)s AND state = '
 -- name: open_lock
 -- Open a lock.
 INSERT INTO {schema}.lock (execution_id, lid, name, attempt, data, elements, state, opened_at,
-    expires_at)
+    expires_at, title, question)
 VALUES (%(id)s, %(lid)s, %(name)s, %(attempt)s, %(data)s, %(elements)s, %(state)s,
-    to_timestamp(%(opened)s), to_timestamp(%(expires)s))
+    to_timestamp(%(opened)s), to_timestamp(%(expires)s), %(title)s, %(question)s)
 ON CONFLICT (execution_id, lid) DO NOTHING;
 
 -- name: end_locks
@@ -24,7 +24,7 @@ WHERE e.fid = ANY(%(fids)s::uuid[]) AND l.lid = ANY(%(lids)s::text[]) AND l.stat
 
 -- name: lock
 -- One lock with what its readers have to know of its execution.
-SELECT l.lid, l.name, l.elements, l.data, l.state, l.attempt, e.fid::text AS fid, e.owner,
+SELECT l.lid, l.name, l.title, l.question, l.elements, l.data, l.state, l.attempt, e.fid::text AS fid, e.owner,
     e.summary, e.flow_name, e.app_url, e.inputs, e.status, l.attempt < e.attempt AS superseded,
     l.expires_at <= now() AS over,
     extract(epoch FROM l.opened_at)::float8 AS opened,
@@ -34,8 +34,8 @@ WHERE e.fid = %(fid)s AND l.lid = %(lid)s;
 
 -- name: answerable_locks
 -- Open locks, newest first, behind a cursor: those of one owner's executions, or all.
-SELECT l.lid, l.name, l.elements, l.data, e.fid::text AS fid, e.owner, e.summary, e.flow_name,
-    e.app_url,
+SELECT l.lid, l.name, l.title, l.question, l.elements, l.data, e.fid::text AS fid, e.owner,
+    e.summary, e.flow_name, e.app_url,
     extract(epoch FROM l.opened_at)::float8 AS opened,
     extract(epoch FROM l.expires_at)::float8 AS expires
 FROM {schema}.lock l JOIN {schema}.execution e ON e.id = l.execution_id

@@ -106,10 +106,12 @@ def _part(
         return part
     name = str(element.name)
     messages = [*(element.error or ()), *errors.get(name, ())]
-    described = [f"{part['id']}-wrong"] if messages else []
+    described = [f"{part['id']}-help"] if element.help else []
+    described += [f"{part['id']}-wrong"] if messages else []
     return part | {
         "label": element.label if element.label is not None else name,
         "required": element.required,
+        "help": element.help,
         "messages": messages,
         "described": " ".join(described),
         "filled": _filled(element, name, values),

@@ -227,6 +227,8 @@ def item_of(lock: LockQuestion) -> dict[str, Any]:
         "fid": lock.fid,
         "lid": lock.lid,
         "name": lock.name,
+        "title": lock.title,
+        "question": lock.question,
         "summary": lock.summary or lock.flow_name,
         "opened": lock.opened,
         "expires": lock.expires,

@@ -19,6 +19,7 @@ from kodosumi_prefect.panel.audit.recorded_actions import Action, Outcome
 from kodosumi_prefect.panel.audit.recording import record
 from kodosumi_prefect.panel.executions.rows import first_name
 from kodosumi_prefect.panel.html.forms import Messages, form_html, own_names
+from kodosumi_prefect.panel.html.markdown import markdown
 from kodosumi_prefect.panel.html.render import render
 from kodosumi_prefect.panel.locks.actions import Desk
 from kodosumi_prefect.panel.services.calls import own_url
@@ -196,7 +197,8 @@ def _card(request: Request, lock: LockQuestion, *, eager: bool = False) -> dict[
     return {
         "fid": lock.fid,
         "lid": lock.lid,
-        "name": lock.name,
+        "name": lock.heading,
+        "question": Markup(markdown(lock.question)) if lock.question else None,
         "title": first_name(lock.summary, lock.flow_name, lock.fid),
         "opened": lock.opened,
         "expires": lock.expires,

@@ -236,6 +236,8 @@ class OpenLock(BaseModel):
     fid: UUID
     lid: str
     name: str
+    title: str | None = Field(description="What people call it, in place of its name.")
+    question: str | None = Field(description="What is asked, in markdown.")
     summary: str | None
     opened: float
     expires: float | None
