@@ -58,7 +58,8 @@ MAIN_KINDS = frozenset(
     }
 )
 STDIO_KINDS = frozenset({Kind.ERROR, Kind.STDOUT, Kind.STDERR, Kind.DEBUG, Kind.UPLOAD})
-DROPPABLE_KINDS = STDIO_KINDS - MAIN_KINDS
+# What may be left out where there is too much; files are listed by upload events.
+DROPPABLE_KINDS = STDIO_KINDS - MAIN_KINDS - {Kind.UPLOAD}
 
 
 class Status(StrEnum):

@@ -15,7 +15,7 @@ from psycopg.rows import RowFactory, class_row, scalar_row
 
 from kodosumi_prefect.database.connection import connect
 from kodosumi_prefect.database.sql import Queries
-from kodosumi_prefect.events import DROPPABLE_KINDS
+from kodosumi_prefect.events import DROPPABLE_KINDS, Kind
 
 HOUR = 3600.0  # seconds
 DAY = 86_400.0  # seconds
@@ -97,7 +97,7 @@ class Retention:
             days: since the execution's end.
             kept_days: executions that ended longer ago are left to ``executions``.
         """
-        kinds = sorted(DROPPABLE_KINDS)
+        kinds = sorted(DROPPABLE_KINDS | {Kind.UPLOAD})
         spared = set(self._all(kept_days)) if kept_days is not None and self._dry_run else set()
         for ids in self._portions(days):
             if self._dry_run:

@@ -9,6 +9,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from kodosumi_prefect.settings.areas.access import AccessFields
 from kodosumi_prefect.settings.areas.database import DatabaseFields
+from kodosumi_prefect.settings.areas.files import FileFields
 from kodosumi_prefect.settings.areas.observer import ObserverFields
 from kodosumi_prefect.settings.areas.panel import PanelFields
 from kodosumi_prefect.settings.areas.ray import RayFields
@@ -24,6 +25,7 @@ class Settings(
     ServiceFields,
     AccessFields,
     ObserverFields,
+    FileFields,
     RecordingFields,
     RayFields,
     PanelFields,

@@ -14,7 +14,7 @@ COLUMNS = (
 _WORDS = frozenset(Status)
 _PAUSED = "PAUSED"  # the type of the states in which Prefect itself waits for a person
 LOCKING = frozenset({Kind.STATUS, Kind.LOCK, Kind.LEASE})  # what may open or end locks
-PROJECTED = LOCKING | {Kind.INPUTS, Kind.FINAL, Kind.ERROR, Kind.PROGRESS}
+PROJECTED = LOCKING | {Kind.INPUTS, Kind.FINAL, Kind.ERROR, Kind.PROGRESS, Kind.UPLOAD}
 
 
 class Projection:
@@ -53,6 +53,7 @@ class Projection:
         self.changed = False
         self.visible = False
         self.reopened = False
+        self.uploads: list[Event] = []  # what changes the files, in their order
         self._set: dict[str, object] = {}
 
     def take(self, event: Event, seq: int) -> bool:
@@ -66,6 +67,10 @@ class Projection:
                 self._lock(event)
             case Kind.LEASE:
                 return self._lease(event)
+            case Kind.UPLOAD:
+                self.uploads.append(event)
+                self._put()
+                self.visible = True
             case Kind.PROGRESS:
                 self._put(progress=event.payload)
             case Kind.INPUTS if "inputs" not in self._set:

@@ -3,6 +3,7 @@
 Whoever executes these steps holds a transaction, which commits; behind it come ``wake_ups``.
 """
 
+import json
 import logging
 from collections.abc import Sequence
 from hashlib import sha256
@@ -13,6 +14,7 @@ import psycopg
 
 from kodosumi_prefect.database import channels
 from kodosumi_prefect.events import Event, Kind
+from kodosumi_prefect.files.record import file_changes
 from kodosumi_prefect.spooler.batch import DEDUPE, KIND, Batch, Fields
 from kodosumi_prefect.spooler.header import DESCRIBED, REFUSED, TEXTS, bounded
 from kodosumi_prefect.spooler.open_locks import Answer, OpenLocks
@@ -199,10 +201,29 @@ def _project(execution: LockedExecution, fid: str, projection: Projection) -> St
             values = {"id": execution.id, "lids": list(over), "states": list(over.values())}
             yield Statement("end_locks", values)
         yield Statement("project", projection.parameters() | {"id": execution.id})
+        yield from _project_files(execution.id, fid, projection.uploads)
     if projection.ended_seq is not None and projection.ended_seq > execution.last_seq:
         yield from _beside("purge_secrets", {"fid": fid})
         yield from _beside("forget_answers", {"id": execution.id})
     return list(locks.ended)
+
+
+def _project_files(execution: int, fid: str, uploads: Sequence[Event]) -> Steps[None]:
+    """Carry what events say of files into their table; what Postgres refuses of it is left out."""
+    changes = file_changes(uploads, fid)
+    steps = [("drop_files", changes.removed), ("put_files", changes.stored)]
+    changed = False
+    for query, rows in steps:
+        if not rows:
+            continue
+        if (yield from _beside(query, {"id": execution, "files": json.dumps(rows)})):
+            changed = True
+            continue
+        for row in rows:
+            done = yield from _beside(query, {"id": execution, "files": json.dumps([row])})
+            changed = changed or done
+    if changed:
+        yield Statement("count_files", {"id": execution})
 
 
 def _describe(execution: int, batch: Batch, one_by_one: bool) -> Steps[None]:

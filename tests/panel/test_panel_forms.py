@@ -216,7 +216,7 @@ def test_what_to_know_of_a_field_stands_below_its_label_and_stays():
     assert field["placeholder"] == "in days"
     (chosen, _) = drawn.one("select", id="field-1")
     described = chosen["aria-describedby"].split()
-    assert [drawn.one(tag, id=id_)[1] for tag, id_ in zip(["p", "ul"], described)] == [
+    assert [drawn.one(tag, id=id_)[1] for tag, id_ in zip(["p", "ul"], described, strict=True)] == [
         "see the list",
         "is bad",
     ]

@@ -1,0 +1,1 @@
+"""Files of executions: what is given to a run, and what it leaves."""

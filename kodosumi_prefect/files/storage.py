@@ -1,0 +1,434 @@
+"""Where the contents of files are: a folder, or a bucket, named by a URL.
+
+Contents stand under keys that we choose, each below one of two roots:
+
+- ``objects/<fid>/<id>``: a file of an execution. It is written once, whole, and then never changed.
+- ``uploads/<batch>/<id>``: what people sent that belongs to no execution yet, whole or in chunks.
+
+Names that people give are in Postgres alone.
+"""
+
+import asyncio
+import hashlib
+import os
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, cast
+from urllib.parse import unquote, urlsplit
+from uuid import uuid4
+
+import obstore
+from obstore.exceptions import AlreadyExistsError, BaseError
+from obstore.store import AzureStore, GCSStore, LocalStore, ObjectStore, S3Store, from_url
+
+from kodosumi_prefect.error import KodosumiError
+from kodosumi_prefect.settings import Settings
+from kodosumi_prefect.settings.areas.files import STORAGE_SCHEMES
+
+OBJECTS = "objects"
+UPLOADS = "uploads"
+MARK = "storage.id"  # of a folder, by which processes know that they mean the same one
+PART = 8 * 1024**2  # bytes of a part of an upload to a bucket
+PARTS_AT_ONCE = 2
+PIECE = 1024**2  # bytes that are read at once
+DELETED_AT_ONCE = 1000
+CONNECT = "10s"  # for a connection to a bucket
+ANSWER = "60s"  # for its answer to one request
+RETRY = timedelta(seconds=30)  # in which a request that failed is tried again
+
+
+class StorageError(KodosumiError):
+    """The storage cannot be used, or does not do what it is asked for, in one line."""
+
+
+class WrittenContent(NamedTuple):
+    """What was written.
+
+    Attributes:
+        size: bytes.
+        sha256: of all of it, in hexadecimal.
+    """
+
+    size: int
+    sha256: str
+
+
+class StoredContent(NamedTuple):
+    """What stands under a key."""
+
+    key: str
+    size: int
+    modified: datetime
+
+
+class Storage:
+    """Contents by their keys; may be used by many threads at once.
+
+    Arguments:
+        url: ``file:///folder``, ``s3://bucket/prefix``, ``gs://…`` or ``az://…``.
+        options: of the bucket, such as ``endpoint`` or ``access_key_id``; names as obstore has
+            them. What is not there is taken from the environment, as its own tools do.
+
+    Raises:
+        StorageError: the URL names no storage, or a folder that cannot be made.
+    """
+
+    def __init__(self, url: str, options: Mapping[str, str] | None = None) -> None:
+        self.url = url
+        self._options = dict(options or {})
+        self._endpoint = self._options.get("endpoint", "")
+        self._root: Path | None = None
+        parts = urlsplit(url)
+        if parts.scheme not in STORAGE_SCHEMES:
+            schemes = ", ".join(f"{scheme}://" for scheme in STORAGE_SCHEMES)
+            raise StorageError(f"file_storage_url {_plain(url)!r} begins with none of {schemes}")
+        if parts.scheme == "file":
+            self._root = Path(unquote(parts.path))
+            if parts.netloc or not self._root.is_absolute():
+                raise StorageError(f"file_storage_url {url!r}: write file:///folder")
+            try:
+                self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            except OSError as exc:
+                raise StorageError(f"the folder for files cannot be made: {exc}") from exc
+            self._store: ObjectStore = LocalStore(self._root)
+            return
+        try:
+            # Which options there are depends on the scheme.
+            self._store = cast(Any, from_url)(
+                url,
+                client_options={
+                    "connect_timeout": CONNECT,
+                    "timeout": ANSWER,
+                    "allow_http": self._options.pop("allow_http", "") == "true",
+                },
+                retry_config={"max_retries": 5, "retry_timeout": RETRY},
+                **self._options,
+            )
+        except (BaseError, ValueError, TypeError) as exc:
+            raise StorageError(f"file_storage_url {_plain(url)}: {_line(exc)}") from exc
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it is a folder of this machine."""
+        return self._root is not None
+
+    def identity(self) -> str:
+        """What tells this storage from all others: a bucket's address, a folder's own mark.
+
+        Raises:
+            StorageError: the mark can be neither read nor made.
+        """
+        if (known := self.known_identity()) is not None:
+            return known
+        with self._named(), suppress(AlreadyExistsError):
+            obstore.put(self._store, MARK, str(uuid4()).encode(), mode="create")
+        known = self.known_identity()
+        assert known is not None
+        return known
+
+    def known_identity(self) -> str | None:
+        """As ``identity``; None for a folder where nobody has written yet."""
+        if not self.is_local:
+            return f"{_plain(self.url).rstrip('/')} {self._endpoint}".strip()
+        with self._named():
+            try:
+                return bytes(obstore.get(self._store, MARK).bytes()).decode()
+            except FileNotFoundError:
+                return None
+
+    def write(self, key: str, pieces: Iterable[bytes]) -> WrittenContent:
+        """Store content of any size, in bounded memory; whole or not at all.
+
+        Arguments:
+            pieces: may raise, which then nothing is stored of.
+
+        Raises:
+            StorageError: it is not stored.
+        """
+        size, digest = 0, hashlib.sha256()
+        failed: list[BaseException] = []
+
+        def hashed() -> Iterator[bytes]:
+            nonlocal size
+            try:
+                for piece in pieces:
+                    size += len(piece)
+                    digest.update(piece)
+                    yield piece
+            except BaseException as exc:
+                failed.append(exc)
+                raise
+
+        try:
+            with self._named():
+                obstore.put(
+                    self._store,
+                    key,
+                    hashed(),
+                    use_multipart=True,
+                    chunk_size=PART,
+                    max_concurrency=PARTS_AT_ONCE,
+                )
+                self._settle(key)
+        except Exception:
+            if failed:
+                raise failed[0] from None
+            raise
+        return WrittenContent(size, digest.hexdigest())
+
+    def write_whole(self, key: str, content: bytes) -> WrittenContent:
+        """As ``write``, for what is in memory anyway."""
+        with self._named():
+            obstore.put(self._store, key, content, use_multipart=False)
+            self._settle(key)
+        return WrittenContent(len(content), hashlib.sha256(content).hexdigest())
+
+    def read(self, key: str, start: int = 0, end: int | None = None) -> Iterator[bytes]:
+        """The bytes from ``start`` to before ``end``, in pieces.
+
+        Raises:
+            FileNotFoundError: nothing stands there.
+            StorageError: it cannot be read.
+        """
+        if end is not None and end <= start:
+            return
+        with self._named():
+            cut = _Cut(start, end)
+            try:
+                found = obstore.get(self._store, key, options=cut.options)
+            except BaseError as exc:
+                found = obstore.get(self._store, key, options=cut.by_hand(exc))
+            for piece in found.stream(min_chunk_size=PIECE):
+                if cut.is_done:
+                    return
+                yield cut.of(bytes(piece))
+
+    async def stream(
+        self, key: str, start: int = 0, end: int | None = None
+    ) -> AsyncIterator[bytes]:
+        """As ``read``, without blocking."""
+        if end is not None and end <= start:
+            return
+        with self._named():
+            cut = _Cut(start, end)
+            try:
+                found = await obstore.get_async(self._store, key, options=cut.options)
+            except BaseError as exc:
+                found = await obstore.get_async(self._store, key, options=cut.by_hand(exc))
+            async for piece in found.stream(min_chunk_size=PIECE):
+                if cut.is_done:
+                    return
+                yield cut.of(bytes(piece))
+
+    def copy(self, source: str, target: str) -> None:
+        """Have content under another key too; a folder or a bucket does so without reading it.
+
+        Raises:
+            FileNotFoundError: there is none.
+            StorageError: it cannot be copied.
+        """
+        with self._named():
+            try:
+                obstore.copy(self._store, source, target, overwrite=True)
+                return
+            except BaseError:
+                if self.is_local:
+                    raise
+        self.write(target, self.read(source))  # buckets copy up to 5 GB
+
+    def size(self, key: str) -> int | None:
+        """Bytes of what stands under a key; None for nothing."""
+        with self._named():
+            try:
+                return int(obstore.head(self._store, key)["size"])
+            except FileNotFoundError:
+                return None
+
+    def delete(self, keys: Iterable[str]) -> None:
+        """Delete what stands under these keys, if anything does.
+
+        Raises:
+            StorageError: not all of it.
+        """
+        every = list(keys)
+        for first in range(0, len(every), DELETED_AT_ONCE):
+            with self._named():
+                self._delete(every[first : first + DELETED_AT_ONCE])
+
+    def contents(self, prefix: str) -> Iterator[StoredContent]:
+        """What stands below a prefix, in no order.
+
+        Raises:
+            StorageError: it cannot be listed.
+        """
+        with self._named():
+            for some in obstore.list(self._store, prefix, chunk_size=DELETED_AT_ONCE):
+                for each in some:
+                    yield StoredContent(each["path"], int(each["size"]), each["last_modified"])
+
+    def delete_below(self, prefix: str, before: datetime | None = None) -> int:
+        """Delete what stands below a prefix, if it was written before a moment; how many.
+
+        Raises:
+            StorageError: not all of it.
+        """
+        until = before or datetime.max.replace(tzinfo=UTC)
+        old = [each.key for each in self.contents(prefix) if each.modified < until]
+        self.delete(old)
+        if self._root is not None:
+            _remove_empty_folders(self._root / prefix)
+        return len(old)
+
+    def signed_url(self, method: Literal["GET", "PUT"], key: str, seconds: float) -> str | None:
+        """A URL by which anybody may read or write one key for a while; None where that is not."""
+        if not isinstance(self._store, S3Store | GCSStore | AzureStore):
+            return None
+        with self._named():
+            return obstore.sign(self._store, method, key, timedelta(seconds=seconds))
+
+    def _delete(self, keys: list[str]) -> None:
+        if not self.is_local:
+            obstore.delete(self._store, keys)
+            return
+        for key in keys:  # of a folder, obstore stops at the first that is not there
+            assert self._root is not None
+            (self._root / key).unlink(missing_ok=True)
+
+    def _settle(self, key: str) -> None:
+        """Have what was written on the disk before anybody hears of it; buckets do that."""
+        if self._root is None:
+            return
+        path = self._root / key
+        for each in (path, path.parent):
+            descriptor = os.open(each, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        """Errors of the storage, in one line that names it."""
+        try:
+            yield
+        except FileNotFoundError:
+            raise
+        except (BaseError, OSError) as exc:
+            raise StorageError(f"storage {_plain(self.url)}: {_line(exc)}") from exc
+
+
+def default_url(settings: Settings) -> str:
+    """The URL of the configured storage."""
+    return settings.file_storage_url or (settings.data_dir / "files").absolute().as_uri()
+
+
+def storage_of(settings: Settings) -> Storage:
+    """The configured storage; the same one for the same settings.
+
+    Raises:
+        StorageError: it cannot be used.
+    """
+    options = {
+        name: value.get_secret_value() for name, value in settings.file_storage_options.items()
+    }
+    return _storage(default_url(settings), tuple(sorted(options.items())))
+
+
+@lru_cache(maxsize=16)
+def _storage(url: str, options: tuple[tuple[str, str], ...]) -> Storage:
+    return Storage(url, dict(options))
+
+
+async def write_stream(storage: Storage, key: str, pieces: AsyncIterator[bytes]) -> WrittenContent:
+    """As ``Storage.write``, of pieces that come asynchronously; one is held at a time.
+
+    Raises:
+        StorageError: it is not stored.
+    """
+    loop = asyncio.get_running_loop()
+
+    def blocking() -> Iterator[bytes]:
+        iterator = aiter(pieces)
+        while True:
+            following = asyncio.run_coroutine_threadsafe(_next(iterator), loop)
+            piece = following.result()
+            if piece is None:
+                return
+            yield piece
+
+    return await asyncio.to_thread(storage.write, key, blocking())
+
+
+async def _next(pieces: AsyncIterator[bytes]) -> bytes | None:
+    return await anext(pieces, None)
+
+
+def object_key(fid: str, id_: str | None = None) -> str:
+    """A key for content of an execution's file."""
+    return f"{OBJECTS}/{fid}/{id_ or uuid4().hex}"
+
+
+class _Cut:
+    """A range of an object; of servers that do not say that they sent one, cut out here."""
+
+    def __init__(self, start: int, end: int | None) -> None:
+        self._range = (start, end)
+        self._skip, self._left = 0, None if end is None else end - start
+
+    @property
+    def options(self) -> Any:
+        """What asks for it."""
+        start, end = self._range
+        if end is not None:
+            return {"range": (start, end)}
+        return {"range": {"offset": start}} if start else {}
+
+    @property
+    def is_done(self) -> bool:
+        """Whether all of it was given."""
+        return self._left == 0
+
+    def by_hand(self, refusal: BaseError) -> Any:
+        """What asks for all of the object, where the range was answered without saying so.
+
+        Raises:
+            BaseError: the refusal, if it was another one.
+        """
+        if "non-partial response" not in str(refusal):
+            raise refusal
+        self._skip = self._range[0]
+        return {}
+
+    def of(self, piece: bytes) -> bytes:
+        """What of the next piece belongs to the range."""
+        if self._skip:
+            skipped = min(self._skip, len(piece))
+            self._skip -= skipped
+            piece = piece[skipped:]
+        if self._left is not None:
+            piece = piece[: self._left]
+            self._left -= len(piece)
+        return piece
+
+
+def _plain(url: str) -> str:
+    """A URL without the user and password that somebody may have put into it."""
+    parts = urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="").geturl()
+
+
+def _line(exc: BaseException) -> str:
+    """What happened, in one line of bearable length."""
+    text = str(exc).partition("\n\nDebug source")[0] or type(exc).__name__
+    return " ".join(text.split())[:500]
+
+
+def _remove_empty_folders(root: Path) -> None:
+    for folder, _, _ in os.walk(root, topdown=False):
+        try:
+            Path(folder).rmdir()
+        except OSError:
+            continue  # something is in it
