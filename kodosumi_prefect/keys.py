@@ -26,10 +26,12 @@ class RunKeys(NamedTuple):
     Attributes:
         label: key of the HMAC that signs who owns a run.
         box: encrypts secret inputs.
+        tokens: encrypts what opens the files and the stream of one execution.
     """
 
     label: bytes
     box: Fernet
+    tokens: Fernet
 
 
 class PanelKeys(NamedTuple):
@@ -69,7 +71,9 @@ def run_keys(settings: Settings) -> RunKeys:
             f"(now {settings.data_dir})"
         )
     return RunKeys(
-        _derived(key, "label"), Fernet(base64.urlsafe_b64encode(_derived(key, "inputs")))
+        _derived(key, "label"),
+        Fernet(base64.urlsafe_b64encode(_derived(key, "inputs"))),
+        Fernet(base64.urlsafe_b64encode(_derived(key, "tokens"))),
     )
 
 

@@ -1,14 +1,15 @@
 """The Tracer: what authors call to put something into the event stream of their run."""
 
+import asyncio
 import json
 import sys
 import time
 import traceback
 from collections.abc import Generator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from kodosumi_prefect.error import KodosumiError
 from kodosumi_prefect.events import Event, Kind, plain, serialize
+from kodosumi_prefect.files.access import access_to, learn_access
 from kodosumi_prefect.locks.question import Question, Wording, ask_here
 from kodosumi_prefect.response import HTML, Markdown, Text
 from kodosumi_prefect.scope import (
@@ -22,8 +23,14 @@ from kodosumi_prefect.scope import (
     travelled,
     uses,
 )
+from kodosumi_prefect.settings import get_settings
 from kodosumi_prefect.spooler.client import SpoolClient, get_client
 from kodosumi_prefect.spooler.route import learn_instance
+
+if TYPE_CHECKING:
+    # Imported at their first use: most runs have no files.
+    from kodosumi_prefect.run_files import AsyncFileSystem, FileSystem
+    from kodosumi_prefect.run_files.file_system import Content
 
 INSTANCE_WAIT = 0.5  # seconds that pickling waits for a process's first connection
 
@@ -76,7 +83,12 @@ class Tracer:
         scope = self._scope()
         travelled.add(scope.fid)
         instance = self._sink().instance(INSTANCE_WAIT if "ray" in sys.modules else 0.0)
-        return _arrive, (scope, instance)
+        # As attributes: a process with an older version arrives at a tracer all the same.
+        return _arrive, (scope, instance), {"_access": access_to(scope.fid, get_settings())}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        if (access := state.get("_access")) is not None:
+            learn_access(self._own.fid, access)
 
     def __repr__(self) -> str:
         return f"Tracer(fid={self.fid!r})"
@@ -215,17 +227,64 @@ class Tracer:
     def _question(self, wording: Wording, timeout: float | None) -> Question:
         return Question(wording, timeout, self.fid, self._sink().settings, self._put)
 
-    async def fs(self) -> Any:
-        """The files of the run.
+    async def fs(self) -> "AsyncFileSystem":
+        """The files of the run: ``in/``, what it was given, and ``out/``, what it leaves.
+
+        Example:
+            ```python
+            async with await tracer.fs() as fs:
+                async for path in fs.download("in"):
+                    ...
+                await fs.upload("report.pdf")
+            ```
 
         Raises:
-            KodosumiError: files are not supported by this version yet.
+            KodosumiError: neither their storage nor the panel is reached from here.
         """
-        return self.fs_sync()
+        from kodosumi_prefect.run_files import AsyncFileSystem
 
-    def fs_sync(self) -> Any:
+        return AsyncFileSystem(await asyncio.to_thread(self.fs_sync))
+
+    def fs_sync(self) -> "FileSystem":
         """As ``fs``, for sync code."""
-        raise KodosumiError("tracer.fs(): files are not supported by this version yet")
+        from kodosumi_prefect.run_files import FileSystem
+        from kodosumi_prefect.run_files.reaching import place_of
+
+        settings = get_settings()
+        return FileSystem(
+            place_of(self.fid, settings),
+            lambda payload: self._put(Kind.UPLOAD, payload),
+            self._sink().flush,
+            settings,
+        )
+
+    async def file(self, name: str, content: "Content", media_type: str | None = None) -> str:
+        """Leave one file in ``out/``.
+
+        Example:
+            ```python
+            await tracer.file("report.pdf", pdf_bytes)
+            ```
+
+        Arguments:
+            name: its path in ``out/``.
+            content: its bytes, its text, a local path, or a stream of bytes.
+            media_type: such as ``text/plain``; by its name if not given.
+
+        Returns:
+            Its path, with ``out/`` before it.
+
+        Raises:
+            FileNameError: a name that not every machine can hold.
+            FileLimitError: it is too large, or one too many.
+            KodosumiError: as ``fs``.
+        """
+        return await asyncio.to_thread(self.file_sync, name, content, media_type)
+
+    def file_sync(self, name: str, content: "Content", media_type: str | None = None) -> str:
+        """As ``file``, for sync code."""
+        with self.fs_sync() as files:
+            return files.put(name, content, media_type)
 
     def _scope(self) -> Scope:
         # The caller's place is more precise than the tracer's own, if it is the same run.

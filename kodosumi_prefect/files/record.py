@@ -1,17 +1,19 @@
 """What the ``upload`` event says of files; listings are made of it.
 
-Its payload is Kodosumi's ``{"Upload": {"files": [path, …]}}`` with, beside ``files``, what the
-listing needs: ``stored``, where each content is and what it is like, and ``removed``.
+Its payload is Kodosumi's ``{"Upload": {"files": [{path, size, last_modified}, …]}}`` with, beside
+``files``, what the listing needs: ``stored``, where each content is and what it is like, and the
+paths that are ``removed``.
 """
 
 import json
 import re
+import time
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from kodosumi_prefect.events import Event, clean
+from kodosumi_prefect.files.content_keys import OBJECTS
 from kodosumi_prefect.files.names import Direction, FileNameError, comparable, split
-from kodosumi_prefect.files.storage import OBJECTS
 
 LONGEST_MEDIA_TYPE = 200  # characters
 _SHA256 = re.compile("[0-9a-f]{64}")
@@ -48,9 +50,17 @@ class FileChanges(NamedTuple):
     removed: list[dict[str, Any]]
 
 
-def payload_of(stored: Sequence[StoredFile] = (), removed: Sequence[str] = ()) -> str:
-    """The payload of an ``upload`` event."""
-    body: dict[str, Any] = {"files": [file.path for file in stored]}
+def payload_of(
+    stored: Sequence[StoredFile] = (), removed: Sequence[str] = (), ts: float | None = None
+) -> str:
+    """The payload of an ``upload`` event.
+
+    Arguments:
+        ts: when the files came to be, in epoch seconds; now if not given.
+    """
+    modified = time.time() if ts is None else ts
+    files = [{"path": f.path, "size": f.size, "last_modified": modified} for f in stored]
+    body: dict[str, Any] = {"files": files}
     if stored:
         body["stored"] = [file._asdict() for file in stored]
     if removed:

@@ -1,11 +1,6 @@
 """Where the contents of files are: a folder, or a bucket, named by a URL.
 
-Contents stand under keys that we choose, each below one of two roots:
-
-- ``objects/<fid>/<id>``: a file of an execution. It is written once, whole, and then never changed.
-- ``uploads/<batch>/<id>``: what people sent that belongs to no execution yet, whole or in chunks.
-
-Names that people give are in Postgres alone.
+Contents stand under the keys of ``content_keys``.
 """
 
 import asyncio
@@ -28,8 +23,6 @@ from kodosumi_prefect.error import KodosumiError
 from kodosumi_prefect.settings import Settings
 from kodosumi_prefect.settings.areas.files import STORAGE_SCHEMES
 
-OBJECTS = "objects"
-UPLOADS = "uploads"
 MARK = "storage.id"  # of a folder, by which processes know that they mean the same one
 PART = 8 * 1024**2  # bytes of a part of an upload to a bucket
 PARTS_AT_ONCE = 2
@@ -364,11 +357,6 @@ async def write_stream(storage: Storage, key: str, pieces: AsyncIterator[bytes])
 
 async def _next(pieces: AsyncIterator[bytes]) -> bytes | None:
     return await anext(pieces, None)
-
-
-def object_key(fid: str, id_: str | None = None) -> str:
-    """A key for content of an execution's file."""
-    return f"{OBJECTS}/{fid}/{id_ or uuid4().hex}"
 
 
 class _Cut:

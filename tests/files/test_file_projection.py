@@ -10,8 +10,8 @@ import pytest
 from psycopg.rows import dict_row
 
 from kodosumi_prefect.events import Event, Kind
+from kodosumi_prefect.files.content_keys import object_key
 from kodosumi_prefect.files.record import StoredFile, payload_of
-from kodosumi_prefect.files.storage import object_key
 from kodosumi_prefect.spooler.append import Spooler
 from kodosumi_prefect.spooler.batch import pack, unpack
 from tests.spooler.recording import batch, execute, fresh, row, said, stored
@@ -84,9 +84,10 @@ def test_an_upload_event_lists_its_files_and_counts_them(
     )
     kinds = [event["kind"] for event in stored(database, fid)]
     assert kinds == ["upload", "stdout"]
-    assert json.loads(stored(database, fid)[0]["payload"])["Upload"]["files"] == [
-        "out/a/report.pdf",
-        "in/data.csv",
+    told = json.loads(stored(database, fid)[0]["payload"])["Upload"]["files"]
+    assert [(each["path"], each["size"]) for each in told] == [
+        ("out/a/report.pdf", 7),
+        ("in/data.csv", 11),
     ]
 
 

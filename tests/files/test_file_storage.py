@@ -14,10 +14,10 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
+from kodosumi_prefect.files.content_keys import object_key
 from kodosumi_prefect.files.storage import (
     Storage,
     StorageError,
-    object_key,
     storage_of,
     write_stream,
 )

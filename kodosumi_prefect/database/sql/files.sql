@@ -89,3 +89,16 @@ counted AS (
     WHERE id IN (SELECT id FROM chosen)
 )
 SELECT count(*) AS files, coalesce(sum(size), 0)::bigint AS bytes FROM gone;
+
+-- name: registered_storage
+-- What tells the storage that holds the contents from all others.
+SELECT identity FROM {schema}.file_storage;
+
+-- name: register_storage
+-- Contents are in this storage from now on, unless another one has been registered before.
+INSERT INTO {schema}.file_storage (identity, url) VALUES (%(identity)s, %(url)s)
+ON CONFLICT (one) DO UPDATE SET
+    identity = excluded.identity, url = excluded.url, since = now()
+WHERE file_storage.identity <> excluded.identity
+    AND NOT EXISTS (SELECT FROM {schema}.file) AND NOT EXISTS (SELECT FROM {schema}.upload)
+RETURNING identity;

@@ -54,6 +54,15 @@ CREATE TRIGGER file_deleted AFTER DELETE ON {schema}.file
 CREATE TRIGGER file_replaced AFTER UPDATE OF key ON {schema}.file
     FOR EACH ROW WHEN (OLD.key <> NEW.key) EXECUTE FUNCTION {schema}.drop_content();
 
+CREATE TABLE {schema}.file_storage (
+    one boolean PRIMARY KEY DEFAULT true CHECK (one),
+    identity text NOT NULL,
+    url text NOT NULL,
+    since timestamptz NOT NULL DEFAULT now()
+);
+COMMENT ON TABLE {schema}.file_storage IS
+    'the storage that holds the contents: a folder of the same name elsewhere is another one';
+
 CREATE TABLE {schema}.upload_batch (
     id uuid PRIMARY KEY,
     owner text NOT NULL,
@@ -100,7 +109,8 @@ COMMENT ON TABLE {schema}.upload_chunk IS 'the parts of it that have arrived';
 DO $$ BEGIN
     IF EXISTS (SELECT FROM pg_roles WHERE rolname = '{name}_writer') THEN
         GRANT SELECT, INSERT, UPDATE, DELETE ON {schema}.file, {schema}.dropped_content,
-            {schema}.upload_batch, {schema}.upload, {schema}.upload_chunk TO {name}_writer;
+            {schema}.file_storage, {schema}.upload_batch, {schema}.upload,
+            {schema}.upload_chunk TO {name}_writer;
         GRANT EXECUTE ON FUNCTION {schema}.drop_content() TO {name}_writer;
     END IF;
     IF EXISTS (SELECT FROM pg_roles WHERE rolname = '{name}_reader') THEN
@@ -118,8 +128,8 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     schema = f'"{context.config.attributes["schema"]}"'
-    op.get_bind().exec_driver_sql(
-        f"DROP TABLE {schema}.upload_chunk, {schema}.upload, {schema}.upload_batch, "
-        f"{schema}.file, {schema}.dropped_content; DROP FUNCTION {schema}.drop_content(); "
-        f"ALTER TABLE {schema}.execution DROP COLUMN files, DROP COLUMN file_bytes"
-    )
+    tables = ("upload_chunk", "upload", "upload_batch", "file", "dropped_content", "file_storage")
+    run = op.get_bind().exec_driver_sql
+    run(f"DROP TABLE {', '.join(f'{schema}.{table}' for table in tables)}")
+    run(f"DROP FUNCTION {schema}.drop_content()")
+    run(f"ALTER TABLE {schema}.execution DROP COLUMN files, DROP COLUMN file_bytes")

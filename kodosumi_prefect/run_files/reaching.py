@@ -1,0 +1,97 @@
+"""The way from a process to its run's files: straight, or through the panel.
+
+Straight goes who knows the database and reaches the very storage that it was registered with; a
+folder of the same name on another machine is another storage. All others ask the panel, with a
+token of the run.
+"""
+
+import logging
+import os
+import threading
+from typing import Any, cast
+
+import psycopg
+
+from kodosumi_prefect.files.access import access_to
+from kodosumi_prefect.files.storage import Storage, StorageError, storage_of
+from kodosumi_prefect.run_files.panel_place import PanelPlace
+from kodosumi_prefect.run_files.places import DirectPlace, FilePlace, FilesAwayError
+from kodosumi_prefect.settings import DatabaseUrlError, Settings, database_url
+from kodosumi_prefect.spooler.append import ProtocolError
+from kodosumi_prefect.spooler.pool import Pool
+
+CONNECTIONS = 1
+ANSWER = 60.0  # seconds for Postgres
+
+logger = logging.getLogger(__name__)
+
+
+_pools: dict[tuple[str, str], Pool] = {}
+_making = threading.Lock()
+
+
+def place_of(fid: str, settings: Settings) -> FilePlace:
+    """Where the files of an execution are, from here.
+
+    Raises:
+        FilesAwayError: neither the storage nor the panel can be reached from here.
+        StorageError: the storage that is configured here cannot be used.
+    """
+    if (query := _query(settings)) is not None and (
+        direct := _storage(settings, query)
+    ) is not None:
+        return DirectPlace(fid, direct, query)
+    access = access_to(fid, settings)
+    if access is None:
+        raise FilesAwayError(
+            "this process reaches neither the storage of files nor a panel: hand it a tracer of "
+            "the run, or set panel_url and secret_key"
+        )
+    return PanelPlace(fid, access.panel_url, access.token)
+
+
+def _query(settings: Settings) -> Any:
+    """A way to the database; None if it is not known here."""
+    try:
+        url = database_url(settings)
+    except DatabaseUrlError as exc:
+        raise FilesAwayError(str(exc)) from exc
+    if url is None:
+        return None
+    with _making:
+        key = (url, settings.database_schema)
+        pool = _pools.get(key) or _pools.setdefault(key, Pool(*key, CONNECTIONS))
+
+    def query(name: str, parameters: dict[str, Any]) -> list[Any]:
+        try:
+            done = pool.do(lambda spooler: spooler.query(name, parameters))
+            return cast("list[Any]", done.result(ANSWER))
+        except (psycopg.Error, ProtocolError, TimeoutError) as exc:
+            reason = " ".join(str(exc).split()) or type(exc).__name__
+            raise FilesAwayError(f"Postgres does not list the files: {reason[:300]}") from exc
+
+    return query
+
+
+def _storage(settings: Settings, query: Any) -> Storage | None:
+    """The registered storage, if it is reached from here."""
+    known = [identity for (identity,) in query("registered_storage", {})]
+    try:
+        storage = storage_of(settings)
+        own = storage.known_identity()
+    except StorageError as exc:
+        if settings.file_storage_url is not None:
+            raise
+        logger.debug("files go through the panel: %s", exc)
+        return None
+    return storage if own is not None and known == [own] else None
+
+
+def _forget_pools() -> None:
+    """A forked process makes its own connections."""
+    global _making
+    _making = threading.Lock()
+    _pools.clear()
+
+
+os.register_at_fork(after_in_child=_forget_pools)
