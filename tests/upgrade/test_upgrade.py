@@ -1,7 +1,8 @@
 """What releases before made goes on working: database, spill file, tracers, orders, people.
 
 ``step4/`` was written by the code of 2026-11-28, commit d366d6c, ``step5/`` to ``step7/`` by that
-of 2026-11-29, commits ef81e05, 2f3d32d and c51eb46: ``database.sql`` by ``pg_dump --inserts``,
+of 2026-11-29, commits ef81e05, 2f3d32d and c51eb46, ``step8/`` by that of 2026-11-30, commit
+0b9eb54: ``database.sql`` by ``pg_dump --inserts``,
 ``before.spool`` by its ``Spill``, ``facts.json`` by its own functions. ``writer.zip`` is its
 recording side, as flow images have it that are not upgraded yet.
 """
@@ -56,7 +57,7 @@ class Before(NamedTuple):
     facts: dict[str, Any]
 
 
-@pytest.fixture(scope="module", params=["step4", "step5", "step6", "step7"])
+@pytest.fixture(scope="module", params=["step4", "step5", "step6", "step7", "step8"])
 def before(request: pytest.FixtureRequest) -> Before:
     folder = Path(__file__).with_name(request.param)
     return Before(folder, json.loads((folder / "facts.json").read_text()))
