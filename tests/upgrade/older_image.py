@@ -28,5 +28,5 @@ if __name__ == "__main__":
         from kodosumi_prefect.serve.entrypoint import run_entrypoint
 
         # An image that knows typed values gives a date back, an older one its text.
-    print(json.dumps(run_entrypoint(**json.loads(launched)), default=str))
+        print(json.dumps(run_entrypoint(**json.loads(launched)), default=str))
     print(older({"a": 1}), kodosumi_prefect.__file__)
