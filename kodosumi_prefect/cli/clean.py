@@ -7,15 +7,18 @@ from kodosumi_prefect.cli.audited import audited_at
 from kodosumi_prefect.cli.output import CommandError, console, require_database
 from kodosumi_prefect.database import migrate
 from kodosumi_prefect.database.retention import Removed, Retention
+from kodosumi_prefect.files.storage import StorageError, storage_of
+from kodosumi_prefect.files.upkeep import FileUpkeep
 from kodosumi_prefect.panel.audit.recorded_actions import Action
-from kodosumi_prefect.settings import get_settings
+from kodosumi_prefect.settings import Settings, get_settings
 
 
 def clean(*, dry_run: bool = False) -> None:
     """Delete executions that ended longer ago than retention_days, and stdio events earlier.
 
-    Executions that are not over are never touched. Audit entries go after audit_retention_days.
-    Without these settings nothing is deleted. The observer does the same once an hour.
+    Executions that are not over are never touched. Audit entries go after audit_retention_days,
+    files after file_retention_days, uploads that nobody launched with after upload_hours.
+    Without these settings nothing else is deleted. The observer does the same once an hour.
 
     Parameters
     ----------
@@ -25,10 +28,11 @@ def clean(*, dry_run: bool = False) -> None:
     settings = get_settings()
     days, stdio_days = settings.retention_days, settings.retention_stdio_days
     audit_days = settings.audit_retention_days
-    if days is None and stdio_days is None and audit_days is None:
+    file_days = settings.file_retention_days
+    if days is None and stdio_days is None and audit_days is None and file_days is None:
         raise CommandError(
-            "retention is off; set retention_days, retention_stdio_days or audit_retention_days, "
-            "for example `kodosumi-prefect config set retention_days 90`"
+            "retention is off; set retention_days, retention_stdio_days, audit_retention_days or "
+            "file_retention_days, for example `kodosumi-prefect config set retention_days 90`"
         )
     url = require_database(settings)
     migrate.require(url, settings.database_schema)
@@ -37,6 +41,7 @@ def clean(*, dry_run: bool = False) -> None:
         "executions": days,
         "stdio": stdio_days,
         "audit": audit_days,
+        "files": file_days,
     }
     with Retention(url, settings.database_schema, dry_run=dry_run) as retention:
         if days is not None:
@@ -63,8 +68,37 @@ def clean(*, dry_run: bool = False) -> None:
             verb = "would drop" if dry_run else "dropped"
             console.print(f"{verb} {len(dropped)} empty partitions", soft_wrap=True)
         retention.forget(settings.launch_key_hours)
+    _clean_files(settings, url, dry_run=dry_run)
     if not dry_run:
         asyncio.run(audited_at(settings, Action.CLEAN, None, days=days_of))
+
+
+def _clean_files(settings: Settings, url: str, *, dry_run: bool) -> None:
+    verb = "would delete" if dry_run else "deleted"
+    try:
+        storage = storage_of(settings)
+        with FileUpkeep(url, settings.database_schema, storage, dry_run=dry_run) as upkeep:
+            if not upkeep.is_registered:
+                return  # another machine has it, or nothing was ever stored
+            if settings.file_retention_days is not None:
+                counts = list(upkeep.files(settings.file_retention_days))
+                files, size = (
+                    (sum(column) for column in zip(*counts, strict=True)) if counts else (0, 0)
+                )
+                console.print(
+                    f"{verb} {files:,} files of executions that ended more than "
+                    f"{settings.file_retention_days:g} days ago, {size / 1_000_000:,.1f} MB",
+                    soft_wrap=True,
+                )
+            contents, uploads = sum(upkeep.dropped()), sum(upkeep.uploads(settings.upload_hours))
+    except StorageError as exc:
+        raise CommandError(str(exc)) from exc
+    if contents or uploads:
+        console.print(
+            f"{verb} {contents:,} contents without a file and {uploads:,} uploads that nobody "
+            "launched with",
+            soft_wrap=True,
+        )
 
 
 def _sum(removed: Iterable[Removed]) -> tuple[int, int]:

@@ -3,8 +3,11 @@
 import asyncio
 import logging
 import threading
+from collections.abc import Iterable
 
 from kodosumi_prefect.database.retention import Retention
+from kodosumi_prefect.files.storage import StorageError, storage_of
+from kodosumi_prefect.files.upkeep import FileUpkeep
 from kodosumi_prefect.settings import Settings, database_url
 
 EVERY = 3600.0  # seconds
@@ -52,6 +55,7 @@ class Cleaning:
                     logger.info("retention deleted %d audit entries", entries)
                     if self._stopping.is_set():
                         return
+        self._clean_files(url)
         if executions or events or dropped:
             logger.info(
                 "retention deleted %d executions and %d events, and dropped %d partitions",
@@ -59,3 +63,24 @@ class Cleaning:
                 events,
                 len(dropped),
             )
+
+    def _clean_files(self, url: str) -> None:
+        """Files that are due, contents that no file has, uploads that came to nothing."""
+        settings = self._settings
+        try:
+            storage = storage_of(settings)
+            with FileUpkeep(url, settings.database_schema, storage) as upkeep:
+                if not upkeep.is_registered:
+                    return  # another machine has it, or nothing was ever stored
+                work: list[tuple[str, Iterable[object]]] = []
+                if settings.file_retention_days is not None:
+                    work.append(("executions' files", upkeep.files(settings.file_retention_days)))
+                work.append(("contents without a file", upkeep.dropped()))
+                work.append(("uploads that came to nothing", upkeep.uploads(settings.upload_hours)))
+                for what, portions in work:
+                    for portion in portions:
+                        logger.info("deleted %s %s", portion, what)
+                        if self._stopping.is_set():
+                            return
+        except StorageError as exc:
+            logger.warning("files are not cleaned up, next try in an hour: %s", exc)

@@ -6,13 +6,14 @@ from contextlib import suppress
 
 from rich.text import Text
 
+from kodosumi_prefect.cli.doctor.files import check_files, compare
 from kodosumi_prefect.cli.doctor.finding import Finding, Verdict, ok, warn
 from kodosumi_prefect.cli.doctor.postgres import check_postgres
 from kodosumi_prefect.cli.doctor.prefect_server import check_prefect
 from kodosumi_prefect.cli.doctor.ray_cluster import check_ray
 from kodosumi_prefect.cli.doctor.sign_in import check_sign_in
 from kodosumi_prefect.cli.options import Output
-from kodosumi_prefect.cli.output import console
+from kodosumi_prefect.cli.output import CommandError, console
 from kodosumi_prefect.cli.tables import print_json
 from kodosumi_prefect.settings import Settings, get_settings
 from kodosumi_prefect.spooler import refused, spill
@@ -20,12 +21,22 @@ from kodosumi_prefect.spooler import refused, spill
 _COLOURS = {Verdict.OK: "green", Verdict.WARN: "yellow", Verdict.FAIL: "bold red"}
 
 
-def doctor(*, output: Output = "text") -> int:
-    """Check database, Prefect, Ray and what waits, one line each with the remedy.
+def doctor(*, files: bool = False, fix: bool = False, output: Output = "text") -> int:
+    """Check database, Prefect, Ray, files and what waits, one line each with the remedy.
 
     Changes nothing and starts nothing. The exit code is 1 if something needed does not work.
+
+    Parameters
+    ----------
+    files
+        Compare the contents in the storage with the files that are listed, one by one.
+    fix
+        With --files: delete contents without a file, list what is not listed.
     """
-    findings = asyncio.run(examine(get_settings()))
+    settings = get_settings()
+    if fix and not files:
+        raise CommandError("--fix mends what --files finds; give both")
+    findings = compare(settings, fix=fix) if files else asyncio.run(examine(settings))
     if output == "json":
         print_json([finding._asdict() for finding in findings])
     else:
@@ -36,13 +47,14 @@ def doctor(*, output: Output = "text") -> int:
 
 async def examine(settings: Settings) -> list[Finding]:
     """All findings, in the order of the report; the slow checks run beside each other."""
-    postgres, sign_in, prefect, ray = await asyncio.gather(
+    postgres, sign_in, prefect, ray, files = await asyncio.gather(
         asyncio.to_thread(check_postgres, settings),
         asyncio.to_thread(check_sign_in, settings),
         check_prefect(settings),
         asyncio.to_thread(check_ray, settings),
+        asyncio.to_thread(check_files, settings),
     )
-    return [*postgres, check_spill(settings), *prefect, *ray, sign_in]
+    return [*postgres, check_spill(settings), *prefect, *ray, files, sign_in]
 
 
 def check_spill(settings: Settings) -> Finding:

@@ -102,3 +102,48 @@ ON CONFLICT (one) DO UPDATE SET
 WHERE file_storage.identity <> excluded.identity
     AND NOT EXISTS (SELECT FROM {schema}.file) AND NOT EXISTS (SELECT FROM {schema}.upload)
 RETURNING identity;
+
+-- name: count_files_of
+-- How many files these executions have.
+SELECT coalesce(sum(files), 0)::bigint AS files, coalesce(sum(file_bytes), 0)::bigint AS bytes
+FROM {schema}.execution WHERE id = ANY(%(ids)s::bigint[]);
+
+-- name: stale_batches
+-- Uploads that nobody has touched for a span of seconds and that belong to nothing any more: they
+-- were never launched with, or the run has its copy or is over.
+SELECT b.id::text FROM {schema}.upload_batch b
+LEFT JOIN {schema}.execution e ON e.fid = b.fid
+WHERE b.touched_at < now() - make_interval(secs => %(age)s) AND b.schedule IS NULL
+    AND (b.fid IS NULL OR b.answer IS NOT NULL OR e.status IN ('finished', 'error'))
+ORDER BY b.touched_at LIMIT %(limit)s;
+
+-- name: delete_batches
+-- Forget uploads.
+DELETE FROM {schema}.upload_batch WHERE id = ANY(%(ids)s::uuid[]);
+
+-- name: known_contents
+-- Which of these keys are those of files, or of contents that are about to be deleted.
+SELECT key FROM {schema}.file WHERE key = ANY(%(keys)s::text[])
+UNION SELECT key FROM {schema}.dropped_content WHERE key = ANY(%(keys)s::text[]);
+
+-- name: known_uploads
+-- Which of these keys are those of uploads and their parts.
+SELECT key FROM {schema}.upload WHERE key = ANY(%(keys)s::text[])
+UNION SELECT key FROM {schema}.upload_chunk WHERE key = ANY(%(keys)s::text[]);
+
+-- name: files_after
+-- All files, behind one of them.
+SELECT f.execution_id, f.direction, f.comparable, e.fid::text, f.direction || '/' || f.path,
+    f.key, f.size
+FROM {schema}.file f JOIN {schema}.execution e ON e.id = f.execution_id
+WHERE (f.execution_id, f.direction, f.comparable)
+    > (%(id)s::bigint, %(direction)s::text, %(comparable)s::text)
+ORDER BY f.execution_id, f.direction, f.comparable LIMIT %(limit)s;
+
+-- name: upload_events
+-- What executions said of their files, since there is a storage.
+SELECT e.id AS execution_id, e.fid::text AS fid, extract(epoch FROM v.ts)::float8 AS ts,
+    v.payload, v.attempt, v.source::text AS source
+FROM {schema}.execution e JOIN {schema}.event v ON v.execution_id = e.id
+WHERE v.kind = 'upload' AND e.updated_at >= (SELECT since FROM {schema}.file_storage)
+ORDER BY e.id, v.seq;

@@ -23,6 +23,7 @@ CREATE TABLE {schema}.file (
     node text,
     PRIMARY KEY (execution_id, direction, comparable)
 );
+CREATE INDEX file_key ON {schema}.file (key);
 CREATE INDEX file_path ON {schema}.file (execution_id, direction, path COLLATE "C");
 COMMENT ON TABLE {schema}.file IS
     'files of executions, made of upload events: what is here is whole, under its key';
@@ -92,6 +93,7 @@ CREATE TABLE {schema}.upload (
     sha256 text,
     UNIQUE (batch, comparable)
 );
+CREATE INDEX upload_key ON {schema}.upload (key);
 COMMENT ON TABLE {schema}.upload IS 'a file that is being sent, or was: then it has a size';
 COMMENT ON COLUMN {schema}.upload.key IS 'of the whole content in the storage';
 
@@ -103,6 +105,7 @@ CREATE TABLE {schema}.upload_chunk (
     sha256 text NOT NULL,
     PRIMARY KEY (upload, number)
 );
+CREATE INDEX upload_chunk_key ON {schema}.upload_chunk (key);
 COMMENT ON TABLE {schema}.upload_chunk IS 'the parts of it that have arrived';
 
 -- As `db grants` has it, where the one who upgrades is not the one who granted.
