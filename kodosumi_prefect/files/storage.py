@@ -172,11 +172,17 @@ class Storage:
             raise
         return WrittenContent(size, digest.hexdigest())
 
-    def write_whole(self, key: str, content: bytes) -> WrittenContent:
-        """As ``write``, for what is in memory anyway."""
+    def write_whole(self, key: str, content: bytes, *, durable: bool = True) -> WrittenContent:
+        """As ``write``, for what is in memory anyway.
+
+        Arguments:
+            durable: survives a machine that loses its power; else whoever reads it has to check
+                that it is there.
+        """
         with self._named():
             obstore.put(self._store, key, content, use_multipart=False)
-            self._settle(key)
+            if durable:
+                self._settle(key)
         return WrittenContent(len(content), hashlib.sha256(content).hexdigest())
 
     def read(self, key: str, start: int = 0, end: int | None = None) -> Iterator[bytes]:
