@@ -73,6 +73,7 @@ class StoredExecution:
         again_of: the execution whose inputs it was given.
         changed: the transaction that last changed what lists show of it.
         locks: ids of its open locks, oldest first.
+        cancelled: its status is ``error``, Kodosumi's word for that too.
     """
 
     fid: str
@@ -110,6 +111,7 @@ class StoredExecution:
     last_seq: int
     again_of: str | None
     changed: int
+    cancelled: bool
 
 
 @dataclass(frozen=True, slots=True)

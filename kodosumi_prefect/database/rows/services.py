@@ -96,6 +96,7 @@ class LastOfEndpoint:
     status: str
     state_name: str | None
     began: datetime
+    cancelled: bool
 
 
 @dataclass(frozen=True, slots=True)

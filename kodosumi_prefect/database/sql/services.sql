@@ -207,7 +207,8 @@ newest AS (
     ) AS l
 )
 SELECT DISTINCT ON (e.uid) e.uid, x.fid::text AS fid, x.status, x.state_name,
-    coalesce(x.started_at, x.created_at) AS began
+    coalesce(x.started_at, x.created_at) AS began,
+    (x.status = 'error' AND x.state_type = 'CANCELLED') IS TRUE AS cancelled
 FROM newest n JOIN {schema}.execution x ON x.id = n.id
 CROSS JOIN LATERAL ({endpoint_of_execution}) AS e
 ORDER BY e.uid, x.id DESC;

@@ -20,7 +20,7 @@ LOOKS = {
     "COMPLETED": "finished",
     "FAILED": "error",
     "CRASHED": "error",
-    "CANCELLED": "error",
+    "CANCELLED": "cancelled",
     "RUNNING": "running",
     "CANCELLING": "awaiting",
     "PAUSED": "awaiting",

@@ -279,6 +279,7 @@ class LastRun(BaseModel):
     fid: str
     status: Status
     started_at: float | None
+    cancelled: bool = Field(description="`status` is error, since it was cancelled.")
 
 
 class Schedule(BaseModel):
