@@ -134,6 +134,9 @@ DO $$ BEGIN
     IF to_regproc('{schema}.filtered_listing') IS NOT NULL THEN
         GRANT EXECUTE ON FUNCTION {schema}.visible, {schema}.filtered_listing TO {reader};
     END IF;
+    IF to_regproc('{schema}.ordered_listing') IS NOT NULL THEN
+        GRANT EXECUTE ON FUNCTION {schema}.ordered_listing TO {reader};
+    END IF;
     -- To what was done in the panel {writer} adds; only {owner} may change or delete it.
     IF to_regclass('{schema}.audit') IS NOT NULL THEN
         REVOKE ALL ON {schema}.audit FROM {writer}, {reader};

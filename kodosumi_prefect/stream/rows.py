@@ -114,6 +114,21 @@ class StoredExecution:
     cancelled: bool
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListedExecution(StoredExecution):
+    """A row of the panel's list.
+
+    Attributes:
+        inputs: their beginning, which may be no whole JSON.
+        final: always None.
+        run_name: of its flow run in Prefect; None for runs that older versions recorded.
+        deployment_name: None if it has no deployment, or one that Prefect no longer knows.
+    """
+
+    run_name: str | None
+    deployment_name: str | None
+
+
 @dataclass(frozen=True, slots=True)
 class NewExecution:
     """A row of ``begun``."""

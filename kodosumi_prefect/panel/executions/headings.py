@@ -1,13 +1,16 @@
 """An execution as lists and headings show it."""
 
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from markupsafe import Markup
 
 from kodosumi_prefect.events import TERMINAL, Kind, Status
 from kodosumi_prefect.panel.executions.rows import runtime, title
+from kodosumi_prefect.panel.executions.telling_inputs import telling
 from kodosumi_prefect.panel.html.render import render
-from kodosumi_prefect.stream.rows import StoredExecution
+from kodosumi_prefect.stream.rows import ListedExecution, StoredExecution
 
 CANCELLED = "cancelled"  # Kodosumi has no such word; only people read it
 
@@ -32,6 +35,34 @@ def listed(row: StoredExecution) -> dict[str, Any]:
         "owner": row.username,
         "again_of": row.again_of,
     }
+
+
+def rows_of_list(rows: Sequence[ListedExecution]) -> list[dict[str, Any]]:
+    """What the list's template needs: as ``listed``, and what tells a run from its neighbours."""
+    today = datetime.now(UTC)
+    fields = telling([(row.flow_name, row.inputs) for row in rows])
+    return [
+        listed(row)
+        | {
+            "flow": row.flow_name,
+            "deployment": row.deployment_name,
+            "run_name": row.run_name if row.run_name != title(row) else None,
+            "inputs": those,
+            "note": row.error if row.cancelled else None,
+            "brief": brief(row.started_at or row.created_at, today),
+        }
+        for row, those in zip(rows, fields, strict=True)
+    ]
+
+
+def brief(moment: datetime, today: datetime) -> str:
+    """A point in time as a list has room for, UTC; ``list.js`` writes it in the reader's zone."""
+    at = moment.astimezone(UTC)
+    if at.date() == today.date():
+        return f"{at:%H:%M:%S}"
+    return (
+        f"{at:%b} {at.day} {at:%H:%M}" if at.year == today.year else f"{at:%b} {at.day} {at.year}"
+    )
 
 
 def look(status: str, cancelled: bool) -> str:

@@ -38,6 +38,7 @@ from kodosumi_prefect.panel.executions import (
     cancel_api,
     dashboard_api,
     list_api,
+    saved_views,
     task_api,
     task_pages,
 )
@@ -101,6 +102,7 @@ AREAS: tuple[Any, ...] = (
     health_api,
     metrics_api,
     execution_list_pages,
+    saved_views,
     task_pages,
     execution_pages,
     service_list_pages,
