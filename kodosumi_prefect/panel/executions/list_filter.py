@@ -170,7 +170,7 @@ async def _list_filter(
 ) -> ListFilter:
     parameters = [("q", q), *(("status", one) for one in status), ("flow", flow)]
     parameters += [("deployment", deployment), ("owner", owner), ("tag", tag)]
-    parameters += [("last", last), ("zone", zone if last else None)]
+    parameters += [("last", last), ("zone", zone if last or q else None)]
     parameters += [("from", since), ("to", until)]
     pairs = [(name, clean(value).strip()) for name, value in parameters if value and value.strip()]
     by_name = dict(pairs)

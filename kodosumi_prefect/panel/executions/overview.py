@@ -100,6 +100,9 @@ def _bar(
         height = max(stretch[look] / highest * (HEIGHT - LEAST * len(STACKED)), LEAST)
         y -= height
         parts.append(Part(look, round(y, 2), round(height, 2)))
-    start, end = (datetime.fromtimestamp(at, UTC).isoformat() for at in (since, since + step))
+    start, end = (
+        datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds")
+        for at in (since, since + step)
+    )
     words = ", ".join(f"{stretch[look]:,} {look}" for look in STACKED if stretch.get(look))
     return Bar(n * WIDTH + GAP // 2, start, end, total, words, parts, filter_.within(start, end))

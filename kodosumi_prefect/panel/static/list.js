@@ -137,7 +137,7 @@ form.addEventListener("formdata", (event) => {
     else if (name === "from" || name === "to") data.set(name, new Date(value).toISOString());
   }
   // Days and nights are the reader's.
-  if (["today", "night", "yesterday"].includes(data.get("last"))) data.set("zone", zoneName);
+  if (["today", "night", "yesterday"].includes(data.get("last")) || /\b(night|yesterday|today)\b/i.test(data.get("q") ?? "")) data.set("zone", zoneName);
   else data.delete("zone");
 });
 for (const select of form.querySelectorAll("select")) select.addEventListener("change", () => form.requestSubmit());

@@ -21,7 +21,7 @@ function dress(element) {
   const active = document.activeElement?.id;
   const bars = [...element.querySelectorAll(".bars a")];
   bars.forEach((bar, n) => {
-    const [since, until] = [new Date(bar.dataset.since), new Date(bar.dataset.until)];
+    const [since, until] = [new Date(bar.dataset.from), new Date(bar.dataset.to)];
     const short = until - since < 60000;
     const words = `${moment(since, short)} to ${moment(until, short)}: ${bar.getAttribute("aria-label")}`;
     bar.querySelector("title").textContent = words;

@@ -17,7 +17,8 @@ ROW = """
     left(e.flow_name, 200), {deployment},
     CASE WHEN e.status = 'error' AND e.state_type = 'CANCELLED' THEN 'cancelled' ELSE e.status END,
     e.archived_at IS NOT NULL,
-    greatest(extract(epoch FROM e.ended_at - e.started_at), 0)::float8,
+    CASE WHEN e.ended_at > e.started_at THEN extract(epoch FROM e.ended_at - e.started_at)::float8
+        WHEN e.ended_at <= e.started_at THEN 0 END,
     left(lower(coalesce(nullif(e.summary, ''), e.flow_name, e.entry_point, e.fid::text)), 200)
 """
 
