@@ -189,7 +189,9 @@ def test_on_a_phone_filters_are_a_sheet_and_cards_show_all(
     page.get_by_label("Sorted by").select_option("name")
     arrived(page, re.compile("sort=name"))
     title = page.get_by_role("link", name=long)
-    box = title.evaluate("(e) => [e.scrollWidth <= e.clientWidth + 1, e.getBoundingClientRect().right]")
+    box = title.evaluate(
+        "(e) => [e.scrollWidth <= e.clientWidth + 1, e.getBoundingClientRect().right]"
+    )
     assert box[0] and box[1] <= PHONE["width"]
     expect(page.get_by_text("amber-fox")).to_be_visible()
     assert not sideways(page)

@@ -21,6 +21,7 @@ class RunsOverTime:
         step: seconds of a stretch.
         status: as people read it; None, as ``bar``, if there are no runs at all.
         bar: the stretch begins at ``bar * step``.
+        more: there are older ones that are not counted.
     """
 
     since: float
@@ -29,6 +30,7 @@ class RunsOverTime:
     status: str | None
     bar: int | None
     executions: int
+    more: bool
 
 
 @dataclass(frozen=True, slots=True)

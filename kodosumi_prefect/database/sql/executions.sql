@@ -154,47 +154,78 @@ FROM (
 JOIN {schema}.execution e ON e.id = chosen.execution_id
 ORDER BY chosen.began ASC, chosen.execution_id ASC;
 
+-- fragment: bound
+-- The newest `most` executions that match the filter but for its words are sorted and counted; these
+-- are all where there are no more. What they are bounded by is found in an index.
+bound AS MATERIALIZED (
+    SELECT l.began FROM {schema}.ordered_listing(%(owner)s, %(unowned)s, %(of)s, %(looks)s, %(flow)s,
+        %(deployment)s, %(since)s, %(until)s, NULL) AS l
+    ORDER BY l.began DESC, l.execution_id DESC OFFSET %(most)s LIMIT 1
+)
+
+-- fragment: within_bound
+l.began > coalesce((SELECT began FROM bound), '-infinity')
+
 -- fragment: numbered
 -- What a list is sorted by, smallest first: sign times the number, and within that the newest first.
 -- What has no number comes last.
 coalesce(CASE %(sort)s::text
-        WHEN 'status' THEN array_position(
-            ARRAY['starting', 'running', 'awaiting', 'error', 'cancelled', 'finished'], l.status)::float8
-        ELSE coalesce(l.seconds,
-            CASE WHEN l.started THEN extract(epoch FROM now() - l.began)::float8 END)
+        WHEN 'status' THEN CASE l.status WHEN 'starting' THEN 0 WHEN 'running' THEN 1
+            WHEN 'awaiting' THEN 2 WHEN 'error' THEN 3 WHEN 'cancelled' THEN 4 ELSE 5 END
+        ELSE coalesce(l.seconds, CASE WHEN l.started THEN date_part('epoch', now() - l.began) END)
         END * %(sign)s::float8, 'infinity') AS key,
-    -extract(epoch FROM l.began)::float8 AS age, -l.execution_id AS id
+    l.began, l.execution_id AS id
 
 -- name: list_by_number
--- The newest executions of the panel's list, at most `most`, by status or duration behind a cursor;
--- `way` is 1, or -1 to go back.
-WITH cursor AS (
+-- The newest executions of the panel's list, at most `most`, by status or duration behind a cursor.
+WITH {bound},
+cursor AS (
     SELECT {numbered} FROM {schema}.listing_order l
     JOIN {schema}.execution e ON e.id = l.execution_id WHERE e.fid = %(cursor)s::uuid
 ),
 keyed AS (
-    SELECT {numbered} FROM (
-        SELECT l.execution_id, l.began, l.started, l.seconds, l.status FROM {ordered}
-        ORDER BY l.began DESC LIMIT %(most)s) AS l
+    SELECT {numbered} FROM {ordered} WHERE {within_bound}
 ),
 chosen AS (
-    SELECT key, age, id FROM keyed
-    WHERE %(cursor)s::uuid IS NULL OR (key * %(way)s::int, age * %(way)s::int, id * %(way)s::int)
-        > (SELECT key * %(way)s::int, age * %(way)s::int, id * %(way)s::int FROM cursor)
-    ORDER BY key * %(way)s::int, age * %(way)s::int, id * %(way)s::int LIMIT %(limit)s
+    SELECT key, began, id FROM keyed
+    WHERE %(cursor)s::uuid IS NULL OR key > (SELECT key FROM cursor)
+        OR (key = (SELECT key FROM cursor) AND (began, id) < (SELECT began, id FROM cursor))
+    ORDER BY key, began DESC, id DESC LIMIT %(limit)s
 )
 SELECT {list_row}
-FROM chosen JOIN {schema}.execution e ON e.id = -chosen.id
-ORDER BY chosen.key * %(way)s::int, chosen.age * %(way)s::int, chosen.id * %(way)s::int;
+FROM chosen JOIN {schema}.execution e ON e.id = chosen.id
+ORDER BY chosen.key, chosen.began DESC, chosen.id DESC;
+
+-- name: list_by_number_back
+-- As list_by_number, in the other direction.
+WITH {bound},
+cursor AS (
+    SELECT {numbered} FROM {schema}.listing_order l
+    JOIN {schema}.execution e ON e.id = l.execution_id WHERE e.fid = %(cursor)s::uuid
+),
+keyed AS (
+    SELECT {numbered} FROM {ordered} WHERE {within_bound}
+),
+chosen AS (
+    SELECT key, began, id FROM keyed
+    WHERE key < (SELECT key FROM cursor)
+        OR (key = (SELECT key FROM cursor) AND (began, id) > (SELECT began, id FROM cursor))
+    ORDER BY key DESC, began, id LIMIT %(limit)s
+)
+SELECT {list_row}
+FROM chosen JOIN {schema}.execution e ON e.id = chosen.id
+ORDER BY chosen.key DESC, chosen.began, chosen.id;
 
 -- fragment: lettered
--- What a list is sorted by, and within that the newest first.
+-- What a list is sorted by, and within that by `way` the newest (1) or the oldest (-1) first.
 CASE %(sort)s::text WHEN 'owner' THEN lower(coalesce(r.name, l.owner, ''))
         WHEN 'flow' THEN lower(coalesce(l.flow_name, '')) ELSE l.title END AS key,
-    -extract(epoch FROM l.began)::float8 AS age, -l.execution_id AS id
+    -date_part('epoch', l.began) * %(way)s::int AS age, -l.execution_id * %(way)s::int AS place,
+    l.execution_id AS id
 
 -- fragment: lettered_rows
 -- Where `lettered` finds it: the newest executions of the panel's list, and the cursor's.
+{bound},
 cursor AS (
     SELECT {lettered} FROM {schema}.listing_order l
     JOIN {schema}.execution e ON e.id = l.execution_id
@@ -202,40 +233,39 @@ cursor AS (
     WHERE e.fid = %(cursor)s::uuid
 ),
 keyed AS (
-    SELECT {lettered} FROM (
-        SELECT l.execution_id, l.began, l.owner, l.flow_name, l.title FROM {ordered}
-        ORDER BY l.began DESC LIMIT %(most)s) AS l
+    SELECT {lettered} FROM {ordered}
     LEFT JOIN {schema}.role r ON r.id::text = l.owner AND %(sort)s::text = 'owner'
+    WHERE {within_bound}
 )
 
 -- name: list_from_a
 -- The newest executions of the panel's list, at most `most`, by name, owner or flow from A to Z
--- behind a cursor; `way` is 1 for the newest of one name first, or -1.
+-- behind a cursor.
 WITH {lettered_rows},
 chosen AS (
-    SELECT key, age, id FROM keyed
+    SELECT key, age, place, id FROM keyed
     WHERE %(cursor)s::uuid IS NULL OR key > (SELECT key FROM cursor)
-        OR (key = (SELECT key FROM cursor) AND (age * %(way)s::int, id * %(way)s::int)
-            > (SELECT age * %(way)s::int, id * %(way)s::int FROM cursor))
-    ORDER BY key, age * %(way)s::int, id * %(way)s::int LIMIT %(limit)s
+        OR (key = (SELECT key FROM cursor)
+            AND (age, place) > (SELECT age, place FROM cursor))
+    ORDER BY key, age, place LIMIT %(limit)s
 )
 SELECT {list_row}
-FROM chosen JOIN {schema}.execution e ON e.id = -chosen.id
-ORDER BY chosen.key, chosen.age * %(way)s::int, chosen.id * %(way)s::int;
+FROM chosen JOIN {schema}.execution e ON e.id = chosen.id
+ORDER BY chosen.key, chosen.age, chosen.place;
 
 -- name: list_from_z
 -- As list_from_a, from Z to A.
 WITH {lettered_rows},
 chosen AS (
-    SELECT key, age, id FROM keyed
+    SELECT key, age, place, id FROM keyed
     WHERE %(cursor)s::uuid IS NULL OR key < (SELECT key FROM cursor)
-        OR (key = (SELECT key FROM cursor) AND (age * %(way)s::int, id * %(way)s::int)
-            > (SELECT age * %(way)s::int, id * %(way)s::int FROM cursor))
-    ORDER BY key DESC, age * %(way)s::int, id * %(way)s::int LIMIT %(limit)s
+        OR (key = (SELECT key FROM cursor)
+            AND (age, place) > (SELECT age, place FROM cursor))
+    ORDER BY key DESC, age, place LIMIT %(limit)s
 )
 SELECT {list_row}
-FROM chosen JOIN {schema}.execution e ON e.id = -chosen.id
-ORDER BY chosen.key DESC, chosen.age * %(way)s::int, chosen.id * %(way)s::int;
+FROM chosen JOIN {schema}.execution e ON e.id = chosen.id
+ORDER BY chosen.key DESC, chosen.age, chosen.place;
 
 -- name: order_position
 -- Where an execution that may be seen stands in the panel's list.
@@ -255,26 +285,29 @@ WHERE e.fid = ANY(%(fids)s::uuid[]);
 -- name: runs_over_time
 -- How many executions of the panel's list, of the newest `most` that match, began in each stretch of
 -- time, by status. The shortest step that makes at most `bars` of the span is taken.
-WITH matching AS MATERIALIZED (
-    SELECT l.status, extract(epoch FROM l.began)::float8 AS began FROM {ordered}
-    ORDER BY l.began DESC LIMIT %(most)s
+WITH {bound},
+ends AS (
+    SELECT coalesce(%(since)s::float8, (SELECT date_part('epoch', began) FROM bound),
+            (SELECT date_part('epoch', l.began) FROM {ordered} ORDER BY l.began LIMIT 1),
+            date_part('epoch', now()) - 3600) AS since,
+        coalesce(%(until)s::float8, date_part('epoch', now())) AS until
 ),
-span AS (
-    SELECT coalesce(%(since)s::float8, min(began), extract(epoch FROM now()) - 3600) AS since,
-        coalesce(%(until)s::float8, greatest(extract(epoch FROM now())::float8, max(began)))
-            AS until
-    FROM matching
-),
-step AS (
+step AS MATERIALIZED (
     SELECT since, until, coalesce((SELECT min(seconds) FROM unnest(%(steps)s::float8[]) AS seconds
         WHERE seconds * (%(bars)s::int - 1) >= until - since), (until - since) / %(bars)s::int)
         AS seconds
-    FROM span
+    FROM ends
+),
+counted AS (
+    SELECT l.status,
+        floor(date_part('epoch', l.began) / (SELECT seconds FROM step))::bigint AS bar,
+        count(*) AS executions
+    FROM {ordered} WHERE {within_bound}
+    GROUP BY 1, 2
 )
-SELECT step.since::float8 AS since, step.until::float8 AS until, step.seconds::float8 AS step,
-    m.status, floor(m.began / step.seconds)::bigint AS bar, count(m.status) AS executions
-FROM step LEFT JOIN matching m ON true
-GROUP BY step.since, step.until, step.seconds, m.status, bar;
+SELECT step.since, step.until, step.seconds AS step, counted.status, counted.bar,
+    coalesce(counted.executions, 0) AS executions, EXISTS (SELECT FROM bound) AS more
+FROM step LEFT JOIN counted ON true;
 
 -- name: listed_deployments
 -- Names of deployments that have executions to be seen, by jumping from name to name in an index.

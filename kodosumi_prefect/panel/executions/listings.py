@@ -48,7 +48,11 @@ class Listing:
         values["way"] = 1 if forward else -1
         if self._filter.sort in ("status", "duration"):
             values["sign"] = -1 if descending else 1
-            rows = await self._reader.rows_of(ListedExecution, "list_by_number", **values)
+            rows = await (
+                self._reader.rows_of(ListedExecution, "list_by_number", **values)
+                if forward
+                else self._reader.rows_of(ListedExecution, "list_by_number_back", **values)
+            )
         elif down:
             rows = await self._reader.rows_of(ListedExecution, "list_from_z", **values)
         else:

@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 
 from kodosumi_prefect.database.rows.executions import RunsOverTime
 from kodosumi_prefect.panel.executions.list_filter import LOOKS, ListFilter
-from kodosumi_prefect.panel.executions.listings import MOST
 
 BARS = 48  # at most
 WIDTH, GAP, HEIGHT = 20, 4, 56  # of a bar and between bars, and of the highest, in pixels
@@ -77,7 +76,7 @@ def overview(rows: Sequence[RunsOverTime], filter_: ListFilter) -> dict[str, Any
         "begins": datetime.fromtimestamp(since, UTC),
         "ends": datetime.fromtimestamp(until, UTC),
         "total": total,
-        "more": sum(counts.values()) >= MOST,
+        "more": rows[0].more,
         "all": sum(counts.values()),
         "counts": [(look, counts[look]) for look in LOOKS],
         "unfinished": sum(counts[look] for look in unfinished),

@@ -2,7 +2,7 @@
 import { ask } from "./frame.js";
 import { clockText } from "./time.js";
 
-const PAUSE = 4000; // ms between two drawings while executions change
+const PAUSE = 8000; // ms between two drawings while executions change
 
 const section = document.getElementById("overview");
 const day = new Intl.DateTimeFormat("en", { month: "short", day: "numeric" });
