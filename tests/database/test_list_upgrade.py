@@ -79,7 +79,8 @@ def test_a_writer_writes_on_before_the_upgrade_and_its_runs_move_on_after_it(old
         first = batch(fid, said("a"), header={"flow_name": "f", "run_name": "amber-fox"})
         spooler.append([first])  # the database has no place for the run's name yet
         migrate.upgrade(older, "kodosumi")
-        again = batch(fid, entered("running", "Running", 1.8e9), header={"run_name": "amber-fox"})
+        events = (said("{}", "meta"), entered("running", "Running", 1.8e9))
+        again = batch(fid, *events, header={"run_name": "amber-fox"})
         spooler.append([again])
     finally:
         spooler.close()
