@@ -89,11 +89,14 @@ def test_what_opens_on_a_phone_lies_in_its_window_and_hides_nothing(
 ) -> None:
     page = new_context(filled[0], viewport=PHONE).new_page()
     page.goto("/executions")
+    page.get_by_role("button", name="Filters").click()
     for word, popover in (("Status", "fieldset"), ("Between", "fieldset")):
         page.locator("summary", has_text=word).click()
         assert within(page, f".pick[open] > {popover}"), word
         assert (sideways(page), violations(page)) == (0, [])
         page.locator("summary", has_text=word).click()
+    page.keyboard.press("Escape")
+    expect(page.locator("#filters")).to_be_hidden()
     page.locator("tbody input[type=checkbox]").last.check()
     expect(page.locator("#bulk")).to_be_visible()
     assert within(page, "#bulk")

@@ -144,6 +144,9 @@ for (const select of form.querySelectorAll("select")) select.addEventListener("c
 document.addEventListener("click", (event) => {
   for (const pick of document.querySelectorAll("details.pick[open], details.rest[open]")) if (!pick.contains(event.target)) pick.open = false;
 });
+for (const pick of form.querySelectorAll("details.pick")) {
+  pick.addEventListener("toggle", () => pick.open && pick.lastElementChild.scrollIntoView({ block: "nearest" }));
+}
 document.getElementById("content").addEventListener("keydown", (event) => {
   const open = event.key === "Escape" && event.target.closest("details.pick[open], details.rest[open]");
   if (!open) return;
