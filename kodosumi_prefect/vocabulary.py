@@ -79,6 +79,7 @@ SECRETS_SCOPE = "kodosumi.secrets"  # what was typed into password fields
 OWNER_LABEL = "kodosumi.owner"  # of flow runs: whose it is, signed
 ENDPOINT_LABEL = "kodosumi.endpoint"  # of deployments that are ours to change: the endpoint's uid
 
+SEALED = "sealed:"  # begins what is stored of an encrypted answer to a lock; JSON does not
 OPENAPI_MARK = "x-kodosumi"  # of an operation: an endpoint that launches
 FLOW_ATTRIBUTE = "__kodosumi__"  # of a flow's function: what ``@flow`` was told
 POOL_TYPE = "kodosumi-ray"  # of our work pools and their workers, whose loggers have its name

@@ -685,7 +685,7 @@ def test_without_postgres_nothing_is_launched(stand: Stand) -> None:
 
     async def ask() -> None:
         keys = launch_keys.LaunchKeys(stand.settings, reader)
-        asked = launch_keys.AskedLaunch("owner", "endpoint", "key", b"body")
+        asked = launch_keys.AskedLaunch("owner", "endpoint", "key", [b"body"])
         with pytest.raises(psycopg.OperationalError):
             await keys.once(asked, refused)
 
