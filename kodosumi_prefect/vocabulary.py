@@ -60,6 +60,7 @@ KEY_PATH = "/.well-known/kodosumi/key"  # where the panel serves the key that si
 SESSION_COOKIE = "kodosumi_jwt"  # what a login sets
 DEVICE_COOKIE = "kodosumi_device"  # a browser that somebody signed in with before
 THEME_COOKIE = "kodosumi_theme"  # the look somebody chose; without it the system's
+KEYS_COOKIE = "kodosumi_keys"  # whether somebody turned keys of one letter off
 
 # Keys in the ASGI scope.
 CALLER_SCOPE = "kodosumi.caller"  # the Caller, once the signature was checked

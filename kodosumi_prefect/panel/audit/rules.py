@@ -88,6 +88,7 @@ RULES: dict[str, Rule] = {
 # Operations that change something and are not recorded, and why.
 UNRECORDED: dict[str, str] = {
     "POST /account/theme": "sets a cookie with the look that somebody likes, and nothing else",
+    "POST /account/shortcuts": "sets a cookie with whether keys do anything, and nothing else",
     **dict.fromkeys(
         (
             *("POST /deploy", "DELETE /deploy", "POST /deploy/{name}", "DELETE /deploy/{name}"),
