@@ -90,6 +90,19 @@ def full(stand: Stand) -> Run:
     return run.finish(markdown(REPORT))
 
 
+def many_tasks(stand: Stand, tasks: int = 240) -> Run:
+    """A run of many mapped task runs and some others, which finished."""
+    run = stand.run(summary="Maps").begin()
+    began = time.time() - 600
+    names = [f"summarise-one-of-many-customer-records-{n}" for n in range(tasks)]
+    for n, name in enumerate([*names, "load-records-0", WORD]):
+        task = {"task_run": {"id": str(uuid4()), "name": name}, "node": f"node-{n % 3}", "pid": 7}
+        told = json.dumps(task)
+        ends = began + n / 2, began + n / 2 + 1 + (n * 7) % 40
+        run.put(*(Event(at, "stdout", f"line of {n}", 1, source=told) for at in ends))
+    return run.finish()
+
+
 def asking(stand: Stand, name: str, **header: Any) -> tuple[Run, str]:
     """A run that waits, and the id of its lock."""
     run, lid = stand.run(**header).begin(topic="x"), str(uuid4())
@@ -116,6 +129,7 @@ def heard_of(database: str) -> None:
 def fill(stand: Stand, stack: ExitStack) -> dict[str, str]:
     """Write all of it; addresses of pages by what they show."""
     rich, failed = full(stand), stand.run(summary="Fails", tags=["a"]).begin(x=1).fail(TRACEBACK)
+    mapped = many_tasks(stand)
     bare = stand.run(flow_name=WORD).begin()
     running = stand.run(summary="Runs").begin(a=1).lines("one")
     running.say("progress", serialize({"done": 3, "total": 10, "text": "three of ten"}))
@@ -161,6 +175,10 @@ def fill(stand: Stand, stack: ExitStack) -> dict[str, str]:
         "failed print": f"/outputs/html/{failed.fid}",
         "running": f"/executions/{running.fid}",
         "asking": f"/executions/{asker.fid}",
+        "many tasks": f"/executions/{mapped.fid}?tab=tasks",
+        "many tasks, one by one": f"/executions/{mapped.fid}/tasks?single=true&sort=took",
+        "many tasks, one opened": f"/executions/{mapped.fid}/tasks?"
+        "open=summarise-one-of-many-customer-records",
         "cancel asked": f"/executions/{running.fid}?ask=cancel",
         "waiting": "/waiting",
         "one question": f"/waiting/{asker.fid}/{lid}",

@@ -156,7 +156,7 @@ def create_app(
                 Register(reader, used, services) as register,
             ):
                 numbers = Metrics(reader, feed, streams, trail)
-                app.state.panel = State(
+                app.state.panel = state = State(
                     used,
                     reader,
                     feed,
@@ -175,6 +175,7 @@ def create_app(
                     streams.close()
                     await cancel_all([reviewing])
                     await numbers.close()
+                    await state.task_trees.close()
 
     app = FastAPI(
         title="Kodosumi on Prefect",
