@@ -12,6 +12,7 @@ from tests.http_services import served_app
 from tests.panel.faulty_services import Faulty, document, operation
 from tests.panel.panel_runs import Run, Stand, markdown
 from tests.panel.test_panel_system_page import tell
+from tests.spooler.recording import execute
 
 WORD = "Donaudampfschifffahrtselektrizitätenhauptbetriebswerkbauunterbeamtengesellschaft" * 2
 NAMES = "Отчёт за неделю · 週報 · تقرير الأسبوع · 🦕"
@@ -119,11 +120,18 @@ def asking(stand: Stand, name: str, **header: Any) -> tuple[Run, str]:
 
 def heard_of(database: str) -> None:
     """Workers as they report themselves, one of them of a long name, and a cluster of two nodes."""
-    known = {"pool": "some-pool", "runs": 4, "warm": 1, "draining": False, "ray": True}
+    known = {"pool": "some-pool", "runs": 4, "warm": 1, "draining": False, "ray": True, "limit": 8}
     resources = {"CPU": 8.0, "GPU": 1.0, "memory": 2.0**34}
     cluster = [{"host": host, "resources": resources} for host in ("node-1", WORD)]
     tell(database, "worker", "worker-1", **known, cluster=cluster)
     tell(database, "worker", WORD, **known)
+    now = time.time()
+    for n in range(110):
+        if n in range(40, 52):
+            continue  # nobody reported
+        figures = {"runs": n % 7, "places": 16, "cpu": (n * 3) % 11 + 2, "cpus": 16}
+        row = f"(to_timestamp({now - 30 * n - 60}), '{json.dumps(figures)}')"
+        execute(database, f"INSERT INTO kodosumi.utilisation VALUES {row}")
 
 
 def fill(stand: Stand, stack: ExitStack) -> dict[str, str]:

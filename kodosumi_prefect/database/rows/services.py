@@ -100,6 +100,14 @@ class LastOfEndpoint:
 
 
 @dataclass(frozen=True, slots=True)
+class UseOfEndpoint:
+    """A row of ``use_of_endpoints``: how many executions that may be seen an endpoint launched."""
+
+    uid: str
+    runs: int
+
+
+@dataclass(frozen=True, slots=True)
 class GoneEndpoint:
     """A row of ``schedules_of_gone``; ``source`` listed it."""
 

@@ -40,7 +40,7 @@ function step(by) {
 }
 
 function act(key) {
-  return currentRow()?.querySelector(`[data-key="${key}"]`) ?? visible(`[data-key="${key}"]`)[0];
+  return currentRow()?.querySelector(`[data-press="${key}"]`) ?? visible(`[data-press="${key}"]`)[0];
 }
 
 function answer() {

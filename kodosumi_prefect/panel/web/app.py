@@ -59,6 +59,7 @@ from kodosumi_prefect.panel.services.register.register import Register
 from kodosumi_prefect.panel.system import health_api, metrics_api
 from kodosumi_prefect.panel.system import pages as system_pages
 from kodosumi_prefect.panel.system.metrics import Metrics
+from kodosumi_prefect.panel.system.utilisation import Sampler
 from kodosumi_prefect.panel.web import error_schemas, errors, kodosumi_pages, limits
 from kodosumi_prefect.panel.web.csrf import OwnPagesOnly
 from kodosumi_prefect.panel.web.headers import Shield
@@ -169,11 +170,12 @@ def create_app(
                     LaunchKeys(used, reader),
                 )
                 reviewing = asyncio.create_task(streams.review(identification), name="review")
+                sampling = asyncio.create_task(Sampler(reader).run(), name="utilisation")
                 try:
                     yield
                 finally:
                     streams.close()
-                    await cancel_all([reviewing])
+                    await cancel_all([reviewing, sampling])
                     await numbers.close()
                     await state.task_trees.close()
 

@@ -138,5 +138,10 @@ def _mapping(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
+# What services say that have nothing to say: `str()` of nothing, for one.
+NO_TEXT = frozenset({"", "None", "null"})
+
+
 def _text(value: Any, longest: int) -> str | None:
-    return clean(str(value))[:longest] if isinstance(value, str | int | float) else None
+    text = clean(str(value))[:longest] if isinstance(value, str | int | float) else ""
+    return None if text.strip() in NO_TEXT else text
