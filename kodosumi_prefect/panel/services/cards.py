@@ -17,7 +17,7 @@ from kodosumi_prefect.launch.other_schedules import next_times
 from kodosumi_prefect.launch.refusal import LaunchError
 from kodosumi_prefect.panel.accounts.permissions import User
 from kodosumi_prefect.panel.services.register.address import MOUNTED
-from kodosumi_prefect.panel.services.register.openapi import NO_TEXT
+from kodosumi_prefect.panel.services.register.openapi import has_text
 from kodosumi_prefect.panel.web.state import State
 
 PREFECT_ANSWER_SECONDS = 2.0  # seconds that a list waits for Prefect
@@ -103,7 +103,7 @@ def _beginning(description: str | None) -> str:
     """The first paragraph of a description."""
     first = (description or "").strip().partition("\n\n")[0]
     text = " ".join(first.split()).lstrip("# ")  # it may begin with a heading in markdown
-    if text in NO_TEXT:
+    if not has_text(text):
         return ""
     return (
         text

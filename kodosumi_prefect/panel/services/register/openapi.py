@@ -1,7 +1,7 @@
 """The endpoints that an OpenAPI document lists."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeGuard
 from urllib.parse import urljoin, urlsplit
 
 from kodosumi_prefect.events import clean
@@ -142,6 +142,11 @@ def _mapping(value: Any) -> Mapping[str, Any]:
 NO_TEXT = frozenset({"", "None", "null"})
 
 
+def has_text(text: str | None) -> TypeGuard[str]:
+    """Whether there is something to be said."""
+    return text is not None and text.strip() not in NO_TEXT
+
+
 def _text(value: Any, longest: int) -> str | None:
-    text = clean(str(value))[:longest] if isinstance(value, str | int | float) else ""
-    return None if text.strip() in NO_TEXT else text
+    text = clean(str(value))[:longest] if isinstance(value, str | int | float) else None
+    return text if has_text(text) else None
