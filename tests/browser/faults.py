@@ -13,7 +13,8 @@ SHIFTS = """window.movedWhileLoading = [];
 new PerformanceObserver((list) => {
   for (const entry of list.getEntries())
     if (!entry.hadRecentInput)
-      window.movedWhileLoading.push([entry.value, entry.sources.map((s) => s.node?.outerHTML?.slice(0, 90))]);
+      window.movedWhileLoading.push(
+        [entry.value, entry.sources.map((source) => source.node?.outerHTML?.slice(0, 90))]);
 }).observe({ type: "layout-shift", buffered: true });"""
 PAINTED = """() => document.fonts.ready.then(() => new Promise((done) =>
   requestAnimationFrame(() => requestAnimationFrame(() => done(true)))))"""

@@ -241,8 +241,8 @@ def test_keys_lead_through_the_panel_and_are_shown(new_context: NewContext, stan
     page = new_context(stand).new_page()
     page.goto("/services")
     page.keyboard.press("g")
-    page.keyboard.press("e")
-    expect(page).to_have_url(re.compile("/executions$"))
+    with page.expect_navigation(url=re.compile("/executions$")):
+        page.keyboard.press("e")
     page.keyboard.press("?")
     shown = page.get_by_role("dialog", name="Keyboard shortcuts")
     expect(shown).to_be_visible()
@@ -259,10 +259,10 @@ def test_keys_lead_through_the_panel_and_are_shown(new_context: NewContext, stan
     expect(shown).to_be_hidden()
     page.goto("/executions")
     page.keyboard.press("j")
-    page.keyboard.press("Enter")
-    expect(page).to_have_url(re.compile(runs[2].fid))
-    page.keyboard.press("a")
-    expect(page).to_have_url(re.compile("/waiting$"))
+    with page.expect_navigation(url=re.compile(runs[2].fid)):
+        page.keyboard.press("Enter")
+    with page.expect_navigation(url=re.compile("/waiting$")):
+        page.keyboard.press("a")
 
 
 def test_keys_can_be_turned_off(new_context: NewContext, stand: Stand) -> None:
