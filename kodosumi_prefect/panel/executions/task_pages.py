@@ -1,5 +1,6 @@
 """The task runs of an execution over time, and the events of one of them."""
 
+import asyncio
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from math import ceil
@@ -68,7 +69,8 @@ async def tasks(
         stretches = await _event_spans(panel, execution, items)
         items = [_with_times(item, stretches.get(item["id"])) for item in items]
         items.sort(key=lambda item: (item["start_time"] is None, item["start_time"] or ""))
-    groups = grouped(items)
+    # Thousands take a while; streams go on meanwhile.
+    groups = await asyncio.to_thread(grouped, items)
     foldable = len(items) > FOLDED and len(groups) < len(items)
     wish = {"sort": sort, "open": opened, "single": single and foldable, "page": 1}
     chosen = items
@@ -80,24 +82,29 @@ async def tasks(
     shown = ordered(chosen, sort)[first : first + PER_PAGE]
     if missing is None:
         stretches |= await attempts(panel, shown)
-    axis = Axis(
-        items,
-        began=execution.started_at,
-        ended=execution.ended_at if execution.status in TERMINAL else None,
-        attempts=stretches,
-    )
-    lines = [axis.line(item) for item in shown]
-    rows = zip(lines, ends(shown), strict=True)
     folded = ordered_groups(groups, sort) if foldable and not single else []
+
+    def drawn() -> tuple[Axis, list[Any], list[Any]]:
+        axis = Axis(
+            items,
+            began=execution.started_at,
+            ended=execution.ended_at if execution.status in TERMINAL else None,
+            attempts=stretches,
+        )
+        rows = list(zip([axis.line(item) for item in shown], ends(shown), strict=True))
+        together = [
+            (group, moment(group.items[0]["start_time"]), axis.many(group.items, group.look))
+            for group in folded
+        ]
+        return axis, rows, together
+
+    axis, lines, together = await asyncio.to_thread(drawn)
     context = {
         "row": execution,
         "title": title(execution),
         "axis": axis,
-        "lines": list(rows),
-        "groups": [
-            (group, moment(group.items[0]["start_time"]), axis.many(group.items, group.look))
-            for group in folded
-        ],
+        "lines": lines,
+        "groups": together,
         "foldable": foldable,
         "slowest": slowest(items),
         "total": len(items),

@@ -91,6 +91,7 @@ class Axis:
         self._now = ended or datetime.now(UTC)
         self._attempts = attempts
         self._live = ended is None
+        self._known: dict[str, Sequence[Stretch]] = {}  # by task run
         known = [one for item in items for one in self._stretches(item)]
         self.start: datetime | None = None
         self.ticks: list[Tick] = []
@@ -131,6 +132,11 @@ class Axis:
         ]
 
     def _stretches(self, item: Item) -> Sequence[Stretch]:
+        if item["id"] not in self._known:
+            self._known[item["id"]] = self._read(item)
+        return self._known[item["id"]]
+
+    def _read(self, item: Item) -> Sequence[Stretch]:
         if tries := self._attempts.get(item["id"]):
             return tries
         start, end = moment(item["start_time"]), moment(item["end_time"])
