@@ -62,7 +62,7 @@ def faults(
     page.set_viewport_size(PHONE)
     if wider := sideways(page):
         found.append(f"{wider} px too wide for {PHONE['width']}")
-    found += [f"on a phone: {text}" for text in violations(page)]
+    found += [f"on a phone: {text}" for text in violations(page, contrast=False)]
     if sum(value for value, _ in moved) > SHIFT:
         found.append(f"moves while it loads: {moved}")
     if scales.bytes > WEIGHT:

@@ -91,7 +91,7 @@ def full(stand: Stand) -> Run:
     return run.finish(markdown(REPORT))
 
 
-def many_tasks(stand: Stand, tasks: int = 240) -> Run:
+def many_tasks(stand: Stand, tasks: int = 80) -> Run:
     """A run of many mapped task runs and some others, which finished."""
     run = stand.run(summary="Maps").begin()
     began = time.time() - 600
