@@ -39,7 +39,7 @@ def signed(owner: Owner, launch: str, settings: Settings) -> str:
         NoKeyError: there is no secret to sign with.
     """
     signed = _encoded(json.dumps([owner.user, owner.name, launch]).encode())
-    return f"{signed}.{_encoded(_mac(signed, run_keys(settings).label))}"
+    return f"{signed}.{_encoded(_mac(signed, run_keys(settings).labels[0]))}"
 
 
 def verified(labels: Mapping[str, Any], launch: str | None, settings: Settings) -> Owner | None:
@@ -52,8 +52,8 @@ def verified(labels: Mapping[str, Any], launch: str | None, settings: Settings) 
     if not signed or launch is None:
         return None
     try:
-        expected = _encoded(_mac(signed, run_keys(settings).label))
-        if not hmac.compare_digest(expected.encode(), mac.encode()):
+        genuine = [_encoded(_mac(signed, key)) for key in run_keys(settings).labels]
+        if not any(hmac.compare_digest(one.encode(), mac.encode()) for one in genuine):
             return None
         user, name, bound = json.loads(base64.urlsafe_b64decode(signed + "=" * (-len(signed) % 4)))
     except (NoKeyError, ValueError):

@@ -60,6 +60,7 @@ KEY_PATH = "/.well-known/kodosumi/key"  # where the panel serves the key that si
 SESSION_COOKIE = "kodosumi_jwt"  # what a login sets
 DEVICE_COOKIE = "kodosumi_device"  # a browser that somebody signed in with before
 THEME_COOKIE = "kodosumi_theme"  # the look somebody chose; without it the system's
+KEYS_COOKIE = "kodosumi_keys"  # whether somebody turned keys of one letter off
 
 # Keys in the ASGI scope.
 CALLER_SCOPE = "kodosumi.caller"  # the Caller, once the signature was checked
@@ -79,6 +80,7 @@ SECRETS_SCOPE = "kodosumi.secrets"  # what was typed into password fields
 OWNER_LABEL = "kodosumi.owner"  # of flow runs: whose it is, signed
 ENDPOINT_LABEL = "kodosumi.endpoint"  # of deployments that are ours to change: the endpoint's uid
 
+SEALED = "sealed:"  # begins what is stored of an encrypted answer to a lock; JSON does not
 OPENAPI_MARK = "x-kodosumi"  # of an operation: an endpoint that launches
 FLOW_ATTRIBUTE = "__kodosumi__"  # of a flow's function: what ``@flow`` was told
 POOL_TYPE = "kodosumi-ray"  # of our work pools and their workers, whose loggers have its name

@@ -1,5 +1,7 @@
 """What pages and files for maintainers say of the code, compared with it."""
 
+import importlib.util
+import json
 import re
 import tomllib
 from pathlib import Path
@@ -68,6 +70,52 @@ def test_every_kind_is_described_with_its_streams() -> None:
         for kind in Kind
     }
     assert dict(table) == streams
+
+
+@pytest.fixture(scope="module")
+def reference() -> Any:
+    """The hook of mkdocs that makes pages of the reference."""
+    spec = importlib.util.spec_from_file_location(
+        "reference", DOCS / "hooks" / "reference_lists.py"
+    )
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_page_of_routes_has_each_with_its_parameters_and_answers(reference: Any) -> None:
+    page = reference.routes()
+    parts = dict(re.findall(r"^### ([A-Z]+ /\S*)\n(.*?)(?=^##)", page, re.MULTILINE | re.DOTALL))
+    operations = {
+        f"{method.upper()} {path}": operation
+        for path, methods in reference.openapi()["paths"].items()
+        for method, operation in methods.items()
+    }
+    assert parts.keys() == operations.keys()
+    for name, operation in operations.items():
+        for parameter in operation.get("parameters", ()):
+            assert f"| `{parameter['name']}`" in parts[name], name
+        for code in operation["responses"]:
+            assert re.search(rf"(^\| |Refusals: .*\b){code}\b", parts[name], re.MULTILINE), name
+    headings = set(re.findall(r"^### (.+)", page, re.MULTILINE))
+    assert {name for name, _ in re.findall(r"\[(\w+)\]\(#(\w+)\)", page)} <= headings
+
+
+def test_the_page_of_commands_has_each_with_its_options(reference: Any) -> None:
+    page = reference.commands()
+    for name in app:
+        if not name.startswith("-"):
+            assert f"## kodosumi-prefect {name}\n" in page, name
+    assert "## kodosumi-prefect db restore\n" in page
+    assert "* `--since STR`: Recorded then or later" in page
+    assert "Table of Contents" not in page
+
+
+def test_the_page_of_job_variables_has_each(reference: Any) -> None:
+    names = re.findall(r"^\| `(\w+)` \|", reference.job_variables(), re.MULTILINE)
+    template = (TOP / "deployments" / "base-job-template.json").read_text()
+    assert names == list(json.loads(template)["variables"]["properties"])
 
 
 def test_decisions_are_numbered_listed_and_complete() -> None:

@@ -208,7 +208,7 @@ def header_of(flow: "Flow[..., Any] | None", flow_run: FlowRun, meta: Meta) -> H
             deprecated=launch.deprecated,
         )
     owner = owner_of(flow_run)
-    tags = sorted({*meta.tags, *(flow_run.tags or [])})
+    tags = dict.fromkeys([*meta.tags, *(flow_run.tags or [])])
     return Header(
         owner=owner.user if owner is not None else None,
         schedule=schedule_of(flow_run),
@@ -223,6 +223,7 @@ def header_of(flow: "Flow[..., Any] | None", flow_run: FlowRun, meta: Meta) -> H
         organization=_text(meta.organization),
         version=_text(version),
         deprecated=meta.deprecated,
+        run_name=_text(flow_run.name),
     )
 
 

@@ -1,11 +1,15 @@
 """``db``: the schema in Postgres."""
 
+from pathlib import Path
+
 import cyclopts
 
 from kodosumi_prefect.cli.options import of_stack
 from kodosumi_prefect.cli.output import CommandError, console, require_database
-from kodosumi_prefect.database import migrate
+from kodosumi_prefect.database import migrate, resealing
 from kodosumi_prefect.settings import get_settings
+from kodosumi_prefect.stack.backup import back_up
+from kodosumi_prefect.stack.backup import restore as restore_backup
 
 app = cyclopts.App(name="db", help="Create, upgrade and check the schema in Postgres.")
 
@@ -50,3 +54,54 @@ def check() -> None:
 def grants() -> None:
     """Print SQL that makes the roles owner, writer and reader."""
     console.print(migrate.grants(get_settings().database_schema), markup=False, soft_wrap=True)
+
+
+@app.command
+@of_stack
+def backup(folder: Path, /) -> None:
+    """Copy the record, and the database of the Prefect that `up` runs, into a new folder.
+
+    Everything may go on meanwhile. The secret key is not in it: keep a copy of that elsewhere.
+
+    Parameters
+    ----------
+    folder
+        Made for the copy; nobody else can read it.
+    """
+    for path in back_up(get_settings(), folder):
+        size = f"{path.stat().st_size:,} bytes"
+        console.print(f"wrote {path} ({size})", markup=False, soft_wrap=True)
+
+
+@app.command
+@of_stack
+def restore(folder: Path, /) -> None:
+    """Bring back what `db backup` copied: into an empty database, or a data dir that has none.
+
+    Parameters
+    ----------
+    folder
+        What `db backup` wrote.
+    """
+    for line in restore_backup(get_settings(), folder):
+        console.print(f"restored {line}", markup=False, soft_wrap=True)
+
+
+@app.command
+@of_stack
+def reseal() -> None:
+    """Encrypt with secret_key what was encrypted with one of secret_keys_accepted.
+
+    Exits with 1 if something can be read with none of them.
+    """
+    settings = get_settings()
+    done = resealing.reseal(require_database(settings), settings)
+    console.print(
+        f"{done.changed} encrypted values changed to the secret key in force, "
+        f"{done.current} had it already"
+    )
+    if done.unreadable:
+        raise CommandError(
+            f"{done.unreadable} encrypted values can be read with no secret key that is known here;"
+            " add the one of their time to secret_keys_accepted"
+        )

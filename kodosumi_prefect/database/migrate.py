@@ -14,6 +14,7 @@ from alembic.script import ScriptDirectory
 from psycopg.conninfo import conninfo_to_dict
 
 from kodosumi_prefect.database.connection import connect
+from kodosumi_prefect.database.sql import Queries
 
 STATEMENT_TIMEOUT = 3600.0  # seconds; a migration may rewrite a large table
 ENCODING_REMEDY = "make one with CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0"
@@ -64,6 +65,9 @@ def upgrade(url: str, schema: str) -> str:
         config.attributes["connection"] = connection
         config.attributes["schema"] = schema
         command.upgrade(config, "head")
+        queries = Queries(schema)
+        for name in ("settle_changes", "settle_deletions"):
+            connection.exec_driver_sql(queries[name].decode())
         return newest()
 
 
@@ -133,6 +137,9 @@ DO $$ BEGIN
     -- Functions that queries of lists consist of; they read what {reader} may read.
     IF to_regproc('{schema}.filtered_listing') IS NOT NULL THEN
         GRANT EXECUTE ON FUNCTION {schema}.visible, {schema}.filtered_listing TO {reader};
+    END IF;
+    IF to_regproc('{schema}.ordered_listing') IS NOT NULL THEN
+        GRANT EXECUTE ON FUNCTION {schema}.ordered_listing TO {reader};
     END IF;
     -- To what was done in the panel {writer} adds; only {owner} may change or delete it.
     IF to_regclass('{schema}.audit') IS NOT NULL THEN

@@ -179,7 +179,12 @@ async def last_runs(ids: Sequence[str], settings: Settings) -> dict[str, Row]:
     """
     rows = await database.rows_of(settings, LastOfSchedule, "last_of_schedules", ids=list(ids))
     return {
-        row.schedule_id: {"fid": row.fid, "status": row.status, "started_at": row.started_at}
+        row.schedule_id: {
+            "fid": row.fid,
+            "status": row.status,
+            "started_at": row.started_at,
+            "cancelled": row.cancelled,
+        }
         for row in rows
     }
 

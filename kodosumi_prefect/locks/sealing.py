@@ -6,8 +6,8 @@ from typing import Any
 
 from kodosumi_prefect.keys import run_keys
 from kodosumi_prefect.settings import Settings
+from kodosumi_prefect.vocabulary import SEALED
 
-SEALED = "sealed:"  # begins what is stored of such an answer; JSON begins otherwise
 MASK = "********"
 
 

@@ -17,6 +17,7 @@ from kodosumi_prefect.observer.cleaning import Cleaning
 from kodosumi_prefect.observer.handling import Handling
 from kodosumi_prefect.observer.leader import leading
 from kodosumi_prefect.observer.logs import Logs
+from kodosumi_prefect.observer.naming import Naming
 from kodosumi_prefect.observer.orphans import Orphans
 from kodosumi_prefect.observer.reconciler import Reconciler
 from kodosumi_prefect.observer.recorder import Recorder
@@ -101,6 +102,7 @@ class Observer:
                 reconciler = Reconciler(settings, reader, api, runs, chosen, logs, subscription)
                 cleaner = Cleaning(settings)
                 arrivals = Arrivals(settings, reader, api)
+                naming = Naming(reader, api)
                 orphans = Orphans(settings)
                 interval = settings.reconcile_interval
                 rounds = (
@@ -110,6 +112,7 @@ class Observer:
                     (tasks.again, OFTEN, "recording task runs"),
                     (logs.look, OFTEN, "reading logs of runs of other workers"),
                     (arrivals.look, interval, "linking new executions in Prefect"),
+                    (naming.look, interval, "naming deployments of executions"),
                     (orphans.look, interval, "delivering events that ended processes left"),
                     (cleaner.look, cleaning.EVERY, "deleting what is past its retention"),
                 )

@@ -189,6 +189,18 @@ class Cluster:
             if node["Alive"]
         ]
 
+    def used(self) -> dict[str, float]:
+        """How much of its processors, graphics cards and memory is taken."""
+        import ray
+
+        every: Any = ray  # untyped in Ray
+        total, free = every.cluster_resources(), every.available_resources()
+        return {
+            name: max(total[name] - free.get(name, 0.0), 0.0)
+            for name in ("CPU", "GPU", "memory")
+            if name in total
+        }
+
     def lacks(self, spec: Spec) -> str | None:
         """Why no node of the cluster can ever take this, in a few words; None if one can."""
         import ray

@@ -25,6 +25,7 @@ class RayPresence:
     Attributes:
         away_since: when Ray did not answer any more; None while it does.
         nodes: of the cluster, as last read.
+        used: how much of its resources is taken, by name.
     """
 
     def __init__(
@@ -38,6 +39,7 @@ class RayPresence:
         self._logger = logger
         self.away_since: float | None = None
         self.nodes: list[dict[str, Any]] = []
+        self.used: dict[str, float] = {}
         self._looked_at = float("-inf")
         self._connected = False
 
@@ -76,3 +78,4 @@ class RayPresence:
     async def _look_at_nodes(self) -> None:
         """For people who want to see the cluster; nothing waits for it."""
         self.nodes = (await aside(self._cluster.nodes))[:MOST_NODES]
+        self.used = await aside(self._cluster.used)

@@ -452,5 +452,7 @@ class KodosumiRayWorker(
             "draining": self._draining,
             "ray": self._ray_answers,
             "cluster": self._presence.nodes if self._presence and self._ray_answers else [],
+            "limit": self._limit,
+            "used": self._presence.used if self._presence and self._ray_answers else {},
             "version": VERSION,
         }

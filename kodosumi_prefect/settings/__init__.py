@@ -30,7 +30,7 @@ from kodosumi_prefect.settings.locations import (
 )
 from kodosumi_prefect.settings.postgres_urls import DatabaseUrlError, database_url_fault
 from kodosumi_prefect.settings.sources import SettingInForce, kodosumi_notes, origins
-from kodosumi_prefect.settings.values import MEBIBYTE
+from kodosumi_prefect.settings.values import MEBIBYTE, split_names
 
 VERSION = version("kodosumi-prefect")
 
@@ -57,6 +57,7 @@ __all__ = [
     "read_address",
     "read_settings",
     "reset_settings",
+    "split_names",
     "use_settings",
     "write_address",
 ]

@@ -18,7 +18,8 @@ class Header(TypedDict, total=False):
     """What a writer knows of an execution: fills its row, and makes it if nobody did before.
 
     ``process`` is ``{"host", "pid", "started"}`` of the process that runs the flow; ``schedule``
-    the id of the deployment schedule that made the run, whose owner is that of the schedule.
+    the id of the deployment schedule that made the run, whose owner is that of the schedule;
+    ``run_name`` the flow run's own.
     """
 
     owner: str | None
@@ -35,6 +36,7 @@ class Header(TypedDict, total=False):
     deprecated: bool | None
     process: dict[str, Any] | None
     schedule: str | None
+    run_name: str | None
 
 
 class Batch(NamedTuple):

@@ -8,7 +8,8 @@ from kodosumi_prefect.spooler.batch import Header
 
 NOT_TEXT = ("deployment_id", "tags", "deprecated", "process", "schedule")
 TEXTS = tuple(name for name in Header.__annotations__ if name not in NOT_TEXT)
-DESCRIBED = tuple(name for name in Header.__annotations__ if name not in ("process", "schedule"))
+BESIDE = ("process", "schedule", "run_name")  # stored by queries of their own
+DESCRIBED = tuple(name for name in Header.__annotations__ if name not in BESIDE)
 REFUSED = "[refused by Postgres]"  # stands in for a text that it did not take
 
 # Of what indexes hold: most bytes, and characters that are left of what has more; as the trigger

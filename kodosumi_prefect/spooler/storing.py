@@ -243,6 +243,8 @@ def _describe(execution: int, batch: Batch, one_by_one: bool) -> Steps[None]:
             yield Statement("remember_process", values)
     if schedule := batch.header.get("schedule"):
         yield from _beside("own_scheduled", {"id": execution, "schedule": schedule})
+    if name := batch.header.get("run_name"):
+        yield from _beside("name_run", {"id": execution, "name": name})
 
 
 def _describe_by_field(row: dict[str, Any], header: dict[str, Any]) -> Steps[None]:

@@ -42,6 +42,11 @@ def home_of(data_dir: Path) -> Path:
     return home
 
 
+def has_cluster(data_dir: Path) -> bool:
+    """Whether there is an embedded Postgres of a data dir, running or not."""
+    return any((home / "data").exists() for home in (data_dir / "postgres", system_home(data_dir)))
+
+
 def system_home(data_dir: Path) -> Path:
     return SYSTEM_HOME / hashlib.sha256(bytes(data_dir.resolve())).hexdigest()[:16]
 

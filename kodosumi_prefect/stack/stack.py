@@ -7,7 +7,7 @@ from typing import IO, Any
 
 from kodosumi_prefect.addresses import PrefectAccess, configured_access, prefect_access
 from kodosumi_prefect.carried import OURS_ALONE
-from kodosumi_prefect.keys import run_key
+from kodosumi_prefect.keys import accepted_run_keys, run_key
 from kodosumi_prefect.settings import (
     PREFIX,
     Settings,
@@ -123,6 +123,8 @@ class Stack:
         }
         if settings.secret_key is not None:
             variables[f"{PREFIX}RUN_KEY"] = run_key(settings) or ""
+        if accepted := accepted_run_keys(settings):
+            variables[f"{PREFIX}RUN_KEYS_ACCEPTED"] = ",".join(accepted)
         return variables | self._parts_environment()
 
     async def start(self) -> None:

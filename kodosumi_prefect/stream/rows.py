@@ -73,6 +73,7 @@ class StoredExecution:
         again_of: the execution whose inputs it was given.
         changed: the transaction that last changed what lists show of it.
         locks: ids of its open locks, oldest first.
+        cancelled: its status is ``error``, Kodosumi's word for that too.
     """
 
     fid: str
@@ -110,6 +111,22 @@ class StoredExecution:
     last_seq: int
     again_of: str | None
     changed: int
+    cancelled: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListedExecution(StoredExecution):
+    """A row of the panel's list.
+
+    Attributes:
+        inputs: their beginning, which may be no whole JSON.
+        final: always None.
+        run_name: of its flow run in Prefect; None for runs that older versions recorded.
+        deployment_name: None if it has no deployment, or one that Prefect no longer knows.
+    """
+
+    run_name: str | None
+    deployment_name: str | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,6 +39,7 @@ SCHEMA = "kodosumi"
 START = datetime(2026, 1, 1, tzinfo=UTC)
 SPAN = timedelta(days=300)
 BOUNDS = ("from", "to")
+BARS = "bars"  # asks for what stands above the list
 FLOWS, OWNERS, TAGS = 40, 25, 60
 STARTS, ENDS = ("ba", "de", "fi", "go", "hu", "ka", "le"), ("lon", "ric", "tas", "vem", "zur")
 WORDS = [start + end for start in STARTS for end in ENDS]
@@ -126,6 +127,8 @@ def fill(url: str, start: int, end: int) -> None:
                 )
         connection.execute(f"VACUUM ANALYZE {SCHEMA}.execution")
         connection.execute(f"VACUUM ANALYZE {SCHEMA}.listing")
+        if connection.execute("SELECT to_regclass('kodosumi.listing_order')").fetchone() != (None,):
+            connection.execute(f"VACUUM ANALYZE {SCHEMA}.listing_order")
 
 
 def _questions(client: httpx.Client) -> dict[str, Question]:
@@ -148,12 +151,22 @@ def _questions(client: httpx.Client) -> dict[str, Question]:
         "word in none": [("q", "nothing")],
         "two words": [("q", "dig miz")],
         "somebody's name": [("q", "person3")],
+        "by duration": [("sort", "-duration")],
+        "by status": [("sort", "status")],
+        "by name": [("sort", "name")],
+        "by owner, a later page": [("sort", "owner"), *([("before", middle)] if middle else [])],
+        "by name, a word in all": [("sort", "name"), ("q", "digest")],
+        "bars": [(BARS, "")],
+        "bars, a flow": [(BARS, ""), ("flow", "flow-0")],
+        "bars, a word in some": [(BARS, ""), ("q", "balon")],
+        "bars, a word in all": [(BARS, ""), ("q", "digest")],
     }
 
 
 def _timed(client: httpx.Client, question: Question) -> float:
     began = time.perf_counter()
-    client.get("/executions", params=question).raise_for_status()
+    path = "/executions/overview" if question[:1] == [(BARS, "")] else "/executions"
+    client.get(path, params=question).raise_for_status()
     return (time.perf_counter() - began) * 1000
 
 

@@ -7,6 +7,7 @@ pages with Chromium into ``docs/`` and ends what it started.
 import sys
 import tempfile
 from pathlib import Path
+from typing import Literal
 
 from playwright.sync_api import Page, ViewportSize, sync_playwright
 
@@ -16,6 +17,19 @@ from tests.waiting import wait_for
 
 FOLDER = REPOSITORY / "docs"
 SIZE = ViewportSize(width=1180, height=760)  # CSS pixels
+PHONE = ViewportSize(width=360, height=740)
+PATHS = {
+    "services": "services",
+    "launch": "services/{uid}?schedule=true#schedule",
+    "executions": "executions",
+    "execution": "executions/{fid}",
+    "log": "executions/{fid}?tab=log",
+    "tasks": "executions/{fid}?tab=tasks",
+    "waiting": "waiting",
+    "system": "system",
+}
+THEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
+IN_BOTH = ("executions", "execution", "services")
 SCALE = 0.62  # of a device pixel to a CSS pixel, which keeps the pictures small
 POINTS = {"title": "Maintenance", "audience": "all", "points": "on Sunday\nfrom 6 to 8"}
 
@@ -27,8 +41,8 @@ def launch(up: Up, url: str, inputs: dict[str, object]) -> str:
     return str(answer["result"])
 
 
-def populate(up: Up) -> str:
-    """Runs that finished, failed and wait; the fid of the one to show."""
+def populate(up: Up) -> tuple[str, str]:
+    """Runs that finished and wait; the fid of the one to show, and the uid of its service."""
     items = up.client.get("/flow", params={"pp": 100}).raise_for_status().json()["items"]
     digest, review = (
         next(item for item in items if word in item["url"]) for word in ("digest", "review")
@@ -47,13 +61,14 @@ def populate(up: Up) -> str:
         )
         up.until(shown, "finished", 120)
     up.until(launch(up, review["url"], dict(POINTS)), "awaiting", 120)
-    return shown
+    return shown, str(digest["uid"])
 
 
 def shoot(page: Page, name: str) -> None:
     """Take a picture of the page once its live parts have settled."""
     page.wait_for_timeout(1500)
     page.screenshot(path=FOLDER / f"{name}.png")
+    sys.stdout.write(f"docs/{name}.png\n")
 
 
 def main() -> None:
@@ -61,7 +76,7 @@ def main() -> None:
     services = ("--service", "flows.review:app", "--service", "flows.document_digest:app")
     with tempfile.TemporaryDirectory() as folder, running_up(Path(folder), *services) as up:
         wait_for(lambda: len(up.client.get("/flow").json()["items"]) >= 2, 60, "two services")
-        fid = populate(up)
+        fid, uid = populate(up)
         with sync_playwright() as playwright, launch_browser(playwright) as browser:
             context = browser.new_context(viewport=SIZE, device_scale_factor=SCALE)
             page = context.new_page()
@@ -69,15 +84,16 @@ def main() -> None:
             page.fill("#name", "admin")
             page.fill("#password", PASSWORD)
             page.press("#password", "Enter")
-            for name, path in {
-                "services": "services",
-                "executions": "executions",
-                "execution": f"executions/{fid}",
-                "waiting": "waiting",
-            }.items():
-                page.goto(f"{up.panel}/{path}")
-                shoot(page, name)
-                sys.stdout.write(f"docs/{name}.png\n")
+            for name, path in PATHS.items():
+                page.goto(f"{up.panel}/{path.format(fid=fid, uid=uid)}")
+                for theme in THEMES if name in IN_BOTH else THEMES[:1]:
+                    page.emulate_media(color_scheme=theme)
+                    shoot(page, name if theme == "light" else f"{name}-{theme}")
+                page.emulate_media(color_scheme="light")
+            page.set_viewport_size(PHONE)
+            page.goto(f"{up.panel}/executions")
+            page.locator(".open-menu").click()
+            shoot(page, "phone")
 
 
 if __name__ == "__main__":

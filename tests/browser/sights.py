@@ -12,6 +12,7 @@ from tests.http_services import served_app
 from tests.panel.faulty_services import Faulty, document, operation
 from tests.panel.panel_runs import Run, Stand, markdown
 from tests.panel.test_panel_system_page import tell
+from tests.spooler.recording import execute
 
 WORD = "Donaudampfschifffahrtselektrizitätenhauptbetriebswerkbauunterbeamtengesellschaft" * 2
 NAMES = "Отчёт за неделю · 週報 · تقرير الأسبوع · 🦕"
@@ -90,6 +91,19 @@ def full(stand: Stand) -> Run:
     return run.finish(markdown(REPORT))
 
 
+def many_tasks(stand: Stand, tasks: int = 80) -> Run:
+    """A run of many mapped task runs and some others, which finished."""
+    run = stand.run(summary="Maps").begin()
+    began = time.time() - 600
+    names = [f"summarise-one-of-many-customer-records-{n}" for n in range(tasks)]
+    for n, name in enumerate([*names, "load-records-0", WORD]):
+        task = {"task_run": {"id": str(uuid4()), "name": name}, "node": f"node-{n % 3}", "pid": 7}
+        told = json.dumps(task)
+        ends = began + n / 2, began + n / 2 + 1 + (n * 7) % 40
+        run.put(*(Event(at, "stdout", f"line of {n}", 1, source=told) for at in ends))
+    return run.finish()
+
+
 def asking(stand: Stand, name: str, **header: Any) -> tuple[Run, str]:
     """A run that waits, and the id of its lock."""
     run, lid = stand.run(**header).begin(topic="x"), str(uuid4())
@@ -106,16 +120,24 @@ def asking(stand: Stand, name: str, **header: Any) -> tuple[Run, str]:
 
 def heard_of(database: str) -> None:
     """Workers as they report themselves, one of them of a long name, and a cluster of two nodes."""
-    known = {"pool": "some-pool", "runs": 4, "warm": 1, "draining": False, "ray": True}
+    known = {"pool": "some-pool", "runs": 4, "warm": 1, "draining": False, "ray": True, "limit": 8}
     resources = {"CPU": 8.0, "GPU": 1.0, "memory": 2.0**34}
     cluster = [{"host": host, "resources": resources} for host in ("node-1", WORD)]
     tell(database, "worker", "worker-1", **known, cluster=cluster)
     tell(database, "worker", WORD, **known)
+    now = time.time()
+    for n in range(110):
+        if n in range(40, 52):
+            continue  # nobody reported
+        figures = {"runs": n % 7, "places": 16, "cpu": (n * 3) % 11 + 2, "cpus": 16}
+        row = f"(to_timestamp({now - 30 * n - 60}), '{json.dumps(figures)}')"
+        execute(database, f"INSERT INTO kodosumi.utilisation VALUES {row}")
 
 
 def fill(stand: Stand, stack: ExitStack) -> dict[str, str]:
     """Write all of it; addresses of pages by what they show."""
     rich, failed = full(stand), stand.run(summary="Fails", tags=["a"]).begin(x=1).fail(TRACEBACK)
+    mapped = many_tasks(stand)
     bare = stand.run(flow_name=WORD).begin()
     running = stand.run(summary="Runs").begin(a=1).lines("one")
     running.say("progress", serialize({"done": 3, "total": 10, "text": "three of ten"}))
@@ -161,6 +183,10 @@ def fill(stand: Stand, stack: ExitStack) -> dict[str, str]:
         "failed print": f"/outputs/html/{failed.fid}",
         "running": f"/executions/{running.fid}",
         "asking": f"/executions/{asker.fid}",
+        "many tasks": f"/executions/{mapped.fid}?tab=tasks",
+        "many tasks, one by one": f"/executions/{mapped.fid}/tasks?single=true&sort=took",
+        "many tasks, one opened": f"/executions/{mapped.fid}/tasks?"
+        "open=summarise-one-of-many-customer-records",
         "cancel asked": f"/executions/{running.fid}?ask=cancel",
         "waiting": "/waiting",
         "one question": f"/waiting/{asker.fid}/{lid}",

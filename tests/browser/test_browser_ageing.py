@@ -14,7 +14,7 @@ LEFT = timedelta(seconds=12)  # until the old one is older than an hour
 def test_rows_leave_the_last_hour_as_they_age(page: Page, stand: Stand) -> None:
     old, young = (stand.run(flow_name="ageing").begin().finish() for _ in range(2))
     with psycopg.connect(stand.database, autocommit=True) as connection:
-        query = "UPDATE kodosumi.execution SET created_at = now() - interval '1 h' + %s"
+        query = "UPDATE kodosumi.execution SET started_at = now() - interval '1 h' + %s"
         connection.execute(f"{query} WHERE fid = %s", (LEFT, old.fid))
     aged = datetime.now(UTC) + LEFT
     page.clock.install()

@@ -17,7 +17,7 @@ def test_all_that_a_filter_matches_is_archived_over_pages_and_nothing_else(
         stand.close_runs()
     apart = stand.run(summary="apart from the heap", tags=["other"]).begin().finish()
     page.goto("/executions")
-    tag = page.get_by_label("Tag")
+    tag = page.get_by_role("textbox", name="Tag")
     tag.fill("heap")
     tag.press("Enter")
     arrived(page, re.compile("tag=heap"))

@@ -14,7 +14,7 @@ from tests.panel.panel_runs import Stand
 
 
 def names(page: Page) -> list[str]:
-    return page.locator("#list tbody td.name > a:first-child").all_inner_texts()
+    return page.locator("#list tbody td.name .line > a:first-child").all_inner_texts()
 
 
 def test_a_shared_filter_shows_the_same_to_somebody_else_and_stays_live(

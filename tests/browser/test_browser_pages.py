@@ -1,5 +1,6 @@
 """Every page of the panel in both themes, wide and on a phone: whole, quiet, light and legible."""
 
+import re
 from collections.abc import Iterator
 from contextlib import ExitStack
 
@@ -19,6 +20,7 @@ from tests.browser.sights import fill
 from tests.panel.panel_runs import Stand, markdown, serving
 
 EMPTY = ("services", "executions", "waiting", "schedules", "account", "users", "audit", "system")
+PARTS = 3  # in which the pages are looked at, which takes a while
 SHIFTS = """() => {
   window.shifts = [];
   new PerformanceObserver((list) => {
@@ -49,10 +51,12 @@ def filled(
         yield stand, pages
 
 
+@pytest.mark.parametrize("part", range(PARTS))
 def test_every_page_is_legible_fits_a_phone_and_is_light(
-    new_context: NewContext, filled: tuple[Stand, dict[str, str]], complaints: Complaints
+    new_context: NewContext, filled: tuple[Stand, dict[str, str]], complaints: Complaints, part: int
 ) -> None:
-    stand, pages = filled
+    stand, every = filled
+    pages = dict(list(every.items())[part::PARTS])
     complaints.expected += ["404", "410"]
     page = new_context(stand, reduced_motion="reduce").new_page()
     scales = Scales(page)
@@ -89,11 +93,14 @@ def test_what_opens_on_a_phone_lies_in_its_window_and_hides_nothing(
 ) -> None:
     page = new_context(filled[0], viewport=PHONE).new_page()
     page.goto("/executions")
+    page.get_by_role("button", name="Filters").click()
     for word, popover in (("Status", "fieldset"), ("Between", "fieldset")):
         page.locator("summary", has_text=word).click()
         assert within(page, f".pick[open] > {popover}"), word
         assert (sideways(page), violations(page)) == (0, [])
         page.locator("summary", has_text=word).click()
+    page.keyboard.press("Escape")
+    expect(page.locator("#filters")).to_be_hidden()
     page.locator("tbody input[type=checkbox]").last.check()
     expect(page.locator("#bulk")).to_be_visible()
     assert within(page, "#bulk")
@@ -181,3 +188,122 @@ def test_who_wants_less_motion_gets_none(new_context: NewContext, stand: Stand) 
     assert page.evaluate(running) > 0
     page.emulate_media(reduced_motion="reduce")
     assert page.evaluate(running) == 0
+
+
+def test_the_typeface_is_ours_and_there_when_the_page_is_first_painted(
+    new_context: NewContext, stand: Stand
+) -> None:
+    page = new_context(stand).new_page()
+    answers: dict[str, str] = {}
+    page.on(
+        "response", lambda answer: answers.setdefault(answer.url, answer.headers["cache-control"])
+    )
+    page.goto("/executions")
+    assert page.evaluate("document.fonts.ready.then(() => document.fonts.check('16px Inter'))")
+    fonts = {url: kept for url, kept in answers.items() if "/static/fonts/" in url}
+    assert [url.rpartition("/")[2] for url in fonts] == ["inter-v20-latin.woff2"]
+    assert all("immutable" in kept for kept in fonts.values())
+    loaded = "[...document.fonts].filter((face) => face.status === 'loaded').length"
+    assert page.evaluate(loaded) >= 1
+
+
+def test_areas_are_a_menu_on_a_phone_also_without_script(
+    new_context: NewContext, stand: Stand
+) -> None:
+    for script in (True, False):
+        page = new_context(stand, viewport=PHONE, java_script_enabled=script).new_page()
+        page.goto("/services")
+        area = page.get_by_role("navigation", name="Main")
+        expect(area).to_be_hidden()
+        page.locator(".open-menu").focus()
+        page.keyboard.press("Enter")
+        expect(area).to_be_visible()
+        assert within(page, "#areas")
+        page.keyboard.press("Escape")
+        expect(area).to_be_hidden()
+        expect(page.locator(".open-menu")).to_be_focused()
+        page.locator(".open-menu").click()
+        area.get_by_role("link", name="Schedules").click()
+        expect(page).to_have_url(re.compile("/schedules$"))
+
+
+def test_filters_are_a_sheet_on_a_phone(new_context: NewContext, stand: Stand) -> None:
+    page = new_context(stand, viewport=PHONE).new_page()
+    page.goto("/schedules")
+    expect(page.get_by_label("Paused or not")).to_be_hidden()
+    page.locator(".open-sheet").click()
+    expect(page.get_by_label("Paused or not")).to_be_visible()
+    assert within(page, "#more-filters")
+    assert violations(page) == []
+    page.keyboard.press("Escape")
+    expect(page.locator("#more-filters")).to_be_hidden()
+
+
+def test_keys_lead_through_the_panel_and_are_shown(new_context: NewContext, stand: Stand) -> None:
+    runs = [stand.run(summary=f"Keyed {n}").begin().finish() for n in range(3)]
+    page = new_context(stand).new_page()
+    page.goto("/services")
+    page.keyboard.press("g")
+    with page.expect_navigation(url=re.compile("/executions$")):
+        page.keyboard.press("e")
+    page.keyboard.press("?")
+    shown = page.get_by_role("dialog", name="Keyboard shortcuts")
+    expect(shown).to_be_visible()
+    assert violations(page) == []
+    page.keyboard.press("Escape")
+    expect(shown).to_be_hidden()
+    for key, title in (("j", "Keyed 2"), ("j", "Keyed 1"), ("k", "Keyed 2"), ("j", "Keyed 1")):
+        page.keyboard.press(key)
+        expect(page.get_by_role("link", name=title)).to_be_focused()
+    page.keyboard.press("/")
+    expect(page.get_by_role("searchbox").first).to_be_focused()
+    page.keyboard.type("jg?e")  # typed, and nothing else
+    expect(page.get_by_role("searchbox").first).to_have_value("jg?e")
+    expect(shown).to_be_hidden()
+    page.goto("/executions")
+    page.keyboard.press("j")
+    with page.expect_navigation(url=re.compile(runs[2].fid)):
+        page.keyboard.press("Enter")
+    with page.expect_navigation(url=re.compile("/waiting$")):
+        page.keyboard.press("a")
+
+
+def test_keys_can_be_turned_off(new_context: NewContext, stand: Stand) -> None:
+    page = new_context(stand).new_page()
+    page.goto("/account")
+    page.get_by_role("region", name="Keyboard shortcuts").get_by_role("button", name="Off").click()
+    expect(page.locator("body")).to_have_attribute("data-keys", "off")
+    for key in ("?", "g", "e"):
+        page.keyboard.press(key)
+    expect(page.locator("#keys-help")).to_be_hidden()
+    expect(page).to_have_url(re.compile("/account$"))
+    page.get_by_label("Account admin").click()
+    page.get_by_role("button", name="Keyboard shortcuts").click()
+    expect(page.get_by_role("dialog", name="Keyboard shortcuts")).to_be_visible()
+
+
+def test_a_password_is_generated_or_typed_and_never_both(
+    new_context: NewContext, stand: Stand
+) -> None:
+    page = new_context(stand).new_page()
+    page.goto("/users")
+    field = page.locator("input[type=password]")
+    expect(field).to_be_hidden()
+    page.get_by_label("Type one").check()
+    expect(field).to_be_visible()
+    page.get_by_label("Generate one and show it once").check()
+    expect(field).to_be_hidden()
+
+
+def test_statuses_differ_by_more_than_their_colour(new_context: NewContext, stand: Stand) -> None:
+    stand.run(summary="Done").begin().finish()
+    stand.run(summary="Broken").begin().fail()
+    stand.run(summary="Under way").begin()
+    page = new_context(stand).new_page()
+    page.goto("/executions")
+    shapes = page.eval_on_selector_all(
+        ".chip",
+        "chips => chips.map((chip) => [chip.className, chip.querySelector('svg').innerHTML])",
+    )
+    drawn = dict(shapes)
+    assert len(set(drawn.values())) == len(drawn) >= 3

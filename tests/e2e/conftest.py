@@ -1,10 +1,13 @@
 """Deployments that run on the one stack of this folder."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from kodosumi_prefect.settings import reset_settings
 from tests.e2e.running import Up
+from tests.e2e.terminal import Terminal
 from tests.waiting import wait_for
 
 
@@ -22,3 +25,12 @@ def until_running(up: Up):
         return fid
 
     return run
+
+
+@pytest.fixture
+def terminal(
+    up: Up, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Iterator[Terminal]:
+    """For commands of ours, in the environment that `up` prints."""
+    yield Terminal(up, monkeypatch, capsys)
+    reset_settings()

@@ -172,3 +172,19 @@ def test_a_run_deleted_in_prefect_ends_its_stream(watch: Watch) -> None:
     with observing(watch):
         found = watch.until_ended(fid)
     assert "deleted from Prefect" in found.row["error"]
+
+
+def test_deployments_of_executions_are_named_also_those_of_before(watch: Watch) -> None:
+    flow = api(watch, "/flows/", name=f"named-{watch.tag}")
+    deployed = api(watch, "/deployments/", name="prod", flow_id=flow["id"])
+    known, gone = (
+        Run(watch.database, deployment_id=id_)
+        for id_ in (deployed["id"], "00000000-0000-4000-8000-00000000dead")
+    )
+    for run in (known, gone):
+        run.begin().finish().close()
+    with observing(watch):
+        wait_for(lambda: watch.recorded(gone.fid).row["deployment_name"] is not None, 30, "names")
+        wait_for(lambda: watch.recorded(known.fid).row["deployment_name"], 30, "its name")
+    assert watch.recorded(known.fid).row["deployment_name"] == "prod"
+    assert watch.recorded(gone.fid).row["deployment_name"] == ""

@@ -67,7 +67,7 @@ def test_a_span_of_time_narrows_down(panel: Stand) -> None:
     old, new = panel.run().begin(), panel.run().begin()
     execute(
         panel.database,
-        "UPDATE kodosumi.execution SET created_at = '2026-02-03 04:05:06+00' "
+        "UPDATE kodosumi.execution SET started_at = '2026-02-03 04:05:06+00' "
         f"WHERE fid = '{old.fid}'",
     )
     assert shown(panel, last="hour") == [new.fid]

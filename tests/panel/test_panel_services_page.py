@@ -35,6 +35,7 @@ from kodosumi_prefect.stream.reader import Reader
 from tests.http_services import served_app
 from tests.panel.faulty_services import Faulty, document, hanging, operation
 from tests.panel.panel_runs import Stand, serving, until
+from tests.panel.registering import Start
 from tests.prefect_http import ask_prefect
 from tests.services import Place, record_prefect
 from tests.spooler.recording import execute
@@ -163,7 +164,7 @@ def test_the_list_is_searched_filtered_and_paged_by_its_address(panel: Stand) ->
         both = panel.get("/services", params={"q": "endpoint", "tag": ["even", "odd"]}).text
         assert "No service contains all of “endpoint” with tags even, odd" in both
         assert names(both) == []
-        assert remote.url in text and "reachable" in text
+        assert remote.url in text and "reachable" not in text  # nothing is said while all is well
     for wrong in ({"after": "x"}, {"after": "'; drop"}, {"q": "x" * 1001}):
         assert panel.get("/services", params=wrong).status_code == 422
 
@@ -173,7 +174,7 @@ def test_a_source_that_is_away_is_shown_with_since_when(panel: Stand, remote: Re
     execute(panel.database, "UPDATE kodosumi.source SET trouble = 'it is off'")
     execute(panel.database, "UPDATE kodosumi.endpoint SET reachable = false")
     text = panel.get("/services").text
-    assert re.search(r'title="it is off">unreachable since <time datetime="20', text)
+    assert re.search(r'title="it is off"><svg.*?</svg>unreachable since <time datetime="20', text)
     assert "unreachable since" in panel.get(remote.page).text
 
 
@@ -612,3 +613,79 @@ def test_without_prefect_the_pages_say_what_is_missing(whole: Stand, place: Plac
         assert "value" in field(whole.get(mounted).text, "kodosumi.cron")
     finally:
         record_prefect(whole.settings, place.api_url)
+
+
+def test_what_runs_often_and_what_one_likes_stand_first(panel: Stand, start: Start) -> None:
+    words = ("Alpha", "Beta", "Gamma", "Delta")
+    paths = {f"/{word.lower()}": {"get": operation(word)} for word in words}
+    _, url = start(**{"openapi.json": document(paths)})
+    found = panel.client.post("/flow/register", json={"url": f"{url}/openapi.json"}).json()
+    uids = {item["summary"]: item["uid"] for item in found}
+    assert names(panel.get("/services").text) == ["Alpha", "Beta", "Delta", "Gamma"]
+    ann, ben = panel.person(f"ann-{uuid4().hex[:6]}"), panel.person(f"ben-{uuid4().hex[:6]}")
+    for word, count in (("gamma", 3), ("beta", 1)):
+        for _ in range(count):
+            panel.run(flow_name=f"t-{word}", app_url=url, owner=ann.id).begin().finish()
+    old = panel.run(flow_name="t-delta", app_url=url, owner=ann.id).begin().finish()
+    for table, id_ in (("execution", "id"), ("listing", "execution_id")):
+        execute(
+            panel.database,
+            f"UPDATE kodosumi.{table} SET created_at = now() - interval '40 days' WHERE {id_} = "
+            f"(SELECT id FROM kodosumi.execution WHERE fid = '{old.fid}')",
+        )
+    text = ann.client.get("/services").text
+    assert names(text)[:2] == ["Gamma", "Beta"] and "Runs of the last 30 days" in text
+    assert re.search(r'title="Runs of the last 30 days">3<', text)
+    assert names(ben.client.get("/services").text) == ["Alpha", "Beta", "Delta", "Gamma"]
+    star = f"/services/{uids['Delta']}/favourite"
+    assert (
+        'aria-pressed="true"'
+        in ann.client.post(star, data={"do": "add"}, headers={"hx-request": "true"}).text
+    )
+    assert names(ann.client.get("/services").text)[:3] == ["Delta", "Gamma", "Beta"]
+    assert names(ben.client.get("/services").text)[0] == "Alpha"
+    assert ann.client.post(star, data={"do": "remove"}).status_code == 303
+    assert names(ann.client.get("/services").text)[:2] == ["Gamma", "Beta"]
+    assert ann.client.post(star, data={"do": "x"}).status_code == 422
+    gone = f"/services/{'0' * 32}/favourite"
+    assert ann.client.post(gone, data={"do": "add"}).status_code == 404
+
+
+def test_nothing_is_no_description(panel: Stand, start: Start) -> None:
+    told = operation("Speaks", description="None") | {"x-author": "null"}
+    _, url = start(**{"openapi.json": document({"/go": {"get": told}})})
+    found = panel.client.post("/flow/register", json={"url": f"{url}/openapi.json"}).json()
+    for path in ("/services", f"/services/{found[0]['uid']}"):
+        text = panel.get(path).text
+        assert "Speaks" in text and not re.search(r">\s*(None|null)\b", text)
+
+
+@pytest.mark.parametrize(
+    ("typed", "words"),
+    [
+        ({}, "At 08:00, only on Monday"),
+        ({"often": "day", "at": "07:30"}, "At 07:30"),
+        ({"often": "workday"}, "At 08:00, Monday through Friday"),
+        ({"often": "month", "day": "3"}, "At 08:00, on day 3 of the month"),
+        ({"often": "hour", "at": "00:15"}, "At 15 minutes past the hour"),
+        ({"often": "luck"}, "there is nothing regular in"),
+        ({"day": "32", "often": "month"}, "there is nothing regular in"),
+        ({"at": "eight"}, "is not a time of day"),
+        ({"repeat": "cron", "cron": "0 6 * * *"}, "At 06:00"),
+    ],
+)
+def test_what_is_chosen_regularly_is_told_in_words(
+    shared: Stand, typed: dict[str, str], words: str
+) -> None:
+    query = {f"kodosumi.{name}": value for name, value in ({"repeat": "regularly"} | typed).items()}
+    assert words in unescape(shared.get("/services/preview", params=query).text)
+
+
+def test_the_page_opens_at_its_schedule(shared: Stand, single: Remote) -> None:
+    closed = shared.get(single.page).text
+    assert re.search(r'<details class="panel schedule" id="schedule">', closed)
+    link = re.search(r'id="to-schedule"[^>]* href="([^"#]*)#schedule"', closed)
+    assert link and link[1] == "?schedule=true"
+    opened = shared.get(single.page + link[1]).text
+    assert re.search(r'<details class="panel schedule" id="schedule" open>', opened)
+    assert "data-own" in opened  # in the reader's own zone

@@ -5,15 +5,18 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from kodosumi_prefect.database.migrate import newest
-from kodosumi_prefect.database.rows.system import Service
+from kodosumi_prefect.database.rows.system import Service, Utilisation
 from kodosumi_prefect.panel.system.rates import Rates
+from kodosumi_prefect.panel.system.utilisation import Sampler, figures
 from kodosumi_prefect.settings import Settings, write_address
 from kodosumi_prefect.spooler.append import Spooler
+from kodosumi_prefect.stream.reader import Reader
 from tests.http_services import served_app
 from tests.panel.faulty_services import Faulty, document
 from tests.panel.panel_runs import Stand
@@ -71,7 +74,7 @@ def test_workers_and_their_cluster_are_as_they_report(fresh_panel: Stand, databa
     execute(database, silence)
     text = fresh_panel.get("/system/blocks").text
     workers = block(text, "workers")
-    assert "some-pool" in workers and "<dt>Runs</dt><dd>4</dd>" in workers
+    assert "some-pool" in workers and "<dt>Runs, now</dt><dd>4</dd>" in workers
     assert "no Ray" in workers and "silent for 2 min" in workers
     ray = block(text, "ray")
     assert "node-1" in ray and "CPU 8" in ray and "memory 4.0 GB" in ray
@@ -216,3 +219,53 @@ def test_a_prefect_that_does_not_know_us_is_down_with_the_remedy(
     record_prefect(settings, prefect_server)
     assert "down" not in block(fresh_panel.get("/system/blocks").text, "prefect")
     assert fresh_panel.json("/health")["prefect"]["status"] == "ok"
+
+
+async def sample(stand: Stand, at: float) -> None:
+    async with Reader(stand.database, "kodosumi") as reader:
+        await Sampler(reader).sample(at)
+
+
+async def test_how_busy_workers_are_is_drawn_over_the_last_hour(
+    fresh_panel: Stand, database: str
+) -> None:
+    empty = block(fresh_panel.get("/system/blocks").text, "utilisation")
+    assert "no worker has reported" in empty and "<polyline" not in empty
+    cluster = [{"host": "node-1", "resources": {"CPU": 8.0}}]
+    now = time.time()
+    for runs, ago in ((1, 600), (3, 570), (2, 60)):
+        for name in ("one", "two"):  # of one cluster, which counts once
+            worker(database, name, runs=runs, limit=5, cluster=cluster, used={"CPU": 2.5})
+        await sample(fresh_panel, now - ago)
+        await sample(fresh_panel, now - ago)  # as another panel does
+    drawn = block(fresh_panel.get("/system/blocks").text, "utilisation")
+    assert "Runs on workers over the last hour: 4 of 10 runs now, at most 6" in drawn
+    assert "Processors reserved in Ray over the last hour: 2.5 of 8 CPUs now" in drawn
+    assert drawn.count("<polyline") == 2 * 2  # nobody reported for eight minutes
+
+
+async def test_utilisation_is_kept_for_two_hours(fresh_panel: Stand, database: str) -> None:
+    worker(database, limit=5)
+    now = time.time()
+    for ago in (3 * 3600, 60, 0):
+        await sample(fresh_panel, now - ago)
+    async with Reader(database, "kodosumi") as reader:
+        rows = await reader.rows_of(Utilisation, "utilisation", since=0.0)
+    assert [now - row.at < 120 for row in rows] == [True, True]
+
+
+def test_a_worker_of_before_tells_no_limit_and_no_use() -> None:
+    known = {"pool": "p", "runs": 4, "cluster": [{"host": "n", "resources": {"CPU": 8.0}}]}
+    row = Service("worker", "w", "h", 1, "1", known, 0.0, 1.0)
+    assert figures([row]) == {"runs": 4}
+    assert figures([replace(row, silent=120.0)]) == {}
+
+
+def test_figures_say_what_they_count(fresh_panel: Stand, database: str) -> None:
+    bounds = {"bounds": [0.1], "buckets": [1, 0], "connections": 1, "clients": 1}
+    held = {"buffered_events": 1200, "buffered_bytes": 0, "spilled_bytes": 0}
+    tell(database, "spooler", "s", events=5000, appends=10, seconds=1.0, errors=3, **bounds, **held)
+    found = block(fresh_panel.get("/system/blocks").text, "spooler")
+    assert "<dt>Batches not stored since it started</dt><dd>3</dd>" in found
+    assert "<dt>Events stored, last minute</dt>" in found
+    assert "<dt>Waiting to be stored, now</dt><dd>1,200 events, 0 B</dd>" in found

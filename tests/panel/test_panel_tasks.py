@@ -13,7 +13,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from pydantic import SecretStr
 
 from kodosumi_prefect import flow, tracer
-from kodosumi_prefect.panel.executions import task_runs
+from kodosumi_prefect.panel.executions import task_runs, task_trees
 from kodosumi_prefect.settings import write_address
 from tests.panel.panel_runs import Stand, serving, until
 from tests.services import Place, record_prefect
@@ -100,7 +100,7 @@ def test_task_runs_of_flow_and_subflows_have_state_times_retries_and_node(
 def test_more_task_runs_than_prefect_gives_at_once_all_come(
     place: Place, panel: Stand, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(task_runs, "PAGE", 3)
+    monkeypatch.setattr(task_trees, "PAGE", 3)
 
     @flow
     def many() -> None:

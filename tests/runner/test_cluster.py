@@ -19,6 +19,7 @@ from kodosumi_prefect.runner.cluster import (
 from kodosumi_prefect.runner.job import KodosumiRayJobConfiguration
 from kodosumi_prefect.runner.order import Facts
 from kodosumi_prefect.runner.worker import KodosumiRayWorker
+from tests.waiting import wait_for
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -162,6 +163,24 @@ def test_the_cluster_tells_its_nodes(ray_place):
     assert found and all(node["host"] for node in found)
     assert sum(node["resources"].get("CPU", 0) for node in found) >= 1
     assert not any(name.startswith("node:") for node in found for name in node["resources"])
+
+
+def test_the_cluster_tells_what_of_it_is_taken(ray_place):
+    there = Cluster(ray_place.settings, "kodosumi-test")
+    there.connect()
+    import ray
+
+    @ray.remote(num_cpus=0.25)
+    class Holds:
+        def hold(self):
+            return True
+
+    before = there.used()["CPU"]
+    holder = Holds.remote()
+    assert ray.get(holder.hold.remote(), timeout=60)
+    wait_for(lambda: there.used()["CPU"] >= before + 0.25, 30, "a quarter of a processor in use")
+    assert set(there.used()) <= {"CPU", "GPU", "memory"}
+    ray.kill(holder)
 
 
 def test_a_local_folder_is_uploaded_under_the_name_of_its_content(ray_place, tmp_path):

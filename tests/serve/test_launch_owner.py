@@ -44,7 +44,7 @@ def test_a_forged_label_says_nothing(launcher: Launcher) -> None:
     other = signed(Owner("x", "eve"), launch, settings).partition(".")[0]
     for forged in (f"{other}.{mac}", f"{said}.", f"{said}.ü", said, "", 7, f"?.{mac}"):
         assert verified({OWNER_LABEL: forged}, launch, settings) is None
-    assert run_keys(settings).label
+    assert run_keys(settings).labels
 
 
 def test_a_foreign_deployment_is_launched_for_its_caller(launcher: Launcher) -> None:

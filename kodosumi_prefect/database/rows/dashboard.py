@@ -46,9 +46,14 @@ class DashboardFailure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DashboardFigure:
-    """A row of ``dashboard_figures``; ``seconds`` that these executions took together."""
+    """A row of ``dashboard_figures``; ``seconds`` that these executions took together.
+
+    Attributes:
+        cancelled: how many of them were.
+    """
 
     owner: str | None
     status: str
     executions: int
     seconds: float
+    cancelled: int

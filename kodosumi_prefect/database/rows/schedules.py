@@ -34,3 +34,4 @@ class LastOfSchedule:
     fid: str
     status: str
     started_at: float
+    cancelled: bool

@@ -96,6 +96,15 @@ class LastOfEndpoint:
     status: str
     state_name: str | None
     began: datetime
+    cancelled: bool
+
+
+@dataclass(frozen=True, slots=True)
+class UseOfEndpoint:
+    """A row of ``use_of_endpoints``: how many executions that may be seen an endpoint launched."""
+
+    uid: str
+    runs: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,3 +58,11 @@ class DatabaseFacts:
     revision: str
     connections: int
     most_connections: int
+
+
+@dataclass(frozen=True, slots=True)
+class Utilisation:
+    """A row of ``utilisation``; ``at`` in epoch seconds."""
+
+    at: float
+    figures: dict[str, float]

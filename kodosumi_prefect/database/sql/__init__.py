@@ -47,6 +47,10 @@ def _texts() -> dict[str, str]:
 
 
 def _with_fragments(text: str, fragments: dict[str, str]) -> str:
-    for name, fragment in fragments.items():
-        text = text.replace(f"{{{name}}}", fragment)
+    """The text with its fragments in place, also those within fragments."""
+    before = ""
+    while text != before:
+        before = text
+        for name, fragment in fragments.items():
+            text = text.replace(f"{{{name}}}", fragment)
     return text

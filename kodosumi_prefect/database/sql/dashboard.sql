@@ -62,7 +62,7 @@ FROM {schema}.execution e
 WHERE e.fid = %(fid)s::uuid;
 
 -- name: dashboard_errors
--- Failures of a span that may be seen, the latest first, and how many there are; looked for among the
+-- Failures of a span that may be seen, what was cancelled left out, the latest first, and how many there are; looked for among the
 -- newest `scanned` executions that failed.
 WITH candidate AS (
     SELECT l.execution_id AS id
@@ -72,7 +72,7 @@ WITH candidate AS (
 ),
 matching AS (
     SELECT e.id, e.ended_at FROM candidate JOIN {schema}.execution e USING (id)
-    WHERE e.ended_at >= to_timestamp(%(since)s)
+    WHERE e.ended_at >= to_timestamp(%(since)s) AND NOT {cancelled}
 ),
 counted AS (
     SELECT count(*) AS total FROM matching
@@ -98,6 +98,7 @@ WITH candidate AS (
 SELECT e.owner, candidate.status, count(*) AS executions,
     coalesce(sum(greatest(
         extract(epoch FROM coalesce(e.ended_at, e.updated_at) - e.created_at), 0)), 0)::float8
-        AS seconds
+        AS seconds,
+    count(*) FILTER (WHERE {cancelled}) AS cancelled
 FROM candidate JOIN {schema}.execution e USING (id)
 GROUP BY e.owner, candidate.status ORDER BY executions DESC, e.owner, candidate.status;

@@ -8,13 +8,13 @@ ON CONFLICT (owner, endpoint, key) DO UPDATE SET
     -- Whoever claimed it before, and did not say how it went, is gone.
     lost = known.lost OR known.claimed_until IS NOT NULL,
     claimed_until = excluded.claimed_until
-WHERE known.answer IS NULL AND known.body = excluded.body
+WHERE known.answer IS NULL AND known.body = ANY(%(bodies)s)
     AND (known.claimed_until IS NULL OR known.claimed_until < now())
 RETURNING launch_id::text, attempts, lost;
 
 -- name: keyed_launch
 -- What is known of the launch with a key.
-SELECT launch_id::text, attempts, lost, body = %(body)s AS same, answer,
+SELECT launch_id::text, attempts, lost, body = ANY(%(bodies)s) AS same, answer,
     coalesce(claimed_until > now(), false) AS under_way
 FROM {schema}.launch_key
 WHERE owner = %(owner)s AND endpoint = %(endpoint)s AND key = %(key)s;

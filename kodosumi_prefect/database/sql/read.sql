@@ -1,15 +1,27 @@
 -- fragment: execution_row
 -- What readers get of execution e. No function, since it has subselects: Postgres would call it for
 -- each row. No e.*, since a running process does not know columns that later migrations add.
+{execution_head}, e.inputs, e.final
+
+-- fragment: list_row
+-- As execution_row, for pages of many: of inputs the beginning, of results nothing.
+{execution_head}, left(e.inputs, 8000) AS inputs, NULL AS final, e.run_name,
+    nullif(e.deployment_name, '') AS deployment_name
+
+-- fragment: execution_head
 e.fid::text AS fid, e.owner, e.flow_name, e.deployment_id::text AS deployment_id, e.work_pool,
     e.entry_point, e.app_url, e.summary, e.description, e.tags, e.author, e.organization, e.version,
-    e.deprecated, e.status, e.state_name, e.state_ts, e.attempt, e.inputs, e.final,
+    e.deprecated, e.status, {cancelled} AS cancelled, e.state_name, e.state_ts, e.attempt,
     e.final_attempt, e.error, e.progress, e.open_locks, e.created_at, e.started_at, e.ended_at,
     e.updated_at, e.heartbeat_at, e.archived_at, e.last_seq, e.again_of::text AS again_of, e.changed,
     coalesce((SELECT r.name FROM {schema}.role r WHERE r.id::text = e.owner), e.owner) AS username,
     CASE WHEN e.open_locks > 0 THEN ARRAY(SELECT l.lid FROM {schema}.lock l
         WHERE l.execution_id = e.id AND l.state = 'open' ORDER BY l.opened_at, l.lid)
     ELSE '{}' END AS locks
+
+-- fragment: cancelled
+-- Whether execution e was cancelled, for which Kodosumi has no word but error.
+(e.status = 'error' AND e.state_type = 'CANCELLED') IS TRUE
 
 -- name: status
 -- The row of one execution, if it may be seen.

@@ -33,10 +33,11 @@ ORDER BY s.created_at DESC, s.id;
 -- name: last_of_schedules
 -- The newest execution of each of these schedules.
 SELECT s.id::text AS schedule_id, e.fid::text, e.status,
-    extract(epoch FROM coalesce(e.started_at, e.created_at))::float8 AS started_at
+    extract(epoch FROM coalesce(e.started_at, e.created_at))::float8 AS started_at,
+    {cancelled} AS cancelled
 FROM unnest(%(ids)s::uuid[]) AS s (id)
 CROSS JOIN LATERAL (
-    SELECT fid, status, started_at, created_at FROM {schema}.execution
+    SELECT fid, status, state_type, started_at, created_at FROM {schema}.execution
     WHERE schedule_id = s.id ORDER BY id DESC LIMIT 1
 ) AS e;
 

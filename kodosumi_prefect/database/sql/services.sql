@@ -109,7 +109,7 @@ DELETE FROM {schema}.source WHERE url = ANY(%(urls)s::text[]) RETURNING url;
 
 -- name: endpoints
 -- Endpoints by summary behind a cursor, optionally holding every word of a query and every tag, or
--- some of them by id. Of services that a panel runs itself, only those that this one does.
+-- some of them by id, or without some. Of services that a panel runs itself, only those that this one does.
 SELECT e.uid, e.method, e.url, e.target, e.base_url, e.deployment_id::text AS deployment_id,
     s.kind, e.summary, e.description, e.deprecated, e.author, e.organization, e.version, e.tags,
     e.reachable, false AS gone, s.url AS source, s.trouble,
@@ -125,6 +125,7 @@ WHERE e.gone_at IS NULL
             e.organization, array_to_string(e.tags, ' '), e.url))) = 0))
     AND (%(tags)s::text[] IS NULL OR e.tags @> %(tags)s::text[])
     AND (%(uids)s::text[] IS NULL OR e.uid = ANY(%(uids)s::text[]))
+    AND NOT e.uid = ANY(%(without)s::text[])
 ORDER BY lower(coalesce(e.summary, '')), e.uid LIMIT %(limit)s;
 
 -- name: endpoint_tags
@@ -207,7 +208,48 @@ newest AS (
     ) AS l
 )
 SELECT DISTINCT ON (e.uid) e.uid, x.fid::text AS fid, x.status, x.state_name,
-    coalesce(x.started_at, x.created_at) AS began
+    coalesce(x.started_at, x.created_at) AS began,
+    (x.status = 'error' AND x.state_type = 'CANCELLED') IS TRUE AS cancelled
 FROM newest n JOIN {schema}.execution x ON x.id = n.id
 CROSS JOIN LATERAL ({endpoint_of_execution}) AS e
 ORDER BY e.uid, x.id DESC;
+
+-- name: use_of_endpoints
+-- How many of the executions that may be seen began in the last so many days, by endpoint; counted
+-- in the indexes, by the flows of services and by deployments.
+WITH since AS (
+    SELECT execution_id AS id FROM {schema}.listing
+    WHERE NOT archived AND created_at >= now() - make_interval(days => %(days)s)
+    ORDER BY created_at, execution_id LIMIT 1
+),
+counted AS (
+    SELECT max(x.id) AS newest, count(*) AS runs FROM {schema}.execution x, since
+    WHERE x.app_url IS NOT NULL AND x.archived_at IS NULL AND x.id >= since.id
+        AND {schema}.visible(x.owner, %(owner)s, %(unowned)s)
+    GROUP BY x.app_url, x.flow_name
+    UNION ALL
+    SELECT max(x.id), count(*) FROM {schema}.execution x, since
+    WHERE x.deployment_id IN (
+            SELECT deployment_id FROM {schema}.endpoint WHERE deployment_id IS NOT NULL)
+        AND x.archived_at IS NULL AND x.id >= since.id
+        AND {schema}.visible(x.owner, %(owner)s, %(unowned)s)
+    GROUP BY x.deployment_id
+)
+SELECT e.uid, sum(c.runs)::bigint AS runs
+FROM counted c JOIN {schema}.execution x ON x.id = c.newest
+CROSS JOIN LATERAL ({endpoint_of_execution}) AS e
+GROUP BY e.uid;
+
+-- name: favourites
+-- The endpoints that somebody has first.
+SELECT endpoint_uid FROM {schema}.favourite WHERE owner = %(owner)s ORDER BY created_at;
+
+-- name: add_favourite
+-- Put an endpoint first for somebody.
+INSERT INTO {schema}.favourite (owner, endpoint_uid) VALUES (%(owner)s, %(uid)s)
+ON CONFLICT DO NOTHING RETURNING endpoint_uid;
+
+-- name: remove_favourite
+-- Put it where it was.
+DELETE FROM {schema}.favourite WHERE owner = %(owner)s AND endpoint_uid = %(uid)s
+RETURNING endpoint_uid;

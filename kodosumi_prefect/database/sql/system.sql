@@ -61,3 +61,16 @@ SELECT current_setting('server_version') AS version,
     (SELECT count(*)::bigint FROM pg_stat_activity WHERE datname = current_database())
         AS connections,
     current_setting('max_connections')::int AS most_connections;
+
+-- name: add_utilisation
+-- Keep figures of a moment, which all panels round alike, so that one of them suffices.
+WITH old AS (
+    DELETE FROM {schema}.utilisation WHERE at < now() - interval '2 hours'
+)
+INSERT INTO {schema}.utilisation (at, figures)
+VALUES (to_timestamp(%(at)s), %(figures)s::jsonb) ON CONFLICT DO NOTHING RETURNING 1;
+
+-- name: utilisation
+-- Figures since a point in time.
+SELECT extract(epoch FROM at)::float8 AS at, figures FROM {schema}.utilisation
+WHERE at >= to_timestamp(%(since)s) ORDER BY at;

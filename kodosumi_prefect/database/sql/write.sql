@@ -61,6 +61,11 @@ WHERE id = %(id)s;
 -- Which process runs the execution now, to distinguish a dead one from a slow one.
 UPDATE {schema}.execution SET process = %(process)s::jsonb WHERE id = %(id)s;
 
+-- name: name_run
+-- What Prefect calls the flow run; renaming it is of no account here.
+UPDATE {schema}.execution SET run_name = %(name)s WHERE id = %(id)s AND run_name IS NULL
+RETURNING id;
+
 -- name: mark_seen
 -- Which of these events are new: those that several reporters know are stored once.
 INSERT INTO {schema}.seen (execution_id, dedupe_key)

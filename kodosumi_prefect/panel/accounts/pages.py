@@ -27,14 +27,14 @@ from kodosumi_prefect.panel.audit.recording import journal, record
 from kodosumi_prefect.panel.html.parts import complaints, part_or_page, sentence
 from kodosumi_prefect.panel.web.parameters import Panel
 from kodosumi_prefect.panel.web.state import State
-from kodosumi_prefect.panel.web.templating import THEMES
+from kodosumi_prefect.panel.web.templating import KEYS_OFF, THEMES
 from kodosumi_prefect.refusals import InvalidError, RefusedError
-from kodosumi_prefect.vocabulary import THEME_COOKIE
+from kodosumi_prefect.vocabulary import KEYS_COOKIE, THEME_COOKIE
 
 FOR_EVER = "never"  # an empty field would count as one that was left out
 LIVES = {"30": "30 days", "90": "90 days", "365": "1 year", FOR_EVER: "No expiry"}  # of an API key
 USUAL_LIFE = "90"
-THEME_SECONDS = 365 * 86_400
+PREFERENCE_SECONDS = 365 * 86_400
 
 router = APIRouter(include_in_schema=False)
 
@@ -133,15 +133,26 @@ async def revoke_key(request: Request, panel: Panel, user: CurrentUser, id: UUID
 @router.post("/account/theme")
 async def choose_theme(request: Request, user: CurrentUser, theme: Text = "") -> Response:
     """Store the chosen theme in a cookie; any other value means the system's."""
+    return _preferred(request, THEME_COOKIE, theme if theme in THEMES else None)
+
+
+@router.post("/account/shortcuts")
+async def choose_keys(request: Request, user: CurrentUser, keys: Text = "") -> Response:
+    """Store in a cookie whether keys of one letter do anything."""
+    return _preferred(request, KEYS_COOKIE, KEYS_OFF if keys == KEYS_OFF else None)
+
+
+def _preferred(request: Request, cookie: str, value: str | None) -> Response:
+    """Back to the account, with a preference kept in this browser; None: the usual one."""
     answer = RedirectResponse(f"{request.scope.get('root_path', '')}/account", 303)
     secure = request.url.scheme == "https"
     path = cookie_path(request)
-    if theme in THEMES:
-        answer.set_cookie(
-            THEME_COOKIE, theme, max_age=THEME_SECONDS, path=path, secure=secure, samesite="lax"
-        )
+    if value is None:
+        answer.delete_cookie(cookie, path=path, secure=secure, samesite="lax")
     else:
-        answer.delete_cookie(THEME_COOKIE, path=path, secure=secure, samesite="lax")
+        answer.set_cookie(
+            cookie, value, max_age=PREFERENCE_SECONDS, path=path, secure=secure, samesite="lax"
+        )
     return answer
 
 

@@ -88,6 +88,8 @@ RULES: dict[str, Rule] = {
 # Operations that change something and are not recorded, and why.
 UNRECORDED: dict[str, str] = {
     "POST /account/theme": "sets a cookie with the look that somebody likes, and nothing else",
+    "POST /account/shortcuts": "sets a cookie with whether keys do anything, and nothing else",
+    "POST /services/{uid}/favourite": "says in what order somebody's own list stands",
     **dict.fromkeys(
         (
             *("POST /deploy", "DELETE /deploy", "POST /deploy/{name}", "DELETE /deploy/{name}"),

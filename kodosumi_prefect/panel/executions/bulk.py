@@ -116,8 +116,8 @@ async def _run_again(panel: State, user: User, row: StoredExecution, key: str | 
     if key is None:
         await launch(new_id())
         return
-    digest = panel.launch_keys.digest("again", row.fid)
-    asked = AskedLaunch(user.id, f"again {row.fid}", key, digest)
+    digests = panel.launch_keys.digests("again", row.fid)
+    asked = AskedLaunch(user.id, f"again {row.fid}", key, digests)
     if (await panel.launch_keys.once(asked, launch)).repeated:
         raise _RepeatedError
 

@@ -90,7 +90,10 @@ async def errors(
     hours: Hours = 24,
     limit: Annotated[int, Query(description="At most; never more than 500.")] = 100,
 ) -> Response:
-    """Of the newest 10,000 executions that failed; `total` counts those of the span."""
+    """Of the newest 10,000 executions that failed; `total` counts those of the span.
+
+    What was cancelled is none.
+    """
     rows = await panel.reader.rows_of(
         DashboardFailure,
         "dashboard_errors",
@@ -132,7 +135,11 @@ async def timeline(panel: Panel, user: CurrentUser, hours: Hours = 24) -> Respon
 
 @router.get("/agent-stats", summary="Figures of all executions", responses=answers(DashboardStats))
 async def agent_stats(panel: Panel, user: CurrentUser) -> dict[str, Any]:
-    """Of the newest 10,000. What nobody owns is not in `by_user`; `avg_runtime` is in seconds."""
+    """Of the newest 10,000. What nobody owns is not in `by_user`; `avg_runtime` is in seconds.
+
+    `by_status` has Kodosumi's words, so that its errors include what was cancelled; `error_rate`
+    does not.
+    """
     figures = await panel.reader.rows_of(
         DashboardFigure,
         "dashboard_figures",
@@ -147,12 +154,14 @@ async def agent_stats(panel: Panel, user: CurrentUser) -> dict[str, Any]:
         if figure.owner is not None:
             by_user[figure.owner] = by_user.get(figure.owner, 0) + figure.executions
     seconds = sum(figure.seconds for figure in figures)
+    cancelled = sum(figure.cancelled for figure in figures)
+    failed = by_status.get(Status.ERROR, 0) - cancelled
     return {
         "total_executions": total,
         "by_status": by_status,
         "by_user": by_user,
         "avg_runtime": seconds / total if total else 0,
-        "error_rate": by_status.get(Status.ERROR, 0) / total if total else 0,
+        "error_rate": failed / total if total else 0,
     }
 
 

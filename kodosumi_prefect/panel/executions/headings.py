@@ -1,13 +1,18 @@
 """An execution as lists and headings show it."""
 
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from markupsafe import Markup
 
 from kodosumi_prefect.events import TERMINAL, Kind, Status
 from kodosumi_prefect.panel.executions.rows import runtime, title
+from kodosumi_prefect.panel.executions.telling_inputs import telling
 from kodosumi_prefect.panel.html.render import render
-from kodosumi_prefect.stream.rows import StoredExecution
+from kodosumi_prefect.stream.rows import ListedExecution, StoredExecution
+
+CANCELLED = "cancelled"  # Kodosumi has no such word; only people read it
 
 
 def listed(row: StoredExecution) -> dict[str, Any]:
@@ -17,18 +22,52 @@ def listed(row: StoredExecution) -> dict[str, Any]:
         "title": title(row),
         "flow_name": row.flow_name if row.flow_name != title(row) else None,
         "status": row.status,
+        "look": look(row.status, row.cancelled),
         "state": _state_word(row),
         "began": row.started_at or row.created_at,
         "runtime": runtime(row),
         "live": row.status not in TERMINAL and row.started_at is not None,
         "tags": row.tags or [],
-        "error": row.error if row.status == Status.ERROR else None,
+        "error": row.error if row.status == Status.ERROR and not row.cancelled else None,
         "progress": _progress(row),
         "attempt": row.attempt,
         "open_locks": row.open_locks if row.status not in TERMINAL else 0,
         "owner": row.username,
         "again_of": row.again_of,
     }
+
+
+def rows_of_list(rows: Sequence[ListedExecution]) -> list[dict[str, Any]]:
+    """What the list's template needs: as ``listed``, and what tells a run from its neighbours."""
+    today = datetime.now(UTC)
+    fields = telling([(row.flow_name, row.inputs) for row in rows])
+    return [
+        listed(row)
+        | {
+            "flow": row.flow_name,
+            "deployment": row.deployment_name,
+            "run_name": row.run_name if row.run_name != title(row) else None,
+            "inputs": those,
+            "note": row.error if row.cancelled else None,
+            "brief": brief(row.started_at or row.created_at, today),
+        }
+        for row, those in zip(rows, fields, strict=True)
+    ]
+
+
+def brief(moment: datetime, today: datetime) -> str:
+    """A point in time as a list has room for, UTC; ``list.js`` writes it in the reader's zone."""
+    at = moment.astimezone(UTC)
+    if at.date() == today.date():
+        return f"{at:%H:%M:%S}"
+    return (
+        f"{at:%b} {at.day} {at:%H:%M}" if at.year == today.year else f"{at:%b} {at.day} {at.year}"
+    )
+
+
+def look(status: str, cancelled: bool) -> str:
+    """The word that people read, and the class it is coloured by: cancelled is no error to them."""
+    return CANCELLED if cancelled else status
 
 
 def _progress(row: StoredExecution) -> Markup | None:
@@ -39,5 +78,5 @@ def _progress(row: StoredExecution) -> Markup | None:
 
 def _state_word(row: StoredExecution) -> str | None:
     """Prefect's own state name if it is more specific than ours."""
-    ordinary = {"Completed", "Failed", "Running", "Pending"}
+    ordinary = {"Completed", "Failed", "Running", "Pending", "Cancelled"}
     return None if row.state_name in ordinary else row.state_name

@@ -1,43 +1,37 @@
 """The Prefect task runs of an execution: those of its root flow run and of all subflows."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+import re
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-import httpx
-from prefect.client.orchestration import PrefectClient, get_client
-from prefect.client.schemas.filters import (
-    FlowRunFilter,
-    FlowRunFilterId,
-    FlowRunFilterParentFlowRunId,
-)
-from prefect.client.schemas.objects import TaskRun
-from prefect.client.schemas.sorting import FlowRunSort, TaskRunSort
-from prefect.exceptions import PrefectException
-
-from kodosumi_prefect import listings
-from kodosumi_prefect.addresses import NoPrefectError, no_answer, require_prefect_access
-from kodosumi_prefect.listings import PAGE, narrowed
+from kodosumi_prefect.addresses import NoPrefectError, require_prefect_access
+from kodosumi_prefect.panel.executions.task_trees import MOST, TaskRow, Tree
 from kodosumi_prefect.panel.web.state import State
 from kodosumi_prefect.stream.rows import NamedTaskRun, StoredExecution
 
 PREFECT_ANSWER_SECONDS = 5.0  # seconds for all that Prefect is asked
-MOST = 5000  # task runs of one answer
 SPAN = 100_000  # newest events looked through for nodes and processes
+# What Prefect puts behind a task's name: a number, or the beginning of an id.
+_RUN_OF_TASK = re.compile(r"-(?:\d+|[0-9a-f]{3})$")
+_HASH_OF_TASK = re.compile(r"-[0-9a-f]{8}$")
 
 Item = dict[str, Any]
 
 
-@dataclass(slots=True)
-class _Tree:
-    """What was read from Prefect so far."""
+def task_name(name: str, task_key: str | None = None) -> str:
+    """The task that a run of this name is one of, for people.
 
-    subflows: dict[UUID, str] = field(default_factory=dict)
-    task_runs: dict[UUID, TaskRun] = field(default_factory=dict)
-    missing: str | None = None
+    Arguments:
+        name: of the run; a custom one says nothing about its task.
+        task_key: Prefect's name of the function, with a hash behind it.
+    """
+    if found := _RUN_OF_TASK.search(name):
+        return name[: found.start()]
+    if task_key:
+        return _HASH_OF_TASK.sub("", task_key).rpartition(".")[2] or name
+    return name
 
 
 async def task_runs(panel: State, execution: StoredExecution) -> tuple[list[Item], str | None]:
@@ -63,96 +57,31 @@ async def task_runs(panel: State, execution: StoredExecution) -> tuple[list[Item
     return items, tree.missing
 
 
-async def _ask_prefect(panel: State, root: UUID) -> _Tree:
-    tree = _Tree()
+async def _ask_prefect(panel: State, root: UUID) -> Tree:
     try:
         access = require_prefect_access(panel.settings)
     except NoPrefectError as exc:
-        tree.missing = str(exc)
-        return tree
-    try:
-        async with asyncio.timeout(PREFECT_ANSWER_SECONDS):
-            with access.in_force():
-                # Making one reads certificates for some 30 ms, which streams should not wait for.
-                client = await asyncio.to_thread(get_client)
-                async with client:
-                    await _walk(client, root, tree)
-    except TimeoutError:
-        tree.missing = no_answer(access, PREFECT_ANSWER_SECONDS)
-    except (httpx.HTTPError, PrefectException, OSError, ValueError, RuntimeError) as exc:
-        tree.missing = no_answer(access, exc)
-    return tree
+        return Tree(missing=str(exc))
+    return await panel.task_trees.of(root, access, PREFECT_ANSWER_SECONDS)
 
 
-async def _walk(client: PrefectClient, root: UUID, tree: _Tree) -> None:
-    """Level by level through the subflows; what was read stays in ``tree`` if it breaks off."""
-    level = [root]
-    while level:
-        below: list[UUID] = []
-        for start in range(0, len(level), PAGE):
-            parents = level[start : start + PAGE]
-            async for run in _task_runs_of(client, parents):
-                tree.task_runs[run.id] = run
-                if len(tree.task_runs) >= MOST:
-                    tree.missing = f"there are more than {MOST:,} task runs"
-                    return
-            async for child, name in _subflows_of(client, parents):
-                if child not in tree.subflows and child != root:
-                    tree.subflows[child] = name
-                    below.append(child)
-        level = below
-
-
-async def _task_runs_of(client: PrefectClient, flow_runs: list[UUID]) -> AsyncIterator[TaskRun]:
-    chosen = FlowRunFilter(id=FlowRunFilterId(any_=flow_runs))
-    # In this order a task run that begins meanwhile comes last and shifts no page.
-    order = TaskRunSort.EXPECTED_START_TIME_ASC
-
-    async def read(limit: int, offset: int) -> list[TaskRun]:
-        return await client.read_task_runs(
-            flow_run_filter=chosen, sort=order, limit=limit, offset=offset
-        )
-
-    for offset in range(0, MOST + PAGE, PAGE):
-        batch = await narrowed(read, "task run", limit=PAGE, offset=offset)
-        for run in batch.rows:
-            yield run
-        if batch.last:
-            return
-
-
-async def _subflows_of(
-    client: PrefectClient, flow_runs: list[UUID]
-) -> AsyncIterator[tuple[UUID, str]]:
-    chosen = FlowRunFilter(parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=flow_runs))
-    order = FlowRunSort.EXPECTED_START_TIME_ASC
-    for offset in range(0, MOST + PAGE, PAGE):
-        batch = await listings.flow_runs(
-            client, sort=order, limit=PAGE, offset=offset, flow_run_filter=chosen
-        )
-        for run in batch.rows:
-            yield run.id, run.name
-        if batch.last:
-            return
-
-
-def _item(run: TaskRun, event_row: NamedTaskRun | None, tree: _Tree, root: UUID) -> Item:
+def _item(run: TaskRow, event_row: NamedTaskRun | None, tree: Tree, root: UUID) -> Item:
     subflow = None
-    if run.flow_run_id is not None and run.flow_run_id != root:
-        subflow = {"id": str(run.flow_run_id), "name": tree.subflows.get(run.flow_run_id)}
-    child = run.state.state_details.child_flow_run_id if run.state is not None else None
+    if run.flow_run is not None and run.flow_run != root:
+        subflow = {"id": str(run.flow_run), "name": tree.subflows.get(run.flow_run)}
     return {
         "id": str(run.id),
         "name": run.name,
-        "state_type": run.state_type.value if run.state_type is not None else None,
+        "task": task_name(run.name, run.task_key),
+        "state_type": run.state_type,
         "state_name": run.state_name,
-        "start_time": _iso(run.start_time),
-        "end_time": _iso(run.end_time),
-        "duration": _duration(run.start_time, run.end_time),
+        "start_time": _iso(run.start),
+        "end_time": _iso(run.end),
+        "duration": _duration(run.start, run.end),
         "run_count": run.run_count,
         "retries": max(run.run_count - 1, 0),
         "subflow": subflow,
-        "child_flow_run": str(child) if child is not None else None,
+        "child_flow_run": str(run.child) if run.child is not None else None,
         "node": event_row.node if event_row is not None else None,
         "pid": event_row.pid if event_row is not None else None,
     }
@@ -164,6 +93,7 @@ def _item_of_events(event_row: NamedTaskRun) -> Item:
     return {
         "id": event_row.id,
         "name": event_row.name or "",
+        "task": task_name(event_row.name or event_row.id),
         **dict.fromkeys(unknown),
         "run_count": None,
         "retries": None,

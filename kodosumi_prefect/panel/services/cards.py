@@ -2,26 +2,54 @@
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from kodosumi_prefect.database.rows.schedules import NotedSchedule
-from kodosumi_prefect.database.rows.services import LastOfEndpoint, RegisteredEndpoint
+from kodosumi_prefect.database.rows.services import (
+    LastOfEndpoint,
+    RegisteredEndpoint,
+    UseOfEndpoint,
+)
 from kodosumi_prefect.launch import schedules
 from kodosumi_prefect.launch.other_schedules import next_times
 from kodosumi_prefect.launch.refusal import LaunchError
 from kodosumi_prefect.panel.accounts.permissions import User
 from kodosumi_prefect.panel.services.register.address import MOUNTED
+from kodosumi_prefect.panel.services.register.openapi import has_text
 from kodosumi_prefect.panel.web.state import State
 
 PREFECT_ANSWER_SECONDS = 2.0  # seconds that a list waits for Prefect
+USE_DAYS = 30  # days over which runs are counted
+MOST_OFTEN, MOST_FIRST = 12, 100  # endpoints that run often, and with the favourites
 LONGEST_BEGINNING = 240  # characters of a description
 
 Row = dict[str, Any]
 
 
-async def cards(panel: State, user: User, rows: Sequence[RegisteredEndpoint]) -> list[Row]:
+@dataclass(frozen=True, slots=True)
+class First:
+    """What stands before the others in somebody's list.
+
+    Attributes:
+        favourites: uids of endpoints, the oldest first.
+        runs: in the last ``USE_DAYS`` days, by uid.
+    """
+
+    favourites: list[str]
+    runs: dict[str, int]
+
+    @property
+    def uids(self) -> list[str]:
+        """Favourites, then what ran most often."""
+        often = sorted(self.runs, key=lambda uid: (-self.runs[uid], uid))
+        return list(dict.fromkeys([*self.favourites, *often[:MOST_OFTEN]]))[:MOST_FIRST]
+
+
+async def cards(
+    panel: State, user: User, rows: Sequence[RegisteredEndpoint], first: First
+) -> list[Row]:
     """Endpoints with their last runs and next schedules, of those that ``user`` may see."""
     uids = [row.uid for row in rows]
     if not uids:
@@ -33,9 +61,26 @@ async def cards(panel: State, user: User, rows: Sequence[RegisteredEndpoint]) ->
     last = {run.uid: run for run in runs}
     scheduled = await _scheduled(panel, user, rows)
     return [
-        asdict(row) | source(row) | {"last": last.get(row.uid), "next": scheduled.get(row.uid)}
+        asdict(row)
+        | source(row)
+        | {
+            "last": last.get(row.uid),
+            "next": scheduled.get(row.uid),
+            "runs": first.runs.get(row.uid, 0),
+            "favourite": row.uid in first.favourites,
+        }
         for row in rows
     ]
+
+
+async def first(panel: State, user: User) -> First:
+    """What stands first in the list of ``user``: what they like best, and what runs most."""
+    favourites = await panel.reader.values("favourites", owner=user.id)
+    visible = user.sees(panel.settings)
+    rows = await panel.reader.rows_of(
+        UseOfEndpoint, "use_of_endpoints", days=USE_DAYS, **visible._asdict()
+    )
+    return First(favourites, {row.uid: row.runs for row in rows})
 
 
 def source(row: RegisteredEndpoint) -> Row:
@@ -58,6 +103,8 @@ def _beginning(description: str | None) -> str:
     """The first paragraph of a description."""
     first = (description or "").strip().partition("\n\n")[0]
     text = " ".join(first.split()).lstrip("# ")  # it may begin with a heading in markdown
+    if not has_text(text):
+        return ""
     return (
         text
         if len(text) <= LONGEST_BEGINNING

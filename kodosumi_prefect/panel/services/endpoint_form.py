@@ -89,10 +89,10 @@ class EndpointForm:
             RefusedError: as ``elements``, or what the service refuses.
         """
         keys = self._panel.launch_keys
-        digest = keys.digest("form", schedule, posted)
+        digests = keys.digests("form", schedule, posted)
         # Whoever changes what they typed wants something else launched.
-        name = f"form {key or new_id()} {digest.hex()}"
-        asked = AskedLaunch(self._user.id, self._endpoint.uid, name, digest)
+        name = f"form {key or new_id()} {digests[0].hex()}"
+        asked = AskedLaunch(self._user.id, self._endpoint.uid, name, digests)
         if self._endpoint.kind == "prefect":
             done = await keys.once(asked, lambda id_: self._of_deployment(posted, schedule, id_))
         else:

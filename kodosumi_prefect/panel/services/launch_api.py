@@ -58,8 +58,8 @@ async def launch_by_key(
     query = request.scope["query_string"].decode("latin-1")
     schedule = request.headers.get(SCHEDULE_HEADER)
     posted = await _posted(request, body)
-    digest = panel.launch_keys.digest(request.method, query, schedule, posted)
-    asked = AskedLaunch(user.id, endpoint.uid, key, digest)
+    digests = panel.launch_keys.digests(request.method, query, schedule, posted)
+    asked = AskedLaunch(user.id, endpoint.uid, key, digests)
     services = panel.services
 
     async def of_service(launch_id: str) -> LaunchAnswer:

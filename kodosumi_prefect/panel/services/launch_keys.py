@@ -58,13 +58,13 @@ class AskedLaunch(NamedTuple):
         owner: id of the account.
         endpoint: uid of the endpoint, or what else says what is launched.
         key: chosen by who asks; it means nothing to other owners and endpoints.
-        body: ``LaunchKeys.digest`` of what was posted.
+        bodies: ``LaunchKeys.digests`` of what was posted.
     """
 
     owner: str
     endpoint: str
     key: str
-    body: bytes
+    bodies: list[bytes]
 
 
 class Launched(NamedTuple):
@@ -89,13 +89,16 @@ class LaunchKeys:
         self._settings = settings
         self._reader = reader
         keys = panel_keys(settings)
-        self._secret, self._box = keys.launch, keys.answers
+        self._secrets, self._box = keys.launches, keys.answers
         self._waiting: Counter[str] = Counter()  # by account
 
-    def digest(self, *posted: Any) -> bytes:
-        """What of JSON values is stored, to compare them by; nobody finds a password by it."""
-        text = json.dumps(posted, sort_keys=True)
-        return hmac.digest(self._secret, text.encode(), "sha256")
+    def digests(self, *posted: Any) -> list[bytes]:
+        """What of JSON values is stored, to compare them by; nobody finds a password by it.
+
+        The first one is, and the others may have been while another secret was in force.
+        """
+        text = json.dumps(posted, sort_keys=True).encode()
+        return [hmac.digest(secret, text, "sha256") for secret in self._secrets]
 
     async def once(
         self, asked: AskedLaunch, launch: Launching, heeds: Callable[[], Awaitable[bool]] = _heeds
@@ -141,7 +144,7 @@ class LaunchKeys:
 
     async def _claimed(self, asked: AskedLaunch) -> ClaimedLaunch | Launched:
         """The launch, now ours to do; or its answer."""
-        names = asked._asdict() | {"claimed": CLAIMED}
+        names = asked._asdict() | {"body": asked.bodies[0], "claimed": CLAIMED}
         age = self._settings.launch_key_hours * 3600
         await self._reader.execute("forget_launch_keys", age=age)
         deadline = asyncio.get_running_loop().time() + PATIENCE

@@ -1,16 +1,20 @@
 """The list of what you can launch."""
 
-from typing import Annotated
+from dataclasses import asdict
+from typing import Annotated, Literal
 from urllib.parse import urlencode
 
-from fastapi import APIRouter, Query, Request
-from fastapi.responses import Response
+from fastapi import APIRouter, Form, Path, Query, Request
+from fastapi.responses import RedirectResponse, Response
 
+from kodosumi_prefect.database.rows.services import RegisteredEndpoint
 from kodosumi_prefect.events import clean
 from kodosumi_prefect.panel.accounts.permissions import CurrentUser
 from kodosumi_prefect.panel.services.cards import cards
+from kodosumi_prefect.panel.services.cards import first as first_of
 from kodosumi_prefect.panel.web.parameters import Panel
 from kodosumi_prefect.panel.web.templating import page
+from kodosumi_prefect.refusals import NotFoundError
 
 ROWS = 30  # endpoints on a page of the list
 TAGS = 15  # shown before the others, which are folded
@@ -27,9 +31,18 @@ async def services(
     tag: Annotated[list[str] | None, Query(max_length=50)] = None,
     after: Annotated[str | None, Query(pattern="^[0-9a-f]{32}$")] = None,
 ) -> Response:
-    """The list, by summary."""
+    """The list: favourites and what runs often, then the others by summary."""
     words, chosen = clean(q), [clean(each) for each in tag or ()]
-    rows = await panel.register.endpoints(query=words, tags=chosen, after=after, limit=ROWS + 1)
+    first = await first_of(panel, user)
+    ahead: list[RegisteredEndpoint] = []
+    if after is None and first.uids:
+        ahead = await panel.register.endpoints(
+            query=words, tags=chosen, uids=first.uids, limit=len(first.uids)
+        )
+        ahead.sort(key=lambda row: first.uids.index(row.uid))
+    rows = await panel.register.endpoints(
+        query=words, tags=chosen, without=first.uids, after=after, limit=ROWS + 1
+    )
     counted = await panel.register.tags()
     tags = [
         {
@@ -45,7 +58,7 @@ async def services(
     ]
     here = rows[:ROWS]
     context = {
-        "cards": await cards(panel, user, here),
+        "cards": await cards(panel, user, ahead + here, first),
         "query": words,
         "chosen": chosen,
         "tags": tags[:TAGS],
@@ -55,6 +68,25 @@ async def services(
         "next": _link(words, chosen, here[-1].uid) if len(rows) > ROWS else None,
     }
     return page(request, "services.html", context)
+
+
+@router.post("/services/{uid}/favourite")
+async def favourite(
+    request: Request,
+    panel: Panel,
+    user: CurrentUser,
+    uid: Annotated[str, Path(pattern="^[0-9a-f]{32}$")],
+    do: Annotated[Literal["add", "remove"], Form()],
+) -> Response:
+    """Put a service first in one's own list, or back."""
+    row = await panel.register.of_uid(uid)
+    if row is None:
+        raise NotFoundError(f"there is no service {uid} here, or its source no longer lists it")
+    query = "add_favourite" if do == "add" else "remove_favourite"
+    await panel.reader.execute(query, owner=user.id, uid=uid)
+    if "hx-request" in request.headers:
+        return page(request, "_star.html", {"card": asdict(row) | {"favourite": do == "add"}})
+    return RedirectResponse(f"{request.scope.get('root_path', '').rstrip('/')}/services", 303)
 
 
 def _toggled(chosen: list[str], tag: str) -> list[str]:

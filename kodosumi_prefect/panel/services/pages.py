@@ -24,7 +24,9 @@ from kodosumi_prefect.panel.html.markdown import markdown
 from kodosumi_prefect.panel.schedules.preview import (
     AGAIN_OF,
     KEY,
+    OFTEN,
     PREFIX,
+    WEEKDAYS,
     Typed,
     moments,
     zones,
@@ -33,6 +35,7 @@ from kodosumi_prefect.panel.services.calls import own_url
 from kodosumi_prefect.panel.services.cards import source
 from kodosumi_prefect.panel.services.endpoint_form import Elements, EndpointForm, Submitted
 from kodosumi_prefect.panel.services.launch_keys import checked_key
+from kodosumi_prefect.panel.services.register.openapi import has_text
 from kodosumi_prefect.panel.web.kodosumi_pages import redirect
 from kodosumi_prefect.panel.web.parameters import Panel
 from kodosumi_prefect.panel.web.state import State
@@ -59,8 +62,9 @@ async def endpoint(
     user: CurrentUser,
     uid: Uid,
     origin: Annotated[UUID | None, Query(alias="from")] = None,
+    schedule: bool = False,
 ) -> Response:
-    """A page to launch one, filled in as the execution ``from`` was."""
+    """A page to launch one, filled in as the execution ``from`` was; or to ``schedule`` it."""
     row = await _endpoint(panel, uid)
     earlier = None
     if origin is not None:
@@ -81,6 +85,7 @@ async def endpoint(
         values=values,
         trouble=trouble,
         earlier=_earlier(earlier, values),
+        opened=schedule,
     )
 
 
@@ -246,6 +251,7 @@ async def _page(
     trouble: str | None = None,
     schedule_trouble: str | None = None,
     earlier: Row | None = None,
+    opened: bool = False,
     status_code: int = 200,
 ) -> Response:
     form = None
@@ -258,11 +264,14 @@ async def _page(
     fields = typed or Typed()
     context = {
         "row": asdict(row) | source(row),
-        "about": Markup(markdown(row.description)) if row.description else None,
+        "about": Markup(markdown(row.description)) if has_text(row.description) else None,
         "form": form,
         "last": last[0] if last else None,
         "typed": fields,
-        "open": schedule_trouble is not None,
+        "open": opened or schedule_trouble is not None,
+        "own_zone": typed is None,
+        "often": OFTEN,
+        "weekdays": WEEKDAYS,
         "zones": zones(),
         "prefix": PREFIX,
         "trouble": trouble,

@@ -39,6 +39,8 @@ function show() {
   selectionText.textContent = total === null ? `${count} selected` : `All ${total.toLocaleString()} that match selected`;
   for (const button of bar.querySelectorAll("[data-action]")) button.disabled = counting;
   all.hidden = !(every.checked && total === null && document.querySelector('.paging a'));
+  const { total: matching, more } = document.querySelector(".counts")?.dataset ?? {};
+  all.textContent = `Select all that match${matching ? ` (${Number(matching).toLocaleString()}${more === undefined ? "" : "+"})` : ""}`;
 }
 
 body.addEventListener("change", show);
@@ -66,31 +68,40 @@ all.addEventListener("click", async () => {
 });
 document.addEventListener("kodosumi:rows", show);
 
-for (const button of bar.querySelectorAll("[data-action]")) {
-  button.addEventListener("click", () => {
-    const words = WORDS[button.dataset.action];
-    const fids = total === null ? chosen() : null;
-    const number = fids ? fids.length : total;
-    wish = { action: button.dataset.action, fids, number, key: freshKey() };
-    part("title").textContent = words.title(many(number));
-    part("text").textContent = words.text;
-    part("result").replaceChildren();
-    part("progress").hidden = true;
-    go.hidden = go.disabled = false;
-    go.textContent = words.go;
-    stop.textContent = "Back";
-    dialog.showModal();
-    stop.focus();
-  });
+/** Ask whether it is really wanted: of these, or, with null, of all that a filter matches. */
+function question(action, fids, number, filter) {
+  const words = WORDS[action];
+  wish = { action, fids, number, filter, key: freshKey() };
+  part("title").textContent = words.title(many(number));
+  part("text").textContent = words.text;
+  part("result").replaceChildren();
+  part("progress").hidden = true;
+  go.hidden = go.disabled = false;
+  go.textContent = words.go;
+  stop.textContent = "Back";
+  dialog.showModal();
+  stop.focus();
 }
 
-async function post(query, key) {
+for (const button of bar.querySelectorAll("[data-action]")) {
+  button.addEventListener("click", () => {
+    const fids = total === null ? chosen() : null;
+    question(button.dataset.action, fids, fids ? fids.length : total, table.dataset.filter);
+  });
+}
+document.getElementById("overview")?.addEventListener("click", (event) => {
+  const button = event.target.closest("[data-stop-all]");
+  if (button) question("cancel", null, Number(button.dataset.stopAll), button.dataset.filter);
+});
+document.addEventListener("kodosumi:overview", show);
+
+async function post(query, key, filter) {
   const headers = { "Content-Type": "application/json", "Idempotency-Key": key };
   const options = { method: "POST", headers, body: JSON.stringify(query) };
   for (let tries = 1; ; tries++) {
     let answer;
     try {
-      answer = await ask(`${root}executions/bulk${table.dataset.filter}`, options);
+      answer = await ask(`${root}executions/bulk${filter}`, options);
     } catch (problem) {
       if (!query.fids || tries === TRIES || !running) throw problem;
       await new Promise((resolve) => setTimeout(resolve, PAUSE));
@@ -120,7 +131,7 @@ function tell(words, done, failed, problem) {
 }
 
 go.addEventListener("click", async () => {
-  const { action, fids, number, key } = wish;
+  const { action, fids, number, key, filter } = wish;
   const words = WORDS[action];
   const progress = part("progress");
   let done = 0;
@@ -136,7 +147,7 @@ go.addEventListener("click", async () => {
     let before = null;
     for (let at = 0; running; at += CHUNK) {
       if (fids && at >= fids.length) break;
-      const result = await post(fids ? { action, fids: fids.slice(at, at + CHUNK) } : { action, before }, key);
+      const result = await post(fids ? { action, fids: fids.slice(at, at + CHUNK) } : { action, before }, key, filter);
       done += result.done;
       failed.push(...result.failed);
       progress.value = done + failed.length;

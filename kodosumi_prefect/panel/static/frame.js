@@ -1,6 +1,7 @@
 // What every page does: tell of a lost session or panel, count what waits, close open menus.
 import "./fields.js";
 import "./focus.js";
+import "./keys.js";
 
 const root = document.body.dataset.root;
 const notices = document.getElementById("notices");
@@ -97,6 +98,7 @@ document.addEventListener("htmx:afterSwap", (event) => {
   if (event.target.id !== "waiting-count") return;
   const count = event.target.textContent.trim();
   document.title = count ? `(${count}) ${title}` : title;
+  for (const badge of document.querySelectorAll("[data-waiting]")) badge.textContent = count;
 });
 
 const menu = document.querySelector("details.me");

@@ -1,6 +1,6 @@
 // The list of executions: asks what changed and takes new rows from the server.
 import { ask } from "./frame.js";
-import { localise, tick } from "./time.js";
+import { clockText, localise, tick } from "./time.js";
 
 const PAUSE = 2000; // ms between questions
 const LONGEST = 15000; // ms between questions while the panel does not answer
@@ -13,7 +13,7 @@ const live = document.getElementById("live");
 const fresh = document.getElementById("fresh");
 const filter = new URLSearchParams(table.dataset.filter);
 const first = "first" in table.dataset;
-const loaded = Number(table.dataset.now) * 1000;
+const loaded = table.dataset.now;
 const coming = new Set(); // new executions that are not shown yet
 let counter = table.dataset.counter;
 let pause = PAUSE;
@@ -24,9 +24,27 @@ function say(state, text) {
   live.dataset.state = state;
 }
 
+const zoneName = Intl.DateTimeFormat().resolvedOptions().timeZone;
+const shortTime = new Intl.DateTimeFormat("en", { month: "short", day: "numeric", hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
+const shortDate = new Intl.DateTimeFormat("en", { month: "short", day: "numeric", year: "numeric" });
+const zoneOf = (date) => new Intl.DateTimeFormat("en", { timeZoneName: "short" }).formatToParts(date).find((part) => part.type === "timeZoneName").value;
+
+/** Times as a list has room for, in the reader's zone, which the heading names. */
+function localiseRows(element) {
+  localise(element);
+  const now = new Date();
+  for (const time of element.querySelectorAll("time[data-brief]")) {
+    const date = new Date(time.dateTime);
+    const today = date.toDateString() === now.toDateString();
+    const near = date.getFullYear() === now.getFullYear() ? shortTime.format(date).replace(",", "") : shortDate.format(date).replace(",", "");
+    time.textContent = today ? clockText(date) : near;
+    time.title = date.toString();
+  }
+}
+
 /** Whether rows may come and go without pulling away what somebody looks at or has selected. */
 function still() {
-  return first && window.scrollY < 200 && !body.querySelector("input:checked") && !document.querySelector("dialog[open]");
+  return first && window.scrollY < 200 && !body.querySelector("input:checked, details[open]") && !document.querySelector("dialog[open]");
 }
 
 async function fetched() {
@@ -36,7 +54,7 @@ async function fetched() {
   if (!answer.ok) throw new Error(answer.statusText);
   const part = document.createElement("tbody");
   part.innerHTML = await answer.text();
-  localise(part);
+  localiseRows(part);
   return part;
 }
 
@@ -47,12 +65,14 @@ function bars() {
   rects.forEach((rect, n) => rect.setAttribute("width", String(Math.max(0, (100 * spans[n]) / longest))));
 }
 
+// What somebody ticked or opened stays so.
+const kept = { callbacks: { beforeAttributeUpdated: (name) => name !== "checked" && name !== "open" } };
+
 /** Put what changed into the page: all of it, or, so that nothing moves, only into rows shown. */
 async function changed(changes) {
   const part = await fetched();
   if (still()) {
-    const options = { morphStyle: "innerHTML", ignoreActiveValue: true, callbacks: { beforeAttributeUpdated: (name) => name !== "checked" } };
-    window.Idiomorph.morph(body, part.innerHTML, options);
+    window.Idiomorph.morph(body, part.innerHTML, { morphStyle: "innerHTML", ignoreActiveValue: true, ...kept });
     coming.clear();
   } else {
     for (const row of body.querySelectorAll("tr[data-fid]")) {
@@ -60,15 +80,13 @@ async function changed(changes) {
       const checked = row.querySelector("input").checked;
       if (now) {
         row.classList.remove("gone");
-        window.Idiomorph.morph(row, now.outerHTML);
+        window.Idiomorph.morph(row, now.outerHTML, kept);
         row.querySelector("input").checked = checked;
       } else if (changes.delete.includes(row.dataset.fid)) {
         row.classList.add("gone");
       }
     }
-    for (const item of changes.update) {
-      if (Date.parse(item.startup) >= loaded && !document.getElementById(`e-${item.fid}`)) coming.add(item.fid);
-    }
+    for (const fid of changes.new) if (!document.getElementById(`e-${fid}`)) coming.add(fid);
     for (const fid of changes.delete) coming.delete(fid);
   }
   drawn = Date.now();
@@ -82,7 +100,8 @@ async function question() {
   if (document.hidden) return;
   const query = new URLSearchParams(filter);
   query.set("since", counter);
-  const answer = await ask(`${root}timeline/changes?${query}`);
+  query.set("loaded", loaded);
+  const answer = await ask(`${root}executions/changes?${query}`);
   if (!answer.ok) throw new Error(answer.statusText);
   const changes = await answer.json();
   // A row that goes because time passes is no change that the server could tell.
@@ -117,19 +136,40 @@ form.addEventListener("formdata", (event) => {
     if (value === "") data.delete(name);
     else if (name === "from" || name === "to") data.set(name, new Date(value).toISOString());
   }
+  // Days and nights are the reader's.
+  if (["today", "night", "yesterday"].includes(data.get("last")) || /\b(night|yesterday|today)\b/i.test(data.get("q") ?? "")) data.set("zone", zoneName);
+  else data.delete("zone");
 });
 for (const select of form.querySelectorAll("select")) select.addEventListener("change", () => form.requestSubmit());
 document.addEventListener("click", (event) => {
-  for (const pick of form.querySelectorAll("details[open]")) if (!pick.contains(event.target)) pick.open = false;
+  for (const pick of document.querySelectorAll("details.pick[open], details.rest[open]")) if (!pick.contains(event.target)) pick.open = false;
 });
-form.addEventListener("keydown", (event) => {
-  const open = event.key === "Escape" && event.target.closest("details[open]");
+for (const pick of form.querySelectorAll("details.pick")) {
+  pick.addEventListener("toggle", () => pick.open && pick.lastElementChild.scrollIntoView({ block: "nearest" }));
+}
+document.getElementById("content").addEventListener("keydown", (event) => {
+  const open = event.key === "Escape" && event.target.closest("details.pick[open], details.rest[open]");
   if (!open) return;
+  event.preventDefault(); // the sheet around it stays
   open.open = false;
   open.querySelector("summary").focus();
 });
 
-localise(document);
+// How high rows are: at once, and for the next time in the cookie that the link sets.
+const rows = document.getElementById("rows");
+rows.addEventListener("click", (event) => {
+  if (event.ctrlKey || event.metaKey || event.shiftKey) return;
+  event.preventDefault();
+  const comfortable = table.classList.toggle("comfortable");
+  ask(rows.href);
+  const next = new URL(rows.href);
+  next.searchParams.set("rows", comfortable ? "compact" : "comfortable");
+  rows.href = next;
+  rows.textContent = comfortable ? "One line a row" : "Comfortable rows";
+});
+
+document.querySelector("[data-zone]").textContent = zoneOf(new Date());
+localiseRows(document);
 tick();
 setInterval(() => document.hidden || bars(), 1000);
 run();

@@ -9,14 +9,21 @@ const fields = document.getElementById("fields");
 const zone = document.getElementById("zone");
 let secrets = new Map();
 
+const schedule = document.getElementById("schedule");
 if (zone?.hasAttribute("data-own")) {
   zone.value = Intl.DateTimeFormat().resolvedOptions().timeZone || zone.value;
-  document.getElementById("schedule").addEventListener(
-    "toggle",
-    () => window.htmx.trigger(zone.closest("fieldset"), "kodosumi:preview"),
-    { once: true },
-  );
+  const preview = () => window.htmx.trigger(zone.closest("fieldset"), "kodosumi:preview");
+  if (schedule.open) addEventListener("load", preview, { once: true });
+  else schedule.addEventListener("toggle", preview, { once: true });
 }
+
+// What was typed stays: the page has the other form already.
+document.getElementById("to-schedule")?.addEventListener("click", (event) => {
+  event.preventDefault();
+  schedule.open = true;
+  schedule.scrollIntoView({ block: "start" });
+  schedule.querySelector("select, input:checked").focus({ preventScroll: true });
+});
 
 // Back at a form that was sent before, one wants another run and not that one.
 addEventListener("pageshow", (event) => {

@@ -17,7 +17,7 @@ from kodosumi_prefect.panel.audit.recording import journal
 from kodosumi_prefect.panel.html.parts import part_or_page, sentence
 from kodosumi_prefect.panel.services import actions
 from kodosumi_prefect.panel.services.register.register import OwnSourceError
-from kodosumi_prefect.panel.system import observers, probes, spoolers
+from kodosumi_prefect.panel.system import observers, probes, spoolers, utilisation
 from kodosumi_prefect.panel.system.probes import Report
 from kodosumi_prefect.panel.web.parameters import Panel
 from kodosumi_prefect.panel.web.prefect_links import ui_url
@@ -150,6 +150,7 @@ async def _all_blocks(panel: State) -> dict[str, Any]:
         "executions": _executions(panel),
         "versions": _versions(),
         "services": _services(panel),
+        "utilisation": utilisation.last_hour(panel.reader),
     }
     reports = await asyncio.gather(
         *(probes.bounded(check, PART_ANSWER_SECONDS) for check in checks.values())

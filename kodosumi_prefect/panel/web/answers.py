@@ -76,6 +76,7 @@ class TaskRun(BaseModel):
 
     id: str
     name: str
+    task: str = Field(description="The task's name, without what tells its runs apart.")
     state_type: str | None
     state_name: str | None
     start_time: str | None
@@ -281,6 +282,7 @@ class LastRun(BaseModel):
     fid: str
     status: Status
     started_at: float | None
+    cancelled: bool = Field(description="`status` is error, since it was cancelled.")
 
 
 class Schedule(BaseModel):

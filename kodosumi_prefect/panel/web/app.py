@@ -38,6 +38,7 @@ from kodosumi_prefect.panel.executions import (
     cancel_api,
     dashboard_api,
     list_api,
+    saved_views,
     task_api,
     task_pages,
 )
@@ -58,6 +59,7 @@ from kodosumi_prefect.panel.services.register.register import Register
 from kodosumi_prefect.panel.system import health_api, metrics_api
 from kodosumi_prefect.panel.system import pages as system_pages
 from kodosumi_prefect.panel.system.metrics import Metrics
+from kodosumi_prefect.panel.system.utilisation import Sampler
 from kodosumi_prefect.panel.web import error_schemas, errors, kodosumi_pages, limits
 from kodosumi_prefect.panel.web.csrf import OwnPagesOnly
 from kodosumi_prefect.panel.web.headers import Shield
@@ -101,6 +103,7 @@ AREAS: tuple[Any, ...] = (
     health_api,
     metrics_api,
     execution_list_pages,
+    saved_views,
     task_pages,
     execution_pages,
     service_list_pages,
@@ -154,7 +157,7 @@ def create_app(
                 Register(reader, used, services) as register,
             ):
                 numbers = Metrics(reader, feed, streams, trail)
-                app.state.panel = State(
+                app.state.panel = state = State(
                     used,
                     reader,
                     feed,
@@ -167,12 +170,14 @@ def create_app(
                     LaunchKeys(used, reader),
                 )
                 reviewing = asyncio.create_task(streams.review(identification), name="review")
+                sampling = asyncio.create_task(Sampler(reader).run(), name="utilisation")
                 try:
                     yield
                 finally:
                     streams.close()
-                    await cancel_all([reviewing])
+                    await cancel_all([reviewing, sampling])
                     await numbers.close()
+                    await state.task_trees.close()
 
     app = FastAPI(
         title="Kodosumi on Prefect",

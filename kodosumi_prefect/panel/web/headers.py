@@ -10,7 +10,8 @@ from kodosumi_prefect.panel.web.proxy import own_path
 # Pages hold texts that agents wrote. Nothing of them may run, load or send anything.
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
-    "connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+    "font-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'self'; "
+    "frame-ancestors 'none'"
 )
 HEADERS = {
     "Content-Security-Policy": POLICY,
@@ -33,7 +34,7 @@ class Shield:
             return
         started = False
         # Read now: what is mounted changes the scope.
-        caching = "no-cache" if own_path(scope).startswith("/static/") else "no-store"
+        caching = _caching(own_path(scope))
 
         async def shielded(message: Message) -> None:
             nonlocal started
@@ -52,3 +53,10 @@ class Shield:
                 raise
             response = unforeseen_response(Request(scope), exc)
             await response(scope, receive, shielded)
+
+
+def _caching(path: str) -> str:
+    """How long a browser may keep what is at ``path``; fonts carry their version in their names."""
+    if path.startswith("/static/fonts/"):
+        return "public, max-age=31536000, immutable"
+    return "no-cache" if path.startswith("/static/") else "no-store"

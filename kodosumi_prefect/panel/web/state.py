@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from kodosumi_prefect.panel.accounts.identification import Identification
 from kodosumi_prefect.panel.audit.trail import Trail
 from kodosumi_prefect.panel.executions.streams import Streams
+from kodosumi_prefect.panel.executions.task_trees import TaskTrees
 from kodosumi_prefect.panel.services.calls import Services
 from kodosumi_prefect.panel.services.launch_keys import LaunchKeys
 from kodosumi_prefect.panel.services.register.register import Register
@@ -30,3 +31,4 @@ class State:
     trail: Trail
     launch_keys: LaunchKeys
     rates: Rates = field(default_factory=Rates)
+    task_trees: TaskTrees = field(default_factory=TaskTrees)

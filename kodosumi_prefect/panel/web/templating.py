@@ -11,11 +11,13 @@ from fastapi import Request
 from fastapi.responses import HTMLResponse
 from fastapi.templating import Jinja2Templates
 
-from kodosumi_prefect.vocabulary import THEME_COOKIE
+from kodosumi_prefect.panel.html.icons import icon
+from kodosumi_prefect.vocabulary import KEYS_COOKIE, THEME_COOKIE
 
 PANEL = Path(__file__).parents[1]  # each area has its own folder of templates
 
 THEMES = ("light", "dark")
+KEYS_OFF = "off"  # of the cookie: keys of one letter do nothing
 
 COMPRESSED = 1000  # bytes from which on compressing a page is worth it
 COMPRESSION = 5  # gzip's level: some 2 ms for a page of 150 kB, a tenth of its size
@@ -37,11 +39,13 @@ def page(
     root = request.scope.get("root_path", "").rstrip("/") + "/"
     user = getattr(request.state, "user", None)
     theme = request.cookies.get(THEME_COOKIE)
-    html = (
-        templates()
-        .get_template(name)
-        .render({"root": root, "user": user, "theme": theme if theme in THEMES else None} | context)
-    )
+    common = {
+        "root": root,
+        "user": user,
+        "theme": theme if theme in THEMES else None,
+        "keys_off": request.cookies.get(KEYS_COOKIE) == KEYS_OFF,
+    }
+    html = templates().get_template(name).render(common | context)
     body = html.encode()
     headers = {"Vary": "Accept-Encoding"}
     if len(body) >= COMPRESSED and "gzip" in request.headers.get("accept-encoding", ""):
@@ -60,7 +64,7 @@ def templates() -> Jinja2Templates:
         "from_epoch": from_epoch,
         "capitalize_first": capitalised,
     }
-    engine.env.globals |= {"version": package_version()}
+    engine.env.globals |= {"version": package_version(), "picture": icon}
     engine.env.trim_blocks = engine.env.lstrip_blocks = True
     return engine
 

@@ -21,11 +21,26 @@ class AccessFields(BaseModel):
             "Unset, the file secret.key in data_dir, which the panel makes."
         ),
     )
+    secret_keys_accepted: SecretStr | None = Field(
+        default=None,
+        description=(
+            "While secret_key is changed: the secret before or the next one (several separated by "
+            "commas). What was encrypted with them is read, and nothing is encrypted with them. "
+            "Unset, the lines of the file secret.key.old in data_dir, if it is there."
+        ),
+    )
     run_key: SecretStr | None = Field(
         default=None,
         description=(
             "Derived from secret_key; what processes that run flows are given in its place. Not "
             "to be set by hand."
+        ),
+    )
+    run_keys_accepted: SecretStr | None = Field(
+        default=None,
+        description=(
+            "Derived from secret_keys_accepted, as run_key is from secret_key. Not to be set by "
+            "hand."
         ),
     )
     auth: Literal["password", "proxy"] = Field(
@@ -95,6 +110,16 @@ class AccessFields(BaseModel):
     def _long_enough(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None and len(value.get_secret_value()) < SHORTEST_SECRET:
             raise ValueError(f"secret_key is shorter than {SHORTEST_SECRET} characters")
+        return value
+
+    @field_validator("secret_keys_accepted")
+    @classmethod
+    def _each_long_enough(cls, value: SecretStr | None) -> SecretStr | None:
+        secrets = split_names(value.get_secret_value()) if value else []
+        if any(len(secret) < SHORTEST_SECRET for secret in secrets):
+            raise ValueError(
+                f"secret_keys_accepted has one that is shorter than {SHORTEST_SECRET} characters"
+            )
         return value
 
     _access_names = field_validator(

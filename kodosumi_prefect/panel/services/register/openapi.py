@@ -1,7 +1,7 @@
 """The endpoints that an OpenAPI document lists."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeGuard
 from urllib.parse import urljoin, urlsplit
 
 from kodosumi_prefect.events import clean
@@ -138,5 +138,15 @@ def _mapping(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
+# What services say that have nothing to say: `str()` of nothing, for one.
+NO_TEXT = frozenset({"", "None", "null"})
+
+
+def has_text(text: str | None) -> TypeGuard[str]:
+    """Whether there is something to be said."""
+    return text is not None and text.strip() not in NO_TEXT
+
+
 def _text(value: Any, longest: int) -> str | None:
-    return clean(str(value))[:longest] if isinstance(value, str | int | float) else None
+    text = clean(str(value))[:longest] if isinstance(value, str | int | float) else None
+    return text if has_text(text) else None

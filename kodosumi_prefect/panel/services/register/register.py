@@ -189,6 +189,7 @@ class Register:
         query: str = "",
         tags: Sequence[str] = (),
         uids: Sequence[str] | None = None,
+        without: Sequence[str] = (),
         after: str | None = None,
         limit: int = 10,
     ) -> list[RegisteredEndpoint]:
@@ -202,6 +203,7 @@ class Register:
                 or url, upper and lower case alike.
             tags: which an endpoint must all have.
             uids: take these only.
+            without: leave these out.
             after: ``uid`` of the last one of the page before.
         """
         return await self._reader.rows_of(
@@ -211,6 +213,7 @@ class Register:
             words=query.split() or None,
             tags=list(tags) or None,
             uids=list(uids) if uids is not None else None,
+            without=list(without),
             after=after,
             limit=limit,
         )
