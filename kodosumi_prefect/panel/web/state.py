@@ -4,6 +4,8 @@ from dataclasses import dataclass, field
 
 from kodosumi_prefect.panel.accounts.identification import Identification
 from kodosumi_prefect.panel.audit.trail import Trail
+from kodosumi_prefect.panel.executions.cancellation import Cancelled
+from kodosumi_prefect.panel.executions.family import Subflows
 from kodosumi_prefect.panel.executions.streams import Streams
 from kodosumi_prefect.panel.services.calls import Services
 from kodosumi_prefect.panel.services.launch_keys import LaunchKeys
@@ -30,3 +32,5 @@ class State:
     trail: Trail
     launch_keys: LaunchKeys
     rates: Rates = field(default_factory=Rates)
+    cancelled: Cancelled = field(default_factory=Cancelled)
+    subflows: Subflows = field(default_factory=Subflows)
