@@ -1,4 +1,4 @@
-"""``tail``, ``runs`` and ``cancel``: executions in the terminal."""
+"""``tail``, ``runs``, ``cancel`` and ``retry``: executions in the terminal."""
 
 import asyncio
 import json
@@ -30,7 +30,7 @@ from kodosumi_prefect.cli.tables import print_json, print_table
 from kodosumi_prefect.events import Status, clean
 from kodosumi_prefect.panel.audit.entry import Target
 from kodosumi_prefect.panel.audit.recorded_actions import Action
-from kodosumi_prefect.panel.executions import cancellation
+from kodosumi_prefect.panel.executions import cancellation, retrying
 from kodosumi_prefect.settings import Settings, get_settings, listen_url, panel_url
 from kodosumi_prefect.stream.feed import End, Feed, Quiet, Reset
 from kodosumi_prefect.stream.listing import Filter
@@ -124,6 +124,26 @@ def cancel(fid: str) -> None:
         whole = await _known_id(settings, fid)
         state = await cancellation.cancel(UUID(whole), "Cancelled by kodosumi-prefect cancel.")
         await audited_at(settings, Action.CANCEL, Target("execution", whole))
+        return whole, state
+
+    whole, state = asyncio.run(with_prefect(ask))
+    console.print(f"{whole}: {state}", markup=False)
+
+
+def retry(fid: str) -> None:
+    """Have a run that is over begin anew as its next attempt, as Prefect's own "Retry" does.
+
+    Parameters
+    ----------
+    fid
+        The execution: the id of its Prefect flow run, or its first digits.
+    """
+
+    async def ask() -> tuple[str, str]:
+        settings = get_settings()
+        whole = await _known_id(settings, fid)
+        state = await retrying.retry(UUID(whole), "Retried by kodosumi-prefect retry.")
+        await audited_at(settings, Action.RETRY, Target("execution", whole))
         return whole, state
 
     whole, state = asyncio.run(with_prefect(ask))

@@ -20,6 +20,7 @@ from kodosumi_prefect._compat.prefect import cancelling_observer, commit_to_canc
 HEAD_START = 0.5  # seconds the flow gets for its own start before we take a share of the processor
 POLL = 5.0  # seconds between polls while Prefect's events do not arrive
 LOOK_INTERVAL = 20.0  # seconds between polls although Prefect's events arrive
+LOOK_AGAIN = 1.0  # seconds until the next one if Prefect could not be read
 ARM_INTERVAL = 0.05  # seconds between tries while Prefect's engine is not ready for the signal
 
 logger = logging.getLogger(__name__)
@@ -73,7 +74,9 @@ class Interruption:
         self._loop = asyncio.get_running_loop()
         observer = cancelling_observer(
             self._flow_run_id,
-            lambda flow_run_id: self._ask(),
+            # Prefect tells again of what is past, such as the end of an attempt that was cancelled:
+            # the state decides.
+            lambda flow_run_id: self._wake.set(),
             POLL,
             EventFilter(
                 event=EventNameFilter(name=["prefect.flow-run.Cancelling"]),
@@ -81,27 +84,27 @@ class Interruption:
             ),
         )
         async with observer:
-            await self._look()  # it may have been requested before anybody listened
+            known = await self._look()  # it may have been requested before anybody listened
             while not self._ended.is_set() and not self.requested:
                 # Events are lost while Prefect's socket reconnects.
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(LOOK_INTERVAL):
+                    async with asyncio.timeout(LOOK_INTERVAL if known else LOOK_AGAIN):
                         await self._wake.wait()
-                await self._look()
+                self._wake.clear()
+                if not self._ended.is_set():
+                    known = await self._look()
 
-    def _ask(self) -> None:
-        self._request.set()
-        self._wake.set()
-
-    async def _look(self) -> None:
+    async def _look(self) -> bool:
+        """See whether the run is to be cancelled; False if Prefect cannot be read."""
         try:
             async with get_client() as client:
                 run = await client.read_flow_run(self._flow_run_id)
         except (httpx.HTTPError, PrefectException, OSError) as exc:
             logger.warning("cannot read flow run %s from Prefect: %s", self._flow_run_id, exc)
-            return
+            return False
         if run.state is not None and run.state.is_cancelling():
-            self._ask()
+            self._request.set()
+        return True
 
     def _deliver(self) -> None:
         """Commit the intent as soon as Prefect's engine listens, then send the signal."""

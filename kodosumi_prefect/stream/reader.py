@@ -301,6 +301,7 @@ class Reader:
         kinds: Sequence[str],
         limit: int,
         task_run: str | None = None,
+        subflow: str | None = None,
     ) -> list[StoredEvent]:
         """The newest events with ``seq < before``, at most ``limit`` and about 8 MB, in order."""
         return await self.rows_of(
@@ -311,6 +312,7 @@ class Reader:
             kinds=list(kinds),
             limit=limit,
             task_run=task_run,
+            subflow=subflow,
         )
 
     async def live(

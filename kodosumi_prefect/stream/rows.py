@@ -171,6 +171,47 @@ class NamedTaskRun:
 
 
 @dataclass(frozen=True, slots=True)
+class NamedSubflow:
+    """A row of ``subflows``: the run of a subflow; ``first``: the seq that first names it."""
+
+    id: str
+    name: str | None
+    first: int
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptSpan:
+    """A row of ``attempts``.
+
+    Attributes:
+        first, last: seqs of its first and last event.
+        began: when it first ran; None if it did not.
+        ended: when its last event was.
+        lines: events of the log.
+    """
+
+    attempt: int
+    first: int
+    last: int
+    began: datetime | None
+    ended: datetime
+    lines: int
+
+
+@dataclass(frozen=True, slots=True)
+class Rerun:
+    """A row of ``reruns``; ``later``: it was made like the other, not the other way round."""
+
+    fid: str
+    summary: str | None
+    flow_name: str | None
+    entry_point: str | None
+    status: str
+    attempt: int
+    later: bool
+
+
+@dataclass(frozen=True, slots=True)
 class TaskRunSpan:
     """A row of ``task_run_spans``: when events first and last came from a task run."""
 

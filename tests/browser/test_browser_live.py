@@ -97,6 +97,20 @@ def test_a_prefect_deployment_is_launched_followed_and_cancelled_while_it_runs(
     assert focused(page)
     assert up.prefect_state(fid)["type"] == "CANCELLED"
 
+    # The same flow run once more, as its next attempt.
+    page.get_by_role("link", name="Retry", exact=True).click()
+    page.get_by_role("button", name="Retry the execution").press("Enter")
+    expect(status(page)).to_contain_text("running", timeout=LIVE)
+    expect(page.locator("#summary")).to_have_attribute("data-attempt", "2", timeout=LIVE)
+    expect(log.locator(".divider").last).to_have_text("Attempt 2", timeout=LIVE)
+    expect(log.locator("li").last).to_contain_text(re.compile(r"tick \d+ "), timeout=LIVE)
+    page.get_by_role("link", name="Compare", exact=True).click()
+    expect(page.get_by_role("columnheader", name="Attempt 1")).to_be_visible()
+    page.get_by_role("link", name="Back to the execution").click()
+    page.get_by_role("link", name="Cancel", exact=True).click()
+    page.get_by_role("button", name="Cancel the execution").click()
+    expect(page.locator("#summary")).to_have_attribute("data-over", "", timeout=LIVE)
+
 
 @pytest.mark.usefixtures("nothing_left_open")
 def test_what_a_filter_matches_is_cancelled_and_archived_together(

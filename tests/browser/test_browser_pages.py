@@ -168,7 +168,7 @@ def test_nothing_moves_while_events_stream(new_context: NewContext, stand: Stand
         run.say("progress", serialize({"done": n, "total": 9, "text": f"part {n}"}))
         run.say("result", markdown(f"result {n}")).say("action", serialize({"step": n}))
         expect(seen["output"].get_by_text(f"result {n}")).to_have_count(1)
-    expect(seen["log"].get_by_text("line 9", exact=True)).to_be_attached()
+    expect(seen["log"].locator("#log-list").get_by_text("line 9", exact=True)).to_be_attached()
     moved = {name: page.evaluate("window.shifts") for name, page in seen.items()}
     # Its end takes the progress away, which may move its own page; the list stays as it is.
     run.finish()

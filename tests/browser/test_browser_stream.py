@@ -143,7 +143,7 @@ def test_a_long_log_is_a_window_that_reaches_every_line(page: Page, stand: Stand
     ):
         page.get_by_role("button", name=button, exact=True).click()
         expect(counted).to_have_text(expected)
-        expect(page.get_by_text(f"line {line} with a needle")).to_be_in_viewport()
+        expect(screen.get_by_text(f"line {line} with a needle")).to_be_in_viewport()
         assert reached(numbers[line])
     assert page.evaluate("CSS.highlights.get('found').size") >= 1
     page.reload()
@@ -157,7 +157,7 @@ def test_a_long_log_is_a_window_that_reaches_every_line(page: Page, stand: Stand
     page.goto(f"/executions/{run.fid}?tab=log")
     expect(lines.last).to_contain_text(f"line {LINES - 1}")
     run.lines("one more")
-    expect(page.get_by_text("one more")).to_be_in_viewport()
+    expect(screen.get_by_text("one more")).to_be_in_viewport()
     screen.evaluate("e => { e.scrollTop = e.scrollHeight / 3 }")
     follow = page.locator("#log-follow")
     expect(follow).to_be_visible()
@@ -167,7 +167,7 @@ def test_a_long_log_is_a_window_that_reaches_every_line(page: Page, stand: Stand
     page.evaluate("new Promise((told) => setTimeout(told, 500))")  # time to do it wrongly
     assert abs(screen.evaluate("e => e.scrollTop") - where) < 5
     follow.click()
-    expect(page.get_by_text("and another")).to_be_in_viewport()
+    expect(screen.get_by_text("and another")).to_be_in_viewport()
 
 
 def test_raw_events_are_copied_and_downloaded(new_context: NewContext, stand: Stand) -> None:

@@ -63,3 +63,24 @@ class LockId:
 
     lid: str
     fid: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LockOutcome:
+    """A row of ``outcomes_of_locks``.
+
+    Attributes:
+        state: ``open``, ``leased``, ``expired`` or ``void``.
+        opened, expires: epoch seconds.
+        answered: likewise; None if it is not.
+        waits: it can be answered.
+        answered_by: the account's name, if there is one still.
+    """
+
+    lid: str
+    state: str
+    opened: float
+    expires: float
+    answered: float | None
+    waits: bool
+    answered_by: str | None

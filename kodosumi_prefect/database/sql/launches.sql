@@ -19,6 +19,11 @@ SELECT inputs FROM {schema}.payload WHERE id = %(id)s::uuid;
 UPDATE {schema}.payload SET secrets = NULL
 WHERE fid = %(fid)s::uuid AND NOT kept AND secrets IS NOT NULL;
 
+-- name: lost_secrets
+-- Whether inputs of a run held secrets that were deleted when it ended.
+SELECT fid::text FROM {schema}.payload
+WHERE fid = %(fid)s::uuid AND NOT kept AND secrets IS NULL AND inputs LIKE %(mask)s LIMIT 1;
+
 -- name: forget_payload
 -- Nothing refers to these inputs any more.
 DELETE FROM {schema}.payload WHERE id = %(id)s::uuid;

@@ -48,6 +48,16 @@ WHERE l.state = 'open' AND l.expires_at > now()
         ORDER BY b.execution_id DESC LIMIT 1))
 ORDER BY l.opened_at DESC, l.lid DESC LIMIT %(limit)s;
 
+-- name: outcomes_of_locks
+-- What became of these locks, whether their run still waits for them, and who answered.
+SELECT l.lid, l.state, extract(epoch FROM l.opened_at)::float8 AS opened,
+    extract(epoch FROM l.expires_at)::float8 AS expires,
+    extract(epoch FROM l.answered_at)::float8 AS answered,
+    l.state = 'open' AND l.expires_at > now() AS waits,
+    (SELECT r.name FROM {schema}.role r WHERE r.id::text = l.answered_by) AS answered_by
+FROM {schema}.lock l JOIN {schema}.execution e ON e.id = l.execution_id
+WHERE e.fid = %(fid)s AND l.lid = ANY(%(lids)s::text[]);
+
 -- name: lease_lock
 -- Answer a lock.
 UPDATE {schema}.lock SET state = 'leased', result = %(result)s, answered_by = %(by)s,

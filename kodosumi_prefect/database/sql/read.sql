@@ -69,10 +69,54 @@ WITH newest AS (
         AND seq < %(before)s AND kind = ANY(%(kinds)s::text[])
         AND (%(task_run)s::text IS NULL
             OR %(task_run)s IN (source->'task_run'->>'id', source->'task_run'->>'name'))
+        AND (%(subflow)s::text IS NULL
+            OR %(subflow)s IN (source->'subflow'->>'id', source->'subflow'->>'name'))
     ORDER BY seq DESC LIMIT %(limit)s
 )
 SELECT seq, extract(epoch FROM ts)::float8 AS ts, kind, payload, attempt, source
 FROM newest WHERE behind < 8000000 ORDER BY seq;
+
+-- name: latest_step
+-- The newest event behind a seq that says what a run does: an agent, an action, or a task run.
+SELECT seq, extract(epoch FROM ts)::float8 AS ts, kind, payload, attempt, source
+FROM {schema}.event
+WHERE execution_id = (SELECT id FROM {schema}.execution WHERE fid = %(fid)s)
+    AND seq > %(after)s
+    AND (kind IN ('agent', 'action')
+        OR kind = 'debug' AND source ? 'task_run' AND starts_with(payload, 'task '))
+ORDER BY seq DESC LIMIT 1;
+
+-- name: kind_at
+-- The kind of one event.
+SELECT kind FROM {schema}.event
+WHERE execution_id = (SELECT id FROM {schema}.execution WHERE fid = %(fid)s) AND seq = %(seq)s;
+
+-- name: subflows
+-- Subflows' runs that the events behind a seq name, in the order they were first named.
+SELECT source->'subflow'->>'id' AS id, max(source->'subflow'->>'name') AS name, min(seq) AS first
+FROM {schema}.event
+WHERE execution_id = (SELECT id FROM {schema}.execution WHERE fid = %(fid)s)
+    AND seq > %(after)s AND seq <= %(until)s AND source->'subflow'->>'id' IS NOT NULL
+GROUP BY 1 ORDER BY first LIMIT %(limit)s;
+
+-- name: attempts
+-- What the events of each attempt span.
+SELECT attempt, min(seq) AS first, max(seq) AS last,
+    min(ts) FILTER (WHERE kind = 'status' AND payload = 'running') AS began, max(ts) AS ended,
+    count(*) FILTER (WHERE kind = ANY(%(kinds)s::text[])) AS lines
+FROM {schema}.event
+WHERE execution_id = (SELECT id FROM {schema}.execution WHERE fid = %(fid)s)
+GROUP BY attempt ORDER BY attempt;
+
+-- name: reruns
+-- The execution that this one was made like, and those made like this one, as far as they may be
+-- seen: the older one, then the newest.
+SELECT e.fid::text AS fid, e.summary, e.flow_name, e.entry_point, e.status, e.attempt,
+    e.again_of IS NOT DISTINCT FROM %(fid)s::uuid AS later
+FROM {schema}.execution e
+WHERE (e.fid = %(of)s::uuid OR e.again_of = %(fid)s::uuid)
+    AND {schema}.visible(e.owner, %(owner)s, %(unowned)s)
+ORDER BY later, e.id DESC LIMIT 20;
 
 -- name: seq_at
 -- The first event of some kinds at a point in time or behind it, else the last before it.

@@ -19,6 +19,7 @@ class Action(StrEnum):
     LAUNCH = "launch", "Launch an execution"
     RUN_AGAIN = "run_again", "Run an execution again"
     CANCEL = "cancel", "Cancel an execution"
+    RETRY = "retry", "Retry an execution"
     ARCHIVE = "archive", "Archive an execution"
     LOCK_ANSWER = "lock_answer", "Answer a question of a run"
     SCHEDULE_CREATE = "schedule_create", "Create a schedule"

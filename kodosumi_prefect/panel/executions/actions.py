@@ -1,8 +1,8 @@
-"""What people do to executions: look for one, cancel it, archive it."""
+"""What people do to executions: look for one, cancel it, retry it, archive it."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import httpx
@@ -10,12 +10,14 @@ from prefect.exceptions import PrefectException
 
 from kodosumi_prefect.addresses import NoPrefectError, no_answer, require_prefect_access
 from kodosumi_prefect.events import TERMINAL
+from kodosumi_prefect.launch.masking import MASK
 from kodosumi_prefect.panel.accounts.permissions import User
 from kodosumi_prefect.panel.executions.cancellation import (
     NotCancelledError,
     UnknownRunError,
     cancel,
 )
+from kodosumi_prefect.panel.executions.retrying import NO_PASSWORDS, NotRetriedError, retry
 from kodosumi_prefect.panel.web.state import State
 from kodosumi_prefect.refusals import (
     ForbiddenError,
@@ -142,13 +144,44 @@ async def cancel_run(panel: State, fid: UUID) -> str:
         UnknownRunError: Prefect has no such flow run.
         NotCancelledError: it is over, or Prefect's rules forbid it.
     """
+    state = await _asked(panel, cancel(fid, "Cancelled in the panel."))
+    panel.cancelled.add(str(fid))
+    return state
+
+
+async def retry_execution(panel: State, user: User, execution: StoredExecution) -> str:
+    """Ask Prefect for a further attempt of a run that is over; the name of its state now.
+
+    Raises:
+        ForbiddenError: it is not theirs.
+        UpstreamError: Prefect is not known or does not answer.
+        UnknownRunError: Prefect has no such flow run.
+        NotRetriedError: it is not over, nobody would pick it up, or its passwords are gone.
+    """
+    _require_own(user, execution)
+    if execution.status not in TERMINAL:
+        raise NotRetriedError(f"{execution.fid} cannot be retried: it is not over")
+    if await panel.reader.values("lost_secrets", fid=execution.fid, mask=f'%"{MASK}"%'):
+        raise NotRetriedError(f"{execution.fid} cannot be retried: {NO_PASSWORDS}")
+    state = await _asked(panel, retry(UUID(execution.fid), "Retried in the panel."))
+    panel.cancelled.discard(execution.fid)
+    return state
+
+
+async def _asked(panel: State, request: Coroutine[Any, Any, str]) -> str:
+    """What Prefect answers, asked where the panel's own requests go.
+
+    Raises:
+        UpstreamError: Prefect is not known or does not answer.
+    """
     try:
         access = require_prefect_access(panel.settings)
     except NoPrefectError as exc:
+        request.close()
         raise UpstreamError(str(exc)) from None
     try:
         with access.in_force():
-            return await cancel(fid, "Cancelled in the panel.")
+            return await request
     except (httpx.HTTPError, PrefectException) as exc:
         raise UpstreamError(no_answer(access, exc)) from exc
 

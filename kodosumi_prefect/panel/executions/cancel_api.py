@@ -1,4 +1,4 @@
-"""Cancelling executions, and archiving them."""
+"""Cancelling executions, retrying them, and archiving them."""
 
 from typing import Annotated, Any
 from uuid import UUID
@@ -46,6 +46,23 @@ async def cancel_execution(panel: Panel, user: CurrentUser, fid: UUID) -> dict[s
     """
     state = await actions.cancel_execution(panel, user, fid)
     return {"fid": str(fid), "state": state}
+
+
+@router.post(
+    "/{fid}/retry",
+    summary="Retry an execution that is over",
+    status_code=202,
+    responses=problems(404, 409, 502),
+)
+async def retry_execution(panel: Panel, user: CurrentUser, execution: Execution) -> dict[str, Any]:
+    """Have Prefect run the same flow run again, with the same parameters, as its next attempt.
+
+    Answers at once with the state that Prefect gave the run; the stream goes on with the attempt.
+    409 if it is not over or nobody would pick it up: runs without a deployment are run again
+    instead. 502 if Prefect does not answer.
+    """
+    state = await actions.retry_execution(panel, user, execution)
+    return {"fid": execution.fid, "state": state}
 
 
 @router.delete(

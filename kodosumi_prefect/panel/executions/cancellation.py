@@ -1,6 +1,9 @@
 """Asking Prefect to cancel a flow run."""
 
 import asyncio
+import math
+import time
+from collections import OrderedDict
 from typing import Any
 from uuid import UUID
 
@@ -16,6 +19,33 @@ from kodosumi_prefect.refusals import ConflictError, NotFoundError
 PREFECT_ANSWER_SECONDS = (
     10.0  # seconds that Prefect may take to answer; its client alone waits many minutes
 )
+
+REMEMBERED = 10_000  # runs that were cancelled
+GRACE = 600.0  # seconds after which a run that goes on may be cancelled once more
+
+
+class Cancelled:
+    """Runs that this panel has had cancelled lately, until they are over.
+
+    Prefect's own word, which the observer records, comes a moment later, or not at all.
+    """
+
+    def __init__(self) -> None:
+        self._since: OrderedDict[str, float] = OrderedDict()
+
+    def add(self, fid: str) -> None:
+        """Remember it."""
+        self._since[fid] = time.monotonic()
+        self._since.move_to_end(fid)
+        if len(self._since) > REMEMBERED:
+            self._since.popitem(last=False)
+
+    def discard(self, fid: str) -> None:
+        """It is over, or begins anew."""
+        self._since.pop(fid, None)
+
+    def __contains__(self, fid: str) -> bool:
+        return time.monotonic() - self._since.get(fid, -math.inf) < GRACE
 
 
 class UnknownRunError(NotFoundError):

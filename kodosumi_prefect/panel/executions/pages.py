@@ -1,30 +1,40 @@
 """One live page for each execution: its head, and a tab for each way to look at its events."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-import orjson
-from fastapi import APIRouter, Depends, Query, Request
-from fastapi.responses import RedirectResponse, Response, StreamingResponse
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import RedirectResponse, Response
 from markupsafe import Markup
 
 from kodosumi_prefect.events import TERMINAL, Kind, Status
-from kodosumi_prefect.panel.accounts.permissions import CurrentUser
-from kodosumi_prefect.panel.executions import actions
+from kodosumi_prefect.locks.answering import Locks, closed
+from kodosumi_prefect.panel.accounts.permissions import CurrentUser, User
+from kodosumi_prefect.panel.executions import actions, downloads
+from kodosumi_prefect.panel.executions.actions import wait_for_execution
+from kodosumi_prefect.panel.executions.comparison import changes, first_difference, side
+from kodosumi_prefect.panel.executions.family import Reruns, reruns
 from kodosumi_prefect.panel.executions.headings import listed
-from kodosumi_prefect.panel.executions.panes import PANES, PaneQuery, pane_query, stretch
+from kodosumi_prefect.panel.executions.offsets import began
+from kodosumi_prefect.panel.executions.panes import NEWEST, PANES, Wish, stretch
+from kodosumi_prefect.panel.executions.result_file import kind_words, result_file
+from kodosumi_prefect.panel.executions.retrying import NO_DEPLOYMENT
 from kodosumi_prefect.panel.executions.rows import final_envelope, title
 from kodosumi_prefect.panel.executions.run_again import again_url
 from kodosumi_prefect.panel.executions.streams import EventStream, View
 from kodosumi_prefect.panel.html.render import render
+from kodosumi_prefect.panel.html.words import plain_line
+from kodosumi_prefect.panel.locks.cards import card
 from kodosumi_prefect.panel.web.parameters import Cursor, Execution, Panel, Seat
-from kodosumi_prefect.panel.web.prefect_links import links
+from kodosumi_prefect.panel.web.prefect_links import flow_run_url, links
 from kodosumi_prefect.panel.web.state import State
 from kodosumi_prefect.panel.web.templating import moment, page
+from kodosumi_prefect.stream.reader import StoredEvent
 from kodosumi_prefect.stream.rows import StoredExecution
 
-EXPORTED = 2000  # events read at once for a download
+QUESTIONS = 20  # of one run that are answered on its page
+STEPS = 20_000  # newest events looked through for what a run did last
 LIVE = View(None, html=True, named=True)
 
 TABS = {
@@ -38,8 +48,11 @@ TABS = {
 
 router = APIRouter(include_in_schema=False)
 
-Wish = Annotated[PaneQuery, Depends(pane_query)]
-Question = Annotated[Literal["cancel", "archive"] | None, Query()]
+router.include_router(downloads.router)
+
+Question = Annotated[Literal["cancel", "retry", "archive"] | None, Query()]
+Pair = Annotated[str, Query(max_length=80)]
+Number = Annotated[int | None, Query(ge=1, le=2**31 - 1)]
 
 
 @router.get("/executions/{fid}")
@@ -60,8 +73,10 @@ async def execution(
     context = {
         "row": execution,
         "cursor": execution.last_seq,
-        "head": await _head(panel, execution),
+        "head": await _head(panel, user, execution),
         "mine": user.owns(execution.owner),
+        "cards": await _cards(request, panel, user, execution),
+        "tail": await _tail(panel, execution),
         "tabs": TABS,
         "tab": chosen,
         "ask": ask,
@@ -76,7 +91,7 @@ async def head(request: Request, panel: Panel, user: CurrentUser, execution: Exe
     """The parts of the page that stand for the execution as a whole."""
     context = {
         "row": execution,
-        "head": await _head(panel, execution),
+        "head": await _head(panel, user, execution),
         "mine": user.owns(execution.owner),
     }
     return page(request, "_head.html", context)
@@ -90,20 +105,57 @@ async def live(
     return panel.streams.open(request, execution.fid, after, LIVE)
 
 
-@router.get("/executions/{fid}/events.jsonl")
-async def download(panel: Panel, execution: Execution) -> Response:
-    """All events up to now, one JSON object per line."""
-    return StreamingResponse(
-        _lines(panel, execution.fid, execution.last_seq),
-        media_type="application/jsonl",
-        headers={"Content-Disposition": f'attachment; filename="{execution.fid}.jsonl"'},
-    )
+@router.get("/executions/{fid}/compare")
+async def compare(
+    request: Request,
+    panel: Panel,
+    user: CurrentUser,
+    execution: Execution,
+    attempt: Number = None,
+    pair: Pair = "",
+) -> Response:
+    """Two attempts beside each other; without more, the newest one and what came before it.
+
+    That is the attempt before, or the execution that this one is a rerun of.
+    """
+    visible = user.sees(panel.settings)
+    family = await reruns(panel.reader, execution, visible)
+    before = family.of.fid if family.of is not None and execution.attempt == 1 else execution.fid
+    other, against = _pair(pair)
+    fid = other or before
+    row = execution if fid == execution.fid else await wait_for_execution(panel, UUID(fid), visible)
+    new, new_span = await side(panel.reader, execution, attempt)
+    if row is execution and against is None:
+        against = max((n for n in new.attempts if n < new.attempt), default=new.attempt)
+    old, old_span = await side(panel.reader, row, against)
+    differs = None
+    if old_span is not None and new_span is not None and (row is not execution or old != new):
+        differs = await first_difference(panel.reader, (fid, old_span), (execution.fid, new_span))
+    one, another = differs or (None, None)
+    context = {
+        "row": execution,
+        "title": new.title,
+        "sides": [(old, one), (new, another)],
+        "same_run": row is execution,
+        "differs": differs is not None,
+        "changes": changes(row.inputs, execution.inputs),
+        "same_result": old.final == new.final,
+        "choices": _choices(execution, new.attempts, family),
+    }
+    return page(request, "compare.html", context)
 
 
 @router.post("/executions/{fid}/cancel")
 async def cancel(panel: Panel, user: CurrentUser, execution: Execution) -> Response:
     """Cancel it, and back to its page; errors as of ``POST /outputs/{fid}/cancel``."""
     await actions.cancel_execution(panel, user, UUID(execution.fid))
+    return RedirectResponse(f"../{execution.fid}", 303)
+
+
+@router.post("/executions/{fid}/retry")
+async def retry(panel: Panel, user: CurrentUser, execution: Execution) -> Response:
+    """Retry it, and back to its page; errors as of ``POST /outputs/{fid}/retry``."""
+    await actions.retry_execution(panel, user, execution)
     return RedirectResponse(f"../{execution.fid}", 303)
 
 
@@ -127,32 +179,82 @@ for _name in PANES:
     router.add_api_route(f"/executions/{{fid}}/{_name}", _part(_name), methods=["GET"])
 
 
-async def _lines(panel: State, fid: str, until: int) -> AsyncIterator[bytes]:
-    cursor = 0
-    while cursor < until:
-        batch = await panel.reader.page(fid, cursor, until=until, limit=EXPORTED)
-        yield b"".join(orjson.dumps(_exported(event._asdict())) + b"\n" for event in batch.events)
-        if not batch.more or not batch.events:
-            return
-        cursor = batch.events[-1].seq
+def _pair(text: str) -> tuple[str | None, int | None]:
+    """The execution and the attempt that ``fid attempt`` names."""
+    fid, _, number = text.partition(" ")
+    try:
+        against = int(number) if number else None
+        return (str(UUID(fid)), against) if fid else (None, against)
+    except ValueError:
+        return None, None
 
 
-def _exported(event: dict[str, Any]) -> dict[str, Any]:
-    """An event as ``/outputs/events`` has it."""
-    return {"seq": event["seq"], "timestamp": event["ts"]} | {
-        name: event[name] for name in ("kind", "payload", "attempt", "source")
-    }
+def _choices(
+    execution: StoredExecution, attempts: list[int], family: Reruns
+) -> list[tuple[str, int, str]]:
+    """What there is to compare with: fid, attempt, and what people call it."""
+    own = [(execution.fid, number, f"Attempt {number}") for number in attempts]
+    kin = [("Rerun of", family.of)] if family.of is not None else []
+    kin += [("Rerun as", each) for each in family.later]
+    return own + [
+        (each.fid, each.attempt, f"{word} {each.title} ({each.fid[:8]})") for word, each in kin
+    ]
 
 
 def _archived(row: StoredExecution) -> dict[str, Any]:
     return {"title": title(row), "fid": row.fid, "when": moment(row.archived_at)}
 
 
-async def _head(panel: State, row: StoredExecution) -> dict[str, Any]:
+async def _cards(
+    request: Request, panel: State, user: User, row: StoredExecution
+) -> list[dict[str, Any]]:
+    """The questions that the run waits for, to be answered on its page."""
+    if not row.locks or row.status in TERMINAL or not user.owns(row.owner):
+        return []
+    root = str(request.scope.get("root_path", "")).rstrip("/") + "/"
+    locks = Locks(panel.reader)
+    found = [await locks.read(row.fid, lid) for lid in row.locks[:QUESTIONS]]
+    return [card(lock, root, eager=True, here=True) for lock in found if closed(lock) is None]
+
+
+async def _tail(panel: State, row: StoredExecution) -> dict[str, Any] | None:
+    """The end of the log of a run that goes on, beside its output."""
+    return None if row.status in TERMINAL else await stretch(panel, row, "tail", NEWEST)
+
+
+async def _step(panel: State, row: StoredExecution) -> dict[str, str] | None:
+    """What a run that goes on did last."""
+    if row.status in TERMINAL:
+        return None
+    after = max(row.last_seq - STEPS, 0)
+    events = await panel.reader.rows_of(StoredEvent, "latest_step", fid=row.fid, after=after)
+    if not events:
+        return {"kind": "", "words": ""}
+    event = events[0]
+    task = event.kind == Kind.DEBUG
+    words = plain_line(render(event.kind, event.payload))
+    return {"kind": "task" if task else event.kind, "words": words.removeprefix("task ")}
+
+
+async def _head(panel: State, user: User, row: StoredExecution) -> dict[str, Any]:
     envelope = final_envelope(row) if row.status == Status.FINISHED else None
+    over = row.status in TERMINAL
+    if over:
+        panel.cancelled.discard(row.fid)
+    file = result_file(row) if envelope else None
     return listed(row) | {
-        "ran_again": await panel.reader.values("ran_again", fid=row.fid),
-        "over": row.status in TERMINAL,
+        "family": await reruns(panel.reader, row, user.sees(panel.settings)),
+        "subflows": [
+            {"name": name or id_[:8], "key": id_, "url": flow_run_url(panel.settings, id_)}
+            for id_, name in (await panel.subflows.of(panel.reader, row)).items()
+        ],
+        "over": over,
+        "cancelled": row.state_name == "Cancelled" and row.status == Status.ERROR,
+        "cancelling": not over and (row.state_name == "Cancelling" or row.fid in panel.cancelled),
+        "retries": None if row.deployment_id else NO_DEPLOYMENT,
+        "offset_from": began(row),
+        "step": await _step(panel, row),
+        "file": kind_words(file.name) if file is not None else None,
         "again": await again_url(panel.reader, row.fid, list(panel.services.mounted)),
         "ended": row.ended_at,
         "result": Markup(render(Kind.FINAL, envelope)) if envelope else None,

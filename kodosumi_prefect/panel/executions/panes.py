@@ -5,13 +5,18 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Annotated, Any, Literal, NamedTuple
+from urllib.parse import urlencode
 
-from fastapi import Query
+from fastapi import Depends, Query
 from markupsafe import Markup
 
 from kodosumi_prefect.error_line import line_of
 from kodosumi_prefect.events import STDIO_KINDS, Kind, clean
+from kodosumi_prefect.panel.executions.log_lines import clock, is_trace, level
+from kodosumi_prefect.panel.executions.offsets import began, offset_words, read_offset
+from kodosumi_prefect.panel.executions.outcomes import Outcomes, outcomes
 from kodosumi_prefect.panel.html.render import origin, render
 from kodosumi_prefect.panel.web.parameters import MAX_CURSOR
 from kodosumi_prefect.panel.web.state import State
@@ -22,6 +27,7 @@ WINDOW = 10.0  # seconds that an event goes ahead at most of one that was stored
 MAX_PAYLOAD = 20_000  # characters of a payload that the raw tab shows
 
 Turn = Literal["next", "previous"]
+Order = Literal["time", "commit"]
 
 
 class Pane(NamedTuple):
@@ -37,13 +43,20 @@ PANES = {
         (Kind.AGENT, Kind.ACTION, Kind.RESULT, Kind.LOCK, Kind.LEASE, Kind.ERROR), 100
     ),
     "log": Pane(tuple(sorted(STDIO_KINDS)), 500),
+    "tail": Pane(tuple(sorted(STDIO_KINDS)), 60),
     "raw": Pane(tuple(Kind), 200),
 }
 
 
 @dataclass(frozen=True, slots=True)
 class PaneQuery:
-    """Which stretch is wanted; the newest if nothing says otherwise."""
+    """Which stretch is wanted; the newest if nothing says otherwise.
+
+    Attributes:
+        line: the seq of a line to show.
+        offset: seconds from the run's start to show; as typed in ``offset_text``.
+        order: of lines; those of the log stand in that of their times unless told otherwise.
+    """
 
     before: int | None
     after: int | None
@@ -54,7 +67,34 @@ class PaneQuery:
     time: datetime | None
     kinds: frozenset[str]
     task_run: str | None
+    subflow: str | None
+    line: int | None
+    offset: float | None
+    offset_text: str
+    order: Order
 
+    @property
+    def origin(self) -> Origin:
+        """Where the wanted events come from."""
+        return Origin(task_run=self.task_run, subflow=self.subflow)
+
+
+NEWEST = PaneQuery(
+    before=None,
+    after=None,
+    around=None,
+    text="",
+    start=None,
+    turn="previous",
+    time=None,
+    kinds=frozenset(),
+    task_run=None,
+    subflow=None,
+    line=None,
+    offset=None,
+    offset_text="",
+    order="time",
+)
 
 Seq = Annotated[int | None, Query(ge=0, le=MAX_CURSOR)]
 
@@ -69,8 +109,15 @@ async def pane_query(
     time: Annotated[str, Query(max_length=40)] = "",
     kind: Annotated[list[str] | None, Query(max_length=40)] = None,
     task_run: Annotated[str | None, Query(max_length=1000)] = None,
+    subflow: Annotated[str | None, Query(max_length=1000)] = None,
+    line: Seq = None,
+    offset: Annotated[str, Query(max_length=40)] = "",
+    order: Annotated[str, Query(max_length=40)] = "time",
 ) -> PaneQuery:
-    """What a request's query says; what it says wrongly of ``time`` or ``kind`` is as unsaid."""
+    """What a request's query says.
+
+    What it says wrongly of ``time``, ``offset``, ``order`` or ``kind`` is as unsaid.
+    """
     return PaneQuery(
         before=before,
         after=after,
@@ -81,7 +128,15 @@ async def pane_query(
         time=_moment(time),
         kinds=frozenset(kind or ()),
         task_run=clean(task_run) if task_run else None,
+        subflow=clean(subflow) if subflow else None,
+        line=line,
+        offset=read_offset(offset),
+        offset_text=clean(offset),
+        order="commit" if order == "commit" else "time",
     )
+
+
+Wish = Annotated[PaneQuery, Depends(pane_query)]
 
 
 async def stretch(panel: State, row: StoredExecution, name: str, wish: PaneQuery) -> dict[str, Any]:
@@ -89,29 +144,32 @@ async def stretch(panel: State, row: StoredExecution, name: str, wish: PaneQuery
 
     Of errors, the output holds those of earlier attempts; the newest one's stands above it.
     ``first`` and ``last`` are the seqs to ask with for more, None where there is none; ``match``
-    is the event that a search or a time led to. But for raw ones, events stand in the order of
-    their times: tasks that speak at once are stored one after the other.
+    is the event that a search, a time or a link led to. But for raw ones, and where the order of
+    their commits is wanted, events stand in the order of their times: tasks that speak at once are
+    stored one after the other.
     """
     pane, fid = PANES[name], row.fid
     kinds = [kind for kind in pane.kinds if kind in wish.kinds] or list(pane.kinds)
-    position = await _position(panel, fid, kinds, wish)
+    position = await _position(panel, row, kinds, wish)
     centre = position.get("match", wish.around)
     if centre is not None:
         half = pane.limit // 2
-        ahead, more = await _before(panel, fid, kinds, centre, half, wish.task_run)
-        behind, later = await _after(panel, fid, kinds, centre - 1, half, wish.task_run)
+        ahead, more = await _before(panel, fid, kinds, centre, half, wish.origin)
+        behind, later = await _after(panel, fid, kinds, centre - 1, half, wish.origin)
         events = ahead + behind
     elif wish.after is not None:
-        events, later = await _after(panel, fid, kinds, wish.after, pane.limit, wish.task_run)
-        ahead, more = await _before(panel, fid, kinds, wish.after + 1, 0, wish.task_run)
+        events, later = await _after(panel, fid, kinds, wish.after, pane.limit, wish.origin)
+        ahead, more = await _before(panel, fid, kinds, wish.after + 1, 0, wish.origin)
     else:
         before = MAX_CURSOR if wish.before is None else wish.before
-        events, more = await _before(panel, fid, kinds, before, pane.limit, wish.task_run)
+        events, more = await _before(panel, fid, kinds, before, pane.limit, wish.origin)
         later = wish.before is not None
     attempt = more.attempt if more is not None else 1
     drawn = events if name != "output" else [e for e in events if not _of_now(e, row.attempt)]
     # Many long texts take a while to render; other requests go on meanwhile.
-    items = await asyncio.to_thread(lambda: list(_items(name, drawn, attempt)))
+    settled = await outcomes(panel.reader, fid, drawn if name == "reasoning" else ())
+    drawing = _Drawing(name, settled, began(row), wish.order)
+    items = await asyncio.to_thread(lambda: list(drawing.items(drawn, attempt)))
     return {
         "kind": name,
         "items": items,
@@ -122,12 +180,28 @@ async def stretch(panel: State, row: StoredExecution, name: str, wish: PaneQuery
         "text": wish.text,
         "time": wish.time,
         "task_run": wish.task_run,
+        "subflow": wish.subflow,
+        "offset": wish.offset_text,
+        "order": wish.order,
+        "file": _file_query(pane, wish),
         **position,
     }
 
 
-async def _position(panel: State, fid: str, kinds: list[str], wish: PaneQuery) -> dict[str, Any]:
-    """Where a search or a time leads to."""
+def _file_query(pane: Pane, wish: PaneQuery) -> str:
+    """What narrows a file of the log as it narrows the page."""
+    narrowed = [("kind", kind) for kind in pane.kinds if kind in wish.kinds]
+    narrowed += [("task_run", wish.task_run)] if wish.task_run else []
+    narrowed += [("subflow", wish.subflow)] if wish.subflow else []
+    narrowed += [("order", "commit")] if wish.order == "commit" else []
+    return f"?{urlencode(narrowed)}" if narrowed else ""
+
+
+async def _position(
+    panel: State, row: StoredExecution, kinds: list[str], wish: PaneQuery
+) -> dict[str, Any]:
+    """Where a search, a time or a link leads to."""
+    fid = row.fid
     if wish.text:
         forwards = wish.turn == "next"
         start = wish.start if wish.start is not None else 0 if forwards else MAX_CURSOR
@@ -142,32 +216,37 @@ async def _position(panel: State, fid: str, kinds: list[str], wish: PaneQuery) -
         )
         counts = {"total": place.total, "number": place.number}
         return counts if place.seq is None else counts | {"match": place.seq}
-    if wish.time is not None:
-        ts = wish.time.timestamp()
+    if wish.line is not None:
+        found = await panel.reader.values("kind_at", fid=fid, seq=wish.line)
+        return {"match": wish.line} if found and found[0] in kinds else {}
+    if wish.time is not None or wish.offset is not None:
+        ts = wish.time.timestamp() if wish.time else began(row) + (wish.offset or 0.0)
         [seq] = await panel.reader.values("seq_at", fid=fid, kinds=kinds, ts=ts)
         return {} if seq is None else {"match": seq}
     return {}
 
 
 async def _before(
-    panel: State, fid: str, kinds: list[str], before: int, limit: int, task_run: str | None
+    panel: State, fid: str, kinds: list[str], before: int, limit: int, origin_: Origin
 ) -> tuple[list[StoredEvent], StoredEvent | None]:
     """The newest events before a seq, and the one before them if there is one."""
     # One more than is shown tells whether there are earlier ones; so does a page cut by size.
-    events = await panel.reader.latest(fid, before, kinds=kinds, limit=limit + 1, task_run=task_run)
+    latest = partial(
+        panel.reader.latest, fid, kinds=kinds, task_run=origin_.task_run, subflow=origin_.subflow
+    )
+    events = await latest(before, limit=limit + 1)
     if len(events) > limit:
         return events[1:], events[0]
     if not events:
         return [], None
-    earlier = await panel.reader.latest(fid, events[0].seq, kinds=kinds, limit=1, task_run=task_run)
+    earlier = await latest(events[0].seq, limit=1)
     return events, earlier[0] if earlier else None
 
 
 async def _after(
-    panel: State, fid: str, kinds: list[str], after: int, limit: int, task_run: str | None
+    panel: State, fid: str, kinds: list[str], after: int, limit: int, origin_: Origin
 ) -> tuple[list[StoredEvent], bool]:
-    origin = Origin(task_run=task_run)
-    batch = await panel.reader.page(fid, after, kinds=kinds, origin=origin, limit=limit + 1)
+    batch = await panel.reader.page(fid, after, kinds=kinds, origin=origin_, limit=limit + 1)
     return batch.events[:limit], batch.more or len(batch.events) > limit
 
 
@@ -197,21 +276,49 @@ def _placed(events: Iterable[StoredEvent], attempt: int, window: float) -> list[
     return placed
 
 
-def _items(name: str, events: Iterable[StoredEvent], attempt: int) -> Iterable[dict[str, Any]]:
-    for now, at, event in _placed(events, attempt, 0.0 if name == "raw" else WINDOW):
-        if now > attempt:
-            attempt = now
-            yield {"divider": attempt}
-        item = {"seq": event.seq, "ts": event.ts, "kind": event.kind}
-        if name == "raw":
-            yield item | _raw(event)
-        else:
-            yield item | {
-                "at": f"{at:.6f}",
-                "origin": origin(event.source),
-                "html": Markup(render(event.kind, event.payload)),
-                "error_line": _error_line(event),
-            }
+@dataclass(frozen=True, slots=True)
+class _Drawing:
+    """How a tab draws its events; ``began``: what offsets are counted from, epoch seconds."""
+
+    name: str
+    outcomes: Outcomes
+    began: float
+    order: Order
+
+    def items(self, events: Iterable[StoredEvent], attempt: int) -> Iterable[dict[str, Any]]:
+        """What the template needs of each, and of the dividers between attempts."""
+        stored = self.name == "raw" or self.order == "commit"
+        for now, at, event in _placed(events, attempt, 0.0 if stored else WINDOW):
+            if now > attempt:
+                attempt = now
+                yield {"divider": attempt}
+            item = {"seq": event.seq, "ts": event.ts, "kind": event.kind}
+            if self.name == "raw":
+                yield item | _raw(event)
+                continue
+            if not stored:
+                item["at"] = f"{at:.6f}"
+            if self.name in ("log", "tail"):
+                yield item | self._line(event)
+            elif (card := self._card(event)) is not None:
+                yield item | card
+
+    def _line(self, event: StoredEvent) -> dict[str, Any]:
+        return {
+            "clock": clock(event.ts),
+            "offset": offset_words(event.ts - self.began),
+            "level": level(event.kind, event.source),
+            "trace": is_trace(event.kind, event.payload),
+            "origin": origin(event.source),
+            "html": Markup(render(event.kind, event.payload)),
+        }
+
+    def _card(self, event: StoredEvent) -> dict[str, Any] | None:
+        if event.kind in (Kind.LOCK, Kind.LEASE):
+            html = self.outcomes.html(event)
+            return None if html is None else {"html": Markup(html), "error_line": None}
+        html = render(event.kind, event.payload)
+        return {"html": Markup(html), "error_line": _error_line(event)}
 
 
 def _error_line(event: StoredEvent) -> str | None:

@@ -49,7 +49,7 @@ def filled(elements: Iterable[Mapping[str, Any]], inputs: str | None) -> dict[st
     Returns:
         Values by field, for ``form_html``; empty if the inputs and the form have nothing in common.
     """
-    fields = _fields(inputs)
+    fields = input_fields(inputs)
     if fields is None:
         return {}
     values: dict[str, Any] = {}
@@ -73,7 +73,7 @@ def filled(elements: Iterable[Mapping[str, Any]], inputs: str | None) -> dict[st
     return boxes | values if values else {}
 
 
-def _fields(inputs: str | None) -> dict[str, Any] | None:
+def input_fields(inputs: str | None) -> dict[str, Any] | None:
     """The inputs in their envelope, whose one key is their type; None if they are no fields."""
     try:
         envelope = json.loads(inputs or "null")

@@ -18,6 +18,8 @@ from starlette.types import Send
 from kodosumi_prefect.error_line import line_of
 from kodosumi_prefect.events import MAIN_KINDS, STDIO_KINDS, Kind
 from kodosumi_prefect.panel.accounts.identification import Identification
+from kodosumi_prefect.panel.executions.log_lines import level
+from kodosumi_prefect.panel.html.questions import asked_html, lease_html
 from kodosumi_prefect.panel.html.render import origin, render
 from kodosumi_prefect.refusals import TooManyError
 from kodosumi_prefect.stream.feed import End, Feed, Item, Quiet, Reset
@@ -38,8 +40,9 @@ class View(NamedTuple):
     """Which events a stream brings, and whether their payloads are rendered to HTML.
 
     Attributes:
-        named: before the HTML of what a task prints or logs stands the task's name, and before
-            an error what it says in one line.
+        named: before the HTML of what a task prints or logs stands the task's name, before what
+            is logged its level, and before an error what it says in one line; questions and
+            answers are in words.
     """
 
     kinds: frozenset[str] | None
@@ -47,6 +50,7 @@ class View(NamedTuple):
     named: bool = False
 
 
+_QUESTIONS = (Kind.LOCK, Kind.LEASE)
 STREAM = View(None, html=False)
 MAIN = View(frozenset(MAIN_KINDS), html=True)
 STDIO = View(frozenset(STDIO_KINDS), html=True)
@@ -55,6 +59,16 @@ STDIO = View(frozenset(STDIO_KINDS), html=True)
 def frame(event: str, number: int, ts: float, payload: str) -> bytes:
     """One event on the wire; a payload of several lines takes several ``data:`` lines."""
     return format_sse_event(event=event, id=str(number), data_str=f"{ts}:{payload}")
+
+
+def _drawn(event: StoredEvent) -> str:
+    return render(event.kind, event.payload)
+
+
+def _in_words(event: StoredEvent) -> str:
+    if event.kind == Kind.LEASE:
+        return lease_html(event.payload, event.ts, event.source)
+    return asked_html(event.payload)
 
 
 class TooManyStreamsError(TooManyError):
@@ -256,12 +270,16 @@ class Streams:
         key = (fid, event.seq, event.ts, named)
         if (known := self._rendered.get(key)) is not None:
             return known
+        draw = _in_words if named and event.kind in _QUESTIONS else _drawn
         if len(event.payload) > SLOW_RENDER:
-            html = await asyncio.to_thread(render, event.kind, event.payload)
+            html = await asyncio.to_thread(draw, event)
         else:
-            html = render(event.kind, event.payload)
+            html = draw(event)
         if named and event.kind == Kind.ERROR:
             html = f'<span class="said" hidden>{escape(line_of(event.payload))}</span>{html}'
+        logged = (event.source or {}).get("level") if named and event.kind in STDIO_KINDS else None
+        if logged:
+            html = f'<span class="level">{escape(level(event.kind, event.source))}</span>{html}'
         if name:
             html = f'<span class="from">{escape(name)}</span>{html}'
         rendered = frame(event.kind, event.seq, event.ts, html)

@@ -32,6 +32,11 @@ def ansi_to_html(text: str) -> str:
     return "".join(parts)
 
 
+def without_ansi(text: str) -> str:
+    """``text`` without terminal colours and movements of the cursor."""
+    return _SEQUENCE.sub("", text) if "\x1b" in text else text
+
+
 def _styled(text: str, style: dict[str, str]) -> str:
     if not text or not style:
         return escape(text)

@@ -49,7 +49,7 @@ def render(kind: str, payload: str) -> str:
     if kind == Kind.PROGRESS:
         return render_progress(stored)
     if kind in STDIO_KINDS:
-        return escape(cut(_flat(stored), MAX_LINE))
+        return escape(cut(flat(stored), MAX_LINE))
     if len(payload) > MAX_RENDERED and not _is_text(stored) and not _holds_frame(stored):
         return preformatted(json.dumps(stored, ensure_ascii=False, indent=2))
     return render_envelope(stored)
@@ -157,7 +157,7 @@ def _is_text(stored: Any) -> bool:
     return isinstance(stored, Mapping) and len(stored) == 1 and next(iter(stored)) in names
 
 
-def _flat(stored: Any) -> str:
+def flat(stored: Any) -> str:
     """An upload's envelope as one line."""
     files = stored.get("Upload", {}).get("files") if isinstance(stored, Mapping) else None
     if isinstance(files, list):

@@ -1,6 +1,5 @@
 """Questions of runs to people, answered on the page."""
 
-import json
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -9,7 +8,6 @@ from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Resp
 from markupsafe import Markup
 
 from kodosumi_prefect.database.rows.locks import LockQuestion
-from kodosumi_prefect.events import Kind
 from kodosumi_prefect.http.body import read_body
 from kodosumi_prefect.http.statuses import status_of
 from kodosumi_prefect.locks.answering import Locks
@@ -17,11 +15,10 @@ from kodosumi_prefect.panel.accounts.permissions import CurrentUser, User
 from kodosumi_prefect.panel.audit.entry import Target
 from kodosumi_prefect.panel.audit.recorded_actions import Action, Outcome
 from kodosumi_prefect.panel.audit.recording import record
-from kodosumi_prefect.panel.executions.rows import first_name
-from kodosumi_prefect.panel.html.forms import Messages, form_html, own_names
-from kodosumi_prefect.panel.html.markdown import markdown
-from kodosumi_prefect.panel.html.render import render
+from kodosumi_prefect.panel.html.forms import Messages, own_names
 from kodosumi_prefect.panel.locks.actions import Desk
+from kodosumi_prefect.panel.locks.cards import card as card_of
+from kodosumi_prefect.panel.locks.cards import form_of
 from kodosumi_prefect.panel.services.calls import own_url
 from kodosumi_prefect.panel.services.forwarding import ServiceError
 from kodosumi_prefect.panel.web.kodosumi_pages import redirect
@@ -34,8 +31,6 @@ from kodosumi_prefect.spooler.open_locks import LONGEST_ID
 CARDS = 50  # questions on a page
 EAGER = 3  # forms of services that a page asks for by itself, so that slow ones do not pile up
 MOST = 500  # ids of one answer
-_ENVELOPES = {"Markdown", "HTML", "Text"}
-_NOTHING = {"null", "{}", "[]", '""'}
 CHANGED = {"HX-Trigger": "kodosumi:waiting"}  # has the count in the bar asked again
 
 router = APIRouter(include_in_schema=False)
@@ -188,24 +183,7 @@ async def _refused(
 
 
 def _card(request: Request, lock: LockQuestion, *, eager: bool = False) -> dict[str, Any]:
-    """What templates need of a lock; ``form`` is None if its service has to be asked for it."""
-    form = None
-    if lock.elements is not None:
-        form = _form(request, lock, json.loads(lock.elements))
-    elif lock.app_url is None:
-        form = _form(request, lock, [])
-    return {
-        "fid": lock.fid,
-        "lid": lock.lid,
-        "name": lock.heading,
-        "question": Markup(markdown(lock.question)) if lock.question else None,
-        "title": first_name(lock.summary, lock.flow_name, lock.fid),
-        "opened": lock.opened,
-        "expires": lock.expires,
-        "data": _data(lock.data),
-        "form": form,
-        "eager": eager,
-    }
+    return card_of(lock, _root(request), eager=eager, here=_is_here(request))
 
 
 def _form(
@@ -215,14 +193,8 @@ def _form(
     errors: Messages | None = None,
     values: dict[str, Any] | None = None,
 ) -> Markup:
-    return form_html(
-        elements,
-        errors,
-        values,
-        submit="Answer" if elements else "Go on",
-        leave=_root(request) + "waiting",
-        prefix=f"field-{lock.lid}",
-    )
+    here = _is_here(request)
+    return form_of(lock, _root(request), elements, errors, values, here=here)
 
 
 def _answer(
@@ -237,18 +209,13 @@ def _answer(
     return response
 
 
-def _data(data: str | None) -> Markup | None:
-    """What the run gave along with its question, as HTML; None if nothing."""
-    if data in _NOTHING or data is None:
-        return None
-    stored = json.loads(data)
-    if not (isinstance(stored, dict) and len(stored) == 1 and stored.keys() <= _ENVELOPES):
-        data = f'{{"dict": {data}}}'  # a dict of one key is no envelope here
-    return Markup(render(Kind.LOCK, data))
-
-
 def _is_htmx(request: Request) -> bool:
     return "hx-request" in request.headers
+
+
+def _is_here(request: Request) -> bool:
+    """Whether the page of a run asks for it."""
+    return "/executions/" in request.headers.get("hx-current-url", "")
 
 
 def _root(request: Request) -> str:

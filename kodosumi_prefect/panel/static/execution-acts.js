@@ -1,8 +1,19 @@
-// What people do to an execution: cancel, archive; and what they take along: payloads.
+// What people do to an execution: cancel, retry, archive; and what they take along: payloads.
 import { ask, notice } from "./frame.js";
 
-/** Questions before something is done, asked in dialogs. */
-export function acts(page, here, root) {
+/** Questions before something is done, asked in dialogs; `done(name)` hears of what was. */
+export function acts(page, root, done) {
+  document.addEventListener("click", ({ target }) => {
+    for (const menu of page.querySelectorAll("details.others[open]")) {
+      if (!menu.contains(target) || target.closest(".menu a")) menu.open = false;
+    }
+  });
+  page.addEventListener("keydown", (key) => {
+    const menu = key.key === "Escape" && key.target.closest("details.others[open]");
+    if (!menu) return;
+    menu.open = false;
+    menu.querySelector("summary").focus();
+  });
   for (const dialog of page.querySelectorAll("dialog")) {
     if (dialog.open) {
       dialog.close();
@@ -15,7 +26,7 @@ export function acts(page, here, root) {
     });
     dialog.querySelector("form").addEventListener("submit", (submit) => {
       submit.preventDefault();
-      act(submit.currentTarget, dialog, root);
+      act(submit.currentTarget, dialog, root, done);
     });
   }
   page.addEventListener("click", (click) => {
@@ -28,17 +39,19 @@ export function acts(page, here, root) {
   });
 }
 
-async function act(form, dialog, root) {
+async function act(form, dialog, root, done) {
   const button = form.querySelector("button");
   const fid = document.getElementById("execution").dataset.fid;
-  const archive = form.dataset.act === "archive";
-  const address = archive ? `${root}outputs/${fid}` : `${root}outputs/${fid}/cancel`;
+  const name = form.dataset.act;
+  const archive = name === "archive";
+  const address = archive ? `${root}outputs/${fid}` : `${root}outputs/${fid}/${name}`;
   button.disabled = true;
   try {
     const answer = await ask(address, { method: archive ? "DELETE" : "POST" });
     if (answer.ok) {
       if (archive) location.assign(`${root}executions`);
-      return dialog.close();
+      dialog.close();
+      return done(name);
     }
     const problem = await answer.json().catch(() => ({}));
     dialog.querySelector(".wrong").textContent = problem.detail ?? `The panel answers ${answer.status}.`;

@@ -8,10 +8,12 @@ export function tools(panes, here) {
     const form = document.getElementById(`${name}-tools`);
     const pane = panes[name];
     const start = new URL(location.href).searchParams;
-    if (start.get("tab") === name && start.get("task_run")) pane.filter.set("task_run", start.get("task_run"));
+    for (const key of ["task_run", "subflow"]) {
+      if (start.get("tab") === name && start.get(key)) pane.filter.set(key, start.get(key));
+    }
     setKinds(form, pane);
     form.querySelector("[data-plain]")?.setAttribute("hidden", "");
-    for (const box of form.querySelectorAll("[name=kind]")) {
+    for (const box of form.querySelectorAll("[name=kind], [name=order]")) {
       box.addEventListener("change", async () => {
         setKinds(form, pane);
         remember(form, pane, name, here);
@@ -34,6 +36,8 @@ export function tools(panes, here) {
 function setKinds(form, pane) {
   pane.filter.delete("kind");
   for (const box of form.querySelectorAll("[name=kind]:checked")) pane.filter.append("kind", box.value);
+  if (form.elements.order?.checked) pane.filter.set("order", "commit");
+  else pane.filter.delete("order");
 }
 
 function remember(form, pane, name, here, more = {}) {
@@ -41,6 +45,7 @@ function remember(form, pane, name, here, more = {}) {
   for (const [key, value] of pane.filter) address.append(key, value);
   history.replaceState(null, "", `${here}?${address}`);
   document.getElementById(`tab-${name}`).search = address; // coming back to the tab finds it as it was
+  if (name === "log") document.getElementById("log-file").search = new URLSearchParams(pane.filter);
 }
 
 /** The seq of the first event that is in sight. */
@@ -52,7 +57,7 @@ function firstSeen(pane) {
 
 function seek(form, pane, here) {
   const text = form.elements.q;
-  const time = form.elements.time;
+  const { time, offset } = form.elements;
   const count = document.getElementById("log-count");
   let match = form.elements.start?.value;
   let searched = text.value;
@@ -77,15 +82,32 @@ function seek(form, pane, here) {
     mark(form, pane);
   }
 
+  /** To the offset that is typed, else to the time. */
+  async function go() {
+    const byTime = document.activeElement === time || !offset.value.trim();
+    if (byTime && !time.value) return;
+    const query = byTime ? { time: new Date(time.value).toISOString() } : { offset: offset.value };
+    const hit = await pane.load(query);
+    if (!hit) return;
+    count.textContent = hit.match ? "" : byTime ? "no lines" : "write +90s or 1:30";
+    if (hit.match) remember(form, pane, "log", here, { line: hit.match });
+  }
+
   form.addEventListener("submit", (submit) => {
     submit.preventDefault();
     const turn = submit.submitter?.value;
-    // Enter in the field of the time submits by the first button, which is not meant.
-    if (document.activeElement === time || !turn) {
-      if (time.value) pane.load({ time: new Date(time.value).toISOString() });
-    } else {
-      search(turn);
-    }
+    // Enter in another field submits by the first button, which is not meant.
+    const elsewhere = [time, offset].includes(document.activeElement);
+    if (elsewhere || !turn) go();
+    else search(turn);
+  });
+  pane.list.addEventListener("click", (click) => {
+    const at = click.target.closest("a.at");
+    if (!at || click.ctrlKey || click.metaKey || click.shiftKey || click.button) return;
+    click.preventDefault();
+    const item = at.closest("li");
+    pane.point(item);
+    remember(form, pane, "log", here, { line: item.dataset.seq });
   });
   text.addEventListener("search", () => text.value || search("previous"));
 }

@@ -1,25 +1,30 @@
 // The live page of one execution: one stream, a pane for each tab, and a head the server draws.
 import { announce, ask } from "./frame.js";
 import { acts, copies } from "./execution-acts.js";
-import { card, line } from "./execution-items.js";
+import { card, line, step } from "./execution-items.js";
 import { tools } from "./execution-tools.js";
 import { refocus } from "./focus.js";
 import { Pane } from "./pane.js";
 import { Stream } from "./stream.js";
+import { Questions } from "./questions.js";
 import { tabs } from "./tabs.js";
 import { localise, tick } from "./time.js";
 
 const LINES = 2000; // log events kept in the page
+const TAIL = 200; // likewise beside the output
 const EVENTS = 1000; // likewise of the raw ones
 const CARDS = 300; // results and the like
 const HEAD_PAUSE = 150; // ms in which several changes of the head become one request
 const REOPENED = 10000; // ms between looks whether a run that was over runs again
+const RETRIED = 1000; // ms likewise once it was told to
+const RETRIES = 120000; // ms for which it is looked for so often
 const HIDDEN = 20000; // ms after which a hidden page gives its connection back
 
 const KINDS = {
   output: ["result"],
   reasoning: ["agent", "action", "result", "lock", "lease", "error"],
   log: ["stdout", "stderr", "debug", "error", "upload"],
+  tail: ["stdout", "stderr", "debug", "error", "upload"],
 };
 const HEAD_KINDS = ["meta", "inputs", "status", "final", "error", "lock", "lease"];
 const ALL = [...new Set([...Object.values(KINDS).flat(), ...HEAD_KINDS, "progress"])];
@@ -49,11 +54,13 @@ function pane(name, limit, build) {
 
 const panes = {
   output: pane("output", CARDS, card),
-  reasoning: pane("reasoning", CARDS, card),
+  reasoning: pane("reasoning", CARDS, step),
   log: pane("log", LINES, line),
+  tail: pane("tail", TAIL, line),
   raw: pane("raw", EVENTS),
 };
 const { shows } = tools(panes, here);
+const questions = new Questions(byId("questions"), root, fid);
 
 let failed = null; // the error of the newest attempt, which the head shows
 
@@ -65,14 +72,31 @@ function brought(kind, ts, html, seq) {
   }
   for (const [name, kinds] of Object.entries(KINDS)) {
     if (kinds.includes(kind) && shows(name, kind)) {
-      if (panes[name].filter.has("task_run")) panes[name].announce(seq);
+      const narrowed = ["task_run", "subflow"].some((key) => panes[name].filter.has(key));
+      if (narrowed) panes[name].announce(seq);
       else panes[name].add({ kind, ts, html, seq });
     }
   }
   if (shows("raw", kind)) panes.raw.announce(seq);
+  doing(kind, html);
   if (kind === "progress") byId("progress").innerHTML = html;
   if (kind === "lock" || kind === "lease") document.body.dispatchEvent(new Event("kodosumi:waiting"));
   if (HEAD_KINDS.includes(kind)) refreshHead();
+}
+
+/** What it does now, in one line: the words of the server's `plain_line`. */
+function doing(kind, html) {
+  const of = byId("step").querySelector(".words");
+  if (!of || !["agent", "action", "debug"].includes(kind)) return;
+  const holder = document.createElement("template");
+  holder.innerHTML = html;
+  const task = holder.content.querySelector(":scope > .from");
+  for (const part of holder.content.querySelectorAll(":scope > :is(.from, .level)")) part.remove();
+  holder.innerHTML = holder.innerHTML.slice(0, 3200).replace(/<[^>]*>/g, " ");
+  const words = holder.content.textContent.split(/\s+/).filter(Boolean).join(" ");
+  if (kind === "debug" && !(task && words.startsWith("task "))) return;
+  of.textContent = kind === "debug" ? words.slice(5) : words;
+  of.previousElementSibling.textContent = kind === "debug" ? "task" : kind;
 }
 
 // The head
@@ -109,6 +133,7 @@ async function drawHead() {
   }
   refocus();
   const summary = byId("summary").dataset;
+  questions.follow(summary.locks.split(" ").filter(Boolean));
   if (summary.status !== status) {
     status = summary.status;
     announce(`The execution is ${status}`);
@@ -117,6 +142,7 @@ async function drawHead() {
   if (now > attempt) {
     attempt = now;
     if (now > 1) for (const name of Object.keys(KINDS)) panes[name].add({ attempt: now });
+    retriedAt = -Infinity;
   }
 }
 
@@ -145,12 +171,20 @@ function settle() {
   if (stream.over) {
     say("over", "Complete");
     refreshHead();
-    setTimeout(lookAgain, REOPENED);
+    lookLater();
   } else if (stream.source?.readyState === EventSource.OPEN) {
     say("live", "Live");
   } else {
     say("away", "Reconnecting");
   }
+}
+
+let lookTimer = null;
+let retriedAt = -Infinity;
+
+function lookLater() {
+  clearTimeout(lookTimer);
+  lookTimer = setTimeout(lookAgain, performance.now() - retriedAt < RETRIES ? RETRIED : REOPENED);
 }
 
 async function lookAgain() {
@@ -163,7 +197,7 @@ async function lookAgain() {
       // The panel is away; the next look may find it.
     }
   }
-  setTimeout(lookAgain, REOPENED);
+  lookLater();
 }
 
 let hiddenTimer = null;
@@ -175,10 +209,18 @@ document.addEventListener("visibilitychange", () => {
 
 localise(document);
 tick();
-acts(page, here, root);
+acts(page, root, (name) => {
+  if (name === "retry") {
+    retriedAt = performance.now();
+    announce("The execution is retried");
+    if (stream.over) lookLater();
+  }
+  refreshHead(); // which tells that it is being cancelled
+});
 copies(byId("raw-list"), `${root}outputs/events/${fid}`);
 tabs(byId("tabs"), (name) => {
   panes[name]?.revealed();
+  if (name === "output") panes.tail.revealed();
   if (name === "tasks") byId("tasks").dispatchEvent(new Event("kodosumi:shown"));
 });
 say("away", "Connecting");

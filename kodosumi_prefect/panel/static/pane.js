@@ -48,6 +48,17 @@ export class Pane {
     }
   }
 
+  /** Mark an item, and stay there. */
+  point(item) {
+    for (const other of this.list.querySelectorAll(".found")) {
+      other.classList.remove("found");
+      other.removeAttribute("id");
+    }
+    item.classList.add("found");
+    item.id = "found";
+    this.#setFollowing(false);
+  }
+
   /** An event that the stream brought. */
   add(item) {
     this.newest = Math.max(this.newest, item.seq ?? 0);
@@ -180,7 +191,8 @@ export class Pane {
     }
     for (const item of items) {
       if (item.seq && item.seq <= this.last) continue;
-      this.#place(this.build(item));
+      const built = this.build(item);
+      if (built) this.#place(built); // else it went into one that is there
       this.last = item.seq ?? this.last;
     }
     this.#trimTop();
@@ -200,6 +212,7 @@ export class Pane {
 
   /** Put an item at its time near the end; a divider between attempts is passed by none. */
   #place(item) {
+    if (this.filter.get("order") === "commit") delete item.dataset.at;
     const newest = at(this.list.lastElementChild);
     if (at(item) < newest - WINDOW) item.dataset.at = newest - WINDOW;
     let next = null;

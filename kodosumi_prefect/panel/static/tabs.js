@@ -25,8 +25,15 @@ export function tabs(nav, opened) {
       other.tabIndex = chosen ? 0 : -1;
       panelOf(other).hidden = !chosen;
     }
-    link.scrollIntoView({ block: "nearest", inline: "nearest" });
+    bringIntoRow(link);
     opened(link.dataset.tab);
+  }
+
+  /** Scroll the row of tabs sideways, and never the page, which may be read further up. */
+  function bringIntoRow(link) {
+    const [row, tab] = [nav.getBoundingClientRect(), link.getBoundingClientRect()];
+    if (tab.left < row.left) nav.scrollLeft += tab.left - row.left;
+    else if (tab.right > row.right) nav.scrollLeft += tab.right - row.right;
   }
 
   function go(link) {

@@ -8,6 +8,22 @@ export function clockText(date) {
   return clock.format(date);
 }
 
+/** Likewise with milliseconds, as lines of the log have it. */
+export function stampText(date) {
+  return `${clock.format(date)}.${String(date.getMilliseconds()).padStart(3, "0")}`;
+}
+
+/** The same words as the server's `offset_words`: `+12.345`, `+1:30.000`. */
+export function offsetText(seconds) {
+  const sign = seconds < 0 ? "-" : "+";
+  const all = Math.round(Math.abs(seconds) * 1000);
+  const [hours, minutes] = [Math.floor(all / 3600000), Math.floor(all / 60000) % 60];
+  const rest = `${Math.floor((all % 60000) / 1000)}.${String(all % 1000).padStart(3, "0")}`;
+  if (!hours && !minutes) return sign + rest;
+  const tail = rest.padStart(6, "0");
+  return hours ? `${sign}${hours}:${String(minutes).padStart(2, "0")}:${tail}` : `${sign}${minutes}:${tail}`;
+}
+
 /** The same words as the server's `duration`. */
 export function durationText(seconds) {
   if (seconds < 10) return `${Math.max(seconds, 0).toFixed(1)} s`;
@@ -21,7 +37,8 @@ export function durationText(seconds) {
 /** Put every <time> inside `element` into the reader's zone. */
 export function localise(element) {
   for (const time of element.querySelectorAll("time[data-clock]")) {
-    time.textContent = clockText(new Date(time.dateTime));
+    const text = time.dataset.clock === "ms" ? stampText : clockText;
+    time.textContent = text(new Date(time.dateTime));
     time.removeAttribute("data-clock");
   }
   for (const time of element.querySelectorAll("time[data-local]")) {

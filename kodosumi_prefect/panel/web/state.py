@@ -4,6 +4,8 @@ from dataclasses import dataclass, field
 
 from kodosumi_prefect.panel.accounts.identification import Identification
 from kodosumi_prefect.panel.audit.trail import Trail
+from kodosumi_prefect.panel.executions.cancellation import Cancelled
+from kodosumi_prefect.panel.executions.family import Subflows
 from kodosumi_prefect.panel.executions.streams import Streams
 from kodosumi_prefect.panel.executions.task_trees import TaskTrees
 from kodosumi_prefect.panel.services.calls import Services
@@ -32,3 +34,5 @@ class State:
     launch_keys: LaunchKeys
     rates: Rates = field(default_factory=Rates)
     task_trees: TaskTrees = field(default_factory=TaskTrees)
+    cancelled: Cancelled = field(default_factory=Cancelled)
+    subflows: Subflows = field(default_factory=Subflows)

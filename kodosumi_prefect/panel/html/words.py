@@ -1,0 +1,12 @@
+"""HTML of events in one line of plain words."""
+
+import re
+from html import unescape
+
+_TAG = re.compile(r"<[^>]*>")
+
+
+def plain_line(html: str, limit: int = 160) -> str:
+    """What HTML that ``render`` made says, without tags, in one line; ``execution.js`` does too."""
+    text = " ".join(unescape(_TAG.sub(" ", html[: 20 * limit])).split())
+    return text if len(text) <= limit else text[: limit - 1].rstrip() + "…"
