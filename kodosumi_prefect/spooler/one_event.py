@@ -1,4 +1,4 @@
-"""An event of its own, stored at once."""
+"""Events of their own, stored at once."""
 
 from uuid import uuid4
 
@@ -7,10 +7,10 @@ from kodosumi_prefect.spooler.append import Spooler
 from kodosumi_prefect.spooler.batch import Batch
 
 
-def append_event(spooler: Spooler, fid: str, event: Event) -> None:
-    """Store an event of an execution, whose row is made if there is none yet.
+def append_events(spooler: Spooler, fid: str, *events: Event) -> None:
+    """Store events of an execution together; its row is made if there is none yet.
 
     Raises:
         As ``Spooler.append``.
     """
-    spooler.append([Batch(fid, str(uuid4()), 1, {}, [event])])
+    spooler.append([Batch(fid, str(uuid4()), 1, {}, list(events))])

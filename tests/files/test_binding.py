@@ -18,7 +18,7 @@ from kodosumi_prefect.files.storage import Storage
 from kodosumi_prefect.files.uploads import IncompleteUploadError, UnknownUploadError, uploads_of
 from kodosumi_prefect.settings import Settings
 from kodosumi_prefect.spooler.append import Spooler
-from kodosumi_prefect.spooler.one_event import append_event
+from kodosumi_prefect.spooler.one_event import append_events
 from tests.files.test_file_projection import files
 from tests.spooler.recording import fresh, row, stored
 
@@ -66,7 +66,7 @@ class Sender:
         binding = Binding(
             self.storage,
             spooler.query,
-            lambda fid, event: append_event(spooler, fid, event),
+            lambda fid, event: append_events(spooler, fid, event),
             options.pop("settings", self.settings),
         )
         return binding.bind(fid or self.fid, self.batch, **options)

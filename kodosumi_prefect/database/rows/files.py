@@ -108,12 +108,3 @@ class UploadChunk:
     key: str
     size: int
     sha256: str
-
-
-@dataclass(frozen=True, slots=True)
-class FileCounts:
-    """Files right below ``in`` and ``out`` of an execution; a row of ``file_counts``."""
-
-    fid: str
-    uploads: int
-    downloads: int

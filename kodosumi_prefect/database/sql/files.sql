@@ -46,7 +46,7 @@ WHERE e.fid = %(fid)s::uuid AND f.direction = %(direction)s AND f.comparable = %
 
 -- name: file_totals
 -- How many files an execution has, and how many bytes.
-SELECT files, file_bytes FROM {schema}.execution WHERE fid = %(fid)s::uuid;
+SELECT files, file_bytes AS bytes FROM {schema}.execution WHERE fid = %(fid)s::uuid;
 
 -- name: owner_bytes
 -- Bytes of all files of an owner's executions and uploads.
@@ -115,7 +115,8 @@ CROSS JOIN LATERAL (SELECT count(*)::int AS chunks, coalesce(sum(c.size), 0) AS 
 
 -- name: add_upload_batch
 -- Files that somebody is about to send together.
-INSERT INTO {schema}.upload_batch (id, owner) VALUES (%(id)s::uuid, %(owner)s);
+INSERT INTO {schema}.upload_batch (id, owner) VALUES (%(id)s::uuid, %(owner)s)
+RETURNING id::text;
 
 -- name: upload_batch
 -- What somebody sent together.
@@ -172,18 +173,18 @@ DELETE FROM {schema}.upload_chunk WHERE upload = %(upload)s::uuid AND number = %
 
 -- name: expect_content
 -- A file is sent straight to the storage, under this key.
-UPDATE {schema}.upload SET key = %(key)s WHERE id = %(id)s::uuid;
+UPDATE {schema}.upload SET key = %(key)s WHERE id = %(id)s::uuid RETURNING id::text;
 
 -- name: settle_upload
--- A file is whole, for whoever says so first; its parts are no longer needed.
+-- A file is whole, for whoever says so first. The contents of its parts are no longer needed; their
+-- rows are, for parts that come again.
 WITH whole AS (
     UPDATE {schema}.upload SET key = %(key)s, size = %(size)s, sha256 = %(sha256)s
     WHERE id = %(id)s::uuid AND size IS NULL AND refused IS NULL RETURNING id
-),
-parts AS (
-    DELETE FROM {schema}.upload_chunk c USING whole WHERE c.upload = whole.id RETURNING c.key
 )
-SELECT coalesce((SELECT array_agg(key) FROM parts), '{}') AS keys FROM whole;
+SELECT coalesce((SELECT array_agg(c.key) FROM {schema}.upload_chunk c
+    WHERE c.upload = whole.id), '{}') AS keys
+FROM whole;
 
 -- name: refuse_upload
 -- A file is not taken, unless it was already.
@@ -218,11 +219,15 @@ WHERE id = %(id)s::uuid AND schedule IS NULL RETURNING id::text;
 SELECT f.key FROM {schema}.file f JOIN {schema}.execution e ON e.id = f.execution_id
 WHERE e.fid = %(fid)s::uuid AND f.key = ANY(%(keys)s::text[]);
 
--- name: file_counts
--- Files of executions right below in/ and out/.
-SELECT e.fid::text,
-    count(*) FILTER (WHERE f.direction = 'in')::int AS uploads,
-    count(*) FILTER (WHERE f.direction = 'out')::int AS downloads
-FROM {schema}.execution e JOIN {schema}.file f ON f.execution_id = e.id
-WHERE e.fid = ANY(%(fids)s::uuid[]) AND e.files > 0 AND position('/' IN f.path) = 0
-GROUP BY e.fid;
+-- name: arrived_chunk
+-- A part of a file, if it has arrived.
+SELECT number, key, size, sha256 FROM {schema}.upload_chunk
+WHERE upload = %(upload)s::uuid AND number = %(number)s;
+
+-- name: batch_size
+-- How many files a batch has.
+SELECT count(*)::int FROM {schema}.upload WHERE batch = %(batch)s::uuid;
+
+-- name: received_chunks
+-- How many parts of a file have arrived.
+SELECT count(*)::int FROM {schema}.upload_chunk WHERE upload = %(upload)s::uuid;
