@@ -1,8 +1,8 @@
 """The files of a run through the panel, for processes that reach neither storage nor database."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Self
 from urllib.parse import quote
 
 import httpx
@@ -69,8 +69,23 @@ class PanelPlace:
                 answer.read()
             yield from _checked(answer).iter_bytes(PIECE)
 
+    def bind(self, batches: Sequence[str]) -> None:
+        """Have what the run was given stand in ``in/``.
+
+        Arguments:
+            batches: of its launch; the panel knows those of its schedule.
+        """
+        with self._reaching():
+            _checked(self._http.post(self._path("bind"), json={"batches": list(batches)}))
+
     def close(self) -> None:
         self._http.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
 
     def _path(self, what: str) -> str:
         return f"/run-files/{self._fid}/{what}"
