@@ -10,6 +10,7 @@ const root = document.body.dataset.root;
 let pause = PAUSE;
 
 function dirty(card) {
+  if (card.querySelector("[data-changed]")) return true;
   return [...card.querySelectorAll("input, textarea, select")].some((field) => {
     if (field.type === "checkbox") return field.checked !== field.defaultChecked;
     if (field.tagName === "SELECT") {
