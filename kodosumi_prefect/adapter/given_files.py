@@ -65,7 +65,7 @@ def _bind(batches: Sequence[str], flow_run: FlowRun, live: Live) -> None:
     if query is None or storage is None:
         _settle(live)  # its row says whose it is, and which schedule's
         with panel_of(fid, settings) as panel:
-            panel.bind(batches)
+            panel.bind()
         return
     own = [fid]
     if (launch_id := _uuid(flow_run.idempotency_key)) is not None:

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Sequence
 from uuid import UUID, uuid5
 
-from kodosumi_prefect.database.rows.files import FileTotals, ListedFile, Upload
+from kodosumi_prefect.database.rows.files import FileTotals, ListedFile, Upload, UploadBatch
 from kodosumi_prefect.error import KodosumiError
 from kodosumi_prefect.files.binding import Binding
 from kodosumi_prefect.files.content_keys import upload_key
@@ -63,12 +63,14 @@ async def check(
     """
     if not sent:
         return
-    own: set[str] = {fid} if fid is not None else set()
-    if launch_id is not None:
-        for id_ in (launch_id, second_id(launch_id)):
-            known = await run_of_launch(id_, settings)
-            own.update(each for each in (id_, known) if each is not None)
+    own = {fid} if fid is not None else set()
     try:
+        if launch_id is not None:
+            ids = {launch_id, second_id(launch_id)}
+            own |= ids
+            if await asyncio.to_thread(_holders, sent, settings) - own:
+                runs = [await run_of_launch(id_, settings) for id_ in sorted(ids)]
+                own.update(run for run in runs if run is not None)
         await asyncio.to_thread(_check, sent, owner, settings, own, launch_id is not None)
     except (FilesAwayError, StorageError) as exc:
         raise UnavailableLaunchError(str(exc)) from exc
@@ -184,6 +186,14 @@ async def copied(
         raise UnavailableLaunchError(str(exc)) from exc
 
 
+def _holders(sent: Sequence[SentFiles], settings: Settings) -> set[str]:
+    """The executions and launches that have what was sent."""
+    query = _require_database(settings)
+    rows = [row for batch in batches_of(sent) for row in query("upload_batch", {"id": batch})]
+    holders = (UploadBatch(*row).fid for row in rows)
+    return {holder for holder in holders if holder is not None}
+
+
 def _check(
     sent: Sequence[SentFiles],
     owner: Owner | None,
@@ -291,13 +301,16 @@ def _copy(
     storage = reached_storage(settings, query)
     if storage is None:
         raise UnavailableLaunchError("the storage of the files is not reached from here")
+    known = [UploadBatch(*row) for row in query("upload_batch", {"id": batch})]
+    used = any(each.fid is not None for each in known)  # they were copied then
     names: dict[str, str] = {}
     files = []
     for file in chosen:
         path = file.path.partition("/")[2]
         id_ = str(uuid5(UUID(batch), path))
         key = upload_key(batch, id_)
-        storage.copy(file.key, key)
+        if not used:
+            storage.copy(file.key, key)
         names[id_] = path
         files.append(
             {

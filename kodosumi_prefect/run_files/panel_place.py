@@ -1,6 +1,6 @@
 """The files of a run through the panel, for processes that reach neither storage nor database."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, Self
 from urllib.parse import quote
@@ -69,14 +69,10 @@ class PanelPlace:
                 answer.read()
             yield from _checked(answer).iter_bytes(PIECE)
 
-    def bind(self, batches: Sequence[str]) -> None:
-        """Have what the run was given stand in ``in/``.
-
-        Arguments:
-            batches: of its launch; the panel knows those of its schedule.
-        """
+    def bind(self) -> None:
+        """Have what the run was launched or scheduled with stand in ``in/``."""
         with self._reaching():
-            _checked(self._http.post(self._path("bind"), json={"batches": list(batches)}))
+            _checked(self._http.post(self._path("bind")))
 
     def close(self) -> None:
         self._http.close()

@@ -22,7 +22,7 @@ from kodosumi_prefect.run_files.panel_place import PanelPlace
 from kodosumi_prefect.run_files.places import DirectPlace, FilePlace, FilesAwayError
 from kodosumi_prefect.settings import DatabaseUrlError, Settings, database_url
 from kodosumi_prefect.spooler.append import ProtocolError
-from kodosumi_prefect.spooler.one_event import append_event
+from kodosumi_prefect.spooler.one_event import append_events
 from kodosumi_prefect.spooler.pool import Pool
 
 CONNECTIONS = 1
@@ -84,7 +84,7 @@ def append_of(settings: Settings) -> Append | None:
         return None
 
     def append(fid: str, event: Event) -> None:
-        _result(pool.do(lambda spooler: append_event(spooler, fid, event)), "takes no event")
+        _result(pool.do(lambda spooler: append_events(spooler, fid, event)), "takes no event")
 
     return append
 

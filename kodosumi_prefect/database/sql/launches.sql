@@ -96,14 +96,23 @@ INSERT INTO {schema}.dropped_content (key) SELECT key FROM parts
 ON CONFLICT DO NOTHING RETURNING key;
 
 -- name: copy_batch
--- Files of an execution as if somebody had uploaded them; nothing if it is there already.
+-- Files of an execution as if somebody had uploaded them, in a batch of theirs that is not used yet.
 WITH batch AS (
-    INSERT INTO {schema}.upload_batch (id, owner) VALUES (%(id)s::uuid, %(owner)s)
-    ON CONFLICT (id) DO NOTHING RETURNING id
+    INSERT INTO {schema}.upload_batch AS known (id, owner) VALUES (%(id)s::uuid, %(owner)s)
+    ON CONFLICT (id) DO UPDATE SET touched_at = now()
+    WHERE known.owner = excluded.owner AND known.fid IS NULL AND known.schedule IS NULL
+    RETURNING id
 )
 INSERT INTO {schema}.upload (id, batch, path, comparable, chunks, media_type, key, size, sha256)
 SELECT file.id, batch.id, file.path, file.comparable, 0, file.media_type, file.key, file.size,
     file.sha256
 FROM batch, jsonb_to_recordset(%(files)s::jsonb) AS file (id uuid, path text, comparable text,
     media_type text, key text, size bigint, sha256 text)
-RETURNING id::text;
+ON CONFLICT DO NOTHING RETURNING id::text;
+
+-- name: given_batches
+-- What a run was given: by its launch, or by the schedule that it is of.
+SELECT b.id::text FROM {schema}.upload_batch b
+WHERE b.fid = %(fid)s::uuid OR b.schedule = (
+    SELECT e.schedule_id::text FROM {schema}.execution e WHERE e.fid = %(fid)s::uuid)
+ORDER BY b.created_at, b.id;

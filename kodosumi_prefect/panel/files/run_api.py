@@ -8,7 +8,7 @@ from fastapi import APIRouter, HTTPException, Query, Request
 from pydantic import BaseModel, Field
 from starlette.requests import ClientDisconnect
 
-from kodosumi_prefect.database.rows.files import FileTotals, ListedFile, UploadBatch
+from kodosumi_prefect.database.rows.files import FileTotals, ListedFile
 from kodosumi_prefect.files.content_keys import object_key
 from kodosumi_prefect.files.limits import FileLimitError, check_execution, check_size
 from kodosumi_prefect.files.names import LONGEST_PATH, Direction
@@ -133,9 +133,9 @@ async def bind(panel: Panel, fid: RunId) -> dict[str, Any]:
     """All files of the batches of its launch, in `in`; done again, it answers the same."""
     depot = panel.files
     binding = depot.binding(await depot.storage())
-    batches = await panel.reader.rows_of(UploadBatch, "upload_batches_of", fid=fid)
+    batches = await panel.reader.values("given_batches", fid=fid)
     bound = [
-        file._asdict() for batch in batches for file in await depot.run(binding.bind, fid, batch.id)
+        file._asdict() for batch in batches for file in await depot.run(binding.bind, fid, batch)
     ]
     return {"files": bound}
 
