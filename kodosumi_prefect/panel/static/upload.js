@@ -1,6 +1,6 @@
 // Fields for files: each is uploaded when it is chosen, in pieces that are sent again where they
 // were lost; the form that holds the field is sent once all of them are there.
-import { ask } from "./frame.js";
+import { announce, ask } from "./frame.js";
 
 const CHUNK = 4 * 1024 * 1024; // bytes of a piece
 const AT_ONCE = 4; // pieces on their way, of all files of the page
@@ -92,6 +92,7 @@ function send(upload, number, piece, signal, progress) {
 }
 
 function bytes(size) {
+  if (size === 1) return "1 byte";
   const units = ["bytes", "KiB", "MiB", "GiB"];
   let unit = 0;
   for (; size >= 1024 && unit < units.length - 1; unit += 1) size /= 1024;
@@ -194,7 +195,8 @@ class Sent {
   fail(why) {
     this.cancel();
     this.set("failed", why);
-    this.field.say(`${this.name} is not uploaded: ${why}`);
+    this.field.status.textContent = "";
+    announce(`${this.name} is not uploaded: ${why}`); // its line shows that
   }
 
   async upload(signal) {
