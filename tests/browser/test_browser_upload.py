@@ -229,7 +229,8 @@ def test_the_field_suits_everybody(asked: Asked, new_context: NewContext) -> Non
 def test_files_can_be_dropped(asked: Asked) -> None:
     papers = asked.field("Papers")
     transfer = asked.page.evaluate_handle(
-        "() => { const t = new DataTransfer(); t.items.add(new File(['x'], 'dropped.txt')); return t; }"
+        "() => { const all = new DataTransfer(); all.items.add(new File(['x'], 'dropped.txt'));"
+        " return all; }"
     )
     papers.dispatch_event("dragover", {"dataTransfer": transfer})
     papers.dispatch_event("drop", {"dataTransfer": transfer})

@@ -123,11 +123,6 @@ RETURNING id::text;
 SELECT id::text, owner, fid::text, schedule, answer FROM {schema}.upload_batch
 WHERE id = %(id)s::uuid;
 
--- name: upload_batches_of
--- What an execution was launched with.
-SELECT id::text, owner, fid::text, schedule, answer FROM {schema}.upload_batch
-WHERE fid = %(fid)s::uuid ORDER BY created_at, id;
-
 -- name: add_upload
 -- A file that somebody is about to send; none if the batch has one of its name.
 INSERT INTO {schema}.upload (id, batch, path, comparable, chunks, media_type, declared_size,
