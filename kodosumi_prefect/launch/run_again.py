@@ -69,7 +69,10 @@ async def run_again(
         if earlier.launch.payload is not None:
             payload = await _renewed(earlier.launch.payload, earlier.launch.large, settings)
             launch["payload"] = payload or earlier.launch.payload
-        parameters["launch"] = launch | {"username": owner.name, "files": batches_of(files)}
+        launch.pop("files", None)  # they are the earlier run's
+        if files:
+            launch["files"] = batches_of(files)
+        parameters["launch"] = launch | {"username": owner.name}
     policy = old.empirical_policy
     wish = RunRequest(
         parameters=parameters,

@@ -1,4 +1,4 @@
-"""What a run was launched or scheduled with, asked for by its token; and files in a run's own questions."""
+"""What a run was given, asked for by its token; and the files in answers to its questions."""
 
 import json
 import time
