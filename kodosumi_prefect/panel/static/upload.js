@@ -321,7 +321,6 @@ class FileField {
     this.batch = null;
     this.leaving = null; // resolves once the panel has forgotten what was removed
     this.files = [];
-    this.input.removeAttribute("name"); // what it holds is uploaded
     this.list.replaceChildren();
     this.restore();
     this.input.addEventListener("change", () => {
