@@ -1,5 +1,6 @@
 """Forms as people get them: labelled, escaped, with errors beside their fields."""
 
+import json
 from html.parser import HTMLParser
 
 import pytest
