@@ -15,7 +15,7 @@ from pydantic import SecretStr
 
 from kodosumi_prefect.events import serialize
 from kodosumi_prefect.panel.services.register.address import of_mounted
-from kodosumi_prefect.settings import Settings
+from kodosumi_prefect.settings import Settings, reset_settings
 from kodosumi_prefect.stack.embedded_postgres import EmbeddedPostgres
 from tests.panel.panel_runs import Person, Stand, serving
 
@@ -170,6 +170,15 @@ def test_a_page_keeps_what_was_typed_for_a_lease_function_that_raises(stand: Sta
     assert "hx-retarget" in part.headers and "RuntimeError: no credit left" in part.text
 
 
+@pytest.fixture
+def settings_of_panel(stand: Stand) -> Iterator[None]:
+    """In the process of `up`, its services have the panel's settings."""
+    reset_settings(stand.settings)
+    yield
+    reset_settings()
+
+
+@pytest.mark.usefixtures("settings_of_panel")
 def test_files_that_were_never_uploaded_are_refused_at_their_field(stand: Stand) -> None:
     where = f"{BASE}/-/upload"
     id_ = str(uuid4())
