@@ -190,4 +190,4 @@ def test_files_that_were_never_uploaded_are_refused_at_their_field(stand: Stand)
     answer = stand.client.post(where, data={"title": "x"}, files={"papers": ("a.pdf", b"x")})
     assert answer.status_code == 400 and "before the form" in answer.json()["detail"]
     answer = stand.client.post(where, json={"title": "x", "papers": ""})
-    assert json.loads(answer.json()["errors"]["_global_"][0]) == {"title": "x", "papers": ""}
+    assert json.loads(answer.json()["errors"]["_global_"][0]) == {"title": "x", "papers": None}
