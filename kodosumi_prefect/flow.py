@@ -32,6 +32,7 @@ from kodosumi_prefect.adapter.execution import (
     tell_final,
     traceback_of,
 )
+from kodosumi_prefect.adapter.given_files import have_files
 from kodosumi_prefect.adapter.roots import enter_flow_run
 from kodosumi_prefect.events import Kind, describe
 from kodosumi_prefect.scope import Scope, entered, travelled
@@ -266,6 +267,8 @@ class _Run:
         if context is None or context.flow_run is None:
             return cls(None, None, None)  # called by hand, without Prefect
         scope, live = enter_flow_run(context)
+        if live is not None and context.flow is not None:
+            have_files(context.flow, context.flow_run, live)
         return cls(scope, live, context.flow.timeout_seconds if context.flow else None)
 
     def entered(self) -> AbstractContextManager[object]:

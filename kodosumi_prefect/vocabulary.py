@@ -66,6 +66,7 @@ KEYS_COOKIE = "kodosumi_keys"  # whether somebody turned keys of one letter off
 CALLER_SCOPE = "kodosumi.caller"  # the Caller, once the signature was checked
 DIGEST_SCOPE = "kodosumi.digest"  # the Digest of the request's body
 ENDPOINT_SCOPE = "kodosumi.endpoint"  # the Endpoint that is being served
+FILES_SCOPE = "kodosumi.files"  # what was chosen in the form's fields for files
 FOREIGN_SCOPE = "kodosumi.foreign"  # a browser sends this for a page of another site
 INPROCESS_SCOPE = "kodosumi.inprocess"  # the panel itself calls, in its own process
 LAUNCHES_SCOPE = "kodosumi.launches"  # how many launches the handler has begun by itself

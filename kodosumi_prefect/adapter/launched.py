@@ -26,6 +26,7 @@ class LaunchParameter(BaseModel):
         types: what JSON does not say of the inputs, as ``typed_values`` lists it.
         whole: the inputs are no object, and stand under one key of the parameter ``inputs``.
         inputs_type: the name of the inputs' type, for the record; None if their JSON tells it.
+        files: ids of the batches of files that the run finds in ``in/``.
     """
 
     model_config = ConfigDict(extra="ignore")
@@ -51,6 +52,7 @@ class LaunchParameter(BaseModel):
     types: list[list[Any]] = []
     whole: bool = False
     inputs_type: str | None = None
+    files: list[str] = []
 
 
 class Launched(NamedTuple):

@@ -6,11 +6,14 @@ Contents stand under the keys of ``content_keys``.
 import asyncio
 import hashlib
 import os
+import threading
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
+from queue import Full, Queue
 from typing import Any, Literal, NamedTuple, cast
 from urllib.parse import unquote, urlsplit
 from uuid import uuid4
@@ -24,10 +27,13 @@ from kodosumi_prefect.settings import Settings
 from kodosumi_prefect.settings.areas.files import STORAGE_SCHEMES
 
 MARK = "storage.id"  # of a folder, by which processes know that they mean the same one
+PARTIAL = "partial"  # below it is what is being written to a folder; old ones are of killed writers
 PART = 8 * 1024**2  # bytes of a part of an upload to a bucket
 PARTS_AT_ONCE = 2
 PIECE = 1024**2  # bytes that are read at once
 DELETED_AT_ONCE = 1000
+WRITERS = 16  # streams that are written at once by one process; each has a thread
+PATIENCE = 1.0  # seconds after which a thread looks whether anybody still sends
 CONNECT = "10s"  # for a connection to a bucket
 ANSWER = "60s"  # for its answer to one request
 RETRY = timedelta(seconds=30)  # in which a request that failed is tried again
@@ -141,47 +147,28 @@ class Storage:
         Raises:
             StorageError: it is not stored.
         """
-        size, digest = 0, hashlib.sha256()
-        failed: list[BaseException] = []
-
-        def hashed() -> Iterator[bytes]:
-            nonlocal size
-            try:
-                for piece in pieces:
-                    size += len(piece)
-                    digest.update(piece)
-                    yield piece
-            except BaseException as exc:
-                failed.append(exc)
-                raise
-
+        counted = _Counted(pieces)
         try:
             with self._named():
-                obstore.put(
-                    self._store,
-                    key,
-                    hashed(),
-                    use_multipart=True,
-                    chunk_size=PART,
-                    max_concurrency=PARTS_AT_ONCE,
-                )
-                self._settle(key)
+                if self._root is not None:
+                    _write_file(self._root, key, counted)
+                else:
+                    _write_object(self._store, key, counted)
         except Exception:
-            if failed:
-                raise failed[0] from None
+            if counted.failed is not None:
+                raise counted.failed from None
             raise
-        return WrittenContent(size, digest.hexdigest())
+        return counted.written
 
-    def write_whole(self, key: str, content: bytes, *, durable: bool = True) -> WrittenContent:
+    def write_whole(self, key: str, content: bytes, *, settled: bool = True) -> WrittenContent:
         """As ``write``, for what is in memory anyway.
 
         Arguments:
-            durable: survives a machine that loses its power; else whoever reads it has to check
-                that it is there.
+            settled: it is on the disk when this returns; else a power failure may lose it.
         """
         with self._named():
             obstore.put(self._store, key, content, use_multipart=False)
-            if durable:
+            if settled:
                 self._settle(key)
         return WrittenContent(len(content), hashlib.sha256(content).hexdigest())
 
@@ -232,6 +219,7 @@ class Storage:
         with self._named():
             try:
                 obstore.copy(self._store, source, target, overwrite=True)
+                self._settle(target)
                 return
             except BaseError:
                 if self.is_local:
@@ -342,27 +330,159 @@ def _storage(url: str, options: tuple[tuple[str, str], ...]) -> Storage:
 
 
 async def write_stream(storage: Storage, key: str, pieces: AsyncIterator[bytes]) -> WrittenContent:
-    """As ``Storage.write``, of pieces that come asynchronously; one is held at a time.
+    """As ``Storage.write``, of pieces that come asynchronously; about ``PIECE`` bytes are held.
 
     Raises:
         StorageError: it is not stored.
     """
     loop = asyncio.get_running_loop()
+    joined = _joined(pieces)
+    given_up = threading.Event()
 
     def blocking() -> Iterator[bytes]:
-        iterator = aiter(pieces)
         while True:
-            following = asyncio.run_coroutine_threadsafe(_next(iterator), loop)
+            following = asyncio.run_coroutine_threadsafe(_next(joined), loop)
+            while not wait([following], PATIENCE).done:
+                if given_up.is_set():
+                    following.cancel()
+                    raise StorageError("whoever sent the content has gone")
             piece = following.result()
             if piece is None:
                 return
             yield piece
 
-    return await asyncio.to_thread(storage.write, key, blocking())
+    try:
+        return await loop.run_in_executor(_writers(), storage.write, key, blocking())
+    finally:
+        given_up.set()
 
 
 async def _next(pieces: AsyncIterator[bytes]) -> bytes | None:
     return await anext(pieces, None)
+
+
+async def _joined(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """The same bytes in larger pieces: each goes from one thread to another."""
+    buffer = bytearray()
+    async for piece in pieces:
+        buffer += piece
+        if len(buffer) >= PIECE:
+            yield bytes(buffer)
+            buffer.clear()
+    if buffer:
+        yield bytes(buffer)
+
+
+@lru_cache(maxsize=1)
+def _writers() -> ThreadPoolExecutor:
+    """Threads of their own: those that wait for slow senders are nobody else's."""
+    return ThreadPoolExecutor(WRITERS, "kodosumi-files")
+
+
+class _Counted(Iterator[bytes]):
+    """Pieces, and what went through of them; the error that ended them."""
+
+    def __init__(self, pieces: Iterable[bytes]) -> None:
+        self._pieces = iter(pieces)
+        self._size = 0
+        self._digest = hashlib.sha256()
+        self.failed: BaseException | None = None
+
+    def __next__(self) -> bytes:
+        try:
+            piece = next(self._pieces)
+        except StopIteration:
+            raise
+        except BaseException as exc:
+            self.failed = exc
+            raise
+        self._size += len(piece)
+        self._digest.update(piece)
+        return piece
+
+    @property
+    def written(self) -> WrittenContent:
+        """All of it."""
+        return WrittenContent(self._size, self._digest.hexdigest())
+
+
+def _write_object(store: ObjectStore, key: str, pieces: Iterable[bytes]) -> None:
+    """Write an object of a bucket; nothing is there if the pieces or the bucket fail.
+
+    The pieces are made in this thread: inside of obstore's own they could not come from a bucket.
+    """
+    queue: Queue[bytes | Exception | None] = Queue(1)
+
+    def handed_over() -> Iterator[bytes]:
+        while (piece := queue.get()) is not None:
+            if isinstance(piece, Exception):
+                raise piece
+            yield piece
+
+    def hand_over(piece: bytes | Exception | None) -> bool:
+        while not put.done():
+            try:
+                queue.put(piece, timeout=PATIENCE)
+            except Full:
+                continue
+            return True
+        return False
+
+    with ThreadPoolExecutor(1, "kodosumi-bucket") as thread:
+        put = thread.submit(
+            obstore.put,
+            store,
+            key,
+            handed_over(),
+            use_multipart=True,
+            chunk_size=PART,
+            max_concurrency=PARTS_AT_ONCE,
+        )
+        try:
+            for piece in pieces:
+                if not hand_over(piece):
+                    break
+        except BaseException:
+            hand_over(InterruptedError("nothing more comes"))
+            raise
+        hand_over(None)
+        put.result()
+
+
+def _write_file(root: Path, key: str, pieces: Iterable[bytes]) -> None:
+    """Write a file of a folder, in the memory of one piece; it is there whole, and on the disk."""
+    partial = root / PARTIAL / uuid4().hex
+    partial.parent.mkdir(mode=0o700, exist_ok=True)
+    try:
+        with partial.open("xb") as file:
+            for piece in pieces:
+                file.write(piece)
+            file.flush()
+            os.fsync(file.fileno())
+        _move(partial, root / key)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _move(partial: Path, target: Path) -> None:
+    while True:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            partial.replace(target)
+        except FileNotFoundError:
+            if not partial.exists():
+                raise
+            continue  # an empty folder was removed meanwhile
+        _sync_folder(target.parent)
+        return
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 class _Cut:

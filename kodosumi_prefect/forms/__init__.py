@@ -13,7 +13,7 @@ from kodosumi_prefect.forms.display import (
 )
 from kodosumi_prefect.forms.element import Element, Field
 from kodosumi_prefect.forms.errors import InputsError
-from kodosumi_prefect.forms.files import InputFiles
+from kodosumi_prefect.forms.files import Files, InputFiles
 from kodosumi_prefect.forms.model import Model
 from kodosumi_prefect.forms.moment import InputDate, InputDateTime, InputTime
 from kodosumi_prefect.forms.number import InputNumber
@@ -31,6 +31,7 @@ __all__ = [
     "Element",
     "Errors",
     "Field",
+    "Files",
     "InputArea",
     "InputDate",
     "InputDateTime",

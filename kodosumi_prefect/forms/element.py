@@ -16,14 +16,22 @@ class Element:
     Attributes:
         type: its name in JSON.
         attributes: those that are its JSON, in their order.
+        further: those that are in its JSON only if they are set; Kodosumi does not have them.
     """
 
     type: ClassVar[str]
     attributes: ClassVar[tuple[str, ...]] = ()
+    further: ClassVar[tuple[str, ...]] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Its JSON."""
-        return {"type": self.type} | {name: getattr(self, name) for name in self.attributes}
+        own = {name: getattr(self, name) for name in self.attributes}
+        more = {name: getattr(self, name) for name in self.further}
+        return (
+            {"type": self.type}
+            | own
+            | {name: value for name, value in more.items() if value is not None}
+        )
 
     def __repr__(self) -> str:
         parts = ", ".join(f"{name}={getattr(self, name)!r}" for name in self.attributes)

@@ -17,7 +17,7 @@ from kodosumi_prefect.forms.display import (
 )
 from kodosumi_prefect.forms.element import Element, Field, RefusedValueError
 from kodosumi_prefect.forms.errors import GENERAL, InputsError
-from kodosumi_prefect.forms.files import InputFiles
+from kodosumi_prefect.forms.files import InputFiles, SentFiles
 from kodosumi_prefect.forms.moment import InputDate, InputDateTime, InputTime
 from kodosumi_prefect.forms.number import InputNumber
 from kodosumi_prefect.forms.text import InputArea, InputPassword, InputText
@@ -94,6 +94,15 @@ class Model:
         values = (self.posted_value(data, name) for name in self.secrets)
         return [value for value in values if isinstance(value, str) and value]
 
+    def sent_files(self, data: Mapping[str, Any]) -> list[SentFiles]:
+        """What was chosen in its fields for files, of posted data that ``read`` takes."""
+        chosen = (
+            field.sent(self.posted_value(data, str(field.name)))
+            for field in self.fields
+            if isinstance(field, InputFiles)
+        )
+        return [sent for sent in chosen if sent is not None and sent.names]
+
     def posted_value(self, data: Mapping[str, Any], name: str) -> Any:
         """What was posted for the field ``name``; None for nothing."""
         return data.get(name)
@@ -164,7 +173,8 @@ def element_of(description: Mapping[str, Any]) -> Element:
     kind = _BY_TYPE.get(description.get("type", "")) if isinstance(description, Mapping) else None
     if kind is None:
         raise ValueError(f"{str(description)[:100]!r} is not an element of a form")
-    known = {name: description[name] for name in kind.attributes if name in description}
+    names = (*kind.attributes, *kind.further)
+    known = {name: description[name] for name in names if name in description}
     if kind in (Break, HR):
         return kind()
     if kind is Select:

@@ -7,6 +7,7 @@ from typing import Any
 from kodosumi_prefect.forms.choice import Checkbox
 from kodosumi_prefect.forms.display import Errors, Markdown, Submit
 from kodosumi_prefect.forms.element import Element, Field, Value, text
+from kodosumi_prefect.forms.files import FORMAT, field_of_schema
 from kodosumi_prefect.forms.moment import InputDate, InputDateTime, InputTime
 from kodosumi_prefect.forms.number import InputNumber
 from kodosumi_prefect.forms.structured import JsonArea, Place, StructuredModel, TypedSelect
@@ -32,7 +33,8 @@ def from_schema(
         ```
 
     Objects within it get fields named by their path (``address.street``); lists, mappings and
-    alternatives are written as JSON.
+    alternatives are written as JSON. Text or a list with ``"format": "kodosumi-files"`` holds names
+    of files, which people choose.
 
     Arguments:
         schema: as pydantic and Prefect make it, ``$ref`` and ``anyOf`` included.
@@ -150,6 +152,8 @@ class _Reading:
         return dict(inner) if isinstance(inner, Mapping) else {}
 
     def _field(self, name: str, schema: Schema, default: Any, nullable: bool) -> Field:
+        if schema.get("format") == FORMAT:
+            return field_of_schema(name, schema, schema.get("type"))
         if (choices := _choices(schema)) is not None:
             blank = [("", None)] if nullable else []
             return TypedSelect(name, [*blank, *choices], value=default)

@@ -12,12 +12,12 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.types import Message, Receive
 
 from kodosumi_prefect.forms.bounds import DEEPEST, too_deep
-from kodosumi_prefect.forms.files import NOT_YET
 
 LARGEST = 8 * 1024 * 1024  # bytes of a body
 SIGNED = 1024 * 1024  # bytes up to which the panel reads a body before it signs who calls
 ASIDE = 256 * 1024  # bytes from which on a body is parsed in a thread
 MOST_FIELDS = 10_000  # of a form
+APART = "files are uploaded by /files before the form, which then names them"
 _FORMS = ("application/x-www-form-urlencoded", "multipart/form-data")
 
 
@@ -107,12 +107,12 @@ async def _form(request: Request) -> dict[str, Any]:
         form = await request.form(max_files=0, max_fields=MOST_FIELDS, max_part_size=LARGEST)
     except PartsError as exc:
         if str(exc.detail).startswith("Too many files"):
-            raise HTTPException(400, f"the body holds a file; it {NOT_YET}") from exc
+            raise HTTPException(400, f"the body holds a file; {APART}") from exc
         raise
     fields: dict[str, Any] = {}
     for name, value in form.multi_items():
         if isinstance(value, UploadFile):
-            raise HTTPException(400, f"{name}: {NOT_YET}")
+            raise HTTPException(400, f"{name}: {APART}")
         fields[name] = value
     return fields
 

@@ -2,9 +2,9 @@
 
 import asyncio
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
-from uuid import UUID, uuid5
+from uuid import UUID
 
 from prefect.exceptions import ObjectNotFound
 from prefect.flows import Flow
@@ -15,10 +15,11 @@ from starlette.types import Receive, Scope, Send
 
 from kodosumi_prefect.adapter import launched
 from kodosumi_prefect.forms import InputsError
+from kodosumi_prefect.forms.files import SentFiles
 from kodosumi_prefect.http import identity
 from kodosumi_prefect.http.errors import error_fields
 from kodosumi_prefect.http.statuses import status_of
-from kodosumi_prefect.launch import database, schedules
+from kodosumi_prefect.launch import database, schedules, sent_files
 from kodosumi_prefect.launch.deploying import deployment_of, plan, runtime_env_here, slug_of, uid_of
 from kodosumi_prefect.launch.endpoint import Endpoint
 from kodosumi_prefect.launch.firing import When
@@ -31,7 +32,7 @@ from kodosumi_prefect.launch.refusal import (
     UnsignedLaunchError,
     WrongRequestError,
 )
-from kodosumi_prefect.launch.starting import RunRequest, new_id, start_run
+from kodosumi_prefect.launch.starting import RunRequest, new_id
 from kodosumi_prefect.launch.target import TargetError, folders_of, load, name_of
 from kodosumi_prefect.owner import Owner
 from kodosumi_prefect.refusals import RefusedError
@@ -39,6 +40,7 @@ from kodosumi_prefect.settings import Settings, get_settings, panel_url
 from kodosumi_prefect.vocabulary import (
     ENDPOINT_HEADER,
     ENDPOINT_SCOPE,
+    FILES_SCOPE,
     LAUNCH_HEADER,
     LAUNCH_ID_HEADER,
     LAUNCHES_SCOPE,
@@ -138,6 +140,7 @@ class Launch(Response):
                 summary=when.name or self.summary or endpoint.summary or slug_of(endpoint),
                 payload=payload,
                 launch_id=launch_id,
+                files=ready.files,
                 settings=ready.settings,
             )
 
@@ -181,10 +184,10 @@ class Launch(Response):
         )
         try:
             try:
-                return await start_run(deployment, wish, ready.settings)
+                return await sent_files.start_with(deployment, wish, ready.files, ready.settings)
             except ObjectNotFound:  # somebody deleted it since this process looked
                 deployment = await self._deployment(ready, endpoint, anew=True)
-                return await start_run(deployment, wish, ready.settings)
+                return await sent_files.start_with(deployment, wish, ready.files, ready.settings)
         except asyncio.CancelledError:
             raise  # the client is gone; the run may exist by now, and needs its inputs
         except BaseException:
@@ -224,6 +227,8 @@ class Launch(Response):
             owner=Owner(caller.user_id, caller.username) if caller.user_id else None,
             launch=self._described(endpoint, caller, settings, options, name),
             settings=settings,
+            # Of several launches of one form the first one has its files: they are used once.
+            files=self.request.scope.pop(FILES_SCOPE, ()),
         )
 
     def _described(
@@ -267,10 +272,12 @@ class _Ready(NamedTuple):
     owner: Owner | None
     launch: launched.LaunchParameter
     settings: Settings
+    files: Sequence[SentFiles] = ()
 
     def parameters(self, payload: str | None, *, scheduled: bool = False) -> dict[str, Any]:
         """What Prefect keeps of it."""
-        more = {"payload": payload, "scheduled": scheduled}
+        files = sent_files.batches_of(self.files)
+        more = {"payload": payload, "scheduled": scheduled, "files": files}
         launch = self.launch.model_copy(update=self.packed.launch | more)
         return {
             "entry_point": self.entry_point,
@@ -295,7 +302,7 @@ def _launch_id(request: Request) -> str | None:
     if request.scope.pop(RETURNED_SCOPE, False):
         return str(id_)
     request.scope[LAUNCHES_SCOPE] = number = request.scope.get(LAUNCHES_SCOPE, 0) + 1
-    return str(uuid5(id_, str(number)))
+    return sent_files.second_id(str(id_), number)
 
 
 async def _stored(packed: Packed, settings: Settings) -> str | None:

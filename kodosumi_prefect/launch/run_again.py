@@ -10,12 +10,14 @@ from prefect.exceptions import ObjectNotFound
 
 from kodosumi_prefect.adapter.launched import launched
 from kodosumi_prefect.adapter.literal import opened, refers
+from kodosumi_prefect.forms.files import SentFiles
 from kodosumi_prefect.launch import database
 from kodosumi_prefect.launch.masking import MASK
 from kodosumi_prefect.launch.parameters import UnheldError
 from kodosumi_prefect.launch.prefect_api import prefect_api
 from kodosumi_prefect.launch.refusal import GoneError, NotAllowedError, WrongRequestError
-from kodosumi_prefect.launch.starting import RunRequest, new_id, start_run
+from kodosumi_prefect.launch.sent_files import batches_of, copied, second_id, start_with
+from kodosumi_prefect.launch.starting import RunRequest, new_id
 from kodosumi_prefect.owner import Owner, schedule_of
 from kodosumi_prefect.settings import Settings
 from kodosumi_prefect.vocabulary import OWNER_LABEL
@@ -59,17 +61,22 @@ async def run_again(
     # Blocks given to a run in Prefect are loaded again; what was typed in a form stays data.
     trusted = earlier is None and OWNER_LABEL not in old.labels and schedule_of(old) is None
     parameters = dict(old.parameters) if trusted else opened(old.parameters)
+    id_ = launch_id or new_id()
+    files = await _files_of(fid, id_, owner, settings)
     payload = None
     if earlier is not None:
         launch = dict(parameters["launch"])
         if earlier.launch.payload is not None:
             payload = await _renewed(earlier.launch.payload, earlier.launch.large, settings)
             launch["payload"] = payload or earlier.launch.payload
+        launch.pop("files", None)  # they are the earlier run's
+        if files:
+            launch["files"] = batches_of(files)
         parameters["launch"] = launch | {"username": owner.name}
     policy = old.empirical_policy
     wish = RunRequest(
         parameters=parameters,
-        id=launch_id or new_id(),
+        id=id_,
         owner=owner,
         retries=policy.retries,
         retry_delay=policy.retry_delay if isinstance(policy.retry_delay, int) else None,
@@ -80,7 +87,7 @@ async def run_again(
         trusted=trusted and refers(parameters),
     )
     try:
-        new = await start_run(old.deployment_id, wish, settings)
+        new = await start_with(old.deployment_id, wish, files, settings)
     except UnheldError as exc:
         raise WrongRequestError(str(exc)) from None
     except ObjectNotFound:
@@ -88,6 +95,14 @@ async def run_again(
     if database.known(settings):
         await database.query_rows(settings, "set_again", fid=new, of=fid)
     return new
+
+
+async def _files_of(fid: str, id_: str, owner: Owner, settings: Settings) -> list[SentFiles]:
+    """Copies of what a run has in ``in/``, for the run of the launch ``id_``."""
+    if not database.known(settings):
+        return []
+    files = await copied(fid, second_id(id_), owner, settings)
+    return [] if files is None else [files]
 
 
 async def _earlier(fid: str, settings: Settings) -> FlowRun:

@@ -17,11 +17,13 @@ from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule
 from prefect.exceptions import ObjectNotFound
 
 from kodosumi_prefect.database.rows.schedules import LastOfSchedule, NotedSchedule
+from kodosumi_prefect.forms.files import SentFiles
 from kodosumi_prefect.launch import database
 from kodosumi_prefect.launch.firing import When, upcoming
 from kodosumi_prefect.launch.parameters import held
 from kodosumi_prefect.launch.prefect_api import prefect_api
 from kodosumi_prefect.launch.refusal import GoneError
+from kodosumi_prefect.launch.sent_files import claim
 from kodosumi_prefect.launch.starting import new_id
 from kodosumi_prefect.listings import deployments_by_id
 from kodosumi_prefect.owner import Owner
@@ -43,6 +45,7 @@ async def create(
     summary: str | None = None,
     payload: str | None = None,
     launch_id: str | None = None,
+    files: Sequence[SentFiles] = (),
     settings: Settings | None = None,
 ) -> str:
     """Have Prefect run a deployment on a schedule; the schedule's id.
@@ -56,6 +59,7 @@ async def create(
         summary: one line that lists show.
         payload: row of inputs that are kept for it.
         launch_id: a random id; asked again with the same one, it is the same schedule.
+        files: what each run gets a copy of; they are kept for it.
 
     Raises:
         LaunchError: the deployment is gone, or Prefect or Postgres are away or refuse it.
@@ -74,6 +78,7 @@ async def create(
         )
         schedule = await _of_slug(client, deployment, slug) if launch_id is not None else None
         if schedule is not None and await _noted(used, id_=str(schedule.id)):
+            await claim(files, owner, used, schedule=str(schedule.id))
             if not schedule.active:  # it ended before it was begun
                 await _patch(client, str(deployment), schedule, True, parameters)
             if payload is not None:  # it has one of its own
@@ -99,8 +104,11 @@ async def create(
                 parameters=json.dumps(parameters),
                 payload_id=payload,
             )
+            await claim(files, owner, used, schedule=str(schedule.id))
             await _patch(client, str(deployment), schedule, True, parameters)
         except BaseException:
+            if files:
+                await database.query_rows(used, "free_batches", schedule=str(schedule.id))
             await client.delete_deployment_schedule(UUID(str(deployment)), schedule.id)
             raise
     return str(schedule.id)
@@ -340,6 +348,7 @@ async def _one(id_: str, owner: str | None, settings: Settings) -> NotedSchedule
 async def _forget(ids: list[str], settings: Settings) -> None:
     if ids:
         await database.query_rows(settings, "forget_schedules", ids=ids)
+        await database.query_rows(settings, "release_batches", schedules=ids)
 
 
 def _of(deployment: DeploymentResponse | None, id_: str) -> DeploymentSchedule | None:

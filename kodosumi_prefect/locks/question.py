@@ -16,8 +16,16 @@ from pydantic import BaseModel
 
 from kodosumi_prefect.error import KodosumiError
 from kodosumi_prefect.events import Kind, describe, serialize
-from kodosumi_prefect.forms import Field, InputsError, Model, from_pydantic, instance
+from kodosumi_prefect.forms import (
+    Field,
+    InputFiles,
+    InputsError,
+    Model,
+    from_pydantic,
+    instance,
+)
 from kodosumi_prefect.forms.errors import GENERAL
+from kodosumi_prefect.forms.files import KnownNames
 from kodosumi_prefect.keys import NoKeyError
 from kodosumi_prefect.locks.sealing import unsealed
 from kodosumi_prefect.locks.waiting import get_waiter
@@ -90,6 +98,12 @@ class Wording:
         """
         if self.model is None or not isinstance(answer, dict):
             return answer
+        files = {str(field.name) for field in self.model.fields if isinstance(field, InputFiles)}
+        # They were chosen where the question was answered, and are in in/ by now.
+        answer = {
+            name: KnownNames(value) if name in files and value is not None else value
+            for name, value in answer.items()
+        }
         return self.model.read(answer) if self.typed is None else instance(self.typed, answer)
 
 
@@ -221,7 +235,8 @@ class Question:
         ]
         for element in self._wording.model.get_model():
             name = element.get("name")
-            if name in values and element["type"] != "password" and "value" in element:
+            kept = element["type"] not in ("password", "file")
+            if kept and name in values and "value" in element:
                 element["value"] = values[name]
             if name in wrong.errors:
                 element["error"] = wrong.errors[name]
@@ -274,7 +289,10 @@ def _typed_in(field: Field) -> Any:
     """One line for a field; an empty one stands for the value it is filled with."""
     default = getattr(field, "value", None)
     prompt = f"{field.label or field.name}" + (f" [{default}]" if default not in (None, "") else "")
-    return input(f"{prompt}: ") or default
+    typed = input(f"{prompt}: ") or default
+    if isinstance(field, InputFiles) and typed:
+        return KnownNames([name.strip() for name in str(typed).split(",")])
+    return typed
 
 
 def _json(text: str) -> Any:

@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import IO, Any, Self, TypeVar
 
 from kodosumi_prefect.database.rows.files import ListedFile
-from kodosumi_prefect.error import KodosumiError
+from kodosumi_prefect.files.limits import FileLimitError
 from kodosumi_prefect.files.names import Direction, FileNameError, checked_path, split_folder
 from kodosumi_prefect.files.record import StoredFile, payload_of
 from kodosumi_prefect.files.storage import PIECE
@@ -29,10 +29,6 @@ CLOSED = "the file system of this run was closed; get another one by tracer.fs()
 T = TypeVar("T")
 Record = Callable[[str], object]  # records an ``upload`` event of that payload
 Content = bytes | str | os.PathLike[str] | IO[bytes] | Iterable[bytes]
-
-
-class FileLimitError(KodosumiError):
-    """The run has as many or as large files as it may."""
 
 
 class FileSystem:

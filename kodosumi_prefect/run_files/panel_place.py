@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Self
 from urllib.parse import quote
 
 import httpx
@@ -69,8 +69,19 @@ class PanelPlace:
                 answer.read()
             yield from _checked(answer).iter_bytes(PIECE)
 
+    def bind(self) -> None:
+        """Have what the run was launched or scheduled with stand in ``in/``."""
+        with self._reaching():
+            _checked(self._http.post(self._path("bind")))
+
     def close(self) -> None:
         self._http.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
 
     def _path(self, what: str) -> str:
         return f"/run-files/{self._fid}/{what}"

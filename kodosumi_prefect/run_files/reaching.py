@@ -8,16 +8,21 @@ token of the run.
 import logging
 import os
 import threading
+from concurrent.futures import Future
 from typing import Any, cast
 
 import psycopg
 
+from kodosumi_prefect.events import Event
 from kodosumi_prefect.files.access import access_to
+from kodosumi_prefect.files.binding import Append
 from kodosumi_prefect.files.storage import Storage, StorageError, storage_of
+from kodosumi_prefect.files.uploads import Query
 from kodosumi_prefect.run_files.panel_place import PanelPlace
 from kodosumi_prefect.run_files.places import DirectPlace, FilePlace, FilesAwayError
 from kodosumi_prefect.settings import DatabaseUrlError, Settings, database_url
 from kodosumi_prefect.spooler.append import ProtocolError
+from kodosumi_prefect.spooler.one_event import append_events
 from kodosumi_prefect.spooler.pool import Pool
 
 CONNECTIONS = 1
@@ -37,10 +42,19 @@ def place_of(fid: str, settings: Settings) -> FilePlace:
         FilesAwayError: neither the storage nor the panel can be reached from here.
         StorageError: the storage that is configured here cannot be used.
     """
-    if (query := _query(settings)) is not None and (
-        direct := _storage(settings, query)
+    if (query := query_of(settings)) is not None and (
+        direct := reached_storage(settings, query)
     ) is not None:
         return DirectPlace(fid, direct, query)
+    return panel_of(fid, settings)
+
+
+def panel_of(fid: str, settings: Settings) -> PanelPlace:
+    """The panel, for the files of an execution.
+
+    Raises:
+        FilesAwayError: this process does not know it.
+    """
     access = access_to(fid, settings)
     if access is None:
         raise FilesAwayError(
@@ -50,8 +64,32 @@ def place_of(fid: str, settings: Settings) -> FilePlace:
     return PanelPlace(fid, access.panel_url, access.token)
 
 
-def _query(settings: Settings) -> Any:
+def query_of(settings: Settings) -> Query | None:
     """A way to the database; None if it is not known here."""
+    pool = _pool_of(settings)
+    if pool is None:
+        return None
+
+    def query(name: str, parameters: dict[str, Any]) -> list[Any]:
+        done = pool.do(lambda spooler: spooler.query(name, parameters))
+        return cast("list[Any]", _result(done, "does not list the files"))
+
+    return query
+
+
+def append_of(settings: Settings) -> Append | None:
+    """A way to store an event at once; None if the database is not known here."""
+    pool = _pool_of(settings)
+    if pool is None:
+        return None
+
+    def append(fid: str, event: Event) -> None:
+        _result(pool.do(lambda spooler: append_events(spooler, fid, event)), "takes no event")
+
+    return append
+
+
+def _pool_of(settings: Settings) -> Pool | None:
     try:
         url = database_url(settings)
     except DatabaseUrlError as exc:
@@ -60,20 +98,18 @@ def _query(settings: Settings) -> Any:
         return None
     with _making:
         key = (url, settings.database_schema)
-        pool = _pools.get(key) or _pools.setdefault(key, Pool(*key, CONNECTIONS))
-
-    def query(name: str, parameters: dict[str, Any]) -> list[Any]:
-        try:
-            done = pool.do(lambda spooler: spooler.query(name, parameters))
-            return cast("list[Any]", done.result(ANSWER))
-        except (psycopg.Error, ProtocolError, TimeoutError) as exc:
-            reason = " ".join(str(exc).split()) or type(exc).__name__
-            raise FilesAwayError(f"Postgres does not list the files: {reason[:300]}") from exc
-
-    return query
+        return _pools.get(key) or _pools.setdefault(key, Pool(*key, CONNECTIONS))
 
 
-def _storage(settings: Settings, query: Any) -> Storage | None:
+def _result(done: Future[Any], what: str) -> Any:
+    try:
+        return done.result(ANSWER)
+    except (psycopg.Error, ProtocolError, TimeoutError) as exc:
+        reason = " ".join(str(exc).split()) or type(exc).__name__
+        raise FilesAwayError(f"Postgres {what}: {reason[:300]}") from exc
+
+
+def reached_storage(settings: Settings, query: Query) -> Storage | None:
     """The registered storage, if it is reached from here."""
     known = [identity for (identity,) in query("registered_storage", {})]
     try:

@@ -15,11 +15,13 @@ from prefect.exceptions import PrefectException
 from prefect.flow_engine import load_flow, load_flow_run, run_flow
 from prefect.flows import Flow
 from prefect.logging.loggers import flow_run_logger
-from prefect.states import Cancelled, Crashed
+from prefect.states import Cancelled, Crashed, Failed
 from pydantic import ValidationError
 
 from kodosumi_prefect._compat.prefect import drive, run_metrics, set_up_logging_anew, threads_left
 from kodosumi_prefect.adapter import capture, stored_inputs
+from kodosumi_prefect.adapter.execution import open_execution
+from kodosumi_prefect.adapter.given_files import GivenFilesError, have_files, needs_files
 from kodosumi_prefect.adapter.hooks import attach
 from kodosumi_prefect.adapter.launched import launched
 from kodosumi_prefect.adapter.literal import (
@@ -39,6 +41,7 @@ from kodosumi_prefect.runner.run_output import RunOutput, record_output
 from kodosumi_prefect.runner.supervised import Supervised
 from kodosumi_prefect.settings import PREFIX, get_settings, read_settings, reset_settings
 from kodosumi_prefect.spooler.route import learn_instance
+from kodosumi_prefect.vocabulary import FLOW_ATTRIBUTE
 
 logger = logging.getLogger(__name__)
 
@@ -129,6 +132,13 @@ def _drive(fid: UUID, job: RayJob, interruption: Interruption, output: RunOutput
         message = "Flow run was cancelled before its code began."
         report(flow_run, Cancelled(message=message), message)
         return
+    is_ours = hasattr(flow.fn, FLOW_ATTRIBUTE)  # then it does so itself
+    if get_settings().enabled and not is_ours and needs_files(flow, flow_run):
+        try:
+            have_files(flow, flow_run, open_execution(flow, flow_run, output.attempt))
+        except GivenFilesError as exc:
+            report(flow_run, Failed(message=str(exc)), exc)
+            return
     with run_metrics(flow_run, flow):
         error_logger = cast(logging.Logger, run_logger)
         result: object = run_flow(flow, flow_run=flow_run, error_logger=error_logger)

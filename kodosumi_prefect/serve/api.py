@@ -12,15 +12,18 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.types import Scope
 
-from kodosumi_prefect.forms import InputFiles, InputsError, Model
+from kodosumi_prefect.forms import InputsError, Model
+from kodosumi_prefect.forms.files import SentFiles
 from kodosumi_prefect.http.body import read_body
 from kodosumi_prefect.http.errors import error_fields, json_error
 from kodosumi_prefect.http.limits import MIB, BodyLimit
 from kodosumi_prefect.http.spelling import EitherSpelling
+from kodosumi_prefect.launch import sent_files
 from kodosumi_prefect.launch.endpoint import Endpoint
 from kodosumi_prefect.launch.launch import Launch
 from kodosumi_prefect.launch.options import Options
 from kodosumi_prefect.launch.parameters import UnheldError
+from kodosumi_prefect.owner import Owner
 from kodosumi_prefect.serve.entry import EntryRoute, Launching, ServiceEntry
 from kodosumi_prefect.serve.flow_form import flow_form
 from kodosumi_prefect.serve.handler import Handler
@@ -30,8 +33,10 @@ from kodosumi_prefect.serve.locks import LockFunctions
 from kodosumi_prefect.serve.starting import telling
 from kodosumi_prefect.settings import get_settings
 from kodosumi_prefect.vocabulary import (
+    FILES_SCOPE,
     FLOW_ATTRIBUTE,
     LAUNCH_HEADER,
+    LAUNCH_ID_HEADER,
     OPENAPI_MARK,
     RETURNED_SCOPE,
     SCHEDULE_HEADER,
@@ -78,10 +83,7 @@ class ServeAPI(FastAPI):
         module = str(sys._getframe(1).f_globals.get("__name__", "service"))
         self.service_name = module if self.title == UNTITLED else self.title
         self._locks = LockFunctions()
-        self._files: dict[str, list[str]] = {}  # fields for files, by path
-        self.router.lifespan_context = telling(
-            self.router.lifespan_context, self.service_name, self._files
-        )
+        self.router.lifespan_context = telling(self.router.lifespan_context, self.service_name)
         described: dict[str, Any] = {
             "include_in_schema": False,
             "dependencies": [Depends(ServiceEntry(None))],
@@ -138,8 +140,6 @@ class ServeAPI(FastAPI):
         Options.of(of_launch)  # fail here, not at the first launch
 
         def decorate(function: F) -> F:
-            if files := [str(each.name) for each in model.fields if isinstance(each, InputFiles)]:
-                self._files[path] = files
             handler = Handler(function, ("inputs", "request"))
             extra = _extra(openapi_extra, version, author, organization)
             endpoint = Endpoint(
@@ -356,6 +356,8 @@ async def _answer(
     elements = {"elements": model.get_model()}
     try:
         inputs = await run_in_threadpool(model.inputs, posted)
+        if chosen := model.sent_files(posted):
+            await _check_files(chosen, request)
         answer = await handler(inputs=inputs, request=request, **injected)
         if not isinstance(answer, Launching):
             raise HTTPException(
@@ -376,6 +378,18 @@ async def _answer(
     except InputsError as error:
         return JSONResponse({"errors": error_fields(error)} | elements)
     return JSONResponse({"result": fid} | elements, headers={LAUNCH_HEADER: fid})
+
+
+async def _check_files(chosen: list[SentFiles], request: Request) -> None:
+    """Check files before the handler learns their names; its launch has them."""
+    caller = request.state.caller
+    await sent_files.check(
+        chosen,
+        Owner(caller.user_id, caller.username) if caller.user_id else None,
+        get_settings(),
+        launch_id=request.headers.get(LAUNCH_ID_HEADER),
+    )
+    request.scope[FILES_SCOPE] = chosen
 
 
 def _signature(handler: Handler) -> inspect.Signature:

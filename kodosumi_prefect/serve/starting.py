@@ -1,7 +1,7 @@
 """What a service says when it starts: what it lacks to be called and to launch."""
 
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -29,17 +29,12 @@ in_panel: ContextVar[bool] = ContextVar("kodosumi_in_panel", default=False)
 Lifespan = Callable[[Any], AbstractAsyncContextManager[Any]]
 
 
-def telling(lifespan: Lifespan, name: str, files: Mapping[str, list[str]]) -> Lifespan:
-    """``lifespan`` of a service, before which it logs what it lacks.
-
-    Arguments:
-        name: of the service.
-        files: fields for files, by path of their endpoint.
-    """
+def telling(lifespan: Lifespan, name: str) -> Lifespan:
+    """``lifespan`` of a service of this name, before which it logs what it lacks."""
 
     @asynccontextmanager
     async def told(app: Any) -> AsyncIterator[Any]:
-        for line in lines(files):
+        for line in lines():
             logger.warning("service %s: %s", name, line)
         async with lifespan(app) as state:
             yield state
@@ -47,7 +42,7 @@ def telling(lifespan: Lifespan, name: str, files: Mapping[str, list[str]]) -> Li
     return told
 
 
-def lines(files: Mapping[str, list[str]]) -> list[str]:
+def lines() -> list[str]:
     """What the service lacks here and now, one line each; never raises for what is wrong."""
     found: list[str] = []
     if not in_panel.get():
@@ -55,12 +50,6 @@ def lines(files: Mapping[str, list[str]]) -> list[str]:
             found += [*kodosumi_notes(), *lacking(get_settings())]
         except (ValidationError, ValueError) as exc:
             found.append(f"its settings cannot be read: {' '.join(str(exc).split())[:300]}")
-    if files:
-        forms = "; ".join(f"{path} ({', '.join(names)})" for path, names in files.items())
-        found.append(
-            f"it asks for files at {forms}: this version cannot receive any, they come with a "
-            "later release; until then its forms are refused with one"
-        )
     return found
 
 
@@ -88,7 +77,9 @@ def lacking(settings: Settings) -> list[str]:
                 "are refused"
             )
     except DatabaseUrlError as exc:
-        found.append(f"launches with passwords or large inputs, and schedules, are refused: {exc}")
+        found.append(
+            f"launches with files, passwords or large inputs, and schedules, are refused: {exc}"
+        )
     return found
 
 

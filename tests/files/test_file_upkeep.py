@@ -141,14 +141,14 @@ def test_uploads_that_came_to_nothing_go_and_others_stay(
         a_batch(database, storage, "25 h"),
         a_batch(database, storage, "25 h", fid=live.fid, answer="[]"),
         a_batch(database, storage, "25 h", fid=over.fid),
+        a_batch(database, storage, "25 h", fid=fresh()),
     }
     kept = {
         a_batch(database, storage, "23 h"),
         a_batch(database, storage, "25 h", fid=live.fid),
-        a_batch(database, storage, "25 h", fid=fresh()),
         a_batch(database, storage, "25 h", schedule="nightly"),
     }
-    assert list(upkeep.uploads(24)) == [3]
+    assert list(upkeep.uploads(24)) == [4]
     assert {key.split("/")[1] for key in keys(storage)} == kept
     with psycopg.connect(database) as connection:
         rows = connection.execute("SELECT id::text FROM kodosumi.upload_batch").fetchall()

@@ -153,6 +153,21 @@ OPTION = {"type": "option", "name": "a", "label": "A", "value": False}
                 "directory": False,
             },
         ),
+        (
+            F.InputFiles("f", directory=True, accept=".pdf", max_bytes=10, max_files=3),
+            {
+                "type": "file",
+                "name": "f",
+                "label": None,
+                "value": None,
+                "required": False,
+                "multiple": False,
+                "directory": True,
+                "accept": ".pdf",
+                "max_bytes": 10,
+                "max_files": 3,
+            },
+        ),
     ],
     ids=lambda value: value.type if isinstance(value, F.Element) else "",
 )

@@ -1,10 +1,22 @@
 """What handlers get of what is posted, and what is refused."""
 
+import json
 import time
+from typing import Annotated
+from uuid import uuid4
 
 import pytest
+from pydantic import BaseModel
 
 from kodosumi_prefect import forms as F
+
+ID = str(uuid4())
+
+
+def chosen(*names):
+    """As the upload field posts files of these names."""
+    items = {str(uuid4()): {"filename": name, "totalChunks": 1} for name in names}
+    return json.dumps({"batchId": ID, "items": items})
 
 
 def read(element, *given):
@@ -57,7 +69,13 @@ OPTIONS = [F.InputOption("a", "A"), F.InputOption("b", "B")]
         (F.Select("x", [F.InputOption("", "none"), *OPTIONS]), "", ""),
         (F.Action("x", "1"), "1", "1"),
         (F.InputFiles("x"), "", None),
-        (F.InputFiles("x"), '{"batchId": "b", "items": {}}', None),
+        (F.InputFiles("x"), '{"batchId": "b", "items": {}}', set()),
+        (
+            F.InputFiles("x"),
+            f'{{"batchId": "{ID}", "items": {{"{ID}": {{"filename": "a"}}}}}}',
+            {"a"},
+        ),
+        (F.InputFiles("x"), {"batchId": ID, "items": {ID: {"filename": "d/a"}}}, {"d/a"}),
     ],
 )
 def test_a_value_is_read_as_its_type(element, given, value):
@@ -119,14 +137,59 @@ def test_what_was_not_posted_is_none(element):
         (F.Select("x", OPTIONS), "c", "not one of the options"),
         (F.Select("x", OPTIONS), ["a"], "must be text"),
         (F.Action("x"), 3, "button"),
-        (F.InputFiles("x"), "f.txt", "with a later release"),
-        (F.InputFiles("x"), '{"items": {"a": {"filename": "a"}}}', "with a later release"),
-        (F.InputFiles("x"), ["f.txt"], "with a later release"),
-        (F.InputFiles("x", required=True), "", "with a later release"),
+        (F.InputFiles("x"), "f.txt", "upload them first"),
+        (F.InputFiles("x"), "[1]", "not a list"),
+        (F.InputFiles("x"), "[" * 100_000, "upload them first"),
+        (F.InputFiles("x"), ["f.txt"], "not a list"),
+        (F.InputFiles("x"), {"batchId": ID, "items": [1]}, "its items are a list"),
+        (F.InputFiles("x"), {"batchId": ID, "items": {"../x": {}}}, "no upload's id"),
+        (F.InputFiles("x"), {"batchId": ID, "items": {ID: {"filename": 1}}}, "no filename"),
+        (F.InputFiles("x"), {"batchId": ID, "items": {ID: {"filename": "a\0"}}}, "NUL"),
+        (F.InputFiles("x"), {"items": {ID: {"filename": "a"}}}, "without the batchId"),
+        (F.InputFiles("x"), {"batchId": "../x", "items": {ID: {"filename": "a"}}}, "the batchId"),
+        (F.InputFiles("x", required=True), "", "is required"),
+        (F.InputFiles("x", required=True), {"batchId": ID, "items": {}}, "is required"),
+        (F.InputFiles("x"), chosen("a", "b"), "takes one file, not 2"),
+        (F.InputFiles("x", multiple=True, max_files=1), chosen("a", "b"), "takes one file"),
+        (F.InputFiles("x", directory=True, max_files=2), chosen("a", "b", "c"), "at most 2 files"),
+        (F.InputFiles("x", multiple=True), chosen("a", "a"), "two files of the same name"),
+        (F.InputFiles("x", accept=".pdf, image/*"), chosen("a.txt"), "does not take a.txt"),
+        (F.InputFiles("x", accept=".pdf"), chosen("a"), "does not take a"),
     ],
 )
 def test_a_value_that_does_not_fit_is_refused_at_its_field(element, given, message):
     assert message in refusal(element, given)
+
+
+def test_files_are_taken_by_suffix_or_media_type():
+    form = F.Model(F.InputFiles("x", multiple=True, accept=".PDF, image/*,text/markdown"))
+    assert form.inputs({"x": chosen("a.pdf", "b.png", "c.md")}) == {"x": {"a.pdf", "b.png", "c.md"}}
+
+
+def test_a_form_tells_what_was_chosen_in_each_field():
+    form = F.Model(F.InputFiles("one", max_bytes=5), F.InputFiles("none"), F.InputText("text"))
+    posted = {"one": chosen("a.txt"), "none": "", "text": "x"}
+    [sent] = form.sent_files(posted)
+    assert (sent.field, sent.batch, sent.max_bytes) == ("one", ID, 5)
+    assert list(sent.names.values()) == ["a.txt"]
+
+
+def test_text_of_a_schema_can_be_names_of_files():
+    class Papers(BaseModel):
+        papers: Annotated[list[str], F.Files(accept=".pdf", max_files=2, max_bytes=9)]
+        cover: Annotated[str, F.Files(accept="image/*")] | None = None
+
+    form = F.from_pydantic(Papers)
+    _, papers, cover, _ = form.get_model()
+    limits = {"accept": ".pdf", "max_files": 2, "max_bytes": 9}
+    assert papers["type"] == "file" and papers["multiple"] and papers["required"]
+    assert papers.items() >= limits.items()
+    assert not cover["multiple"] and not cover["required"]
+    posted = {"papers": chosen("b.pdf", "a.pdf"), "cover": chosen("c.png")}
+    assert form.read(posted) == {"papers": ["a.pdf", "b.pdf"], "cover": "c.png"}
+    assert F.from_pydantic(Papers).read({"papers": chosen("a.pdf")}) == {"papers": ["a.pdf"]}
+    with pytest.raises(F.InputsError, match="at most 2 files"):
+        form.read({"papers": chosen("a.pdf", "b.pdf", "c.pdf")})
 
 
 def test_a_password_that_does_not_fit_is_not_repeated():

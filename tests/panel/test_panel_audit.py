@@ -101,6 +101,14 @@ REQUESTS: dict[str, tuple[dict[str, Any], Outcome]] = {
     "POST /schedules/{schedule_id}/resume": ({}, Outcome.REFUSED),
     "DELETE /schedules/{schedule_id}": ({}, Outcome.REFUSED),
     "POST /schedules/change": ({"data": {"do": "pause", "id": UNKNOWN}}, Outcome.REFUSED),
+    "POST /files/complete/{direction}": (
+        {"json": {"upload_id": UNKNOWN, "filename": "a", "total_chunks": 1, "fid": UNKNOWN}},
+        Outcome.REFUSED,
+    ),
+    "POST /files/complete/{fid}/{batch_id}/{direction}": ({"json": {}}, Outcome.REFUSED),
+    "GET /files/{fid}/{direction}/{path:path}": ({}, Outcome.REFUSED),
+    "DELETE /files/{fid}/{direction}/{path:path}": ({}, Outcome.REFUSED),
+    "DELETE /files/{fid}/{direction}": ({}, Outcome.REFUSED),
     "POST /flow/register": ({"json": {"url": NOWHERE}}, Outcome.OK),
     "POST /flow/unregister": ({"json": {"url": NOWHERE}}, Outcome.OK),
     "PUT /flow/register": ({}, Outcome.OK),
@@ -116,7 +124,8 @@ REQUESTS: dict[str, tuple[dict[str, Any], Outcome]] = {
 def test_each_operation_of_the_rules_leaves_an_entry(fresh_panel: Stand) -> None:
     assert REQUESTS.keys() == RULES.keys()
     fresh_panel.run().begin().finish()
-    parameters = dict.fromkeys(("id", "fid", "lid", "schedule_id", "address:path"), UNKNOWN)
+    ids = ("id", "fid", "lid", "schedule_id", "batch_id", "address:path", "path:path")
+    parameters = dict.fromkeys(ids, UNKNOWN) | {"direction": "in"}
     admin = fresh_panel.json("/role/admin")["id"]
     wrong = {}
     for name, (options, outcome) in REQUESTS.items():

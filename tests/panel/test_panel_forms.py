@@ -1,5 +1,6 @@
 """Forms as people get them: labelled, escaped, with errors beside their fields."""
 
+import json
 from html.parser import HTMLParser
 
 import pytest
@@ -101,7 +102,10 @@ def test_every_element_is_drawn():
     assert "checked" in drawn.one("input", name="box")[0]
     assert "selected" in drawn.one("option", value="b")[0]
     assert "selected" not in drawn.one("option", value="a")[0]
-    assert "multiple" in drawn.one("input", name="files")[0]
+    assert "multiple" in drawn.one("input", type="file")[0]
+    # Its contents are uploaded; what is sent is what the uploads are called.
+    assert "name" not in drawn.one("input", type="file")[0]
+    assert drawn.one("input", name="files")[0].items() >= {("type", "hidden"), ("value", "")}
     assert drawn.all("h1")[0][1] == "Title"
     assert drawn.one("b")[1] == "HTML"
     assert drawn.one("button", name="do")[0]["value"] == "draft"
@@ -111,7 +115,8 @@ def test_every_element_is_drawn():
 
 def test_every_field_has_a_label_of_its_own():
     drawn = page(EVERYTHING)
-    fields = [*drawn.all("input"), *drawn.all("select"), *drawn.all("textarea")]
+    inputs = [each for each in drawn.all("input") if each[0]["type"] != "hidden"]
+    fields = [*inputs, *drawn.all("select"), *drawn.all("textarea")]
     ids = [attributes["id"] for attributes, _ in fields]
     assert len(set(ids)) == len(ids) == 11
     labels = {attributes.get("for"): text for attributes, text in drawn.all("label")}
@@ -122,6 +127,19 @@ def test_every_field_has_a_label_of_its_own():
     named = [drawn.all("span", id=box["aria-labelledby"].split()[0])[0][1]]
     named += [drawn.all("label", id=box["aria-labelledby"].split()[1])[0][1].strip()]
     assert named == ["Delivery", "Send it"]
+
+
+def test_files_that_were_uploaded_are_shown_again():
+    sent = json.dumps({"batchId": "b", "items": {"u": {"filename": "<a>.txt", "totalChunks": 1}}})
+    form = F.Model(F.InputFiles("files", "Files", required=True, accept=".txt", max_bytes=2048))
+    drawn = Page(str(form_html(form.get_model(), {"files": ["is wrong"]}, {"files": sent})))
+    assert drawn.one("input", name="files")[0]["value"] == sent
+    assert drawn.one("span", **{"class": "name"})[1] == "<a>.txt"
+    field, _ = drawn.one("input", type="file")
+    assert "required" not in field and field["accept"] == ".txt" and field["aria-invalid"] == "true"
+    assert "Up to 2.0 KiB each" in drawn.one("p", **{"class": "sub drop"})[1]
+    for rubbish in ("x", "[1]", '{"items": 3}', '{"items": {"u": 1}}', 7):
+        assert form_html(form.get_model(), None, {"files": rubbish})
 
 
 def test_errors_are_linked_to_their_fields():

@@ -13,6 +13,7 @@ class DashboardExecution:
         name: what its launch calls it, else its flow's name.
         meta: envelope as JSON text; None if it was not recorded.
         started, ended: epoch seconds; of a run that is not over ``ended`` is its last event's.
+        uploads, downloads: how many files it has in ``in`` and ``out``.
         error: traceback of a run that failed, of a very long one the end; ``failed`` is when.
         total: how many executions match.
     """
@@ -25,6 +26,8 @@ class DashboardExecution:
     meta: str | None
     started: float
     ended: float
+    uploads: int
+    downloads: int
     error: str | None
     failed: float | None
     total: int

@@ -5,6 +5,10 @@ e.fid::text AS fid, e.owner, coalesce(nullif(e.summary, ''), e.flow_name) AS nam
     extract(epoch FROM coalesce(e.ended_at, e.updated_at))::float8 AS ended,
     coalesce((SELECT r.name FROM {schema}.role r WHERE r.id::text = e.owner), e.owner) AS username,
     meta.payload AS meta,
+    CASE WHEN e.files > 0 THEN (SELECT count(*) FROM {schema}.file f
+        WHERE f.execution_id = e.id AND f.direction = 'in') ELSE 0 END AS uploads,
+    CASE WHEN e.files > 0 THEN (SELECT count(*) FROM {schema}.file f
+        WHERE f.execution_id = e.id AND f.direction = 'out') ELSE 0 END AS downloads,
     CASE WHEN e.status = 'error' THEN coalesce(failure.payload, e.error) END AS error,
     CASE WHEN e.status = 'error'
         THEN extract(epoch FROM coalesce(failure.ts, e.ended_at))::float8 END AS failed

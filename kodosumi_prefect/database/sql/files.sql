@@ -46,15 +46,16 @@ WHERE e.fid = %(fid)s::uuid AND f.direction = %(direction)s AND f.comparable = %
 
 -- name: file_totals
 -- How many files an execution has, and how many bytes.
-SELECT files, file_bytes FROM {schema}.execution WHERE fid = %(fid)s::uuid;
+SELECT files, file_bytes AS bytes FROM {schema}.execution WHERE fid = %(fid)s::uuid;
 
 -- name: owner_bytes
 -- Bytes of all files of an owner's executions and uploads.
 SELECT (SELECT coalesce(sum(e.file_bytes), 0) FROM {schema}.execution e
         WHERE e.owner = %(owner)s AND e.file_bytes > 0)::bigint
-    + (SELECT coalesce(sum(c.size), 0) FROM {schema}.upload_batch b
-        JOIN {schema}.upload u ON u.batch = b.id JOIN {schema}.upload_chunk c ON c.upload = u.id
-        WHERE b.owner = %(owner)s)::bigint AS bytes;
+    + (SELECT coalesce(sum(coalesce(u.size, u.declared_size, (
+            SELECT sum(c.size) FROM {schema}.upload_chunk c WHERE c.upload = u.id), 0)), 0)
+        FROM {schema}.upload_batch b JOIN {schema}.upload u ON u.batch = b.id
+        WHERE b.owner = %(owner)s AND u.refused IS NULL)::bigint AS bytes;
 
 -- name: dropped_contents
 -- Contents that no file has any more, for so many seconds.
@@ -103,6 +104,129 @@ WHERE file_storage.identity <> excluded.identity
     AND NOT EXISTS (SELECT FROM {schema}.file) AND NOT EXISTS (SELECT FROM {schema}.upload)
 RETURNING identity;
 
+-- fragment: upload_columns
+-- An upload with what of it has arrived, and whose it is.
+u.id::text, u.batch::text, b.owner, b.fid::text, u.path, u.comparable, u.chunks, u.media_type,
+    u.key, u.size, u.sha256, u.declared_size, u.declared_sha256, u.refused,
+    arrived.chunks AS received, arrived.bytes::bigint AS received_bytes
+FROM {schema}.upload u JOIN {schema}.upload_batch b ON b.id = u.batch
+CROSS JOIN LATERAL (SELECT count(*)::int AS chunks, coalesce(sum(c.size), 0) AS bytes
+    FROM {schema}.upload_chunk c WHERE c.upload = u.id) arrived
+
+-- name: add_upload_batch
+-- Files that somebody is about to send together.
+INSERT INTO {schema}.upload_batch (id, owner) VALUES (%(id)s::uuid, %(owner)s)
+RETURNING id::text;
+
+-- name: upload_batch
+-- What somebody sent together.
+SELECT id::text, owner, fid::text, schedule, answer FROM {schema}.upload_batch
+WHERE id = %(id)s::uuid;
+
+-- name: add_upload
+-- A file that somebody is about to send; none if the batch has one of its name.
+INSERT INTO {schema}.upload (id, batch, path, comparable, chunks, media_type, declared_size,
+    declared_sha256)
+VALUES (%(id)s::uuid, %(batch)s::uuid, %(path)s, %(comparable)s, %(chunks)s, %(media_type)s,
+    %(size)s, %(sha256)s)
+ON CONFLICT (batch, comparable) DO NOTHING RETURNING id::text;
+
+-- name: upload_of_name
+-- The file of a batch by its path, or one that a file system would take for it.
+SELECT {upload_columns}
+WHERE u.batch = %(batch)s::uuid AND u.comparable = %(comparable)s;
+
+-- name: upload
+-- One file that is being sent, or was.
+SELECT {upload_columns}
+WHERE u.id = %(id)s::uuid;
+
+-- name: uploads_of
+-- Files of a batch, in the order of their paths.
+SELECT {upload_columns}
+WHERE u.batch = %(batch)s::uuid ORDER BY u.path COLLATE "C";
+
+-- name: add_chunk
+-- A part of a file has arrived; none if it is there, or the file is whole or gone.
+WITH touched AS (
+    UPDATE {schema}.upload_batch b SET touched_at = now()
+    FROM {schema}.upload u WHERE u.id = %(upload)s::uuid AND b.id = u.batch
+)
+INSERT INTO {schema}.upload_chunk (upload, number, key, size, sha256)
+SELECT u.id, %(number)s, %(key)s, %(size)s, %(sha256)s FROM {schema}.upload u
+WHERE u.id = %(upload)s::uuid AND u.size IS NULL AND u.refused IS NULL
+ON CONFLICT (upload, number) DO NOTHING RETURNING number;
+
+-- name: chunks_of
+-- The parts of a file that have arrived.
+SELECT number, key, size, sha256 FROM {schema}.upload_chunk
+WHERE upload = %(upload)s::uuid ORDER BY number;
+
+-- name: forget_chunk
+-- A part is not as it was when it arrived, and has to be sent again.
+DELETE FROM {schema}.upload_chunk WHERE upload = %(upload)s::uuid AND number = %(number)s;
+
+-- name: expect_content
+-- A file is sent straight to the storage, under this key.
+UPDATE {schema}.upload SET key = %(key)s WHERE id = %(id)s::uuid RETURNING id::text;
+
+-- name: settle_upload
+-- A file is whole, for whoever says so first. The contents of its parts are no longer needed; their
+-- rows are, for parts that come again.
+WITH whole AS (
+    UPDATE {schema}.upload SET key = %(key)s, size = %(size)s, sha256 = %(sha256)s
+    WHERE id = %(id)s::uuid AND size IS NULL AND refused IS NULL RETURNING id
+)
+SELECT coalesce((SELECT array_agg(c.key) FROM {schema}.upload_chunk c
+    WHERE c.upload = whole.id), '{}') AS keys
+FROM whole;
+
+-- name: refuse_upload
+-- A file is not taken, unless it was already.
+WITH refused AS (
+    UPDATE {schema}.upload SET refused = %(reason)s
+    WHERE id = %(id)s::uuid AND size IS NULL RETURNING id
+),
+parts AS (
+    DELETE FROM {schema}.upload_chunk c USING refused WHERE c.upload = refused.id RETURNING c.key
+)
+SELECT coalesce((SELECT array_agg(key) FROM parts), '{}') AS keys FROM refused;
+
+-- name: drop_uploads
+-- Files that are no longer wanted; where their contents are.
+WITH parts AS (
+    SELECT key FROM {schema}.upload_chunk WHERE upload = ANY(%(ids)s::uuid[])
+),
+gone AS (
+    DELETE FROM {schema}.upload WHERE id = ANY(%(ids)s::uuid[]) RETURNING key
+)
+SELECT key FROM parts UNION SELECT key FROM gone WHERE key IS NOT NULL;
+
+-- name: answer_batch
+-- Files of a batch are an execution's now; what is answered to whoever completes them again.
+UPDATE {schema}.upload_batch SET fid = %(fid)s::uuid, touched_at = now(),
+    answer = (coalesce(answer, '{}')::jsonb || jsonb_build_object(
+        %(name)s::text, %(answer)s::jsonb))::text
+WHERE id = %(id)s::uuid AND schedule IS NULL RETURNING id::text;
+
+-- name: listed_keys
+-- Which of these contents an execution's files have.
+SELECT f.key FROM {schema}.file f JOIN {schema}.execution e ON e.id = f.execution_id
+WHERE e.fid = %(fid)s::uuid AND f.key = ANY(%(keys)s::text[]);
+
+-- name: arrived_chunk
+-- A part of a file, if it has arrived.
+SELECT number, key, size, sha256 FROM {schema}.upload_chunk
+WHERE upload = %(upload)s::uuid AND number = %(number)s;
+
+-- name: batch_size
+-- How many files a batch has.
+SELECT count(*)::int FROM {schema}.upload WHERE batch = %(batch)s::uuid;
+
+-- name: received_chunks
+-- How many parts of a file have arrived.
+SELECT count(*)::int FROM {schema}.upload_chunk WHERE upload = %(upload)s::uuid;
+
 -- name: count_files_of
 -- How many files these executions have.
 SELECT coalesce(sum(files), 0)::bigint AS files, coalesce(sum(file_bytes), 0)::bigint AS bytes
@@ -110,11 +234,11 @@ FROM {schema}.execution WHERE id = ANY(%(ids)s::bigint[]);
 
 -- name: stale_batches
 -- Uploads that nobody has touched for a span of seconds and that belong to nothing any more: they
--- were never launched with, or the run has its copy or is over.
+-- were never launched with, the launch came to nothing, or the run has its copy or is over.
 SELECT b.id::text FROM {schema}.upload_batch b
 LEFT JOIN {schema}.execution e ON e.fid = b.fid
 WHERE b.touched_at < now() - make_interval(secs => %(age)s) AND b.schedule IS NULL
-    AND (b.fid IS NULL OR b.answer IS NOT NULL OR e.status IN ('finished', 'error'))
+    AND (e.id IS NULL OR b.answer IS NOT NULL OR e.status IN ('finished', 'error'))
 ORDER BY b.touched_at LIMIT %(limit)s;
 
 -- name: delete_batches

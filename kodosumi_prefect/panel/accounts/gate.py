@@ -7,6 +7,7 @@ from fastapi import Request
 from fastapi.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from kodosumi_prefect.files.tokens import TOKEN_HEADER
 from kodosumi_prefect.panel.accounts.identification import Identification, RefusedNameError
 from kodosumi_prefect.panel.web.errors import database_response, error_response, refusal_response
 from kodosumi_prefect.panel.web.proxy import is_local, own_path
@@ -40,7 +41,9 @@ class Gate:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and not (_is_open(scope) or _is_handed_back(scope)):
+        if scope["type"] == "http" and not (
+            _is_open(scope) or _is_handed_back(scope) or _is_of_run(scope)
+        ):
             request = Request(scope)
             identification = scope["app"].state.panel.identification
             assert isinstance(identification, Identification)
@@ -72,6 +75,13 @@ def _is_handed_back(scope: Scope) -> bool:
     path = own_path(scope)
     about_lock = path.startswith("/lock/") and path.endswith("/facts")
     return about_lock and SIGNATURE_HEADER in Request(scope).headers
+
+
+def _is_of_run(scope: Scope) -> bool:
+    """Whether a process of a run asks for files with its token, which the handler checks."""
+    path = own_path(scope)
+    reads = path.startswith("/files/") and scope["method"] in ("GET", "HEAD")
+    return path.startswith("/run-files/") or (reads and TOKEN_HEADER in Request(scope).headers)
 
 
 def _wants_page(request: Request) -> bool:

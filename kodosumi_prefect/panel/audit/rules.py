@@ -76,6 +76,11 @@ RULES: dict[str, Rule] = {
     "POST /schedules/change": Rule(
         (Action.SCHEDULE_PAUSE, Action.SCHEDULE_RESUME, Action.SCHEDULE_DELETE), silent=True
     ),
+    "POST /files/complete/{direction}": Rule((Action.FILE_ADD,), silent=True),
+    "POST /files/complete/{fid}/{batch_id}/{direction}": _of("execution", "fid", Action.FILE_ADD),
+    "GET /files/{fid}/{direction}/{path:path}": _of("file", "path", Action.FILE_DOWNLOAD),
+    "DELETE /files/{fid}/{direction}/{path:path}": _of("file", "path", Action.FILE_DELETE),
+    "DELETE /files/{fid}/{direction}": _of("execution", "fid", Action.FILE_DELETE),
     "POST /flow/register": _of("source", None, Action.SOURCE_REGISTER),
     "POST /flow/unregister": _of("source", None, Action.SOURCE_UNREGISTER),
     "PUT /flow/register": _of("source", None, Action.SOURCE_REFRESH),
@@ -96,9 +101,18 @@ UNRECORDED: dict[str, str] = {
         (
             *("POST /deploy", "DELETE /deploy", "POST /deploy/{name}", "DELETE /deploy/{name}"),
             *("POST /serve", "DELETE /serve"),
-            *(f"{method} /files" for method in ("POST", "PUT", "PATCH", "DELETE")),
-            *(f"{method} /files/{{path:path}}" for method in ("POST", "PUT", "PATCH", "DELETE")),
         ),
         "does nothing but say that it does not",
+    ),
+    **dict.fromkeys(
+        (
+            *("POST /files/init_batch", "POST /files/init", "POST /files/chunk"),
+            "DELETE /files/cancel/{upload_id}",
+        ),
+        "nobody but its sender has it, until it is launched with or completed",
+    ),
+    **dict.fromkeys(
+        ("POST /run-files/{fid}/contents", "POST /run-files/{fid}/bind"),
+        "a process of a run does it, whose events say so",
     ),
 }

@@ -2,6 +2,7 @@
 
 import time
 from typing import Annotated, Any
+from urllib.parse import quote
 
 import orjson
 from fastapi import APIRouter, Query
@@ -12,7 +13,9 @@ from kodosumi_prefect.database.rows.dashboard import (
     DashboardFailure,
     DashboardFigure,
 )
+from kodosumi_prefect.database.rows.files import ListedFile
 from kodosumi_prefect.events import Status, clean
+from kodosumi_prefect.files.names import Direction
 from kodosumi_prefect.panel.accounts.permissions import CurrentUser
 from kodosumi_prefect.panel.executions.api import Json
 from kodosumi_prefect.panel.web.answers import (
@@ -26,6 +29,7 @@ from kodosumi_prefect.panel.web.answers import (
 from kodosumi_prefect.panel.web.error_schemas import answers, problems
 from kodosumi_prefect.panel.web.parameters import MAX_CURSOR, Cursor, Execution, Panel
 from kodosumi_prefect.panel.web.state import State
+from kodosumi_prefect.stream.reader import ALL
 
 HOUR = 3600.0  # seconds
 LONGEST_SPAN = 24 * 366 * 50  # hours; whoever asks for more gets all there is
@@ -186,13 +190,39 @@ async def details(panel: Panel, execution: Execution, after: Cursor = 0) -> Resp
 
 @router.get(
     "/execution/{fid}/files",
+    response_class=Json,
     summary="Files of one execution",
     responses=answers(DashboardFiles) | problems(404),
 )
-async def files(execution: Execution) -> dict[str, Any]:
-    """None yet: files come with a later release."""
-    none: dict[str, Any] = {"uploads": [], "downloads": [], "upload_count": 0, "download_count": 0}
-    return {"fid": execution.fid, **none}
+async def files(panel: Panel, execution: Execution) -> Response:
+    """What it was given, and what it left, by path; those in folders too."""
+    uploads, downloads = [
+        await _files(panel, execution.fid, direction) for direction in (Direction.IN, Direction.OUT)
+    ]
+    return Json(
+        {
+            "fid": execution.fid,
+            "uploads": uploads,
+            "downloads": downloads,
+            "upload_count": len(uploads),
+            "download_count": len(downloads),
+        }
+    )
+
+
+async def _files(panel: State, fid: str, direction: Direction) -> list[dict[str, Any]]:
+    rows = await panel.reader.rows_of(
+        ListedFile, "files_of", fid=fid, direction=direction, folder="", after=None, limit=ALL
+    )
+    return [
+        {
+            "name": row.path.partition("/")[2],
+            "size": row.size,
+            "path": row.path,
+            "url": f"/files/{fid}/{quote(row.path)}",
+        }
+        for row in rows
+    ]
 
 
 async def _executions(
@@ -241,8 +271,8 @@ def _execution(row: DashboardExecution) -> dict[str, Any]:
         "start_time": row.started,
         "end_time": row.ended,
         "runtime": max(row.ended - row.started, 0.0),
-        "upload_count": 0,
-        "download_count": 0,
+        "upload_count": row.uploads,
+        "download_count": row.downloads,
     }
 
 

@@ -73,6 +73,34 @@ def filled(elements: Iterable[Mapping[str, Any]], inputs: str | None) -> dict[st
     return boxes | values if values else {}
 
 
+def filled_files(
+    elements: Iterable[Mapping[str, Any]], inputs: str | None, fid: str, paths: Sequence[str]
+) -> dict[str, str]:
+    """What fields for files show to be like an earlier run: files of its ``in/`` that go along.
+
+    Each field gets what its value names; a form's only one gets all.
+
+    Arguments:
+        inputs: as ``filled`` has it.
+        fid: of the earlier run.
+        paths: within its ``in/``.
+    """
+    names = [str(each.get("name")) for each in elements if each.get("type") == InputFiles.type]
+    fields = input_fields(inputs) or {}
+    chosen: dict[str, list[str]] = {}
+    for name in names:
+        value = _at(fields, name)
+        listed = value if isinstance(value, list) else [value]
+        chosen[name] = [path for path in paths if path in listed]
+    if len(names) == 1 and not any(chosen.values()):
+        chosen = {names[0]: list(paths)}
+    return {
+        name: json.dumps({"batchId": None, "items": {}, "again": {"fid": fid, "names": some}})
+        for name, some in chosen.items()
+        if some
+    }
+
+
 def input_fields(inputs: str | None) -> dict[str, Any] | None:
     """The inputs in their envelope, whose one key is their type; None if they are no fields."""
     try:

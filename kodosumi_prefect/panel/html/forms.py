@@ -1,5 +1,6 @@
 """Forms as HTML: accessible, without scripts, safe whatever a service put into them."""
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -115,19 +116,35 @@ def _part(
         "messages": messages,
         "described": " ".join(described),
         "filled": _filled(element, name, values),
+        "chosen": _chosen(element, name, values),
         "option": _option(element, name, values),
     }
 
 
 def _filled(element: Field, name: str, values: Mapping[str, Any] | None) -> Any:
     """What the field shows: what was filled in, else its first value."""
-    if isinstance(element, InputPassword | InputFiles):
+    if isinstance(element, InputPassword):
         return None
+    if isinstance(element, InputFiles):
+        posted = (values or {}).get(name)
+        return posted if _chosen(element, name, values) else None
     if isinstance(element, Checkbox):
         return element.value is True if values is None else element.read(values.get(name))
     if values is not None and name in values:
         return values[name]
     return element.value
+
+
+def _chosen(element: Field, name: str, values: Mapping[str, Any] | None) -> list[str]:
+    """The files that were uploaded for the field before; they need not be chosen again."""
+    if not isinstance(element, InputFiles) or not values:
+        return []
+    try:
+        known = json.loads(values.get(name) or "{}")
+        names = [str(item["filename"]) for item in known.get("items", {}).values()]
+        return names + [str(each) for each in known.get("again", {}).get("names", ())]
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return []
 
 
 def _option(element: Field, name: str, values: Mapping[str, Any] | None) -> Any:

@@ -1,6 +1,7 @@
 """Locks as the panel serves them: who may answer, the form, and what was filled in."""
 
 import json
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
@@ -9,10 +10,11 @@ import jwt
 import orjson
 
 from kodosumi_prefect.database.rows.locks import Lock, LockQuestion
-from kodosumi_prefect.forms import InputsError, Model
+from kodosumi_prefect.forms import InputFiles, InputsError, Model
 from kodosumi_prefect.http.errors import error_fields
 from kodosumi_prefect.http.identity import LEEWAY
 from kodosumi_prefect.keys import NoKeyError
+from kodosumi_prefect.launch import sent_files
 from kodosumi_prefect.locks.answering import (
     AnsweredError,
     Locks,
@@ -21,6 +23,7 @@ from kodosumi_prefect.locks.answering import (
     was_answered,
 )
 from kodosumi_prefect.locks.sealing import masked, sealed
+from kodosumi_prefect.owner import Owner
 from kodosumi_prefect.panel.accounts.permissions import User
 from kodosumi_prefect.panel.services.calls import Answered
 from kodosumi_prefect.panel.services.forwarding import BrokenServiceError
@@ -118,6 +121,10 @@ class Desk:
         filled = await self._checked(lock, posted)
         if filled.errors is not None:
             return filled
+        try:
+            await self._give_files(lock, posted, filled.elements or ())
+        except InputsError as wrong:
+            return Filled(None, error_fields(wrong), filled.elements)
         stored, masked_result = None, None
         if filled.secrets:
             values = [posted.get(name) for name in filled.secrets]
@@ -144,11 +151,31 @@ class Desk:
             raise NotFoundError(str(exc)) from exc
         return filled if masked_result is None else Filled(masked_result, None, filled.elements)
 
+    async def _give_files(
+        self, lock: Lock, posted: dict[str, Any], elements: Iterable[Mapping[str, Any]]
+    ) -> None:
+        """Have what was chosen stand in the run's ``in/``, which continues with the answer.
+
+        Raises:
+            InputsError: it cannot be used.
+            RefusedError: the database or the storage is away.
+        """
+        kinds = (each for each in elements if each.get("type") == InputFiles.type)
+        sent = Model.from_elements(kinds).sent_files(posted)
+        if not sent:
+            return
+        owner, settings = Owner(self._user.id, self._user.name), self._panel.settings
+        await sent_files.check(sent, owner, settings, fid=lock.fid)
+        await sent_files.claim(sent, owner, settings, fid=lock.fid)
+        if not await sent_files.bind_now(lock.fid, sent_files.batches_of(sent), settings):
+            raise UnavailableError("the files cannot be stored now; answer again")
+
     async def _checked(self, lock: Lock, posted: dict[str, Any]) -> Filled:
         if lock.elements is not None:
             elements = json.loads(lock.elements)
             try:
-                return Filled(Model.from_elements(elements).read(posted), None, elements)
+                values = Model.from_elements(elements).read(posted)
+                return Filled(_as_json(values), None, elements)
             except InputsError as wrong:
                 return Filled(None, error_fields(wrong), elements)
         if lock.app_url is None:
@@ -233,6 +260,13 @@ def item_of(lock: LockQuestion) -> dict[str, Any]:
         "opened": lock.opened,
         "expires": lock.expires,
         "elements": json.loads(lock.elements) if lock.elements else None,
+    }
+
+
+def _as_json(values: dict[str, Any]) -> dict[str, Any]:
+    """The values of a form as JSON holds them: names of files as a list."""
+    return {
+        name: sorted(value) if isinstance(value, set) else value for name, value in values.items()
     }
 
 

@@ -1,4 +1,4 @@
-"""What Kodosumi's clients ask about Ray Serve; and what is not done here, or not yet."""
+"""What Kodosumi's clients ask about Ray Serve; and what is not done here."""
 
 from typing import Any
 
@@ -15,8 +15,6 @@ GONE = (
     "the panel does not deploy: use Ray Serve itself, `serve deploy FILE` and `serve shutdown`, "
     "and register its routes with POST /flow/register; or start the panel with --service module:app"
 )
-LATER = "files come with a later release of kodosumi-prefect; this one takes inputs without files"
-EVERY = ["GET", "POST", "PUT", "PATCH", "DELETE"]
 
 router = APIRouter(tags=["Flow"])
 
@@ -61,10 +59,3 @@ async def _known(panel: State) -> dict[str, dict[str, Any]]:
 async def gone(_: CurrentUser) -> None:
     """What Kodosumi drops as well."""
     raise HTTPException(410, GONE)
-
-
-@router.api_route("/files", methods=EVERY, include_in_schema=False)
-@router.api_route("/files/{path:path}", methods=EVERY, include_in_schema=False)
-async def files(_: CurrentUser) -> None:
-    """What this release lacks."""
-    raise HTTPException(501, LATER)

@@ -1,5 +1,6 @@
 """A Prefect deployment as an endpoint: its form, and launching it."""
 
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
@@ -9,8 +10,9 @@ from starlette.concurrency import run_in_threadpool
 
 from kodosumi_prefect.database.rows.services import RegisteredEndpoint
 from kodosumi_prefect.forms import InputsError, Model, from_schema
+from kodosumi_prefect.forms.files import SentFiles
 from kodosumi_prefect.http.errors import error_fields
-from kodosumi_prefect.launch import schedules
+from kodosumi_prefect.launch import schedules, sent_files
 from kodosumi_prefect.launch.deployment_launch import launch_deployment
 from kodosumi_prefect.launch.firing import When
 from kodosumi_prefect.launch.masking import mask_inputs
@@ -65,8 +67,20 @@ async def launch(
     elements = {"elements": model.get_model()}
     try:
         parameters = await run_in_threadpool(model.read, posted)
+        files = model.sent_files(posted)
+        owner = Owner(user.id, user.name)
+        await sent_files.check(files, owner, settings, launch_id=launch_id)
         begun = await _begun(
-            endpoint, deployment, model, posted, parameters, schedule, user, settings, launch_id
+            endpoint,
+            deployment,
+            model,
+            posted,
+            parameters,
+            files,
+            schedule,
+            owner,
+            settings,
+            launch_id,
         )
     except UnheldError as error:
         return {"errors": error_fields(error.at_fields(model))} | elements
@@ -81,13 +95,13 @@ async def _begun(
     model: Model,
     posted: Row,
     parameters: Row,
+    files: Sequence[SentFiles],
     schedule: str | None,
-    user: User,
+    owner: Owner,
     settings: Settings,
     launch_id: str | None,
 ) -> dict[str, Any]:
     """A schedule or a run, with what was read of the form."""
-    owner = Owner(user.id, user.name)
     if schedule is not None:
         when = await When.of(schedule)
         schedule_id = await schedules.create(
@@ -98,6 +112,7 @@ async def _begun(
             endpoint_uid=endpoint.uid,
             summary=when.name or endpoint.summary,
             launch_id=launch_id,
+            files=files,
             settings=settings,
         )
         return {"schedule": schedule_id}
@@ -114,6 +129,7 @@ async def _begun(
         owner,
         flow_name=flow,
         launch_id=launch_id,
+        files=files,
         visible_inputs=masked_inputs,
         settings=settings,
     )

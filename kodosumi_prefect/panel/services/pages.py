@@ -9,6 +9,7 @@ from fastapi.responses import RedirectResponse, Response
 from markupsafe import Markup
 
 from kodosumi_prefect.database.rows.services import LastOfEndpoint, RegisteredEndpoint
+from kodosumi_prefect.files.names import Direction
 from kodosumi_prefect.http.body import read_body
 from kodosumi_prefect.http.statuses import status_of
 from kodosumi_prefect.launch.starting import new_id
@@ -18,7 +19,8 @@ from kodosumi_prefect.panel.audit.recorded_actions import Action, Outcome
 from kodosumi_prefect.panel.audit.recording import journal, record
 from kodosumi_prefect.panel.executions.actions import wait_for_execution
 from kodosumi_prefect.panel.executions.rows import title
-from kodosumi_prefect.panel.executions.run_again import filled
+from kodosumi_prefect.panel.executions.run_again import filled, filled_files
+from kodosumi_prefect.panel.files.actions import listed
 from kodosumi_prefect.panel.html.forms import form_html, own_names
 from kodosumi_prefect.panel.html.markdown import markdown
 from kodosumi_prefect.panel.schedules.preview import (
@@ -31,6 +33,7 @@ from kodosumi_prefect.panel.schedules.preview import (
     moments,
     zones,
 )
+from kodosumi_prefect.panel.services.again_files import with_copies
 from kodosumi_prefect.panel.services.calls import own_url
 from kodosumi_prefect.panel.services.cards import source
 from kodosumi_prefect.panel.services.endpoint_form import Elements, EndpointForm, Submitted
@@ -75,7 +78,11 @@ async def endpoint(
     except RefusedError as exc:
         trouble = exc.detail
     if earlier is not None and elements is not None:
-        values = filled(elements, earlier.inputs) or None
+        paths = [
+            file.path.partition("/")[2] for file in await listed(panel, earlier.fid, Direction.IN)
+        ]
+        files = filled_files(elements, earlier.inputs, earlier.fid, paths)
+        values = filled(elements, earlier.inputs) | files or None
     return await _page(
         request,
         panel,
@@ -146,7 +153,8 @@ async def _submit(
         if scheduled:
             await moments(typed)  # its errors are shown before the service is asked
         key = checked_key([str(body[KEY])]) if body.get(KEY) else None
-        done = await form.submit(posted, typed.as_json() if scheduled else None, key)
+        sent = await with_copies(panel, user, posted, key or new_id())
+        done = await form.submit(sent, typed.as_json() if scheduled else None, key)
     except RefusedError as exc:
         entry.outcome = Outcome.of_status(status_of(exc))
         return await _refused(request, panel, user, row, posted, typed, exc.detail, scheduled)

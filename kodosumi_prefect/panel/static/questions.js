@@ -4,6 +4,7 @@ import { localise } from "./time.js";
 
 /** Whether anything in a card was typed or chosen. */
 export function dirty(card) {
+  if (card.querySelector("[data-changed]")) return true;
   return [...card.querySelectorAll("input, textarea, select")].some((field) => {
     if (field.type === "checkbox") return field.checked !== field.defaultChecked;
     if (field.tagName === "SELECT") {

@@ -28,7 +28,7 @@ async def readyz(panel: Panel) -> dict[str, str]:
     """503 while Postgres does not answer. ``feed`` tells how new events are noticed.
 
     A service that does not run stops nobody else's: ``services`` says how many do, ``GET /flow``
-    which do not.
+    which do not. ``files`` says why the storage of files is not used, if it is not.
     """
     report = await probes.bounded(probes.postgres(panel))
     if report["status"] != "ok":
@@ -37,6 +37,7 @@ async def readyz(panel: Panel) -> dict[str, str]:
         "status": "ready",
         "feed": panel.feed.state,
         "services": probes.mounted(panel)["detail"],
+        "files": panel.files.trouble or "ok",
     }
 
 

@@ -16,6 +16,7 @@ from fastapi.responses import HTMLResponse
 from fastapi.staticfiles import StaticFiles
 from psycopg.conninfo import conninfo_to_dict
 from starlette.concurrency import run_in_threadpool
+from starlette.types import Scope
 
 from kodosumi_prefect.cancelling import cancel_all
 from kodosumi_prefect.database import migrate
@@ -45,6 +46,9 @@ from kodosumi_prefect.panel.executions import (
 from kodosumi_prefect.panel.executions import list_pages as execution_list_pages
 from kodosumi_prefect.panel.executions import pages as execution_pages
 from kodosumi_prefect.panel.executions.streams import QUIET, Streams
+from kodosumi_prefect.panel.files import api as files_api
+from kodosumi_prefect.panel.files import run_api as run_files_api
+from kodosumi_prefect.panel.files.depot import Depot
 from kodosumi_prefect.panel.locks import api as locks_api
 from kodosumi_prefect.panel.locks import pages as lock_pages
 from kodosumi_prefect.panel.schedules import api as schedules_api
@@ -63,7 +67,7 @@ from kodosumi_prefect.panel.system.utilisation import Sampler
 from kodosumi_prefect.panel.web import error_schemas, errors, kodosumi_pages, limits
 from kodosumi_prefect.panel.web.csrf import OwnPagesOnly
 from kodosumi_prefect.panel.web.headers import Shield
-from kodosumi_prefect.panel.web.proxy import Forwarded
+from kodosumi_prefect.panel.web.proxy import Forwarded, own_path
 from kodosumi_prefect.panel.web.state import State
 from kodosumi_prefect.panel.web.templating import COMPRESSED, PANEL, package_version, page
 from kodosumi_prefect.settings import (
@@ -92,6 +96,8 @@ AREAS: tuple[Any, ...] = (
     task_api,
     list_api,
     dashboard_api,
+    files_api,
+    run_files_api,
     locks_api,
     services_api,
     deploy_api,
@@ -154,6 +160,7 @@ def create_app(
             async with (
                 Trail(reader, partial(_actor, identification)) as trail,
                 Services(used) as services,
+                Depot(used, url) as depot,
                 Register(reader, used, services) as register,
             ):
                 numbers = Metrics(reader, feed, streams, trail)
@@ -168,6 +175,7 @@ def create_app(
                     register,
                     trail,
                     LaunchKeys(used, reader),
+                    depot,
                 )
                 reviewing = asyncio.create_task(streams.review(identification), name="review")
                 sampling = asyncio.create_task(Sampler(reader).run(), name="utilisation")
@@ -189,7 +197,7 @@ def create_app(
         redirect_slashes=False,  # see EitherSpelling
     )
     errors.install(app)
-    app.add_middleware(UntypedJson, spared=proxy_api.is_forwarded)
+    app.add_middleware(UntypedJson, spared=_is_for_others)
     app.add_middleware(Recording)
     app.add_middleware(Gate)
     app.add_middleware(BodyLimit, largest=limits.largest, refuse=errors.error_response)
@@ -223,6 +231,11 @@ def create_app(
         return page(request, "docs.html", {})
 
     return app
+
+
+def _is_for_others(scope: Scope) -> bool:
+    """Whether a body is none of ours to look into: a service's, or a file of a run."""
+    return proxy_api.is_forwarded(scope) or own_path(scope).startswith("/run-files/")
 
 
 async def _identification(

@@ -32,6 +32,7 @@ MEANINGS = {
     411: "The body's length is missing.",
     413: "The body is too large.",
     415: "The body is of a type that is not accepted here.",
+    416: "The range begins behind the end of the file.",
     422: "The request does not match what is described here.",
     429: "Too many requests or streams; `Retry-After` says when to try again.",
     500: "A fault of the panel; its log has it under the id in `detail`.",

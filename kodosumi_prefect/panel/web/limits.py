@@ -4,11 +4,13 @@ from starlette.types import Scope
 
 from kodosumi_prefect.http import body
 from kodosumi_prefect.http.limits import KIB, MIB
+from kodosumi_prefect.panel.files.depot import LARGEST_CHUNK
 from kodosumi_prefect.panel.services import request_body
 from kodosumi_prefect.panel.web.proxy import own_path
 
 SIGN_IN = 16 * KIB  # bytes; a name and a password, or what an account consists of
 OTHERS = MIB  # bytes; lists of executions, of sources
+UNBOUNDED = 2**63
 
 # The longest beginning of a path counts, whole parts of it. What is open to everybody is small.
 LARGEST: dict[str, int] = {
@@ -24,7 +26,9 @@ LARGEST: dict[str, int] = {
     "/lock": body.LARGEST,
     "/waiting": body.LARGEST,
     "/inputs": body.LARGEST,
-    "/files": 2 * MIB,  # a chunk and what is around it
+    "/files": body.LARGEST,  # names of the files of a batch
+    "/files/chunk": LARGEST_CHUNK + 64 * KIB,  # a chunk and what is around it
+    "/run-files": UNBOUNDED,  # files of runs, counted while they are stored
 }
 
 

@@ -8,6 +8,7 @@ from kodosumi_prefect.panel.executions.cancellation import Cancelled
 from kodosumi_prefect.panel.executions.family import Subflows
 from kodosumi_prefect.panel.executions.streams import Streams
 from kodosumi_prefect.panel.executions.task_trees import TaskTrees
+from kodosumi_prefect.panel.files.depot import Depot
 from kodosumi_prefect.panel.services.calls import Services
 from kodosumi_prefect.panel.services.launch_keys import LaunchKeys
 from kodosumi_prefect.panel.services.register.register import Register
@@ -32,6 +33,7 @@ class State:
     register: Register
     trail: Trail
     launch_keys: LaunchKeys
+    files: Depot
     rates: Rates = field(default_factory=Rates)
     task_trees: TaskTrees = field(default_factory=TaskTrees)
     cancelled: Cancelled = field(default_factory=Cancelled)

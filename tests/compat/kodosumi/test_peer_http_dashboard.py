@@ -269,7 +269,7 @@ def test_one_execution_comes_with_its_events(board: Stand, mira: Person):
     assert (rest["events"], rest["total_events"]) == (events[-2:], len(events))
 
 
-def test_an_execution_has_no_files_yet(board: Stand, mira: Person):
+def test_an_execution_without_files_lists_none(board: Stand, mira: Person):
     run = begun(board, mira.id)
     assert asked(mira, f"execution/{run.fid}/files") == {
         "fid": run.fid,

@@ -378,12 +378,3 @@ def test_what_is_not_done_here_says_what_to_do_instead(peers: Stand):
         for path in ("/deploy", "/deploy/x", "/serve", "/serve/"):
             answer = peers.client.request(method, path, content=b"name: x")
             assert answer.status_code == 410 and "serve deploy" in answer.json()["detail"]
-    for method, path in (
-        *(("POST", "/files/init_batch"), ("POST", "/files/init"), ("POST", "/files/complete/in")),
-        *(("DELETE", "/files/cancel/x"), ("GET", f"/files/{FID}/in"), ("GET", "/files/x/out/a/b/")),
-    ):
-        answer = peers.client.request(method, path)
-        assert answer.status_code == 501 and "later release" in answer.json()["detail"]
-    chunk = {"chunk": ("a", bytes(1024 * 1024))}
-    assert peers.client.post("/files/chunk", files=chunk).status_code == 501
-    assert peers.connect().get("/files/x").status_code == 401

@@ -15,7 +15,7 @@ from pydantic import SecretStr
 
 from kodosumi_prefect.events import serialize
 from kodosumi_prefect.panel.services.register.address import of_mounted
-from kodosumi_prefect.settings import Settings
+from kodosumi_prefect.settings import Settings, reset_settings
 from kodosumi_prefect.stack.embedded_postgres import EmbeddedPostgres
 from tests.panel.panel_runs import Person, Stand, serving
 
@@ -170,13 +170,24 @@ def test_a_page_keeps_what_was_typed_for_a_lease_function_that_raises(stand: Sta
     assert "hx-retarget" in part.headers and "RuntimeError: no credit left" in part.text
 
 
-def test_a_file_is_refused_at_its_field(stand: Stand) -> None:
+@pytest.fixture
+def settings_of_panel(stand: Stand) -> Iterator[None]:
+    """In the process of `up`, its services have the panel's settings."""
+    reset_settings(stand.settings)
+    yield
+    reset_settings()
+
+
+@pytest.mark.usefixtures("settings_of_panel")
+def test_files_that_were_never_uploaded_are_refused_at_their_field(stand: Stand) -> None:
     where = f"{BASE}/-/upload"
-    batch = json.dumps({"batchId": "b", "items": {"u": {"filename": "a.pdf", "totalChunks": 1}}})
-    answer = stand.client.post(where, json={"title": "x", "papers": batch})
-    [message] = answer.json()["errors"]["papers"]
-    assert "with a later release" in message
+    id_ = str(uuid4())
+    batch = {"batchId": id_, "items": {id_: {"filename": "a.pdf", "totalChunks": 1}}}
+    for value in (json.dumps(batch), batch):
+        answer = stand.client.post(where, json={"title": "x", "papers": value})
+        [message] = answer.json()["errors"]["papers"]
+        assert "are not here" in message
     answer = stand.client.post(where, data={"title": "x"}, files={"papers": ("a.pdf", b"x")})
-    assert answer.status_code == 400 and "with a later release" in answer.json()["detail"]
+    assert answer.status_code == 400 and "before the form" in answer.json()["detail"]
     answer = stand.client.post(where, json={"title": "x", "papers": ""})
-    assert json.loads(answer.json()["errors"]["_global_"][0]) == {"title": "x", "papers": ""}
+    assert json.loads(answer.json()["errors"]["_global_"][0]) == {"title": "x", "papers": None}

@@ -10,7 +10,6 @@ import pytest
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from kodosumi_prefect.core import ServeAPI
-from kodosumi_prefect.core import forms as F
 from kodosumi_prefect.keys import make_secret
 from kodosumi_prefect.serve.starting import in_panel
 from kodosumi_prefect.settings import PREFIX, Settings, use_settings, write_address
@@ -80,21 +79,6 @@ async def test_the_panel_has_what_its_own_services_need(
         in_panel.reset(token)
 
 
-async def test_a_service_that_asks_for_files_says_when_they_come(
-    caplog: pytest.LogCaptureFixture, tmp_path: Path
-) -> None:
-    app = ServeAPI(title="Greeter")
-    form = F.Model(F.InputText("a"), F.InputFiles("papers"))
-    app.enter("/upload", form)(lambda: None)
-    app.enter("/", F.Model(F.InputText("a")))(lambda: None)
-    token = in_panel.set(True)
-    try:
-        [line] = await told(Settings(data_dir=tmp_path), caplog, app)
-    finally:
-        in_panel.reset(token)
-    assert "/upload (papers)" in line and "with a later release" in line
-
-
 async def test_what_authors_do_at_start_and_end_is_done(tmp_path: Path) -> None:
     from contextlib import asynccontextmanager
 
@@ -147,7 +131,6 @@ def test_under_uvicorn_the_lines_are_there_before_the_first_request(tmp_path: Pa
         *LACKING,
         "KODO_RAY_SERVER is read as ray_address",
         "ignored: KODO_EXEC_DIR",
-        "/upload (papers)",
     ):
         assert sum(missing in line for line in own) == 1, (missing, lines)
-    assert len(own) == len(LACKING) + 3
+    assert len(own) == len(LACKING) + 2

@@ -1,0 +1,1 @@
+"""Files of executions over HTTP: sent, listed, read and removed."""
