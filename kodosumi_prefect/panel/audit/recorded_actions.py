@@ -20,6 +20,7 @@ class Action(StrEnum):
     RUN_AGAIN = "run_again", "Run an execution again"
     CANCEL = "cancel", "Cancel an execution"
     ARCHIVE = "archive", "Archive an execution"
+    RUN_TOKEN = "run_token", "Make a token of an execution"
     LOCK_ANSWER = "lock_answer", "Answer a question of a run"
     SCHEDULE_CREATE = "schedule_create", "Create a schedule"
     SCHEDULE_PAUSE = "schedule_pause", "Pause a schedule"

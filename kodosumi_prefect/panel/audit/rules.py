@@ -60,6 +60,7 @@ RULES: dict[str, Rule] = {
     "POST /inputs/-/{address:path}": _of("endpoint", "address", Action.LAUNCH, Action.RUN_AGAIN),
     "POST /services/{uid}/schedule": _of("endpoint", "uid", Action.SCHEDULE_CREATE),
     "POST /outputs/{fid}/cancel": _of("execution", "fid", Action.CANCEL),
+    "POST /outputs/{fid}/token": _of("execution", "fid", Action.RUN_TOKEN),
     "DELETE /outputs/{fid}": _of("execution", "fid", Action.ARCHIVE),
     "DELETE /outputs": _of("execution", None, Action.ARCHIVE),
     "POST /executions/{fid}/cancel": _of("execution", "fid", Action.CANCEL),
@@ -87,6 +88,10 @@ RULES: dict[str, Rule] = {
 
 # Operations that change something and are not recorded, and why.
 UNRECORDED: dict[str, str] = {
+    **dict.fromkeys(
+        ("POST /ingest", "POST /ingest/heartbeat", "POST /ingest/hello"),
+        "a run records itself, with a token whose making is recorded",
+    ),
     "POST /account/theme": "sets a cookie with the look that somebody likes, and nothing else",
     **dict.fromkeys(
         (

@@ -44,6 +44,8 @@ from kodosumi_prefect.panel.executions import (
 from kodosumi_prefect.panel.executions import list_pages as execution_list_pages
 from kodosumi_prefect.panel.executions import pages as execution_pages
 from kodosumi_prefect.panel.executions.streams import QUIET, Streams
+from kodosumi_prefect.panel.ingest import api as ingest_api
+from kodosumi_prefect.panel.ingest.actions import Ingest
 from kodosumi_prefect.panel.locks import api as locks_api
 from kodosumi_prefect.panel.locks import pages as lock_pages
 from kodosumi_prefect.panel.schedules import api as schedules_api
@@ -87,6 +89,7 @@ from kodosumi_prefect.vocabulary import (
 AREAS: tuple[Any, ...] = (
     executions_api,
     cancel_api,
+    ingest_api,
     task_api,
     list_api,
     dashboard_api,
@@ -154,6 +157,7 @@ def create_app(
                 Register(reader, used, services) as register,
             ):
                 numbers = Metrics(reader, feed, streams, trail)
+                ingest = Ingest(used, reader, url)
                 app.state.panel = State(
                     used,
                     reader,
@@ -165,6 +169,7 @@ def create_app(
                     register,
                     trail,
                     LaunchKeys(used, reader),
+                    ingest,
                 )
                 reviewing = asyncio.create_task(streams.review(identification), name="review")
                 try:
@@ -172,6 +177,7 @@ def create_app(
                 finally:
                     streams.close()
                     await cancel_all([reviewing])
+                    await ingest.close()
                     await numbers.close()
 
     app = FastAPI(

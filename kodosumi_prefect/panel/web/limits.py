@@ -6,6 +6,7 @@ from kodosumi_prefect.http import body
 from kodosumi_prefect.http.limits import KIB, MIB
 from kodosumi_prefect.panel.services import request_body
 from kodosumi_prefect.panel.web.proxy import own_path
+from kodosumi_prefect.spooler.panel_transport import MOST_BYTES
 
 SIGN_IN = 16 * KIB  # bytes; a name and a password, or what an account consists of
 OTHERS = MIB  # bytes; lists of executions, of sources
@@ -24,6 +25,7 @@ LARGEST: dict[str, int] = {
     "/lock": body.LARGEST,
     "/waiting": body.LARGEST,
     "/inputs": body.LARGEST,
+    "/ingest": MOST_BYTES,  # events of a process, packed
     "/files": 2 * MIB,  # a chunk and what is around it
 }
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from kodosumi_prefect.panel.accounts.identification import Identification
 from kodosumi_prefect.panel.audit.trail import Trail
 from kodosumi_prefect.panel.executions.streams import Streams
+from kodosumi_prefect.panel.ingest.actions import Ingest
 from kodosumi_prefect.panel.services.calls import Services
 from kodosumi_prefect.panel.services.launch_keys import LaunchKeys
 from kodosumi_prefect.panel.services.register.register import Register
@@ -29,4 +30,5 @@ class State:
     register: Register
     trail: Trail
     launch_keys: LaunchKeys
+    ingest: Ingest
     rates: Rates = field(default_factory=Rates)
