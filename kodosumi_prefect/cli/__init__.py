@@ -23,6 +23,7 @@ from kodosumi_prefect.cli import (
     schedules,
     services,
     spool,
+    token,
     up,
     user,
 )
@@ -57,6 +58,7 @@ app.command(env.env)
 app.command(of_stack(runs.runs))
 app.command(of_stack(runs.tail))
 app.command(of_stack(runs.cancel))
+app.command(of_stack(token.token))
 app.command(of_stack(services.services))
 app.command(of_stack(services.launch))
 app.command(of_stack(services.answer))
