@@ -311,9 +311,9 @@ def test_owner_and_operators_make_tokens_and_nobody_else(panel: Stand) -> None:
     assert one.client.post(path).status_code == 403
     entries = panel.json("/audit", params={"action": "run_token"})
     told = [
-        (each["actor"]["name"], each["outcome"])
+        (each["actor_name"], each["outcome"])
         for each in entries["items"]
-        if (each["target"] or {}).get("id") == run.fid
+        if each["target_id"] == run.fid
     ]
     assert (one.name, "ok") in told
     assert body["token"] not in str(entries)
