@@ -216,3 +216,40 @@ def test_a_prefect_that_does_not_know_us_is_down_with_the_remedy(
     record_prefect(settings, prefect_server)
     assert "down" not in block(fresh_panel.get("/system/blocks").text, "prefect")
     assert fresh_panel.json("/health")["prefect"]["status"] == "ok"
+
+
+def test_operators_see_the_applications_of_ray_serve_and_why_they_do_not_run(
+    fresh_panel: Stand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("RAY_DASHBOARD_ADDRESS", raising=False)
+    assert "block-serve" not in fresh_panel.get("/system").text
+    told = {
+        "well": {"status": "RUNNING", "message": "", "route_prefix": "/w", "deployments": {}},
+        "broken": {
+            "status": "DEPLOY_FAILED",
+            "message": f"Traceback (most recent call last):\n  x\nValueError: {ATTACK}",
+            "route_prefix": "/b",
+            "deployments": {"Part": {"status": "UNHEALTHY"}},
+        },
+        "coming": {
+            "status": "DEPLOYING",
+            "message": "",
+            "route_prefix": None,
+            "deployments": {"Part": {"status": "UPDATING"}},
+        },
+    }
+    dashboard = Faulty(**{"api/serve/applications/": {"applications": told}})
+    with served_app(dashboard.app) as ray:
+        monkeypatch.setenv("RAY_DASHBOARD_ADDRESS", ray)
+        for path in ("/system", "/system/blocks"):
+            found = block(fresh_panel.get(path).text, "serve")
+            assert ATTACK not in found
+            found = html.unescape(found)
+            assert "well" in found and ">running" in found
+            assert "deploy failed" in found and f"ValueError: {ATTACK}" in found
+            assert "Traceback" not in found
+            assert "deploying" in found and "Part is updating" in found
+        somebody = fresh_panel.person("no operator")
+        assert "block-serve" not in somebody.client.get("/system/blocks").text
+    away = block(fresh_panel.get("/system").text, "serve")
+    assert ">down<" in away and "away" in away
