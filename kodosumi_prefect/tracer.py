@@ -281,15 +281,18 @@ class Tracer:
 
     def fs_sync(self) -> "FileSystem":
         """As ``fs``, for sync code."""
+        from kodosumi_prefect.artifacts import of_file
         from kodosumi_prefect.run_files import FileSystem
         from kodosumi_prefect.run_files.reaching import place_of
 
         settings = get_settings()
+        fid = self.fid
         return FileSystem(
-            place_of(self.fid, settings),
+            place_of(fid, settings),
             lambda payload: self._put(Kind.UPLOAD, payload),
             self._sink().flush,
             settings,
+            lambda path: of_file(fid, path, settings),
         )
 
     async def file(self, name: str, content: "Content", media_type: str | None = None) -> str:
