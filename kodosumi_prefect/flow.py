@@ -36,6 +36,7 @@ from kodosumi_prefect.adapter.execution import (
 from kodosumi_prefect.adapter.roots import enter_flow_run
 from kodosumi_prefect.events import Kind, describe
 from kodosumi_prefect.scope import Scope, entered, travelled
+from kodosumi_prefect.settings import get_settings
 from kodosumi_prefect.task_runner import cancel_tasks, default_task_runner
 from kodosumi_prefect.tracer import Tracer, TracerMock
 from kodosumi_prefect.vocabulary import FLOW_ATTRIBUTE
@@ -281,8 +282,8 @@ class _Run:
                 time.sleep(SETTLE)
             final = resolved(result)
             tell_final(self.live, final)
-            settings = self.live.client.settings
-            artifacts.of_result(self.live.scope.fid, self.live.scope.flow_name, final, settings)
+            scope = self.live.scope
+            artifacts.of_result(scope.fid, scope.flow_name, final, get_settings())
             self.live.client.flush(self._patience())
             artifacts.settle(min(self._patience(), ARTIFACTS_WAIT))
 
