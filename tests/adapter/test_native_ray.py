@@ -59,11 +59,12 @@ def test_workers_of_the_cluster_go_through_its_spooler_though_they_could_ask_the
     make_secret(ray_place.settings)
 
     @flow
-    def calls(tracer: Tracer) -> list[bool]:
-        return list(ray.get(native.way.remote(tracer)))
+    def calls(tracer: Tracer) -> str:
+        access, panel = ray.get(native.way.remote(tracer))
+        return f"access {access}, panel {panel}"
 
     recorded = ray_place.run(calls)
-    assert recorded.final == {"list": [True, False]}
+    assert recorded.final == {"str": "access True, panel False"}
     assert said(until_said(ray_place, recorded.fid, ["traces"])) == ["traces"]
 
 
