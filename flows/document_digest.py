@@ -1,24 +1,29 @@
-"""A service that digests a text: key terms and the sentences that say most, in parts on Ray."""
+"""A service that digests documents: key terms and main sentences, in parts on Ray."""
 
 import re
 import unicodedata
 from collections import Counter, defaultdict
+from collections.abc import Iterable
+from io import BytesIO
 from math import sqrt
 from pathlib import Path
 from typing import Any, TypedDict
 
+import docx
 import yake
 from fastapi import Request
 from prefect import task
 from prefect.futures import as_completed
-from segtok.segmenter import split_multi
+from sentencex import segment
 
 from kodosumi_prefect.core import InputsError, KodosumiError, Launch, ServeAPI, Tracer
 from kodosumi_prefect.core import forms as F
 from kodosumi_prefect.response import Markdown
 
+from .document_text import LONGEST, text_of
+
 SAMPLES = Path(__file__).parent / "samples"
-LONGEST = 1_000_000  # characters of a text
+MOST_DOCUMENTS = 50
 LONGEST_SENTENCE = 2_000  # characters; what has no full stop is cut between words
 SHOWN = 400  # characters of a sentence in the report
 TERMS = 12  # of each part, and of the report
@@ -32,24 +37,29 @@ TEXTS = {  # file: title, language
 }
 
 _WORD = re.compile(r"\w+")
+_UNSPLITTABLE = re.compile("[\ud800-\udfff]")  # halves of characters
+_UNPRINTABLE = re.compile(
+    "[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]"
+)  # no XML has them
 _MEANT_AS_MARKDOWN = re.compile(r"([\\`*_\[\]<>|~&!#])")
 
 app = ServeAPI(title="Document digest")
 
 form = F.Model(
-    F.Markdown("Key terms and main sentences of a text, found by statistics, without a model."),
+    F.Markdown("Key terms and main sentences, found by statistics, without a model."),
     F.Errors(),
     F.InputArea(
         "text",
         "Text",
         rows=12,
         max_length=LONGEST,
-        placeholder="Paste a text, or choose a sample below.",
+        placeholder="Paste a text, or choose documents or a sample below.",
     ),
+    F.InputFiles("files", "Documents (txt, md, pdf, docx)", multiple=True),
     F.Select(
         "sample",
         [
-            F.InputOption("", "none, the text above", value=True),
+            F.InputOption("", "none, what is above", value=True),
             *(F.InputOption(name, title) for name, (title, _) in TEXTS.items()),
         ],
         "Sample",
@@ -88,33 +98,43 @@ class Part(TypedDict):
     "/",
     model=form,
     summary="Digest a document",
-    description="Key terms and main sentences of a text, in parts that run on Ray.",
-    tags=["example", "text"],
-    version="1.0",
+    description="Key terms and main sentences of documents, in parts that run on Ray.",
+    tags=["example", "text", "files"],
+    version="1.1",
 )
 def enter(inputs: dict[str, Any], request: Request) -> Launch:
     """Refuse what there is nothing to digest in, launch the rest."""
     text, sample = (inputs.get("text") or "").strip(), inputs.get("sample")
+    files = inputs.get("files") or ()
     if text and sample:
         raise InputsError(sample="is chosen and a text is given; leave one of them out")
-    if not text and not sample:
-        raise InputsError(text="is empty; paste a text or choose a sample")
+    if files and (text or sample):
+        raise InputsError(files="are given beside a text or sample; leave one of them out")
+    if not text and not sample and not files:
+        raise InputsError(text="is empty; paste a text, or choose documents or a sample")
+    if len(files) > MOST_DOCUMENTS:
+        raise InputsError(files=f"are {len(files)}; {MOST_DOCUMENTS} at most")
     if text and not _WORD.search(text):
         raise InputsError(text="has no words in it")
     return Launch(request, digest, inputs={**inputs, "text": text})
 
 
 def digest(inputs: dict[str, Any], tracer: Tracer) -> Markdown:
-    """Digest a text in Prefect tasks on Ray.
+    """Digest a text or documents in Prefect tasks on Ray; the report is left as files, too.
 
     Arguments:
-        inputs: ``text`` or ``sample``; ``language``, ``parts`` and ``sentences`` (of each part).
+        inputs: ``text``, ``sample``, or ``files`` (names in ``in/``); ``language``, ``parts`` and
+            ``sentences`` (of each part).
 
     Raises:
-        KodosumiError: there is no such sample, or there are no words in the text.
+        KodosumiError: there is no such sample, a document cannot be read, or there are no words in
+            the text.
     """
-    title, language, text = chosen(inputs)
-    sentences = sentences_of(text)
+    if files := inputs.get("files"):
+        title, language, text = documents(sorted(files), inputs, tracer)
+    else:
+        title, language, text = chosen(inputs)
+    sentences = sentences_of(text, language)
     if not sentences:
         raise KodosumiError("the text has no words in it")
     pieces = split(sentences, int(float(inputs.get("parts") or 4)))
@@ -129,7 +149,10 @@ def digest(inputs: dict[str, Any], tracer: Tracer) -> Markdown:
         parts.append(part)
         tracer.markdown(section(part))
         tracer.progress(len(parts), len(pieces), f"part {part['number']} read")
-    return Markdown(report(title, sorted(parts, key=lambda part: part["number"])))
+    parts.sort(key=lambda part: part["number"])
+    whole = report(title, parts)
+    leave(whole, title, parts, tracer)
+    return Markdown(whole)
 
 
 @task(task_run_name="part-{number}", retries=1)
@@ -164,15 +187,68 @@ def chosen(inputs: dict[str, Any]) -> tuple[str, str, str]:
     return title, language, (SAMPLES / f"{sample}.txt").read_text(encoding="utf-8")
 
 
-def sentences_of(text: str) -> list[str]:
+def documents(names: list[str], inputs: dict[str, Any], tracer: Tracer) -> tuple[str, str, str]:
+    """Title, language and text of documents that the run was given, in the order of their names.
+
+    Raises:
+        KodosumiError: one of them cannot be read, or there are too many.
+    """
+    if len(names) > MOST_DOCUMENTS:
+        raise KodosumiError(f"{len(names)} documents are too many; {MOST_DOCUMENTS} at most")
+    texts: list[str] = []
+    with tracer.fs_sync() as fs:
+        for number, name in enumerate(names, 1):
+            texts.append(text_of(name, fs.open(f"in/{name}").read()))
+            tracer.progress(number, len(names), f"{name} read")
+            if sum(map(len, texts)) > LONGEST:
+                raise KodosumiError(f"the documents have more than {LONGEST:,} characters of text")
+    title = names[0] if len(names) == 1 else f"{len(names)} documents"
+    return title, str(inputs.get("language") or "en"), "\n\n".join(texts)
+
+
+def leave(whole: str, title: str, parts: list[Part], tracer: Tracer) -> None:
+    """Leave the report in ``out/``; where no files are kept, there is the result all the same."""
+    try:
+        tracer.file_sync("report.md", whole, "text/markdown")
+        tracer.file_sync("report.docx", as_docx(title, parts))
+    except KodosumiError as exc:
+        tracer.warning(f"the report is not kept as files: {exc}")
+
+
+def as_docx(title: str, parts: Iterable[Part]) -> bytes:
+    """The report for word processors."""
+    parts = list(parts)
+    document = docx.Document()
+    document.add_heading(storable(title), 0)
+    document.add_paragraph(overview(parts))
+    document.add_heading("Key terms", 1)
+    table = document.add_table(rows=1, cols=3)
+    for cell, text in zip(table.rows[0].cells, ("term", "occurs", "in parts"), strict=True):
+        cell.text = text
+    for term, times, among in terms_of(parts):
+        row = table.add_row().cells
+        row[0].text, row[1].text, row[2].text = storable(term), f"{times:,}", str(among)
+    for part in parts:
+        document.add_heading(f"Part {part['number']}", 1)
+        for sentence in part["summary"]:
+            document.add_paragraph(storable(shortened(sentence)))
+    made = BytesIO()
+    document.save(made)
+    return made.getvalue()
+
+
+def storable(text: str) -> str:
+    """Text without what XML cannot hold."""
+    return _UNPRINTABLE.sub("", text)
+
+
+def sentences_of(text: str, language: str = "en") -> list[str]:
     """The sentences of a text that have words in them, none of them without end."""
     whole = unicodedata.normalize("NFC", text.replace("\r\n", "\n").replace("\r", "\n"))
     found: list[str] = []
-    # The splitter's time grows with the square of a paragraph's length.
     for paragraph in re.split(r"\n\s*\n", whole):
-        for piece in pieces_of(" ".join(paragraph.split()), LONGEST_SENTENCE * 5):
-            for sentence in split_multi(piece):
-                found += pieces_of(sentence.strip(), LONGEST_SENTENCE)
+        for sentence in segment(language, _UNSPLITTABLE.sub("�", " ".join(paragraph.split()))):
+            found += pieces_of(sentence.strip(), LONGEST_SENTENCE)
     return [sentence for sentence in found if _WORD.search(sentence)]
 
 
@@ -217,12 +293,9 @@ def main_sentences(sentences: list[str], terms: list[str], keep: int) -> list[st
 
 def report(title: str, parts: list[Part]) -> str:
     """All parts as one piece of markdown."""
-    words = sum(part["words"] for part in parts)
-    minutes = max(round(words / WORDS_A_MINUTE), 1)
     lines = [
         f"# {title}",
-        f"{words:,} words, {sum(part['sentences'] for part in parts):,} sentences, "
-        f"about {minutes:,} min to read.",
+        overview(parts),
         "## Key terms",
         "\n".join(
             [
@@ -234,6 +307,14 @@ def report(title: str, parts: list[Part]) -> str:
         *(section(part) for part in parts),
     ]
     return "\n\n".join(lines)
+
+
+def overview(parts: list[Part]) -> str:
+    """How much there was to read."""
+    words = sum(part["words"] for part in parts)
+    minutes = max(round(words / WORDS_A_MINUTE), 1)
+    sentences = sum(part["sentences"] for part in parts)
+    return f"{words:,} words, {sentences:,} sentences, about {minutes:,} min to read."
 
 
 def terms_of(parts: list[Part]) -> list[tuple[str, int, int]]:
@@ -263,7 +344,10 @@ def section(part: Part) -> str:
 
 def plain(text: str) -> str:
     """Text on one line, cut if it is long, nothing in it taken for markdown."""
+    return _MEANT_AS_MARKDOWN.sub(r"\\\1", shortened(text))
+
+
+def shortened(text: str) -> str:
+    """Text on one line, cut if it is long."""
     flat = " ".join(text.split())
-    if len(flat) > SHOWN:
-        flat = flat[: SHOWN - 1] + "…"
-    return _MEANT_AS_MARKDOWN.sub(r"\\\1", flat)
+    return flat if len(flat) <= SHOWN else flat[: SHOWN - 1] + "…"

@@ -20,6 +20,7 @@ from prefect.utilities.asyncutils import run_coro_as_sync
 from prefect.utilities.collections import visit_collection
 from prefect.utilities.hashing import file_hash
 
+from kodosumi_prefect import artifacts
 from kodosumi_prefect._compat.prefect import name_entrypoint
 from kodosumi_prefect.adapter import capture, hooks
 from kodosumi_prefect.adapter.by_value import was_loaded_from_file
@@ -36,11 +37,13 @@ from kodosumi_prefect.adapter.given_files import have_files
 from kodosumi_prefect.adapter.roots import enter_flow_run
 from kodosumi_prefect.events import Kind, describe
 from kodosumi_prefect.scope import Scope, entered, travelled
+from kodosumi_prefect.settings import get_settings
 from kodosumi_prefect.task_runner import cancel_tasks, default_task_runner
 from kodosumi_prefect.tracer import Tracer, TracerMock
 from kodosumi_prefect.vocabulary import FLOW_ATTRIBUTE
 
 R = TypeVar("R")
+ARTIFACTS_WAIT = 2.0  # seconds that a run's end waits at most for its artifacts in Prefect
 SETTLE = 0.3  # seconds native Ray calls get to deliver their events before they return
 TIMEOUT_MARGIN = 1.0  # seconds of a flow's own timeout that waiting for the recorder leaves over
 
@@ -280,8 +283,12 @@ class _Run:
             if self.live.scope.fid in travelled:
                 travelled.discard(self.live.scope.fid)
                 time.sleep(SETTLE)
-            tell_final(self.live, resolved(result))
+            final = resolved(result)
+            tell_final(self.live, final)
+            scope = self.live.scope
+            artifacts.of_result(scope.fid, scope.flow_name, final, get_settings())
             self.live.client.flush(self._patience())
+            artifacts.settle(min(self._patience(), ARTIFACTS_WAIT))
 
     async def finished_async(self, result: Any) -> None:
         if self.live is not None:

@@ -7,9 +7,12 @@ import time
 import traceback
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
+from kodosumi_prefect.error import KodosumiError
 from kodosumi_prefect.events import Event, Kind, plain, serialize
-from kodosumi_prefect.files.access import access_to, learn_access
+from kodosumi_prefect.files.access import access_to, given_access, learn_access
+from kodosumi_prefect.files.tokens import fid_of
 from kodosumi_prefect.locks.question import Question, Wording, ask_here
 from kodosumi_prefect.response import HTML, Markdown, Text
 from kodosumi_prefect.scope import (
@@ -23,7 +26,7 @@ from kodosumi_prefect.scope import (
     travelled,
     uses,
 )
-from kodosumi_prefect.settings import get_settings
+from kodosumi_prefect.settings import database_url, get_settings
 from kodosumi_prefect.spooler.client import SpoolClient, get_client
 from kodosumi_prefect.spooler.route import learn_instance
 
@@ -76,6 +79,37 @@ class Tracer:
         self._own = scope
         self._client = client
         self._arrived = False
+
+    @classmethod
+    def connect(cls, fid: str | None = None) -> "Tracer":
+        """A tracer of a run that is executed elsewhere, for a process that is no part of it.
+
+        It records to the database that this process knows; without one through the panel, with
+        ``panel_url`` and the ``run_token`` that ``kodosumi-prefect token`` prints.
+
+        Example:
+            ```python
+            tracer = Tracer.connect()
+            tracer.markdown("# Said from elsewhere")
+            ```
+
+        Arguments:
+            fid: the execution: the id of its Prefect flow run; default the one of the token.
+
+        Raises:
+            KodosumiError: there is no way from here to record into it.
+        """
+        settings = get_settings()
+        token = settings.run_token.get_secret_value() if settings.run_token else ""
+        fid = str(UUID(fid)) if fid is not None else fid_of(token)
+        if fid is None:
+            raise KodosumiError("which run? give its id, or set run_token to a token of it")
+        if database_url(settings) is None and given_access(fid, settings) is None:
+            raise KodosumiError(
+                f"this process knows no database, nor a panel and a token of execution {fid}: set "
+                f"panel_url, and run_token to what `kodosumi-prefect token {fid}` prints"
+            )
+        return cls(Scope(fid, attempt=0))
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Neither connection nor settings travel along: they hold secrets. The database's id is
@@ -247,15 +281,18 @@ class Tracer:
 
     def fs_sync(self) -> "FileSystem":
         """As ``fs``, for sync code."""
+        from kodosumi_prefect.artifacts import of_file
         from kodosumi_prefect.run_files import FileSystem
         from kodosumi_prefect.run_files.reaching import place_of
 
         settings = get_settings()
+        fid = self.fid
         return FileSystem(
-            place_of(self.fid, settings),
+            place_of(fid, settings),
             lambda payload: self._put(Kind.UPLOAD, payload),
             self._sink().flush,
             settings,
+            lambda path: of_file(fid, path, settings),
         )
 
     async def file(self, name: str, content: "Content", media_type: str | None = None) -> str:

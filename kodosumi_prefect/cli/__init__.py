@@ -23,6 +23,7 @@ from kodosumi_prefect.cli import (
     schedules,
     services,
     spool,
+    token,
     up,
     user,
 )
@@ -58,6 +59,7 @@ app.command(of_stack(runs.runs))
 app.command(of_stack(runs.tail))
 app.command(of_stack(runs.cancel))
 app.command(of_stack(runs.retry))
+app.command(of_stack(token.token))
 app.command(of_stack(services.services))
 app.command(of_stack(services.launch))
 app.command(of_stack(services.answer))

@@ -1,7 +1,7 @@
 """Tokens that open the files of one execution, and its event stream, to a process of its run.
 
 Such a process needs neither a database password nor an account. The panel takes a token for its
-own execution only, and only as long as that is not over.
+own execution only: for files as long as that is not over, for events an hour longer.
 """
 
 import json
@@ -15,6 +15,7 @@ from kodosumi_prefect.keys import run_keys
 from kodosumi_prefect.settings import Settings
 
 DAYS = 30  # for which a token is good at most; its execution's end comes first
+MOST_MINUTES = DAYS * 24 * 60
 TOKEN_HEADER = "kodosumi-run-token"
 
 
@@ -34,14 +35,24 @@ class RunToken(NamedTuple):
     until: float
 
 
-def token_for(fid: str, settings: Settings) -> str:
-    """A token for an execution.
+def token_for(fid: str, settings: Settings, minutes: float = MOST_MINUTES) -> str:
+    """A token for an execution; one that nobody knows yet will do. It begins with the fid.
+
+    Arguments:
+        minutes: for which it is good; 30 days at most.
 
     Raises:
         NoKeyError: there is no secret to make it with.
     """
-    said = RunToken(fid, time.time() + DAYS * 86400)
-    return run_keys(settings).tokens.encrypt(json.dumps(said).encode()).decode()
+    content = RunToken(fid, time.time() + min(minutes, MOST_MINUTES) * 60)
+    sealed = run_keys(settings).tokens.encrypt(json.dumps(content).encode()).decode()
+    return f"{fid}.{sealed}"
+
+
+def fid_of(token: str) -> str | None:
+    """The execution that a token names, unchecked; None if it names none."""
+    fid, dot, _ = token.partition(".")
+    return fid if dot else None
 
 
 def read_token(token: str, settings: Settings) -> RunToken:
@@ -52,9 +63,12 @@ def read_token(token: str, settings: Settings) -> RunToken:
         NoKeyError: there is no secret to read it with.
     """
     try:
-        fid, until = json.loads(run_keys(settings).tokens.decrypt(token.encode()))
+        sealed = token.rpartition(".")[2].encode()
+        fid, until = json.loads(run_keys(settings).tokens.decrypt(sealed))
     except (InvalidToken, ValueError, TypeError) as exc:
         raise TokenError("this is no token of a run of this installation") from exc
+    if fid_of(token) not in (None, fid):
+        raise TokenError("this is no token of a run of this installation")
     if until < time.time():
         raise TokenError("this token of a run is too old")
     return RunToken(fid, until)

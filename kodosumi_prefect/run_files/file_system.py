@@ -49,15 +49,22 @@ class FileSystem:
         record: records an ``upload`` event.
         flush: waits until what was recorded is listed.
         settings: the limits.
+        left: told the path of each file that was left.
     """
 
     def __init__(
-        self, place: FilePlace, record: Record, flush: Callable[[], object], settings: Settings
+        self,
+        place: FilePlace,
+        record: Record,
+        flush: Callable[[], object],
+        settings: Settings,
+        left: Callable[[str], object] = lambda _: None,
     ) -> None:
         self._place = place
         self._record = record
         self._flush = flush
         self._settings = settings
+        self._tell = left
         self._closed = False
         self._unlisted = True  # this process may have left something before
         self._left: tuple[int, int] | None = None  # files and bytes that may still come
@@ -143,6 +150,7 @@ class FileSystem:
         path = f"{Direction.OUT}/{name}"
         kind = media_type or mimetypes.guess_type(name)[0] or UNKNOWN
         self._record(payload_of([StoredFile(path, *written, kind)]))
+        self._tell(path)
         self._unlisted = True
         if self._left is not None:
             self._left = (self._left[0] - 1, self._left[1] - written.size)

@@ -67,6 +67,10 @@ class ActorTransport:
             self._actor, self._unreachable_since = handle, None
         return self._actor is not None and self._unreachable_since is None
 
+    def takes(self, fid: str) -> bool:
+        """Any execution's."""
+        return True
+
     def append(self, batches: Sequence[Batch]) -> None:
         """Store one delivery; raises what the Spooler raised, or SpoolerAwayError."""
         fids = list(dict.fromkeys(batch.fid for batch in batches))

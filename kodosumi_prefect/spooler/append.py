@@ -46,6 +46,10 @@ class Spooler:
         self._used = 0.0
         self.instance: str | None = None
 
+    def takes(self, fid: str) -> bool:
+        """Any execution's."""
+        return True
+
     def append(self, batches: Sequence[Batch]) -> None:
         """Store one delivery in one transaction, then wake the feeds.
 

@@ -281,7 +281,9 @@ def get_client(settings: Settings | None = None) -> SpoolClient:
     """This process's client for the configured database; made at first use, starts no thread."""
     settings = settings or get_settings()
     secret = settings.database_url.get_secret_value() if settings.database_url else None
-    key = (secret, settings.database_schema, settings.data_dir)
+    token = settings.run_token.get_secret_value() if settings.run_token else None
+    by_panel = (settings.panel_url, token) if token else None
+    key = (secret, settings.database_schema, settings.data_dir, by_panel)
     client = _clients.get(key)
     if client is None:
         with _clients_lock:

@@ -20,11 +20,12 @@ THREAD_NAME = "kodosumi-spool-pool"
 
 
 class _Delivery:
-    """A packed delivery that waits to be stored."""
+    """A delivery that waits to be stored, packed or not; so many bytes when it is packed."""
 
-    def __init__(self, fids: Collection[str], packed: bytes) -> None:
+    def __init__(self, fids: Collection[str], content: bytes | list[Batch], size: int) -> None:
         self.fids = frozenset(fids)
-        self.packed = packed
+        self.content = content
+        self.size = size
         self.stored: Future[int] = Future()
         # Whoever waits may give up; what was taken in is stored all the same.
         self.stored.set_running_or_notify_cancel()
@@ -93,7 +94,13 @@ class Pool:
         Returns:
             How many events it holds, once they are stored; or the error of ``Spooler.append``.
         """
-        delivery = _Delivery(fids, packed)
+        return self._add(_Delivery(fids, packed, len(packed)))
+
+    def append_batches(self, batches: list[Batch], size: int) -> "Future[int]":
+        """As ``append``, for a delivery that takes ``size`` bytes when it is packed."""
+        return self._add(_Delivery([batch.fid for batch in batches], batches, size))
+
+    def _add(self, delivery: _Delivery) -> "Future[int]":
         with self._changed:
             self._waiting.append(delivery)
             self._changed.notify()
@@ -163,7 +170,7 @@ class Pool:
             delivery = self._waiting.popleft()
             if taken.isdisjoint(delivery.fids):
                 bundle.append(delivery)
-                size += len(delivery.packed)
+                size += delivery.size
             else:
                 taken |= delivery.fids  # nothing that comes later may overtake it
                 left.append(delivery)
@@ -179,7 +186,9 @@ def _store(spooler: Spooler, bundle: list[_Delivery]) -> None:
     unpacked: list[tuple[_Delivery, list[Batch]]] = []
     for delivery in bundle:
         try:
-            unpacked.append((delivery, unpack(delivery.packed)))
+            content = delivery.content
+            batches = unpack(content) if isinstance(content, bytes) else content
+            unpacked.append((delivery, batches))
         except ValueError as exc:
             delivery.stored.set_exception(exc)
     if not unpacked:

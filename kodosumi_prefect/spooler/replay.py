@@ -92,5 +92,7 @@ def replaying(settings: Settings, transport: Transport) -> Iterator[tuple[str, i
     """The same, step by step: yields a file and how many of its deliveries were stored so far."""
     rebase = Rebase(Refused(spill.folder(settings)))
     for path in spill.orphans(spill.folder(settings)):
+        if not all(transport.takes(fid) for fid in spill.first_fids(path)):
+            continue  # through the panel, which asks for a token of the execution
         for count in spill.replay(path, lambda batches: rebase.deliver(transport, batches)):
             yield str(path), count

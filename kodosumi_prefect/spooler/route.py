@@ -1,4 +1,4 @@
-"""The way of a process's deliveries: its own connection, or the Spooler of its Ray cluster."""
+"""The way of a process's deliveries: its own connection, the Spooler of its cluster, the panel."""
 
 import logging
 import os
@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from kodosumi_prefect._compat.ray import runs_in_worker
+from kodosumi_prefect.files.access import has_access
 from kodosumi_prefect.settings import DatabaseUrlError, Settings, database_url
 from kodosumi_prefect.spooler.append import Spooler
 from kodosumi_prefect.spooler.transport import (
@@ -19,6 +20,7 @@ from kodosumi_prefect.spooler.transport import (
 
 if TYPE_CHECKING:
     from kodosumi_prefect.spooler.actor_transport import ActorTransport
+    from kodosumi_prefect.spooler.panel_transport import PanelTransport
 
 RECREATION_SECONDS = 5.0  # seconds for a Spooler that is gone to be started again
 RESTART_SECONDS = 30.0  # seconds for one that exists and cannot be reached
@@ -81,6 +83,9 @@ class Route:
     long as there is no Spooler and the database is known; that costs a connection and loses no
     time. One that had it waits first, since it comes back.
 
+    A process that knows no database goes through the panel, if it was given a token of its run. On
+    a Ray cluster it waits for a Spooler before that, as one may just be starting.
+
     Arguments:
         settings: the database, as far as this process knows it.
         writer: what the client is called in the Spooler's figures.
@@ -93,24 +98,31 @@ class Route:
         self._backlog = backlog
         self._url: str | None = None
         self._looked_at = float("-inf")
+        self._missing_since: float | None = None
         self.direct: Spooler | None = None
         self.actor: ActorTransport | None = None
+        self.panel: PanelTransport | None = None
+        self._by_panel = False
 
     @property
     def instance(self) -> str | None:
         """The id of the database, if it is known by now."""
         if self.direct is not None and self.direct.instance is not None:
             return self.direct.instance
+        if self.panel is not None and self.panel.instance is not None:
+            return self.panel.instance
         return _instance
 
     @property
     def has_transport(self) -> bool:
         """Whether there is a transport already."""
-        return self.direct is not None or self.actor is not None
+        return any(each is not None for each in self._all())
 
     @property
     def current(self) -> "Transport | None":
         """The transport of the last delivery."""
+        if self._by_panel:
+            return self.panel
         return self.actor if self.actor is not None and self.actor.is_there else self.direct
 
     def transport(self) -> Transport:
@@ -126,6 +138,9 @@ class Route:
             url = database_url(self._settings)
         except DatabaseUrlError as exc:
             raise NoDatabaseError(str(exc)) from exc
+        self._by_panel = self._through_panel(url)
+        if self._by_panel:
+            return self._panel()
         if not in_ray_worker():
             return self._connection(url)
         if _instance is None:
@@ -138,6 +153,8 @@ class Route:
                 self.direct.close()
             return actor
         if url is None:
+            if self._missing_since is None:
+                self._missing_since = time.monotonic()
             raise SpoolerAwayError(
                 f"the Ray cluster has no Spooler for database {_instance} yet; start a worker or "
                 "run `kodosumi-prefect spool start`"
@@ -146,7 +163,7 @@ class Route:
 
     def close(self) -> None:
         """Give back what is held."""
-        for transport in (self.direct, self.actor):
+        for transport in self._all():
             if transport is not None:
                 transport.close()
 
@@ -157,9 +174,33 @@ class Route:
 
     def abandon(self) -> None:
         """Forget what is held: after a fork it is the parent's."""
-        for transport in (self.direct, self.actor):
+        for transport in self._all():
             if transport is not None:
                 transport.abandon()
+
+    def _all(self) -> "tuple[Transport | None, ...]":
+        return self.direct, self.actor, self.panel
+
+    def _through_panel(self, url: str | None) -> bool:
+        """Whether the panel is the way from here, now."""
+        if url is not None or not has_access(self._settings):
+            return False
+        if _instance is None or not in_ray_worker():
+            return True
+        if self._missing_since is None or time.monotonic() - self._missing_since < RESTART_SECONDS:
+            return False
+        if self._spooler(_instance) is not None:
+            self._missing_since = None
+            return False
+        return True
+
+    def _panel(self) -> "PanelTransport":
+        if self.panel is None:
+            # Imported late: most processes have a database.
+            from kodosumi_prefect.spooler.panel_transport import PanelTransport
+
+            self.panel = PanelTransport(self._settings)
+        return self.panel
 
     def _connection(self, url: str | None) -> Spooler:
         if url is None:

@@ -21,9 +21,12 @@ logger = logging.getLogger(__name__)
 def folder(settings: Settings) -> Path:
     """Where processes that write to the configured database keep their spill files.
 
-    One folder a database, so that a batch is never delivered to another one.
+    One folder a database, so that a batch is never delivered to another one; whoever has a token in
+    place of a database, one a panel.
     """
-    if settings.database_url is None:
+    if settings.database_url is None and settings.run_token and settings.panel_url:
+        target = f"panel {settings.panel_url.rstrip('/')}"
+    elif settings.database_url is None:
         target = f"embedded {settings.data_dir}"
     else:
         # Without user and password, which may be changed while files wait.
@@ -139,6 +142,15 @@ def orphans(where: Path) -> Iterator[Path]:
             os.close(fd)
         if ended:
             yield path
+
+
+def first_fids(path: Path) -> list[str]:
+    """The executions that the oldest delivery of a spill file is about."""
+    try:
+        with path.open("rb") as file:
+            return [batch.fid for batch in unpack(file.readline())]
+    except (OSError, ValueError):
+        return []
 
 
 def replay(path: Path, deliver: Callable[[list[Batch]], None]) -> Iterator[int]:

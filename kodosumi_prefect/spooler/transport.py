@@ -1,4 +1,4 @@
-"""What carries a client's deliveries to the database: a connection, or the cluster's Spooler."""
+"""What carries a client's deliveries to the database: a connection, a Spooler, or the panel."""
 
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
@@ -37,6 +37,9 @@ class Transport(Protocol):
 
     @property
     def instance(self) -> str | None: ...
+
+    def takes(self, fid: str) -> bool:
+        """Whether events of this execution may be delivered from here; asked before a replay."""
 
     def append(self, batches: Sequence[Batch]) -> None:
         """Store one delivery in one transaction, or nothing of it.

@@ -7,6 +7,7 @@ import pytest
 from prefect import task
 
 from kodosumi_prefect import Tracer, flow, tracer
+from kodosumi_prefect.keys import make_secret
 from kodosumi_prefect.runner.ray_connection import connect_ray
 from tests.services import Place, Recorded
 from tests.waiting import wait_for
@@ -48,6 +49,23 @@ def test_a_function_that_got_the_tracer_is_recorded(ray_place: Place, native: An
     assert said(recorded) == expected
     here = recorded.row["process"]["pid"]
     assert all(event.source["pid"] != here for event in recorded.events if event.kind == "debug")
+
+
+def test_workers_of_the_cluster_go_through_its_spooler_though_they_could_ask_the_panel(
+    ray_place: Place, native: Any
+) -> None:
+    import ray
+
+    make_secret(ray_place.settings)
+
+    @flow
+    def calls(tracer: Tracer) -> str:
+        access, panel = ray.get(native.way.remote(tracer))
+        return f"access {access}, panel {panel}"
+
+    recorded = ray_place.run(calls)
+    assert recorded.final == {"str": "access True, panel False"}
+    assert said(until_said(ray_place, recorded.fid, ["traces"])) == ["traces"]
 
 
 def test_what_a_function_said_stands_before_the_end(

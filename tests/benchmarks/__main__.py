@@ -9,6 +9,7 @@ os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "ERROR")
 from tests.benchmarks import (
     emit_cost,
     executions_list,
+    ingest,
     latency,
     launches,
     leases,
@@ -33,6 +34,8 @@ def main() -> None:
             emit_cost.run()
         if not chosen or "throughput" in chosen:
             throughput.run(url)
+        if not chosen or "ingest" in chosen:
+            ingest.run(settings, url)
         if not chosen or "latency" in chosen:
             latency.run(settings, url)
         if not chosen or "leases" in chosen:

@@ -88,6 +88,7 @@ REQUESTS: dict[str, tuple[dict[str, Any], Outcome]] = {
     "POST /services/{uid}/schedule": ({"data": {}}, Outcome.REFUSED),
     "POST /outputs/{fid}/cancel": ({}, Outcome.FAILED),
     "POST /outputs/{fid}/retry": ({}, Outcome.REFUSED),
+    "POST /outputs/{fid}/token": ({}, Outcome.OK),
     "DELETE /outputs/{fid}": ({}, Outcome.REFUSED),
     "DELETE /outputs": ({"json": {"fid": [UNKNOWN]}}, Outcome.REFUSED),
     "POST /executions/{fid}/cancel": ({}, Outcome.REFUSED),

@@ -269,3 +269,40 @@ def test_figures_say_what_they_count(fresh_panel: Stand, database: str) -> None:
     assert "<dt>Batches not stored since it started</dt><dd>3</dd>" in found
     assert "<dt>Events stored, last minute</dt>" in found
     assert "<dt>Waiting to be stored, now</dt><dd>1,200 events, 0 B</dd>" in found
+
+
+def test_operators_see_the_applications_of_ray_serve_and_why_they_do_not_run(
+    fresh_panel: Stand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("RAY_DASHBOARD_ADDRESS", raising=False)
+    assert "block-serve" not in fresh_panel.get("/system").text
+    told = {
+        "well": {"status": "RUNNING", "message": "", "route_prefix": "/w", "deployments": {}},
+        "broken": {
+            "status": "DEPLOY_FAILED",
+            "message": f"Traceback (most recent call last):\n  x\nValueError: {ATTACK}",
+            "route_prefix": "/b",
+            "deployments": {"Part": {"status": "UNHEALTHY"}},
+        },
+        "coming": {
+            "status": "DEPLOYING",
+            "message": "",
+            "route_prefix": None,
+            "deployments": {"Part": {"status": "UPDATING"}},
+        },
+    }
+    dashboard = Faulty(**{"api/serve/applications/": {"applications": told}})
+    with served_app(dashboard.app) as ray:
+        monkeypatch.setenv("RAY_DASHBOARD_ADDRESS", ray)
+        for path in ("/system", "/system/blocks"):
+            found = block(fresh_panel.get(path).text, "serve")
+            assert ATTACK not in found
+            found = html.unescape(found)
+            assert "well" in found and ">running" in found
+            assert "deploy failed" in found and f"ValueError: {ATTACK}" in found
+            assert "Traceback" not in found
+            assert "deploying" in found and "Part is updating" in found
+        somebody = fresh_panel.person("no operator")
+        assert "block-serve" not in somebody.client.get("/system/blocks").text
+    away = block(fresh_panel.get("/system").text, "serve")
+    assert ">down<" in away and "away" in away

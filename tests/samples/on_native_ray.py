@@ -20,6 +20,19 @@ def told(tracer: Tracer, word: str) -> str:
 
 
 @ray.remote(num_cpus=0)
+def way(tracer: Tracer) -> tuple[bool, bool]:
+    """Whether there is access to a panel here, and whether events go through it."""
+    from kodosumi_prefect.files.access import given_access
+    from kodosumi_prefect.settings import get_settings
+    from kodosumi_prefect.spooler.client import get_client
+
+    tracer.debug("traces")
+    tracer.flush_sync(20)
+    given = given_access(tracer.fid, get_settings())
+    return given is not None, get_client()._delivery.route.panel is not None
+
+
+@ray.remote(num_cpus=0)
 def told_of_threads(tracer: Tracer, word: str) -> None:
     thread = threading.Thread(target=print, args=(f"thread prints {word}",))
     thread.start()

@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from kodosumi_prefect.settings import Settings
 from kodosumi_prefect.spooler import spill
 from kodosumi_prefect.spooler.append import Spooler
@@ -11,6 +13,8 @@ from kodosumi_prefect.spooler.client import SpoolClient
 from kodosumi_prefect.spooler.replay import replay_orphans
 
 MEBIBYTE = 1024 * 1024
+# For tests of what holds whichever way events go.
+both_ways = pytest.mark.parametrize("line", ["database", "panel"], indirect=True)
 
 
 def spill_files(settings: Settings) -> list[Path]:
@@ -24,16 +28,21 @@ def spilled(client: SpoolClient) -> bool:
 
 def script(code: str, settings: Settings, *arguments: str) -> "subprocess.Popen[str]":
     """Run code that finds ``client`` and ``said`` ready, in another process."""
-    url = settings.database_url.get_secret_value() if settings.database_url else ""
+    given = {
+        name: secret.get_secret_value()
+        for name in ("database_url", "run_token")
+        if (secret := getattr(settings, name)) is not None
+    }
+    if settings.panel_url is not None:
+        given["panel_url"] = settings.panel_url
     head = f"""
 import os, sys, time
 from pathlib import Path
-from pydantic import SecretStr
 from kodosumi_prefect.events import Event, Kind
 from kodosumi_prefect.settings import Settings, reset_settings
 from kodosumi_prefect.spooler.client import get_client
-reset_settings(Settings(database_url=SecretStr({url!r}) if {url!r} else None,
-    data_dir=Path({str(settings.data_dir)!r}), flush_timeout={settings.flush_timeout}))
+reset_settings(Settings(data_dir=Path({str(settings.data_dir)!r}),
+    flush_timeout={settings.flush_timeout}, **{given!r}))
 client = get_client()
 def say(fid, text, kind=Kind.STDOUT):
     client.emit(fid, Event(time.time(), kind, text))

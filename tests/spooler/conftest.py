@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
+from kodosumi_prefect.files.tokens import token_for
 from kodosumi_prefect.settings import Settings
 from kodosumi_prefect.spooler.client import SpoolClient
+from tests.panel.panel_runs import serving
 from tests.spooler.recording import (
     Line,
     fresh,
@@ -17,20 +19,29 @@ from tests.spooler.recording import (
 
 
 @pytest.fixture
-def line(database: str) -> Iterator[Line]:
-    """The way to the database, which can be cut."""
-    with line_to(database) as made:
+def line(
+    request: pytest.FixtureRequest, database: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Line]:
+    """The way to the database, which can be cut; by ``both_ways`` also the one to a panel."""
+    if getattr(request, "param", "database") == "database":
+        with line_to(database) as made:
+            yield made
+        return
+    panel = Settings(database_url=SecretStr(database), data_dir=tmp_path_factory.mktemp("panel"))
+    with (
+        serving(panel) as stand,
+        line_to(stand.url, lambda fid: token_for(fid, panel)) as made,
+    ):
         yield made
 
 
 @pytest.fixture
-def make(line: Line, tmp_path: Path) -> Iterator[Callable[..., SpoolClient]]:
+def make(line: Line, tmp_path: Path, fid: str) -> Iterator[Callable[..., SpoolClient]]:
     """Makes clients that write over ``line``; keywords change their settings."""
     made: list[SpoolClient] = []
 
     def build(**changes: Any) -> SpoolClient:
-        values = {"database_url": SecretStr(line.url), "data_dir": tmp_path} | changes
-        made.append(SpoolClient(Settings(**values)))
+        made.append(SpoolClient(line.settings(tmp_path, fid, **changes)))
         return made[-1]
 
     yield build

@@ -4,14 +4,17 @@ import contextlib
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import httpx
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import dict_row
+from pydantic import SecretStr
 
 from kodosumi_prefect.events import Event, Kind, State
 from kodosumi_prefect.settings import Settings
@@ -95,15 +98,21 @@ def slow_table(database: str) -> Iterator[None]:
 
 
 class Line:
-    """A TCP line to a Postgres, which can be cut, restored, and made to hang.
+    """A TCP line to a Postgres, or to a panel, which can be cut, restored, and made to hang.
 
     Attributes:
-        url: the database by way of the line.
+        url: the database, or the panel, by way of the line.
+        token_of: makes tokens of executions, if it is a panel.
     """
 
-    def __init__(self, url: str) -> None:
-        given = conninfo_to_dict(url)
-        self._target = (str(given["host"]), int(str(given["port"])))
+    def __init__(self, url: str, token_of: Callable[[str], str] | None = None) -> None:
+        self.token_of = token_of
+        if token_of is None:
+            given = conninfo_to_dict(url)
+            self._target = (str(given["host"]), int(str(given["port"])))
+        else:
+            panel = httpx.URL(url)
+            self._target = (panel.host, int(panel.port or 0))
         self._listener: socket.socket | None = None
         self._ends: set[socket.socket] = set()
         self._hangs = False
@@ -111,7 +120,22 @@ class Line:
         self._forgotten: set[threading.Event] = set()
         self._port = 0
         self.restore()
-        self.url = make_conninfo(url, host="127.0.0.1", port=str(self._port))
+        near = {"host": "127.0.0.1", "port": str(self._port)}
+        self.url = (
+            make_conninfo(url, **near) if token_of is None else f"http://127.0.0.1:{self._port}"
+        )
+
+    def settings(self, data_dir: Path, fid: str, **changes: Any) -> Settings:
+        """Of a process that records an execution over the line, and knows nothing else."""
+        if self.token_of is None:
+            way: dict[str, Any] = {"database_url": SecretStr(self.url)}
+        else:
+            way = {
+                "database_url": None,
+                "panel_url": self.url,
+                "run_token": SecretStr(self.token_of(fid)),
+            }
+        return Settings(**(way | {"data_dir": data_dir} | changes))
 
     @property
     def connections(self) -> int:
@@ -192,8 +216,8 @@ class Line:
 
 
 @contextmanager
-def line_to(url: str) -> Iterator[Line]:
-    line = Line(url)
+def line_to(url: str, token_of: Callable[[str], str] | None = None) -> Iterator[Line]:
+    line = Line(url, token_of)
     try:
         yield line
     finally:

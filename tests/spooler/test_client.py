@@ -14,6 +14,7 @@ from kodosumi_prefect.settings import Settings
 from kodosumi_prefect.spooler import delivery, freezing, inbox
 from kodosumi_prefect.spooler.batch import Header
 from kodosumi_prefect.spooler.client import SpoolClient, get_client
+from tests.spooler.clients import both_ways
 from tests.spooler.recording import (
     Line,
     entered,
@@ -34,6 +35,7 @@ def test_importing_and_asking_for_a_client_start_no_thread() -> None:
     assert done.stdout == "1\n"
 
 
+@both_ways
 def test_eight_threads_lose_nothing_and_keep_their_order(
     make: Callable[..., SpoolClient], database: str, fid: str
 ) -> None:
@@ -78,6 +80,7 @@ def test_several_executions_of_one_process_do_not_mix(
     assert row(database, fids[0])["flow_name"] == "report"
 
 
+@both_ways
 def test_events_emitted_together_are_stored_in_one_transaction(
     make: Callable[..., SpoolClient], database: str, fid: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -95,6 +98,7 @@ def test_events_emitted_together_are_stored_in_one_transaction(
     assert found == [(1, 3)] * 50
 
 
+@both_ways
 def test_ten_megabytes_arrive_whole(
     make: Callable[..., SpoolClient], database: str, fid: str
 ) -> None:
@@ -161,6 +165,7 @@ def test_hurrying_in_an_outage_costs_no_more_than_its_timeout(
     assert time.monotonic() - began < 8  # a connection is waited for longer
 
 
+@both_ways
 def test_followed_executions_get_heartbeats_until_they_are_left(
     make: Callable[..., SpoolClient], database: str, fid: str
 ) -> None:
@@ -178,6 +183,7 @@ def test_followed_executions_get_heartbeats_until_they_are_left(
     assert row(database, fid)["heartbeat_at"] is None
 
 
+@both_ways
 def test_a_heartbeat_that_failed_is_sent_again_long_before_the_next_one_is_due(
     make: Callable[..., SpoolClient], line: Line, database: str, fid: str
 ) -> None:

@@ -5,12 +5,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from pydantic import SecretStr
 
-from kodosumi_prefect.settings import Settings
 from kodosumi_prefect.spooler import spill
 from kodosumi_prefect.spooler.client import SpoolClient
-from tests.spooler.clients import deliver_orphans, script, spill_files, spilled
+from tests.spooler.clients import both_ways, deliver_orphans, script, spill_files, spilled
 from tests.spooler.recording import (
     Line,
     batch,
@@ -23,12 +21,13 @@ from tests.spooler.recording import (
 from tests.waiting import wait_for
 
 
+@both_ways
 @pytest.mark.parametrize("end", ["os._exit(3)", "os.kill(os.getpid(), 9)"])
 def test_a_process_that_ends_in_an_outage_leaves_a_file_that_is_delivered_once(
     line: Line, tmp_path: Path, database: str, fid: str, end: str
 ) -> None:
     line.cut()
-    settings = Settings(database_url=SecretStr(line.url), data_dir=tmp_path)
+    settings = line.settings(tmp_path, fid)
     code = f"""
 for i in range(500):
     say(sys.argv[1], str(i))
@@ -48,20 +47,22 @@ for i in range(500):
     assert payloads(database, fid) == [str(i) for i in range(500)]
 
 
+@both_ways
 def test_a_process_that_just_ends_delivers_everything_first(
     line: Line, tmp_path: Path, database: str, fid: str
 ) -> None:
-    settings = Settings(database_url=SecretStr(line.url), data_dir=tmp_path)
+    settings = line.settings(tmp_path, fid)
     with script("for i in range(5000): say(sys.argv[1], str(i))", settings, fid) as process:
         assert process.wait(30) == 0
     assert payloads(database, fid) == [str(i) for i in range(5000)]
     assert spill_files(settings) == []
 
 
+@both_ways
 def test_what_was_emitted_a_moment_before_a_kill_is_stored(
     line: Line, tmp_path: Path, database: str, fid: str
 ) -> None:
-    settings = Settings(database_url=SecretStr(line.url), data_dir=tmp_path)
+    settings = line.settings(tmp_path, fid)
     code = """
 say(sys.argv[1], "0")
 assert client.flush(10)
@@ -77,10 +78,11 @@ signal.pause()
     assert payloads(database, fid) == [str(i) for i in range(100)]
 
 
+@both_ways
 def test_what_waits_for_a_late_answer_survives_a_kill(
     line: Line, tmp_path: Path, database: str, fid: str
 ) -> None:
-    settings = Settings(database_url=SecretStr(line.url), data_dir=tmp_path)
+    settings = line.settings(tmp_path, fid)
     code = """
 say(sys.argv[1], "0")
 assert client.flush(10)
@@ -109,6 +111,7 @@ sys.stdin.readline()
     assert spill_files(settings) == []
 
 
+@both_ways
 def test_an_answer_that_comes_late_leaves_no_file_behind(
     make: Callable[..., SpoolClient], database: str, fid: str
 ) -> None:
@@ -125,6 +128,7 @@ def test_an_answer_that_comes_late_leaves_no_file_behind(
     assert payloads(database, fid) == ["0", "1", "2"]
 
 
+@both_ways
 def test_a_flush_that_gives_up_on_a_late_answer_has_everything_on_disk(
     make: Callable[..., SpoolClient], database: str, fid: str
 ) -> None:
@@ -145,7 +149,7 @@ def test_the_next_process_delivers_what_the_last_one_left(
     make: Callable[..., SpoolClient], line: Line, tmp_path: Path, database: str, fid: str
 ) -> None:
     line.cut()
-    settings = Settings(database_url=SecretStr(line.url), data_dir=tmp_path)
+    settings = line.settings(tmp_path, fid)
     code = "say(sys.argv[1], 'left'); client.flush(0.1); os._exit(0)"
     with script(code, settings, fid) as process:
         assert process.wait(30) == 0
@@ -177,6 +181,7 @@ def test_a_long_file_left_behind_does_not_hold_up_the_living(
     assert payloads(database, old) == [str(number) for number in range(1, 1201)]
 
 
+@both_ways
 def test_the_file_of_a_living_process_is_not_touched(
     make: Callable[..., SpoolClient], line: Line, database: str, fid: str
 ) -> None:
@@ -214,11 +219,12 @@ def test_a_closed_client_starts_anew_with_the_next_event(
     assert payloads(database, fid) == ["1", "2", "3", "4"]
 
 
+@both_ways
 @pytest.mark.parametrize("outage", [False, True], ids=["connected", "in an outage"])
 def test_after_a_fork_both_processes_deliver_and_nothing_comes_twice(
     line: Line, tmp_path: Path, database: str, fid: str, outage: bool
 ) -> None:
-    settings = Settings(database_url=SecretStr(line.url), data_dir=tmp_path)
+    settings = line.settings(tmp_path, fid)
     if outage:
         line.cut()
     code = f"""
@@ -251,11 +257,12 @@ assert os.waitpid(child, 0)[1] == 0
         assert [t for t in texts if t.startswith(name)] == [f"{name} {i}" for i in range(200)]
 
 
+@both_ways
 def test_a_forked_child_does_not_keep_its_dead_parents_file_locked(
     line: Line, tmp_path: Path, database: str, fid: str
 ) -> None:
     line.cut()
-    settings = Settings(database_url=SecretStr(line.url), data_dir=tmp_path)
+    settings = line.settings(tmp_path, fid)
     code = """
 say(sys.argv[1], "of the parent")
 assert client.flush(0.2) is False

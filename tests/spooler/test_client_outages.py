@@ -6,12 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from pydantic import SecretStr
 
 from kodosumi_prefect.database import connection as connection_module
-from kodosumi_prefect.settings import Settings, write_address
+from kodosumi_prefect.settings import write_address
 from kodosumi_prefect.spooler.client import SpoolClient
-from tests.spooler.clients import deliver_orphans, script, spill_files, spilled
+from tests.spooler.clients import both_ways, deliver_orphans, script, spill_files, spilled
 from tests.spooler.recording import (
     Line,
     execute,
@@ -22,6 +21,7 @@ from tests.spooler.recording import (
 from tests.waiting import wait_for
 
 
+@both_ways
 def test_an_outage_is_bridged_by_a_file_and_everything_arrives_in_order_once(
     make: Callable[..., SpoolClient], line: Line, database: str, fid: str
 ) -> None:
@@ -43,6 +43,7 @@ def test_an_outage_is_bridged_by_a_file_and_everything_arrives_in_order_once(
     assert client.connected
 
 
+@both_ways
 def test_a_line_that_breaks_again_and_again_loses_and_doubles_nothing(
     make: Callable[..., SpoolClient], line: Line, database: str, fid: str
 ) -> None:
@@ -100,10 +101,11 @@ def test_emit_does_not_wait_for_a_database_that_hangs(
     assert payloads(database, fid) == ["first", *(str(i) for i in range(10_000))]
 
 
+@both_ways
 def test_events_survive_a_process_that_ends_while_the_database_hangs(
     line: Line, tmp_path: Path, database: str, fid: str
 ) -> None:
-    settings = Settings(database_url=SecretStr(line.url), data_dir=tmp_path, flush_timeout=0.5)
+    settings = line.settings(tmp_path, fid, flush_timeout=0.5)
     code = """
 from kodosumi_prefect.database import connection as s
 from kodosumi_prefect.spooler import client as c
@@ -129,6 +131,7 @@ assert client.flush() is False
     assert payloads(database, fid) == ["0", "1"]
 
 
+@both_ways
 def test_flush_tells_whether_everything_is_stored(
     make: Callable[..., SpoolClient], line: Line, fid: str
 ) -> None:
@@ -147,6 +150,7 @@ def test_flush_tells_whether_everything_is_stored(
     assert client.flush(10)
 
 
+@both_ways
 def test_a_flush_that_gave_up_is_not_waited_for_again_in_the_same_outage(
     make: Callable[..., SpoolClient], line: Line, fid: str
 ) -> None:
@@ -197,6 +201,7 @@ def test_a_database_that_comes_up_later_gets_what_was_emitted_without_it(
     assert payloads(database, fid) == ["1"]
 
 
+@both_ways
 def test_a_database_that_demands_newer_writers_gets_nothing_and_loses_nothing(
     make: Callable[..., SpoolClient], database: str, fid: str
 ) -> None:
@@ -213,6 +218,7 @@ def test_a_database_that_demands_newer_writers_gets_nothing_and_loses_nothing(
     assert payloads(database, fid) == ["1", "2"]
 
 
+@both_ways
 def test_a_database_restored_from_a_backup_gets_what_comes_and_nothing_twice(
     make: Callable[..., SpoolClient], database: str, fid: str
 ) -> None:
@@ -235,6 +241,7 @@ def test_a_database_restored_from_a_backup_gets_what_comes_and_nothing_twice(
     assert payloads(database, fid) == ["6"]
 
 
+@both_ways
 def test_an_event_that_cannot_be_written_to_the_file_as_it_is_is_not_lost(
     make: Callable[..., SpoolClient], line: Line, database: str, fid: str
 ) -> None:

@@ -91,6 +91,12 @@ counted AS (
 )
 SELECT count(*) AS files, coalesce(sum(size), 0)::bigint AS bytes FROM gone;
 
+-- name: known_to_writers
+-- Whether an execution ended more than some seconds ago, and whether it is known whose it is.
+SELECT ended_at IS NOT NULL AND ended_at < now() - make_interval(secs => %(late)s) AS closed,
+    owner IS NOT NULL AS owned
+FROM {schema}.execution WHERE fid = %(fid)s::uuid;
+
 -- name: registered_storage
 -- What tells the storage that holds the contents from all others.
 SELECT identity FROM {schema}.file_storage;

@@ -61,6 +61,7 @@ RULES: dict[str, Rule] = {
     "POST /services/{uid}/schedule": _of("endpoint", "uid", Action.SCHEDULE_CREATE),
     "POST /outputs/{fid}/cancel": _of("execution", "fid", Action.CANCEL),
     "POST /outputs/{fid}/retry": _of("execution", "fid", Action.RETRY),
+    "POST /outputs/{fid}/token": _of("execution", "fid", Action.RUN_TOKEN),
     "DELETE /outputs/{fid}": _of("execution", "fid", Action.ARCHIVE),
     "DELETE /outputs": _of("execution", None, Action.ARCHIVE),
     "POST /executions/{fid}/cancel": _of("execution", "fid", Action.CANCEL),
@@ -94,6 +95,10 @@ RULES: dict[str, Rule] = {
 
 # Operations that change something and are not recorded, and why.
 UNRECORDED: dict[str, str] = {
+    **dict.fromkeys(
+        ("POST /ingest", "POST /ingest/heartbeat", "POST /ingest/hello"),
+        "a run records itself, with a token whose making is recorded",
+    ),
     "POST /account/theme": "sets a cookie with the look that somebody likes, and nothing else",
     "POST /account/shortcuts": "sets a cookie with whether keys do anything, and nothing else",
     "POST /services/{uid}/favourite": "says in what order somebody's own list stands",

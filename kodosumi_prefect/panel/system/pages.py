@@ -17,7 +17,13 @@ from kodosumi_prefect.panel.audit.recording import journal
 from kodosumi_prefect.panel.html.parts import part_or_page, sentence
 from kodosumi_prefect.panel.services import actions
 from kodosumi_prefect.panel.services.register.register import OwnSourceError
-from kodosumi_prefect.panel.system import observers, probes, spoolers, utilisation
+from kodosumi_prefect.panel.system import (
+    observers,
+    probes,
+    serve_applications,
+    spoolers,
+    utilisation,
+)
 from kodosumi_prefect.panel.system.probes import Report
 from kodosumi_prefect.panel.web.parameters import Panel
 from kodosumi_prefect.panel.web.prefect_links import ui_url
@@ -35,16 +41,16 @@ Text = Annotated[str, Form()]
 @router.get("/system")
 async def whole(request: Request, panel: Panel, user: CurrentUser) -> Response:
     """The page."""
-    context = await _all_blocks(panel)
+    context = await _all_blocks(panel, user.operator)
     if user.operator:
         context |= await _sources(panel) | _sign_in(panel)
     return page(request, "system.html", context)
 
 
 @router.get("/system/blocks")
-async def blocks(request: Request, panel: Panel, _: CurrentUser) -> Response:
+async def blocks(request: Request, panel: Panel, user: CurrentUser) -> Response:
     """How everything is now; polled regularly."""
-    return page(request, "_system_blocks.html", await _all_blocks(panel))
+    return page(request, "_system_blocks.html", await _all_blocks(panel, user.operator))
 
 
 @router.post("/system/prefect-password")
@@ -54,7 +60,7 @@ async def prefect_password(request: Request, panel: Panel, _: Operator) -> Respo
     if not context:
         raise HTTPException(404, "the Prefect in use is not one that `up` runs")
     if "hx-request" not in request.headers:
-        context |= await _all_blocks(panel) | await _sources(panel)
+        context |= await _all_blocks(panel, operator=True) | await _sources(panel)
     return part_or_page(request, "system.html", "_prefect_sign_in.html", context)
 
 
@@ -113,7 +119,7 @@ async def _answer(
     outcome = {"wrong": wrong, "typed": typed, "notice": notice, "away": away}
     context = await _sources(panel) | outcome
     if "hx-request" not in request.headers:
-        context |= await _all_blocks(panel) | _sign_in(panel)
+        context |= await _all_blocks(panel, operator=True) | _sign_in(panel)
     part = "_system_sources.html"
     return part_or_page(request, "system.html", part, context, wrong=bool(wrong))
 
@@ -138,7 +144,7 @@ def _endpoints(number: int) -> str:
     return f"{number} endpoint{'' if number == 1 else 's'}"
 
 
-async def _all_blocks(panel: State) -> dict[str, Any]:
+async def _all_blocks(panel: State, operator: bool) -> dict[str, Any]:
     checks: dict[str, Awaitable[Report]] = {
         "prefect": _prefect(panel),
         "ray": _ray(panel),
@@ -152,6 +158,8 @@ async def _all_blocks(panel: State) -> dict[str, Any]:
         "services": _services(panel),
         "utilisation": utilisation.last_hour(panel.reader),
     }
+    if operator:
+        checks["serve"] = serve_applications.report(panel)
     reports = await asyncio.gather(
         *(probes.bounded(check, PART_ANSWER_SECONDS) for check in checks.values())
     )

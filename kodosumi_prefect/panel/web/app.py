@@ -49,6 +49,8 @@ from kodosumi_prefect.panel.executions.streams import QUIET, Streams
 from kodosumi_prefect.panel.files import api as files_api
 from kodosumi_prefect.panel.files import run_api as run_files_api
 from kodosumi_prefect.panel.files.depot import Depot
+from kodosumi_prefect.panel.ingest import api as ingest_api
+from kodosumi_prefect.panel.ingest.actions import Ingest
 from kodosumi_prefect.panel.locks import api as locks_api
 from kodosumi_prefect.panel.locks import pages as lock_pages
 from kodosumi_prefect.panel.schedules import api as schedules_api
@@ -93,6 +95,7 @@ from kodosumi_prefect.vocabulary import (
 AREAS: tuple[Any, ...] = (
     executions_api,
     cancel_api,
+    ingest_api,
     task_api,
     list_api,
     dashboard_api,
@@ -164,6 +167,7 @@ def create_app(
                 Register(reader, used, services) as register,
             ):
                 numbers = Metrics(reader, feed, streams, trail)
+                ingest = Ingest(used, reader, url)
                 app.state.panel = state = State(
                     used,
                     reader,
@@ -176,6 +180,7 @@ def create_app(
                     trail,
                     LaunchKeys(used, reader),
                     depot,
+                    ingest,
                 )
                 reviewing = asyncio.create_task(streams.review(identification), name="review")
                 sampling = asyncio.create_task(Sampler(reader).run(), name="utilisation")
@@ -184,6 +189,7 @@ def create_app(
                 finally:
                     streams.close()
                     await cancel_all([reviewing, sampling])
+                    await ingest.close()
                     await numbers.close()
                     await state.task_trees.close()
 

@@ -7,6 +7,7 @@ from kodosumi_prefect.http.limits import KIB, MIB
 from kodosumi_prefect.panel.files.depot import LARGEST_CHUNK
 from kodosumi_prefect.panel.services import request_body
 from kodosumi_prefect.panel.web.proxy import own_path
+from kodosumi_prefect.spooler.panel_transport import MOST_BYTES
 
 SIGN_IN = 16 * KIB  # bytes; a name and a password, or what an account consists of
 OTHERS = MIB  # bytes; lists of executions, of sources
@@ -29,6 +30,7 @@ LARGEST: dict[str, int] = {
     "/files": body.LARGEST,  # names of the files of a batch
     "/files/chunk": LARGEST_CHUNK + 64 * KIB,  # a chunk and what is around it
     "/run-files": UNBOUNDED,  # files of runs, counted while they are stored
+    "/ingest": MOST_BYTES,  # events of a process, packed
 }
 
 

@@ -9,6 +9,7 @@ from kodosumi_prefect.panel.executions.family import Subflows
 from kodosumi_prefect.panel.executions.streams import Streams
 from kodosumi_prefect.panel.executions.task_trees import TaskTrees
 from kodosumi_prefect.panel.files.depot import Depot
+from kodosumi_prefect.panel.ingest.actions import Ingest
 from kodosumi_prefect.panel.services.calls import Services
 from kodosumi_prefect.panel.services.launch_keys import LaunchKeys
 from kodosumi_prefect.panel.services.register.register import Register
@@ -34,6 +35,7 @@ class State:
     trail: Trail
     launch_keys: LaunchKeys
     files: Depot
+    ingest: Ingest
     rates: Rates = field(default_factory=Rates)
     task_trees: TaskTrees = field(default_factory=TaskTrees)
     cancelled: Cancelled = field(default_factory=Cancelled)

@@ -43,6 +43,13 @@ class AccessFields(BaseModel):
             "hand."
         ),
     )
+    run_token: SecretStr | None = Field(
+        default=None,
+        description=(
+            "Token of one execution, as `kodosumi-prefect token` prints it: with panel_url, a "
+            "process without a database records into that execution through the panel."
+        ),
+    )
     auth: Literal["password", "proxy"] = Field(
         default="password",
         description=(

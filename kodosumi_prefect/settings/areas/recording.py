@@ -61,6 +61,13 @@ class RecordingFields(BaseModel):
         default=True,
         description="Record print, stderr and logging of flows as stdout, stderr, debug events.",
     )
+    run_artifacts: bool = Field(
+        default=True,
+        description=(
+            "Show files that a run leaves, and its result if that is markdown, among its artifacts "
+            "in Prefect."
+        ),
+    )
     retention_days: float | None = Field(
         default=None,
         description=(
