@@ -208,6 +208,7 @@ class Rerun:
     entry_point: str | None
     status: str
     attempt: int
+    cancelled: bool
     later: bool
 
 

@@ -6,7 +6,7 @@ import time
 from uuid import uuid4
 
 from kodosumi_prefect import forms
-from kodosumi_prefect.events import serialize
+from kodosumi_prefect.events import State, serialize
 from kodosumi_prefect.panel.locks.cards import says
 from tests.panel.panel_runs import Run, Stand, markdown
 from tests.spooler.recording import execute
@@ -222,6 +222,27 @@ def test_a_comparison_shows_nobody_more_than_they_may_see(fresh_panel: Stand) ->
     assert answer.status_code == 404 and "secret" not in answer.text
     for odd in ("x", "x 1", f"{own.fid} x", " ", f"{own.fid} 99"):
         assert mira.client.get(f"/executions/{own.fid}/compare", params={"pair": odd}).is_success
+
+
+def test_a_cancelled_run_says_so_everywhere_and_not_that_it_failed(panel: Stand) -> None:
+    old = panel.run(summary="Stopped").begin()
+    state = State(str(uuid4()), "CANCELLED", "Cancelled", "", time.time())
+    old.say("error", "Cancelled: by somebody")
+    old.put(old.event("status", "error", state=state))
+    new = panel.run(summary="Again").begin().finish()
+    execute(
+        panel.database,
+        f"UPDATE kodosumi.execution SET again_of = '{old.fid}' WHERE fid = '{new.fid}'",
+    )
+    text = page(panel, old)
+    result = text[text.index('id="result"') : text.index('id="output-list"')]
+    assert "<h2>Cancelled</h2>" in result and "by somebody" in result and "failure" not in result
+    assert '<span class="chip-word cancelled">cancelled</span>' in page(panel, new)
+    assert 'class="chip cancelled"' in page(panel, new, "/compare")
+    old.attempt = 2
+    old.status("running").finish()
+    chips = re.findall(r'class="chip (\w+)"', page(panel, old, "/compare"))
+    assert chips == ["cancelled", "finished"]
 
 
 def test_archive_stands_apart_and_links_say_where_they_lead(panel: Stand) -> None:

@@ -121,6 +121,18 @@ def test_what_nobody_would_pick_up_is_refused_with_why(panel: Stand) -> None:
     assert state_of(fid)[0] == "Failed"
 
 
+def test_the_deployment_is_linked_by_its_name(panel: Stand) -> None:
+    fid, deployment = made(Failed())
+    recorded(panel, fid, deployment_id=deployment)
+    text = panel.get(f"/executions/{fid}").text
+    assert ">Flow run in Prefect</a>" in text and ">Deployment in Prefect</a>" in text
+    execute(
+        panel.database,
+        f"UPDATE kodosumi.execution SET deployment_name = 'daily' WHERE fid = '{fid}'",
+    )
+    assert ">Deployment daily in Prefect</a>" in panel.get(f"/executions/{fid}").text
+
+
 def test_a_run_that_goes_on_is_not_retried(panel: Stand) -> None:
     fid, deployment = made(Running())
     recorded(panel, fid, "running", deployment_id=deployment)

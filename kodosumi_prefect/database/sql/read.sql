@@ -112,11 +112,15 @@ GROUP BY attempt ORDER BY attempt;
 -- The execution that this one was made like, and those made like this one, as far as they may be
 -- seen: the older one, then the newest.
 SELECT e.fid::text AS fid, e.summary, e.flow_name, e.entry_point, e.status, e.attempt,
-    e.again_of IS NOT DISTINCT FROM %(fid)s::uuid AS later
+    {cancelled} AS cancelled, e.again_of IS NOT DISTINCT FROM %(fid)s::uuid AS later
 FROM {schema}.execution e
 WHERE (e.fid = %(of)s::uuid OR e.again_of = %(fid)s::uuid)
     AND {schema}.visible(e.owner, %(owner)s, %(unowned)s)
 ORDER BY later, e.id DESC LIMIT 20;
+
+-- name: deployment_name_of
+-- The name of an execution's deployment; null while it is not known.
+SELECT nullif(deployment_name, '') FROM {schema}.execution WHERE fid = %(fid)s::uuid;
 
 -- name: seq_at
 -- The first event of some kinds at a point in time or behind it, else the last before it.

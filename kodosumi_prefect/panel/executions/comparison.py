@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from kodosumi_prefect.error_line import line_of
 from kodosumi_prefect.events import STDIO_KINDS, TERMINAL, Kind, Status
+from kodosumi_prefect.panel.executions.headings import look
 from kodosumi_prefect.panel.executions.log_lines import line_text
 from kodosumi_prefect.panel.executions.rows import title
 from kodosumi_prefect.panel.executions.run_again import input_fields
@@ -46,6 +47,7 @@ class Side:
     """One attempt.
 
     Attributes:
+        look: its status as people read it.
         error: in one line; None if it had none.
         seconds: it took; None if it never ran.
         result: as HTML; None if it has none.
@@ -57,7 +59,7 @@ class Side:
     title: str
     attempt: int
     attempts: list[int]
-    status: str
+    look: str
     began: datetime | None
     seconds: float | None
     live: bool
@@ -106,7 +108,7 @@ async def side(
         title=title(row),
         attempt=number,
         attempts=numbers,
-        status=status,
+        look=look(status, row.cancelled if newest else _was_cancelled(events)),
         began=began,
         seconds=seconds,
         live=live,
@@ -168,6 +170,12 @@ def _status(events: Sequence[StoredEvent]) -> str:
     """How an attempt ended that others followed: if nothing says so, it failed."""
     words = [event.payload for event in events if event.kind == Kind.STATUS]
     return next((word for word in reversed(words) if word in TERMINAL), Status.ERROR)
+
+
+def _was_cancelled(events: Sequence[StoredEvent]) -> bool:
+    """Whether the last state of an attempt is Prefect's Cancelled."""
+    states = [event.source["state"] for event in events if event.source and "state" in event.source]
+    return bool(states) and states[-1].get("type") == "CANCELLED"
 
 
 def _last(events: Sequence[StoredEvent], kind: Kind) -> str | None:

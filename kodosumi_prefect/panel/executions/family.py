@@ -3,6 +3,7 @@
 from collections import OrderedDict
 from dataclasses import dataclass, field
 
+from kodosumi_prefect.panel.executions.headings import look
 from kodosumi_prefect.panel.executions.rows import first_name
 from kodosumi_prefect.stream.reader import Reader, Visible
 from kodosumi_prefect.stream.rows import NamedSubflow, Rerun, StoredExecution
@@ -47,11 +48,11 @@ class Subflows:
 
 @dataclass(frozen=True, slots=True)
 class Relative:
-    """A run like this one; ``attempt``: its newest."""
+    """A run like this one; ``look``: its status as people read it; ``attempt``: its newest."""
 
     fid: str
     title: str
-    status: str
+    look: str
     attempt: int
 
 
@@ -72,4 +73,4 @@ async def reruns(reader: Reader, row: StoredExecution, visible: Visible) -> Reru
 
 def _relative(row: Rerun) -> Relative:
     name = first_name(row.summary, row.flow_name, row.entry_point, row.fid)
-    return Relative(row.fid, name, row.status, row.attempt)
+    return Relative(row.fid, name, look(row.status, row.cancelled), row.attempt)

@@ -236,6 +236,14 @@ async def _step(panel: State, row: StoredExecution) -> dict[str, str] | None:
     return {"kind": "task" if task else event.kind, "words": words.removeprefix("task ")}
 
 
+async def _deployment_name(panel: State, row: StoredExecution) -> str | None:
+    """As lists have it; None while it is not known."""
+    if row.deployment_id is None:
+        return None
+    names: list[str | None] = await panel.reader.values("deployment_name_of", fid=row.fid)
+    return names[0] if names else None
+
+
 async def _head(panel: State, user: User, row: StoredExecution) -> dict[str, Any]:
     envelope = final_envelope(row) if row.status == Status.FINISHED else None
     over = row.status in TERMINAL
@@ -249,7 +257,9 @@ async def _head(panel: State, user: User, row: StoredExecution) -> dict[str, Any
             for id_, name in (await panel.subflows.of(panel.reader, row)).items()
         ],
         "over": over,
-        "cancelled": row.state_name == "Cancelled" and row.status == Status.ERROR,
+        "error": row.error if row.status == Status.ERROR else None,
+        "cancelled": row.cancelled,
+        "deployment_name": await _deployment_name(panel, row),
         "cancelling": not over and (row.state_name == "Cancelling" or row.fid in panel.cancelled),
         "retries": None if row.deployment_id else NO_DEPLOYMENT,
         "offset_from": began(row),
