@@ -142,7 +142,7 @@ def test_a_form_is_saved_as_a_schedule_that_prefect_has_too(up: Up, up_page: Pag
     page.get_by_label("Title").fill("Every Monday")
     page.get_by_label("Points, one a line").fill("on Sunday")
     page.get_by_role("link", name="Schedule it").click()
-    expect(page.get_by_label("Every", exact=True)).to_be_focused()
+    expect(page.get_by_label("Regularly")).to_be_focused()
     expect(page.locator("#moments")).to_contain_text("At 08:00, only on Monday")
     page.get_by_label("By cron").check()
     page.get_by_role("textbox", name="Cron").fill("0 7 * * 1")

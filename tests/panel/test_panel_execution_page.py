@@ -335,7 +335,7 @@ def test_only_who_may_gets_buttons_that_change_something(fresh_panel: Stand) -> 
     open_to_all = panel.run().begin()
     assert 'data-ask="cancel"' in mira.client.get(f"/executions/{own.fid}").text
     text = mira.client.get(f"/executions/{open_to_all.fid}").text
-    assert "data-ask" not in text and '<dialog id="ask-' not in text
+    assert "data-ask" not in text and 'id="ask-' not in text
     for act in ("cancel", "archive"):
         answer = mira.client.post(f"/executions/{open_to_all.fid}/{act}")
         assert answer.status_code == 403

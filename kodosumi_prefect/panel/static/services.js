@@ -22,7 +22,7 @@ document.getElementById("to-schedule")?.addEventListener("click", (event) => {
   event.preventDefault();
   schedule.open = true;
   schedule.scrollIntoView({ block: "start" });
-  schedule.querySelector("select, input:checked").focus({ preventScroll: true });
+  schedule.querySelector("input:checked").focus({ preventScroll: true });
 });
 
 // Back at a form that was sent before, one wants another run and not that one.
