@@ -156,7 +156,7 @@ def test_no_more_than_the_bound_is_read_of_a_file_without_end() -> None:
         ({"files": {f"{number}.txt" for number in range(51)}}, "files"),
         ({"files": set()}, "text"),
     ],
-    ids=str,
+    ids=["a text beside", "a sample beside", "too many", "nothing"],
 )
 def test_a_launch_takes_one_kind_of_input(inputs: dict[str, Any], field: str) -> None:
     with pytest.raises(InputsError) as caught:

@@ -3,19 +3,22 @@
 import json
 import time
 from typing import Annotated
-from uuid import uuid4
+from uuid import UUID
 
 import pytest
 from pydantic import BaseModel
 
 from kodosumi_prefect import forms as F
 
-ID = str(uuid4())
+ID = str(UUID(int=1))
 
 
 def chosen(*names):
     """As the upload field posts files of these names."""
-    items = {str(uuid4()): {"filename": name, "totalChunks": 1} for name in names}
+    items = {
+        str(UUID(int=number)): {"filename": name, "totalChunks": 1}
+        for number, name in enumerate(names, 2)
+    }
     return json.dumps({"batchId": ID, "items": items})
 
 

@@ -103,6 +103,10 @@ UNRECORDED: dict[str, str] = {
     "POST /account/shortcuts": "sets a cookie with whether keys do anything, and nothing else",
     "POST /services/{uid}/favourite": "says in what order somebody's own list stands",
     **dict.fromkeys(
+        ("POST /executions/views", "POST /executions/views/{view}/delete"),
+        "keeps a filter of a list under a name, and changes no execution",
+    ),
+    **dict.fromkeys(
         (
             *("POST /deploy", "DELETE /deploy", "POST /deploy/{name}", "DELETE /deploy/{name}"),
             *("POST /serve", "DELETE /serve"),
