@@ -1,5 +1,6 @@
 """Lines of an execution's log: their columns, and all of them as a text file."""
 
+import asyncio
 import heapq
 import json
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
@@ -58,13 +59,18 @@ async def text_file(
     cursor = 0
     while cursor < until:
         batch = await reader.page(fid, cursor, until=until, kinds=kinds, origin=origin_, limit=READ)
-        for event in batch.events:
-            ordered.add(event)
-        yield b"".join(_written(event, began) for event in ordered.ready())
+        # Some 60 ms for a batch, in which other requests go on.
+        yield await asyncio.to_thread(_next_part, ordered, batch.events, began)
         if not batch.more or not batch.events:
             break
         cursor = batch.events[-1].seq
     yield b"".join(_written(event, began) for event in ordered.rest())
+
+
+def _next_part(ordered: "_Ordered", events: Sequence[StoredEvent], began: float) -> bytes:
+    for event in events:
+        ordered.add(event)
+    return b"".join(_written(event, began) for event in ordered.ready())
 
 
 class _Ordered:
