@@ -36,7 +36,11 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
 
 def _entry(name: str, field: FieldInfo) -> str:
-    facts = [_type(field.annotation), *_bounds(field), f"default {_default(field.default)}"]
+    facts = [
+        _type(field.annotation),
+        *_bounds(field),
+        f"default {_default(field.get_default(call_default_factory=True))}",
+    ]
     variable = f"{PREFIX}{name.upper()}"
     return f"### {name}\n\n`{variable}`  \n{', '.join(facts)}\n\n{field.description or ''}\n"
 
@@ -51,6 +55,8 @@ def _type(annotation: Any) -> str:
         return " or ".join(_type(each) for each in arguments if each is not type(None))
     if origin is list:
         return "list separated by commas, or a JSON list"
+    if origin is dict:
+        return "JSON object of texts, secrets"
     if annotation is SecretStr:
         return "text, a secret"
     return _WORDS[annotation]
@@ -70,6 +76,8 @@ def _default(value: Any) -> str:
         return "unset"
     if isinstance(value, bool):
         return "on" if value else "off"
+    if value == {}:
+        return "empty"
     if isinstance(value, list):
         return ", ".join(f"`{item}`" for item in value) or "empty"
     if isinstance(value, int) and value >= MEBIBYTE:
