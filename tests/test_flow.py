@@ -152,7 +152,7 @@ def test_the_options_reach_prefect_and_the_stream(place: Place) -> None:
         "flow_name": "greeting",
         "summary": "Says hello",
         "description": "Longer text",
-        "tags": ["a", "b"],
+        "tags": ["b", "a"],
         "author": "Ada",
     }
     assert (row["organization"], row["version"], row["deprecated"]) == ("Analytical", "1.2", True)
@@ -277,7 +277,7 @@ def test_what_a_flow_says_of_itself_counts_more_than_what_a_worker_said_first(
     assert words == {
         "summary": "Counts parts",
         "description": "All of them",
-        "tags": ["nightly", "stock"],
+        "tags": ["stock", "nightly"],
         "author": "me",
     }
     (meta,) = (event.value for event in recorded.events if event.kind == "meta")

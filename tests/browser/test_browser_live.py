@@ -153,7 +153,7 @@ def test_what_a_filter_matches_is_cancelled_and_archived_together(
     expect(dialog.get_by_role("status")).to_have_text("2 cancelled.")
     dialog.get_by_role("button", name="Close").press("Enter")
     expect(every).to_be_focused()
-    expect(rows.locator(".chip.error")).to_have_count(2, timeout=LIVE)
+    expect(rows.locator(".chip.cancelled")).to_have_count(2, timeout=LIVE)
     for fid in bulky:
         assert up.prefect_state(fid)["type"] == "CANCELLED"
     assert up.status(apart)["status"] != "error"
@@ -171,7 +171,7 @@ def test_what_a_filter_matches_is_cancelled_and_archived_together(
         assert fid is not None
         expect(page.locator(f"#e-{fid}")).to_contain_text("Bulky")
         assert up.client.post(f"/outputs/{fid}/cancel").is_success
-        expect(page.locator(f"#e-{fid} .chip.error")).to_be_visible(timeout=LIVE)
+        expect(page.locator(f"#e-{fid} .chip.cancelled")).to_be_visible(timeout=LIVE)
 
     # Somebody else has the same list by its address; what is archived goes out of it by itself.
     elsewhere = new_context(up).new_page()

@@ -35,6 +35,7 @@ def review(up: Up) -> Iterator[tuple[str, str]]:
 
 def open_schedule(page: Page) -> None:
     page.locator("#schedule > summary").click()
+    page.get_by_label("By cron").check()
     page.get_by_role("textbox", name="Cron").fill("15 3 * * *")
     expect(page.locator("#moments")).to_contain_text("At 03:15")
 

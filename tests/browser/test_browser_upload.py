@@ -51,7 +51,8 @@ class Asked(NamedTuple):
     def send(self) -> dict[str, Any]:
         """Press the button; what the service got."""
         before = len(self.posted)
-        self.page.get_by_role("button", name="Run now").click()
+        with self.page.expect_response(lambda answer: answer.request.method == "POST"):
+            self.page.get_by_role("button", name="Run now").click()
         expect(self.page.get_by_text("not today")).to_be_visible()
         assert len(self.posted) == before + 1
         return self.posted[-1]

@@ -143,7 +143,9 @@ def clean_environment() -> dict[str, str]:
 
 def signed_in(panel: str) -> httpx.Client:
     """A client of a panel that has signed in as its first operator."""
-    client = httpx.Client(base_url=panel, timeout=15, trust_env=False)
+    # Shorter than what the panel keeps idle connections for, so that none is used as it is closed.
+    limits = httpx.Limits(keepalive_expiry=2.0)
+    client = httpx.Client(base_url=panel, timeout=15, trust_env=False, limits=limits)
     answer = client.post("/login", data={"name": "admin", "password": PASSWORD})
     assert answer.status_code == 200, answer.text
     return client

@@ -152,7 +152,15 @@ class Stand:
     def connect(self, token: str | None = None) -> httpx.Client:
         """A further client; without a token it is signed in as nobody."""
         headers = {API_KEY_HEADER: token} if token else {}
-        return httpx.Client(base_url=self.url, headers=headers, timeout=DEADLINE, trust_env=False)
+        # Shorter than what the panel keeps idle connections for, so that none is used as it is
+        # closed.
+        return httpx.Client(
+            base_url=self.url,
+            headers=headers,
+            timeout=DEADLINE,
+            trust_env=False,
+            limits=httpx.Limits(keepalive_expiry=2.0),
+        )
 
     def person(self, name: str, *, operator: bool = False) -> "Person":
         """A client that is signed in to a new account of this name."""

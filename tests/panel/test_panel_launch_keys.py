@@ -627,13 +627,13 @@ KILLED = """
 import asyncio, os, signal, sys
 from pathlib import Path
 
-from kodosumi_prefect.launch import launch
+from kodosumi_prefect.launch import sent_files
 from kodosumi_prefect.panel.services import launch_keys
 from kodosumi_prefect.panel.web.server import serve
 from kodosumi_prefect.settings import get_settings
 
 launch_keys.CLAIMED = 1.0
-began = launch.start_run
+began = sent_files.start_run
 
 async def killed(*wish):
     if sys.argv[1] == "before":
@@ -641,7 +641,7 @@ async def killed(*wish):
     await began(*wish)
     os.kill(os.getpid(), signal.SIGKILL)
 
-launch.start_run = killed
+sent_files.start_run = killed
 def ready(url):
     written = Path(sys.argv[2] + ".new")
     written.write_text(url)

@@ -1,0 +1,86 @@
+"""Scripts of the docs, run as they stand: blocks of ``shell``, whose lines belong together."""
+
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.documented import PAGES, TOP
+from tests.e2e.running import BIN, Up
+
+pytestmark = pytest.mark.timeout(300)
+BLOCK = re.compile(r"^```shell\n(.*?)^```$", re.M | re.S)
+CURL = TOP / "docs" / "files-by-curl.md"
+INGEST = TOP / "docs" / "ingest.md"
+
+
+def blocks(page: Path) -> list[str]:
+    return BLOCK.findall(page.read_text())
+
+
+def run(script: str, folder: Path, **variables: str) -> str:
+    """What a script prints; it fails where one of its commands does."""
+    path = f"{BIN}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", script],
+        env={**os.environ, "PATH": path, **variables},
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def finished(up: Up) -> str:
+    fid = up.run("ticking/test", ticks=1)
+    up.until(fid, "finished")
+    return fid
+
+
+def test_only_pages_whose_scripts_are_run_have_scripts() -> None:
+    assert {page for page in PAGES if blocks(page)} == {CURL, INGEST}
+
+
+def test_files_go_in_and_out_by_curl(up: Up, tmp_path: Path) -> None:
+    begin, send, _presigned, fetch, remove = blocks(CURL)
+    fid = finished(up)
+    key = up.client.post("/keys", json={"name": "by curl"}).raise_for_status().json()["key"]
+    for name, value in (("PANEL", up.panel), ("KEY", key), ("FID", fid)):
+        begin = re.sub(rf"^{name}=\S+.*$", f"{name}={value}", begin, flags=re.M)
+    content = os.urandom(6_000_000)
+    (tmp_path / "report.pdf").write_bytes(content)
+    run(begin + send, tmp_path)
+    assert up.client.get(f"/files/{fid}/in/report.pdf").content == content
+    # What comes out of a run is made by its code; here it is sent there.
+    run("rm part.*\n" + begin + send.replace("/$BATCH/in", "/$BATCH/out"), tmp_path)
+    (tmp_path / "report.pdf").unlink()
+    broken_off = "truncate -s 1000 report.pdf\n"
+    printed = run(begin + fetch.replace("ask -C -", broken_off + "ask -C -"), tmp_path)
+    assert (tmp_path / "report.pdf").read_bytes() == content
+    assert '"path":"out/report.pdf"' in printed.replace(" ", "")
+    run(begin + remove.splitlines()[0], tmp_path)
+    assert up.client.get(f"/files/{fid}/out").json() == []
+
+
+def test_a_script_elsewhere_says_things_into_a_run(up: Up, tmp_path: Path) -> None:
+    [script] = blocks(INGEST)
+    fid = finished(up)
+    written = re.search(
+        r"^```python\n(from kodosumi_prefect import Tracer\n.*?)^```$",
+        INGEST.read_text(),
+        re.M | re.S,
+    )
+    assert written is not None
+    (tmp_path / "says_something.py").write_text(
+        written[1].replace("tracer.file_sync", "# tracer.file_sync")
+    )
+    script = script.replace("https://panel.example.org", up.panel).replace("0192d6bb", fid)
+    token = f"--data-dir {up.data_dir})"
+    script = script.replace(f"token {fid})", f"token {fid} {token}")
+    run(script, tmp_path, PREFECT_INTEGRATIONS_KODOSUMI_DATA_DIR=str(tmp_path / "elsewhere"))
+    said = [event["payload"] for event in up.events(fid) if event["kind"] == "result"]
+    assert any("# Checked by hand" in payload for payload in said)
