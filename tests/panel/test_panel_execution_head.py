@@ -194,6 +194,25 @@ def test_attempts_are_compared(panel: Stand) -> None:
     assert f'href="/executions/{run.fid}/compare"' in page(panel, run)
 
 
+def test_the_time_until_a_retry_belongs_to_no_attempt(panel: Stand) -> None:
+    run = panel.run(summary="Rests").begin().fail()
+    run.status("starting")  # of the retry, which Prefect counts with the attempt before
+    run.attempt = 2
+    run.status("running").finish()
+    execute(
+        panel.database,
+        f"""UPDATE kodosumi.event v SET ts = ts + interval '500 s' FROM kodosumi.execution e
+        WHERE e.id = v.execution_id AND e.fid = '{run.fid}' AND v.seq > (
+            SELECT max(seq) FROM kodosumi.event f WHERE f.execution_id = e.id AND kind = 'error')
+            + 1""",
+    )
+    text = panel.get(f"/executions/{run.fid}/compare").text
+    took = re.search(r'<th scope="row">(?:Took|Duration)</th>(.*?)</tr>', text, re.DOTALL)
+    assert took is not None
+    first, _ = re.sub("<.*?>", " ", took[1].replace("</td>", "|")).split("|")[:2]
+    assert "min" not in first and " s" in first
+
+
 def test_an_execution_is_compared_with_what_it_is_a_rerun_of(panel: Stand) -> None:
     old = panel.run(summary="Report").begin(customer="X", days=7).lines("same").finish("done")
     new = panel.run(summary="Report").begin(customer="Y", days=7, more=True).lines("same")

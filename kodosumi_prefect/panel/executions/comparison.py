@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from markupsafe import Markup
@@ -100,7 +100,7 @@ async def side(
         error = await _retried(reader, row.fid, span)
     final = _last(events, Kind.FINAL) if status == Status.FINISHED else None
     live = newest and row.status not in TERMINAL and span is not None and span.began is not None
-    ended = row.ended_at if newest and row.ended_at else span.ended if span else None
+    ended = row.ended_at if newest and row.ended_at else _ended(events, span)
     began = span.began if span is not None else None
     seconds = max((ended - began).total_seconds(), 0.0) if began and ended else None
     return Side(
@@ -170,6 +170,14 @@ def _status(events: Sequence[StoredEvent]) -> str:
     """How an attempt ended that others followed: if nothing says so, it failed."""
     words = [event.payload for event in events if event.kind == Kind.STATUS]
     return next((word for word in reversed(words) if word in TERMINAL), Status.ERROR)
+
+
+def _ended(events: Sequence[StoredEvent], span: AttemptSpan | None) -> datetime | None:
+    """When an attempt ended; what waits for the next one belongs to neither."""
+    ends = [event.ts for event in events if event.kind == Kind.STATUS and event.payload in TERMINAL]
+    if ends:
+        return datetime.fromtimestamp(ends[0], UTC)
+    return span.ended if span is not None else None
 
 
 def _was_cancelled(events: Sequence[StoredEvent]) -> bool:

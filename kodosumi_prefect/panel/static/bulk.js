@@ -5,9 +5,9 @@ const CHUNK = 20; // executions of one request, as the panel has it
 const TRIES = 3; // of a request whose answer is lost, if it names its executions
 const PAUSE = 1000; // milliseconds between them
 const WORDS = {
-  cancel: { go: "Cancel", title: (n) => `Cancel ${n}?`, text: "Prefect is asked to cancel them; hooks get their chance. Records stay.", done: "cancelled" },
-  archive: { go: "Archive", title: (n) => `Archive ${n}?`, text: "What still runs is cancelled first. They leave all lists; their records stay.", done: "archived" },
-  again: { go: "Run again", title: (n) => `Run ${n} again?`, text: "Each is started once more, by you, with the same inputs. Secret inputs are gone: such runs are told of.", done: "started again" },
+  cancel: { go: (n) => `Cancel ${n}`, title: (n) => `Cancel ${n}?`, text: "Prefect is asked to cancel them. What they recorded stays.", done: "cancelled" },
+  archive: { go: (n) => `Archive ${n}`, title: (n) => `Archive ${n}?`, text: "What still runs is cancelled first. They leave all lists; their records stay.", done: "archived" },
+  again: { go: (n) => `Run again ${n}`, title: (n) => `Run ${n} again?`, text: "Each is started once more, by you, with the same inputs. Secret inputs are gone: such runs are told of.", done: "started again" },
 };
 
 const root = document.body.dataset.root;
@@ -77,7 +77,8 @@ function question(action, fids, number, filter) {
   part("result").replaceChildren();
   part("progress").hidden = true;
   go.hidden = go.disabled = false;
-  go.textContent = words.go;
+  go.textContent = words.go(many(number));
+  go.classList.toggle("danger", action === "cancel");
   stop.textContent = "Back";
   dialog.showModal();
   stop.focus();
