@@ -79,8 +79,8 @@ def test_a_script_elsewhere_says_things_into_a_run(up: Up, tmp_path: Path) -> No
         written[1].replace("tracer.file_sync", "# tracer.file_sync")
     )
     script = script.replace("https://panel.example.org", up.panel).replace("0192d6bb", fid)
-    token = f"--data-dir {up.data_dir})"
-    script = script.replace(f"token {fid})", f"token {fid} {token}")
-    run(script, tmp_path, PREFECT_INTEGRATIONS_KODOSUMI_DATA_DIR=str(tmp_path / "elsewhere"))
+    key = up.client.post("/keys", json={"name": "elsewhere"}).raise_for_status().json()["key"]
+    elsewhere = {"PREFECT_INTEGRATIONS_KODOSUMI_DATA_DIR": str(tmp_path / "elsewhere")}
+    run(script, tmp_path, KODOSUMI_API_KEY=key, **elsewhere)
     said = [event["payload"] for event in up.events(fid) if event["kind"] == "result"]
     assert any("# Checked by hand" in payload for payload in said)
