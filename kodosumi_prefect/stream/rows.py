@@ -74,6 +74,7 @@ class StoredExecution:
         changed: the transaction that last changed what lists show of it.
         locks: ids of its open locks, oldest first.
         cancelled: its status is ``error``, Kodosumi's word for that too.
+        files: how many it has, of so many bytes in all.
     """
 
     fid: str
@@ -112,6 +113,8 @@ class StoredExecution:
     again_of: str | None
     changed: int
     cancelled: bool
+    files: int = 0
+    file_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

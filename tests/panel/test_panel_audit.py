@@ -108,6 +108,7 @@ REQUESTS: dict[str, tuple[dict[str, Any], Outcome]] = {
     ),
     "POST /files/complete/{fid}/{batch_id}/{direction}": ({"json": {}}, Outcome.REFUSED),
     "GET /files/{fid}/{direction}/{path:path}": ({}, Outcome.REFUSED),
+    "POST /executions/{fid}/files.zip": ({"data": {"path": "out/a"}}, Outcome.REFUSED),
     "DELETE /files/{fid}/{direction}/{path:path}": ({}, Outcome.REFUSED),
     "DELETE /files/{fid}/{direction}": ({}, Outcome.REFUSED),
     "POST /flow/register": ({"json": {"url": NOWHERE}}, Outcome.OK),

@@ -15,7 +15,7 @@ from tests.spooler.recording import execute
 
 NOWHERE = "00000000-0000-4000-8000-000000000000"  # the id of no execution
 HTML = {"accept": "text/html"}
-TABS = ["output", "reasoning", "tasks", "log", "inputs", "raw"]
+TABS = ["output", "reasoning", "tasks", "files", "log", "inputs", "raw"]
 ATTACK = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>"
 
 

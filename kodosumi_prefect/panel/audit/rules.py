@@ -80,6 +80,7 @@ RULES: dict[str, Rule] = {
     "POST /files/complete/{direction}": Rule((Action.FILE_ADD,), silent=True),
     "POST /files/complete/{fid}/{batch_id}/{direction}": _of("execution", "fid", Action.FILE_ADD),
     "GET /files/{fid}/{direction}/{path:path}": _of("file", "path", Action.FILE_DOWNLOAD),
+    "POST /executions/{fid}/files.zip": _of("execution", "fid", Action.FILE_DOWNLOAD),
     "DELETE /files/{fid}/{direction}/{path:path}": _of("file", "path", Action.FILE_DELETE),
     "DELETE /files/{fid}/{direction}": _of("execution", "fid", Action.FILE_DELETE),
     "POST /flow/register": _of("source", None, Action.SOURCE_REGISTER),

@@ -34,6 +34,7 @@ def listed(row: StoredExecution) -> dict[str, Any]:
         "open_locks": row.open_locks if row.status not in TERMINAL else 0,
         "owner": row.username,
         "again_of": row.again_of,
+        "files": row.files,
     }
 
 

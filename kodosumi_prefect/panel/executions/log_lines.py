@@ -10,7 +10,8 @@ from typing import Any
 from kodosumi_prefect.events import Kind
 from kodosumi_prefect.panel.executions.offsets import offset_words
 from kodosumi_prefect.panel.html.ansi import without_ansi
-from kodosumi_prefect.panel.html.render import flat, origin
+from kodosumi_prefect.panel.html.render import origin
+from kodosumi_prefect.panel.html.uploads import upload_line
 from kodosumi_prefect.stream.reader import Origin, Reader, StoredEvent
 
 TRACEBACK = "Traceback (most recent call last):"
@@ -119,7 +120,7 @@ def line_text(event: StoredEvent) -> str:
     """What a line says, without terminal colours."""
     if event.kind == Kind.UPLOAD:
         try:
-            return flat(json.loads(event.payload))
+            return upload_line(json.loads(event.payload))
         except ValueError:
             return event.payload
     return without_ansi(event.payload)

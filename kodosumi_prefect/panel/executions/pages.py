@@ -41,6 +41,7 @@ TABS = {
     "output": "Output",
     "reasoning": "Reasoning",
     "tasks": "Tasks",
+    "files": "Files",
     "log": "Log",
     "inputs": "Inputs",
     "raw": "Raw",

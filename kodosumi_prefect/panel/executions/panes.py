@@ -18,6 +18,7 @@ from kodosumi_prefect.panel.executions.log_lines import clock, is_trace, level
 from kodosumi_prefect.panel.executions.offsets import began, offset_words, read_offset
 from kodosumi_prefect.panel.executions.outcomes import Outcomes, outcomes
 from kodosumi_prefect.panel.html.render import origin, render
+from kodosumi_prefect.panel.html.uploads import upload_html
 from kodosumi_prefect.panel.web.parameters import MAX_CURSOR
 from kodosumi_prefect.panel.web.state import State
 from kodosumi_prefect.stream.reader import Origin, StoredEvent
@@ -38,7 +39,7 @@ class Pane(NamedTuple):
 
 
 PANES = {
-    "output": Pane((Kind.RESULT, Kind.ERROR), 100),
+    "output": Pane((Kind.RESULT, Kind.UPLOAD, Kind.ERROR), 100),
     "reasoning": Pane(
         (Kind.AGENT, Kind.ACTION, Kind.RESULT, Kind.LOCK, Kind.LEASE, Kind.ERROR), 100
     ),
@@ -168,7 +169,7 @@ async def stretch(panel: State, row: StoredExecution, name: str, wish: PaneQuery
     drawn = events if name != "output" else [e for e in events if not _of_now(e, row.attempt)]
     # Many long texts take a while to render; other requests go on meanwhile.
     settled = await outcomes(panel.reader, fid, drawn if name == "reasoning" else ())
-    drawing = _Drawing(name, settled, began(row), wish.order)
+    drawing = _Drawing(name, fid, settled, began(row), wish.order)
     items = await asyncio.to_thread(lambda: list(drawing.items(drawn, attempt)))
     return {
         "kind": name,
@@ -281,6 +282,7 @@ class _Drawing:
     """How a tab draws its events; ``began``: what offsets are counted from, epoch seconds."""
 
     name: str
+    fid: str
     outcomes: Outcomes
     began: float
     order: Order
@@ -317,6 +319,8 @@ class _Drawing:
         if event.kind in (Kind.LOCK, Kind.LEASE):
             html = self.outcomes.html(event)
             return None if html is None else {"html": Markup(html), "error_line": None}
+        if event.kind == Kind.UPLOAD:
+            return {"html": Markup(upload_html(event.payload, self.fid)), "error_line": None}
         html = render(event.kind, event.payload)
         return {"html": Markup(html), "error_line": _error_line(event)}
 

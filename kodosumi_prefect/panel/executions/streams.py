@@ -6,6 +6,7 @@ import time
 from collections import Counter, OrderedDict
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import aclosing, contextmanager, suppress
+from functools import partial
 from html import escape
 from typing import NamedTuple
 
@@ -21,6 +22,7 @@ from kodosumi_prefect.panel.accounts.identification import Identification
 from kodosumi_prefect.panel.executions.log_lines import level
 from kodosumi_prefect.panel.html.questions import asked_html, lease_html
 from kodosumi_prefect.panel.html.render import origin, render
+from kodosumi_prefect.panel.html.uploads import upload_html
 from kodosumi_prefect.refusals import TooManyError
 from kodosumi_prefect.stream.feed import End, Feed, Item, Quiet, Reset
 from kodosumi_prefect.stream.reader import StoredEvent
@@ -63,6 +65,10 @@ def frame(event: str, number: int, ts: float, payload: str) -> bytes:
 
 def _drawn(event: StoredEvent) -> str:
     return render(event.kind, event.payload)
+
+
+def _linked(fid: str, event: StoredEvent) -> str:
+    return upload_html(event.payload, fid)
 
 
 def _in_words(event: StoredEvent) -> str:
@@ -271,6 +277,8 @@ class Streams:
         if (known := self._rendered.get(key)) is not None:
             return known
         draw = _in_words if named and event.kind in _QUESTIONS else _drawn
+        if named and event.kind == Kind.UPLOAD:
+            draw = partial(_linked, fid)
         if len(event.payload) > SLOW_RENDER:
             html = await asyncio.to_thread(draw, event)
         else:

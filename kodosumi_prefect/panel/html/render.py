@@ -9,6 +9,7 @@ from typing import Any
 from kodosumi_prefect.events import STDIO_KINDS, WITHOUT_ATTRIBUTES, Kind
 from kodosumi_prefect.panel.html.ansi import ansi_to_html
 from kodosumi_prefect.panel.html.markdown import html, markdown
+from kodosumi_prefect.panel.html.uploads import upload_line
 from kodosumi_prefect.panel.html.values import (
     MAX_NESTING,
     MAX_RENDERED,
@@ -49,7 +50,7 @@ def render(kind: str, payload: str) -> str:
     if kind == Kind.PROGRESS:
         return render_progress(stored)
     if kind in STDIO_KINDS:
-        return escape(cut(flat(stored), MAX_LINE))
+        return escape(cut(upload_line(stored), MAX_LINE))
     if len(payload) > MAX_RENDERED and not _is_text(stored) and not _holds_frame(stored):
         return preformatted(json.dumps(stored, ensure_ascii=False, indent=2))
     return render_envelope(stored)
@@ -155,14 +156,6 @@ def _body(value: Any) -> str:
 def _is_text(stored: Any) -> bool:
     names = ("Markdown", "HTML", "Text", "str")
     return isinstance(stored, Mapping) and len(stored) == 1 and next(iter(stored)) in names
-
-
-def flat(stored: Any) -> str:
-    """An upload's envelope as one line."""
-    files = stored.get("Upload", {}).get("files") if isinstance(stored, Mapping) else None
-    if isinstance(files, list):
-        return "uploaded " + ", ".join(str(name) for name in files)
-    return json.dumps(stored, ensure_ascii=False)
 
 
 def _number(value: Any) -> float | None:

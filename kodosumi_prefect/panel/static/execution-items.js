@@ -26,13 +26,22 @@ function stamp(ts, words = clockText) {
 
 // What stands in the column of levels for what was not logged.
 const LEVELS = { stdout: "out", stderr: "err", error: "ERROR", upload: "upload" };
-const WORDS = { lock: "question", lease: "answer" }; // of kinds, for people
+const WORDS = { lock: "question", lease: "answer", upload: "files" }; // of kinds, for people
 const TRACEBACK = "Traceback (most recent call last):";
 
 function column(className, text) {
   const span = element("span", className);
   span.textContent = text;
   return span;
+}
+
+/** The words of the server's `upload_line`, of the list that its `upload_html` makes. */
+function uploaded(items) {
+  const words = (some) => some.map((one) => one.textContent.replace(/ (\S+ [kMGT]?B)$/, " ($1)")).join(", ");
+  const gone = items.filter((one) => one.matches(".gone"));
+  gone.forEach((one) => one.querySelector("span").remove());
+  const here = items.filter((one) => !gone.includes(one));
+  return [here.length && `uploaded ${words(here)}`, gone.length && `removed ${words(gone)}`].filter(Boolean).join("; ");
 }
 
 /** A line of the log. */
@@ -44,6 +53,8 @@ export function line({ kind, ts, html, seq, attempt }) {
   const text = element("span", "text", html);
   const [from, logged] = [".from", ".level"].map((name) => text.querySelector(`:scope > ${name}`));
   text.querySelector(":scope > .said")?.remove();
+  const made = text.querySelector(":scope > .made"); // which is a list of links in the output
+  if (made) made.replaceWith(uploaded([...made.children]));
   logged?.remove();
   if (kind === "error" || text.textContent.includes(TRACEBACK)) item.classList.add("trace");
   const time = element("a", "at");

@@ -15,18 +15,19 @@ const TAIL = 200; // likewise beside the output
 const EVENTS = 1000; // likewise of the raw ones
 const CARDS = 300; // results and the like
 const HEAD_PAUSE = 150; // ms in which several changes of the head become one request
+const FILES_PAUSE = 500; // ms in which several uploads become one look at the files
 const REOPENED = 10000; // ms between looks whether a run that was over runs again
 const RETRIED = 1000; // ms likewise once it was told to
 const RETRIES = 120000; // ms for which it is looked for so often
 const HIDDEN = 20000; // ms after which a hidden page gives its connection back
 
 const KINDS = {
-  output: ["result"],
+  output: ["result", "upload"],
   reasoning: ["agent", "action", "result", "lock", "lease", "error"],
   log: ["stdout", "stderr", "debug", "error", "upload"],
   tail: ["stdout", "stderr", "debug", "error", "upload"],
 };
-const HEAD_KINDS = ["meta", "inputs", "status", "final", "error", "lock", "lease"];
+const HEAD_KINDS = ["meta", "inputs", "status", "final", "error", "lock", "lease", "upload"];
 const ALL = [...new Set([...Object.values(KINDS).flat(), ...HEAD_KINDS, "progress"])];
 
 const page = document.getElementById("execution");
@@ -81,8 +82,24 @@ function brought(kind, ts, html, seq) {
   doing(kind, html);
   if (kind === "progress") byId("progress").innerHTML = html;
   if (kind === "lock" || kind === "lease") document.body.dispatchEvent(new Event("kodosumi:waiting"));
+  if (kind === "upload") refreshFiles();
   if (HEAD_KINDS.includes(kind)) refreshHead();
 }
+
+let filesTimer = null;
+
+/** Draw the list of files anew where somebody looks at it, unless they are choosing among them. */
+function refreshFiles() {
+  clearTimeout(filesTimer);
+  filesTimer = setTimeout(() => {
+    const files = byId("files");
+    if (files.querySelector(":checked") || files.contains(document.activeElement)) return;
+    stale = !files.offsetParent;
+    if (!stale) files.dispatchEvent(new Event("kodosumi:files"));
+  }, FILES_PAUSE);
+}
+
+let stale = false; // the list of files, which nobody looks at
 
 /** What it does now, in one line: the words of the server's `plain_line`. */
 function doing(kind, html) {
@@ -138,6 +155,7 @@ async function drawHead() {
     status = summary.status;
     announce(`The execution is ${status}`);
   }
+  byId("files-count").textContent = summary.files;
   const now = Number(summary.attempt);
   if (now > attempt) {
     attempt = now;
@@ -222,6 +240,8 @@ tabs(byId("tabs"), (name) => {
   panes[name]?.revealed();
   if (name === "output") panes.tail.revealed();
   if (name === "tasks") byId("tasks").dispatchEvent(new Event("kodosumi:shown"));
+  if (name === "files") byId("files").dispatchEvent(new Event(stale ? "kodosumi:files" : "kodosumi:shown"));
+  stale = false;
 });
 say("away", "Connecting");
 stream.open();

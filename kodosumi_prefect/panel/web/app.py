@@ -47,6 +47,7 @@ from kodosumi_prefect.panel.executions import list_pages as execution_list_pages
 from kodosumi_prefect.panel.executions import pages as execution_pages
 from kodosumi_prefect.panel.executions.streams import QUIET, Streams
 from kodosumi_prefect.panel.files import api as files_api
+from kodosumi_prefect.panel.files import pages as file_pages
 from kodosumi_prefect.panel.files import run_api as run_files_api
 from kodosumi_prefect.panel.files.depot import Depot
 from kodosumi_prefect.panel.ingest import api as ingest_api
@@ -114,6 +115,7 @@ AREAS: tuple[Any, ...] = (
     execution_list_pages,
     saved_views,
     task_pages,
+    file_pages,
     execution_pages,
     service_list_pages,
     service_pages,

@@ -12,6 +12,7 @@ from fastapi.responses import HTMLResponse
 from fastapi.templating import Jinja2Templates
 
 from kodosumi_prefect.panel.html.icons import icon
+from kodosumi_prefect.panel.html.words import size_words
 from kodosumi_prefect.vocabulary import KEYS_COOKIE, THEME_COOKIE
 
 PANEL = Path(__file__).parents[1]  # each area has its own folder of templates
@@ -62,6 +63,7 @@ def templates() -> Jinja2Templates:
     engine.env.filters |= {
         "amount": amount,
         "from_epoch": from_epoch,
+        "size": size_words,
         "capitalize_first": capitalised,
     }
     engine.env.globals |= {"version": package_version(), "picture": icon}
@@ -120,9 +122,4 @@ def amount(value: float, resource: str) -> str:
     """How much of a resource there is; bytes in their largest unit."""
     if resource not in ("bytes", "memory", "object_store_memory"):
         return f"{value:g}"
-    size = float(value)
-    for unit in ("B", "kB", "MB", "GB"):
-        if size < 1000:
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:.1f} TB"
+    return size_words(value)
