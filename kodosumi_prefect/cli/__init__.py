@@ -18,6 +18,7 @@ from kodosumi_prefect.cli import (
     demo,
     drain,
     env,
+    files,
     init,
     runs,
     schedules,
@@ -63,6 +64,7 @@ app.command(of_stack(token.token))
 app.command(of_stack(services.services))
 app.command(of_stack(services.launch))
 app.command(of_stack(services.answer))
+app.command(files.app)
 app.command(schedules.app)
 app.command(api_keys.app)
 app.command(of_stack(drain.drain))

@@ -1,6 +1,8 @@
 """What commands ask the panel for, as whoever's key they have."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import httpx
@@ -44,17 +46,32 @@ class Panel:
         Raises:
             CommandError: it does not answer, or refuses, in one line.
         """
-        try:
+        with self._named():
             answer = self._http.request(method, path, **more)
+        if answer.is_error:
+            raise CommandError(_reason(answer))
+        return answer.json() if answer.content else None
+
+    @contextmanager
+    def stream(self, method: str, path: str, headers: dict[str, str]) -> Iterator[httpx.Response]:
+        """What it answers, to be read in pieces; errors as of ``ask``."""
+        with self._named(), self._http.stream(method, path, headers=headers) as answer:
+            if answer.is_error:
+                answer.read()
+                raise CommandError(_reason(answer))
+            yield answer
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        """Errors of the way to the panel, in one line."""
+        try:
+            yield
         except httpx.HTTPError as exc:
             why = " ".join(str(exc).split()) or type(exc).__name__
             raise CommandError(
                 f"the panel at {self.url} does not answer ({why}); start `kodosumi-prefect up`, or "
                 f"set panel_url{hint(self.settings)}"
             ) from exc
-        if answer.is_error:
-            raise CommandError(_reason(answer))
-        return answer.json() if answer.content else None
 
     def pages(self, path: str, **parameters: Any) -> list[dict[str, Any]]:
         """All items of a list that is answered in pages."""

@@ -13,6 +13,7 @@ from kodosumi_prefect.cli.output import CommandError, console, words
 from kodosumi_prefect.cli.panel_client import Panel
 from kodosumi_prefect.cli.runs import tail
 from kodosumi_prefect.cli.tables import print_json, print_table
+from kodosumi_prefect.cli.transfer import LocalFile, local_files, send
 from kodosumi_prefect.vocabulary import IDEMPOTENCY_HEADER
 
 # Elements whose value nobody has typed or seen yet.
@@ -21,6 +22,14 @@ NEVER_SHOWN = {"submit", "cancel", "action", "file", "password", "errors"}
 Field = Annotated[
     str,
     Parameter(help="Fields of the form, as name=value; name=@file reads a file."),
+]
+FileField = Annotated[
+    tuple[str, ...],
+    Parameter(
+        name="--file",
+        negative=(),
+        help="A file or folder for a field for files, as name=path; repeatable.",
+    ),
 ]
 JsonFile = Annotated[
     Path | None,
@@ -54,6 +63,7 @@ def launch(
     service: str,
     /,
     *fields: Field,
+    file: FileField = (),
     json_file: JsonFile = None,
     follow: bool = False,
     output: Output = "text",
@@ -72,7 +82,7 @@ def launch(
     posted = _posted(fields, json_file)
     with Panel() as panel:
         address = _address(panel, service)
-        posted = _shown(panel.ask("GET", address)["elements"]) | posted
+        posted = _shown(panel.ask("GET", address)["elements"]) | posted | _sent(panel, file)
         # Sent again after a lost answer, it is still one launch.
         headers = {IDEMPOTENCY_HEADER: str(uuid4())}
         answer = panel.ask("POST", address, json=posted, headers=headers)
@@ -171,6 +181,21 @@ def _shown(elements: list[dict[str, Any]]) -> dict[str, Any]:
             continue
         shown[name] = "on" if element.get("type") == "boolean" else value
     return shown
+
+
+def _sent(panel: Panel, given: tuple[str, ...]) -> dict[str, str]:
+    """Send files; the values of the fields that they are for."""
+    chosen: dict[str, list[LocalFile]] = {}
+    for each in given:
+        name, equals, path = each.partition("=")
+        if not equals or not name or not path:
+            raise CommandError(f"--file {each!r} is not name=path")
+        chosen.setdefault(name, []).extend(local_files(Path(path), ""))
+    values = {}
+    for name, files in chosen.items():
+        batch = str(panel.ask("POST", "/files/init_batch")["batch_id"])
+        values[name] = json.dumps({"batchId": batch, "items": send(panel, files, batch)})
+    return values
 
 
 def _posted(fields: tuple[str, ...], json_file: Path | None) -> dict[str, Any]:

@@ -57,6 +57,33 @@ def test_an_id_that_nobody_knows_is_said_at_once(terminal: Terminal, command: st
         assert len(told.strip().splitlines()) == 1
 
 
+def test_files_are_launched_with_listed_got_and_put(
+    up: Up, terminal: Terminal, tmp_path: Path
+) -> None:
+    for name in ("a.txt", "b.txt"):
+        (tmp_path / name).write_text(f"{name} ")
+    (tmp_path / "folder" / "deep").mkdir(parents=True)
+    (tmp_path / "folder" / "deep" / "ä.bin").write_bytes(bytes(range(256)) * 40_000)
+    (tmp_path / "folder" / "link").symlink_to("/etc/hostname")
+    files = [f"--file=papers={tmp_path / name}" for name in ("a.txt", "b.txt")]
+    fid = terminal.json_of("launch", "Join files", *files)["fid"]
+    up.until(fid, "finished", 90)
+    listed = terminal.json_of("files", "ls", fid)
+    assert [one["path"] for one in listed] == ["in/a.txt", "in/b.txt", "out/joined.txt"]
+    assert "out/joined.txt" in terminal("files", "ls", fid[:8])
+    [saved] = terminal.json_of("files", "get", fid, "out/joined.txt", str(tmp_path / "new"))
+    assert Path(saved["saved"]) == tmp_path / "new" / "joined.txt"
+    assert (tmp_path / "new" / "joined.txt").read_text() == "a.txt b.txt "
+    put = terminal.json_of("files", "put", fid, str(tmp_path / "folder"), "in/")
+    assert [one["path"] for one in put] == ["in/folder/deep/ä.bin"]
+    terminal("files", "get", fid, "in/folder", str(tmp_path / "back"))
+    got = tmp_path / "back" / "folder" / "deep" / "ä.bin"
+    assert got.read_bytes() == bytes(range(256)) * 40_000
+    for wrong in (("get", fid, "out/none"), ("put", fid, str(tmp_path / "none")), ("ls", fid, "x")):
+        told = terminal("files", *wrong, code=1)
+        assert "Traceback" not in told and len(told.strip().splitlines()) == 1
+
+
 def test_an_api_key_is_made_used_listed_and_revoked(up: Up, terminal: Terminal) -> None:
     key = terminal("keys", "make", "of a test", "--days", "1").strip()
     headers = {"KODOSUMI_API_KEY": key}
