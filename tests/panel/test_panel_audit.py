@@ -440,7 +440,11 @@ def test_the_command_line_is_recorded_as_the_user_of_the_system(
         ("account_password", "Noor", {}),
         ("account_operator", "Noor", {"operator": True}),
         ("account_disable", "Noor", {}),
-        ("clean", None, {"days": {"executions": None, "stdio": None, "audit": 400.0}}),
+        (
+            "clean",
+            None,
+            {"days": {"executions": None, "stdio": None, "audit": 400.0, "files": None}},
+        ),
     ]
     who = {(row["actor_id"], row["actor_name"], row["means"], row["outcome"]) for row in rows}
     assert who == {(None, "root-of-all", "cli", "ok")}
