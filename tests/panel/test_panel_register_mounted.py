@@ -119,9 +119,10 @@ def test_a_service_that_failed_is_named_everywhere_and_imported_anew_on_refresh(
         assert flow["failed"].keys() == {"mounted_half:app"}
         assert "no model here" in flow["failed"]["mounted_half:app"]
         assert "no model here" in panel.get("/system").text
-        assert panel.json("/readyz") | {"feed": ""} == {
+        assert panel.json("/readyz") | {"feed": "", "files": ""} == {
             "status": "ready",
             "feed": "",
+            "files": "",
             "services": "1 of 2 services",
         }
         assert panel.get("/health").json()["services"]["failed"] == flow["failed"]
