@@ -60,7 +60,7 @@ def test_files_are_legible_on_a_phone_come_live_and_never_run(
     )
 
 
-def test_a_preview_is_legible_and_nothing_of_it_runs(new_context: NewContext, stand: Stand) -> None:
+def test_nothing_of_a_preview_runs(new_context: NewContext, stand: Stand) -> None:
     run = stand.run(summary="Makes files").begin()
     put(stand, run, ("out/a.md", ATTACK), ("out/b.csv", b"a,b\n1,2"), ("out/c.html", ATTACK))
     page = new_context(stand, reduced_motion="reduce").new_page()
