@@ -155,14 +155,7 @@ COMPLETED: dict[int | str, dict[str, Any]] = {
     201: {"model": list[Completed], "description": "Each file, in the order of the request."}
 }
 LISTING: dict[int | str, dict[str, Any]] = {
-    200: {
-        "description": "The files, by path.",
-        "content": {
-            "application/json": {
-                "schema": {"type": "array", "items": {"$ref": "#/components/schemas/FileListed"}}
-            }
-        },
-    }
+    200: {"model": list[FileListed], "description": "The files, by path."}
 }
 
 
