@@ -41,7 +41,8 @@ def make(line: Line, tmp_path: Path, fid: str) -> Iterator[Callable[..., SpoolCl
     made: list[SpoolClient] = []
 
     def build(**changes: Any) -> SpoolClient:
-        made.append(SpoolClient(line.settings(tmp_path, fid, **changes)))
+        data_dir = changes.pop("data_dir", tmp_path)
+        made.append(SpoolClient(line.settings(data_dir, fid, **changes)))
         return made[-1]
 
     yield build
