@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
+from kodosumi_prefect.files import access
 from kodosumi_prefect.files.tokens import token_for
 from kodosumi_prefect.settings import Settings
 from kodosumi_prefect.spooler.client import SpoolClient
@@ -55,3 +56,9 @@ def make(line: Line, tmp_path: Path, fid: str) -> Iterator[Callable[..., SpoolCl
 @pytest.fixture
 def fid() -> str:
     return fresh()
+
+
+@pytest.fixture(autouse=True)
+def nothing_arrived(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a process of its own: no tracer of another test arrived here."""
+    monkeypatch.setattr(access, "_arrived", {})
