@@ -118,7 +118,8 @@ class Tracer:
         travelled.add(scope.fid)
         instance = self._sink().instance(INSTANCE_WAIT if "ray" in sys.modules else 0.0)
         # As attributes: a process with an older version arrives at a tracer all the same.
-        return _arrive, (scope, instance), {"_access": access_to(scope.fid, get_settings())}
+        access = access_to(scope.fid, get_settings())
+        return _arrive, (scope, instance), {"_access": None if access is None else tuple(access)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         if (access := state.get("_access")) is not None:
@@ -354,7 +355,7 @@ class Tracer:
 class TracerMock(Tracer):
     """Prints what it gets: for running an entrypoint by hand, without Prefect or Postgres.
 
-    ``lock`` asks at the terminal. ``fs`` is as unsupported as that of a run.
+    ``lock`` asks at the terminal. There are no files: ``fs`` says so.
 
     Example:
         ```python
@@ -374,6 +375,11 @@ class TracerMock(Tracer):
 
     def flush_sync(self, timeout: float | None = None) -> bool:
         return True
+
+    def fs_sync(self) -> "FileSystem":
+        raise KodosumiError(
+            "files are not supported by TracerMock: they belong to a run; run the entrypoint as one"
+        )
 
     async def lock(
         self,

@@ -271,7 +271,7 @@ async def test_forms_are_read_in_every_encoding(app):
         ({"content": '{"name": ' + "9" * 5000 + "}"}, "too long"),
         (
             {"files": {"name": ("a.txt", b"x")}},
-            "the body holds a file; it cannot be received by this version",
+            "the body holds a file; files are uploaded by /files before the form",
         ),
         ({"data": {f"f{n}": "x" for n in range(10_001)}}, "Too many fields"),
         (

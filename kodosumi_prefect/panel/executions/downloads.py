@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import orjson
-from fastapi import APIRouter, HTTPException
+from fastapi import APIRouter
 from fastapi.responses import Response, StreamingResponse
 
 from kodosumi_prefect.panel.executions.log_lines import text_file
@@ -13,6 +13,7 @@ from kodosumi_prefect.panel.executions.panes import PANES, WINDOW, Wish
 from kodosumi_prefect.panel.executions.result_file import result_file
 from kodosumi_prefect.panel.web.parameters import Execution, Panel
 from kodosumi_prefect.panel.web.state import State
+from kodosumi_prefect.refusals import ConflictError
 
 EXPORTED = 2000  # events read at once
 
@@ -51,7 +52,7 @@ async def result(execution: Execution) -> Response:
     """The result as a file of its own kind; 409 while there is none."""
     file = result_file(execution)
     if file is None:
-        raise HTTPException(409, f"{execution.fid} has no result: it is {execution.status}")
+        raise ConflictError(f"{execution.fid} has no result: it is {execution.status}")
     return Response(file.content, media_type=file.media_type, headers=_named(file.name))
 
 

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 from urllib.parse import parse_qsl, urlencode
 from uuid import UUID
 
-from fastapi import APIRouter, Form, HTTPException, Request
+from fastapi import APIRouter, Form, Request
 from fastapi.responses import RedirectResponse, Response
 
 from kodosumi_prefect.database.rows.executions import SavedView
@@ -12,6 +12,7 @@ from kodosumi_prefect.events import clean
 from kodosumi_prefect.panel.accounts.permissions import CurrentUser, User
 from kodosumi_prefect.panel.web.parameters import Panel
 from kodosumi_prefect.panel.web.state import State
+from kodosumi_prefect.refusals import ForbiddenError, InvalidError, NotFoundError
 
 MOST = 50  # views of an account
 LISTED = 200  # own and shared ones on a page
@@ -53,15 +54,15 @@ async def save(
     """Name a filter and order; one of the same name is replaced."""
     called = " ".join(clean(name).split())[:LONGEST_NAME]
     if not called:
-        raise HTTPException(422, "name is empty; give the view a name")
+        raise InvalidError("name is empty; give the view a name")
     if shared and not user.operator:
-        raise HTTPException(403, "only operators share views with everybody")
+        raise ForbiddenError("only operators share views with everybody")
     kept = _kept(query)
     done = await panel.reader.execute(
         "save_view", account=user.id, name=called, query=kept, shared=shared, most=MOST
     )
     if not done:
-        raise HTTPException(422, f"you have {MOST} views already; delete one first")
+        raise InvalidError(f"you have {MOST} views already; delete one first")
     return _back(request, kept)
 
 
@@ -78,7 +79,7 @@ async def delete(
         "forget_view", id=str(view), account=user.id, operator=user.operator
     )
     if not done:
-        raise HTTPException(404, f"there is no view {view} of yours")
+        raise NotFoundError(f"there is no view {view} of yours")
     return _back(request, _kept(query))
 
 
