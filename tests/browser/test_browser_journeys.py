@@ -227,7 +227,7 @@ def test_the_keyboard_alone_is_enough(up: Up, new_context: NewContext) -> None:
     fid_of(page)
     expect(status(page)).to_contain_text("awaiting", timeout=LIVE)
     tab_to(page, "Output")
-    for _ in range(3):
+    for _ in range(4):
         page.keyboard.press("ArrowRight")
     assert focused(page) == "Log"
     arrived(page, re.compile("tab=log"))
