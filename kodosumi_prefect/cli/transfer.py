@@ -59,17 +59,17 @@ def local_files(source: Path, into: str) -> list[LocalFile]:
     if not into or into.endswith("/"):
         into = f"{into}{name}"
     if source.is_file():
-        found = [LocalFile(into, source)]
+        files = [LocalFile(into, source)]
     elif source.is_dir():
         # Links lead elsewhere, and devices have no end.
         inside = [p for p in sorted(source.rglob("*")) if p.is_file() and not _linked(p, source)]
-        found = [LocalFile(f"{into}/{p.relative_to(source).as_posix()}", p) for p in inside]
+        files = [LocalFile(f"{into}/{p.relative_to(source).as_posix()}", p) for p in inside]
     else:
         raise CommandError(f"there is no file {source}")
-    if not found:
+    if not files:
         raise CommandError(f"{source} has no files")
     try:
-        return [LocalFile(checked_path(file.path), file.source) for file in found]
+        return [LocalFile(checked_path(file.path), file.source) for file in files]
     except FileNameError as exc:
         raise CommandError(str(exc)) from exc
 

@@ -116,8 +116,8 @@ class Binding:
     ) -> list[BoundFile]:
         # In this order: what is used up before is in the answers afterwards.
         uploads = {upload.id: upload for upload in uploads_of(batch, self._query)}
-        given = batch_of(batch, self._query)
-        if (known := _known(given, fid, key)) is not None:
+        row = batch_of(batch, self._query)
+        if (known := _known(row, fid, key)) is not None:
             return known
         chosen = _chosen(uploads, batch, names)
         self._require_room(fid, [upload for upload, _ in chosen])
@@ -133,7 +133,7 @@ class Binding:
             payload = payload_of([file for _, file in files], ts=now)
             self._append(fid, Event(now, Kind.UPLOAD, payload, source=source, dedupe=key))
         bound = [BoundFile(upload.id, f.path, f.size, f.sha256) for upload, f in files]
-        self._use_up(given, fid, [key, _key(batch, direction, None)], bound, list(uploads))
+        self._use_up(row, fid, [key, _key(batch, direction, None)], bound, list(uploads))
         return bound
 
     def _copied(self, fid: str, upload: Upload, path: str) -> StoredFile:

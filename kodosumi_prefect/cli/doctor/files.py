@@ -69,11 +69,11 @@ def compare(settings: Settings, *, fix: bool) -> list[Finding]:
     for sort, names in found.items():
         words, remedy = WORDS[sort]
         size = sizes[sort] / 1_000_000
-        shown = ", ".join(names[:SHOWN]) + (
+        listed = ", ".join(names[:SHOWN]) + (
             f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
         )
         done = f"; {fixed[sort]:,} mended" if fixed[sort] else ""
-        text = f"{len(names):,} {words}, {size:,.1f} MB{done}: {shown}"
+        text = f"{len(names):,} {words}, {size:,.1f} MB{done}: {listed}"
         verdict = Verdict.FAIL if sort == "lost" else Verdict.WARN
         mended = fixed[sort] == len(names)
         findings.append(ok(CHECK, text) if mended else Finding(verdict, CHECK, text, remedy))
