@@ -1,13 +1,14 @@
 """Giving files that people sent to an execution: all of them at once, and once.
 
 Each content is copied to where the execution's are; then one ``upload`` event lists them all. That
-event has a key, so it does no harm to do it again, or in two processes at once.
+event has a key, so it does no harm to do it again, or in two processes at once: each makes copies
+of its own, and deletes them if the other's are listed.
 """
 
 import hashlib
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from kodosumi_prefect.database.rows.files import FileTotals, Upload, UploadBatch
@@ -122,31 +123,46 @@ class Binding:
         chosen = _chosen(uploads, batch, names)
         self._require_room(fid, [upload for upload, _ in chosen])
         done = [
-            (whole(upload, self._storage, self._query, self._settings), path)
+            (whole(upload, self._storage, self._query, self._settings), f"{direction}/{path}")
             for upload, path in chosen
         ]
-        files = [
-            (upload, self._copied(fid, upload, f"{direction}/{path}")) for upload, path in done
-        ]
-        if files:
+        if files := self._copies(fid, done):
             now = time.time()
-            payload = payload_of([file for _, file in files], ts=now)
+            payload = payload_of(list(files.values()), ts=now)
             self._append(fid, Event(now, Kind.UPLOAD, payload, source=source, dedupe=key))
-        bound = [BoundFile(upload.id, f.path, f.size, f.sha256) for upload, f in files]
+            listed = self._copies_listed(fid, list(files))
+            others = [
+                id_ for id_, file in files.items() if file.key not in listed.get(id_, [file.key])
+            ]
+            self._storage.delete(files[id_].key for id_ in others)
+        bound = [BoundFile(id_, f.path, f.size, f.sha256) for id_, f in files.items()]
         self._use_up(row, fid, [key, _key(batch, direction, None)], bound, list(uploads))
         return bound
 
-    def _copied(self, fid: str, upload: Upload, path: str) -> StoredFile:
-        assert upload.key is not None and upload.size is not None and upload.sha256 is not None
-        key = object_key(fid, upload.id)
-        self._storage.copy(upload.key, key)
-        return StoredFile(path, key, upload.size, upload.sha256, upload.media_type)
+    def _copies(self, fid: str, uploads: Iterable[tuple[Upload, str]]) -> dict[str, StoredFile]:
+        """Copy contents to where the execution's are; by upload id."""
+        files: dict[str, StoredFile] = {}
+        try:
+            for upload, path in uploads:
+                assert upload.key and upload.size is not None and upload.sha256 is not None
+                key = object_key(fid, upload.id)
+                self._storage.copy(upload.key, key)
+                files[upload.id] = StoredFile(
+                    path, key, upload.size, upload.sha256, upload.media_type
+                )
+        except BaseException:
+            self._storage.delete(file.key for file in files.values())
+            raise
+        return files
+
+    def _copies_listed(self, fid: str, ids: list[str]) -> dict[str, list[str]]:
+        """Which of these uploads the execution's files are copies of, with the copies' keys."""
+        return dict(self._query("copies_of_uploads", {"fid": fid, "uploads": ids}))
 
     def _require_room(self, fid: str, uploads: Sequence[Upload]) -> None:
         """Raise FileLimitError if the execution may not have these too."""
-        keys = [object_key(fid, upload.id) for upload in uploads]
-        listed = {key for (key,) in self._query("listed_keys", {"fid": fid, "keys": keys})}
-        new = [u for u, key in zip(uploads, keys, strict=True) if key not in listed]
+        listed = self._copies_listed(fid, [upload.id for upload in uploads])
+        new = [upload for upload in uploads if upload.id not in listed]
         size = sum(u.received_bytes if u.size is None else u.size for u in new)
         rows = self._query("file_totals", {"fid": fid})
         has = FileTotals(*rows[0]) if rows else FileTotals(0, 0)

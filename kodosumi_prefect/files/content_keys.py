@@ -10,13 +10,13 @@ OBJECTS = "objects"
 UPLOADS = "uploads"
 
 
-def object_key(fid: str, id_: str | None = None) -> str:
-    """A key for content of an execution's file.
+def object_key(fid: str, upload: str | None = None) -> str:
+    """A new key for content of an execution's file.
 
     Arguments:
-        id_: the same one makes the same key; a new one if not given.
+        upload: the id of the upload that it is copied from; the key begins with it.
     """
-    return f"{OBJECTS}/{fid}/{id_ or uuid4().hex}"
+    return f"{OBJECTS}/{fid}/{f'{upload}.' if upload else ''}{uuid4().hex}"
 
 
 def upload_key(batch: str, id_: str) -> str:

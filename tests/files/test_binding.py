@@ -124,6 +124,8 @@ def test_bound_in_many_processes_at_once_it_is_bound_once(sender: Sender, databa
     assert len(first) == 5
     assert others == [first] * 3
     assert len(stored(database, sender.fid)) == 1
+    objects = sorted(each.key for each in sender.storage.contents(f"objects/{sender.fid}"))
+    assert objects == sorted(file["key"] for file in files(database, sender.fid).values())
     for path in files(database, sender.fid):
         assert sender.content(database, path) == b"abc" * 1000 + b"def"
 

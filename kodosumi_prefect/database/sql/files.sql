@@ -215,10 +215,12 @@ UPDATE {schema}.upload_batch SET fid = %(fid)s::uuid, touched_at = now(),
         %(name)s::text, %(answer)s::jsonb))::text
 WHERE id = %(id)s::uuid AND schedule IS NULL RETURNING id::text;
 
--- name: listed_keys
--- Which of these contents an execution's files have.
-SELECT f.key FROM {schema}.file f JOIN {schema}.execution e ON e.id = f.execution_id
-WHERE e.fid = %(fid)s::uuid AND f.key = ANY(%(keys)s::text[]);
+-- name: copies_of_uploads
+-- Which of these uploads an execution's files are copies of, each with the copies' keys.
+SELECT u.id, array_agg(f.key) FROM {schema}.file f
+JOIN {schema}.execution e ON e.id = f.execution_id
+JOIN unnest(%(uploads)s::text[]) AS u (id) ON u.id = split_part(split_part(f.key, '/', 3), '.', 1)
+WHERE e.fid = %(fid)s::uuid GROUP BY u.id;
 
 -- name: arrived_chunk
 -- A part of a file, if it has arrived.
