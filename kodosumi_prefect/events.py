@@ -23,7 +23,7 @@ MAX_INT_BITS = 14_000  # Python refuses to print integers of more than 4,300 dig
 
 
 class Kind(StrEnum):
-    """The kind of an event. The words are Kodosumi's, ``progress`` is ours."""
+    """The kind of an event. The words are Kodosumi's, ``progress`` and ``span`` are ours."""
 
     META = "meta"
     INPUTS = "inputs"
@@ -40,6 +40,7 @@ class Kind(StrEnum):
     LOCK = "lock"
     LEASE = "lease"
     PROGRESS = "progress"
+    SPAN = "span"
 
 
 MAIN_KINDS = frozenset(
@@ -159,6 +160,11 @@ def serialize(value: Any, name: str | None = None) -> str:
     if name is not None:
         return json.dumps({clean(name): _jsonable(value, _Walk())}, ensure_ascii=False)
     return json.dumps(envelope(value), ensure_ascii=False, allow_nan=False)
+
+
+def json_text(value: Any) -> str:
+    """``value`` as JSON without an envelope; never raises, as ``serialize``."""
+    return json.dumps(_jsonable(value, _Walk()), ensure_ascii=False)
 
 
 def envelope(value: Any) -> dict[str, Any]:

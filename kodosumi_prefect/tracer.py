@@ -27,6 +27,8 @@ from kodosumi_prefect.scope import (
     uses,
 )
 from kodosumi_prefect.settings import database_url, get_settings
+from kodosumi_prefect.spans.recording import Place, Span, current_span
+from kodosumi_prefect.spans.span import SpanType
 from kodosumi_prefect.spooler.client import SpoolClient, get_client
 from kodosumi_prefect.spooler.route import learn_instance
 
@@ -75,6 +77,8 @@ class Tracer:
     A tracer can be pickled: hand it to Prefect tasks, ``@ray.remote`` functions and actors.
     """
 
+    _span: str | None = None  # the one that it was pickled in
+
     def __init__(self, scope: Scope, client: SpoolClient | None = None) -> None:
         self._own = scope
         self._client = client
@@ -119,11 +123,16 @@ class Tracer:
         instance = self._sink().instance(INSTANCE_WAIT if "ray" in sys.modules else 0.0)
         # As attributes: a process with an older version arrives at a tracer all the same.
         access = access_to(scope.fid, get_settings())
-        return _arrive, (scope, instance), {"_access": None if access is None else tuple(access)}
+        state = {
+            "_access": None if access is None else tuple(access),
+            "_span": current_span(scope.fid) or self._span,
+        }
+        return _arrive, (scope, instance), state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         if (access := state.get("_access")) is not None:
             learn_access(self._own.fid, access)
+        self._span = state.get("_span")
 
     def __repr__(self) -> str:
         return f"Tracer(fid={self.fid!r})"
@@ -182,6 +191,70 @@ class Tracer:
             text: what is being done, in a few words.
         """
         return self._put(Kind.PROGRESS, serialize({"done": done, "total": total, "text": text}))
+
+    def span(
+        self,
+        name: str | None = None,
+        type: str = SpanType.CUSTOM,
+        input: Any = None,
+        *,
+        model: str | None = None,
+        provider: str | None = None,
+    ) -> Span:
+        """A part of what the agent does, shown in the run's trace while it goes on.
+
+        Example:
+            ```python
+            with tracer.span("search", type="tool", input={"query": query}) as span:
+                span.set(output=search(query))
+
+
+            @tracer.span(type="tool")
+            def search(query: str) -> list[str]: ...
+            ```
+
+        Arguments:
+            name: what people call it; of a decorated function its name.
+            type: ``agent``, ``llm``, ``tool``, ``retrieval``, ``embedding``, ``chain``, ``task``
+                or ``custom``.
+            input: what goes in; of a decorated function its arguments.
+            model, provider: of a model's call.
+
+        Returns:
+            A context manager, also for ``async with``, and a decorator.
+        """
+        return Span(self._place_of_spans, name, type, input, model, provider)
+
+    def llm(
+        self,
+        model: str,
+        input: Any = None,
+        *,
+        provider: str | None = None,
+        name: str | None = None,
+    ) -> Span:
+        """A call of a model, by a client that is not known here.
+
+        Example:
+            ```python
+            with tracer.llm("gpt-5-mini", input=messages, provider="openai") as call:
+                answer = client.ask(messages)
+                call.set(output=answer.text, usage={"input": 812, "output": 64})
+            ```
+
+        Arguments:
+            input: the messages.
+            name: what people call it; the model's if not given.
+        """
+        return Span(self._place_of_spans, name or model, SpanType.LLM, input, model, provider)
+
+    def _place_of_spans(self) -> Place:
+        return Place(
+            self.fid,
+            lambda payload: self._put(Kind.SPAN, payload),
+            get_settings(),
+            self._span,
+        )
 
     debug_sync = debug
     result_sync = result

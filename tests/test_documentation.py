@@ -62,11 +62,12 @@ def test_every_command_is_described() -> None:
 
 def test_every_kind_is_described_with_its_streams() -> None:
     text = (DOCS / "events.md").read_text()
-    table = re.findall(r"^\| `(\w+)` \| ((?:main|stdio)(?:, stdio)?) \|", text, re.MULTILINE)
+    table = re.findall(r"^\| `(\w+)` \| (none|(?:main|stdio)(?:, stdio)?) \|", text, re.MULTILINE)
     streams = {
         str(kind): ", ".join(
             name for name, kinds in (("main", MAIN_KINDS), ("stdio", STDIO_KINDS)) if kind in kinds
         )
+        or "none"
         for kind in Kind
     }
     assert dict(table) == streams

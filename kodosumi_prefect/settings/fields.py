@@ -15,6 +15,7 @@ from kodosumi_prefect.settings.areas.panel import PanelFields
 from kodosumi_prefect.settings.areas.ray import RayFields
 from kodosumi_prefect.settings.areas.recording import RecordingFields
 from kodosumi_prefect.settings.areas.services import ServiceFields
+from kodosumi_prefect.settings.areas.spans import SpanFields
 from kodosumi_prefect.settings.of_kodosumi import KodosumiSettingsSource
 
 PREFIX = "PREFECT_INTEGRATIONS_KODOSUMI_"
@@ -26,6 +27,7 @@ class Settings(
     AccessFields,
     ObserverFields,
     FileFields,
+    SpanFields,
     RecordingFields,
     RayFields,
     PanelFields,

@@ -14,7 +14,7 @@ COLUMNS = (
 _WORDS = frozenset(Status)
 _PAUSED = "PAUSED"  # the type of the states in which Prefect itself waits for a person
 LOCKING = frozenset({Kind.STATUS, Kind.LOCK, Kind.LEASE})  # what may open or end locks
-PROJECTED = LOCKING | {Kind.INPUTS, Kind.FINAL, Kind.ERROR, Kind.PROGRESS, Kind.UPLOAD}
+PROJECTED = LOCKING | {Kind.INPUTS, Kind.FINAL, Kind.ERROR, Kind.PROGRESS, Kind.UPLOAD, Kind.SPAN}
 
 
 class Projection:
@@ -54,6 +54,7 @@ class Projection:
         self.visible = False
         self.reopened = False
         self.uploads: list[Event] = []  # what changes the files, in their order
+        self.spans: list[tuple[int, Event]] = []  # what says something of spans, with its seq
         self._set: dict[str, object] = {}
 
     def take(self, event: Event, seq: int) -> bool:
@@ -71,6 +72,8 @@ class Projection:
                 self.uploads.append(event)
                 self._put()
                 self.visible = True
+            case Kind.SPAN:
+                self.spans.append((seq, event))
             case Kind.PROGRESS:
                 self._put(progress=event.payload)
             case Kind.INPUTS if "inputs" not in self._set:

@@ -15,6 +15,7 @@ import psycopg
 from kodosumi_prefect.database import channels
 from kodosumi_prefect.events import Event, Kind
 from kodosumi_prefect.files.record import file_changes
+from kodosumi_prefect.spans.record import Row, span_rows
 from kodosumi_prefect.spooler.batch import DEDUPE, KIND, Batch, Fields
 from kodosumi_prefect.spooler.header import DESCRIBED, REFUSED, TEXTS, bounded
 from kodosumi_prefect.spooler.open_locks import Answer, OpenLocks
@@ -202,6 +203,8 @@ def _project(execution: LockedExecution, fid: str, projection: Projection) -> St
             yield Statement("end_locks", values)
         yield Statement("project", projection.parameters() | {"id": execution.id})
         yield from _project_files(execution.id, fid, projection.uploads)
+    if projection.spans:
+        yield from _project_spans(execution.id, span_rows(projection.spans))
     if projection.ended_seq is not None and projection.ended_seq > execution.last_seq:
         yield from _beside("purge_secrets", {"fid": fid})
         yield from _beside("forget_answers", {"id": execution.id})
@@ -224,6 +227,27 @@ def _project_files(execution: int, fid: str, uploads: Sequence[Event]) -> Steps[
             changed = changed or done
     if changed:
         yield Statement("count_files", {"id": execution})
+
+
+def _project_spans(execution: int, rows: Sequence[Row]) -> Steps[None]:
+    """Carry what events say of spans into their table, of which triggers make the totals."""
+    if not rows:
+        return
+    if not (yield from _beside("put_spans", {"id": execution, "spans": _json(rows)})):
+        taken = []
+        for row in rows:
+            if (yield from _beside("put_spans", {"id": execution, "spans": _json([row])})):
+                taken.append(row)
+        rows = taken
+    ids = [row["id"] for row in rows]
+    if not ids:
+        return
+    for query in ("part_span_cycles", "count_usage_once", "count_responses_once"):
+        yield from _beside(query, {"id": execution, "ids": ids})
+
+
+def _json(rows: Sequence[Row]) -> str:
+    return orjson.dumps(rows).decode()
 
 
 def _describe(execution: int, batch: Batch, one_by_one: bool) -> Steps[None]:

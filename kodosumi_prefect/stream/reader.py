@@ -15,9 +15,11 @@ from kodosumi_prefect.stream.rows import (
     ChangeCounter,
     ListPosition,
     LiveExecution,
+    ModelUse,
     PagedEvent,
     SearchedWord,
     StoredExecution,
+    StoredSpan,
     StreamTail,
 )
 
@@ -314,6 +316,14 @@ class Reader:
             task_run=task_run,
             subflow=subflow,
         )
+
+    async def spans(self, fid: str, after: int = 0, limit: int = 5000) -> list[StoredSpan]:
+        """Spans with ``first_seq > after``, in the order in which they were first heard of."""
+        return await self.rows_of(StoredSpan, "spans_of", fid=fid, after=after, limit=limit)
+
+    async def model_use(self, fid: str) -> list[ModelUse]:
+        """What an execution took of each model, the dearest first."""
+        return await self.rows_of(ModelUse, "model_use_of", fid=fid)
 
     async def live(
         self, timeout: float, *, after: int = 0, limit: int = PAGE

@@ -75,6 +75,8 @@ class StoredExecution:
         locks: ids of its open locks, oldest first.
         cancelled: its status is ``error``, Kodosumi's word for that too.
         files: how many it has, of so many bytes in all.
+        model_calls, tool_calls, span_errors, input_tokens, output_tokens: what its spans add up to.
+        cost: US dollars, without those of the ``unpriced_calls``.
     """
 
     fid: str
@@ -115,6 +117,13 @@ class StoredExecution:
     cancelled: bool
     files: int = 0
     file_bytes: int = 0
+    model_calls: int = 0
+    tool_calls: int = 0
+    span_errors: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cost: float = 0.0
+    unpriced_calls: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -261,3 +270,53 @@ class ChangeCounter:
 
     xmin: int
     xmax: int
+
+
+@dataclass(frozen=True, slots=True)
+class StoredSpan:
+    """A row of ``spans_of``.
+
+    Attributes:
+        began, ended: seconds since the epoch; None if not heard of.
+        status: ``ok``, ``error`` or ``cancelled``; None until its end.
+        cost: US dollars; None if the price is not known.
+        counted: whether its tokens are part of the totals.
+        begin_seq, end_seq: of its events, which have the contents.
+    """
+
+    id: str
+    parent: str | None
+    name: str
+    type: str
+    attempt: int
+    task_run: str | None
+    began: float | None
+    ended: float | None
+    status: str | None
+    model: str | None
+    provider: str | None
+    input_tokens: int | None
+    output_tokens: int | None
+    cached_tokens: int | None
+    reasoning_tokens: int | None
+    cost: float | None
+    counted: bool
+    error: str | None
+    begin_seq: int | None
+    end_seq: int | None
+    first_seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class ModelUse:
+    """A row of ``model_use_of``; ``cost`` in US dollars, of the calls that are priced."""
+
+    model: str
+    provider: str
+    calls: int
+    input_tokens: int
+    output_tokens: int
+    cached_tokens: int
+    reasoning_tokens: int
+    cost: float
+    unpriced: int

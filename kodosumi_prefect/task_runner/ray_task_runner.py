@@ -17,6 +17,7 @@ from kodosumi_prefect.carried import carried as carry
 from kodosumi_prefect.runner.ray_connection import NoRayError, connect_ray
 from kodosumi_prefect.scope import entered_scope, known_scope
 from kodosumi_prefect.settings import get_settings, read_address
+from kodosumi_prefect.spans.recording import current_span
 from kodosumi_prefect.spooler.client import get_client
 from kodosumi_prefect.task_runner import first_use
 from kodosumi_prefect.task_runner.future import RayFuture, cancel_tasks, remember
@@ -160,6 +161,7 @@ class RayTaskRunner(TaskRunner["RayFuture"]):
                 entered_scope(),
                 scope,
                 flow_run,
+                current_span(scope.fid) if scope is not None else None,
             ),
         )
         future = RayFuture(task_run_id, state_ref, value_ref)

@@ -16,6 +16,7 @@ from kodosumi_prefect.adapter.hooks import name_task_run
 from kodosumi_prefect.adapter.log_files import read_log_files
 from kodosumi_prefect.scope import Scope, entered, learn_scope
 from kodosumi_prefect.settings import get_settings, read_settings, reset_settings
+from kodosumi_prefect.spans.recording import enter_span
 from kodosumi_prefect.spooler.client import get_client
 from kodosumi_prefect.spooler.route import learn_instance
 from kodosumi_prefect.task_runner.remote_result import apart
@@ -33,6 +34,7 @@ class Carried(NamedTuple):
         above: the scope that the surrounding code entered.
         scope: the scope of the code that submitted it.
         flow_run: its flow run and run count.
+        span: the id of the span that it was submitted in.
     """
 
     settings: dict[str, Any]
@@ -40,6 +42,7 @@ class Carried(NamedTuple):
     above: Scope | None
     scope: Scope | None
     flow_run: tuple[UUID, int] | None
+    span: str | None = None
 
 
 def run_apart(
@@ -78,7 +81,7 @@ def run_with_values(*upstream: Any, carried: Carried, **arguments: Any) -> State
 
 
 def _run(arguments: dict[str, Any], carried: Carried) -> State[Any]:
-    values, instance, above, scope, flow_run = carried
+    values, instance, above, scope, flow_run, span = carried
     # A Ray worker serves one job, so these are the process's settings from now on.
     reset_settings(read_settings(values))
     learn_instance(instance)
@@ -100,6 +103,8 @@ def _run(arguments: dict[str, Any], carried: Carried) -> State[Any]:
     try:
         with entered(above or scope):
             within = copy_context()
+        if span is not None:
+            within.run(enter_span, scope.fid, span)
         with at_work(above or scope, within) as work:
             name_task_run(arguments["task"], work)
             with read_log_files() if capturing else nullcontext():

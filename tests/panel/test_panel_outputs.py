@@ -7,6 +7,7 @@ from uuid import uuid4
 import pytest
 
 from kodosumi_prefect.events import serialize
+from kodosumi_prefect.spans.span import Usage, begin_payload, end_payload
 from tests.panel.panel_runs import Stand, markdown, until
 
 
@@ -42,7 +43,39 @@ def test_status_of_a_finished_run_carries_the_envelope_as_json_text(panel: Stand
         "entry_point": "m:f",
         "username": "admin",
         "locks": [],
+        "usage": {
+            "model_calls": 0,
+            "tool_calls": 0,
+            "errors": 0,
+            "input_tokens": 0,
+            "output_tokens": 0,
+            "cost": 0.0,
+            "unpriced_calls": 0,
+        },
     }
+
+
+def test_a_trace_has_spans_by_the_page_and_what_models_took(panel: Stand) -> None:
+    run = panel.run().begin()
+    for number in range(3):
+        run.say("span", begin_payload(f"call-{number}", "ask", "llm", model=f"m-{number % 2}"))
+        usage = Usage(input=10, output=1)
+        run.say("span", end_payload(f"call-{number}", usage=usage, cost=0.5 if number else None))
+    run.say("span", begin_payload("open", "search", "tool", parent="call-0"))
+    run.finish()
+    trace = panel.get(f"/outputs/trace/{run.fid}?limit=3").json()
+    assert trace["usage"] == panel.get(f"/outputs/status/{run.fid}").json()["usage"]
+    assert (trace["usage"]["cost"], trace["usage"]["unpriced_calls"]) == (1.0, 1)
+    assert [(m["model"], m["calls"], m["input_tokens"]) for m in trace["models"]] == [
+        ("m-0", 2, 20),
+        ("m-1", 1, 10),
+    ]
+    assert [span["id"] for span in trace["items"]] == ["call-0", "call-1", "call-2"]
+    assert trace["more"]
+    [last] = panel.get(f"/outputs/trace/{run.fid}?after={trace['next']}").json()["items"]
+    assert (last["parent"], last["ended"], last["status"]) == ("call-0", None, None)
+    shown = panel.get(f"/outputs/events/{run.fid}?kinds=span").json()["items"]
+    assert shown[0]["seq"] == trace["items"][0]["begin_seq"]
 
 
 def test_a_running_run_has_no_final_even_if_one_is_stored(panel: Stand) -> None:

@@ -13,6 +13,7 @@ from kodosumi_prefect.events import serialize
 from kodosumi_prefect.panel.executions import streams
 from kodosumi_prefect.panel.executions.streams import CHUNK, OUTBOX_BYTES
 from kodosumi_prefect.settings import Settings
+from kodosumi_prefect.spans.span import begin_payload, end_payload
 from kodosumi_prefect.stream import feed
 from kodosumi_prefect.vocabulary import API_KEY_HEADER
 from tests.panel.panel_runs import Frame, Stand, frames, markdown, until
@@ -35,6 +36,18 @@ def test_the_whole_stream_comes_in_order_and_ends_with_eof(panel: Stand) -> None
     ]
     assert got[5].data == "two\nlines\n"
     assert abs(got[4].ts - time.time()) < 60
+
+
+def test_spans_come_to_who_asks_for_them(panel: Stand) -> None:
+    run = panel.run().begin()
+    run.say("span", begin_payload("a", "ask", "llm"))
+    run.lines("one").say("span", end_payload("a")).finish()
+    known = [f.event for f in panel.whole(f"/outputs/stream/{run.fid}")]
+    traced = [f.event for f in panel.whole(f"/outputs/stream/{run.fid}?spans=true")]
+    assert traced.count("span") == 2
+    assert [event for event in traced if event != "span"] == known
+    for name in ("main", "stdio"):
+        assert "span" not in [f.event for f in panel.whole(f"/outputs/{name}/{run.fid}")]
 
 
 def test_eof_comes_at_once_when_the_run_is_over(

@@ -14,7 +14,8 @@ e.fid::text AS fid, e.owner, e.flow_name, e.deployment_id::text AS deployment_id
     e.deprecated, e.status, {cancelled} AS cancelled, e.state_name, e.state_ts, e.attempt,
     e.final_attempt, e.error, e.progress, e.open_locks, e.created_at, e.started_at, e.ended_at,
     e.updated_at, e.heartbeat_at, e.archived_at, e.last_seq, e.again_of::text AS again_of, e.changed,
-    e.files, e.file_bytes,
+    e.files, e.file_bytes, e.model_calls, e.tool_calls, e.span_errors, e.input_tokens,
+    e.output_tokens, e.cost::float8 AS cost, e.unpriced_calls,
     coalesce((SELECT r.name FROM {schema}.role r WHERE r.id::text = e.owner), e.owner) AS username,
     CASE WHEN e.open_locks > 0 THEN ARRAY(SELECT l.lid FROM {schema}.lock l
         WHERE l.execution_id = e.id AND l.state = 'open' ORDER BY l.opened_at, l.lid)

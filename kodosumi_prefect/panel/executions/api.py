@@ -1,5 +1,6 @@
 """One execution: its status, its live streams, its result, its events by the page."""
 
+from dataclasses import asdict
 from typing import Annotated, Any
 
 import orjson
@@ -14,10 +15,18 @@ from kodosumi_prefect.panel.executions.rows import (
     runtime,
     status_of,
     title,
+    usage_of,
 )
-from kodosumi_prefect.panel.executions.streams import MAIN, STDIO, STREAM, EventStream, View
+from kodosumi_prefect.panel.executions.streams import (
+    MAIN,
+    STDIO,
+    STREAM,
+    TRACED,
+    EventStream,
+    View,
+)
 from kodosumi_prefect.panel.html.render import render
-from kodosumi_prefect.panel.web.answers import EventPage, ExecutionStatus, StreamedEvent
+from kodosumi_prefect.panel.web.answers import EventPage, ExecutionStatus, StreamedEvent, Trace
 from kodosumi_prefect.panel.web.error_schemas import answers, problems
 from kodosumi_prefect.panel.web.parameters import MAX_CURSOR, Cursor, Execution, Panel, Seat
 from kodosumi_prefect.panel.web.prefect_links import links
@@ -25,6 +34,7 @@ from kodosumi_prefect.panel.web.templating import page
 from kodosumi_prefect.stream.reader import ANYWHERE, Origin
 
 PAGE = 1000  # events of one answer, at most
+MOST_SPANS = 5000  # of one answer
 SPAN = 50_000  # events looked through for one answer, where no index helps
 
 router = APIRouter(prefix="/outputs", tags=["Executions"])
@@ -76,6 +86,7 @@ async def status(panel: Panel, execution: Execution) -> dict[str, Any]:
     """`final` is the stored envelope as a JSON string, in a failed run the error's message.
 
     `links` lead to `flow_run`, `deployment` and `work_pool` in Prefect, null where there is none.
+    `usage` is what its spans report: `cost` in US dollars, without the `unpriced_calls`.
     """
     return status_of(execution) | {"links": links(panel.settings, execution)}
 
@@ -93,9 +104,11 @@ async def stream(
     execution: Execution,
     after: After = None,
     last_event_id: LastEventId = None,
+    spans: Annotated[bool, Query(description="`span` events, too.")] = False,
 ) -> EventStream:
     """Server-sent events `{timestamp}:{payload}`; a last `eof` when the execution is over."""
-    return panel.streams.open(request, execution.fid, _cursor(after, last_event_id), STREAM)
+    view = TRACED if spans else STREAM
+    return panel.streams.open(request, execution.fid, _cursor(after, last_event_id), view)
 
 
 @router.get(
@@ -218,6 +231,37 @@ async def events(
             "next": following,
             "more": batch.more or until < last_seq,
             "reset": reset,
+        }
+    )
+
+
+@router.get(
+    "/trace/{fid}",
+    response_class=Json,
+    summary="Spans by the page, and what they took",
+    responses=answers(Trace) | problems(404),
+)
+async def trace(
+    panel: Panel,
+    execution: Execution,
+    after: Cursor = 0,
+    limit: Annotated[int, Query(ge=1, le=MOST_SPANS)] = MOST_SPANS,
+) -> Response:
+    """Spans in the order in which they were first heard of; `next` is the cursor behind them.
+
+    A span changes once more, at its end: until then ask for it again, or follow `span` events.
+    """
+    spans = await panel.reader.spans(execution.fid, after, limit + 1)
+    models = await panel.reader.model_use(execution.fid)
+    shown = spans[:limit]
+    return Json(
+        {
+            "fid": execution.fid,
+            "usage": usage_of(execution),
+            "models": [asdict(use) for use in models],
+            "items": [asdict(span) for span in shown],
+            "next": shown[-1].first_seq if shown else after,
+            "more": len(spans) > limit,
         }
     )
 

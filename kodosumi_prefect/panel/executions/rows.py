@@ -46,6 +46,20 @@ def status_of(row: StoredExecution) -> dict[str, Any]:
         "entry_point": row.entry_point,
         "username": row.username,
         "locks": row.locks,
+        "usage": usage_of(row),
+    }
+
+
+def usage_of(row: StoredExecution) -> dict[str, Any]:
+    """What its spans took; ``cost`` in US dollars, of the calls whose price is known."""
+    return {
+        "model_calls": row.model_calls,
+        "tool_calls": row.tool_calls,
+        "errors": row.span_errors,
+        "input_tokens": row.input_tokens,
+        "output_tokens": row.output_tokens,
+        "cost": row.cost,
+        "unpriced_calls": row.unpriced_calls,
     }
 
 

@@ -53,7 +53,8 @@ class View(NamedTuple):
 
 
 _QUESTIONS = (Kind.LOCK, Kind.LEASE)
-STREAM = View(None, html=False)
+STREAM = View(frozenset(Kind) - {Kind.SPAN}, html=False)  # what Kodosumi's clients know
+TRACED = View(None, html=False)
 MAIN = View(frozenset(MAIN_KINDS), html=True)
 STDIO = View(frozenset(STDIO_KINDS), html=True)
 

@@ -6,6 +6,7 @@ from uuid import UUID
 from pydantic import BaseModel, Field
 
 from kodosumi_prefect.events import Kind, Status
+from kodosumi_prefect.stream.rows import ModelUse, StoredSpan
 
 Envelope = dict[str, Any]  # a single key, the name of the value's type
 
@@ -18,6 +19,18 @@ class Links(BaseModel):
     flow_run: str | None
     deployment: str | None
     work_pool: str | None
+
+
+class Usage(BaseModel):
+    """What an execution's spans add up to."""
+
+    model_calls: int
+    tool_calls: int
+    errors: int = Field(description="Spans that failed.")
+    input_tokens: int
+    output_tokens: int
+    cost: float = Field(description="US dollars, of the calls whose price is known.")
+    unpriced_calls: int = Field(description="Calls whose price is not known.")
 
 
 class ExecutionStatus(BaseModel):
@@ -39,6 +52,7 @@ class ExecutionStatus(BaseModel):
     entry_point: str | None
     username: str | None
     locks: list[str] = Field(description="Ids of its open locks.")
+    usage: Usage
     links: Links
 
 
@@ -61,6 +75,17 @@ class EventPage(BaseModel):
     next: int
     more: bool
     reset: bool
+
+
+class Trace(BaseModel):
+    """Spans behind a cursor, and what all spans took."""
+
+    fid: UUID
+    usage: Usage
+    models: list[ModelUse] = Field(description="The dearest first.")
+    items: list[StoredSpan]
+    next: int
+    more: bool
 
 
 class StreamedEvent(BaseModel):

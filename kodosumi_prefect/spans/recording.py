@@ -1,0 +1,316 @@
+"""Spans as authors write them: a context manager and a decorator."""
+
+import asyncio
+import functools
+import inspect
+import time
+from collections.abc import Callable, Generator, Mapping
+from contextlib import AbstractContextManager, contextmanager, suppress
+from contextvars import ContextVar, Token
+from types import TracebackType
+from typing import Any, NamedTuple, Self, TypeVar, cast
+
+from kodosumi_prefect.error_line import error_line
+from kodosumi_prefect.settings import Settings
+from kodosumi_prefect.spans.contents import kept
+from kodosumi_prefect.spans.span import (
+    SpanStatus,
+    SpanType,
+    Usage,
+    begin_payload,
+    end_payload,
+    new_id,
+    type_of,
+)
+
+Record = Callable[[str], object]  # puts the payload of a ``span`` event into the stream
+Called = TypeVar("Called", bound=Callable[..., Any])
+
+
+class OpenSpan(NamedTuple):
+    """The span that code is in, of whichever run."""
+
+    fid: str
+    id: str
+
+
+_current: ContextVar[OpenSpan | None] = ContextVar("kodosumi_span", default=None)
+
+
+def current_span(fid: str) -> str | None:
+    """The id of the span of this execution that the calling code is in."""
+    span = _current.get()
+    return span.id if span is not None and span.fid == fid else None
+
+
+def enter_span(fid: str, id_: str) -> None:
+    """Be in a span of another process for the rest of the calling context."""
+    _current.set(OpenSpan(fid, id_))
+
+
+class Place(NamedTuple):
+    """Where spans go.
+
+    Attributes:
+        parent: of a span that has none in the calling code.
+    """
+
+    fid: str
+    record: Record
+    settings: Settings
+    parent: str | None
+
+
+class Span:
+    """A part of what an agent does, from its begin to its end; made by ``Tracer.span``.
+
+    As a context manager, also with ``async with``, it is what happens in the block. As a decorator
+    it is each call of the function, with the arguments as input and what it returns as output.
+
+    Example:
+        ```python
+        with tracer.span("search", type="tool", input={"query": query}) as span:
+            hits = search(query)
+            span.set(output=hits)
+        ```
+
+    Attributes:
+        id: known from its begin on.
+    """
+
+    def __init__(
+        self,
+        place: Callable[[], Place],
+        name: str | None,
+        type: str = SpanType.CUSTOM,
+        input: Any = None,
+        model: str | None = None,
+        provider: str | None = None,
+    ) -> None:
+        self.id: str | None = None
+        self._make_place = place
+        self._name = name
+        self._type = type_of(type)
+        self._input = input
+        self._model = model
+        self._provider = provider
+        self._output: Any = None
+        self._usage: Usage | None = None
+        self._cost: float | None = None
+        self._response: str | None = None
+        self._error: str | None = None
+        self._place: Place | None = None
+        self._began = 0.0
+        self._token: Token[OpenSpan | None] | None = None
+
+    def set(
+        self,
+        *,
+        output: Any = None,
+        model: str | None = None,
+        provider: str | None = None,
+        usage: Usage | Mapping[str, int | None] | None = None,
+        cost: float | None = None,
+        response: str | None = None,
+        error: str | None = None,
+    ) -> Self:
+        """Say more about it, at any time before its end; what is None is as said before.
+
+        Arguments:
+            output: what came out.
+            model: which one answered.
+            usage: tokens, as ``Usage`` or under its names; ``input`` includes ``cached``.
+            cost: US dollars, where the price is known better than by the model's name.
+            response: the provider's id of its answer: two spans of one answer are counted once.
+            error: why it failed, though nothing was raised.
+        """
+        self._output = self._output if output is None else output
+        self._model = model or self._model
+        self._provider = provider or self._provider
+        if usage is not None:
+            self._usage = usage if isinstance(usage, Usage) else _usage(usage)
+        self._cost = self._cost if cost is None else cost
+        self._response = response or self._response
+        self._error = error or self._error
+        return self
+
+    def begin(self) -> Self:
+        """Begin it without a block; ``end`` has to follow, in whichever thread."""
+        place = self._place = self._make_place()
+        self.id = new_id()
+        self._began = time.time()
+        name = self._name or self._model or str(self._type)
+        place.record(
+            begin_payload(
+                self.id,
+                name,
+                self._type,
+                parent=current_span(place.fid) or place.parent,
+                model=self._model,
+                provider=self._provider,
+                contents=kept(self._input, "input", name, place.settings),
+            )
+        )
+        return self
+
+    def end(self, exc: BaseException | None = None) -> None:
+        """End it; a second time does nothing.
+
+        Arguments:
+            exc: what it failed by, or was cancelled by.
+        """
+        place = self._place
+        if place is None or self.id is None:
+            return
+        self._place = None
+        status, error = _status(exc, self._error)
+        place.record(
+            end_payload(
+                self.id,
+                status,
+                began=self._began,
+                model=self._model,
+                provider=self._provider,
+                response=self._response,
+                usage=self._usage,
+                cost=self._cost,
+                contents=kept(self._output, "output", self._name or "", place.settings),
+                error=error,
+            )
+        )
+
+    def __enter__(self) -> Self:
+        self.begin()
+        assert self._place is not None and self.id is not None
+        self._token = _current.set(OpenSpan(self._place.fid, self.id))
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._token is not None:
+            token, self._token = self._token, None
+            with suppress(ValueError):  # of a generator that was closed in another context
+                _current.reset(token)
+        self.end(exc)
+
+    @contextmanager
+    def around_pieces(self) -> Generator[Callable[[], AbstractContextManager[None]], None, None]:
+        """It for code that runs in pieces, as a generator's: what is given is entered for each.
+
+        Whoever reads a generator is not in its span.
+        """
+        self.begin()
+        assert self._place is not None and self.id is not None
+        span = OpenSpan(self._place.fid, self.id)
+
+        @contextmanager
+        def inside() -> Generator[None, None, None]:
+            token = _current.set(span)
+            try:
+                yield
+            finally:
+                _current.reset(token)
+
+        try:
+            yield inside
+        except BaseException as exc:
+            self.end(exc)
+            raise
+        self.end()
+
+    async def __aenter__(self) -> Self:
+        return self.__enter__()
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.__exit__(exc_type, exc, traceback)
+
+    def __call__(self, called: Called) -> Called:
+        """Have each call of a function, a coroutine function or a generator be such a span."""
+        signature = inspect.signature(called)
+
+        def one(args: tuple[Any, ...], kwargs: dict[str, Any]) -> "Span":
+            given = self._input
+            if given is None:
+                try:
+                    given = dict(signature.bind(*args, **kwargs).arguments)
+                except TypeError:  # the call itself will say so
+                    given = None
+                else:
+                    given.pop("self", None)
+            name = self._name or getattr(called, "__name__", None)
+            return Span(self._make_place, name, self._type, given, self._model, self._provider)
+
+        wrapper: Any
+        if inspect.iscoroutinefunction(called):
+
+            async def wrapper(*args: Any, **kwargs: Any) -> Any:
+                with one(args, kwargs) as span:
+                    output = await called(*args, **kwargs)
+                    span.set(output=output)
+                    return output
+
+        elif inspect.isasyncgenfunction(called):
+
+            async def wrapper(*args: Any, **kwargs: Any) -> Any:
+                items = called(*args, **kwargs)
+                with one(args, kwargs).around_pieces() as inside:
+                    try:
+                        while True:
+                            with inside():
+                                try:
+                                    item = await anext(items)
+                                except StopAsyncIteration:
+                                    return
+                            yield item
+                    finally:
+                        await items.aclose()
+
+        elif inspect.isgeneratorfunction(called):
+
+            def wrapper(*args: Any, **kwargs: Any) -> Any:
+                items = called(*args, **kwargs)
+                with one(args, kwargs).around_pieces() as inside:
+                    try:
+                        while True:
+                            with inside():
+                                try:
+                                    item = next(items)
+                                except StopIteration as end:
+                                    return end.value
+                            yield item
+                    finally:
+                        items.close()
+
+        else:
+
+            def wrapper(*args: Any, **kwargs: Any) -> Any:
+                with one(args, kwargs) as span:
+                    output = called(*args, **kwargs)
+                    span.set(output=output)
+                    return output
+
+        return cast("Called", functools.wraps(called)(wrapper))
+
+
+def _usage(said: Mapping[str, int | None]) -> Usage:
+    if unknown := set(said) - set(Usage._fields):
+        names = ", ".join(sorted(map(str, unknown)))
+        raise ValueError(f"usage names {names}: use some of {', '.join(Usage._fields)}")
+    return Usage(**said)
+
+
+def _status(exc: BaseException | None, error: str | None) -> tuple[str, str | None]:
+    if exc is None or isinstance(exc, GeneratorExit):
+        return (SpanStatus.OK, None) if error is None else (SpanStatus.ERROR, error)
+    if isinstance(exc, asyncio.CancelledError | KeyboardInterrupt):
+        return SpanStatus.CANCELLED, error
+    return SpanStatus.ERROR, error or error_line(exc)
