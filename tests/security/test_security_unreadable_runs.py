@@ -9,6 +9,7 @@ from uuid import UUID, uuid4
 
 import httpx
 import pytest
+from prefect.client import base
 from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.filters import (
     WorkPoolFilter,
@@ -99,6 +100,12 @@ class Prefect:
             self.ask("DELETE", f"flow_runs/{run}")
         self.ask("DELETE", f"work_pools/{self.pool}")
         self.ask("DELETE", f"flows/{self.flow}")
+
+
+@pytest.fixture(autouse=True)
+def asked_again_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fault closes the connection, and Prefect's client would wait 2 s before it asks again."""
+    monkeypatch.setattr(base, "clamped_poisson_interval", lambda *_: 0.01)
 
 
 @pytest.fixture
