@@ -2,9 +2,10 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
-WORKERS ?= 2
+WORKERS ?= 4
 READY  := $(VENV)/.ready
-# Two at a time: tests mostly wait, and what takes long to start is started by one of the workers.
+# More than there are processors: tests mostly wait, and what takes long to start is started by one
+# of the workers.
 PYTEST := $(BIN)/python -m pytest $(if $(filter-out 0 1,$(WORKERS)),-n $(WORKERS) \
 	--dist loadgroup --no-loadscope-reorder)
 
