@@ -236,7 +236,7 @@ child = os.fork()
 name = "parent" if child else "child"
 for i in range(200):
     say(sys.argv[1], f"{{name}} {{i}}")
-print(name, flush=True)
+os.write(1, f"{{name}}\\n".encode())  # at once: of two processes, lines would mingle
 if not child:
     client.close()
     os._exit(0)
