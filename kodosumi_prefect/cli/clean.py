@@ -90,7 +90,8 @@ def _clean_files(settings: Settings, url: str, *, dry_run: bool) -> None:
                     f"{settings.file_retention_days:g} days ago, {size / 1_000_000:,.1f} MB",
                     soft_wrap=True,
                 )
-            contents, uploads = sum(upkeep.dropped()), sum(upkeep.uploads(settings.upload_hours))
+            uploads = sum(upkeep.uploads(settings.upload_hours))
+            contents = sum(upkeep.dropped()) + sum(upkeep.broken_off()) + sum(upkeep.orphans())
     except StorageError as exc:
         raise CommandError(str(exc)) from exc
     if contents or uploads:

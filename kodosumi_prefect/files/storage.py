@@ -5,7 +5,6 @@ Contents stand under the keys of ``content_keys``.
 
 import asyncio
 import hashlib
-import os
 import threading
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -23,11 +22,17 @@ from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import AzureStore, GCSStore, LocalStore, ObjectStore, S3Store, from_url
 
 from kodosumi_prefect.error import KodosumiError
+from kodosumi_prefect.files.folder import (
+    PARTIAL,
+    link_file,
+    partial_files,
+    remove_empty_folders,
+    write_file,
+)
 from kodosumi_prefect.settings import Settings
 from kodosumi_prefect.settings.areas.files import STORAGE_SCHEMES
 
 MARK = "storage.id"  # of a folder, by which processes know that they mean the same one
-PARTIAL = "partial"  # below it is what is being written to a folder; old ones are of killed writers
 PART = 8 * 1024**2  # bytes of a part of an upload to a bucket
 PARTS_AT_ONCE = 2
 PIECE = 1024**2  # bytes that are read at once
@@ -151,7 +156,7 @@ class Storage:
         try:
             with self._named():
                 if self._root is not None:
-                    _write_file(self._root, key, counted)
+                    write_file(self._root, key, counted)
                 else:
                     _write_object(self._store, key, counted)
         except Exception:
@@ -167,9 +172,10 @@ class Storage:
             settled: it is on the disk when this returns; else a power failure may lose it.
         """
         with self._named():
-            obstore.put(self._store, key, content, use_multipart=False)
-            if settled:
-                self._settle(key)
+            if self._root is not None:
+                write_file(self._root, key, [content], settled=settled)
+            else:
+                obstore.put(self._store, key, content, use_multipart=False)
         return WrittenContent(len(content), hashlib.sha256(content).hexdigest())
 
     def read(self, key: str, start: int = 0, end: int | None = None) -> Iterator[bytes]:
@@ -217,14 +223,15 @@ class Storage:
             StorageError: it cannot be copied.
         """
         with self._named():
+            if self._root is not None:
+                link_file(self._root, source, target)
+                return
             try:
                 obstore.copy(self._store, source, target, overwrite=True)
-                self._settle(target)
                 return
             except BaseError:
-                if self.is_local:
-                    raise
-        self.write(target, self.read(source))  # buckets copy up to 5 GB
+                pass  # buckets copy up to 5 GB
+        self.write(target, self.read(source))
 
     def size(self, key: str) -> int | None:
         """Bytes of what stands under a key; None for nothing."""
@@ -266,8 +273,31 @@ class Storage:
         old = [each.key for each in self.contents(prefix) if each.modified < until]
         self.delete(old)
         if self._root is not None:
-            _remove_empty_folders(self._root / prefix)
+            remove_empty_folders(self._root / prefix)
         return len(old)
+
+    def broken_off(self, before: datetime) -> list[StoredContent]:
+        """What processes that are gone were writing to a folder, last before a moment.
+
+        A bucket shows nothing of the kind: parts of uploads that were never completed are deleted
+        by a rule of its own.
+
+        Raises:
+            StorageError: it cannot be listed.
+        """
+        if self._root is None:
+            return []
+        with self._named():
+            # A link to older content has been changed when it was made, and not modified.
+            found = [
+                StoredContent(
+                    f"{PARTIAL}/{path.name}",
+                    stat.st_size,
+                    datetime.fromtimestamp(stat.st_ctime, UTC),
+                )
+                for path, stat in partial_files(self._root)
+            ]
+        return [StoredContent(*each) for each in found if each[2] < before]
 
     def signed_url(self, method: Literal["GET", "PUT"], key: str, seconds: float) -> str | None:
         """A URL by which anybody may read or write one key for a while; None where that is not."""
@@ -283,18 +313,6 @@ class Storage:
         for key in keys:  # of a folder, obstore stops at the first that is not there
             assert self._root is not None
             (self._root / key).unlink(missing_ok=True)
-
-    def _settle(self, key: str) -> None:
-        """Have what was written on the disk before anybody hears of it; buckets do that."""
-        if self._root is None:
-            return
-        path = self._root / key
-        for each in (path, path.parent):
-            descriptor = os.open(each, os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
 
     @contextmanager
     def _named(self) -> Iterator[None]:
@@ -449,42 +467,6 @@ def _write_object(store: ObjectStore, key: str, pieces: Iterable[bytes]) -> None
         put.result()
 
 
-def _write_file(root: Path, key: str, pieces: Iterable[bytes]) -> None:
-    """Write a file of a folder, in the memory of one piece; it is there whole, and on the disk."""
-    partial = root / PARTIAL / uuid4().hex
-    partial.parent.mkdir(mode=0o700, exist_ok=True)
-    try:
-        with partial.open("xb") as file:
-            for piece in pieces:
-                file.write(piece)
-            file.flush()
-            os.fsync(file.fileno())
-        _move(partial, root / key)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def _move(partial: Path, target: Path) -> None:
-    while True:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            partial.replace(target)
-        except FileNotFoundError:
-            if not partial.exists():
-                raise
-            continue  # an empty folder was removed meanwhile
-        _sync_folder(target.parent)
-        return
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 class _Cut:
     """A range of an object; of servers that do not say that they sent one, cut out here."""
 
@@ -538,11 +520,3 @@ def _line(exc: BaseException) -> str:
     """What happened, in one line of bearable length."""
     text = str(exc).partition("\n\nDebug source")[0] or type(exc).__name__
     return " ".join(text.split())[:500]
-
-
-def _remove_empty_folders(root: Path) -> None:
-    for folder, _, _ in os.walk(root, topdown=False):
-        try:
-            Path(folder).rmdir()
-        except OSError:
-            continue  # something is in it

@@ -1,15 +1,17 @@
 """Keeping storage and table of one mind: what nobody has is deleted, what is lost is named.
 
 A content is stored before anything says so, and its row is gone before it is: whatever process is
-killed in between, what is left over is content without a row, which goes after a day.
+killed in between, what is left over is content without a row, an orphan, or a file that was being
+written.
 """
 
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from itertools import groupby
+from itertools import groupby, islice
 from typing import Any, NamedTuple, TypeVar
+from uuid import UUID
 
 from psycopg.rows import RowFactory, class_row, scalar_row
 
@@ -26,6 +28,9 @@ STATEMENT_TIMEOUT = 300.0  # seconds
 # Seconds for which a content without a file is left, for downloads of it that are under way.
 LINGER = 600.0
 ORPHAN_AGE = DAY  # of content without a row; what is just being stored has none either
+# Seconds for which an execution is over before its orphans go: the event that names one may be in
+# the spill file of a machine that is off.
+LATEST_EVENT = 7 * DAY
 
 R = TypeVar("R")  # a row
 
@@ -154,6 +159,36 @@ class FileUpkeep:
             self._execute("delete_batches", ids=batches)
             yield len(batches)
 
+    def broken_off(self) -> Iterator[int]:
+        """Delete what processes that are gone were writing; how many a time.
+
+        Raises:
+            StorageError: not all of it; it is tried again.
+        """
+        if keys := [each.key for each in self._storage.broken_off(_old())]:
+            if not self._dry_run:
+                self._storage.delete(keys)
+            yield len(keys)
+
+    def orphans(self) -> Iterator[int]:
+        """Delete contents of executions that were never listed as files; how many a time.
+
+        All of the storage is looked through.
+
+        Raises:
+            StorageError: not all of them; they are tried again.
+        """
+        for portion in self._old_contents(OBJECTS):
+            ids = {key: fid for key in portion if (fid := _fid(key)) is not None}
+            over = set(
+                self._values("executions_over", fids=list({*ids.values()}), age=LATEST_EVENT)
+            )
+            keys = self._unknown([key for key in ids if ids[key] in over], "known_contents")
+            if keys:
+                if not self._dry_run:
+                    self._storage.delete(keys)
+                yield len(keys)
+
     def discrepancies(self, *, fix: bool = False) -> Iterator[Discrepancy]:
         """Compare storage and table.
 
@@ -165,32 +200,35 @@ class FileUpkeep:
             StorageError: the storage is away.
             psycopg.Error: Postgres is.
         """
-        old = datetime.now(UTC) - timedelta(seconds=ORPHAN_AGE)
         yield from self._unlisted(fix=fix)  # first: what is listed then is no orphan
-        yield from self._orphans(old, fix=fix)
+        yield from self._orphans(fix=fix)
         yield from self._lost()
 
-    def _orphans(self, old: datetime, *, fix: bool) -> Iterator[Discrepancy]:
-        portion: dict[str, int] = {}
+    def _orphans(self, *, fix: bool) -> Iterator[Discrepancy]:
         for root, query in ((OBJECTS, "known_contents"), (UPLOADS, "known_uploads")):
-            for content in self._storage.contents(root):
-                if content.modified < old:
-                    portion[content.key] = content.size
-                if len(portion) >= PORTION:
-                    yield from self._orphans_of(portion, query, fix=fix)
-                    portion = {}
-            yield from self._orphans_of(portion, query, fix=fix)
-            portion = {}
+            for portion in self._old_contents(root):
+                orphans = self._unknown(list(portion), query)
+                yield from self._as_orphans({key: portion[key] for key in orphans}, fix=fix)
+        broken_off = {each.key: each.size for each in self._storage.broken_off(_old())}
+        yield from self._as_orphans(broken_off, fix=fix)
 
-    def _orphans_of(
-        self, contents: dict[str, int], query: str, *, fix: bool
-    ) -> Iterator[Discrepancy]:
-        known = set(self._values(query, keys=list(contents))) if contents else set()
-        orphans = [key for key in contents if key not in known]
+    def _as_orphans(self, sizes: dict[str, int], *, fix: bool) -> Iterator[Discrepancy]:
         if fix:
-            self._storage.delete(orphans)
-        for key in orphans:
-            yield Discrepancy("orphan", key, contents[key], fix)
+            self._storage.delete(sizes)
+        for key, size in sizes.items():
+            yield Discrepancy("orphan", key, size, fix)
+
+    def _old_contents(self, root: str) -> Iterator[dict[str, int]]:
+        """The sizes of contents that are not just being stored, by key; a portion a time."""
+        before = _old()
+        old = (each for each in self._storage.contents(root) if each.modified < before)
+        while portion := list(islice(old, PORTION)):
+            yield {each.key: each.size for each in portion}
+
+    def _unknown(self, keys: list[str], query: str) -> list[str]:
+        """Those of some keys that a query does not know."""
+        known = set(self._values(query, keys=keys)) if keys else set()
+        return [key for key in keys if key not in known]
 
     def _lost(self) -> Iterator[Discrepancy]:
         after: tuple[int, str, str] = (0, "", "")
@@ -228,3 +266,16 @@ class FileUpkeep:
     def _rows(self, row_factory: RowFactory[R], query: str, /, **parameters: Any) -> list[R]:
         with self._connection.cursor(row_factory=row_factory) as cursor:
             return cursor.execute(self._queries[query], parameters).fetchall()
+
+
+def _old() -> datetime:
+    """What is older than this is not being stored any more."""
+    return datetime.now(UTC) - timedelta(seconds=ORPHAN_AGE)
+
+
+def _fid(key: str) -> str | None:
+    """The execution that a content belongs to, if its key names one."""
+    try:
+        return str(UUID(key.split("/")[1]))
+    except (IndexError, ValueError):
+        return None

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import threading
+import time
 from collections.abc import Iterable
 
 from kodosumi_prefect.database.retention import Retention
@@ -11,6 +12,7 @@ from kodosumi_prefect.files.upkeep import FileUpkeep
 from kodosumi_prefect.settings import Settings, database_url
 
 EVERY = 3600.0  # seconds
+LOOKED_THROUGH_EVERY = 86_400.0  # seconds; all of the storage is listed for it
 
 logger = logging.getLogger(__name__)
 
@@ -21,6 +23,7 @@ class Cleaning:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._stopping = threading.Event()
+        self._looked_through_at: float | None = None
 
     async def look(self) -> None:
         """Delete all that is due, and drop partitions that are empty."""
@@ -77,6 +80,9 @@ class Cleaning:
                     work.append(("executions' files", upkeep.files(settings.file_retention_days)))
                 work.append(("contents without a file", upkeep.dropped()))
                 work.append(("uploads that came to nothing", upkeep.uploads(settings.upload_hours)))
+                work.append(("contents that broke off", upkeep.broken_off()))
+                if self._looks_through(time.monotonic()):
+                    work.append(("contents that never were a file", upkeep.orphans()))
                 for what, portions in work:
                     for portion in portions:
                         logger.info("deleted %s %s", portion, what)
@@ -84,3 +90,11 @@ class Cleaning:
                             return
         except StorageError as exc:
             logger.warning("files are not cleaned up, next try in an hour: %s", exc)
+
+    def _looks_through(self, now: float) -> bool:
+        """Whether it is time to look through all of the storage; it counts as done then."""
+        last = self._looked_through_at
+        if last is not None and now - last < LOOKED_THROUGH_EVERY:
+            return False
+        self._looked_through_at = now
+        return True

@@ -4,6 +4,8 @@ import asyncio
 import hashlib
 import os
 import resource
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -80,6 +82,20 @@ def test_content_is_copied_listed_and_deleted(storage: Storage) -> None:
     assert storage.delete_below("objects", hour_ago) == 0
     assert storage.delete_below("objects") == 1
     assert not list(storage.contents("objects"))
+
+
+def test_what_is_copied_again_leaves_nothing_beside_it(storage: Storage, tmp_path: Path) -> None:
+    one, two = key(), key()
+    storage.write_whole(one, b"seven")
+    old = datetime.now(UTC) - timedelta(days=2)
+    if storage.is_local:
+        os.utime(tmp_path / "files" / one, (old.timestamp(), old.timestamp()))
+    for _ in range(2):
+        storage.copy(one, two)
+    [copied] = [each for each in storage.contents("objects") if each.key == two]
+    assert copied.modified > old + timedelta(days=1)  # what is old may be an orphan
+    assert not [path for path in tmp_path.rglob("*") if "#" in path.name]
+    assert not list(tmp_path.glob("files/partial/*"))
 
 
 def test_a_storage_has_one_identity_whoever_asks_first(storage: Storage) -> None:
@@ -166,3 +182,41 @@ def test_the_setting_is_the_data_dir_or_a_url_with_secret_options(
     assert bucket.size("objects/a/b") == 1
     assert storage_of(settings) is bucket
     assert "test-secret-key" not in repr(settings)
+
+
+WRITER = """
+import sys, time
+from kodosumi_prefect.files.storage import Storage
+url, key, *options = sys.argv[1:]
+
+def pieces():
+    yield bytes(20 * 1024**2)
+    print("in the middle", flush=True)
+    time.sleep(600)
+
+Storage(url, dict(zip(options[::2], options[1::2]))).write(key, pieces())
+"""
+
+
+def test_a_killed_writer_leaves_nothing_that_is_listed_and_nothing_for_long(
+    storage: Storage, s3_server: S3Server
+) -> None:
+    where = key()
+    options = (
+        () if storage.is_local else [each for one in s3_server.options.items() for each in one]
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", WRITER, storage.url, where, *options], stdout=subprocess.PIPE
+    ) as writer:
+        assert writer.stdout is not None and writer.stdout.readline() == b"in the middle\n"
+        writer.kill()
+    assert storage.size(where) is None
+    assert not list(storage.contents("objects"))
+    now = datetime.now(UTC)
+    assert storage.broken_off(now - timedelta(days=1)) == []
+    left = storage.broken_off(now + timedelta(minutes=1))
+    assert [each.size for each in left] == ([20 * MEBIBYTE] if storage.is_local else [])
+    storage.delete(each.key for each in left)
+    assert storage.broken_off(now + timedelta(minutes=1)) == []
+    storage.write_whole(where, b"once more")
+    assert b"".join(storage.read(where)) == b"once more"

@@ -14,14 +14,14 @@ from kodosumi_prefect.cli.doctor.finding import Verdict
 from kodosumi_prefect.database.retention import Retention
 from kodosumi_prefect.files.content_keys import object_key, upload_key
 from kodosumi_prefect.files.record import StoredFile
-from kodosumi_prefect.files.storage import Storage
+from kodosumi_prefect.files.storage import Storage, storage_of
 from kodosumi_prefect.files.upkeep import Discrepancy, FileUpkeep
 from kodosumi_prefect.observer.cleaning import Cleaning
 from kodosumi_prefect.settings import Settings
 from kodosumi_prefect.spooler.append import Spooler
 from tests.files.run_storage import register
 from tests.files.test_file_projection import files, upload
-from tests.spooler.recording import batch, entered, execute, fresh
+from tests.spooler.recording import batch, entered, execute, fresh, said
 
 OLD = "now() - interval '2 days'"
 
@@ -192,27 +192,74 @@ def test_orphans_lost_and_unlisted_files_are_named_and_mended(
     assert [each.sort for each in upkeep.discrepancies()] == ["lost"]
 
 
+def test_contents_that_were_never_listed_go_a_week_after_the_end(
+    upkeep: FileUpkeep, storage: Storage, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    over, recent, live = (Run(database, storage) for _ in range(3))
+    listed, removed = over.leave("out/a.txt"), over.leave("out/b.txt")
+    over.append(upload(removed=("out/b.txt",)))  # it lingers for who reads it
+    over.end(days_ago=8)
+    recent.append(said("x"))
+    recent.end(days_ago=6)
+    live.append(said("x"))
+    orphans = {run: object_key(run.fid) for run in (over, recent, live)}
+    for kept in (*orphans.values(), object_key(fresh()), "objects/odd"):
+        storage.write_whole(kept, b"whole")
+    before = keys(storage)
+    assert list(upkeep.orphans()) == []  # they may be about to be listed
+    monkeypatch.setattr("kodosumi_prefect.files.upkeep.ORPHAN_AGE", -60.0)
+    with FileUpkeep(database, "kodosumi", storage, dry_run=True) as dry:
+        assert list(dry.orphans()) == [1]
+    assert list(upkeep.orphans()) == [1]
+    assert before - keys(storage) == {orphans[over]}
+    assert {listed.key, removed.key} <= keys(storage)
+    assert list(upkeep.orphans()) == []
+
+
+def test_what_a_killed_process_was_writing_goes_after_a_day(
+    local: Settings, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage = storage_of(local)
+    storage.write_whole("partial/left", b"half")
+    with FileUpkeep(database, "kodosumi", storage) as upkeep:
+        assert list(upkeep.broken_off()) == []
+        monkeypatch.setattr("kodosumi_prefect.files.upkeep.ORPHAN_AGE", -60.0)
+        assert list(upkeep.discrepancies()) == [Discrepancy("orphan", "partial/left", 4, False)]
+        with FileUpkeep(database, "kodosumi", storage, dry_run=True) as dry:
+            assert list(dry.broken_off()) == [1]
+        assert list(upkeep.broken_off()) == [1]
+        assert list(upkeep.broken_off()) == []
+    assert storage.size("partial/left") is None
+    storage.write("objects/a/b", [b"there is still room"])
+
+
 async def test_the_leader_cleans_up_once_an_hour(
     local: Settings, database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from kodosumi_prefect.files.storage import storage_of
-
     monkeypatch.setattr("kodosumi_prefect.files.upkeep.LINGER", 0.0)
+    monkeypatch.setattr("kodosumi_prefect.files.upkeep.ORPHAN_AGE", -60.0)
+    monkeypatch.setattr("kodosumi_prefect.files.upkeep.LATEST_EVENT", 0.0)
     storage, used = storage_of(local), local.model_copy(update={"file_retention_days": 2.0})
     run = Run(database, storage)
     run.leave("out/a.txt")
     run.end(days_ago=3)
     a_batch(database, storage, "25 h")
-    await Cleaning(used).look()
+    storage.write_whole(object_key(run.fid), b"orphan")
+    storage.write_whole("partial/left", b"half")
+    cleaning = Cleaning(used)
+    await cleaning.look()
     assert files(database, run.fid) == {}
     assert keys(storage) == set()
+    assert storage.size("partial/left") is None
+    late = object_key(run.fid)
+    storage.write_whole(late, b"orphan")
+    await cleaning.look()
+    assert keys(storage) == {late}  # all of it is listed once a day
 
 
 async def test_a_storage_of_another_machine_is_left_alone(
     settings: Settings, database: str
 ) -> None:
-    from kodosumi_prefect.files.storage import storage_of
-
     storage = storage_of(settings)
     storage.identity()
     execute(database, "INSERT INTO kodosumi.file_storage (identity, url) VALUES ('x', 'y')")

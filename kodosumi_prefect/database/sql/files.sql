@@ -258,6 +258,12 @@ DELETE FROM {schema}.upload_batch WHERE id = ANY(%(ids)s::uuid[]);
 SELECT key FROM {schema}.file WHERE key = ANY(%(keys)s::text[])
 UNION SELECT key FROM {schema}.dropped_content WHERE key = ANY(%(keys)s::text[]);
 
+-- name: executions_over
+-- Which of these executions ended more than some seconds ago.
+SELECT fid::text FROM {schema}.execution
+WHERE fid = ANY(%(fids)s::uuid[]) AND status IN ('finished', 'error')
+    AND ended_at < now() - make_interval(secs => %(age)s);
+
 -- name: known_uploads
 -- Which of these keys are those of uploads and their parts.
 SELECT key FROM {schema}.upload WHERE key = ANY(%(keys)s::text[])
