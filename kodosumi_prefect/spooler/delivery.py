@@ -229,10 +229,10 @@ class Delivery:
                 with self.turn.asking():
                     transport = self.route.transport()
                 if spilled:
-                    delivery = self.undelivered.spill.peek()
+                    oldest = self.undelivered.spill.oldest()
                     with self.turn.asking():
-                        self._rebase.deliver(transport, delivery)
-                    stored = 1
+                        self._rebase.deliver(transport, [b for one in oldest for b in one])
+                    stored = len(oldest)
                 else:
                     stored = self._send(transport)
             except Exception as exc:
@@ -246,7 +246,7 @@ class Delivery:
                     self.undelivered.copy()
                 return
             if spilled:
-                self.undelivered.spill.pop()
+                self.undelivered.spill.drop(stored)
             for _ in range(0 if spilled else stored):
                 self.undelivered.drop_oldest()
             self._acked += stored

@@ -5,7 +5,7 @@ import hashlib
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from kodosumi_prefect.settings import Settings, make_data_dir
@@ -13,6 +13,8 @@ from kodosumi_prefect.spooler.batch import Batch, pack, unpack
 
 SUFFIX = ".spool"
 DAMAGED = ".damaged"
+TOGETHER = 64  # deliveries of a file that go into one transaction at most
+TOGETHER_BYTES = 1 << 20  # likewise, unless one alone has more
 NEWBORN = 60.0  # seconds in which an empty spill file without a lock may be just being made
 
 logger = logging.getLogger(__name__)
@@ -60,7 +62,7 @@ class Spill:
         self._read_at = 0
         self._size = 0
         self._deliveries = 0
-        self._buffer = b""
+        self._oldest: list[bytes] = []
 
     def __len__(self) -> int:
         return self._deliveries
@@ -88,21 +90,18 @@ class Spill:
         self._size += len(line)
         self._deliveries += 1
 
-    def peek(self) -> list[Batch]:
-        """The oldest delivery; it stays until ``pop``."""
+    def oldest(self) -> list[list[Batch]]:
+        """The oldest deliveries, as many as go together; they stay until ``drop``."""
         assert self._fd is not None
-        if not self._buffer:
-            self._buffer = _read_line(self._fd, self._read_at)
-        return unpack(self._buffer)
+        if not self._oldest:
+            self._oldest = _read_lines(self._fd, self._read_at)
+        return [unpack(line) for line in self._oldest]
 
-    def pop(self) -> None:
-        """Drop the oldest delivery, which was delivered."""
-        assert self._fd is not None
-        if not self._buffer:
-            self._buffer = _read_line(self._fd, self._read_at)
-        self._read_at += len(self._buffer)
-        self._buffer = b""
-        self._deliveries -= 1
+    def drop(self, deliveries: int) -> None:
+        """Drop so many of ``oldest``, which were delivered."""
+        dropped, self._oldest = self._oldest[:deliveries], self._oldest[deliveries:]
+        self._read_at += sum(map(len, dropped))
+        self._deliveries -= len(dropped)
         if not self._deliveries:
             self.path.unlink(missing_ok=True)
             self.abandon()
@@ -113,7 +112,7 @@ class Spill:
             os.close(self._fd)
         self._fd = None
         self._read_at = self._size = self._deliveries = 0
-        self._buffer = b""
+        self._oldest = []
 
     def _open(self) -> int:
         if self._fd is None:
@@ -160,6 +159,9 @@ def replay(path: Path, deliver: Callable[[list[Batch]], None]) -> Iterator[int]:
     file that is damaged elsewhere is delivered as far as it can be read, and kept under another
     name.
 
+    Arguments:
+        deliver: stores what goes into one transaction, which may be several deliveries.
+
     Raises:
         Exception: what ``deliver`` raised; the file is left as it was, to be replayed again.
     """
@@ -172,18 +174,20 @@ def replay(path: Path, deliver: Callable[[list[Batch]], None]) -> Iterator[int]:
             return  # another process is working on it
         if not path.exists():
             return
-        for line in file:
-            if not line.endswith(b"\n"):
-                break
-            try:
-                batches = unpack(line)
-            except ValueError as exc:
-                logger.warning("%s is damaged (%s); it is kept with suffix %s", path, exc, DAMAGED)
-                damaged = True
-                continue
-            deliver(batches)
-            count += 1
-            yield count
+        for lines in _together(file):
+            deliveries = []
+            for line in lines:
+                try:
+                    deliveries.append(unpack(line))
+                except ValueError as exc:
+                    logger.warning(
+                        "%s is damaged (%s); it is kept with suffix %s", path, exc, DAMAGED
+                    )
+                    damaged = True
+            if deliveries:
+                deliver([batch for delivery in deliveries for batch in delivery])
+                count += len(deliveries)
+                yield count
         if damaged:
             path.replace(path.with_suffix(DAMAGED))
         else:
@@ -195,6 +199,31 @@ def _modified(path: Path) -> float:
         return path.stat().st_mtime
     except FileNotFoundError:
         return 0.0
+
+
+def _together(file: Iterable[bytes]) -> Iterator[list[bytes]]:
+    """Whole lines, in portions that go into one transaction."""
+    portion: list[bytes] = []
+    size = 0
+    for line in file:
+        if not line.endswith(b"\n"):
+            break
+        if portion and (len(portion) == TOGETHER or size + len(line) > TOGETHER_BYTES):
+            yield portion
+            portion, size = [], 0
+        portion.append(line)
+        size += len(line)
+    if portion:
+        yield portion
+
+
+def _read_lines(fd: int, offset: int) -> list[bytes]:
+    """Lines that go into one transaction, at least one."""
+    content = os.pread(fd, TOGETHER_BYTES, offset)
+    *lines, _ = content.split(b"\n")
+    if not lines:
+        return [_read_line(fd, offset)]
+    return [line + b"\n" for line in lines[:TOGETHER]]
 
 
 def _read_line(fd: int, offset: int) -> bytes:

@@ -16,6 +16,10 @@ MEBIBYTE = 1024 * 1024
 # For tests of what holds whichever way events go.
 both_ways = pytest.mark.parametrize("line", ["database", "panel"], indirect=True)
 
+everywhere = pytest.mark.parametrize(
+    "line", ["database", "panel", "database of the panel"], indirect=True
+)
+
 
 def spill_files(settings: Settings) -> list[Path]:
     return sorted(spill.folder(settings).glob("*"))

@@ -1,6 +1,7 @@
 """Spool clients over a way to the database that can be cut."""
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -23,17 +24,24 @@ from tests.spooler.recording import (
 def line(
     request: pytest.FixtureRequest, database: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Line]:
-    """The way to the database, which can be cut; by ``both_ways`` also the one to a panel."""
-    if getattr(request, "param", "database") == "database":
-        with line_to(database) as made:
-            yield made
-        return
-    panel = Settings(database_url=SecretStr(database), data_dir=tmp_path_factory.mktemp("panel"))
-    with (
-        serving(panel) as stand,
-        line_to(stand.url, lambda fid: token_for(fid, panel)) as made,
-    ):
-        yield made
+    """The way to the database, which can be cut; or to a panel, or from a panel to it."""
+    where = getattr(request, "param", "database")
+    with ExitStack() as stack:
+        direct = stack.enter_context(line_to(database))
+        if where == "database":
+            yield direct
+            return
+        panel = Settings(
+            database_url=SecretStr(database if where == "panel" else direct.url),
+            data_dir=tmp_path_factory.mktemp("panel"),
+        )
+        stand = stack.enter_context(serving(panel))
+        near = stack.enter_context(line_to(stand.url, lambda fid: token_for(fid, panel)))
+        if where == "panel":
+            yield near
+            return
+        direct.settings = near.settings  # type: ignore[method-assign]
+        yield direct
 
 
 @pytest.fixture

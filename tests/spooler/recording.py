@@ -19,7 +19,9 @@ from pydantic import SecretStr
 from kodosumi_prefect.events import Event, Kind, State
 from kodosumi_prefect.settings import Settings
 from kodosumi_prefect.spooler import spill
+from kodosumi_prefect.spooler.append import Spooler
 from kodosumi_prefect.spooler.batch import Batch, Header, unpack
+from kodosumi_prefect.spooler.panel_transport import PanelTransport
 
 
 def fresh() -> str:
@@ -136,6 +138,12 @@ class Line:
                 "run_token": SecretStr(self.token_of(fid)),
             }
         return Settings(**(way | {"data_dir": data_dir} | changes))
+
+    def transport(self, settings: Settings) -> Spooler | PanelTransport:
+        """The way over the line, of a process with these settings."""
+        if self.token_of is None:
+            return Spooler(self.url, "kodosumi")
+        return PanelTransport(settings)
 
     @property
     def connections(self) -> int:

@@ -8,6 +8,7 @@ import pytest
 
 from kodosumi_prefect.spooler import spill
 from kodosumi_prefect.spooler.client import SpoolClient
+from kodosumi_prefect.spooler.replay import replay_orphans
 from tests.spooler.clients import both_ways, deliver_orphans, script, spill_files, spilled
 from tests.spooler.recording import (
     Line,
@@ -20,31 +21,39 @@ from tests.spooler.recording import (
 )
 from tests.waiting import wait_for
 
+BACKLOG = 20_000  # events of a long outage
+
 
 @both_ways
-@pytest.mark.parametrize("end", ["os._exit(3)", "os.kill(os.getpid(), 9)"])
+@pytest.mark.parametrize(
+    ("end", "events"), [("os._exit(3)", 500), ("os.kill(os.getpid(), 9)", BACKLOG)]
+)
 def test_a_process_that_ends_in_an_outage_leaves_a_file_that_is_delivered_once(
-    line: Line, tmp_path: Path, database: str, fid: str, end: str
+    line: Line, tmp_path: Path, database: str, fid: str, end: str, events: int
 ) -> None:
     line.cut()
     settings = line.settings(tmp_path, fid)
     code = f"""
-for i in range(500):
+for i in range({events}):
     say(sys.argv[1], str(i))
-    if i % 100 == 99:
+    if i % 1000 == 499:
         assert client.flush(0.1) is False
+client.flush(0.1)
 {end}
 """
     with script(code, settings, fid) as process:
-        assert process.wait(30) in (3, -signal.SIGKILL)
+        assert process.wait(60) in (3, -signal.SIGKILL)
     (file,) = spill_files(settings)
     content = file.read_bytes()
-    assert deliver_orphans(settings, database)[str(file)] == content.count(b"\n")
-    assert payloads(database, fid) == [str(i) for i in range(500)]
+    line.restore()
+    transport = line.transport(settings)
+    assert replay_orphans(settings, transport)[str(file)] == content.count(b"\n")
+    assert payloads(database, fid) == [str(i) for i in range(events)]
     assert spill_files(settings) == []
     file.write_bytes(content)  # as if the replaying process had died before it removed the file
-    deliver_orphans(settings, database)
-    assert payloads(database, fid) == [str(i) for i in range(500)]
+    replay_orphans(settings, transport)
+    transport.close()
+    assert payloads(database, fid) == [str(i) for i in range(events)]
 
 
 @both_ways
@@ -167,7 +176,7 @@ def test_a_long_file_left_behind_does_not_hold_up_the_living(
     old, writer = fresh(), fresh()
     client = make()
     left = spill.Spill(spill.folder(client.settings) / f"{writer}{spill.SUFFIX}")
-    for number in range(1, 1201):
+    for number in range(1, 20_001):
         left.append([batch(old, said(str(number)), writer=writer, number=number)])
     left.abandon()
     client.emit(fid, said("0"))
@@ -176,9 +185,11 @@ def test_a_long_file_left_behind_does_not_hold_up_the_living(
     for i in range(1, 6):
         client.emit(fid, said(str(i)))
         assert client.flush(1.0), "the replay held the living up"
-    assert len(payloads(database, old)) < 1200, "the replay was over before it could be in the way"
+    assert len(payloads(database, old)) < 20_000, (
+        "the replay was over before it could be in the way"
+    )
     wait_for(lambda: spill_files(client.settings) == [], 60)
-    assert payloads(database, old) == [str(number) for number in range(1, 1201)]
+    assert payloads(database, old) == [str(number) for number in range(1, 20_001)]
 
 
 @both_ways

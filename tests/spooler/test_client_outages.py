@@ -10,7 +10,14 @@ import pytest
 from kodosumi_prefect.database import connection as connection_module
 from kodosumi_prefect.settings import write_address
 from kodosumi_prefect.spooler.client import SpoolClient
-from tests.spooler.clients import both_ways, deliver_orphans, script, spill_files, spilled
+from tests.spooler.clients import (
+    both_ways,
+    deliver_orphans,
+    everywhere,
+    script,
+    spill_files,
+    spilled,
+)
 from tests.spooler.recording import (
     Line,
     execute,
@@ -21,7 +28,7 @@ from tests.spooler.recording import (
 from tests.waiting import wait_for
 
 
-@both_ways
+@everywhere
 def test_an_outage_is_bridged_by_a_file_and_everything_arrives_in_order_once(
     make: Callable[..., SpoolClient], line: Line, database: str, fid: str
 ) -> None:
@@ -43,7 +50,7 @@ def test_an_outage_is_bridged_by_a_file_and_everything_arrives_in_order_once(
     assert client.connected
 
 
-@both_ways
+@everywhere
 def test_a_line_that_breaks_again_and_again_loses_and_doubles_nothing(
     make: Callable[..., SpoolClient], line: Line, database: str, fid: str
 ) -> None:

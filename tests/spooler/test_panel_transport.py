@@ -10,8 +10,10 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
+import psycopg
 import pytest
 from pydantic import SecretStr
 
@@ -35,6 +37,7 @@ from tests.spooler.recording import Line, batch, execute, fresh, payloads, row, 
 from tests.waiting import wait_for
 
 pytestmark = pytest.mark.timeout(240)
+BACKLOG = 20_000  # events of a long outage
 by_panel = pytest.mark.parametrize("line", ["panel"], indirect=True)
 
 
@@ -93,6 +96,14 @@ def panel_process(settings: Settings, port: int) -> Iterator["subprocess.Popen[s
             process.stdout.close()
 
 
+def count(database: str, fid: str) -> int:
+    """How many events of an execution are stored."""
+    with psycopg.connect(database) as connection:
+        query = "SELECT last_seq FROM kodosumi.execution WHERE fid = %s"
+        found = connection.execute(query, (fid,)).fetchone()
+    return found[0] if found else 0
+
+
 def test_a_panel_that_is_killed_again_and_again_loses_and_doubles_nothing(
     settings: Settings, database: str, tmp_path: Path, fid: str
 ) -> None:
@@ -104,32 +115,39 @@ def test_a_panel_that_is_killed_again_and_again_loses_and_doubles_nothing(
         run_token=SecretStr(token_for(fid, settings)),
     )
     client, over, said_so_far = SpoolClient(own), threading.Event(), 0
+    at_once: SimpleQueue[int] = SimpleQueue()
 
     def talk() -> None:
         nonlocal said_so_far
         while not over.is_set():
-            for _ in range(5):
+            for _ in range(20 if at_once.empty() else at_once.get()):
                 client.emit(fid, said(str(said_so_far)))
                 said_so_far += 1
-            over.wait(0.1)
+            over.wait(0.02)
+
+    def is_killed_while_it_stores(process: "subprocess.Popen[str]") -> None:
+        before = count(database, fid)
+        wait_for(lambda: count(database, fid) > before, 60, every=0.001)
+        process.send_signal(signal.SIGKILL)
+        process.wait(20)
+        wait_for(lambda: not client.connected)
 
     talking = threading.Thread(target=talk)
     try:
-        for round_ in range(2):
-            with panel_process(settings, port) as process:
-                if not round_:
-                    talking.start()
-                before = len(payloads(database, fid))
-                wait_for(lambda before=before: len(payloads(database, fid)) > before, 60)
-                process.send_signal(signal.SIGKILL)
-                process.wait(20)
-            wait_for(lambda: not client.connected)
+        with panel_process(settings, port) as process:
+            talking.start()
+            is_killed_while_it_stores(process)
+        at_once.put(BACKLOG)
+        with panel_process(settings, port) as process:
+            wait_for(at_once.empty)
+            is_killed_while_it_stores(process)
+        assert count(database, fid) < said_so_far - BACKLOG // 2  # in the middle of the backlog
         over.set()
         talking.join()
         wait_for(lambda: spilled(client))
         assert spill_files(own) != []
         with panel_process(settings, port):
-            assert client.flush(120)
+            assert client.flush(60)
     finally:
         over.set()
         client.settings = client.settings.model_copy(update={"flush_timeout": 0.0})
@@ -325,8 +343,6 @@ def test_the_command_prints_a_token_with_which_a_script_records(
 
 
 def rows_of_audit(database: str) -> list[Any]:
-    import psycopg
-
     with psycopg.connect(database) as connection:
         return connection.execute(
             "SELECT action, target_id, means FROM kodosumi.audit WHERE action = 'run_token'"

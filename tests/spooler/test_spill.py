@@ -28,28 +28,50 @@ def test_what_goes_in_first_comes_out_first(path: Path) -> None:
     written = [delivery(str(i)) for i in range(5)]
     for one in written[:3]:
         file.append(one)
-    assert (len(file), file.peek(), file.peek()) == (3, written[0], written[0])
-    file.pop()
+    assert (len(file), file.oldest(), file.oldest()) == (3, written[:3], written[:3])
+    file.drop(1)
     for one in written[3:]:
         file.append(one)
-    found = []
-    while file:
-        found.append(file.peek())
-        file.pop()
-    assert found == written[1:]
-    assert file.size == 0
+    assert file.oldest() == written[1:3]
+    file.drop(2)
+    assert file.oldest() == written[3:]
+    file.drop(2)
+    assert (len(file), file.size) == (0, 0)
     assert not path.exists()
     file.append(written[0])
-    assert file.peek() == written[0]
+    assert file.oldest() == [written[0]]
+
+
+def test_many_small_deliveries_go_together(path: Path) -> None:
+    file, written = Spill(path), [delivery(str(i)) for i in range(1000)]
+    for one in written:
+        file.append(one)
+    found, sizes = [], []
+    while file:
+        oldest = file.oldest()
+        found += oldest
+        sizes.append(len(oldest))
+        file.drop(len(oldest))
+    assert found == written
+    assert set(sizes[:-1]) == {spill.TOGETHER}
+    for one in written:
+        file.append(one)
+    file.abandon()
+    portions: list[list[Batch]] = []
+    assert list(spill.replay(path, portions.append))[-1] == 1000
+    assert [len(portion) for portion in portions] == sizes
+    assert [batch for portion in portions for batch in portion] == [one for [one] in written]
 
 
 def test_a_delivery_of_many_megabytes_goes_through(path: Path) -> None:
     file, large = Spill(path), delivery("ü" * 5_000_000)
+    file.append(delivery("before"))
     file.append(large)
     file.append(delivery("small"))
-    assert file.peek() == large
-    file.pop()
-    assert file.peek()[0].events[0].payload == "small"
+    file.drop(len(file.oldest()))
+    assert file.oldest() == [large]
+    file.drop(1)
+    assert file.oldest()[0][0].events[0].payload == "small"
 
 
 def test_a_file_is_private_to_its_user(path: Path) -> None:
@@ -98,9 +120,13 @@ def left_behind(path: Path, *texts: str) -> bytes:
     return path.read_bytes()
 
 
+def said_in(batches: list[Batch]) -> list[str]:
+    return [event.payload for batch in batches for event in batch.events]
+
+
 def replayed(path: Path) -> list[str]:
     texts: list[str] = []
-    list(spill.replay(path, lambda batches: texts.append(batches[0].events[0].payload)))
+    list(spill.replay(path, lambda batches: texts.extend(said_in(batches))))
     return texts
 
 
@@ -136,7 +162,7 @@ def test_a_file_stays_as_it_was_when_the_database_goes_away_meanwhile(path: Path
     whole = left_behind(path, "1", "2", "3")
 
     def deliver(batches: list[Batch]) -> None:
-        if batches[0].events[0].payload == "2":
+        if "2" in said_in(batches):
             raise OSError("away")
 
     with pytest.raises(OSError, match="away"):
@@ -145,7 +171,8 @@ def test_a_file_stays_as_it_was_when_the_database_goes_away_meanwhile(path: Path
     assert replayed(path) == ["1", "2", "3"]
 
 
-def test_a_file_is_replayed_by_one_at_a_time(path: Path) -> None:
+def test_a_file_is_replayed_by_one_at_a_time(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spill, "TOGETHER", 1)
     left_behind(path, "1", "2")
     first = spill.replay(path, lambda _: None)
     assert next(first) == 1
