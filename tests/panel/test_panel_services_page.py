@@ -42,6 +42,7 @@ from tests.spooler.recording import execute
 
 TIMEOUT = 3.0  # seconds that the panel waits for a service
 HTMX = {"hx-request": "true"}
+HTML = {"accept": "text/html"}
 ATTACK = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>"
 ELEMENTS = [
     {"type": "text", "name": "name", "label": "Name", "required": True},
@@ -165,6 +166,12 @@ def test_the_list_is_searched_filtered_and_paged_by_its_address(panel: Stand) ->
         assert "No service contains all of “endpoint” with tags even, odd" in both
         assert names(both) == []
         assert remote.url in text and "reachable" not in text  # nothing is said while all is well
+        text = panel.get("/services", params={"schedule": "true"}).text
+        assert (
+            len(re.findall(r'data-open href="/services/\w+\?schedule=true#schedule"', text)) == 30
+        )
+        following = re.search(r'href="([^"]+)" rel="next"', text)
+        assert following is not None and "schedule=true" in following[1]
     for wrong in ({"after": "x"}, {"after": "'; drop"}, {"q": "x" * 1001}):
         assert panel.get("/services", params=wrong).status_code == 422
 
@@ -361,7 +368,7 @@ def test_a_schedule_asks_the_service_as_the_api_does(shared: Stand, single: Remo
         "kodosumi.name": "Mornings",
     }
     done = shared.client.post(f"{single.page}/schedule", data=body, headers=HTMX)
-    assert done.headers["hx-redirect"] == "/schedules"
+    assert done.headers["hx-redirect"] == "/schedules?saved=some-id"
     when = {"cron": "0 6 * * *", "timezone": "Europe/Berlin", "name": "Mornings"}
     assert asked == [({"name": "Ann"}, when)]
 
@@ -562,9 +569,15 @@ def test_mounted_services_and_deployments_are_launched_scheduled_and_run_again(
     wrong = person.client.post(f"{path}/schedule", data={"name": ""} | when, headers=HTMX)
     assert wrong.status_code == 422 and 'aria-invalid="true"' in field(wrong.text, "name")
     saved = person.client.post(f"{path}/schedule", data=typed | when, headers=HTMX)
-    assert saved.headers.get("hx-redirect") == "/schedules", saved.text
     headers = {"accept": "application/json"}
     [schedule] = person.client.get("/schedules", headers=headers).json()["items"]
+    to = saved.headers.get("hx-redirect")
+    assert to == f"/schedules?saved={schedule['id']}", saved.text
+    notice = (
+        r'class="saved" role="status">.*Daily.*At 06:00, UTC.*Next run <time datetime="[^"]+T06'
+    )
+    assert re.search(notice, person.client.get(to, headers=HTML).text)
+    assert 'class="saved"' not in person.client.get("/schedules", headers=HTML).text
     assert (schedule["summary"], schedule["cron"]) == ("Daily", "0 6 * * *")
     assert schedule["endpoint"] == path.rpartition("/")[2]
     text = person.client.get("/services").text

@@ -21,13 +21,17 @@ from kodosumi_prefect.panel.web.prefect_links import deployment_url
 from kodosumi_prefect.panel.web.state import State
 from kodosumi_prefect.panel.web.templating import page
 
+SAVED = "saved"  # parameter of the page: id of the schedule that it is led to from
 SHOWN_TIMES = 3  # next runs in the list; the others in its tooltip
 
 
 async def schedules_page(request: Request, panel: State, user: User, filter_: Filter) -> Response:
     """The page; ``GET /schedules`` answers it to browsers."""
     schedules = await listing(user, panel.settings)
-    return page(request, "schedules.html", await context(panel, user, schedules, filter_))
+    around = await context(panel, user, schedules, filter_)
+    saved = request.query_params.get(SAVED)
+    around["saved"] = next((row for row in around["rows"] if row["id"] == saved), None)
+    return page(request, "schedules.html", around)
 
 
 def to_change(do: Change, rows: list[Row]) -> list[tuple[UUID, UUID | None]]:

@@ -1,6 +1,7 @@
 """The list of what you can launch."""
 
 from dataclasses import asdict
+from functools import partial
 from typing import Annotated, Literal
 from urllib.parse import urlencode
 
@@ -30,9 +31,15 @@ async def services(
     q: Annotated[str, Query(max_length=1000)] = "",
     tag: Annotated[list[str] | None, Query(max_length=50)] = None,
     after: Annotated[str | None, Query(pattern="^[0-9a-f]{32}$")] = None,
+    schedule: bool = False,
 ) -> Response:
-    """The list: favourites and what runs often, then the others by summary."""
+    """The list: favourites and what runs often, then the others by summary.
+
+    Arguments:
+        schedule: its links lead to scheduling.
+    """
     words, chosen = clean(q), [clean(each) for each in tag or ()]
+    link = partial(_link, words, schedule)
     first = await first_of(panel, user)
     ahead: list[RegisteredEndpoint] = []
     if after is None and first.uids:
@@ -49,7 +56,7 @@ async def services(
             "name": name,
             "count": count,
             "chosen": name in chosen,
-            "link": _link(words, _toggled(chosen, name)),
+            "link": link(_toggled(chosen, name)),
         }
         for name, count in sorted(
             (dict.fromkeys(chosen, 0) | counted).items(),
@@ -64,8 +71,9 @@ async def services(
         "tags": tags[:TAGS],
         "more_tags": tags[TAGS:],
         "after": after,
-        "first": _link(words, chosen),
-        "next": _link(words, chosen, here[-1].uid) if len(rows) > ROWS else None,
+        "first": link(chosen),
+        "next": link(chosen, here[-1].uid) if len(rows) > ROWS else None,
+        "scheduling": schedule,
     }
     return page(request, "services.html", context)
 
@@ -93,9 +101,10 @@ def _toggled(chosen: list[str], tag: str) -> list[str]:
     return [each for each in chosen if each != tag] if tag in chosen else [*chosen, tag]
 
 
-def _link(query: str, tags: list[str], after: str | None = None) -> str:
+def _link(query: str, schedule: bool, tags: list[str], after: str | None = None) -> str:
     """The list with these filters, below the panel's root."""
     pairs = [("q", query)] if query else []
     pairs += [("tag", tag) for tag in tags]
     pairs += [("after", after)] if after else []
+    pairs += [("schedule", "true")] if schedule else []
     return "services" + (f"?{urlencode(pairs)}" if pairs else "")

@@ -2,6 +2,7 @@
 
 from dataclasses import asdict
 from typing import Annotated, Any
+from urllib.parse import urlencode
 from uuid import UUID
 
 from fastapi import APIRouter, Path, Query, Request
@@ -33,6 +34,7 @@ from kodosumi_prefect.panel.schedules.preview import (
     moments,
     zones,
 )
+from kodosumi_prefect.panel.schedules.view import SAVED
 from kodosumi_prefect.panel.services.again_files import with_copies
 from kodosumi_prefect.panel.services.calls import own_url
 from kodosumi_prefect.panel.services.cards import source
@@ -167,7 +169,11 @@ async def _submit(
     elif done.fid is not None and body.get(AGAIN_OF):
         entry.action = Action.RUN_AGAIN
         await _lead_to_each_other(panel, user, str(body[AGAIN_OF]), done.fid)
-    where = "schedules" if done.fid is None else f"executions/{done.fid}"
+    where = (
+        f"schedules?{urlencode({SAVED: done.schedule})}"
+        if done.fid is None
+        else f"executions/{done.fid}"
+    )
     to = request.scope.get("root_path", "").rstrip("/") + f"/{where}"
     if _by_htmx(request):
         return Response(headers={"HX-Redirect": to})
