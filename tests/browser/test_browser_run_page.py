@@ -246,3 +246,38 @@ def test_a_retried_run_is_followed_into_its_next_attempt(page: Page, stand: Stan
     expect(page.locator("#output-list")).to_contain_text("second part")
     expect(page.locator("#tail-list")).to_contain_text("two")
     expect(page.get_by_role("link", name="Compare", exact=True)).to_be_visible()
+
+
+def test_the_live_view_has_its_place_from_the_start(page: Page, stand: Stand) -> None:
+    run = stand.run(summary="Keeps its place")
+    run.put(run.event("status", "starting"))
+    opened(page, run)
+    tabs = page.locator("#tabs")
+    place = tabs.bounding_box()
+    assert place is not None
+    run.begin(a=1).say("action", serialize({"tool": "search"}))
+    expect(page.locator("#step")).to_contain_text("tool search")
+    run.say("progress", serialize({"done": 1, "total": 3, "text": "word " * 60}))
+    expect(page.locator("#progress")).to_contain_text("1 of 3")
+    assert tabs.bounding_box() == place
+    page.get_by_role("tab", name="Log").click()
+    assert tabs.bounding_box() == place
+    run.finish(markdown("whole"))
+    expect(page.locator("#progress")).to_be_empty()
+    assert tabs.bounding_box() == place
+
+
+def test_a_long_title_breaks_and_no_button_beside_it_does(page: Page, stand: Stand) -> None:
+    run = stand.run(summary="A title of many words " * 5, deployment_id=str(uuid4()))
+    run.begin().fail()
+    run.attempt = 2
+    run.status("running").fail()
+    opened(page, run)
+    buttons = page.locator("#summary .acts > *")
+    boxes = [box.bounding_box() for box in buttons.all() if box.is_visible()]
+    assert len(boxes) == 3  # Retry, Compare, More
+    assert len({round(box["y"] + box["height"] / 2) for box in boxes if box}) == 1
+    title = page.locator("h1").bounding_box()
+    assert title is not None and boxes[0] is not None
+    assert boxes[0]["y"] < title["y"] + title["height"] < boxes[0]["y"] + 100
+    assert sideways(page) <= 0
