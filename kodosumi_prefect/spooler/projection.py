@@ -22,8 +22,8 @@ class Projection:
 
     The rules: a state is projected only if its timestamp is not older than the last one's, so
     status never goes backwards; a terminal status closes the stream; a live state after it
-    reopens the execution and clears result and error; results and errors of an earlier attempt
-    change nothing.
+    reopens the execution and clears result, error and progress, the last as any further attempt
+    does; what earlier attempts make of these changes nothing.
 
     While a lock is open, an execution that would be running is ``awaiting``. The end voids its
     locks, and so does a new attempt with those of earlier ones.
@@ -74,7 +74,7 @@ class Projection:
                 self.visible = True
             case Kind.SPAN:
                 self.spans.append((seq, event))
-            case Kind.PROGRESS:
+            case Kind.PROGRESS if not 0 < event.attempt < self.attempt:
                 self._put(progress=event.payload)
             case Kind.INPUTS if "inputs" not in self._set:
                 self._put(inputs=event.payload)
@@ -147,6 +147,8 @@ class Projection:
         is_over = event.payload in TERMINAL
         if was_over and not is_over:
             self._reopen()
+        if 0 < self.attempt < event.attempt:
+            self._set.pop("progress", None)
         self.attempt = max(self.attempt, event.attempt)
         self._follow(event.payload, state)
         self.locks.void(None if is_over else self.attempt)
@@ -188,7 +190,7 @@ class Projection:
     def _reopen(self) -> None:
         self.reopened = True
         self.ended_seq = None
-        for name in ("final", "final_attempt", "error", "ended_at", "ended_seq"):
+        for name in ("final", "final_attempt", "error", "progress", "ended_at", "ended_seq"):
             self._set.pop(name, None)
 
 

@@ -211,6 +211,14 @@ class AttemptSpan:
 
 
 @dataclass(frozen=True, slots=True)
+class NewestAttempt:
+    """A row of ``newest_attempts``; ``began``: None if no event of it is known."""
+
+    fid: str
+    began: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
 class Rerun:
     """A row of ``reruns``; ``later``: it was made like the other, not the other way round."""
 

@@ -209,3 +209,20 @@ def test_filters_and_bars_work_without_scripts(new_context: NewContext, stand: S
     page.get_by_role("combobox", name="Time").select_option("hour")
     page.get_by_role("button", name="Filter", exact=True).click()
     expect(page.locator("#list tbody tr[data-fid]")).to_have_count(0)
+
+
+def test_a_row_without_room_cuts_the_name_of_an_input_before_its_value(
+    page: Page, stand: Stand
+) -> None:
+    tag = f"tag-{uuid4().hex[:8]}"
+    for customer in ("Acme Corporation", "Globex"):
+        stand.run(summary="Report", tags=[tag]).begin(
+            identification_number_of_the_customer=customer
+        )
+    page.goto(f"/executions?tag={tag}")
+    drawn(page)
+    cut = "(element) => element.scrollWidth > element.clientWidth"
+    acme = page.locator(".input", has_text="Acme")
+    assert acme.locator(".key").evaluate(cut)
+    assert not acme.locator(".value").evaluate(cut)
+    expect(acme).to_have_attribute("title", re.compile("^identification_number.*: Acme Corp"))

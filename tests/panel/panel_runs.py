@@ -56,9 +56,10 @@ class Run:
     def lines(self, *texts: str) -> "Run":
         return self.put(*(self.event("stdout", text) for text in texts))
 
-    def status(self, word: str) -> "Run":
+    def status(self, word: str, name: str = "") -> "Run":
+        """Enter a state; Prefect's own name of it if it is no usual one."""
         self._clock = max(self._clock + 0.001, time.time())
-        name = STATES[word]
+        name = name or STATES[word]
         state = State(str(uuid4()), name.upper(), name, "", self._clock)
         return self.put(self.event("status", word, state=state))
 

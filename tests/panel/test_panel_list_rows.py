@@ -1,14 +1,17 @@
 """Rows of the list: which run each is, in any order, with counts and bars above."""
 
 import re
+import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
+from kodosumi_prefect.events import Event, State, serialize
 from kodosumi_prefect.panel.executions.list_filter import span
 from kodosumi_prefect.panel.executions.telling_inputs import telling
-from tests.panel.panel_runs import Run, Stand
+from tests.panel.panel_runs import STATES, Run, Stand
 from tests.spooler.recording import execute
 
 HTML = {"accept": "text/html"}
@@ -21,6 +24,13 @@ def panel(fresh_panel: Stand) -> Stand:
 
 def set_row(panel: Stand, run: Run, values: str) -> None:
     execute(panel.database, f"UPDATE kodosumi.execution SET {values} WHERE fid = '{run.fid}'")
+
+
+def state(run: Run, word: str, ts: float, name: str = "") -> None:
+    """Let it enter a state at that time."""
+    name = name or STATES[word]
+    entered = State(str(uuid4()), name.upper(), name, "", ts)
+    run.put(Event(ts, "status", word, run.attempt, state=entered))
 
 
 def shown(panel: Stand, client: Any = None, **asked: Any) -> list[str]:
@@ -42,10 +52,42 @@ def test_a_row_says_which_run_it_is(panel: Stand) -> None:
     set_row(panel, run, "deployment_name = 'prod'")
     found = row(panel, run)
     assert "amber-fox" in found and 'href="/executions?deployment=prod"' in found
-    assert '<span class="key">customer:</span> Acme' in found  # by which it differs
+    assert (
+        '<span class="key">customer:</span> <span class="value">Acme' in found
+    )  # by which it differs
     assert "May" not in found and "sk-1" not in found and "***" not in found
     assert "Globex" in row(panel, other)
     assert shown(panel, deployment="prod") == shown(panel, q="amber") == [run.fid]
+
+
+def test_a_retried_run_took_what_its_newest_attempt_took(panel: Stand) -> None:
+    began = time.time() - 3600
+    run = panel.run()
+    for attempt, start, end in ((1, 0, 100), (2, 3000, 3007)):
+        run.attempt = attempt
+        run.put(*(run.event("stdout", f"line {n}") for n in range(20)))
+        state(run, "running", began + start)
+        run.put(*(run.event("stdout", f"line {n}") for n in range(500 * attempt)))
+        run.say("progress", serialize({"done": attempt}))
+        run.attempt = 1
+        run.lines("late line of the first attempt")
+        run.attempt = attempt
+        if attempt == 1:
+            assert "data-since" in row(panel, run)
+        state(run, "error", began + end)
+    took = re.search(r'<td [^>]*class="runtime"[^>]*>.*', row(panel, run))
+    assert took is not None and ">7.0 s<" in took[0] and 'data-seconds="7.000"' in took[0]
+    assert 'title="2 attempts, 50 min 7 s in all"' in took[0]
+    text = panel.get(f"/executions/{run.fid}").text
+    assert re.search(r"Took</dt><dd[^>]*><span class=\"span\">7.0 s", text)
+    assert re.search(r"Attempt</dt><dd>2 .*\(50 min 7 s in all\)", text)
+    # Nothing counts while the next attempt is awaited, and from its own start after that.
+    state(run, "running", began + 3300, "AwaitingRetry")
+    assert "data-since" not in row(panel, run) and "50 min" not in row(panel, run)
+    run.attempt = 3
+    state(run, "running", began + 3500)
+    since = f"{datetime.fromtimestamp(began + 3500, UTC):%Y-%m-%dT%H:%M:%S}"
+    assert f'data-since="{since}' in row(panel, run)
 
 
 def test_runs_of_before_have_rows_as_well(panel: Stand) -> None:

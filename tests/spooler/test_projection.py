@@ -185,6 +185,16 @@ def test_inputs_are_the_first_ones_and_progress_the_last(append: Append) -> None
     assert (found["inputs"], found["progress"]) == ("a", "20")
 
 
+def test_progress_is_that_of_the_newest_attempt(append: Append) -> None:
+    half, begun = said("50", Kind.PROGRESS, attempt=1), running(1.0)
+    assert append(half, begun)["progress"] == "50"  # whose state was reported later
+    assert append(half, running(2.0, attempt=2))["progress"] is None
+    assert append(half)["progress"] is None
+    assert append(said("10", Kind.PROGRESS, attempt=2))["progress"] == "10"
+    again = entered(Status.RUNNING, "AwaitingRetry", 4.0, attempt=2)
+    assert append(failed(3.0, attempt=2), again)["progress"] is None
+
+
 def test_a_status_word_nobody_knows_changes_nothing(append: Append) -> None:
     found = append(running(1.0), entered("levitating", "Levitating", 2.0))
     assert (found["status"], found["last_seq"]) == ("running", 2)

@@ -110,6 +110,33 @@ FROM {schema}.event
 WHERE execution_id = (SELECT id FROM {schema}.execution WHERE fid = %(fid)s)
 GROUP BY attempt ORDER BY attempt;
 
+-- name: newest_attempts
+-- When the newest attempts of these executions began: each when it first ran, else by its first
+-- event. Attempts follow each other, so that the seq at which one begins is found by halving.
+WITH RECURSIVE halved AS (
+    SELECT e.id, e.attempt, 0::bigint AS low, e.last_seq AS high
+    FROM {schema}.execution e WHERE e.fid = ANY(%(fids)s::uuid[])
+    UNION ALL
+    SELECT id, attempt, CASE WHEN older THEN middle ELSE low END,
+        CASE WHEN older THEN high ELSE middle END
+    FROM (
+        SELECT id, attempt, low, high, (low + high) / 2 AS middle, (
+            SELECT v.attempt FROM {schema}.event v
+            WHERE v.execution_id = halved.id AND v.seq = (low + high) / 2
+        ) < attempt AS older
+        FROM halved WHERE high - low > 1
+    ) AS half
+)
+SELECT e.fid::text AS fid, coalesce(
+    (SELECT v.ts FROM {schema}.event v
+        WHERE v.execution_id = h.id AND v.seq >= h.high AND v.seq < h.high + 1000
+            AND v.attempt = h.attempt AND v.kind = 'status' AND v.payload = 'running'
+        ORDER BY v.seq LIMIT 1),
+    (SELECT v.ts FROM {schema}.event v
+        WHERE v.execution_id = h.id AND v.seq = h.high AND v.attempt = h.attempt)) AS began
+FROM halved h JOIN {schema}.execution e ON e.id = h.id
+WHERE h.high - h.low <= 1;
+
 -- name: reruns
 -- The execution that this one was made like, and those made like this one, as far as they may be
 -- seen: the older one, then the newest.

@@ -106,7 +106,9 @@ UPDATE {schema}.execution SET
     final_attempt = coalesce(%(final_attempt)s,
         CASE WHEN %(reopened)s::boolean THEN NULL ELSE final_attempt END),
     error = coalesce(%(error)s, CASE WHEN %(reopened)s::boolean THEN NULL ELSE error END),
-    progress = coalesce(%(progress)s, progress),
+    progress = coalesce(%(progress)s,
+        CASE WHEN NOT %(reopened)s::boolean AND (attempt = 0 OR attempt >= %(attempt)s)
+            THEN progress END),
     open_locks = %(open_locks)s,
     started_at = coalesce(started_at, to_timestamp(%(started_at)s)),
     ended_at = coalesce(to_timestamp(%(ended_at)s),

@@ -7,16 +7,23 @@ from typing import Any
 from markupsafe import Markup
 
 from kodosumi_prefect.events import TERMINAL, Kind, Status
-from kodosumi_prefect.panel.executions.rows import runtime, title
+from kodosumi_prefect.panel.executions.newest_attempts import began, spent
+from kodosumi_prefect.panel.executions.rows import title
 from kodosumi_prefect.panel.executions.telling_inputs import telling
 from kodosumi_prefect.panel.html.render import render
+from kodosumi_prefect.stream.reader import Reader
 from kodosumi_prefect.stream.rows import ListedExecution, StoredExecution
 
 CANCELLED = "cancelled"  # Kodosumi has no such word; only people read it
 
 
-def listed(row: StoredExecution) -> dict[str, Any]:
-    """What templates need of a stored execution."""
+def listed(row: StoredExecution, attempt_began: datetime | None = None) -> dict[str, Any]:
+    """What templates need of a stored execution.
+
+    Arguments:
+        attempt_began: when its newest attempt began, if it is not the first.
+    """
+    time = spent(row, attempt_began)
     return {
         "fid": row.fid,
         "title": title(row),
@@ -25,8 +32,10 @@ def listed(row: StoredExecution) -> dict[str, Any]:
         "look": look(row.status, row.cancelled),
         "state": _state_word(row),
         "began": row.started_at or row.created_at,
-        "runtime": runtime(row),
-        "live": row.status not in TERMINAL and row.started_at is not None,
+        "since": time.since,
+        "runtime": time.seconds,
+        "whole": time.whole,
+        "live": row.status not in TERMINAL and time.since is not None,
         "tags": row.tags or [],
         "error": row.error if row.status == Status.ERROR and not row.cancelled else None,
         "progress": _progress(row),
@@ -38,12 +47,13 @@ def listed(row: StoredExecution) -> dict[str, Any]:
     }
 
 
-def rows_of_list(rows: Sequence[ListedExecution]) -> list[dict[str, Any]]:
+async def rows_of_list(reader: Reader, rows: Sequence[ListedExecution]) -> list[dict[str, Any]]:
     """What the list's template needs: as ``listed``, and what tells a run from its neighbours."""
+    attempts = await began(reader, rows)
     today = datetime.now(UTC)
     fields = telling([(row.flow_name, row.inputs) for row in rows])
     return [
-        listed(row)
+        listed(row, attempts.get(row.fid))
         | {
             "flow": row.flow_name,
             "deployment": row.deployment_name,

@@ -87,7 +87,7 @@ async def executions(
         ) from exc
     page_rows = found[-ROWS:] if after else found[:ROWS]
     more = bool(after) or len(found) > ROWS
-    items = rows_of_list(page_rows)
+    items = await rows_of_list(panel.reader, page_rows)
     height = rows or request.cookies.get(ROWS_COOKIE)
     context: dict[str, Any] = {
         "rows": items,

@@ -11,7 +11,7 @@ from markupsafe import Markup
 from kodosumi_prefect.events import TERMINAL, Kind, Status
 from kodosumi_prefect.locks.answering import Locks, closed
 from kodosumi_prefect.panel.accounts.permissions import CurrentUser, User
-from kodosumi_prefect.panel.executions import actions, downloads
+from kodosumi_prefect.panel.executions import actions, downloads, newest_attempts
 from kodosumi_prefect.panel.executions.actions import wait_for_execution
 from kodosumi_prefect.panel.executions.comparison import changes, first_difference, side
 from kodosumi_prefect.panel.executions.family import Reruns, reruns
@@ -251,7 +251,8 @@ async def _head(panel: State, user: User, row: StoredExecution) -> dict[str, Any
     if over:
         panel.cancelled.discard(row.fid)
     file = result_file(row) if envelope else None
-    return listed(row) | {
+    attempts = await newest_attempts.began(panel.reader, [row])
+    return listed(row, attempts.get(row.fid)) | {
         "family": await reruns(panel.reader, row, user.sees(panel.settings)),
         "subflows": [
             {"name": name or id_[:8], "key": id_, "url": flow_run_url(panel.settings, id_)}

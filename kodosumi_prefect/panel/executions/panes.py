@@ -15,6 +15,7 @@ from markupsafe import Markup
 from kodosumi_prefect.error_line import line_of
 from kodosumi_prefect.events import STDIO_KINDS, Kind, clean
 from kodosumi_prefect.panel.executions.log_lines import clock, is_trace, level
+from kodosumi_prefect.panel.executions.newest_attempts import between_attempts
 from kodosumi_prefect.panel.executions.offsets import began, offset_words, read_offset
 from kodosumi_prefect.panel.executions.outcomes import Outcomes, outcomes
 from kodosumi_prefect.panel.html.render import origin, render
@@ -166,7 +167,7 @@ async def stretch(panel: State, row: StoredExecution, name: str, wish: PaneQuery
         events, more = await _before(panel, fid, kinds, before, pane.limit, wish.origin)
         later = wish.before is not None
     attempt = more.attempt if more is not None else 1
-    drawn = events if name != "output" else [e for e in events if not _of_now(e, row.attempt)]
+    drawn = events if name != "output" else [e for e in events if not _of_now(e, row)]
     # Many long texts take a while to render; other requests go on meanwhile.
     settled = await outcomes(panel.reader, fid, drawn if name == "reasoning" else ())
     drawing = _Drawing(name, fid, settled, began(row), wish.order)
@@ -329,9 +330,10 @@ def _error_line(event: StoredEvent) -> str | None:
     return line_of(event.payload) or "error" if event.kind == Kind.ERROR else None
 
 
-def _of_now(event: StoredEvent, attempt: int) -> bool:
-    """Whether it is the error of the newest attempt."""
-    return event.kind == Kind.ERROR and event.attempt >= attempt
+def _of_now(event: StoredEvent, row: StoredExecution) -> bool:
+    """Whether it is the error of the newest attempt, which nothing has followed yet."""
+    newest = event.kind == Kind.ERROR and event.attempt >= row.attempt
+    return newest and not between_attempts(row)
 
 
 def _raw(event: StoredEvent) -> dict[str, Any]:

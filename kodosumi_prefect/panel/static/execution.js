@@ -80,7 +80,10 @@ function brought(kind, ts, html, seq) {
   }
   if (shows("raw", kind)) panes.raw.announce(seq);
   doing(kind, html);
-  if (kind === "progress") byId("progress").innerHTML = html;
+  if (kind === "progress") {
+    byId("progress").innerHTML = html;
+    drawn.delete("progress");
+  }
   if (kind === "lock" || kind === "lease") document.body.dispatchEvent(new Event("kodosumi:waiting"));
   if (kind === "upload") refreshFiles();
   if (HEAD_KINDS.includes(kind)) refreshHead();
@@ -110,6 +113,7 @@ function doing(kind, html) {
   const task = holder.content.querySelector(":scope > .from");
   for (const part of holder.content.querySelectorAll(":scope > :is(.from, .level)")) part.remove();
   holder.innerHTML = holder.innerHTML.slice(0, 3200).replace(/<[^>]*>/g, " ");
+  drawn.delete("step");
   const words = holder.content.textContent.split(/\s+/).filter(Boolean).join(" ");
   if (kind === "debug" && !(task && words.startsWith("task "))) return;
   of.textContent = kind === "debug" ? words.slice(5) : words;
@@ -121,6 +125,7 @@ function doing(kind, html) {
 let headTimer = null;
 let { status, attempt } = byId("summary").dataset;
 attempt = Number(attempt);
+let boxed = status === "error"; // the head shows an error that the stream did not bring
 const drawn = new Map();
 
 function refreshHead() {
@@ -156,10 +161,14 @@ async function drawHead() {
     announce(`The execution is ${status}`);
   }
   byId("files-count").textContent = summary.files;
+  if (boxed && status !== "error") {
+    boxed = false;
+    if (panes.output.loaded && panes.output.atEnd) await panes.output.load({});
+  }
   const now = Number(summary.attempt);
   if (now > attempt) {
     attempt = now;
-    if (now > 1) for (const name of Object.keys(KINDS)) panes[name].add({ attempt: now });
+    if (now > 1) for (const pane of Object.keys(KINDS).map((name) => panes[name])) pane.divide(now);
     retriedAt = -Infinity;
   }
 }

@@ -67,7 +67,7 @@ const KEYS = {
   n: () => press(visible("a[rel=next]")[0]),
   p: () => press(visible("a[rel=prev]")[0]),
   a: answer,
-  r: () => press(act("r") ?? visible('.acts a[href*="?from="]')[0]),
+  r: () => press(act("r")),
   s: () => press(act("s")),
   x: () => {
     const box = currentRow()?.querySelector('input[type="checkbox"]');

@@ -68,6 +68,14 @@ function bars() {
 // What somebody ticked or opened stays so.
 const kept = { callbacks: { beforeAttributeUpdated: (name) => name !== "checked" && name !== "open" } };
 
+/** The line below a row, which says why it failed or was cancelled. */
+function explain(row, part) {
+  const name = `w-${row.dataset.fid}`;
+  document.getElementById(name)?.remove();
+  const why = part.querySelector(`#${CSS.escape(name)}`);
+  if (why) row.after(why);
+}
+
 /** Put what changed into the page: all of it, or, so that nothing moves, only into rows shown. */
 async function changed(changes) {
   const part = await fetched();
@@ -82,6 +90,7 @@ async function changed(changes) {
         row.classList.remove("gone");
         window.Idiomorph.morph(row, now.outerHTML, kept);
         row.querySelector("input").checked = checked;
+        explain(row, part);
       } else if (changes.delete.includes(row.dataset.fid)) {
         row.classList.add("gone");
       }

@@ -72,6 +72,12 @@ export class Pane {
     setTimeout(flush, 250);
   }
 
+  /** There is a further attempt, whose divider the server may have drawn already. */
+  divide(attempt) {
+    const dividers = [...this.list.querySelectorAll(":scope > .divider")];
+    if (!dividers.some((each) => each.textContent.trim() === `Attempt ${attempt}`)) this.add({ attempt });
+  }
+
   /** There is an event of ours with this seq, to be asked for. */
   announce(seq) {
     this.newest = Math.max(this.newest, seq);
