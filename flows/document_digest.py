@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 import docx
-import yake
 from fastapi import Request
 from prefect import task
 from prefect.futures import as_completed
@@ -21,6 +20,7 @@ from kodosumi_prefect.core import forms as F
 from kodosumi_prefect.response import Markdown
 
 from .document_text import LONGEST, text_of
+from .key_terms import key_terms
 
 SAMPLES = Path(__file__).parent / "samples"
 MOST_DOCUMENTS = 50
@@ -159,8 +159,7 @@ def digest(inputs: dict[str, Any], tracer: Tracer) -> Markdown:
 def digest_part(number: int, sentences: list[str], language: str, keep: int) -> Part:
     """The key terms of a part and its ``keep`` sentences that hold most of them."""
     text = "\n".join(sentences)
-    found = yake.KeywordExtractor(lan=language, n=3, top=TERMS).extract_keywords(text)
-    terms = [str(term) for term, _ in found]
+    terms = key_terms(sentences, language, TERMS)
     lowered = text.casefold()
     print(f"part {number}: {len(sentences):,} sentences, {len(terms)} terms")
     return Part(
