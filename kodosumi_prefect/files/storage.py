@@ -29,6 +29,8 @@ from kodosumi_prefect.files.folder import (
     remove_empty_folders,
     write_file,
 )
+from kodosumi_prefect.files.storage_errors import in_words, is_missing_bucket
+from kodosumi_prefect.files.storage_url import is_address, plain
 from kodosumi_prefect.settings import Settings
 from kodosumi_prefect.settings.areas.files import STORAGE_SCHEMES
 
@@ -88,7 +90,7 @@ class Storage:
         parts = urlsplit(url)
         if parts.scheme not in STORAGE_SCHEMES:
             schemes = ", ".join(f"{scheme}://" for scheme in STORAGE_SCHEMES)
-            raise StorageError(f"file_storage_url {_plain(url)!r} begins with none of {schemes}")
+            raise StorageError(f"file_storage_url {plain(url)!r} begins with none of {schemes}")
         if parts.scheme == "file":
             self._root = Path(unquote(parts.path))
             if parts.netloc or not self._root.is_absolute():
@@ -99,6 +101,11 @@ class Storage:
                 raise StorageError(f"the folder for files cannot be made: {exc}") from exc
             self._store: ObjectStore = LocalStore(self._root)
             return
+        if self._endpoint and not is_address(self._endpoint):
+            raise StorageError(
+                "endpoint of file_storage_options must be http://host or https://host, with a port "
+                "if need be, and without a user"
+            )
         try:
             # Which options there are depends on the scheme.
             self._store = cast(Any, from_url)(
@@ -112,7 +119,7 @@ class Storage:
                 **self._options,
             )
         except (BaseError, ValueError, TypeError) as exc:
-            raise StorageError(f"file_storage_url {_plain(url)}: {_line(exc)}") from exc
+            raise StorageError(f"file_storage_url {plain(url)}: {in_words(exc)}") from None
 
     @property
     def is_local(self) -> bool:
@@ -136,7 +143,7 @@ class Storage:
     def known_identity(self) -> str | None:
         """As ``identity``; None for a folder where nobody has written yet."""
         if not self.is_local:
-            return f"{_plain(self.url).rstrip('/')} {self._endpoint}".strip()
+            return f"{plain(self.url).rstrip('/')} {self._endpoint}".strip()
         with self._named():
             try:
                 return bytes(obstore.get(self._store, MARK).bytes()).decode()
@@ -239,6 +246,7 @@ class Storage:
             try:
                 return int(obstore.head(self._store, key)["size"])
             except FileNotFoundError:
+                self._require_bucket(key)
                 return None
 
     def delete(self, keys: Iterable[str]) -> None:
@@ -306,6 +314,16 @@ class Storage:
         with self._named():
             return obstore.sign(self._store, method, key, timedelta(seconds=seconds))
 
+    def _require_bucket(self, key: str) -> None:
+        """Raise if the bucket itself is missing, which the answer to a HEAD does not say."""
+        if self.is_local:
+            return
+        try:
+            obstore.get(self._store, key)
+        except FileNotFoundError as exc:
+            if is_missing_bucket(exc):
+                raise
+
     def _delete(self, keys: list[str]) -> None:
         if not self.is_local:
             obstore.delete(self._store, keys)
@@ -316,13 +334,13 @@ class Storage:
 
     @contextmanager
     def _named(self) -> Iterator[None]:
-        """Errors of the storage, in one line that names it."""
+        """Errors of the storage, in one line that names it, and without obstore's own text."""
         try:
             yield
-        except FileNotFoundError:
-            raise
         except (BaseError, OSError) as exc:
-            raise StorageError(f"storage {_plain(self.url)}: {_line(exc)}") from exc
+            if isinstance(exc, FileNotFoundError) and not is_missing_bucket(exc):
+                raise FileNotFoundError(f"storage {plain(self.url)} has no such content") from None
+            raise StorageError(f"storage {plain(self.url)}: {in_words(exc)}") from None
 
 
 def default_url(settings: Settings) -> str:
@@ -508,15 +526,3 @@ class _Cut:
             piece = piece[: self._left]
             self._left -= len(piece)
         return piece
-
-
-def _plain(url: str) -> str:
-    """A URL without the user and password that somebody may have put into it."""
-    parts = urlsplit(url)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="").geturl()
-
-
-def _line(exc: BaseException) -> str:
-    """What happened, in one line of bearable length."""
-    text = str(exc).partition("\n\nDebug source")[0] or type(exc).__name__
-    return " ".join(text.split())[:500]

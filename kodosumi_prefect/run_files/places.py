@@ -103,7 +103,10 @@ class DirectPlace:
         return NewContent(key, *self._storage.write(key, pieces))
 
     def read(self, file: ListedFile) -> Iterator[bytes]:
-        return self._storage.read(file.key)
+        try:
+            yield from self._storage.read(file.key)
+        except FileNotFoundError:
+            raise FileNotFoundError(f"the content of {file.path} is no longer there") from None
 
     def close(self) -> None:
         """Nothing: storage and connections are the process's."""

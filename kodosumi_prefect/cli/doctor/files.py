@@ -27,7 +27,7 @@ def check_files(settings: Settings) -> Finding:
         storage = storage_of(settings)
         identity = storage.known_identity()
         if not storage.is_local:
-            storage.size("probe")
+            next(storage.contents("probe"), None)
         with FileUpkeep(url, settings.database_schema, storage) as upkeep:
             registered = upkeep.registered
     except StorageError as exc:
