@@ -1,32 +1,91 @@
 """Files of a folder: written beside, synced to the disk, then moved to where they belong."""
 
 import os
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Self
 from uuid import uuid4
 
 PARTIAL = "partial"  # below it is what is being written; what is old is of processes that are gone
+
+
+class PartialFile:
+    """A file of a folder that is being written; a context manager, after which it is one or gone.
+
+    Example:
+        ```python
+        with PartialFile(root) as partial:
+            partial.write(b"content")
+            partial.keep("objects/1")
+        ```
+
+    Raises:
+        OSError: it cannot be made; as all methods.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._path = _partial_path(root)
+        self._file = self._path.open("xb")
+
+    def write(self, piece: bytes | memoryview) -> None:
+        """Write the next bytes."""
+        self._file.write(piece)
+
+    def keep(self, key: str, *, settled: bool = True) -> None:
+        """Have it be whole, in the place of what was there.
+
+        Arguments:
+            key: its path in the folder.
+            settled: it is on the disk when this returns; else a power failure may lose it.
+        """
+        self._file.flush()
+        if settled:
+            os.fsync(self._file.fileno())
+        _move(self._path, self._root / key, settled=settled)
+
+    def close(self) -> None:
+        """Nothing of it is left, unless it was kept."""
+        with suppress(OSError):  # of what a full disk did not take
+            self._file.close()
+        self._path.unlink(missing_ok=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
 
 
 def write_file(root: Path, key: str, pieces: Iterable[bytes], *, settled: bool = True) -> None:
     """Write a file of a folder, whole or not at all, in the memory of one piece.
 
     Arguments:
-        key: its path in the folder.
-        settled: it is on the disk when this returns; else a power failure may lose it.
+        key, settled: as ``PartialFile.keep``.
 
     Raises:
         OSError: it is not written.
     """
-    with _partial(root) as partial:
-        with partial.open("xb") as file:
-            for piece in pieces:
-                file.write(piece)
-            if settled:
-                file.flush()
-                os.fsync(file.fileno())
-        _move(partial, root / key, settled=settled)
+    with PartialFile(root) as partial:
+        for piece in pieces:
+            partial.write(piece)
+        partial.keep(key, settled=settled)
+
+
+def read_file(path: Path, start: int, end: int | None, piece: int) -> Iterator[bytes]:
+    """The bytes of a file from ``start`` to before ``end``, ``piece`` of them at once.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with path.open("rb", buffering=0) as file:
+        file.seek(start)
+        left = sys.maxsize if end is None else end - start
+        while left > 0 and (content := file.read(min(piece, left))):
+            left -= len(content)
+            yield content
 
 
 def link_file(root: Path, source: str, target: str) -> None:
@@ -62,12 +121,17 @@ def remove_empty_folders(root: Path) -> None:
 @contextmanager
 def _partial(root: Path) -> Iterator[Path]:
     """A name for what is being written; nothing is left there but by a process that is killed."""
-    partial = root / PARTIAL / uuid4().hex
-    partial.parent.mkdir(mode=0o700, exist_ok=True)
+    partial = _partial_path(root)
     try:
         yield partial
     finally:
         partial.unlink(missing_ok=True)  # also after a move: of a link to the same file it is none
+
+
+def _partial_path(root: Path) -> Path:
+    partial = root / PARTIAL / uuid4().hex
+    partial.parent.mkdir(mode=0o700, exist_ok=True)
+    return partial
 
 
 def _move(partial: Path, target: Path, *, settled: bool = True) -> None:

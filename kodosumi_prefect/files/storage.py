@@ -6,7 +6,7 @@ Contents stand under the keys of ``content_keys``.
 import asyncio
 import hashlib
 import threading
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
@@ -26,9 +26,11 @@ from kodosumi_prefect.files.folder import (
     PARTIAL,
     link_file,
     partial_files,
+    read_file,
     remove_empty_folders,
     write_file,
 )
+from kodosumi_prefect.files.read_ahead import read_ahead
 from kodosumi_prefect.files.storage_errors import in_words, is_missing_bucket
 from kodosumi_prefect.files.storage_url import is_address, plain
 from kodosumi_prefect.settings import Settings
@@ -122,6 +124,11 @@ class Storage:
             raise StorageError(f"file_storage_url {plain(url)}: {in_words(exc)}") from None
 
     @property
+    def folder(self) -> Path | None:
+        """The folder of this machine that it is; None for a bucket."""
+        return self._root
+
+    @property
     def is_local(self) -> bool:
         """Whether it is a folder of this machine."""
         return self._root is not None
@@ -134,7 +141,7 @@ class Storage:
         """
         if (known := self.known_identity()) is not None:
             return known
-        with self._named(), suppress(AlreadyExistsError):
+        with self.naming_errors(), suppress(AlreadyExistsError):
             obstore.put(self._store, MARK, str(uuid4()).encode(), mode="create")
         known = self.known_identity()
         assert known is not None
@@ -144,7 +151,7 @@ class Storage:
         """As ``identity``; None for a folder where nobody has written yet."""
         if not self.is_local:
             return f"{plain(self.url).rstrip('/')} {self._endpoint}".strip()
-        with self._named():
+        with self.naming_errors():
             try:
                 return bytes(obstore.get(self._store, MARK).bytes()).decode()
             except FileNotFoundError:
@@ -161,7 +168,7 @@ class Storage:
         """
         counted = _Counted(pieces)
         try:
-            with self._named():
+            with self.naming_errors():
                 if self._root is not None:
                     write_file(self._root, key, counted)
                 else:
@@ -178,14 +185,16 @@ class Storage:
         Arguments:
             settled: it is on the disk when this returns; else a power failure may lose it.
         """
-        with self._named():
+        with self.naming_errors():
             if self._root is not None:
                 write_file(self._root, key, [content], settled=settled)
             else:
                 obstore.put(self._store, key, content, use_multipart=False)
         return WrittenContent(len(content), hashlib.sha256(content).hexdigest())
 
-    def read(self, key: str, start: int = 0, end: int | None = None) -> Iterator[bytes]:
+    def read(
+        self, key: str, start: int = 0, end: int | None = None
+    ) -> Generator[bytes, None, None]:
         """The bytes from ``start`` to before ``end``, in pieces.
 
         Raises:
@@ -194,7 +203,10 @@ class Storage:
         """
         if end is not None and end <= start:
             return
-        with self._named():
+        with self.naming_errors():
+            if self._root is not None:
+                yield from read_file(self._root / key, start, end, PIECE)
+                return
             cut = _Cut(start, end)
             try:
                 found = obstore.get(self._store, key, options=cut.options)
@@ -211,7 +223,11 @@ class Storage:
         """As ``read``, without blocking."""
         if end is not None and end <= start:
             return
-        with self._named():
+        if self._root is not None:
+            async for piece in read_ahead(self.read(key, start, end)):
+                yield piece
+            return
+        with self.naming_errors():
             cut = _Cut(start, end)
             try:
                 found = await obstore.get_async(self._store, key, options=cut.options)
@@ -229,7 +245,7 @@ class Storage:
             FileNotFoundError: there is none.
             StorageError: it cannot be copied.
         """
-        with self._named():
+        with self.naming_errors():
             if self._root is not None:
                 link_file(self._root, source, target)
                 return
@@ -242,7 +258,7 @@ class Storage:
 
     def size(self, key: str) -> int | None:
         """Bytes of what stands under a key; None for nothing."""
-        with self._named():
+        with self.naming_errors():
             try:
                 return int(obstore.head(self._store, key)["size"])
             except FileNotFoundError:
@@ -257,7 +273,7 @@ class Storage:
         """
         every = list(keys)
         for first in range(0, len(every), DELETED_AT_ONCE):
-            with self._named():
+            with self.naming_errors():
                 self._delete(every[first : first + DELETED_AT_ONCE])
 
     def contents(self, prefix: str) -> Iterator[StoredContent]:
@@ -266,7 +282,7 @@ class Storage:
         Raises:
             StorageError: it cannot be listed.
         """
-        with self._named():
+        with self.naming_errors():
             for some in obstore.list(self._store, prefix, chunk_size=DELETED_AT_ONCE):
                 for each in some:
                     yield StoredContent(each["path"], int(each["size"]), each["last_modified"])
@@ -295,7 +311,7 @@ class Storage:
         """
         if self._root is None:
             return []
-        with self._named():
+        with self.naming_errors():
             # A link to older content has been changed when it was made, and not modified.
             found = [
                 StoredContent(
@@ -311,7 +327,7 @@ class Storage:
         """A URL by which anybody may read or write one key for a while; None where that is not."""
         if not isinstance(self._store, S3Store | GCSStore | AzureStore):
             return None
-        with self._named():
+        with self.naming_errors():
             return obstore.sign(self._store, method, key, timedelta(seconds=seconds))
 
     def _require_bucket(self, key: str) -> None:
@@ -333,7 +349,7 @@ class Storage:
             (self._root / key).unlink(missing_ok=True)
 
     @contextmanager
-    def _named(self) -> Iterator[None]:
+    def naming_errors(self) -> Iterator[None]:
         """Errors of the storage, in one line that names it, and without obstore's own text."""
         try:
             yield

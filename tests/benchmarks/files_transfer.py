@@ -147,7 +147,6 @@ def main(words: list[str] | None = None) -> int:
 
 
 def _measure(bench: Bench, rounds: int, only: list[str] | None = None) -> None:
-    small, bench.size = bench.size, bench.size
     upload(bench.connect, bench.fid, bench.source, LARGE_CHUNK, AT_ONCE)  # imports, connections
     time.sleep(2)
     idle = _memory(bench.process)
@@ -157,21 +156,24 @@ def _measure(bench: Bench, rounds: int, only: list[str] | None = None) -> None:
         "got": bench.got,
         "chunks": bench.chunks,
     }
-    del small
     took: dict[str, list[float]] = {name: [] for name in ways}
+    used: dict[str, list[float]] = {name: [] for name in ways}
     most: dict[str, float] = {}
     for _ in range(rounds):
         for name, way in ways.items():
             if only and name not in only:
                 continue
+            before = _processor(bench.process)
             with _sampled(bench.process, most, name):
                 took[name].append(way())
+            used[name].append(_processor(bench.process) - before)
     answers = [0.0]
     if not only or "eight" in only:
         with _sampled(bench.process, most, "eight"):
             answers = bench.eight()
     best = {name: min(each, default=float("nan")) for name, each in took.items()}
     rate = {name: bench.size / seconds / 1e6 for name, seconds in best.items()}
+    cpu = {name: bench.size / MIB / min(each, default=1) for name, each in used.items()}
     above = {name: peak - idle for name, peak in most.items()}
     report(
         f"files through the panel ({bench.size / 2**20:,.0f} MiB, best of {rounds},"
@@ -181,6 +183,10 @@ def _measure(bench: Bench, rounds: int, only: list[str] | None = None) -> None:
             "upload, in chunks of 5 MiB": _beside(rate, "sent"),
             "download": _beside(rate, "got"),
             "chunks of 1 MiB": f"{rate['chunks']:8.0f} MB/s   (at least {CHUNKS:.0f})",
+            "what a core of the panel alone would do": ", ".join(
+                f"{name} {each:,.0f}" for name, each in cpu.items() if name != "cp"
+            )
+            + " MiB/s",
             "the panel's memory above idle": ", ".join(
                 f"{name} {size:.0f}" for name, size in above.items()
             )
@@ -227,6 +233,11 @@ def _drop(path: Path) -> None:
         os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
     finally:
         os.close(descriptor)
+
+
+def _processor(process: psutil.Process) -> float:
+    """Seconds of processor that a process has taken."""
+    return float(sum(process.cpu_times()[:2]))
 
 
 def _memory(process: psutil.Process) -> float:

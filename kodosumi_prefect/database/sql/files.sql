@@ -153,15 +153,21 @@ SELECT {upload_columns}
 WHERE u.batch = %(batch)s::uuid ORDER BY u.path COLLATE "C";
 
 -- name: add_chunk
--- A part of a file has arrived; none if it is there, or the file is whole or gone.
+-- A part of a file has arrived; none if it is there, or the file is whole or gone. How many parts
+-- are there then, without those that are added at the same moment.
 WITH touched AS (
     UPDATE {schema}.upload_batch b SET touched_at = now()
     FROM {schema}.upload u WHERE u.id = %(upload)s::uuid AND b.id = u.batch
+        AND b.touched_at < now() - interval '1 minute'
+),
+added AS (
+    INSERT INTO {schema}.upload_chunk (upload, number, key, size, sha256)
+    SELECT u.id, %(number)s, %(key)s, %(size)s, %(sha256)s FROM {schema}.upload u
+    WHERE u.id = %(upload)s::uuid AND u.size IS NULL AND u.refused IS NULL
+    ON CONFLICT (upload, number) DO NOTHING RETURNING upload
 )
-INSERT INTO {schema}.upload_chunk (upload, number, key, size, sha256)
-SELECT u.id, %(number)s, %(key)s, %(size)s, %(sha256)s FROM {schema}.upload u
-WHERE u.id = %(upload)s::uuid AND u.size IS NULL AND u.refused IS NULL
-ON CONFLICT (upload, number) DO NOTHING RETURNING number;
+SELECT (SELECT count(*) FROM {schema}.upload_chunk c WHERE c.upload = added.upload)::int + 1
+FROM added;
 
 -- name: chunks_of
 -- The parts of a file that have arrived.

@@ -1,20 +1,21 @@
 """What people do to files: send them, complete them into an execution, remove them."""
 
-import hashlib
 import mimetypes
 import time
 from collections.abc import Iterator, Mapping
-from typing import IO, Any, NamedTuple, TypeVar
+from functools import partial
+from typing import Any, NamedTuple, TypeVar
 from uuid import uuid4
 
 from kodosumi_prefect.database.rows.files import ListedFile, Upload, UploadBatch, UploadChunk
 from kodosumi_prefect.events import Event, Kind
 from kodosumi_prefect.files.binding import BoundFile
 from kodosumi_prefect.files.content_keys import upload_key
+from kodosumi_prefect.files.incoming import IncomingContent
 from kodosumi_prefect.files.limits import FileLimitError, check_owner, check_size
 from kodosumi_prefect.files.names import Direction, FileNameError, checked_path, comparable
 from kodosumi_prefect.files.record import payload_of
-from kodosumi_prefect.files.storage import PIECE, Storage, WrittenContent
+from kodosumi_prefect.files.storage import Storage
 from kodosumi_prefect.panel.accounts.permissions import User
 from kodosumi_prefect.panel.files.depot import LARGEST_CHUNK, refusal
 from kodosumi_prefect.panel.web.state import State
@@ -30,6 +31,7 @@ from kodosumi_prefect.stream.reader import ALL
 from kodosumi_prefect.stream.rows import StoredExecution
 
 MOST_CHUNKS = 1_000_000
+AT_THE_SAME_MOMENT = 16  # chunks that a panel adds at most; it has fewer connections
 SIGNED = 3600.0  # seconds for which a URL of the storage is good
 UNKNOWN = "application/octet-stream"
 REMOVED_AT_ONCE = 1000  # paths of one event
@@ -124,17 +126,13 @@ class FileDesk:
             await self._panel.reader.execute("expect_content", id=id_, key=key)
         return Begun(id_, url)
 
-    async def add_chunk(self, upload: str, number: int, content: IO[bytes], size: int) -> int:
+    async def add_chunk(self, upload: str, number: int, content: IncomingContent) -> int:
         """Store a part of a file.
-
-        Arguments:
-            content: to be read from its beginning.
-            size: of it in bytes.
 
         Returns:
             How many parts are there.
         """
-        row = await self.upload(upload)
+        row, size = await self.upload(upload), content.size
         if row.refused is not None:
             raise InvalidError(row.refused)
         if not 0 <= number < row.chunks:
@@ -144,18 +142,18 @@ class FileDesk:
         if size > LARGEST_CHUNK:
             raise OversizedError(f"the chunk has {size:,} bytes; {LARGEST_CHUNK:,} at most")
         # Most come once, so that is looked for where there is no room for another one.
-        refused = row.received == row.chunks or await self._excess(row, size) is not None
-        known = await self._arrived(upload, number) if refused else None
-        if known is not None:
-            sha256 = await self._panel.files.run(_digest, content)
+        excess = await self._excess(row, size)
+        refused = row.received == row.chunks or excess is not None
+        if refused and (known := await self._arrived(upload, number)) is not None:
+            await self._require_same(row, known, content)
+            received = row.received
+        elif excess is not None:
+            raise excess
         else:
-            sha256, known = await self._store(row, number, content, size)
-        if known is not None and sha256 != known.sha256:
-            raise ConflictError(f"chunk {number} of {row.path!r} came with other content before")
-        [received] = await self._panel.reader.values("received_chunks", upload=upload)
+            received = await self._store(row, number, content)
         if received == row.chunks and not row.is_whole:
             self._panel.files.assemble(upload)
-        return int(received)
+        return received
 
     async def chunks(self, upload: str) -> list[UploadChunk]:
         """The parts of a file that are there."""
@@ -171,8 +169,9 @@ class FileDesk:
         """Have files of a batch be an execution's: all of them, or none."""
         self._require_own(execution)
         await self.batch(batch)
-        await self._require_chunks(batch, items)
         depot = self._panel.files
+        rows = await self._require_chunks(batch, items)
+        await depot.assembled(row for row in rows if row.id in items)
         binding = depot.binding(await depot.storage())
         names = {id_: item.name for id_, item in items.items()}
         return await depot.run(binding.bind, execution.fid, batch, direction, names)
@@ -182,6 +181,7 @@ class FileDesk:
         row = await self.upload(upload)
         await self._require_chunks(row.batch, {upload: item})
         depot = self._panel.files
+        await depot.assembled([row])
         done: Upload = await depot.run(depot.whole, upload, await depot.storage())
         return done
 
@@ -283,23 +283,34 @@ class FileDesk:
             return exc
         return None
 
-    async def _store(
-        self, row: Upload, number: int, content: IO[bytes], size: int
-    ) -> tuple[str, UploadChunk | None]:
-        """Store a part: its hash, and the one that came first, if another request was faster."""
-        if (excess := await self._excess(row, size)) is not None:
-            raise excess
-        storage = await self._panel.files.storage()
+    async def _store(self, row: Upload, number: int, content: IncomingContent) -> int:
+        """Store a part, unless it is there; how many are there."""
+        depot = self._panel.files
         key = upload_key(row.batch, f"{row.id}.{number}.{uuid4().hex[:12]}")
         settled = row.chunks == 1  # it is the file then; what is joined is on the disk after that
-        written = await self._panel.files.run(_write, storage, key, content, size, settled)
+        written = await depot.run(partial(content.keep, key, settled=settled))
         values = {"upload": row.id, "number": number, "key": key} | written._asdict()
-        if await self._panel.reader.values("add_chunk", **values):
-            return written.sha256, None
-        await self._panel.files.run(storage.delete, [key])
-        if (known := await self._arrived(row.id, number)) is None:
-            raise ConflictError(f"{row.path!r} is complete, cancelled or refused")
-        return written.sha256, known
+        if received := await self._panel.reader.values("add_chunk", **values):
+            if received[0] < row.chunks - AT_THE_SAME_MOMENT:
+                return int(received[0])
+        else:
+            storage = await depot.storage()
+            await depot.run(storage.delete, [key])
+            if (known := await self._arrived(row.id, number)) is None:
+                raise ConflictError(f"{row.path!r} is complete, cancelled or refused")
+            await self._require_same(row, known, content)
+        # Those that were added at the same moment are not in the count above.
+        [received] = await self._panel.reader.values("received_chunks", upload=row.id)
+        return int(received)
+
+    async def _require_same(
+        self, row: Upload, known: UploadChunk, content: IncomingContent
+    ) -> None:
+        written = await self._panel.files.run(content.written)
+        if written.sha256 != known.sha256:
+            raise ConflictError(
+                f"chunk {known.number} of {row.path!r} came with other content before"
+            )
 
     async def _url(self, key: str) -> str:
         storage = await self._panel.files.storage()
@@ -324,7 +335,8 @@ class FileDesk:
         if files > self._settings.execution_files:
             raise OversizedError(f"batch {id_} has {files:,} files; no run may have more")
 
-    async def _require_chunks(self, batch: str, items: Mapping[str, Item]) -> None:
+    async def _require_chunks(self, batch: str, items: Mapping[str, Item]) -> list[Upload]:
+        """The files of a batch, if these were announced with as many chunks."""
         rows = await self._panel.reader.rows_of(Upload, "uploads_of", batch=batch)
         for row in rows:
             item = items.get(row.id)
@@ -332,6 +344,7 @@ class FileDesk:
                 raise ConflictError(
                     f"{row.path!r} was announced with {row.chunks} chunks, not {item.chunks}"
                 )
+        return rows
 
     def _require_own(self, execution: StoredExecution) -> None:
         if not self._user.owns(execution.owner):
@@ -393,27 +406,6 @@ def signed(storage: Storage, method: Any, key: str) -> str:
     if url is None:
         raise InvalidError("this storage is a folder, which has no URLs; leave out presigned")
     return url
-
-
-def _write(
-    storage: Storage, key: str, content: IO[bytes], size: int, settled: bool
-) -> WrittenContent:
-    content.seek(0)
-    if size <= PIECE:
-        return storage.write_whole(key, content.read(), settled=settled)
-    return storage.write(key, _pieces(content))
-
-
-def _digest(content: IO[bytes]) -> str:
-    content.seek(0)
-    digest = hashlib.sha256()
-    for piece in _pieces(content):
-        digest.update(piece)
-    return digest.hexdigest()
-
-
-def _pieces(content: IO[bytes]) -> Iterator[bytes]:
-    return iter(lambda: content.read(PIECE), b"")
 
 
 def _slices(paths: list[str]) -> Iterator[list[str]]:

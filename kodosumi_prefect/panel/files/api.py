@@ -4,10 +4,11 @@ from dataclasses import asdict
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Body, File, Form, HTTPException, Query, Request, UploadFile
+from fastapi import APIRouter, Body, HTTPException, Query, Request
 from fastapi.responses import JSONResponse, Response
 from pydantic import AliasChoices, BaseModel, BeforeValidator, Field
 
+from kodosumi_prefect.files.incoming import IncomingContent
 from kodosumi_prefect.files.names import LONGEST_PATH, Direction
 from kodosumi_prefect.panel.accounts.permissions import CurrentUser
 from kodosumi_prefect.panel.audit.entry import Target
@@ -25,6 +26,7 @@ from kodosumi_prefect.panel.files.actions import (
     listed,
     signed,
 )
+from kodosumi_prefect.panel.files.chunk_form import FORM, read_chunk
 from kodosumi_prefect.panel.files.ranges import UnsatisfiableError
 from kodosumi_prefect.panel.files.readers import FileReader
 from kodosumi_prefect.panel.web.error_schemas import answers, problems
@@ -189,23 +191,20 @@ async def init(panel: Panel, user: CurrentUser, file: NewFile) -> dict[str, Any]
     "/chunk",
     status_code=201,
     summary="Send a part of a file",
-    responses=answers(ChunkReceived, 201) | problems(400, 404, 409, 413),
+    responses=answers(ChunkReceived, 201) | problems(400, 404, 408, 409, 413, 422),
+    openapi_extra=FORM,
 )
-async def chunk(
-    panel: Panel,
-    user: CurrentUser,
-    upload_id: Annotated[UUID, Form()],
-    chunk_number: Annotated[int, Form(ge=-MOST, le=MOST, description="From 0.")],
-    chunk: Annotated[UploadFile, File(description="Up to 10 MiB.")],
-) -> dict[str, Any]:
+async def chunk(request: Request, panel: Panel, user: CurrentUser) -> dict[str, Any]:
     """In any order, several at once, and again: what is there stays. 409 for other content."""
-    content, size = chunk.file, chunk.size or 0
-    received = await FileDesk(panel, user).add_chunk(str(upload_id), chunk_number, content, size)
-    return {
-        "status": "chunk received",
-        "chunk_number": chunk_number,
-        "received_chunks": received,
-    }
+    depot = panel.files
+    content = IncomingContent(await depot.storage())
+    try:
+        fields = await read_chunk(request, content, depot)
+        number = fields.chunk_number
+        received = await FileDesk(panel, user).add_chunk(str(fields.upload_id), number, content)
+    finally:
+        await depot.run(content.close)
+    return {"status": "chunk received", "chunk_number": number, "received_chunks": received}
 
 
 @router.get(

@@ -2,13 +2,14 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Self, TypeVar, cast
 
 import psycopg
 
 from kodosumi_prefect.cancelling import cancel_all
+from kodosumi_prefect.database.rows.files import Upload
 from kodosumi_prefect.error import KodosumiError
 from kodosumi_prefect.events import Event
 from kodosumi_prefect.files.binding import Binding, OtherExecutionError, SameNameError
@@ -139,6 +140,20 @@ class Depot:
         task = asyncio.create_task(self._assemble(upload), name=f"assemble {upload}")
         self._assembled[upload] = task
         task.add_done_callback(lambda _: self._assembled.pop(upload, None))
+
+    async def assembled(self, uploads: Iterable[Upload]) -> None:
+        """Wait until those of these files are put together whose chunks are there.
+
+        Why one cannot be is told when it is asked for.
+        """
+        chosen = list(uploads)
+        for upload in chosen:
+            if 1 < upload.chunks == upload.received and not upload.is_whole:
+                self.assemble(upload.id)
+        if tasks := [
+            task for id_, task in self._assembled.items() if id_ in {u.id for u in chosen}
+        ]:
+            await asyncio.wait(tasks)
 
     async def _assemble(self, upload: str) -> None:
         async with self._few:
