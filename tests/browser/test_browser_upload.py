@@ -237,3 +237,26 @@ def test_files_can_be_dropped(asked: Asked) -> None:
     papers.dispatch_event("drop", {"dataTransfer": transfer})
     expect(papers.locator("li[data-state=done]")).to_contain_text("dropped.txt")
     assert asked.uploaded(asked.send()["papers"]).keys() == {"dropped.txt"}
+
+
+def test_without_scripts_files_go_with_the_form(
+    asked: Asked, new_context: NewContext, tmp_path: Path
+) -> None:
+    (tmp_path / "box" / "deep").mkdir(parents=True)
+    (tmp_path / "box" / "deep" / "b.txt").write_text("b")
+    plain = new_context(asked.stand, java_script_enabled=False).new_page()
+    plain.goto(asked.page.url)
+    form = Asked(plain, asked.posted, asked.stand)
+    papers = form.choose("Papers", file("one.txt", b"1"), file("two.txt", b"22"))
+    form.field("Folder").locator("input[type=file]").set_input_files(tmp_path / "box")
+    form.choose("Cover", file("c.png", b"c", "image/png"))
+    posted = form.send()
+    sizes = {name: row["size"] for name, row in form.uploaded(posted["papers"]).items()}
+    assert sizes == {"one.txt": 1, "two.txt": 2}
+    assert form.uploaded(posted["folder"]).keys() == {"box/deep/b.txt"}
+    # The form came back with them; one is left out, the cover is replaced.
+    papers.locator("li").filter(has_text="one.txt").get_by_label("leave out").check()
+    form.choose("Cover", file("d.png", b"d", "image/png"))
+    again = form.send()
+    assert form.uploaded(again["papers"]).keys() == {"two.txt"}
+    assert form.uploaded(again["cover"]).keys() == {"d.png"}

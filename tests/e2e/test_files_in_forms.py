@@ -66,9 +66,16 @@ def test_files_go_into_a_run_and_its_questions_and_come_out(up: Up) -> None:
         unknown = {"batchId": str(uuid4()), "items": {str(uuid4()): {"filename": "x"}}}
         wrong = up.client.post(f"/lock/{fid}/{lid}", json={field: unknown}).json()
         assert "are not here" in wrong["errors"][field][0]
-        sent = upload(up, **{f"{field}_txt": text})
-        answered = up.client.post(f"/lock/{fid}/{lid}", json={field: sent}).json()
-        assert answered["result"] == {field: [f"{field}.txt"]}
+        if name == "extra":
+            sent = upload(up, **{f"{field}_txt": text})
+            answered = up.client.post(f"/lock/{fid}/{lid}", json={field: sent}).json()
+            assert answered["result"] == {field: [f"{field}.txt"]}
+            continue
+        # As a browser without scripts does.
+        with_form = {f"file.{field}": (f"{field}.txt", text)}
+        page = f"/waiting/{fid}/{lid}"
+        answer = up.client.post(page, data={f"field.{field}": ""}, files=with_form)
+        assert answer.status_code == 303, answer.text
     up.until(fid, "finished", 90)
     assert content(up, fid, "out/joined.txt") == "first second third fourth"
     final = json.loads(up.status(fid)["final"])["dict"]
@@ -98,3 +105,16 @@ def test_a_run_again_by_its_form_takes_chosen_files_along(up: Up) -> None:
         f"/services/{registered['uid']}", data={"field.papers": json.dumps(gone)}
     )
     assert refused.status_code == 422 and "no longer has all of its files" in refused.text
+
+
+def test_without_scripts_files_are_launched_with_by_the_form_itself(up: Up) -> None:
+    page = f"/services/{service(up)['uid']}"
+    files = [("files.papers", (f"{name}.txt", name.encode())) for name in "ab"]
+    fields = {"field.papers": "", "kodosumi.key": uuid4().hex}
+    addresses = {
+        up.client.post(page, data=fields, files=files).headers["location"] for _ in range(2)
+    }
+    [address] = addresses  # sent twice, it is one launch
+    fid = address.rpartition("/")[2]
+    up.until(fid, "finished", 90)
+    assert content(up, fid, "out/joined.txt") == "ab"

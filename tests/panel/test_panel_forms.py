@@ -103,8 +103,8 @@ def test_every_element_is_drawn():
     assert "selected" in drawn.one("option", value="b")[0]
     assert "selected" not in drawn.one("option", value="a")[0]
     assert "multiple" in drawn.one("input", type="file")[0]
-    # Its contents are uploaded; what is sent is what the uploads are called.
-    assert "name" not in drawn.one("input", type="file")[0]
+    # The script sends what uploads are called; without it the files themselves are sent.
+    assert drawn.one("input", type="file")[0]["name"] == "files.files"
     assert drawn.one("input", name="files")[0].items() >= {("type", "hidden"), ("value", "")}
     assert drawn.all("h1")[0][1] == "Title"
     assert drawn.one("b")[1] == "HTML"

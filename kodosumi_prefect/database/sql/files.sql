@@ -257,7 +257,7 @@ ORDER BY b.touched_at LIMIT %(limit)s;
 
 -- name: delete_batches
 -- Forget uploads.
-DELETE FROM {schema}.upload_batch WHERE id = ANY(%(ids)s::uuid[]);
+DELETE FROM {schema}.upload_batch WHERE id = ANY(%(ids)s::uuid[]) RETURNING id::text;
 
 -- name: known_contents
 -- Which of these keys are those of files, or of contents that are about to be deleted.

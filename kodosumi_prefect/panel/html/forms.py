@@ -25,6 +25,11 @@ from kodosumi_prefect.panel.web.templating import templates
 # Before each field's name in HTML: a browser finds the fields of a form as properties of the form,
 # in place of its own, so that one called `getAttribute` or `submit` would break all scripts.
 FIELD = "field."
+# As above, of what browsers without scripts send for a field of files: the files themselves, of a
+# field for one or for several, and names of those that are not to go along after all.
+ONE_FILE = "file."
+SOME_FILES = "files."
+LEFT_OUT = "leave-out."
 _UNKNOWN = "<p><em>The panel does not know what this part of the form is.</em></p>"
 Messages = Mapping[str, Sequence[str]]
 
@@ -69,9 +74,16 @@ def form_html(
             placed="errors" in kinds,
             submit=None if "submit" in kinds else submit,
             field=FIELD,
+            file_names=(ONE_FILE, SOME_FILES),
+            left_out=LEFT_OUT,
             leave=leave,
         )
     )
+
+
+def takes_files(elements: Iterable[Mapping[str, Any]]) -> bool:
+    """Whether a form has to be ``multipart/form-data``, as files are."""
+    return any(each.get("type") == InputFiles.type for each in elements)
 
 
 def own_names(posted: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from markupsafe import Markup
 
 from kodosumi_prefect.database.rows.locks import LockQuestion
 from kodosumi_prefect.panel.executions.rows import first_name
-from kodosumi_prefect.panel.html.forms import Messages, form_html
+from kodosumi_prefect.panel.html.forms import Messages, form_html, takes_files
 from kodosumi_prefect.panel.html.markdown import markdown
 from kodosumi_prefect.panel.html.questions import data_html
 
@@ -24,7 +24,7 @@ def card(
         eager: the page asks for a service's form by itself.
         here: it stands on the page of its run.
     """
-    form = None
+    form: dict[str, Any] = {"form": None}
     elements: list[dict[str, Any]] = []
     if lock.elements is not None:
         elements = json.loads(lock.elements)
@@ -43,10 +43,10 @@ def card(
         # A form that says itself what it is about needs no second copy.
         "data": None if says(elements, data) else Markup(data_html(data)),
         # Services get it for their form, so that most say it there.
-        "folded": form is None,
-        "form": form,
+        "folded": form["form"] is None,
         "eager": eager,
         "here": here,
+        **form,
     }
 
 
@@ -58,9 +58,9 @@ def form_of(
     values: dict[str, Any] | None = None,
     *,
     here: bool = False,
-) -> Markup:
-    """The fields of a lock's form."""
-    return form_html(
+) -> dict[str, Any]:
+    """The fields of a lock's form, as templates need them: ``form``, ``multipart``."""
+    html = form_html(
         elements,
         errors,
         values,
@@ -68,6 +68,7 @@ def form_of(
         leave=f"{root}executions/{lock.fid}" if here else f"{root}waiting",
         prefix=f"field-{lock.lid}",
     )
+    return {"form": html, "multipart": takes_files(elements)}
 
 
 def says(elements: list[dict[str, Any]], data: Any) -> bool:

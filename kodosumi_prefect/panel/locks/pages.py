@@ -8,15 +8,15 @@ from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Resp
 from markupsafe import Markup
 
 from kodosumi_prefect.database.rows.locks import LockQuestion
-from kodosumi_prefect.http.body import read_body
 from kodosumi_prefect.http.statuses import status_of
 from kodosumi_prefect.locks.answering import Locks
 from kodosumi_prefect.panel.accounts.permissions import CurrentUser, User
 from kodosumi_prefect.panel.audit.entry import Target
 from kodosumi_prefect.panel.audit.recorded_actions import Action, Outcome
 from kodosumi_prefect.panel.audit.recording import record
+from kodosumi_prefect.panel.files.posted_form import read_form
 from kodosumi_prefect.panel.html.forms import Messages, own_names
-from kodosumi_prefect.panel.locks.actions import Desk
+from kodosumi_prefect.panel.locks.actions import Desk, Filled
 from kodosumi_prefect.panel.locks.cards import card as card_of
 from kodosumi_prefect.panel.locks.cards import form_of
 from kodosumi_prefect.panel.services.calls import own_url
@@ -82,7 +82,7 @@ async def one(request: Request, panel: Panel, user: CurrentUser, fid: UUID, lid:
     card = _card(request, lock, eager=True)
     if card["form"] is None and not _is_htmx(request):
         try:
-            card["form"] = _form(request, lock, await desk.elements(lock))
+            card |= _form(request, lock, await desk.elements(lock))
         except ServiceError as exc:
             card |= {"trouble": exc.detail, "eager": False}
     return _answer(request, card)
@@ -94,7 +94,7 @@ async def form(request: Request, panel: Panel, user: CurrentUser, fid: UUID, lid
     desk = Desk(panel, user, own_url(request, panel.settings))
     try:
         lock = await desk.open(str(fid), lid)
-        card = _card(request, lock) | {"form": _form(request, lock, await desk.elements(lock))}
+        card = _card(request, lock) | _form(request, lock, await desk.elements(lock))
     except ServiceError as exc:
         card = _card(request, lock) | {"trouble": exc.detail}
     except (ForbiddenError, ConflictError) as exc:
@@ -131,10 +131,14 @@ async def _submit(
 ) -> Response:
     desk = Desk(panel, user, own_url(request, panel.settings))
     entry = record(request, Action.LOCK_ANSWER, Target("lock", lid), fid=str(fid))
-    posted = own_names(await read_body(request))
+    fields, not_taken = await read_form(request, panel, user, lid)
+    posted = own_names(fields)
     try:
         lock = await desk.open(str(fid), lid)
-        filled = await desk.fill_in(lock, posted)
+        if not_taken:
+            filled = Filled(None, not_taken, await desk.elements(lock))
+        else:
+            filled = await desk.fill_in(lock, posted)
     except RefusedError as exc:
         status = status_of(exc)
         entry.outcome = Outcome.of_status(status)
@@ -143,7 +147,7 @@ async def _submit(
         return await _refused(request, panel, desk, str(fid), lid, posted, exc)
     if filled.errors is not None:
         corrected = _form(request, lock, filled.elements or [], filled.errors, posted)
-        return _answer(request, _card(request, lock) | {"form": corrected}, 422)
+        return _answer(request, _card(request, lock) | corrected, 422)
     if not _is_htmx(request):
         return onwards
     return _answer(request, _card(request, lock) | {"answered": True}, headers=CHANGED)
@@ -176,7 +180,7 @@ async def _refused(
             elements = await desk.elements(lock)
         except RefusedError:
             raise refusal from None  # without its form there is nothing to keep
-        card = _card(request, lock) | {"form": _form(request, lock, elements, None, posted)}
+        card = _card(request, lock) | _form(request, lock, elements, None, posted)
         return _answer(request, card | {"trouble": refusal.detail}, status_of(refusal))
     headers = {"HX-Retarget": f'[id="trouble-{lid}"]', "HX-Reswap": "innerHTML", **CHANGED}
     return HTMLResponse(str(Markup.escape(refusal.detail)), headers=headers)
@@ -192,7 +196,7 @@ def _form(
     elements: list[dict[str, Any]],
     errors: Messages | None = None,
     values: dict[str, Any] | None = None,
-) -> Markup:
+) -> dict[str, Any]:
     here = _is_here(request)
     return form_of(lock, _root(request), elements, errors, values, here=here)
 

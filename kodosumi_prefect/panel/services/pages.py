@@ -11,7 +11,6 @@ from markupsafe import Markup
 
 from kodosumi_prefect.database.rows.services import LastOfEndpoint, RegisteredEndpoint
 from kodosumi_prefect.files.names import Direction
-from kodosumi_prefect.http.body import read_body
 from kodosumi_prefect.http.statuses import status_of
 from kodosumi_prefect.launch.starting import new_id
 from kodosumi_prefect.panel.accounts.permissions import CurrentUser, User
@@ -22,7 +21,8 @@ from kodosumi_prefect.panel.executions.actions import wait_for_execution
 from kodosumi_prefect.panel.executions.rows import title
 from kodosumi_prefect.panel.executions.run_again import filled, filled_files
 from kodosumi_prefect.panel.files.actions import listed
-from kodosumi_prefect.panel.html.forms import form_html, own_names
+from kodosumi_prefect.panel.files.posted_form import read_form
+from kodosumi_prefect.panel.html.forms import form_html, own_names, takes_files
 from kodosumi_prefect.panel.html.markdown import markdown
 from kodosumi_prefect.panel.schedules.preview import (
     AGAIN_OF,
@@ -145,7 +145,7 @@ async def _submit(
     status_code: int = 303,
 ) -> Response:
     row = await _endpoint(panel, uid)
-    body = await read_body(request)
+    body, not_taken = await read_form(request, panel, user, KEY)
     posted = own_names({name: value for name, value in body.items() if not name.startswith(PREFIX)})
     typed = Typed.of({name: value for name, value in body.items() if name.startswith(PREFIX)})
     form = _form(request, panel, user, row)
@@ -155,8 +155,11 @@ async def _submit(
         if scheduled:
             await moments(typed)  # its errors are shown before the service is asked
         key = checked_key([str(body[KEY])]) if body.get(KEY) else None
-        sent = await with_copies(panel, user, posted, key or new_id())
-        done = await form.submit(sent, typed.as_json() if scheduled else None, key)
+        if not_taken:
+            done = Submitted(errors=not_taken, elements=await form.elements())
+        else:
+            sent = await with_copies(panel, user, posted, key or new_id())
+            done = await form.submit(sent, typed.as_json() if scheduled else None, key)
     except RefusedError as exc:
         entry.outcome = Outcome.of_status(status_of(exc))
         return await _refused(request, panel, user, row, posted, typed, exc.detail, scheduled)
@@ -280,6 +283,7 @@ async def _page(
         "row": asdict(row) | source(row),
         "about": Markup(markdown(row.description)) if has_text(row.description) else None,
         "form": form,
+        "multipart": takes_files(elements or ()),
         "last": last[0] if last else None,
         "typed": fields,
         "open": opened or schedule_trouble is not None,

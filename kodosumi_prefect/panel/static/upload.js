@@ -322,6 +322,7 @@ class FileField {
     this.leaving = null; // resolves once the panel has forgotten what was removed
     this.files = [];
     this.list.replaceChildren();
+    this.input.removeAttribute("name"); // the form names uploads in place of files
     this.restore();
     this.input.addEventListener("change", () => {
       const chosen = [...this.input.files].map((file) => ({ file, name: file.webkitRelativePath || file.name }));

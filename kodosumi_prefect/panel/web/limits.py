@@ -1,9 +1,13 @@
 """How large bodies may be that the panel reads, address by address."""
 
+import re
+
+from starlette.datastructures import Headers
 from starlette.types import Scope
 
 from kodosumi_prefect.http import body
 from kodosumi_prefect.http.limits import KIB, MIB
+from kodosumi_prefect.http.multipart import is_multipart
 from kodosumi_prefect.panel.files.depot import LARGEST_CHUNK
 from kodosumi_prefect.panel.services import request_body
 from kodosumi_prefect.panel.web.proxy import own_path
@@ -12,6 +16,8 @@ from kodosumi_prefect.spooler.panel_transport import MOST_BYTES
 SIGN_IN = 16 * KIB  # bytes; a name and a password, or what an account consists of
 OTHERS = MIB  # bytes; lists of executions, of sources
 UNBOUNDED = 2**63
+# Forms that files may be sent with; how much of them is taken is counted where they are read.
+FORMS = re.compile(r"/services/[^/]+(/schedule)?|/waiting/[^/]+/[^/]+|/inputs/(-|lock)/.+")
 
 # The longest beginning of a path counts, whole parts of it. What is open to everybody is small.
 LARGEST: dict[str, int] = {
@@ -37,6 +43,8 @@ LARGEST: dict[str, int] = {
 def largest(scope: Scope) -> int:
     """Bytes that the body of a request may have."""
     path = own_path(scope).rstrip("/")
+    if FORMS.fullmatch(path) and is_multipart(Headers(scope=scope).get("content-type", "")):
+        return UNBOUNDED
     while path:
         if (size := LARGEST.get(path)) is not None:
             return size
