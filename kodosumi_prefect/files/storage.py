@@ -31,6 +31,7 @@ from kodosumi_prefect.files.folder import (
     write_file,
 )
 from kodosumi_prefect.files.read_ahead import read_ahead
+from kodosumi_prefect.files.reading import Reading
 from kodosumi_prefect.files.storage_errors import in_words, is_missing_bucket
 from kodosumi_prefect.files.storage_url import is_address, plain
 from kodosumi_prefect.settings import Settings
@@ -195,48 +196,58 @@ class Storage:
     def read(
         self, key: str, start: int = 0, end: int | None = None
     ) -> Generator[bytes, None, None]:
-        """The bytes from ``start`` to before ``end``, in pieces.
+        """The bytes from ``start`` to before ``end``, in pieces, as slowly as they are taken.
 
         Raises:
             FileNotFoundError: nothing stands there.
             StorageError: it cannot be read.
         """
-        if end is not None and end <= start:
-            return
+        reading = Reading(start, end)
         with self.naming_errors():
             if self._root is not None:
-                yield from read_file(self._root / key, start, end, PIECE)
+                if reading.goes_on():
+                    yield from read_file(self._root / key, start, end, PIECE)
                 return
-            cut = _Cut(start, end)
-            try:
-                found = obstore.get(self._store, key, options=cut.options)
-            except BaseError as exc:
-                found = obstore.get(self._store, key, options=cut.by_hand(exc))
-            for piece in found.stream(min_chunk_size=PIECE):
-                if cut.is_done:
+            while reading.goes_on():
+                try:
+                    found = obstore.get(self._store, key, options=reading.options)
+                except BaseError as exc:
+                    found = obstore.get(self._store, key, options=reading.by_hand(exc))
+                try:
+                    for piece in found.stream(min_chunk_size=PIECE):
+                        if wanted := reading.of(bytes(piece)):
+                            yield wanted
+                        if not reading.goes_on():
+                            return
                     return
-                yield cut.of(bytes(piece))
+                except BaseError as exc:
+                    reading.broke_off(exc)
 
     async def stream(
         self, key: str, start: int = 0, end: int | None = None
     ) -> AsyncIterator[bytes]:
         """As ``read``, without blocking."""
-        if end is not None and end <= start:
-            return
         if self._root is not None:
             async for piece in read_ahead(self.read(key, start, end)):
                 yield piece
             return
+        reading = Reading(start, end)
         with self.naming_errors():
-            cut = _Cut(start, end)
-            try:
-                found = await obstore.get_async(self._store, key, options=cut.options)
-            except BaseError as exc:
-                found = await obstore.get_async(self._store, key, options=cut.by_hand(exc))
-            async for piece in found.stream(min_chunk_size=PIECE):
-                if cut.is_done:
+            while reading.goes_on():
+                try:
+                    found = await obstore.get_async(self._store, key, options=reading.options)
+                except BaseError as exc:
+                    options = reading.by_hand(exc)
+                    found = await obstore.get_async(self._store, key, options=options)
+                try:
+                    async for piece in found.stream(min_chunk_size=PIECE):
+                        if wanted := reading.of(bytes(piece)):
+                            yield wanted
+                        if not reading.goes_on():
+                            return
                     return
-                yield cut.of(bytes(piece))
+                except BaseError as exc:
+                    reading.broke_off(exc)
 
     def copy(self, source: str, target: str) -> None:
         """Have content under another key too; a folder or a bucket does so without reading it.
@@ -499,46 +510,3 @@ def _write_object(store: ObjectStore, key: str, pieces: Iterable[bytes]) -> None
             raise
         hand_over(None)
         put.result()
-
-
-class _Cut:
-    """A range of an object; of servers that do not say that they sent one, cut out here."""
-
-    def __init__(self, start: int, end: int | None) -> None:
-        self._range = (start, end)
-        self._skip, self._left = 0, None if end is None else end - start
-
-    @property
-    def options(self) -> Any:
-        """What asks for it."""
-        start, end = self._range
-        if end is not None:
-            return {"range": (start, end)}
-        return {"range": {"offset": start}} if start else {}
-
-    @property
-    def is_done(self) -> bool:
-        """Whether all of it was given."""
-        return self._left == 0
-
-    def by_hand(self, refusal: BaseError) -> Any:
-        """What asks for all of the object, where the range was answered without saying so.
-
-        Raises:
-            BaseError: the refusal, if it was another one.
-        """
-        if "non-partial response" not in str(refusal):
-            raise refusal
-        self._skip = self._range[0]
-        return {}
-
-    def of(self, piece: bytes) -> bytes:
-        """What of the next piece belongs to the range."""
-        if self._skip:
-            skipped = min(self._skip, len(piece))
-            self._skip -= skipped
-            piece = piece[skipped:]
-        if self._left is not None:
-            piece = piece[: self._left]
-            self._left -= len(piece)
-        return piece

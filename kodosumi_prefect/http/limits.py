@@ -10,6 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 KIB, MIB = 1024, 1024 * 1024
 GRACE = 10.0  # seconds that any body may take
 SLOWEST = 4 * KIB  # bytes a second that a longer one has to come with
+SILENCE = 60.0  # seconds without a byte, however fast all before came; its sender may have gone
 SMALL = 64 * KIB  # bytes that a server takes in by itself
 LINGER = 1.0  # seconds for which unwanted bytes are still read
 LINGER_BYTES = MIB  # bytes of those, by default
@@ -85,7 +86,8 @@ class _Body:
     def reason(self) -> str:
         """Why it is refused."""
         if self.trouble == 408:
-            return f"the body came with less than {SLOWEST // KIB} KB in a second; send it again"
+            slow = f"with less than {SLOWEST // KIB} KB in a second"
+            return f"the body came {slow}, or not on for {SILENCE:.0f} s; send it again"
         size = self._largest
         limit = f"{size // MIB} MB" if size >= MIB else f"{size // KIB} KB"
         return f"the body is larger than {limit}; send files as files"
@@ -98,7 +100,7 @@ class _Body:
             return {"type": "http.disconnect"}
         clock = asyncio.get_running_loop().time
         began = clock()
-        left = GRACE + self._bytes / SLOWEST - self._waited
+        left = min(GRACE + self._bytes / SLOWEST - self._waited, SILENCE)
         try:
             async with asyncio.timeout(left):
                 message = await self._receive()

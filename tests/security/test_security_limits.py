@@ -18,6 +18,7 @@ from pydantic import SecretStr
 
 from kodosumi_prefect import settings as settings_module
 from kodosumi_prefect.core import ServeAPI
+from kodosumi_prefect.files.tokens import token_for
 from kodosumi_prefect.http import limits as limit
 from kodosumi_prefect.http.errors import json_error
 from kodosumi_prefect.panel.executions.streams import COME_BACK
@@ -184,6 +185,29 @@ def test_a_body_that_does_not_go_on_is_given_up(
         answer = everything(client)
     assert answer.startswith(b"HTTP/1.1 408 ")
     assert json.loads(answer.partition(b"\r\n\r\n")[2])["status_code"] == 408
+
+
+def test_a_large_body_that_falls_silent_is_given_up_soon(
+    small: Stand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A node that lost its network says nothing; what it sent before earns it no hours."""
+    run = small.run().begin()
+    path = f"/run-files/{run.fid}/contents"
+    begin = head(
+        "POST",
+        path,
+        Content_Length=str(10**9),
+        kodosumi_run_token=token_for(run.fid, small.settings),
+    )
+    with connect(small.url) as client:
+        client.sendall(begin + bytes(4 * MEBIBYTE))
+        folder = small.settings.data_dir / "files" / "partial"
+        until(lambda: any(each.stat().st_size > MEBIBYTE for each in folder.glob("*")))
+        monkeypatch.setattr(limit, "SILENCE", 0.2)
+        client.sendall(bytes(MEBIBYTE))
+        answer = everything(client)
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    until(lambda: not list(folder.glob("*")))
 
 
 @pytest.mark.parametrize(

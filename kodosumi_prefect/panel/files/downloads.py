@@ -1,10 +1,12 @@
 """A file as an answer: in pieces, in parts, and never as something that a browser runs."""
 
+import logging
 from collections.abc import AsyncIterator
 from email.utils import formatdate
 from urllib.parse import quote
 
 from starlette.responses import Response, StreamingResponse
+from starlette.types import Send
 
 from kodosumi_prefect.database.rows.files import ListedFile
 from kodosumi_prefect.files.storage import Storage, StorageError
@@ -15,12 +17,24 @@ from kodosumi_prefect.refusals import NotFoundError
 # Whatever the file is, it has no origin, and may do nothing.
 POLICY = "default-src 'none'; sandbox; frame-ancestors 'none'"
 
+logger = logging.getLogger(__name__)
+
 
 def disposition(name: str) -> str:
     """The header that has a file saved under its name (RFC 6266)."""
     plain = name.encode("ascii", "replace").decode().replace("?", "_")
     plain = plain.replace("\\", "_").replace('"', "_")
     return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}"
+
+
+class ContentResponse(StreamingResponse):
+    """A stream of contents; where their storage fails it is broken off, and not ended."""
+
+    async def stream_response(self, send: Send) -> None:
+        try:
+            await super().stream_response(send)
+        except (StorageError, FileNotFoundError) as exc:
+            logger.warning("a download broke off: %s", exc)
 
 
 async def answer(
@@ -74,7 +88,7 @@ async def answer(
         raise NotFoundError(f"the content of {file.path!r} is shorter than it was") from None
     except StorageError as exc:
         raise refusal(exc) from exc
-    return StreamingResponse(_from(first, pieces), status, headers)
+    return ContentResponse(_from(first, pieces), status, headers)
 
 
 async def _from(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

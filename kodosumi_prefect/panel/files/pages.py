@@ -5,7 +5,7 @@ from typing import Annotated, NamedTuple
 from urllib.parse import quote, urlencode
 
 from fastapi import APIRouter, Form, Query, Request
-from fastapi.responses import Response, StreamingResponse
+from fastapi.responses import Response
 from markupsafe import Markup
 
 from kodosumi_prefect.database.rows.files import ListedFile
@@ -18,7 +18,7 @@ from kodosumi_prefect.panel.executions.rows import title
 from kodosumi_prefect.panel.files.actions import find, listed
 from kodosumi_prefect.panel.files.archive import MOST, zipped
 from kodosumi_prefect.panel.files.depot import refusal
-from kodosumi_prefect.panel.files.downloads import POLICY, disposition
+from kodosumi_prefect.panel.files.downloads import POLICY, ContentResponse, disposition
 from kodosumi_prefect.panel.files.preview import PICTURE, READ, picture_type, previewed
 from kodosumi_prefect.panel.html.words import size_words
 from kodosumi_prefect.panel.web.parameters import Execution, Panel
@@ -167,7 +167,7 @@ async def _zip(
         "Content-Security-Policy": POLICY,
         "Cache-Control": "private, no-store",
     }
-    return StreamingResponse(_from(first, pieces), 200, headers, media_type="application/zip")
+    return ContentResponse(_from(first, pieces), 200, headers, media_type="application/zip")
 
 
 async def _from(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
@@ -230,4 +230,4 @@ async def _picture(panel: State, file: ListedFile, start: bytes) -> Response:
         "Content-Length": str(file.size),
         "Cache-Control": "private, no-store",
     }
-    return StreamingResponse(storage.stream(file.key, 0, file.size), 200, headers, media_type=kind)
+    return ContentResponse(storage.stream(file.key, 0, file.size), 200, headers, media_type=kind)
