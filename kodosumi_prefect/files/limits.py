@@ -17,17 +17,17 @@ def check_size(size: int, settings: Settings) -> None:
         )
 
 
-def check_owner(size: int, has: int, settings: Settings) -> None:
+def check_owner(size: int, has: int | None, settings: Settings) -> None:
     """Raise FileLimitError if so many more bytes do not fit any more.
 
     Arguments:
-        has: bytes that the account's executions and uploads have.
+        has: bytes that the account's executions and uploads have; None for no account.
     """
     most = settings.owner_file_bytes
-    if most is not None and has + size > most:
+    if most is not None and has is not None and has + size > most:
         raise FileLimitError(
-            f"{size:,} more bytes are too many: your files have {has:,} of {most:,} at most "
-            "(owner_file_bytes); delete some"
+            f"{size:,} more bytes are too many: the account's files have {has:,} of {most:,} at "
+            "most (owner_file_bytes); delete some"
         )
 
 

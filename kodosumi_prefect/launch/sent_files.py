@@ -14,7 +14,7 @@ from kodosumi_prefect.database.rows.files import FileTotals, ListedFile, Upload,
 from kodosumi_prefect.error import KodosumiError
 from kodosumi_prefect.files.binding import Binding
 from kodosumi_prefect.files.content_keys import upload_key
-from kodosumi_prefect.files.limits import FileLimitError, check_execution
+from kodosumi_prefect.files.limits import FileLimitError, check_execution, check_owner
 from kodosumi_prefect.files.names import Direction, comparable
 from kodosumi_prefect.files.scan import FileRefusedError
 from kodosumi_prefect.files.storage import Storage, StorageError
@@ -177,11 +177,14 @@ async def copied(
         paths: within ``in/``; all if not given.
 
     Raises:
+        NotAllowedError: the owner may not have so many bytes more.
         LaunchError: the database or the storage are away.
     """
     _require_database(settings)
     try:
         return await asyncio.to_thread(_copy, fid, batch, owner, settings, paths)
+    except FileLimitError as exc:
+        raise NotAllowedError(str(exc)) from exc
     except (FilesAwayError, StorageError) as exc:
         raise UnavailableLaunchError(str(exc)) from exc
 
@@ -303,6 +306,9 @@ def _copy(
         raise UnavailableLaunchError("the storage of the files is not reached from here")
     known = [UploadBatch(*row) for row in query("upload_batch", {"id": batch})]
     used = any(each.fid is not None for each in known)  # they were copied then
+    if settings.owner_file_bytes is not None and not known:
+        [[has]] = query("owner_bytes", {"owner": owner.user})
+        check_owner(sum(file.size for file in chosen), int(has), settings)
     names: dict[str, str] = {}
     files = []
     for file in chosen:

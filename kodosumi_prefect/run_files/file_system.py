@@ -16,11 +16,11 @@ from types import TracebackType
 from typing import IO, Any, Self, TypeVar
 
 from kodosumi_prefect.database.rows.files import ListedFile
-from kodosumi_prefect.files.limits import FileLimitError
 from kodosumi_prefect.files.names import Direction, FileNameError, checked_path, split_folder
 from kodosumi_prefect.files.record import StoredFile, payload_of
 from kodosumi_prefect.files.storage import PIECE
 from kodosumi_prefect.run_files.places import FilePlace
+from kodosumi_prefect.run_files.room import Room
 from kodosumi_prefect.settings import Settings
 
 UNKNOWN = "application/octet-stream"
@@ -67,7 +67,7 @@ class FileSystem:
         self._tell = left
         self._closed = False
         self._unlisted = True  # this process may have left something before
-        self._left: tuple[int, int] | None = None  # files and bytes that may still come
+        self._room: Room | None = None
 
     def ls(self, path: str = "in") -> list[dict[str, Any]]:
         """The files of a folder and those below it, by path.
@@ -152,8 +152,8 @@ class FileSystem:
         self._record(payload_of([StoredFile(path, *written, kind)]))
         self._tell(path)
         self._unlisted = True
-        if self._left is not None:
-            self._left = (self._left[0] - 1, self._left[1] - written.size)
+        if self._room is not None:
+            self._room.take(written.size)
         return path
 
     def remove(self, path: str) -> bool:
@@ -241,27 +241,10 @@ class FileSystem:
 
     def _require_room(self, files: int, size: int) -> None:
         """Raise FileLimitError if so many files of so many bytes in all do not fit any more."""
-        most = self._settings.file_bytes
-        if files == 1 and size > most:
-            raise FileLimitError(f"the file has {size:,} bytes; {most:,} at most (file_bytes)")
-        if self._left is None:
+        if self._room is None:
             self._see()
-            has = self._place.totals()
-            limits = self._settings
-            self._left = (
-                limits.execution_files - has.files,
-                limits.execution_file_bytes - has.bytes,
-            )
-        if files > self._left[0]:
-            raise FileLimitError(
-                f"{files} more files are too many: a run has {self._settings.execution_files:,} at "
-                "most (execution_files)"
-            )
-        if size > self._left[1]:
-            raise FileLimitError(
-                f"{size:,} more bytes are too many: the files of a run have "
-                f"{self._settings.execution_file_bytes:,} at most (execution_file_bytes)"
-            )
+            self._room = Room(self._place, self._settings)
+        self._room.require(files, size)
 
     def _bounded(self, pieces: Iterable[bytes]) -> Iterator[bytes]:
         """The pieces, as long as they are not too many."""

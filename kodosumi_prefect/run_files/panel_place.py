@@ -8,6 +8,7 @@ from urllib.parse import quote
 import httpx
 
 from kodosumi_prefect.database.rows.files import FileTotals, ListedFile
+from kodosumi_prefect.files.limits import FileLimitError
 from kodosumi_prefect.files.names import Direction, comparable
 from kodosumi_prefect.files.storage import PIECE
 from kodosumi_prefect.files.tokens import TOKEN_HEADER
@@ -53,6 +54,9 @@ class PanelPlace:
 
     def totals(self) -> FileTotals:
         return FileTotals(**self._ask("GET", "totals", {}))
+
+    def owner_bytes(self) -> int | None:
+        return None  # the panel looks at that, for each content
 
     def write(self, pieces: Iterable[bytes]) -> NewContent:
         with self._reaching():
@@ -110,4 +114,6 @@ def _checked(answer: httpx.Response) -> httpx.Response:
         detail = answer.json()["detail"]
     except (ValueError, KeyError, TypeError):
         detail = f"status {answer.status_code}"
+    if answer.status_code == 413:
+        raise FileLimitError(str(detail))
     raise FilesAwayError(f"the panel refuses it: {detail}")

@@ -45,6 +45,9 @@ class FilePlace(Protocol):
     def totals(self) -> FileTotals:
         """How many files it has, and how many bytes."""
 
+    def owner_bytes(self) -> int | None:
+        """Bytes of all files of its owner; None if it has none, or they are counted elsewhere."""
+
     def write(self, pieces: Iterable[bytes]) -> NewContent:
         """Store content, whole or not at all."""
 
@@ -97,6 +100,10 @@ class DirectPlace:
     def totals(self) -> FileTotals:
         rows = self._query("file_totals", {"fid": self._fid})
         return FileTotals(*rows[0]) if rows else FileTotals(0, 0)
+
+    def owner_bytes(self) -> int | None:
+        rows = self._query("owner_bytes_of_run", {"fid": self._fid})
+        return int(rows[0][0]) if rows else None
 
     def write(self, pieces: Iterable[bytes]) -> NewContent:
         key = object_key(self._fid)

@@ -6,13 +6,15 @@ from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
+import psycopg
 import pytest
 
 from kodosumi_prefect import KodosumiError, Tracer, flow, tracer
+from kodosumi_prefect.files.limits import FileLimitError
 from kodosumi_prefect.files.names import FileNameError
 from kodosumi_prefect.files.storage import storage_of
-from kodosumi_prefect.run_files.file_system import FileLimitError
 from kodosumi_prefect.settings import get_settings, use_settings
 from tests.files.run_storage import register
 from tests.files.test_file_projection import files
@@ -247,6 +249,32 @@ def test_limits_refuse_before_anything_is_sent(filed: Place, tmp_path: Path) -> 
         recorded = filed.run(leaves_much)
     assert recorded.row["status"] == "finished"
     assert sorted(files(filed.database, recorded.fid)) == ["out/one", "out/three", "out/two"]
+
+
+def test_all_runs_of_an_owner_have_one_limit(filed: Place) -> None:
+    owner = str(uuid4())
+
+    @flow
+    def leaves(sizes: list[int], tracer: Tracer) -> None:
+        tracer.debug("there is a row")
+        with tracer.fs_sync() as fs:
+            fs.ls()
+            with psycopg.connect(filed.database) as connection:
+                query = "UPDATE kodosumi.execution SET owner = %s WHERE fid = %s"
+                connection.execute(query, (owner, tracer.fid))
+            for size in sizes:
+                fs.put(str(size), (b"x" for _ in range(size)))
+
+    def refused(*sizes: int) -> str | None:
+        return filed.run(leaves, list(sizes)).row["error"]
+
+    with use_settings(filed.settings.model_copy(update={"owner_file_bytes": 2000})):
+        assert refused(900, 600) is None
+        told = refused(400, 101)
+        assert told is not None
+        assert "101 more bytes are too many: the account's files have 1,900 of 2,000" in told
+        assert refused(100) is None
+    assert refused(101) is None
 
 
 def test_a_storage_that_fails_fails_the_call_and_lists_nothing(filed: Place) -> None:

@@ -14,6 +14,7 @@ from pydantic import SecretStr
 from kodosumi_prefect import Tracer, flow
 from kodosumi_prefect.database.rows.files import FileTotals
 from kodosumi_prefect.events import Kind
+from kodosumi_prefect.files.limits import FileLimitError
 from kodosumi_prefect.files.names import Direction
 from kodosumi_prefect.files.record import StoredFile, payload_of
 from kodosumi_prefect.files.tokens import TOKEN_HEADER, token_for
@@ -162,6 +163,25 @@ def test_what_breaks_off_or_is_too_large_leaves_nothing(
     assert fits.status_code == 201
     key = fits.json()["key"].rpartition("/")[2]
     wait_for(lambda: contents(panel) - before == {key})
+
+
+def test_what_an_owner_may_have_holds_for_runs_elsewhere(
+    settings: Settings, start_panel: Callable[..., Stand]
+) -> None:
+    panel = start_panel(settings.model_copy(update={"owner_file_bytes": 1000}))
+    owner = panel.json("/role")[0]["id"]
+    first, run = (panel.run(owner=owner).begin() for _ in range(2))
+    for each, name in ((first, "out/a"), (run, "out/b")):
+        with PanelPlace(each.fid, panel.url, token_for(each.fid, panel.settings)) as place:
+            emit(each, name, place.write([bytes(400)]))
+            wait_for(lambda p=place: p.totals().files)
+    with PanelPlace(run.fid, panel.url, token_for(run.fid, panel.settings)) as place:
+        with pytest.raises(FileLimitError, match=r"800 of 1,000 at most \(owner_file_bytes\)"):
+            place.write(iter([bytes(150), bytes(51)]))
+        assert place.write([bytes(200)]).size == 200
+    free = panel.run().begin()  # of nobody
+    with PanelPlace(free.fid, panel.url, token_for(free.fid, panel.settings)) as place:
+        assert place.write([bytes(5000)]).size == 5000
 
 
 def test_what_a_run_was_launched_with_is_bound_for_it(panel: Stand, run: Run) -> None:

@@ -13,7 +13,7 @@ from kodosumi_prefect.core import Launch, ServeAPI, forms
 from kodosumi_prefect.database.rows.services import RegisteredEndpoint
 from kodosumi_prefect.http.statuses import status_of
 from kodosumi_prefect.launch import schedules, sent_files
-from kodosumi_prefect.launch.refusal import LaunchError
+from kodosumi_prefect.launch.refusal import LaunchError, NotAllowedError
 from kodosumi_prefect.launch.run_again import run_again
 from kodosumi_prefect.owner import Owner
 from kodosumi_prefect.panel.accounts.permissions import User
@@ -300,6 +300,13 @@ def test_running_again_takes_the_files_along(launcher: Launcher, uploads: Upload
     done = launcher.execute(second)
     assert done.final["dict"]["content"] == {"in/a.txt": "once more"}
     assert len(done.of("upload")) == 2
+
+    async def once_more_with_little_room() -> str:
+        narrow = launcher.place.settings.model_copy(update={"owner_file_bytes": 20})
+        return await run_again(first, Owner(OTHER, "bea"), narrow)
+
+    with pytest.raises(NotAllowedError, match=r"at most \(owner_file_bytes\)"):
+        launcher.do(once_more_with_little_room)
 
 
 def test_a_deployment_asks_for_files_of_a_marked_parameter(

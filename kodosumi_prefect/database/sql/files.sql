@@ -57,6 +57,16 @@ SELECT (SELECT coalesce(sum(e.file_bytes), 0) FROM {schema}.execution e
         FROM {schema}.upload_batch b JOIN {schema}.upload u ON u.batch = b.id
         WHERE b.owner = %(owner)s AND u.refused IS NULL)::bigint AS bytes;
 
+-- name: owner_bytes_of_run
+-- Bytes of all files of the executions and uploads of an execution's owner; none without an owner.
+SELECT (SELECT coalesce(sum(e.file_bytes), 0) FROM {schema}.execution e
+        WHERE e.owner = run.owner AND e.file_bytes > 0)::bigint
+    + (SELECT coalesce(sum(coalesce(u.size, u.declared_size, (
+            SELECT sum(c.size) FROM {schema}.upload_chunk c WHERE c.upload = u.id), 0)), 0)
+        FROM {schema}.upload_batch b JOIN {schema}.upload u ON u.batch = b.id
+        WHERE b.owner = run.owner AND u.refused IS NULL)::bigint AS bytes
+FROM {schema}.execution run WHERE run.fid = %(fid)s::uuid AND run.owner IS NOT NULL;
+
 -- name: dropped_contents
 -- Contents that no file has any more, for so many seconds.
 SELECT key FROM {schema}.dropped_content d

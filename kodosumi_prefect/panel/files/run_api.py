@@ -10,7 +10,7 @@ from starlette.requests import ClientDisconnect
 
 from kodosumi_prefect.database.rows.files import FileTotals, ListedFile
 from kodosumi_prefect.files.content_keys import object_key
-from kodosumi_prefect.files.limits import FileLimitError, check_execution, check_size
+from kodosumi_prefect.files.limits import FileLimitError, check_execution, check_owner, check_size
 from kodosumi_prefect.files.names import LONGEST_PATH, Direction
 from kodosumi_prefect.files.storage import StorageError, write_stream
 from kodosumi_prefect.panel.files.actions import listed
@@ -114,8 +114,10 @@ async def contents(request: Request, panel: Panel, fid: RunId) -> dict[str, Any]
         size = int(length[:19]) if length.isdigit() else 0
         check_size(size, panel.settings)
         check_execution(1, size, await _totals(panel, fid), panel.settings)
+        of_owner = await _owner_bytes(panel, fid)
+        check_owner(size, of_owner, panel.settings)
         key = object_key(fid)
-        pieces = _bounded(request.stream(), panel.settings)
+        pieces = _bounded(request.stream(), of_owner, panel.settings)
         written = await write_stream(await panel.files.storage(), key, pieces)
     except (FileLimitError, StorageError) as exc:
         raise refusal(exc) from exc
@@ -145,9 +147,20 @@ async def _totals(panel: State, fid: str) -> FileTotals:
     return rows[0] if rows else FileTotals(0, 0)
 
 
-async def _bounded(pieces: AsyncIterator[bytes], settings: Settings) -> AsyncIterator[bytes]:
+async def _owner_bytes(panel: State, fid: str) -> int | None:
+    """Bytes of all files of a run's owner; None if it has none, or nothing limits them."""
+    if panel.settings.owner_file_bytes is None:
+        return None
+    rows = await panel.reader.values("owner_bytes_of_run", fid=fid)
+    return int(rows[0]) if rows else None
+
+
+async def _bounded(
+    pieces: AsyncIterator[bytes], of_owner: int | None, settings: Settings
+) -> AsyncIterator[bytes]:
     size = 0
     async for piece in pieces:
         size += len(piece)
         check_size(size, settings)
+        check_owner(size, of_owner, settings)
         yield piece

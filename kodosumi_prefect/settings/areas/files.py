@@ -42,8 +42,8 @@ class FileFields(BaseModel):
     owner_file_bytes: int | None = Field(
         default=None,
         description=(
-            "Most bytes of all files of one account's executions and uploads. Unset, there is no "
-            "such limit."
+            "Most bytes of all files of one account's executions and uploads, counted when one is "
+            "sent or left. Unset, there is no such limit."
         ),
         ge=1,
     )
