@@ -1,6 +1,7 @@
 """The list of executions for people: bars, orders, saved views, rows of two heights, a phone."""
 
 import re
+from itertools import pairwise
 from typing import Any
 from uuid import uuid4
 
@@ -226,3 +227,21 @@ def test_a_row_without_room_cuts_the_name_of_an_input_before_its_value(
     assert acme.locator(".key").evaluate(cut)
     assert not acme.locator(".value").evaluate(cut)
     expect(acme).to_have_attribute("title", re.compile("^identification_number.*: Acme Corp"))
+
+
+def test_all_filters_stand_in_one_line(page: Page, stand: Stand) -> None:
+    run = stand.run(summary="Deployed", flow_name="a-flow-of-a-rather-long-name").begin()
+    name = "'a-deployment-of-a-rather-long-name'"
+    execute(stand.database, f"UPDATE kodosumi.execution SET deployment_name = {name}")
+    page.goto("/executions?status=error&status=running&status=awaiting&q=Deployed")
+    drawn(page)
+    expect(page.locator(f"#e-{run.fid}")).to_be_visible()
+    expect(page.get_by_label("Deployment")).to_be_visible()
+    fields = [field.bounding_box() for field in page.locator("#filters > *").all()]
+    middles = [box["y"] + box["height"] / 2 for box in fields if box and box["width"]]
+    assert len(middles) >= 9
+    assert max(middles) - min(middles) < 4
+    inside = page.locator("#filters :is(input:not([type]), input[type=search], summary, select)")
+    edges = [box for field in inside.all() if (box := field.bounding_box())]
+    for left, right in pairwise(edges):
+        assert left["x"] + left["width"] + 4 < right["x"]
