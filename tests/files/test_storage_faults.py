@@ -77,7 +77,7 @@ def largest_file(size: int) -> Iterator[None]:
 WRONG: dict[str, tuple[Callable[[], Fault], str]] = {
     "forbidden in the middle": (lambda: of("PUT", "partNumber=2", 403), "403"),
     "full in the middle": (lambda: of("PUT", "partNumber=2", 507), "507"),
-    "silent in the middle": (lambda: of("PUT", "partNumber=2", SILENT), "error sending request"),
+    "silent in the middle": (lambda: of("PUT", "partNumber=2", SILENT), "did not answer in time"),
     "away at the end": (lambda: of("POST", "uploadId=", 503), "503"),
 }
 
