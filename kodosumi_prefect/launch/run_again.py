@@ -42,6 +42,7 @@ async def run_again(
     *,
     visible_inputs: dict[str, Any] | None = None,
     launch_id: str | None = None,
+    with_files: bool = True,
 ) -> str:
     """Start a run with the inputs of an earlier one; the new fid, which is linked to the old.
 
@@ -50,6 +51,7 @@ async def run_again(
         owner: whose the new one is.
         visible_inputs: its inputs as people may see them in the record, if not as they are.
         launch_id: a random id; asked again with the same one, it is the same new run.
+        with_files: what the earlier run has in ``in/`` goes along.
 
     Raises:
         LaunchError: it cannot start; says why in one line.
@@ -62,7 +64,7 @@ async def run_again(
     trusted = earlier is None and OWNER_LABEL not in old.labels and schedule_of(old) is None
     parameters = dict(old.parameters) if trusted else opened(old.parameters)
     id_ = launch_id or new_id()
-    files = await _files_of(fid, id_, owner, settings)
+    files = await _files_of(fid, id_, owner, settings) if with_files else []
     payload = None
     if earlier is not None:
         launch = dict(parameters["launch"])

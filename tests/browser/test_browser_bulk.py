@@ -4,6 +4,8 @@ import re
 
 from playwright.sync_api import Page, Route, expect
 
+from kodosumi_prefect.events import Kind
+from kodosumi_prefect.files.record import StoredFile, payload_of
 from tests.browser.looking import Complaints
 from tests.browser.steps import arrived, focused
 from tests.panel.panel_runs import Stand
@@ -61,12 +63,17 @@ def test_what_is_run_again_is_asked_for_with_its_key_until_an_answer_comes(
     page: Page, stand: Stand, complaints: Complaints
 ) -> None:
     complaints.expected.append("ERR_CONNECTION_RESET")
-    stand.run(summary="asked for again", tags=["again"]).begin().finish()
+    run = stand.run(summary="asked for again", tags=["again"]).begin()
+    file = StoredFile("in/a.txt", f"objects/{run.fid}/a", 2000, "0" * 64, "text/plain")
+    run.put(run.event(Kind.UPLOAD, payload_of([file])))
+    run.finish()
     page.goto("/executions?tag=again")
     keys: list[str | None] = []
+    with_files: list[bool] = []
 
     def lose_the_first(route: Route) -> None:
         keys.append(route.request.headers.get("idempotency-key"))
+        with_files.append(route.request.post_data_json["with_files"])
         if len(keys) == 1:
             route.abort("connectionreset")
         else:
@@ -77,9 +84,13 @@ def test_what_is_run_again_is_asked_for_with_its_key_until_an_answer_comes(
     for asked in (2, 3):
         page.get_by_role("checkbox", name="Select all on this page").check()
         bar.get_by_role("button", name="Run again").click()
+        files = dialog.get_by_role("checkbox", name="with the files that it was given: a.txt")
+        expect(files).to_be_checked()
+        files.set_checked(asked == 2)
         dialog.get_by_role("button", name="Run again").click()
         expect(dialog.get_by_role("status")).to_contain_text("1 could not")  # there is no Prefect
         assert len(keys) == asked
         dialog.get_by_role("button", name="Close").click()
     first, repeated, another = keys
     assert first and first == repeated != another
+    assert with_files == [True, True, False]

@@ -13,7 +13,9 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.states import Scheduled
 from pydantic import SecretStr
 
-from kodosumi_prefect.events import Event
+from kodosumi_prefect.events import Event, Kind
+from kodosumi_prefect.files.record import StoredFile, payload_of
+from kodosumi_prefect.panel.executions import bulk as bulk_module
 from kodosumi_prefect.settings import write_address
 from tests.panel.panel_runs import Run, Stand, fetch, serving
 from tests.services import Place, record_prefect
@@ -209,6 +211,48 @@ def test_what_is_over_or_someone_elses_is_told_and_holds_up_nothing(panel: Stand
     found = bulk(panel, {"action": "archive", "fids": fids}, mira.client)
     assert found["done"] == 1 and len(found["failed"]) == 2
     assert shown(panel) == [foreign.fid]
+
+
+def test_files_that_go_along_when_runs_are_run_again_are_named(panel: Stand) -> None:
+    mira = panel.person("Mira of files")
+    mine = panel.run(owner=mira.id).begin()
+    foreign, none = panel.run().begin(), panel.run(owner=mira.id).begin()
+    for run, count in ((mine, 6), (foreign, 1)):
+        files = [
+            StoredFile(f"in/{n}.txt", f"objects/{run.fid}/{n}", 1_000, "0" * 64, "text/plain")
+            for n in range(count)
+        ]
+        left = StoredFile("out/left", f"objects/{run.fid}/left", 5, "0" * 64, "text/plain")
+        run.put(run.event(Kind.UPLOAD, payload_of([*files, left])))
+
+    def told(*fids: str, client: Any = mira.client) -> str | None:
+        answer = client.get("/executions/given", params={"fid": list(fids)})
+        return str(found) if (found := answer.raise_for_status().json()["files"]) else None
+
+    named = "0.txt, 1.txt, 2.txt, 3.txt, 4.txt and 1 more (6.0 kB)"
+    assert told(mine.fid) == f"with the files that it was given: {named}"
+    assert told(mine.fid, foreign.fid, none.fid) == (
+        f"with the files that 1 of them were given: {named}"
+    )
+    assert told(foreign.fid) is told(none.fid) is None
+    both = told(mine.fid, foreign.fid, none.fid, client=panel.client)
+    assert both is not None and "2 of them were given: 0.txt, 0.txt, 1.txt" in both
+
+
+def test_runs_are_run_again_with_their_files_or_without(
+    panel: Stand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[bool] = []
+
+    async def again(*_: Any, with_files: bool, **__: Any) -> str:
+        asked.append(with_files)
+        return str(uuid4())
+
+    monkeypatch.setattr(bulk_module, "run_again", again)
+    wish = {"action": "again", "fids": [panel.run().begin().finish().fid]}
+    for more in ({}, {"with_files": True}, {"with_files": False}):
+        assert bulk(panel, wish | more)["done"] == 1
+    assert asked == [True, True, False]
 
 
 @pytest.mark.parametrize(

@@ -301,6 +301,15 @@ def test_running_again_takes_the_files_along(launcher: Launcher, uploads: Upload
     assert done.final["dict"]["content"] == {"in/a.txt": "once more"}
     assert len(done.of("upload")) == 2
 
+    async def without() -> str:
+        return await run_again(
+            first, Owner(OTHER, "bea"), launcher.place.settings, with_files=False
+        )
+
+    third = launcher.do(without)
+    assert uploads.files(third) == {}
+    assert launcher.execute(third).final["dict"] == {"content": {}, "kind": "set"}
+
     async def once_more_with_little_room() -> str:
         narrow = launcher.place.settings.model_copy(update={"owner_file_bytes": 20})
         return await run_again(first, Owner(OTHER, "bea"), narrow)

@@ -4,6 +4,16 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
+class GivenFiles:
+    """A row of ``given_files``; ``names`` are the first ones."""
+
+    executions: int
+    files: int
+    bytes: int
+    names: list[str]
+
+
+@dataclass(frozen=True, slots=True)
 class ListedFile:
     """A row of ``files_of`` or ``file_at``.
 

@@ -48,6 +48,15 @@ WHERE e.fid = %(fid)s::uuid AND f.direction = %(direction)s AND f.comparable = %
 -- How many files an execution has, and how many bytes.
 SELECT files, file_bytes AS bytes FROM {schema}.execution WHERE fid = %(fid)s::uuid;
 
+-- name: given_files
+-- Files that executions which may be seen were given: how many have any, how many they are, their
+-- bytes, and the first names.
+SELECT count(DISTINCT e.id)::int AS executions, count(f.path)::int AS files,
+    coalesce(sum(f.size), 0)::bigint AS bytes,
+    coalesce((array_agg(f.path ORDER BY f.path COLLATE "C"))[1:%(names)s], ARRAY[]::text[]) AS names
+FROM {schema}.execution e JOIN {schema}.file f ON f.execution_id = e.id AND f.direction = 'in'
+WHERE e.fid = ANY(%(fids)s::uuid[]) AND {schema}.visible(e.owner, %(owner)s, %(unowned)s);
+
 -- name: owner_bytes
 -- Bytes of all files of an owner's executions and uploads.
 SELECT (SELECT coalesce(sum(e.file_bytes), 0) FROM {schema}.execution e

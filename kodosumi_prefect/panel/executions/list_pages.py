@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field
 from kodosumi_prefect.panel.accounts.cookies import cookie_path
 from kodosumi_prefect.panel.accounts.permissions import CurrentUser
 from kodosumi_prefect.panel.audit.recording import journal
-from kodosumi_prefect.panel.executions.bulk import Action, act
+from kodosumi_prefect.panel.executions.bulk import Action, act, given_files
 from kodosumi_prefect.panel.executions.headings import rows_of_list
 from kodosumi_prefect.panel.executions.list_filter import (
     LOOKS,
@@ -32,6 +32,7 @@ from kodosumi_prefect.vocabulary import IDEMPOTENCY_HEADER
 
 ROWS = 25  # executions on a page of the list
 CHUNK = 20  # executions that one request does something to
+MOST_CHOSEN = 100  # that are chosen one by one, on one page
 NAMES = 200  # deployments to choose from
 ROWS_COOKIE = "kodosumi_rows"  # how high rows are; one line without it
 ROWS_SECONDS = 400 * 86_400  # the longest that browsers keep a cookie
@@ -174,17 +175,27 @@ async def count(panel: Panel, user: CurrentUser, filter_: ListFilterOfRequest) -
     return Counted(count=number, more=number == MOST)
 
 
+@router.get("/executions/given")
+async def given(
+    panel: Panel, user: CurrentUser, fid: Annotated[list[UUID], Query(max_length=MOST_CHOSEN)]
+) -> dict[str, str | None]:
+    """The files that go along when these are run again, in words; null for none."""
+    return {"files": await given_files(panel, user, [str(each) for each in fid])}
+
+
 class Wish(BaseModel):
     """What to do, and to which executions.
 
     Attributes:
         fids: these; None for all that the address's filter matches.
         before: where the request before left off.
+        with_files: what is run again takes the files along that it was given.
     """
 
     action: Action
     fids: Annotated[list[UUID], Field(max_length=CHUNK)] | None = None
     before: UUID | None = None
+    with_files: bool = True
 
 
 @router.post("/executions/bulk")
@@ -211,7 +222,9 @@ async def bulk(
         rows = [row for _, row in pairs if row is not None]
         missing = [fid for fid, row in pairs if row is None]
     key = checked_key(request.headers.getlist(IDEMPOTENCY_HEADER))
-    troubles = await act(panel, user, wish.action, rows, journal(request), key)
+    troubles = await act(
+        panel, user, wish.action, rows, journal(request), key, with_files=wish.with_files
+    )
     failed = [trouble._asdict() for trouble in troubles]
     failed += [{"fid": fid, "title": fid, "why": "there is no such execution"} for fid in missing]
     return {

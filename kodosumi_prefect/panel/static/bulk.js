@@ -77,11 +77,30 @@ function question(action, fids, number, filter) {
   part("result").replaceChildren();
   part("progress").hidden = true;
   go.hidden = go.disabled = false;
+  offerFiles(action, fids);
   go.textContent = words.go(many(number));
   go.classList.toggle("danger", action === "cancel");
   stop.textContent = "Back";
   dialog.showModal();
   stop.focus();
+}
+
+/** Let people leave out the files that go along; which these are is said of those that are named. */
+async function offerFiles(action, fids) {
+  const box = part("files");
+  const asking = wish;
+  box.querySelector("input").checked = true;
+  box.querySelector("span").textContent = "with the files that they were given";
+  box.hidden = action !== "again" || fids !== null;
+  if (action !== "again" || fids === null) return;
+  go.disabled = true;
+  const query = new URLSearchParams(fids.map((fid) => ["fid", fid]));
+  const answer = await ask(`${root}executions/given?${query}`).catch(() => null);
+  if (wish !== asking) return;
+  const given = answer?.ok ? await answer.json() : { files: "with the files that they were given" };
+  go.disabled = false;
+  if (given.files) box.querySelector("span").textContent = given.files;
+  box.hidden = !given.files;
 }
 
 for (const button of bar.querySelectorAll("[data-action]")) {
@@ -133,6 +152,8 @@ function tell(words, done, failed, problem) {
 
 go.addEventListener("click", async () => {
   const { action, fids, number, key, filter } = wish;
+  const more = action === "again" ? { with_files: part("files").querySelector("input").checked } : {};
+  part("files").hidden = true;
   const words = WORDS[action];
   const progress = part("progress");
   let done = 0;
@@ -148,7 +169,7 @@ go.addEventListener("click", async () => {
     let before = null;
     for (let at = 0; running; at += CHUNK) {
       if (fids && at >= fids.length) break;
-      const result = await post(fids ? { action, fids: fids.slice(at, at + CHUNK) } : { action, before }, key, filter);
+      const result = await post(fids ? { action, ...more, fids: fids.slice(at, at + CHUNK) } : { action, ...more, before }, key, filter);
       done += result.done;
       failed.push(...result.failed);
       progress.value = done + failed.length;
