@@ -12,12 +12,10 @@ from kodosumi_prefect.cli.output import CommandError, console
 from kodosumi_prefect.cli.panel_client import Panel
 from kodosumi_prefect.cli.tables import print_json, print_table
 from kodosumi_prefect.cli.transfer import (
-    Resumed,
     bar,
     fetch,
-    is_gone,
+    give,
     local_files,
-    send,
     target_of,
 )
 from kodosumi_prefect.files.names import FileNameError, split_folder
@@ -106,19 +104,7 @@ def put(fid: str, source: Path, path: str = "in/", /, *, output: Output = "text"
     files = local_files(source, path.partition("/")[2])
     with Panel() as panel:
         whole = _known(panel, fid)
-        resumed = Resumed(panel.settings.data_dir, whole, path, files)
-        if resumed.begun and is_gone(panel, resumed.begun):
-            resumed.forget()
-        if not resumed.batch:
-            resumed.batch = str(panel.ask("POST", "/files/init_batch")["batch_id"])
-        try:
-            items = send(panel, files, resumed.batch, resumed.begun)
-            address = f"/files/complete/{whole}/{resumed.batch}/{direction}"
-            panel.ask("POST", address, json=items)
-        except BaseException:
-            resumed.keep()
-            raise
-        resumed.forget()
+        give(panel, whole, str(direction), files)
         paths = {f"{direction}/{file.path}" for file in files}
         stored = [one for one in _listed(panel, whole, str(direction)) if one["path"] in paths]
     if output == "json":

@@ -16,6 +16,10 @@ KEY_VARIABLE = API_KEY_HEADER  # of the environment: named as the header it goes
 PATIENCE = 60.0  # seconds for an answer
 
 
+class NotThereError(CommandError):
+    """The panel has nothing of that name, or nothing that whoever asks may see."""
+
+
 class Panel:
     """The panel that counts: ``panel_url``, or the one of the stack that runs.
 
@@ -49,7 +53,7 @@ class Panel:
         with self._named():
             answer = self._http.request(method, path, **more)
         if answer.is_error:
-            raise CommandError(_reason(answer))
+            raise _refusal(answer)
         return answer.json() if answer.content else None
 
     @contextmanager
@@ -58,7 +62,7 @@ class Panel:
         with self._named(), self._http.stream(method, path, headers=headers) as answer:
             if answer.is_error:
                 answer.read()
-                raise CommandError(_reason(answer))
+                raise _refusal(answer)
             yield answer
 
     @contextmanager
@@ -103,6 +107,10 @@ def _key(settings: Settings) -> str:
         return local_token(settings)
     except LookupError as exc:
         raise CommandError(str(exc)) from exc
+
+
+def _refusal(answer: httpx.Response) -> CommandError:
+    return (NotThereError if answer.status_code == 404 else CommandError)(_reason(answer))
 
 
 def _reason(answer: httpx.Response) -> str:

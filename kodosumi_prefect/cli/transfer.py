@@ -2,17 +2,18 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
+from uuid import UUID
 
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
 from kodosumi_prefect.cli.output import CommandError, errors
-from kodosumi_prefect.cli.panel_client import Panel
+from kodosumi_prefect.cli.panel_client import NotThereError, Panel
 from kodosumi_prefect.files.names import FileNameError, checked_path, split
 
 CHUNK = 4 * 1024**2
@@ -80,16 +81,32 @@ def _linked(path: Path, root: Path) -> bool:
     )
 
 
+def give(panel: Panel, fid: str, direction: str, files: list[LocalFile]) -> None:
+    """Have an execution have files in ``in`` or ``out``; an earlier try that broke off goes on."""
+    resumed = Resumed(panel.settings.data_dir, fid, direction, files)
+    if resumed.begun and _is_gone(panel, resumed.begun):
+        resumed.forget()
+    if not resumed.batch:
+        resumed.begin(str(panel.ask("POST", "/files/init_batch")["batch_id"]))
+    items = send(panel, files, resumed.batch, resumed.begun, resumed.note)
+    panel.ask("POST", f"/files/complete/{fid}/{resumed.batch}/{direction}", json=items)
+    resumed.forget()
+
+
 def send(
-    panel: Panel, files: list[LocalFile], batch: str, begun: dict[str, str] | None = None
+    panel: Panel,
+    files: list[LocalFile],
+    batch: str,
+    begun: Mapping[str, str] | None = None,
+    note: Callable[[str, str], object] = lambda path, upload: None,
 ) -> dict[str, dict[str, Any]]:
     """Send files into a batch; the items to complete it with.
 
     Arguments:
-        begun: uploads of an earlier try by their paths, whose chunks are not sent again; those
-            that are begun now are added.
+        begun: uploads of an earlier try by their paths, whose chunks are not sent again.
+        note: told the path and the upload of each file that is begun now.
     """
-    known = {} if begun is None else begun
+    known = begun or {}
     items: dict[str, dict[str, Any]] = {}
     with bar("sending", sum(file.source.stat().st_size for file in files)) as advance:
         for file in files:
@@ -97,13 +114,12 @@ def send(
             chunks = -(-size // CHUNK)
             body = {"filename": file.path, "total_chunks": chunks, "batch_id": batch, "size": size}
             id_ = known.get(file.path)
+            state = None if id_ is None else _state(panel, id_)
             there: set[int] = set()
-            if id_ is None:
-                known[file.path] = id_ = str(
-                    panel.ask("POST", "/files/init", json=body)["upload_id"]
-                )
+            if id_ is None or state is None:
+                id_ = str(panel.ask("POST", "/files/init", json=body)["upload_id"])
+                note(file.path, id_)
             else:
-                state = panel.ask("GET", f"/files/upload/{id_}")
                 there = set(range(chunks)) if state["size"] is not None else set(state["chunks"])
             items[id_] = {"filename": file.path, "totalChunks": chunks}
             _send_chunks(panel, file.source, id_, chunks, there, advance)
@@ -138,22 +154,34 @@ def fetch(panel: Panel, fid: str, file: dict[str, Any], target: Path, advance: A
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f"{target.name}.{file['sha256'][:8]}{PARTIAL}")
-    start = partial.stat().st_size if partial.exists() else 0
-    headers = {"Range": f"bytes={start}-"} if 0 < start < file["size"] else {}
-    with panel.stream("GET", f"/files/{fid}/{quote(file['path'])}", headers) as answer:
-        mode = "ab" if answer.status_code == 206 else "wb"
-        if mode == "ab":
-            advance(start)
-        with partial.open(mode) as content:
-            for piece in answer.iter_bytes(PIECE):
-                content.write(piece)
-                advance(len(piece))
+    there = partial.stat().st_size if partial.exists() else 0
+    if 0 < there == file["size"]:
+        advance(there)
+    else:
+        _fetch_rest(panel, f"/files/{fid}/{quote(file['path'])}", file, partial, there, advance)
     with partial.open("rb") as content:
         digest = hashlib.file_digest(content, "sha256").hexdigest()
     if digest != file["sha256"]:
         partial.unlink()
         raise CommandError(f"{file['path']} did not come as it was stored; get it again")
     partial.replace(target)
+
+
+def _fetch_rest(
+    panel: Panel, address: str, file: dict[str, Any], partial: Path, there: int, advance: Advance
+) -> None:
+    """Fetch what is missing; all of it if it is another content by now."""
+    headers = {}
+    if 0 < there < file["size"]:
+        headers = {"Range": f"bytes={there}-", "If-Range": f'"{file["sha256"]}"'}
+    with panel.stream("GET", address, headers) as answer:
+        goes_on = answer.status_code == 206
+        if goes_on:
+            advance(there)
+        with partial.open("ab" if goes_on else "wb") as content:
+            for piece in answer.iter_bytes(PIECE):
+                content.write(piece)
+                advance(len(piece))
 
 
 def target_of(path: str, folder: str, into: Path) -> Path:
@@ -173,28 +201,36 @@ def target_of(path: str, folder: str, into: Path) -> Path:
 class Resumed:
     """What was begun to be sent and did not end, so that the next try goes on.
 
+    It is noted line by line, as it happens: whoever sends may be killed.
+
     Arguments:
         folder: of the stack, where it is kept.
         files: that are sent; if one of them changed meanwhile, it is another upload.
     """
 
-    def __init__(self, folder: Path, fid: str, into: str, files: list[LocalFile]) -> None:
+    def __init__(self, folder: Path, fid: str, direction: str, files: list[LocalFile]) -> None:
         facts = [(f.path, f.source.stat().st_size, f.source.stat().st_mtime_ns) for f in files]
-        name = hashlib.sha256(json.dumps([fid, into, facts]).encode()).hexdigest()[:32]
-        self._path = folder / "sending" / f"{name}.json"
+        name = hashlib.sha256(json.dumps([fid, direction, facts]).encode()).hexdigest()[:32]
+        self._path = folder / "sending" / f"{name}.jsonl"
         self.batch = ""
         self.begun: dict[str, str] = {}
         try:
-            kept = json.loads(self._path.read_text("utf-8"))
-            self.batch, self.begun = str(kept["batch"]), dict(kept["begun"])
-        except (OSError, ValueError, KeyError, TypeError):
-            pass
+            first, *lines = map(json.loads, self._path.read_text("utf-8").splitlines())
+            self.batch, self.begun = str(UUID(first)), {str(p): str(UUID(u)) for p, u in lines}
+        except (OSError, ValueError, TypeError, AttributeError):
+            self.forget()  # there is none, or it broke off
 
-    def keep(self) -> None:
-        """Note how far it came."""
+    def begin(self, batch: str) -> None:
+        """Note where the files are sent."""
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        kept = {"batch": self.batch, "begun": self.begun}
-        self._path.write_text(json.dumps(kept), "utf-8")
+        self.batch = batch
+        self._path.write_text(json.dumps(batch) + "\n", "utf-8")
+
+    def note(self, path: str, upload: str) -> None:
+        """Note that a file was begun."""
+        self.begun[path] = upload
+        with self._path.open("a", encoding="utf-8") as lines:
+            lines.write(json.dumps([path, upload]) + "\n")
 
     def forget(self) -> None:
         """It is done, or cannot go on."""
@@ -202,11 +238,15 @@ class Resumed:
         self.batch, self.begun = "", {}
 
 
-def is_gone(panel: Panel, begun: dict[str, str]) -> bool:
-    """Whether what was sent earlier is no longer there."""
+def _is_gone(panel: Panel, begun: Mapping[str, str]) -> bool:
+    """Whether what was sent earlier is no longer there; it goes as a whole."""
+    return any(_state(panel, upload) is None for upload in [*begun.values()][:1])
+
+
+def _state(panel: Panel, upload: str) -> dict[str, Any] | None:
+    """How far a file came; None if the panel has none of it."""
     try:
-        for id_ in begun.values():
-            panel.ask("GET", f"/files/upload/{id_}")
-    except CommandError:
-        return True
-    return False
+        state: dict[str, Any] = panel.ask("GET", f"/files/upload/{upload}")
+    except NotThereError:
+        return None
+    return state
