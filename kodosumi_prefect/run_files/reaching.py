@@ -33,6 +33,8 @@ logger = logging.getLogger(__name__)
 
 _pools: dict[tuple[str, str], Pool] = {}
 _making = threading.Lock()
+# Storages that were the registered one when they were last asked for, by their database and schema.
+_reached: dict[tuple[str, str], Storage] = {}
 
 
 def place_of(fid: str, settings: Settings) -> FilePlace:
@@ -42,11 +44,25 @@ def place_of(fid: str, settings: Settings) -> FilePlace:
         FilesAwayError: neither the storage nor the panel can be reached from here.
         StorageError: the storage that is configured here cannot be used.
     """
-    if (query := query_of(settings)) is not None and (
-        direct := reached_storage(settings, query)
-    ) is not None:
+    query = query_of(settings)
+    if query is not None and (direct := _direct_storage(settings, query)) is not None:
         return DirectPlace(fid, direct, query)
     return panel_of(fid, settings)
+
+
+def _direct_storage(settings: Settings, query: Query) -> Storage | None:
+    """The registered storage, if it is reached from here; without Postgres, the one of before."""
+    key = (database_url(settings) or "", settings.database_schema)
+    try:
+        storage = reached_storage(settings, query)
+    except FilesAwayError as exc:
+        if (known := _reached.get(key)) is None:
+            raise
+        logger.info("files go to the storage that was registered before: %s", exc)
+        return known
+    if storage is not None:
+        _reached[key] = storage
+    return storage
 
 
 def panel_of(fid: str, settings: Settings) -> PanelPlace:

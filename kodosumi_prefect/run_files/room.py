@@ -1,11 +1,14 @@
 """How many files, and of how many bytes, a run may still leave."""
 
+import logging
 from typing import NamedTuple
 
 from kodosumi_prefect.database.rows.files import FileTotals
 from kodosumi_prefect.files.limits import check_execution, check_owner, check_size
-from kodosumi_prefect.run_files.places import FilePlace
+from kodosumi_prefect.run_files.places import FilePlace, FilesAwayError
 from kodosumi_prefect.settings import Settings
+
+logger = logging.getLogger(__name__)
 
 
 class _Taken(NamedTuple):
@@ -18,7 +21,8 @@ class _Taken(NamedTuple):
 class Room:
     """What the limits leave; looked up once, then counted here.
 
-    What other processes of the run leave meanwhile is not seen.
+    What other processes of the run leave meanwhile is not seen; nor what was there before, if
+    Postgres is away at the first look.
     """
 
     def __init__(self, place: FilePlace, settings: Settings) -> None:
@@ -44,7 +48,12 @@ class Room:
 
     def _looked_up(self) -> _Taken:
         if self._taken is None:
-            limited = self._settings.owner_file_bytes is not None
-            of_owner = self._place.owner_bytes() if limited else None
-            self._taken = _Taken(self._place.totals(), of_owner)
+            try:
+                limited = self._settings.owner_file_bytes is not None
+                of_owner = self._place.owner_bytes() if limited else None
+                self._taken = _Taken(self._place.totals(), of_owner)
+            except FilesAwayError as exc:
+                # A run leaves files while Postgres is away, as it leaves events.
+                logger.warning("the limits of a run's files count from nothing now: %s", exc)
+                self._taken = _Taken(FileTotals(0, 0), None)
         return self._taken

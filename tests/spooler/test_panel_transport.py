@@ -2,13 +2,11 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
@@ -32,6 +30,7 @@ from kodosumi_prefect.spooler.replay import replay_orphans
 from kodosumi_prefect.spooler.route import Route
 from kodosumi_prefect.spooler.transport import Backlog, NoDatabaseError
 from kodosumi_prefect.tracer import Tracer
+from tests.panel.panel_process import free_port, panel_process
 from tests.spooler.clients import script, spill_files, spilled
 from tests.spooler.recording import Line, batch, execute, fresh, payloads, row, said, stored
 from tests.waiting import wait_for
@@ -64,36 +63,6 @@ def command(settings: Settings, *arguments: str) -> "subprocess.CompletedProcess
         text=True,
         timeout=120,
     )
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
-
-
-@contextmanager
-def panel_process(settings: Settings, port: int) -> Iterator["subprocess.Popen[str]"]:
-    """A panel in a process of its own, once it answers."""
-    assert settings.database_url is not None
-    environment = os.environ | {
-        f"{PREFIX}DATABASE_URL": settings.database_url.get_secret_value(),
-        f"{PREFIX}DATA_DIR": str(settings.data_dir),
-    }
-    process = subprocess.Popen(
-        [sys.executable, "-m", "kodosumi_prefect.cli", "panel", "--port", str(port)],
-        env=environment,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        assert process.stdout is not None
-        assert any(line.startswith("ready ") for line in process.stdout)
-        yield process
-    finally:
-        process.kill()
-        process.wait(20)
-        if process.stdout is not None:
-            process.stdout.close()
 
 
 def count(database: str, fid: str) -> int:

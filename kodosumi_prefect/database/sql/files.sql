@@ -141,7 +141,7 @@ CROSS JOIN LATERAL (SELECT count(*)::int AS chunks, coalesce(sum(c.size), 0) AS 
 -- name: add_upload_batch
 -- Files that somebody is about to send together.
 INSERT INTO {schema}.upload_batch (id, owner) VALUES (%(id)s::uuid, %(owner)s)
-RETURNING id::text;
+ON CONFLICT (id) DO NOTHING RETURNING id::text;
 
 -- name: upload_batch
 -- What somebody sent together.

@@ -252,6 +252,8 @@ class FileDesk:
         )
         if rows:
             row = rows[0]
+            if row.id == values["id"]:  # Postgres had added it before, and the answer was lost
+                return row.id
             said = (row.path, row.chunks, row.declared_size, row.declared_sha256)
             again = said == (path, values["chunks"], values["size"], values["sha256"])
             if again and not row.received and not row.is_whole and not by_url and row.key is None:
@@ -294,9 +296,11 @@ class FileDesk:
             if received[0] < row.chunks - AT_THE_SAME_MOMENT:
                 return int(received[0])
         else:
-            storage = await depot.storage()
-            await depot.run(storage.delete, [key])
-            if (known := await self._arrived(row.id, number)) is None:
+            known = await self._arrived(row.id, number)
+            if known is None or known.key != key:  # else its row was added, and the answer lost
+                storage = await depot.storage()
+                await depot.run(storage.delete, [key])
+            if known is None:
                 raise ConflictError(f"{row.path!r} is complete, cancelled or refused")
             await self._require_same(row, known, content)
         # Those that were added at the same moment are not in the count above.
