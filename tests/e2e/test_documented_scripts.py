@@ -46,7 +46,7 @@ def test_only_pages_whose_scripts_are_run_have_scripts() -> None:
 
 
 def test_files_go_in_and_out_by_curl(up: Up, tmp_path: Path) -> None:
-    begin, send, _presigned, fetch, remove = blocks(CURL)
+    begin, send, _, fetch, _, remove = blocks(CURL)  # by URLs: see test_files_in_a_bucket
     fid = finished(up)
     key = up.client.post("/keys", json={"name": "by curl"}).raise_for_status().json()["key"]
     for name, value in (("PANEL", up.panel), ("KEY", key), ("FID", fid)):

@@ -1,8 +1,11 @@
 """Files over HTTP where the storage is a bucket: chunks, URLs of its own, a bucket that is away."""
 
 import hashlib
+import os
+import re
 from collections.abc import Iterator
 from datetime import timedelta
+from pathlib import Path
 from uuid import uuid4
 
 import httpx
@@ -11,6 +14,8 @@ from pydantic import SecretStr
 
 from kodosumi_prefect.files import storage
 from kodosumi_prefect.settings import Settings
+from tests.e2e.test_documented_scripts import CURL, blocks
+from tests.e2e.test_documented_scripts import run as run_script
 from tests.files.s3_server import S3Server
 from tests.panel.panel_runs import Run, Stand, serving
 from tests.panel.test_panel_files import Files, uploads
@@ -80,6 +85,22 @@ def test_a_file_goes_to_the_bucket_and_comes_from_it_by_urls(
     assert httpx.get(answer.json()["url"], trust_env=False).content == content
     [event] = uploads(stand, run.fid)
     assert [file["size"] for file in event["files"]] == [len(content)]
+
+
+def test_files_go_to_the_bucket_and_back_by_curl_as_documented(
+    stand: Stand, run: Run, tmp_path: Path
+) -> None:
+    begin, _, put, _, get, _ = blocks(CURL)
+    for name, value in (("PANEL", stand.url), ("KEY", stand.token), ("FID", run.fid)):
+        begin = re.sub(rf"^{name}=\S+.*$", f"{name}={value}", begin, flags=re.M)
+    file, content = tmp_path / "report.pdf", os.urandom(1_000_000)
+    file.write_bytes(content)
+    run_script(begin + put, tmp_path)
+    file.unlink()
+    run_script(begin + get, tmp_path)
+    assert file.read_bytes() == content
+    [event] = uploads(stand, run.fid)
+    assert [file["path"] for file in event["files"]] == ["in/report.pdf"]
 
 
 def test_what_was_put_by_a_url_is_not_what_was_announced(operator: Files, run: Run) -> None:
