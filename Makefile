@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
-WORKERS ?= 4
+WORKERS ?= 3
 READY  := $(VENV)/.ready
 # More than there are processors: tests mostly wait, and what takes long to start is started by one
 # of the workers.
