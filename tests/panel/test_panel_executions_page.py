@@ -138,8 +138,12 @@ def test_a_row_tells_attempts_questions_owner_and_runtime(panel: Stand) -> None:
     run.status("running")
     execute(
         panel.database,
-        "UPDATE kodosumi.execution SET open_locks = 2, started_at = now() - interval '90 s' "
+        "UPDATE kodosumi.execution SET open_locks = 2, started_at = now() - interval '900 s' "
         f"WHERE fid = '{run.fid}'",
+    )
+    execute(
+        panel.database,
+        "UPDATE kodosumi.event SET ts = now() - interval '90 s' WHERE attempt = 2",
     )
     text = panel.get("/executions").text
     assert "×2" in text and "2 open questions" in text and 'href="/waiting"' in text
