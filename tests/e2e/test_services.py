@@ -15,6 +15,7 @@ import pytest
 from kodosumi_prefect.runner.ray_client import token_environment
 from kodosumi_prefect.stack.ports import free_port
 from tests.e2e.running import BIN, PASSWORD, REPOSITORY, Up
+from tests.e2e.test_files_in_forms import upload
 from tests.waiting import wait_for
 
 POINTS = {"title": "Maintenance", "audience": "all", "points": "on Sunday\nfrom 6 to 8"}
@@ -121,7 +122,7 @@ def test_a_service_under_uvicorn_is_registered_and_launched(up: Up):
         registered(up, f"{address}/openapi.json")
         found = [item for item in services(up) if item["source"].startswith(address)]
         assert len(found) == 1
-        digested(up, found[0]["url"])
+        documents_digested(up, found[0]["url"])
         unsigned = httpx.post(f"{address}/", data={"sample": "gettysburg"})
         assert unsigned.status_code == 401
 
@@ -135,7 +136,7 @@ def test_services_under_ray_serve_bring_their_own_runtime_env_and_answer_for_the
             if item["source"].startswith(address)
         }
         assert sorted(found) == ["Digest a document", "Draft and review"]
-        digested(up, found["Digest a document"])
+        documents_digested(up, found["Digest a document"])
         reviewed(up, found["Draft and review"])
 
 
@@ -159,6 +160,29 @@ def digested(up: Up, url: str) -> None:
     events = up.events(fid)
     assert [event["seq"] for event in events] == list(range(1, len(events) + 1))
     assert status["username"] == "admin"
+
+
+def documents_digested(up: Up, url: str) -> None:
+    """Launch the digest of an uploaded document, whose name the service's handler sees."""
+    text = b"# Crossings\n\nA stone bridge stands. A stone bridge carries. It rained."
+    inputs = {"files": upload(up, notes_md=text), "language": "en", "parts": "1", "sentences": "1"}
+    beside = {"sample": "gettysburg"}
+    refused = up.client.post(url, data=inputs | beside, timeout=60).raise_for_status().json()
+    assert "beside a text or sample" in refused["errors"]["files"][0]
+    answer = up.client.post(url, data=inputs, timeout=60)
+    assert answer.is_success, answer.text
+    fid = answer.json()["result"]
+    status = up.until(fid, "finished", 120)
+    final = json.loads(status["final"])["Markdown"]["body"]
+    assert final.startswith("# notes.md") and "stone bridge" in final
+    files = [
+        file["path"]
+        for direction in ("in", "out")
+        for file in up.client.get(f"/files/{fid}/{direction}").raise_for_status().json()
+    ]
+    assert files == ["in/notes.md", "out/report.docx", "out/report.md"]
+    assert up.client.get(f"/files/{fid}/out/report.md").text == final
+    assert up.client.get(f"/files/{fid}/in/notes.md").content == text
 
 
 def reviewed(up: Up, url: str) -> None:
