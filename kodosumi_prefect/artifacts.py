@@ -9,9 +9,8 @@ import queue
 import re
 import threading
 import time
-from collections.abc import Callable
-from contextvars import copy_context
-from typing import Any
+from contextvars import Context, copy_context
+from typing import Any, NamedTuple
 from urllib.parse import quote
 from uuid import UUID
 
@@ -31,11 +30,18 @@ _NOT_IN_KEYS = re.compile("[^a-z0-9]+")
 logger = logging.getLogger(__name__)
 
 
+class _Waiting(NamedTuple):
+    """An artifact that is to be made, and the context with the settings of Prefect for it."""
+
+    artifact: ArtifactCreate
+    context: Context
+
+
 class _Maker:
     """Makes artifacts, one after the other, in a thread that is started at the first one."""
 
     def __init__(self) -> None:
-        self._waiting: queue.Queue[Callable[[], None]] = queue.Queue(WAITING)
+        self._waiting: queue.Queue[_Waiting] = queue.Queue(WAITING)
         self._starting = threading.Lock()
         self._thread: threading.Thread | None = None
         self._links: dict[str, int] = {}
@@ -53,9 +59,8 @@ class _Maker:
         artifact = ArtifactCreate(
             key=key, type="markdown", description=description, data=text, flow_run_id=UUID(fid)
         )
-        context = copy_context()  # of Prefect's settings
         try:
-            self._waiting.put_nowait(lambda: context.run(_make, artifact))
+            self._waiting.put_nowait(_Waiting(artifact, copy_context()))
         except queue.Full:
             logger.debug("no artifact %s is made: too many wait", key)
             return
@@ -74,14 +79,33 @@ class _Maker:
                 self._waiting.all_tasks_done.wait(left)
 
     def _run(self) -> None:
+        waiting: _Waiting | None = None
         while True:
-            make = self._waiting.get()
-            try:
-                make()
-            except Exception as exc:  # whatever Prefect answers, the run goes on
-                logger.debug("an artifact is not made: %s", exc)
-            finally:
+            waiting = waiting or self._waiting.get()
+            waiting = waiting.context.run(self._make, waiting)
+
+    def _make(self, first: _Waiting) -> _Waiting | None:
+        """Make all that waits of one run, by one client; what is to be made after it."""
+        fid = first.artifact.flow_run_id
+        waiting: _Waiting | None = first
+        try:
+            with get_client(sync_client=True) as client:
+                while waiting is not None and waiting.artifact.flow_run_id == fid:
+                    client.create_artifact(waiting.artifact)
+                    self._waiting.task_done()
+                    waiting = self._following()
+        except Exception as exc:  # whatever Prefect answers, the run goes on
+            logger.debug("an artifact is not made: %s", exc)
+            if waiting is not None:
                 self._waiting.task_done()
+            return None
+        return waiting
+
+    def _following(self) -> _Waiting | None:
+        try:
+            return self._waiting.get_nowait()
+        except queue.Empty:
+            return None
 
 
 _maker = _Maker()
@@ -89,7 +113,8 @@ _maker = _Maker()
 
 def of_file(fid: str, path: str, settings: Settings) -> None:
     """Have a link to a file in ``out/`` among the run's artifacts."""
-    if not _wanted(settings) or not path.startswith("out/") or not _maker.link(fid):
+    # In this order: most of many files get no link, and the settings take longer.
+    if not path.startswith("out/") or not _maker.link(fid) or not _wanted(settings):
         return
     url = f"{panel_url(settings)}/files/{fid}/{quote(path)}"
     name = path.removeprefix("out/")
@@ -121,11 +146,6 @@ def key_of(name: str) -> str:
 def _wanted(settings: Settings) -> bool:
     # Without an address Prefect's client would start a server of its own.
     return settings.run_artifacts and settings.enabled and bool(PREFECT_API_URL.value())
-
-
-def _make(artifact: ArtifactCreate) -> None:
-    with get_client(sync_client=True) as client:
-        client.create_artifact(artifact)
 
 
 def _after_fork() -> None:

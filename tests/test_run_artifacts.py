@@ -1,11 +1,13 @@
 """What a run leaves, among its artifacts in Prefect."""
 
+import threading
 import time
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import ArtifactCreate
 from prefect.client.schemas.filters import (
     ArtifactFilter,
     ArtifactFilterFlowRunId,
@@ -47,6 +49,35 @@ def test_files_and_a_markdown_result_are_among_the_artifacts(place: Place) -> No
     assert link.startswith("[deep/Report \\[1\\].md](http")
     assert link.endswith(f"/files/{recorded.fid}/out/deep/Report%20%5B1%5D.md)")
     assert len(found) == artifacts.MOST_LINKS + 1
+
+
+def test_what_waits_of_one_run_is_made_by_one_client(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[tuple[int, str]] = []
+    clients: list[Any] = []
+    all_wait = threading.Event()
+
+    class Client:
+        def __enter__(self) -> "Client":
+            clients.append(self)
+            return self
+
+        def __exit__(self, *exc: object) -> None:
+            pass
+
+        def create_artifact(self, artifact: ArtifactCreate) -> None:
+            assert all_wait.wait(10)
+            if artifact.key == "refused":
+                raise ValueError("no artifact")
+            made.append((len(clients), str(artifact.key)))
+
+    monkeypatch.setattr(artifacts, "get_client", lambda sync_client: Client())
+    maker = artifacts._Maker()
+    one, other = (str(uuid4()) for _ in range(2))
+    for fid, key in ((one, "a"), (one, "b"), (other, "c"), (one, "refused"), (one, "d")):
+        maker.add(fid, key, "text", "description")
+    all_wait.set()
+    maker.settle(10)
+    assert made == [(1, "a"), (1, "b"), (2, "c"), (4, "d")]
 
 
 def test_turned_off_there_are_none(place: Place) -> None:

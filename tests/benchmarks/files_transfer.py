@@ -48,6 +48,19 @@ LARGE_CHUNK = 5 * MIB  # as Kodosumi's Python client sends them
 AT_ONCE = 4  # chunks in flight, as on our page
 EIGHT = 8
 ASKED = 0.02  # seconds between questions whether the panel lives
+# Answers whatever it is asked, and does nothing else.
+BARE = """
+import asyncio
+async def main():
+    async def come(reader, writer):
+        while (await reader.readline()).strip():
+            await reader.readuntil(b"\\r\\n\\r\\n")
+            writer.write(b"HTTP/1.1 200 OK\\r\\nContent-Length: 2\\r\\n\\r\\nok")
+    server = await asyncio.start_server(come, "127.0.0.1", 0)
+    print(server.sockets[0].getsockname()[1], flush=True)
+    await server.serve_forever()
+asyncio.run(main())
+"""
 
 
 class Bench:
@@ -114,12 +127,19 @@ class Bench:
         client.close()
         return took
 
-    def eight(self) -> list[float]:
-        """Seconds of each answer of ``/livez`` while four files come and four go."""
+    def eight(self) -> dict[str, list[float]]:
+        """Seconds of each answer of ``/livez`` while four files come and four go.
+
+        And those of a process that does nothing else, beside it.
+        """
+        bare = subprocess.Popen([sys.executable, "-c", BARE], stdout=subprocess.PIPE, text=True)
+        assert bare.stdout is not None
+        asked = {"panel": self.url, "bare": f"http://127.0.0.1:{int(bare.stdout.readline())}"}
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
-        probe = context.Process(target=_probe, args=(self.url, theirs), daemon=True)
+        probe = context.Process(target=_probe, args=(asked, theirs), daemon=True)
         probe.start()
+        theirs.close()
         ours.recv()
         command = [sys.executable, "-m", "tests.benchmarks.files_transfer", "--as-client"]
         ways = [["upload", f"eight-{n}.bin"] for n in range(EIGHT // 2)]
@@ -128,8 +148,10 @@ class Bench:
         clients = [subprocess.Popen([*command, *given, *way]) for way in ways]
         assert [client.wait() for client in clients] == [0] * EIGHT
         ours.send(None)
-        answers: list[float] = ours.recv()
+        answers: dict[str, list[float]] = ours.recv()
         probe.join()
+        bare.terminate()
+        bare.wait()
         return answers
 
 
@@ -167,7 +189,7 @@ def _measure(bench: Bench, rounds: int, only: list[str] | None = None) -> None:
             with _sampled(bench.process, most, name):
                 took[name].append(way())
             used[name].append(_processor(bench.process) - before)
-    answers = [0.0]
+    answers = {"panel": [0.0], "bare": [0.0]}
     if not only or "eight" in only:
         with _sampled(bench.process, most, "eight"):
             answers = bench.eight()
@@ -191,10 +213,10 @@ def _measure(bench: Bench, rounds: int, only: list[str] | None = None) -> None:
                 f"{name} {size:.0f}" for name, size in above.items()
             )
             + f" MiB   (at most {MEMORY:.0f})",
-            f"/livez beside {EIGHT} at once: median, p99, longest": ", ".join(
-                f"{quantile(answers, share) * 1e3:.0f}" for share in (0.5, 0.99, 1.0)
-            )
-            + f" ms of {len(answers)}   (at most {ANSWER:.0f})",
+            f"/livez beside {EIGHT} at once: median, p99, longest": (
+                f"{_spread(answers['panel'])}   (at most {ANSWER:.0f})"
+            ),
+            "a process that does nothing else, at the same time": _spread(answers["bare"]),
         },
     )
 
@@ -202,6 +224,11 @@ def _measure(bench: Bench, rounds: int, only: list[str] | None = None) -> None:
 def _beside(rate: dict[str, float], name: str) -> str:
     share = rate[name] / rate["cp"]
     return f"{rate[name]:8.0f} MB/s, {share:.0%} of that   (at least {SHARE:.0%})"
+
+
+def _spread(seconds: list[float]) -> str:
+    shares = [f"{quantile(seconds, share) * 1e3:.0f}" for share in (0.5, 0.99, 1.0)]
+    return f"{', '.join(shares)} ms of {len(seconds)}"
 
 
 @contextmanager
@@ -262,19 +289,21 @@ def _sampled(process: psutil.Process, most: dict[str, float], name: str) -> Iter
         thread.join()
 
 
-def _probe(url: str, parent: Connection) -> None:
-    """A process that asks whether the panel lives, until it is told to end."""
+def _probe(asked: dict[str, str], parent: Connection) -> None:
+    """A process that asks whether servers live, until it is told to end."""
 
-    async def ask() -> list[float]:
-        took = []
-        async with httpx.AsyncClient(base_url=url, trust_env=False) as client:
-            await client.get("/livez")
+    async def ask() -> dict[str, list[float]]:
+        took: dict[str, list[float]] = {name: [] for name in asked}
+        async with httpx.AsyncClient(trust_env=False, timeout=60) as client:
+            for url in asked.values():
+                await client.get(f"{url}/livez")
             parent.send(None)
             while not parent.poll():
-                began = time.perf_counter()
-                (await client.get("/livez")).raise_for_status()
-                took.append(time.perf_counter() - began)
-                await asyncio.sleep(ASKED)
+                for name, url in asked.items():
+                    began = time.perf_counter()
+                    (await client.get(f"{url}/livez")).raise_for_status()
+                    took[name].append(time.perf_counter() - began)
+                    await asyncio.sleep(ASKED)
         return took
 
     parent.send(asyncio.run(ask()))

@@ -7,6 +7,7 @@ from threading import Barrier
 from typing import Any
 from uuid import uuid4
 
+import psycopg
 import pytest
 
 from kodosumi_prefect.files.binding import Binding, OtherExecutionError, SameNameError
@@ -164,6 +165,25 @@ def test_a_damaged_chunk_is_sent_again(sender: Sender, database: str) -> None:
     sender.send_chunk(id_, 1, b"two")
     sender.bind()
     assert sender.content(database, "in/b.txt") == b"onetwo"
+
+
+def test_a_batch_is_touched_once_a_minute_by_its_chunks(sender: Sender, database: str) -> None:
+    id_ = sender.send("b.txt", b"one", b"", b"")
+
+    def touched(set_back: str = "0 s") -> Any:
+        with psycopg.connect(database) as connection:
+            return connection.execute(
+                "UPDATE kodosumi.upload_batch SET touched_at = touched_at - %s::interval"
+                " WHERE id = %s RETURNING touched_at",
+                (set_back, sender.batch),
+            ).fetchone()
+
+    begun = touched()
+    sender.send_chunk(id_, 1, b"two")
+    assert touched() == begun
+    old = touched("61 s")
+    sender.send_chunk(id_, 2, b"three")
+    assert touched() > old
 
 
 def test_a_batch_of_a_schedule_is_for_each_of_its_runs(sender: Sender, database: str) -> None:

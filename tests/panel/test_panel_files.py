@@ -4,7 +4,8 @@ import asyncio
 import hashlib
 import json
 import socket
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from uuid import uuid4
@@ -13,7 +14,10 @@ import httpx
 import psycopg
 import pytest
 
+from kodosumi_prefect.database.rows.files import Upload
+from kodosumi_prefect.files import uploads as uploads_module
 from kodosumi_prefect.files.storage import storage_of
+from kodosumi_prefect.panel.files.depot import Depot
 from kodosumi_prefect.settings import Settings
 from tests.panel.panel_runs import Person, Run, Stand
 from tests.waiting import wait_for
@@ -554,6 +558,58 @@ def test_a_client_that_vanishes_leaves_nothing(hers: Files, panel: Stand, mira: 
         connection.sendall(head.encode())
     assert hers.chunk(upload, 0, b"x").json()["received_chunks"] == 1
     assert hers.client.get(f"/files/upload/{upload}").json()["received_bytes"] == 1
+
+
+def part(name: str, content: bytes, more: str = "") -> bytes:
+    """A part of a form, as it goes over the wire."""
+    head = f'--b\r\nContent-Disposition: form-data; name="{name}"{more}\r\n\r\n'
+    return head.encode() + content + b"\r\n"
+
+
+def test_a_chunk_may_come_before_its_fields_and_with_others(hers: Files) -> None:
+    upload = hers.begin("a.bin", 2)
+    content = part("chunk", b"\r\n-b is no boundary here!", '; filename="x"')
+    fields = part("upload_id", upload.encode()) + part("chunk_number", b"1")
+    other = part("second", b"ignored", '; filename="y"')
+    kind = {"Content-Type": "multipart/form-data; boundary=b"}
+
+    def post(body: bytes, headers: dict[str, str] = kind) -> httpx.Response:
+        return hers.client.post("/files/chunk", content=body, headers=headers)
+
+    answer = post(content + other + fields + b"--b--\r\n")
+    assert answer.json() == {"status": "chunk received", "chunk_number": 1, "received_chunks": 1}
+    assert hers.client.get(f"/files/upload/{upload}").json()["received_bytes"] == 25
+    for body in (fields + b"--b--\r\n", content + b"--b--\r\n"):
+        assert (post(body).status_code, "required" in post(body).json()["detail"]) == (422, True)
+    damaged = (b"no form", fields + part("x", bytes(2000)), part("x", b"") * 101)
+    for body in damaged:
+        assert post(body + b"--b--\r\n").status_code == 400
+    assert post(fields, {"Content-Type": "multipart/form-data"}).status_code == 422
+
+
+def test_completing_waits_for_what_is_put_together_already(
+    hers: Files, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    joined, asked = [], threading.Event()
+    join, assembled = uploads_module._joined, Depot.assembled
+
+    def joined_later(upload: Upload, *others: Any) -> Iterator[bytes]:
+        joined.append(upload.path)
+        assert asked.wait(20)
+        yield from join(upload, *others)
+
+    async def asked_for(depot: Depot, chosen: Iterable[Upload]) -> None:
+        asked.set()
+        await assembled(depot, chosen)
+
+    monkeypatch.setattr(uploads_module, "_joined", joined_later)
+    monkeypatch.setattr(Depot, "assembled", asked_for)
+    batch = hers.batch()
+    item = hers.send(batch, "a.bin", b"one", b"two", b"three")
+    wait_for(lambda: joined == ["a.bin"], 10, "a.bin being put together")
+    assert hers.complete(run.fid, batch, dict([item])).status_code == 201
+    assert hers.client.get(f"/files/{run.fid}/in/a.bin").content == b"onetwothree"
+    assert joined == ["a.bin"]
 
 
 def test_the_dashboard_counts_and_lists_files(hers: Files, run: Run) -> None:
