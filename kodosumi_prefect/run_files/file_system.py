@@ -108,7 +108,8 @@ class FileSystem:
         """Leave a local file, or all files of a local folder, in ``out/``.
 
         A file keeps its name, files of a folder their path in it. What is there by the same path
-        is replaced. Links are followed; what is neither file nor folder is refused.
+        is replaced. Links within the folder are followed; those that lead out of it, and what is
+        neither file nor folder, are refused.
 
         Returns:
             The paths that they have now.
@@ -431,11 +432,15 @@ def _files_in(folder: Path) -> Iterator[Path]:
     """The files below a folder; links to folders are not followed, they may lead in circles.
 
     Raises:
-        FileNameError: something is neither file nor folder.
+        FileNameError: something is neither file nor folder, or a link that leads elsewhere.
     """
+    root = folder.resolve()
     for inner, folders, names in os.walk(folder):
         for name in names:
-            yield _regular(Path(inner, name))
+            path = Path(inner, name)
+            if path.is_symlink() and not path.resolve().is_relative_to(root):
+                raise FileNameError(f"{str(path)[:200]!r} is a link to what is not in the folder")
+            yield _regular(path)
         for name in folders:
             if Path(inner, name).is_symlink():
                 raise FileNameError(f"{str(Path(inner, name))[:200]!r} is a link to a folder")

@@ -17,7 +17,7 @@ import ray
 from prefect import task
 from prefect.flow_runs import pause_flow_run, suspend_flow_run
 
-from kodosumi_prefect import Tracer, flow
+from kodosumi_prefect import KodosumiError, Tracer, flow
 
 STEP = 0.02  # seconds between two ticks
 LONG = 120.0  # seconds; whoever ticks so long is to be ended
@@ -58,6 +58,58 @@ def cancelled(flow: Any, flow_run: Any, state: Any) -> None:
 def ticking_task(notes: str, who: str, tracer: Tracer, seconds: float = LONG) -> str:
     begin(notes, who)
     return tick(notes, who, tracer, seconds)
+
+
+def left_content(who: str, number: int) -> list[bytes]:
+    """The pieces of a file that ``leave`` leaves; a bucket takes it in two parts."""
+    return [f"{who} {number} {at}".encode().ljust(64) * 2**14 for at in range(10)]
+
+
+def leave(notes: str, who: str, tracer: Tracer) -> str:
+    """Leave one file after the other, until the test says something."""
+
+    def pieces(number: int) -> Generator[bytes, None, None]:
+        for at, piece in enumerate(left_content(who, number)):
+            if at == 9:
+                note(notes, f"writing {who} {number}")
+            time.sleep(2 * STEP)
+            yield piece
+
+    begin(notes, who)
+    number = 0
+    with tracer.fs_sync() as fs:
+        while "said stop\n" not in Path(notes).read_text():
+            try:
+                fs.put(f"{who}-{number}", pieces(number))
+            except KodosumiError as exc:
+                note(notes, f"refused {who} {number} {exc}")
+                continue
+            note(notes, f"left {who} {number} @ {time.time():.6f}")
+            number += 1
+    return who
+
+
+@task
+def leaving_task(notes: str, tracer: Tracer) -> str:
+    return leave(notes, "task", tracer)
+
+
+@ray.remote(num_cpus=0, max_retries=0)
+def leaving_native(notes: str, tracer: Tracer) -> str:
+    return leave(notes, "native", tracer)
+
+
+@flow
+def leaving(notes: str, who: str, tracer: Tracer) -> str:
+    """Leaves files: itself, by a task, or by a Ray function."""
+    from prefect_ray.context import remote_options
+
+    if who == "flow":
+        return leave(notes, who, tracer)
+    if who == "native":
+        return ray.get(leaving_native.remote(notes, tracer))
+    with remote_options(max_retries=0, num_cpus=0):
+        return leaving_task.submit(notes, tracer).result()
 
 
 @task

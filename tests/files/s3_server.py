@@ -42,32 +42,43 @@ class S3Server:
         return Storage(f"s3://{BUCKET}/{prefix}", self.options | options)
 
 
+class RunningS3(S3Server):
+    """A server in a process of its own, which can be killed and started again."""
+
+    def __init__(self, folder: Path) -> None:
+        (folder / BUCKET).mkdir(parents=True)
+        with closing(socket.socket()) as probe:
+            probe.bind(("127.0.0.1", 0))
+            self._port = probe.getsockname()[1]
+        super().__init__(f"http://127.0.0.1:{self._port}", folder)
+        self.start()
+
+    def start(self) -> None:
+        log = self.folder.with_suffix(".log")
+        rclone = str(Path(sys.executable).with_name("rclone"))
+        command = [rclone, "serve", "s3", str(self.folder), "--addr", f"127.0.0.1:{self._port}"]
+        command += ["--auth-key", f"{KEY},{SECRET}", "--config", "/dev/null"]
+        command += ["--vfs-cache-mode", "off"]
+        with log.open("ab") as output:
+            self._process = subprocess.Popen(command, stdout=output, stderr=output)
+        wait_for(
+            lambda: _listens(self._port) or self._process.poll() is not None, 30, "the S3 server"
+        )
+        assert self._process.poll() is None, log.read_text()
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.wait(20)
+
+
 @contextmanager
-def serving_s3(folder: Path) -> Iterator[S3Server]:
+def serving_s3(folder: Path) -> Iterator[RunningS3]:
     """Run the server until the block ends."""
-    (folder / BUCKET).mkdir(parents=True)
-    with closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    log = folder.with_suffix(".log")
-    command = [
-        str(Path(sys.executable).with_name("rclone")),
-        "serve",
-        "s3",
-        str(folder),
-        "--addr",
-        f"127.0.0.1:{port}",
-    ]
-    command += ["--auth-key", f"{KEY},{SECRET}", "--config", "/dev/null", "--vfs-cache-mode", "off"]
-    with log.open("wb") as output:
-        server = subprocess.Popen(command, stdout=output, stderr=output)
+    server = RunningS3(folder)
     try:
-        wait_for(lambda: _listens(port) or server.poll() is not None, 30, "the S3 server")
-        assert server.poll() is None, log.read_text()
-        yield S3Server(f"http://127.0.0.1:{port}", folder)
+        yield server
     finally:
-        server.terminate()
-        server.wait(20)
+        server.kill()
 
 
 def _listens(port: int) -> bool:

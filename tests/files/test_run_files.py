@@ -205,25 +205,44 @@ def test_a_name_that_leads_elsewhere_is_refused(filed: Place, name: str) -> None
     assert uploads(recorded) == []
 
 
+def test_names_that_some_machine_takes_for_one_are_one_file(filed: Place) -> None:
+    @flow
+    def leaves_alike(tracer: Tracer) -> None:
+        with tracer.fs_sync() as fs:
+            for name in ("A\u0308rger.txt", "\u00c4RGER.TXT", "\u00e4rger\uff0etxt"):
+                fs.put(name, name)
+
+    recorded = filed.run(leaves_alike)
+    assert list(files(filed.database, recorded.fid)) == ["out/\u00e4rger\uff0etxt"]
+
+
 def test_what_is_no_file_is_refused(filed: Place, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "tree").mkdir()
     (tmp_path / "tree" / "up").symlink_to(tmp_path, target_is_directory=True)
+    (tmp_path / "secret").write_text("of the machine")
+    (tmp_path / "unpacked").mkdir()
+    (tmp_path / "unpacked" / "report.txt").symlink_to("../secret")
+    (tmp_path / "linked").mkdir()
+    (tmp_path / "linked" / "a.txt").write_text("a")
+    (tmp_path / "linked" / "b.txt").symlink_to("a.txt")
 
     @flow
     def leaves_oddities(tracer: Tracer) -> None:
         with tracer.fs_sync() as fs:
-            for odd in (tmp_path / "pipe", Path("/dev/zero"), tmp_path / "tree", tmp_path):
+            for odd in ("pipe", "/dev/zero", "tree", "unpacked", "."):
                 with pytest.raises(FileNameError):
-                    fs.upload(odd)
+                    fs.upload(tmp_path / odd)
             with pytest.raises(FileNotFoundError):
                 fs.upload(tmp_path / "nothing")
             with pytest.raises(TypeError, match="made of bytes"):
                 fs.put("x", io.StringIO("text"))  # type: ignore[arg-type]
+            assert fs.upload(tmp_path / "linked") == ["out/a.txt", "out/b.txt"]
 
     recorded = filed.run(leaves_oddities)
     assert recorded.row["status"] == "finished"
-    assert not list(storage_of(filed.settings).contents(f"objects/{recorded.fid}"))
+    assert [content_of(filed, recorded, f"out/{name}.txt") for name in "ab"] == [b"a", b"a"]
+    assert len(list(storage_of(filed.settings).contents(f"objects/{recorded.fid}"))) == 2
 
 
 def test_limits_refuse_before_anything_is_sent(filed: Place, tmp_path: Path) -> None:

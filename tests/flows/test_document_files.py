@@ -93,6 +93,17 @@ def zip_bomb() -> bytes:
     return made.getvalue()
 
 
+def zip_of_names() -> bytes:
+    """A docx with as many names as its size allows, all of one file."""
+    with zipfile.ZipFile(made := BytesIO(), "w") as archive:
+        archive.writestr("a", b"")
+    content = made.getvalue()
+    at, end = content.index(b"PK\x01\x02"), content.index(b"PK\x05\x06")
+    names = content[at:end] * (document_text.LARGEST // (end - at) - 10)
+    size = len(names).to_bytes(4, "little")
+    return content[:at] + names + content[end : end + 12] + size + content[end + 16 :]
+
+
 @pytest.mark.parametrize(
     ("name", "content", "expected"),
     [
@@ -128,6 +139,7 @@ def test_the_text_of_documents_of_each_kind(name: str, content: bytes, expected:
         ("broken.docx", b"PK\x03\x04", "cannot be read, it may be damaged"),
         ("pdf.docx", pdf_of("Text."), "cannot be read, it may be damaged"),
         ("bomb.docx", zip_bomb(), "unpacks to more than 60 MB"),
+        ("names.docx", zip_of_names(), "holds more than 2,000 files"),
         ("long.txt", b"word " * 200_001, "more than 1,000,000 characters"),
     ],
     ids=lambda value: value if isinstance(value, str) and "." in value[-5:] else "",
