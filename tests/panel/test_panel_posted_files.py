@@ -167,7 +167,7 @@ def test_a_field_where_nothing_is_chosen_is_empty(service: Service) -> None:
 
 
 def test_names_that_no_file_can_have_are_told_at_the_field(service: Service) -> None:
-    for name in ("../a", "CON", "a\\b", "n" * 300, "trailing."):
+    for name in ("../a", "/etc/passwd", "CON", "a\\b", "n" * 300, "trailing.", "\u202exe.txt"):
         asked = len(service.posted)
         answer = service.post(("files.papers", name, b"x"), field_title="kept")
         [told] = wrong(answer)
