@@ -21,6 +21,7 @@ from tests.faults.flows_under_fault import left_content
 from tests.faults.pool import SAID_BEFORE, Pool, Run
 from tests.files.run_storage import register
 from tests.files.s3_server import RunningS3, serving_s3
+from tests.panel.panel_runs import serving
 from tests.services import Place, Recorded
 from tests.waiting import wait_for
 
@@ -84,7 +85,7 @@ def leaving(
     nodes: RayNodes,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Leaving]:
-    """Four runs that leave files in a storage."""
+    """Four runs that leave files in a storage; Ray functions reach it through a panel."""
     folder = Path(tmp_path_factory.mktemp("leaving"))
     with serving_s3(folder / "s3") as s3:
         options = s3.options if request.param == "bucket" else {}
@@ -96,9 +97,12 @@ def leaving(
             }
         )
         register(settings, observed.database)
-        with Pool(observed, folder) as pool:
+        of_panel = settings.model_copy(update={"database_url": SecretStr(observed.database)})
+        with serving(of_panel) as panel, Pool(observed, folder) as pool:
             pool.worker(
-                file_storage_url=url, file_storage_options=json.dumps(options)
+                file_storage_url=url,
+                file_storage_options=json.dumps(options),
+                panel_url=panel.url,
             ).until_ready()
             runs = {
                 name: pool.run("leaving", {"who": "flow" if name == "long" else name})
