@@ -2,7 +2,6 @@
 
 import logging
 import reprlib
-import tempfile
 from http import HTTPStatus
 from typing import Any
 from uuid import uuid4
@@ -87,27 +86,8 @@ async def _refused(request: Request, exc: Exception) -> Response:
 
 async def _http(request: Request, exc: Exception) -> Response:
     assert isinstance(exc, HTTPException)
-    if isinstance(exc.__cause__, OSError):  # a form is too large for memory
-        return _full_disk_response(request, exc.__cause__)
     response = error_response(request, exc.status_code, str(exc.detail))
     response.headers.update(exc.headers or {})
-    return response
-
-
-def _full_disk_response(request: Request, error: OSError) -> Response:
-    """A 503: what came could not be written down for as long as the request lasts."""
-    logger.error(
-        "what is sent to %s cannot be written to the folder for temporary files, %s: %s; make room "
-        "there, or set TMPDIR to where there is some",
-        request.url.path,
-        tempfile.gettempdir(),
-        error,
-    )
-    reason = error.strerror or type(error).__name__
-    response = error_response(
-        request, 503, f"the panel cannot write down what was sent: {reason}; try again later"
-    )
-    response.headers["Retry-After"] = "5"
     return response
 
 
