@@ -79,6 +79,12 @@ OPTIONS = [F.InputOption("a", "A"), F.InputOption("b", "B")]
             {"a"},
         ),
         (F.InputFiles("x"), {"batchId": ID, "items": {ID: {"filename": "d/a"}}}, {"d/a"}),
+        (  # as Kodosumi's page sends it
+            F.InputFiles("x"),
+            f'{{"batchId": "{ID}", "items": {{"{ID}": {{"filename": "a", "totalChunks": 0}}}},'
+            ' "name": "x"}',
+            {"a"},
+        ),
     ],
 )
 def test_a_value_is_read_as_its_type(element, given, value):
