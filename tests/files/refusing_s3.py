@@ -12,9 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-import boto3
 import httpx
-from botocore.config import Config
 
 from tests.waiting import wait_for
 
@@ -78,6 +76,10 @@ def _answers(url: str) -> bool:
 
 
 def _with_rules(url: str) -> RulingS3:
+    # Half a second, which no other test is to wait for.
+    import boto3
+    from botocore.config import Config
+
     def client(service: str) -> object:
         return boto3.client(
             service,
