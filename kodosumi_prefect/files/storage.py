@@ -210,11 +210,11 @@ class Storage:
                 return
             while reading.goes_on():
                 try:
-                    found = obstore.get(self._store, key, options=reading.options)
+                    answer = obstore.get(self._store, key, options=reading.options)
                 except BaseError as exc:
-                    found = obstore.get(self._store, key, options=reading.by_hand(exc))
+                    answer = obstore.get(self._store, key, options=reading.by_hand(exc))
                 try:
-                    for piece in found.stream(min_chunk_size=PIECE):
+                    for piece in answer.stream(min_chunk_size=PIECE):
                         if wanted := reading.of(bytes(piece)):
                             yield wanted
                         if not reading.goes_on():
@@ -235,12 +235,12 @@ class Storage:
         with self.naming_errors():
             while reading.goes_on():
                 try:
-                    found = await obstore.get_async(self._store, key, options=reading.options)
+                    answer = await obstore.get_async(self._store, key, options=reading.options)
                 except BaseError as exc:
                     options = reading.by_hand(exc)
-                    found = await obstore.get_async(self._store, key, options=options)
+                    answer = await obstore.get_async(self._store, key, options=options)
                 try:
-                    async for piece in found.stream(min_chunk_size=PIECE):
+                    async for piece in answer.stream(min_chunk_size=PIECE):
                         if wanted := reading.of(bytes(piece)):
                             yield wanted
                         if not reading.goes_on():

@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any, NamedTuple, Self, TypeVar, cast
 
 from kodosumi_prefect.error_line import error_line
+from kodosumi_prefect.events import plain
 from kodosumi_prefect.settings import Settings
 from kodosumi_prefect.spans.contents import kept
 from kodosumi_prefect.spans.span import (
@@ -139,7 +140,7 @@ class Span:
         place = self._place = self._make_place()
         self.id = new_id()
         self._began = time.time()
-        name = self._name or self._model or str(self._type)
+        self._name = name = plain(self._name or self._model or self._type)
         place.record(
             begin_payload(
                 self.id,

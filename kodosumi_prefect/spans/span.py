@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from kodosumi_prefect.events import clean
+from kodosumi_prefect.events import plain
 
 LONGEST_NAME = 500  # characters of names of spans, models, providers
 LONGEST_ERROR = 2_000  # characters of the line that says why a span failed
@@ -88,15 +88,15 @@ def begin_payload(
     body: dict[str, Any] = {
         "at": "begin",
         "id": id_,
-        "name": clean(name)[:LONGEST_NAME],
+        "name": plain(name)[:LONGEST_NAME],
         "type": type_,
     }
     if parent is not None:
         body["parent"] = parent
     if model is not None:
-        body["model"] = clean(model)[:LONGEST_NAME]
+        body["model"] = plain(model)[:LONGEST_NAME]
     if provider is not None:
-        body["provider"] = clean(provider)[:LONGEST_NAME]
+        body["provider"] = plain(provider)[:LONGEST_NAME]
     if contents is not None:
         body["input"] = orjson.Fragment(contents)
     return orjson.dumps({"Span": body}).decode()
@@ -129,7 +129,7 @@ def end_payload(
         body["began"] = began
     for name, text in (("model", model), ("provider", provider), ("response", response)):
         if text is not None:
-            body[name] = clean(text)[:LONGEST_NAME]
+            body[name] = plain(text)[:LONGEST_NAME]
     if usage is not None:
         body["usage"] = {
             name: tokens for name, tokens in usage._asdict().items() if count_of(tokens) is not None
@@ -139,7 +139,7 @@ def end_payload(
     if contents is not None:
         body["output"] = orjson.Fragment(contents)
     if error is not None:
-        body["error"] = clean(error)[:LONGEST_ERROR]
+        body["error"] = plain(error)[:LONGEST_ERROR]
     return orjson.dumps({"Span": body}).decode()
 
 

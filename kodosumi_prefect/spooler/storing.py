@@ -6,6 +6,7 @@ Whoever executes these steps holds a transaction, which commits; behind it come 
 import json
 import logging
 from collections.abc import Sequence
+from enum import Enum, auto
 from hashlib import sha256
 from typing import Any, NamedTuple
 
@@ -214,40 +215,41 @@ def _project(execution: LockedExecution, fid: str, projection: Projection) -> St
 def _project_files(execution: int, fid: str, uploads: Sequence[Event]) -> Steps[None]:
     """Carry what events say of files into their table; what Postgres refuses of it is left out."""
     changes = file_changes(uploads, fid)
-    steps = [("drop_files", changes.removed), ("put_files", changes.stored)]
-    changed = False
-    for query, rows in steps:
-        if not rows:
-            continue
-        if (yield from _beside(query, {"id": execution, "files": json.dumps(rows)})):
-            changed = True
-            continue
-        for row in rows:
-            done = yield from _beside(query, {"id": execution, "files": json.dumps([row])})
-            changed = changed or done
-    if changed:
+    removed = yield from _rows_beside("drop_files", execution, "files", changes.removed)
+    stored = yield from _rows_beside("put_files", execution, "files", changes.stored)
+    if removed or stored:
         yield Statement("count_files", {"id": execution})
 
 
 def _project_spans(execution: int, rows: Sequence[Row]) -> Steps[None]:
     """Carry what events say of spans into their table, of which triggers make the totals."""
-    if not rows:
+    taken = yield from _rows_beside("put_spans", execution, "spans", rows)
+    if not taken:
         return
-    if not (yield from _beside("put_spans", {"id": execution, "spans": _json(rows)})):
-        taken = []
-        for row in rows:
-            if (yield from _beside("put_spans", {"id": execution, "spans": _json([row])})):
-                taken.append(row)
-        rows = taken
-    ids = [row["id"] for row in rows]
-    if not ids:
-        return
+    ids = [row["id"] for row in taken]
     for query in ("part_span_cycles", "count_usage_once", "count_responses_once"):
         yield from _beside(query, {"id": execution, "ids": ids})
 
 
-def _json(rows: Sequence[Row]) -> str:
-    return orjson.dumps(rows).decode()
+def _rows_beside(query: str, execution: int, name: str, rows: Sequence[Row]) -> Steps[list[Row]]:
+    """As ``_beside``, of rows in one statement; those that Postgres refuses are left out.
+
+    Arguments:
+        name: of the query's parameter with the rows.
+
+    Returns:
+        The rows that were taken: none where the schema lacks their table.
+    """
+    if not rows:
+        return []
+    outcome = yield from _tried(query, {"id": execution, name: json.dumps(rows)})
+    if outcome is Outcome.DONE:
+        return list(rows)
+    if outcome is Outcome.IMPOSSIBLE or len(rows) == 1:
+        return []
+    middle = len(rows) // 2
+    first = yield from _rows_beside(query, execution, name, rows[:middle])
+    return [*first, *(yield from _rows_beside(query, execution, name, rows[middle:]))]
 
 
 def _describe(execution: int, batch: Batch, one_by_one: bool) -> Steps[None]:
@@ -282,6 +284,14 @@ def _describe_by_field(row: dict[str, Any], header: dict[str, Any]) -> Steps[Non
             yield from _beside("describe_execution", empty | {name: REFUSED})
 
 
+class Outcome(Enum):
+    """What came of a statement that events do not depend on."""
+
+    DONE = auto()
+    REFUSED = auto()  # a value
+    IMPOSSIBLE = auto()  # with any value: an older schema, or a role with few rights
+
+
 def _beside(query: str, parameters: dict[str, Any]) -> Steps[bool]:
     """Execute what an older schema, or a role with few rights, may lack; events go on.
 
@@ -290,18 +300,25 @@ def _beside(query: str, parameters: dict[str, Any]) -> Steps[bool]:
     Returns:
         Whether it was executed.
     """
+    return (yield from _tried(query, parameters)) is Outcome.DONE
+
+
+def _tried(query: str, parameters: dict[str, Any]) -> Steps[Outcome]:
+    """As ``_beside``; what came of it."""
     try:
         yield Statement(query, parameters, apart=True)
-        return True
+        return Outcome.DONE
     except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn) as exc:
         logger.debug("%s: %s", query, exc)
+        return Outcome.IMPOSSIBLE
     except psycopg.errors.InsufficientPrivilege as exc:
         logger.warning("%s: %s", query, " ".join(str(exc).split()))
+        return Outcome.IMPOSSIBLE
     except MAY_BE_DATA as exc:
         if not is_about_data(exc):
             raise
         logger.warning("Postgres refused %s: %s", query, one_line(exc))
-    return False
+        return Outcome.REFUSED
 
 
 def _new_ones(execution: LockedExecution, events: list[Fields]) -> Steps[list[Fields]]:

@@ -202,6 +202,15 @@ def test_any_content_is_kept_somehow(tracer: Heard, value: Any) -> None:
     assert len(tracer.heard) == 2
 
 
+def test_names_that_are_no_texts_do_not_end_a_run(tracer: Heard) -> None:
+    odd: Any = Hostile()
+    with tracer.span(odd, type=odd, model=odd, provider=odd) as span:
+        span.set(model=odd, response=odd, error=odd, cost=odd)
+    begin, end = tracer.heard
+    assert begin["name"].startswith("<Hostile without text")
+    assert (begin["type"], end["status"]) == ("custom", "error")
+
+
 def test_what_is_kept_of_contents(tracer: Heard, settings: Settings) -> None:
     def record(**more: Any) -> tuple[Any, Any]:
         tracer.heard.clear()
@@ -220,6 +229,11 @@ def test_what_is_kept_of_contents(tracer: Heard, settings: Settings) -> None:
     assert record(span_redaction=redact) == ({"secret": "********"}, None)
     failing = f"{__name__}:fail"
     assert record(span_redaction=failing) == ("left out: span_redaction failed",) * 2
+    tracer.heard.clear()
+    changed = settings.model_copy(update={"span_redaction": f"{__name__}:named"})
+    with use_settings(changed), tracer.span(type="tool") as span:
+        span.set(output=1)
+    assert tracer.of("end")[0]["output"] == "tool"
     missing = "no.such.module:redact"
     assert record(span_redaction=missing) == ("left out: span_redaction failed",) * 2
 
@@ -227,6 +241,10 @@ def test_what_is_kept_of_contents(tracer: Heard, settings: Settings) -> None:
 def redact(value: Any, direction: str, span: str) -> Any:
     assert span == "s"
     return {"secret": "********"} if direction == "input" else None
+
+
+def named(value: Any, direction: str, span: str) -> Any:
+    return span
 
 
 def fail(value: Any, direction: str, span: str) -> Any:

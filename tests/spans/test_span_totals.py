@@ -13,7 +13,7 @@ from psycopg.rows import dict_row
 from kodosumi_prefect.events import Event, Kind
 from kodosumi_prefect.spans.span import Usage, begin_payload, end_payload
 from kodosumi_prefect.spooler.append import Spooler
-from tests.spooler.recording import batch, fresh, row
+from tests.spooler.recording import batch, execute, fresh, row
 
 TOKENS = Usage(input=100, output=10, cached=5, reasoning=2)
 
@@ -179,3 +179,22 @@ def test_an_end_alone_is_a_span(spooler: Spooler, database: str) -> None:
     assert span["began_at"].timestamp() == 5.0
     assert (span["name"], span["type"], span["error"]) == ("unnamed", "custom", "E: no")
     assert row(database, fid)["span_errors"] == 1
+
+
+def test_spans_cost_one_try_a_batch_where_the_schema_is_older(
+    spooler: Spooler, database: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    fid, writer = fresh(), fresh()
+    execute(database, "DROP TABLE kodosumi.span")
+    with caplog.at_level("DEBUG", "kodosumi_prefect.spooler.storing"):
+        spooler.append([batch(fid, *(began(f"s{n}") for n in range(50)), writer=writer)])
+    assert row(database, fid)["last_seq"] == 50
+    assert len([r for r in caplog.records if "put_spans" in r.getMessage()]) == 1
+
+
+def test_a_span_that_postgres_refuses_leaves_the_others(spooler: Spooler, database: str) -> None:
+    fid = fresh()
+    execute(database, "ALTER TABLE kodosumi.span ADD CHECK (name <> 'llm s7')")
+    spooler.append([batch(fid, *(began(f"s{n}") for n in range(20)))])
+    assert set(spans(database, fid)) == {f"s{n}" for n in range(20)} - {"s7"}
+    assert totals(database, fid)[0] == 19
