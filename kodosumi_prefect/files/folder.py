@@ -30,7 +30,7 @@ class PartialFile:
         self._path = _partial_path(root)
         self._file = self._path.open("xb")
 
-    def write(self, piece: bytes | memoryview) -> None:
+    def write(self, piece: bytes) -> None:
         """Write the next bytes."""
         self._file.write(piece)
 

@@ -24,11 +24,11 @@ class IncomingContent:
         self.size = 0
         self.waiting = 0
         self._storage = storage
-        self._pieces: list[bytes | memoryview] = []
+        self._pieces: list[bytes] = []
         self._digest = hashlib.sha256()
         self._file: PartialFile | IO[bytes] | None = None
 
-    def add(self, piece: bytes | memoryview) -> None:
+    def add(self, piece: bytes) -> None:
         """Take the next bytes; does not block."""
         self._pieces.append(piece)
         self.size += len(piece)

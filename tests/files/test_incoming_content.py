@@ -26,7 +26,7 @@ def test_pieces_are_kept_as_one_content(storage: Storage, settled: bool) -> None
     whole = b"".join(pieces)
     with closing(IncomingContent(storage)) as content:
         for piece in pieces[:2]:
-            content.add(memoryview(piece))
+            content.add(piece)
         assert content.waiting == MEBIBYTE + 7
         content.flush()
         for piece in pieces[2:]:

@@ -1,19 +1,17 @@
 """The form that a part of a file comes in: its content is stored while it arrives."""
 
-from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
-from fastapi import HTTPException, Request
+from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field, ValidationError
-from python_multipart.exceptions import FormParserError
-from python_multipart.multipart import MultipartParser, parse_options_header
-from starlette.requests import ClientDisconnect
 
 from kodosumi_prefect.files.incoming import IncomingContent
 from kodosumi_prefect.files.storage import PIECE
+from kodosumi_prefect.http.multipart import Part, is_multipart, parts
 from kodosumi_prefect.panel.files.depot import Depot
+from kodosumi_prefect.refusals import InvalidError
 
 MOST_PARTS = 100
 LONGEST_FIELD = 1000  # bytes
@@ -57,112 +55,47 @@ async def read_chunk(request: Request, content: IncomingContent, depot: Depot) -
     Raises:
         RequestValidationError: a field is missing or wrong.
         HTTPException: the form is damaged, or broke off.
+        InvalidError: it has too many parts, or a field is too long.
         UnavailableError: the storage does not take it.
     """
-    form = _Form(content)
-    try:
-        if (parser := form.parser(request.headers.get("content-type", ""))) is not None:
-            async for received in request.stream():
-                parser.write(received)
+    fields: dict[str, str] = {}
+    has_content, count = False, 0
+    if not is_multipart(request.headers.get("content-type", "")):
+        return _checked({}, has_content=False)
+    async for part in parts(request):
+        count += 1
+        if count > MOST_PARTS:
+            raise InvalidError(f"the form has more than {MOST_PARTS} parts")
+        if part.filename is None:
+            fields[part.name] = await _text(part)
+        elif part.name == CONTENT and not has_content:
+            has_content = True
+            async for piece in part.pieces:
+                content.add(piece)
                 if content.waiting >= PIECE:
                     await depot.run(content.flush)
-            parser.finalize()
-    except FormParserError as exc:
-        raise HTTPException(400, f"the form is damaged: {exc}") from exc
-    except ClientDisconnect as exc:
-        raise HTTPException(400, "the form broke off; nothing of it is stored") from exc
-    return form.checked()
+    return _checked(fields, has_content=has_content)
 
 
-class _Form:
-    """Takes a form's parts from the parser: short fields, and the content."""
-
-    def __init__(self, content: IncomingContent) -> None:
-        self._content = content
-        self._fields: dict[str, bytearray] = {}
-        self._has_content = False
-        self._parts = 0
-        self._header = self._value = b""
-        self._disposition = b""
-        self._take: Callable[[memoryview], None] = _ignore
-
-    def parser(self, content_type: str) -> MultipartParser | None:
-        """What to write the body to; None if it is no form with parts."""
-        kind, options = parse_options_header(content_type)
-        if kind != b"multipart/form-data" or not options.get(b"boundary"):
-            return None
-        return MultipartParser(
-            options[b"boundary"],
-            {
-                "on_part_begin": self._begin,
-                "on_header_field": self._header_field,
-                "on_header_value": self._header_value,
-                "on_header_end": self._header_end,
-                "on_headers_finished": self._headers_finished,
-                "on_part_data": self._data,
-            },
-        )
-
-    def checked(self) -> ChunkFields:
-        """The fields, if all is there.
-
-        Raises:
-            RequestValidationError: a field is missing or wrong.
-        """
-        wrong: list[Any] = []
-        fields = {name: value.decode("utf-8", "replace") for name, value in self._fields.items()}
-        try:
-            checked = ChunkFields.model_validate(fields)
-        except ValidationError as exc:
-            wrong += [error | {"loc": ("body", *error["loc"])} for error in exc.errors()]
-        if not self._has_content:
-            missing = {"type": "missing", "loc": ("body", CONTENT), "msg": "Field required"}
-            wrong.append(missing | {"input": None})
-        if wrong:
-            raise RequestValidationError(wrong)
-        return checked
-
-    def _begin(self) -> None:
-        self._parts += 1
-        if self._parts > MOST_PARTS:
-            raise FormParserError(f"it has more than {MOST_PARTS} parts")
-        self._disposition = b""
-
-    def _header_field(self, data: bytes, start: int, end: int) -> None:
-        self._header += data[start:end]
-
-    def _header_value(self, data: bytes, start: int, end: int) -> None:
-        self._value += data[start:end]
-
-    def _header_end(self) -> None:
-        if self._header.lower() == b"content-disposition":
-            self._disposition = self._value
-        self._header = self._value = b""
-
-    def _headers_finished(self) -> None:
-        _, options = parse_options_header(self._disposition)
-        name = options.get(b"name", b"").decode("utf-8", "replace")
-        if b"filename" not in options:
-            self._take = self._field(name)
-        elif name == CONTENT and not self._has_content:
-            self._has_content = True
-            self._take = self._content.add
-        else:
-            self._take = _ignore
-
-    def _field(self, name: str) -> Callable[[memoryview], None]:
-        value = self._fields[name] = bytearray()
-
-        def take(piece: memoryview) -> None:
-            if len(value) + len(piece) > LONGEST_FIELD:
-                raise FormParserError(f"field {name[:40]!r} is too long")
-            value.extend(piece)
-
-        return take
-
-    def _data(self, data: bytes, start: int, end: int) -> None:
-        self._take(memoryview(data)[start:end])
+async def _text(part: Part) -> str:
+    text = bytearray()
+    async for piece in part.pieces:
+        text += piece
+        if len(text) > LONGEST_FIELD:
+            raise InvalidError(f"field {part.name[:40]!r} of the form is too long")
+    return text.decode(errors="replace")
 
 
-def _ignore(piece: memoryview) -> None:
-    """A part that nobody asked for."""
+def _checked(fields: dict[str, str], *, has_content: bool) -> ChunkFields:
+    wrong: list[Any] = []
+    checked = None
+    try:
+        checked = ChunkFields.model_validate(fields)
+    except ValidationError as exc:
+        wrong += [error | {"loc": ("body", *error["loc"])} for error in exc.errors()]
+    if not has_content:
+        missing = {"type": "missing", "loc": ("body", CONTENT), "msg": "Field required"}
+        wrong.append(missing | {"input": None})
+    if checked is None or wrong:
+        raise RequestValidationError(wrong)
+    return checked
