@@ -56,11 +56,21 @@ UNDER_WAY = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
 logger = get_logger(POOL_TYPE)  # shown where Prefect's own are
 
 
+class Over(asyncio.Event):
+    """Set once nobody watches a flow run any more.
+
+    Attributes:
+        why: its Runner died, and it may be left as it was; None if it ended by itself.
+    """
+
+    why: str | None = None
+
+
 class Watched(NamedTuple):
     """A flow run that this worker answers for."""
 
     runner: RunnerHandle | None
-    over: asyncio.Event
+    over: Over
 
 
 class Asked(NamedTuple):
@@ -145,7 +155,7 @@ class Supervisor:
         fid = flow_run.id
         while (before := self._watched.get(fid)) is not None:
             await before.over.wait()  # the previous attempt, which somebody retried at once
-        self._watched[fid] = Watched(None, asyncio.Event())
+        self._watched[fid] = Watched(None, Over())
         try:
             await self._registry.claim(
                 fid, flow_run.run_count + 1, self._pool, self._cluster.namespace, mine=True
@@ -189,7 +199,8 @@ class Supervisor:
                 await self._release(flow_run.id, place)
                 return outcome.message if outcome.status else None
             logger.warning("Runner %s of flow run %s died: %s", runner.name, flow_run.id, why)
-            if flow_run.id in self._ending:
+            if fid in self._ending:
+                self._watched[fid].over.why = why  # whoever cancels it sees to the rest
                 return f"The run's Runner died: {why}"
             if await self._flow_runs.has_begun(flow_run.id):
                 reason = f"The run's Runner died: {why}"
@@ -262,6 +273,7 @@ class Supervisor:
                         "flow run %s did not stop within %s s; killing its Runner", fid, self._grace
                     )
                 else:
+                    await self._end_what_died(fid, watched.over)
                     return
             watched = self._watched.get(fid, watched)
             how = f"after {self._grace:g} s of grace" if begun else "before it began"
@@ -284,6 +296,14 @@ class Supervisor:
                 )
         finally:
             self._ending.discard(fid)
+
+    async def _end_what_died(self, fid: UUID, over: Over) -> None:
+        """See to a cancelled run whose Runner died before it could."""
+        if over.why is None:
+            return
+        run = await self._flow_runs.read(fid)
+        if run is not None:
+            await self._conclude(run, over.why)
 
     async def _end_process(self, fid: UUID, watched: Watched, why: str) -> None:
         """Have a Runner end its run's process and see to the rest; returns once it did, or cannot.
@@ -392,7 +412,7 @@ class Supervisor:
             logger.info(
                 "taking over Runner %s of flow run %s, which is still alive", runner.name, run.id
             )
-            self._watched[run.id] = Watched(runner, asyncio.Event())
+            self._watched[run.id] = Watched(runner, Over())
             self._start(self._follow(run, runner, asked.demand if asked is not None else None))
             return False
         again = await self._conclude(run, "its Runner is gone for an unknown reason")
@@ -439,7 +459,9 @@ class Supervisor:
             if run.id not in self._ending and not await self._flow_runs.is_over(run.id):
                 await self._flow_runs.settle(run.id, Crashed(message=reason))
         else:
-            if run.id not in self._ending:
+            if run.id in self._ending:
+                self._watched[run.id].over.why = why
+            else:
                 await self._conclude(run, why)
         await self._let_go(run.id)
 

@@ -1,10 +1,13 @@
 """Runs and deployments that Prefect cannot write down, as anybody with its API can make them."""
 
+import asyncio
 import json
 import logging
 from collections.abc import Iterator
+from concurrent.futures import Future
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 from uuid import UUID, uuid4
 
 import httpx
@@ -26,10 +29,12 @@ from kodosumi_prefect.listings import flow_runs, flow_runs_by_id, narrowed
 from kodosumi_prefect.owner import Owner
 from kodosumi_prefect.panel.executions import cancellation
 from kodosumi_prefect.panel.services.register import deployments
-from kodosumi_prefect.runner.cluster import Cluster
+from kodosumi_prefect.process.order import Facts, Order
+from kodosumi_prefect.runner.arrival import Demand
+from kodosumi_prefect.runner.cluster import Cluster, RunnerHandle
 from kodosumi_prefect.runner.registry import Registry
 from kodosumi_prefect.runner.supervisor import Supervisor, Watched
-from kodosumi_prefect.runner.warm import WarmPool
+from kodosumi_prefect.runner.warm import Waiting, WarmPool
 from kodosumi_prefect.runner.worker import KodosumiRayWorker
 from kodosumi_prefect.settings import Settings
 from tests.observer.watching import Watch, enter, observing
@@ -222,6 +227,34 @@ async def test_a_worker_sees_cancellations_and_abandoned_runs_beside_unreadable_
         assert await found.adopt(set())
         await found._registry.close()
     assert prefect.state(abandoned) == "SCHEDULED"
+
+
+async def test_a_run_whose_runner_dies_while_it_is_cancelled_is_seen_to_at_once(
+    place: Place, prefect: Prefect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, ends = prefect.run(GOOD), Future[Any]()
+    for state in ("PENDING", "RUNNING", "CANCELLING"):
+        prefect.enter(run, state)
+    runner = cast(RunnerHandle, SimpleNamespace(name="dying", run=lambda order: ends))
+
+    async def placed(*_: Any) -> Waiting:
+        return Waiting(runner, cast(Facts, None), "key")
+
+    async with get_client() as client:
+        found = supervisor(prefect, place.settings, client)
+        monkeypatch.setattr(found, "_place", placed)
+        flow_run = await client.read_flow_run(run)
+        demand, order = cast(Demand, None), cast(Order, None)
+        executed = asyncio.create_task(found.execute(flow_run, demand, order, lambda _: None))
+        cancelled = asyncio.create_task(found.cancel(run))
+        await asyncio.to_thread(wait_for, lambda: run in found._ending)
+        ends.set_exception(RuntimeError("its machine is on fire"))
+        await cancelled
+        assert await executed is None
+        await found._registry.close()
+        last = (await client.read_flow_run(run)).state
+    assert last is not None and last.is_cancelled()
+    assert last.message == "Flow run was cancelled; its machine is on fire."
 
 
 @pytest.mark.parametrize("parameters", [HALF, DEEP])
