@@ -88,6 +88,21 @@ def test_what_is_new_is_told_and_moves_nothing_while_something_is_selected(
     expect(page.locator("#fresh")).to_be_hidden()
 
 
+def test_what_changed_while_something_was_selected_is_shown_once_nothing_is(
+    page: Page, stand: Stand
+) -> None:
+    tag = f"tag-{uuid4().hex[:8]}"
+    leaving = stand.run(summary=f"first of {tag}", tags=[tag]).begin()
+    page.goto(f"/executions?tag={tag}&status=running")
+    expect(page.locator("#live")).to_have_text("Live")
+    chosen = page.get_by_role("checkbox", name=f"first of {tag}")
+    chosen.check()
+    leaving.finish()
+    expect(page.locator("#list tbody tr.gone")).to_have_count(1)
+    chosen.uncheck()
+    expect(page.get_by_text("No execution matches this filter.")).to_be_visible()
+
+
 def test_pages_lead_forth_and_back_and_a_selection_can_grow_to_all_that_match(
     page: Page, stand: Stand
 ) -> None:

@@ -176,6 +176,22 @@ def test_an_upload_can_be_cancelled_and_a_file_removed(asked: Asked) -> None:
     assert uploads.keys() == {"slow.bin"}
 
 
+def test_an_upload_cancelled_as_it_begins_is_forgotten_by_the_panel_too(asked: Asked) -> None:
+    held: list[Route] = []
+    asked.page.route("**/files/init", lambda route: held.append(route), times=1)
+    with asked.page.expect_request("**/files/init"):
+        papers = asked.choose("Papers", file("early.bin", b"x" * 100))
+    papers.get_by_role("button", name="Cancel early.bin").click()
+    expect(papers.locator("li")).to_have_count(0)
+    with asked.page.expect_request("**/files/cancel/*") as cancelled:
+        held[0].continue_()
+    gone = cancelled.value.response()
+    assert gone is not None and gone.status == 204
+    asked.choose("Papers", file("early.bin", b"y"))
+    expect(papers.locator("li[data-state=done]")).to_have_count(1)
+    assert asked.uploaded(asked.send()["papers"])["early.bin"]["size"] == 1
+
+
 def test_a_lost_network_only_makes_it_later(
     asked: Asked, context: BrowserContext, complaints: Complaints
 ) -> None:

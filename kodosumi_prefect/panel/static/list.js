@@ -115,7 +115,9 @@ async function question() {
   const changes = await answer.json();
   // A row that goes because time passes is no change that the server could tell.
   const aged = filter.has("last") && still() && Date.now() - drawn > AGEING;
-  if (changes.update.length || changes.delete.length || aged) await changed(changes);
+  // Nor is one that had to wait while a dialog was open or rows were selected.
+  const owed = still() && (coming.size > 0 || body.querySelector("tr.gone") !== null);
+  if (changes.update.length || changes.delete.length || aged || owed) await changed(changes);
   counter = changes.timestamp;
   say("live", "Live");
   pause = PAUSE;

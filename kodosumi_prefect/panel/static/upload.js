@@ -176,10 +176,13 @@ class Sent {
     this.field.changed();
   }
 
-  async start() {
+  start() {
     this.stopping = new AbortController();
-    const signal = this.stopping.signal;
     this.set("uploading", "");
+    this.going = this.go(this.stopping.signal);
+  }
+
+  async go(signal) {
     try {
       await this.upload(signal);
       if (signal.aborted) return;
@@ -204,7 +207,9 @@ class Sent {
       const batch = await this.field.open(signal);
       try {
         const body = { filename: this.name, total_chunks: this.chunks, size: this.file.size, batch_id: batch };
-        this.id = (await this.insist("POST", "files/init", body, signal)).upload_id;
+        // Not given up half-way: what the panel has begun, it must be told to forget.
+        this.id = (await this.insist("POST", "files/init", body, signal, null)).upload_id;
+        if (signal.aborted) return await this.cancel();
         await this.sendAll(signal);
         return;
       } catch (problem) {
@@ -282,9 +287,9 @@ class Sent {
     }
   }
 
-  async insist(method, path, body, signal) {
+  async insist(method, path, body, signal, of_request = signal) {
     for (let tries = 0; ; tries += 1) {
-      const answer = await request(method, path, body, signal);
+      const answer = await request(method, path, body, of_request);
       if (answer) {
         this.part(".state").textContent = "";
         return answer;
@@ -301,11 +306,13 @@ class Sent {
     const leaving = request("DELETE", `files/cancel/${this.id}`);
     this.field.leaving = Promise.allSettled([this.field.leaving, leaving]);
     this.id = null;
+    return leaving;
   }
 
   stop() {
     this.stopping?.abort();
     this.cancel();
+    this.field.leaving = Promise.allSettled([this.field.leaving, this.going]);
   }
 }
 
