@@ -106,11 +106,15 @@ def test_a_panel_that_is_killed_again_and_again_loses_and_doubles_nothing(
         with panel_process(settings, port) as process:
             talking.start()
             is_killed_while_it_stores(process)
-        at_once.put(BACKLOG)
-        with panel_process(settings, port) as process:
-            wait_for(at_once.empty)
-            is_killed_while_it_stores(process)
-        assert count(database, fid) < said_so_far - BACKLOG // 2  # in the middle of the backlog
+        for _ in range(5):
+            at_once.put(BACKLOG)
+            with panel_process(settings, port) as process:
+                wait_for(at_once.empty)
+                is_killed_while_it_stores(process)
+            if count(database, fid) < said_so_far - BACKLOG // 2:
+                break  # in the middle of the backlog
+        else:
+            pytest.fail("each panel had stored most of a backlog before it was killed")
         over.set()
         talking.join()
         wait_for(lambda: spilled(client))
