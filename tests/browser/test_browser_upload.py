@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from kodosumi_prefect import forms
+from kodosumi_prefect.vocabulary import SCHEDULE_HEADER
 from tests.browser.conftest import NewContext
 from tests.browser.looking import Complaints, sideways, violations
 from tests.http_services import served_app
@@ -79,7 +80,8 @@ def asked(context: BrowserContext, stand: Stand) -> Iterator[Asked]:
         elements = FORM.get_model()
         if request.method == "GET":
             return JSONResponse({"elements": elements})
-        posted.append(await request.json())
+        rule = request.headers.get(SCHEDULE_HEADER)
+        posted.append(await request.json() | ({"rule": json.loads(rule)} if rule else {}))
         return JSONResponse({"elements": elements, "errors": {"title": ["not today"]}})
 
     service = Faulty(**{"openapi.json": document({"/go": {"get": operation("Takes files")}})})
@@ -276,3 +278,28 @@ def test_without_scripts_files_go_with_the_form(
     again = form.send()
     assert form.uploaded(again["papers"]).keys() == {"two.txt"}
     assert form.uploaded(again["cover"]).keys() == {"d.png"}
+
+
+def test_without_scripts_what_is_filled_in_is_scheduled(
+    asked: Asked, new_context: NewContext
+) -> None:
+    plain = new_context(asked.stand, java_script_enabled=False).new_page()
+    plain.goto(asked.page.url)
+    form = Asked(plain, asked.posted, asked.stand)
+    plain.get_by_label("Title").fill("Every night")
+    form.choose("Papers", file("one.txt", b"1"))
+    expect(plain.locator("#schedule")).to_be_hidden()
+    plain.locator("noscript summary").click()
+    when = plain.locator("noscript .schedule")
+    when.get_by_label("By cron").check()
+    when.get_by_label("Cron", exact=True).fill("30 2 * * *")
+    assert sideways(plain) == 0
+    when.get_by_role("button", name="Save schedule").click()
+    expect(plain.get_by_text("not today")).to_be_visible()
+    [posted] = asked.posted
+    assert posted["title"] == "Every night"
+    assert form.uploaded(posted["papers"]).keys() == {"one.txt"}
+    assert posted["rule"]["cron"] == "30 2 * * *"
+    # What was typed of the schedule stands, too, and is told in words.
+    expect(when.locator(".preview")).to_contain_text("02:30")
+    expect(when.get_by_label("Cron", exact=True)).to_have_value("30 2 * * *")

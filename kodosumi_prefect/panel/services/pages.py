@@ -164,7 +164,7 @@ async def _submit(
         entry.outcome = Outcome.of_status(status_of(exc))
         return await _refused(request, panel, user, row, posted, typed, exc.detail, scheduled)
     if done.errors is not None:
-        return await _corrected(request, panel, user, row, posted, typed, done)
+        return await _corrected(request, panel, user, row, posted, typed, done, scheduled)
     what = ("schedule", done.schedule) if done.fid is None else ("execution", done.fid)
     entry.target = Target(*what, name=row.url)
     if done.repeated:
@@ -235,6 +235,7 @@ async def _corrected(
     posted: Row,
     typed: Typed,
     done: Submitted,
+    scheduled: bool,
 ) -> Response:
     """The form once more, with what is wrong at its fields."""
     if _by_htmx(request):
@@ -251,6 +252,7 @@ async def _corrected(
         errors=done.errors,
         values=posted,
         typed=typed,
+        opened=scheduled,
         status_code=422,
     )
 
