@@ -136,9 +136,9 @@ def states_of_subflows() -> Any:
     def returns_states() -> Any:
         return [Completed(message="one"), Failed(message="two")]
 
-    @flow(timeout_seconds=0.2)
+    @flow(timeout_seconds=1)
     def takes_long() -> None:
-        for _ in range(100):
+        for _ in range(600):
             time.sleep(STEP)
 
     @flow

@@ -27,7 +27,7 @@ FEATURES: dict[str, Any] = {
     "states_of_subflows": [
         ["FAILED", "Failed", "Flow run encountered an exception: KeyError: 'inside'"],
         ["FAILED", "Failed", "1/2 states failed."],
-        ["FAILED", "TimedOut", "Flow run exceeded timeout of 0.2 second(s)"],
+        ["FAILED", "TimedOut", "Flow run exceeded timeout of 1.0 second(s)"],
         ["COMPLETED", "Tidied", "all of it"],
     ],
     "retries_with_jitter": {"tries": [1, 2, 3], "state": "Failed"},
