@@ -27,6 +27,7 @@ from kodosumi_prefect.scope import (
     uses,
 )
 from kodosumi_prefect.settings import database_url, get_settings
+from kodosumi_prefect.spans.contents import kept_payload
 from kodosumi_prefect.spans.recording import Place, Span, current_span
 from kodosumi_prefect.spans.span import SpanType
 from kodosumi_prefect.spooler.client import SpoolClient, get_client
@@ -418,6 +419,10 @@ class Tracer:
         else:
             scope, source = place[2], place[3]
         client = self._client or self._sink()
+        if client.settings.redaction is not None:
+            if (kept := kept_payload(kind, payload, client.settings)) is None:
+                return DONE
+            payload = kept
         # The fields of an Event; this is called more often than anything else.
         word = str.__str__(kind)  # a plain str, unlike the member of the enum
         fields = (time.time(), word, payload, scope.attempt, source, None, None, None)
@@ -516,8 +521,11 @@ class CurrentTracer(Tracer):
     def _put(self, kind: Kind, payload: str) -> _Done:
         place = known_place()
         scope, source = place[2:] if place is not None else (self._scope(), None)
-        event = Event(time.time(), kind, payload, scope.attempt, source or event_source(scope))
-        self._sink().emit(scope.fid, event)
+        client = self._sink()
+        kept = kept_payload(kind, payload, client.settings)
+        if kept is not None:
+            event = Event(time.time(), kind, kept, scope.attempt, source or event_source(scope))
+            client.emit(scope.fid, event)
         return DONE
 
 

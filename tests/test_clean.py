@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterator
 
+import orjson
 import psycopg
 import pytest
 
@@ -120,6 +121,67 @@ def test_stdio_goes_earlier_and_the_rest_still_reads_in_order(
         return seen
 
     assert asyncio.run(asyncio.wait_for(followed(), 20)) == [event["seq"] for event in main]
+
+
+CANARY = "canary-4711"
+
+
+def said_by_a_model(past: Past, days: float) -> tuple[str, list[str]]:
+    """An execution whose spans and actions hold a canary; and its other payloads."""
+    run = Run(past.url).begin()
+    past.runs.append(run)
+    for number in range(3):
+        span = {"id": f"s-{number}", "name": "m", "type": "llm", "input": [CANARY]}
+        run.say("span", orjson.dumps({"Span": {"at": "begin", **span}}).decode())
+        usage = {"output": {"text": CANARY}, "usage": {"input": 3, "output": 1}}
+        run.say(
+            "span", orjson.dumps({"Span": {"at": "end", "id": f"s-{number}", **usage}}).decode()
+        )
+    run.say("span", '{"Span": {"at": "begin", "id": "plain", "name": "without", "type": "tool"}}')
+    run.say("action", serialize({"AgentFinish": CANARY}))
+    run.say("result", serialize("kept"))
+    run.finish()
+    execute(
+        past.url,
+        f"UPDATE kodosumi.execution SET ended_at = now() - interval '{days} days' "
+        f"WHERE fid = '{run.fid}'",
+    )
+    others = [e["payload"] for e in stored(past.url, run.fid) if CANARY not in e["payload"]]
+    return run.fid, others
+
+
+def test_prompts_and_answers_go_earlier_and_all_else_stays(
+    past: Past, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retention, "PORTION_CONTENTS", 3)
+    old, others = said_by_a_model(past, 10)
+    young, _ = said_by_a_model(past, 1)
+    before = {fid: stored(past.url, fid) for fid in (old, young)}
+    would = cleaned(settings, dry_run=True, content_retention_days=7)
+    assert "would delete prompts and answers of up to" in would
+    assert stored(past.url, old) == before[old]
+    said = cleaned(settings, content_retention_days=7)
+    assert "deleted prompts and answers of 7 events of 1 executions" in said
+    after = stored(past.url, old)
+    assert CANARY not in str(after)
+    same = ("seq", "ts", "kind", "attempt", "source")
+    assert [[e[key] for key in same] for e in after] == [
+        [e[key] for key in same] for e in before[old]
+    ]
+    assert [e["payload"] for e in after if e["payload"] in others] == others
+    spans = [orjson.loads(e["payload"])["Span"] for e in after if e["kind"] == "span"]
+    assert spans[1]["usage"] == {"input": 3, "output": 1}
+    assert stored(past.url, young) == before[young]
+    assert "answers of 0 events of 0" in cleaned(settings, content_retention_days=7)
+
+
+def test_what_a_late_writer_adds_goes_the_next_time(past: Past, settings: Settings) -> None:
+    old, _ = said_by_a_model(past, 10)
+    cleaned(settings, content_retention_days=7)
+    past.runs[-1].say("action", serialize({"AgentFinish": CANARY}))
+    assert CANARY in str(stored(past.url, old))
+    cleaned(settings, content_retention_days=7)
+    assert CANARY not in str(stored(past.url, old))
 
 
 def test_many_executions_go_in_small_portions(

@@ -26,6 +26,7 @@ from kodosumi_prefect.adapter.redrawn import Lines
 from kodosumi_prefect.adapter.text_sinks import Nowhere, ToDescriptor
 from kodosumi_prefect.events import Event, Kind, plain
 from kodosumi_prefect.scope import Scope, attach_adapters, event_source, known_scope
+from kodosumi_prefect.spans.contents import kept_payload
 from kodosumi_prefect.spooler.client import THREAD_NAME, get_client
 
 LARGE_DELIVERY_SECONDS = 1.0  # seconds that a print waits which is too large for last words
@@ -322,9 +323,13 @@ def record(scope: Scope, kind: Kind, text: str, ts: float, source: str | None = 
         ts: seconds since the epoch.
         source: as in `Event`, unless it is the scope's.
     """
-    event = Event(ts, kind, plain(text), scope.attempt, source or event_source(scope))
+    client = get_client()
+    kept = kept_payload(kind, plain(text), client.settings)
+    if kept is None:
+        return
+    event = Event(ts, kind, kept, scope.attempt, source or event_source(scope))
     outlives = _last_words is None or _last_words.add(scope.fid, event)
-    get_client().emit(scope.fid, event)
+    client.emit(scope.fid, event)
     if not outlives:
         get_client().deliver(LARGE_DELIVERY_SECONDS)
 

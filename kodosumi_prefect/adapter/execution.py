@@ -24,6 +24,7 @@ from kodosumi_prefect.events import TERMINAL, Event, Kind, Status, clean, plain,
 from kodosumi_prefect.owner import owner_of, schedule_of
 from kodosumi_prefect.scope import Scope, event_source, learn_scope
 from kodosumi_prefect.settings import VERSION, get_settings, panel_url
+from kodosumi_prefect.spans.contents import LEFT_OUT, kept_payload
 from kodosumi_prefect.spooler.batch import Header
 from kodosumi_prefect.spooler.client import SpoolClient, get_client
 from kodosumi_prefect.status import reason, recorded, status_of
@@ -66,12 +67,16 @@ class Live:
 
     def put(self, kind: Kind, payload: str, *, note: str | None = None) -> None:
         """Record an event of the root flow run."""
+        settings = self.client.settings
+        kept = kept_payload(kind, payload, settings)
+        if note is not None and kind == Kind.ERROR:
+            note = kept_payload(kind, note, settings) or LEFT_OUT
         self.client.emit(
             self.scope.fid,
             Event(
                 time.time(),
                 kind,
-                payload,
+                LEFT_OUT if kept is None else kept,
                 self.scope.attempt,
                 event_source(self.scope),
                 note=note,

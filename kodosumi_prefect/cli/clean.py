@@ -17,8 +17,9 @@ def clean(*, dry_run: bool = False) -> None:
     """Delete executions that ended longer ago than retention_days, and stdio events earlier.
 
     Executions that are not over are never touched. Audit entries go after audit_retention_days,
-    files after file_retention_days, uploads that nobody launched with after upload_hours.
-    Without these settings nothing else is deleted. The observer does the same once an hour.
+    prompts and answers after content_retention_days, files after file_retention_days, uploads
+    that nobody launched with after upload_hours. Without these settings nothing else is
+    deleted. The observer does the same once an hour.
 
     Parameters
     ----------
@@ -29,10 +30,12 @@ def clean(*, dry_run: bool = False) -> None:
     days, stdio_days = settings.retention_days, settings.retention_stdio_days
     audit_days = settings.audit_retention_days
     file_days = settings.file_retention_days
-    if days is None and stdio_days is None and audit_days is None and file_days is None:
+    content_days = settings.content_retention_days
+    if {days, stdio_days, audit_days, file_days, content_days} == {None}:
         raise CommandError(
-            "retention is off; set retention_days, retention_stdio_days, audit_retention_days or "
-            "file_retention_days, for example `kodosumi-prefect config set retention_days 90`"
+            "retention is off; set retention_days, retention_stdio_days, content_retention_days, "
+            "audit_retention_days or file_retention_days, for example `kodosumi-prefect config set "
+            "retention_days 90`"
         )
     url = require_database(settings)
     migrate.require(url, settings.database_schema)
@@ -40,6 +43,7 @@ def clean(*, dry_run: bool = False) -> None:
     days_of: dict[str, float | None] = {
         "executions": days,
         "stdio": stdio_days,
+        "contents": content_days,
         "audit": audit_days,
         "files": file_days,
     }
@@ -56,6 +60,14 @@ def clean(*, dry_run: bool = False) -> None:
             console.print(
                 f"{verb} {events:,} stdio events of executions that ended more than "
                 f"{stdio_days:g} days ago",
+                soft_wrap=True,
+            )
+        if content_days is not None:
+            executions, events = _sum(retention.contents(content_days))
+            of = "up to " if dry_run else ""
+            console.print(
+                f"{verb} prompts and answers of {of}{events:,} events of {executions:,} executions "
+                f"that ended more than {content_days:g} days ago",
                 soft_wrap=True,
             )
         if audit_days is not None:

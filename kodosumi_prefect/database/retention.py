@@ -11,9 +11,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
 
-from psycopg.rows import RowFactory, class_row, scalar_row
+from psycopg.rows import RowFactory, class_row, dict_row, scalar_row
 
 from kodosumi_prefect.database.connection import connect
+from kodosumi_prefect.database.contents import WITH_CONTENTS, without_contents
 from kodosumi_prefect.database.sql import Queries
 from kodosumi_prefect.events import DROPPABLE_KINDS, Kind
 
@@ -23,6 +24,7 @@ PORTION_TIMEOUT = 300.0  # seconds that one of its statements may take
 PORTION = 500  # executions of one transaction, at most
 KEPT_DELETED = 7 * DAY  # for which followers of changes can read deleted executions
 PORTION_AUDIT = 10_000  # audit entries of one transaction
+PORTION_CONTENTS = 500  # events of one transaction, whose contents may be large
 PORTION_EVENTS = 50_000  # events of one transaction, but for an execution that alone has more
 
 
@@ -45,8 +47,16 @@ class _Deleted:
     events: int
 
 
+@dataclass(frozen=True, slots=True)
+class _Reach:
+    """A row of ``lock_expired_contents``."""
+
+    last_seq: int
+    contents_until: int
+
+
 class Removed(NamedTuple):
-    """What one transaction removed, or would remove; ``what`` is executions, stdio, partitions."""
+    """What one transaction removed, or would remove; ``what`` is executions, stdio, contents."""
 
     what: str
     executions: int
@@ -109,6 +119,54 @@ class Retention:
                     class_row(_Deleted), "delete_events", ids=ids, kinds=kinds, age=days * DAY
                 )
                 yield Removed("stdio", 0, deleted.events)
+
+    def contents(self, days: float) -> Iterator[Removed]:
+        """Delete prompts and answers of executions that ended so long ago, the rest stays.
+
+        What a late writer adds to one of them goes the next time.
+        """
+        after = 0
+        while rows := self._rows(
+            class_row(_Expired), "expired_contents", after=after, age=days * DAY, limit=PORTION
+        ):
+            for row in rows:
+                if self._dry_run:
+                    yield Removed("contents", 1, row.events)
+                else:
+                    yield from self._contents_of(row.id, days)
+            after = rows[-1].id
+
+    def _contents_of(self, execution: int, days: float) -> Iterator[Removed]:
+        while True:
+            with self._connection.transaction():
+                found = self._rows(
+                    class_row(_Reach), "lock_expired_contents", id=execution, age=days * DAY
+                )
+                if not found or found[0].contents_until >= found[0].last_seq:
+                    return
+                events = self._rows(
+                    dict_row,
+                    "contents_after",
+                    id=execution,
+                    after=found[0].contents_until,
+                    kinds=sorted(WITH_CONTENTS),
+                    limit=PORTION_CONTENTS,
+                )
+                removed = 0
+                with self._connection.cursor() as cursor:
+                    for event in events:
+                        payload = without_contents(event["kind"], event["payload"])
+                        if payload != event["payload"]:
+                            removed += 1
+                            changed = event | {"payload": payload}
+                            cursor.execute(self._queries["delete_event"], changed)
+                            cursor.execute(self._queries["put_event_back"], changed)
+                    whole = len(events) < PORTION_CONTENTS
+                    until = found[0].last_seq if whole else events[-1]["seq"]
+                    cursor.execute(
+                        self._queries["note_contents"], {"id": execution, "until": until}
+                    )
+            yield Removed("contents", int(whole), removed)
 
     def audit(self, days: float) -> Iterator[int]:
         """Delete audit entries older than ``days``, 7 at least; yields how many a time.

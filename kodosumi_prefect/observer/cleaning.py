@@ -39,16 +39,21 @@ class Cleaning:
         if url is None:
             return
         days, stdio_days = settings.retention_days, settings.retention_stdio_days
-        executions = events = 0
+        executions = events = contents = 0
         with Retention(url, settings.database_schema) as retention:
             portions = []
             if days is not None:
                 portions.append(retention.executions(days))
             if stdio_days is not None:
                 portions.append(retention.stdio(stdio_days, kept_days=days))
+            if settings.content_retention_days is not None:
+                portions.append(retention.contents(settings.content_retention_days))
             for part in (part for portion in portions for part in portion):
-                executions += part.executions
-                events += part.events
+                if part.what == "contents":
+                    contents += part.events
+                else:
+                    executions += part.executions
+                    events += part.events
                 if self._stopping.is_set():
                     return
             dropped = list(retention.partitions())
@@ -59,6 +64,8 @@ class Cleaning:
                     if self._stopping.is_set():
                         return
         self._clean_files(url)
+        if contents:
+            logger.info("retention deleted prompts and answers of %d events", contents)
         if executions or events or dropped:
             logger.info(
                 "retention deleted %d executions and %d events, and dropped %d partitions",

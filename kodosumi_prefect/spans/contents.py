@@ -9,13 +9,15 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, Literal, cast
 
-from kodosumi_prefect.events import json_text
+from kodosumi_prefect.events import Kind, json_text, plain, serialize
 from kodosumi_prefect.settings import Settings
 
-LEFT_OUT = json.dumps("left out: span_redaction failed")
+LEFT_OUT = "left out: redaction failed"
+TEXTS = frozenset({Kind.STDOUT, Kind.STDERR, Kind.DEBUG, Kind.ERROR})
+REDACTED = TEXTS | {Kind.AGENT, Kind.ACTION, Kind.RESULT}
 
 Direction = Literal["input", "output"]
-Redaction = Callable[[Any, str, str], Any]
+Redaction = Callable[[Any, str, str | None], Any]
 
 
 def kept(value: Any, direction: Direction, span: str, settings: Settings) -> str | None:
@@ -26,19 +28,40 @@ def kept(value: Any, direction: Direction, span: str, settings: Settings) -> str
     """
     if value is None or settings.span_contents == "none":
         return None
-    if settings.span_redaction is not None:
-        try:
-            value = _function(settings.span_redaction)(value, direction, span)
-        except Exception:  # the author's own; what it was to hide must not be seen for it
-            return LEFT_OUT
-        if value is None:
-            return None
+    value = _redacted(value, direction, span, settings)
+    if value is None:
+        return None
     text = json_text(value)
     most = settings.span_content_characters
     if settings.span_contents == "full" or len(text) <= most:
         return text
     shown = value if isinstance(value, str) else text
     return json_text(f"{shown[:most]}… {len(shown) - most:,} more characters")
+
+
+def kept_payload(kind: str, payload: str, settings: Settings) -> str | None:
+    """What the redaction leaves of an event's payload; None if nothing."""
+    if settings.redaction is None or kind not in REDACTED:
+        return payload
+    if kind in TEXTS:
+        text = _redacted(payload, kind, None, settings)
+        return None if text is None else plain(text)
+    [(name, given)] = json.loads(payload).items()
+    value = _redacted(given, kind, None, settings)
+    if value is None:
+        return None
+    if type(value) is not type(given):
+        return serialize(value)
+    return f"{{{json.dumps(name)}: {json_text(value)}}}"
+
+
+def _redacted(value: Any, what: str, span: str | None, settings: Settings) -> Any:
+    if settings.redaction is None:
+        return value
+    try:
+        return _function(settings.redaction)(value, what, span)
+    except Exception:  # the author's own; what it was to hide must not be seen for it
+        return LEFT_OUT
 
 
 @lru_cache(maxsize=16)

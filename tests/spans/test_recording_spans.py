@@ -226,16 +226,65 @@ def test_what_is_kept_of_contents(tracer: Heard, settings: Settings) -> None:
     assert cut_in.startswith('{"secret": "xxxx')
     assert cut_out == "y" * 20 + "… 80 more characters"
     redact = f"{__name__}:redact"
-    assert record(span_redaction=redact) == ({"secret": "********"}, None)
+    assert record(redaction=redact) == ({"secret": "********"}, None)
     failing = f"{__name__}:fail"
-    assert record(span_redaction=failing) == ("left out: span_redaction failed",) * 2
+    assert record(redaction=failing) == ("left out: redaction failed",) * 2
     tracer.heard.clear()
-    changed = settings.model_copy(update={"span_redaction": f"{__name__}:named"})
+    changed = settings.model_copy(update={"redaction": f"{__name__}:named"})
     with use_settings(changed), tracer.span(type="tool") as span:
         span.set(output=1)
     assert tracer.of("end")[0]["output"] == "tool"
     missing = "no.such.module:redact"
-    assert record(span_redaction=missing) == ("left out: span_redaction failed",) * 2
+    assert record(redaction=missing) == ("left out: redaction failed",) * 2
+
+
+class Emitted:
+    """Stands for the spool client: keeps what a tracer would send."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.said: list[tuple[str, str]] = []
+
+    def emit_fields(self, fid: str, fields: Any, alive: bool | None = None) -> None:
+        self.said.append((fields[1], fields[2]))
+
+
+def test_the_redaction_sees_all_that_is_said_before_anything_keeps_it(settings: Settings) -> None:
+    def said(redaction: str) -> list[tuple[str, str]]:
+        changed = settings.model_copy(update={"redaction": redaction})
+        emitted = Emitted(changed)
+        with use_settings(changed):
+            tracer = Tracer(Scope(fresh()))
+            tracer._client = emitted  # type: ignore[assignment]
+            tracer.debug("a canary flew")
+            tracer.action({"text": "canary"})
+            tracer.result("no bird")
+            tracer.markdown_sync("a *canary*")
+            with tracer.span("s", input="canary") as span:
+                span.set(output="canary")
+        return emitted.said
+
+    found = said(f"{__name__}:without_canaries")
+    assert "canary" not in str(found)
+    assert [kind for kind, _ in found] == ["debug", "action", "result", "result", "span", "span"]
+    assert found[0] == ("debug", "a *** flew")
+    assert json.loads(found[1][1]) == {"dict": {"text": "***"}}
+    assert json.loads(found[2][1]) == {"str": "no bird"}
+    assert json.loads(found[3][1]) == {"Markdown": {"body": "a *****"}}
+    nothing = said(f"{__name__}:nothing")
+    assert [kind for kind, _ in nothing] == ["span", "span"]
+    assert "canary" not in str(nothing)
+    failed = said(f"{__name__}:fail")
+    assert failed[0] == ("debug", "left out: redaction failed")
+    assert json.loads(failed[1][1]) == {"str": "left out: redaction failed"}
+
+
+def without_canaries(value: Any, what: str, span: str | None) -> Any:
+    return json.loads(json.dumps(value).replace("canary", "***"))
+
+
+def nothing(value: Any, what: str, span: str | None) -> Any:
+    return None
 
 
 def redact(value: Any, direction: str, span: str) -> Any:

@@ -72,6 +72,41 @@ events AS (
 )
 SELECT 0 AS executions, count(*) AS events FROM events;
 
+-- name: expired_contents
+-- Executions that ended before a span of seconds, and events of theirs since the last time.
+SELECT id, last_seq - contents_until AS events FROM {schema}.execution
+WHERE status IN ('finished', 'error') AND id > %(after)s AND last_seq > contents_until
+    AND ended_at < now() - make_interval(secs => %(age)s)
+ORDER BY id LIMIT %(limit)s;
+
+-- name: lock_expired_contents
+-- How far it goes, of one that is still over and not being written.
+SELECT last_seq, contents_until FROM {schema}.execution
+WHERE id = %(id)s AND status IN ('finished', 'error')
+    AND ended_at < now() - make_interval(secs => %(age)s)
+FOR UPDATE SKIP LOCKED;
+
+-- name: contents_after
+-- Events that prompts and answers are in.
+SELECT execution_id, seq, ts, kind, payload, attempt, source::text AS source
+FROM {schema}.event
+WHERE execution_id = %(id)s AND seq > %(after)s AND kind = ANY(%(kinds)s::text[])
+ORDER BY seq LIMIT %(limit)s;
+
+-- name: delete_event
+-- Take one event out, to put it back with another payload: writers may not change events.
+DELETE FROM {schema}.event WHERE execution_id = %(execution_id)s AND seq = %(seq)s;
+
+-- name: put_event_back
+-- Put it back where it was.
+INSERT INTO {schema}.event (execution_id, seq, ts, kind, payload, attempt, source)
+VALUES (%(execution_id)s, %(seq)s, %(ts)s, %(kind)s, %(payload)s, %(attempt)s,
+    %(source)s::jsonb);
+
+-- name: note_contents
+-- Remember how far contents were deleted.
+UPDATE {schema}.execution SET contents_until = %(until)s WHERE id = %(id)s;
+
 -- name: count_old_audit
 -- How many entries are older than a span of seconds.
 SELECT count(*)::bigint AS entries FROM {schema}.audit

@@ -18,12 +18,23 @@ class SpanFields(BaseModel):
     span_content_characters: int = Field(
         default=2000, description="Characters of each that `cut` keeps.", ge=1
     )
-    span_redaction: str | None = Field(
+    redaction: str | None = Field(
         default=None,
         description=(
-            "`module:function` through which each of them goes before it is recorded. It is called "
-            'with the value, "input" or "output", and the span\'s name, and returns what is kept; '
-            "None keeps nothing. If it fails, the content is left out."
+            "`module:function` through which goes what spans keep, and what runs print, log and "
+            "record as agent, action, result and error, before it is recorded. It is called with "
+            'the value, with "input" or "output" and the span\'s name, or with the event\'s kind '
+            "and None, and returns what is kept; None keeps nothing. If it fails, the value is "
+            "left out."
         ),
         pattern=r"^[\w.]+:\w+$",
+    )
+    content_retention_days: float | None = Field(
+        default=None,
+        description=(
+            "Days after an execution's end for which prompts and answers are kept: what spans "
+            "were given and gave, and action events. Tokens, costs and results stay. Set it lower "
+            "than retention_days. Unset, they are kept as long as the execution."
+        ),
+        gt=0,
     )
