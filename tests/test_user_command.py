@@ -1,12 +1,17 @@
 """`kodosumi-prefect user`: accounts from the command line."""
 
 import io
+import json
 import sys
+from pathlib import Path
 from typing import NamedTuple
+from uuid import uuid4
 
 import pytest
 
 from kodosumi_prefect.cli import main
+from kodosumi_prefect.files.record import StoredFile, payload_of
+from kodosumi_prefect.files.storage import storage_of
 from kodosumi_prefect.settings import Settings, use_settings
 from tests.panel.panel_runs import fetch, serving
 
@@ -90,3 +95,46 @@ def test_with_a_proxy_no_password_is_asked_for(user, settings: Settings) -> None
     assert done.code == 0, done.err
     (row,) = fetch(settings.database_url.get_secret_value(), "TABLE kodosumi.role")
     assert (row["name"], row["operator"], row["password"]) == ("mira@example.org", True, None)
+
+
+def test_all_that_is_kept_of_an_account_is_exported_and_erased(
+    user, settings: Settings, tmp_path: Path
+) -> None:
+    with serving(settings) as stand, use_settings(settings):
+        user("add", "Mira", password=PASSWORD)
+        listed = json.loads(user("list", "--output", "json").out)
+        mira = next(each["id"] for each in listed if each["name"] == "Mira")
+        hers = stand.run(owner=mira, summary="hers").begin().say("stdout", "said by Mira")
+        alive = stand.run(owner=mira).begin()
+        other = stand.run(owner="somebody", summary="another's").begin().finish()
+        storage = storage_of(settings)
+        key = f"objects/{hers.fid}/{uuid4()}"
+        report = StoredFile("out/report.txt", key, *storage.write_whole(key, b"of hers"), "text/x")
+        hers.say("upload", payload_of([report]))
+        hers.finish()
+
+        folder = tmp_path / "record"
+        assert "wrote 2 executions of Mira" in user("export", "Mira", str(folder)).out
+        assert {each.name for each in folder.iterdir()} == {hers.fid, alive.fid}
+        assert (folder / hers.fid / "out" / "report.txt").read_bytes() == b"of hers"
+        record = json.loads((folder / hers.fid / "execution.json").read_text())
+        assert (record["summary"], record["owner"]) == ("hers", mira)
+        lines = (folder / hers.fid / "events.ndjson").read_text().splitlines()
+        events = [json.loads(line) for line in lines]
+        assert [event["seq"] for event in events] == list(range(1, len(events) + 1))
+        assert "said by Mira" in [event["payload"] for event in events]
+        assert "not empty" in refused(user("export", "Mira", str(folder)))
+
+        assert alive.fid in refused(user("erase", "Mira", "--yes"))
+        assert stand.get(f"/outputs/status/{hers.fid}").status_code == 200
+        alive.finish()
+        assert "nothing is deleted" in refused(user("erase", "Mira"))
+        assert "deleted 2 executions of Mira" in user("erase", "Mira", "--yes").out
+        for run in (hers, alive):
+            assert stand.get(f"/outputs/status/{run.fid}").status_code == 404
+        assert list(storage.contents("objects")) == []
+        assert stand.get(f"/outputs/status/{other.fid}").status_code == 200
+        done = [entry["action"] for entry in stand.json("/audit")["items"]]
+        assert done.count("owner_erase") == done.count("owner_export") == 1
+        assert "deleted 0 executions" in user("erase", mira, "--yes").out
+        assert "there is no account" in refused(user("export", "Nobody", str(tmp_path / "no")))

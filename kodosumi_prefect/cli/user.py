@@ -2,18 +2,24 @@
 
 import asyncio
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Generator
+from contextlib import contextmanager
 from getpass import getpass
+from pathlib import Path
 from typing import Any, TypeVar
+from uuid import UUID
 
 import cyclopts
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
-from kodosumi_prefect.cli.audited import audited
+from kodosumi_prefect.cli.audited import audited, audited_at
 from kodosumi_prefect.cli.options import Output, of_stack
-from kodosumi_prefect.cli.output import CommandError, console, require_database
+from kodosumi_prefect.cli.output import CommandError, console, errors, require_database
 from kodosumi_prefect.cli.tables import print_json
 from kodosumi_prefect.database import migrate
+from kodosumi_prefect.files.owned import PORTION, Owned, new_folder
+from kodosumi_prefect.files.storage import StorageError, storage_of
 from kodosumi_prefect.panel.accounts.accounts import (
     Account,
     Accounts,
@@ -134,6 +140,112 @@ def operator(name: str, *, off: bool = False) -> None:
     """
     _change(name, Action.ACCOUNT_OPERATOR, operator=not off)
     console.print(f"{name} is {'no operator' if off else 'an operator'}", markup=False)
+
+
+@app.command
+@of_stack
+def export(name: str, folder: Path) -> None:
+    """Write all executions of an account into a folder: records, events, files.
+
+    Parameters
+    ----------
+    name
+        The account, or the id of one that is deleted.
+    folder
+        Is made; nothing may be in it.
+    """
+    try:
+        target = new_folder(folder)
+        with _owned(name) as (owned, account):
+            found = size = 0
+            with counted("exporting executions") as told:
+                for execution in owned.executions():
+                    size += owned.export(execution, target)
+                    found += 1
+                    told(found)
+    except (OSError, StorageError) as exc:
+        raise CommandError(f"the export is not whole: {exc}") from exc
+    asyncio.run(
+        audited_at(get_settings(), Action.OWNER_EXPORT, account, executions=found, bytes=size)
+    )
+    console.print(
+        f"wrote {found:,} executions of {name}, with {size / 1_000_000:,.1f} MB of files, "
+        f"to {target}",
+        markup=False,
+    )
+
+
+@app.command
+@of_stack
+def erase(name: str, *, yes: bool = False) -> None:
+    """Delete all executions of an account, with events, prompts, answers, files and uploads.
+
+    The account stays, and so do entries of the audit, until audit_retention_days, and what Prefect
+    keeps of its runs.
+
+    Parameters
+    ----------
+    name
+        The account, or the id of one that is deleted.
+    yes
+        Do not ask.
+    """
+    with _owned(name) as (owned, account):
+        every = list(owned.executions())
+        if alive := [execution for execution in every if not execution.over]:
+            raise CommandError(
+                f"{len(alive):,} executions of {name} are not over, such as {alive[0].fid}; "
+                "cancel them first"
+            )
+        question = f"Delete {len(every):,} executions of {name} for ever? [y/N] "
+        if not yes and input(question).strip().lower() not in ("y", "yes"):
+            raise CommandError("nothing is deleted")
+        deleted = 0
+        try:
+            with counted("deleting executions", len(every)) as told:
+                for start in range(0, len(every), PORTION):
+                    deleted += owned.erase(every[start : start + PORTION])
+                    told(deleted)
+            owned.erase_rest()
+        except StorageError as exc:
+            raise CommandError(f"not all is deleted, run it again: {exc}") from exc
+    asyncio.run(audited_at(get_settings(), Action.OWNER_ERASE, account, executions=deleted))
+    console.print(f"deleted {deleted:,} executions of {name}", markup=False)
+
+
+@contextmanager
+def _owned(name: str) -> Generator[tuple[Owned, Target], None, None]:
+    """What an account has; also one that is deleted, by its id."""
+    settings = get_settings()
+    account = _do(lambda accounts: accounts.by_name(name))
+    if account is None and not _is_id(name):
+        raise CommandError(
+            f"there is no account {name!r}; `kodosumi-prefect user list` shows them, and of "
+            "deleted ones an execution's record has the id"
+        )
+    id_ = account.id if account is not None else name
+    url = require_database(settings)
+    with Owned(url, settings.database_schema, storage_of(settings), id_) as owned:
+        yield owned, Target("account", id_, account.name if account is not None else None)
+
+
+@contextmanager
+def counted(words: str, total: int | None = None) -> Generator[Callable[[int], None], None]:
+    """How many are done, on stderr, if that is a terminal."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(
+        *columns, console=errors, transient=True, disable=not errors.is_terminal
+    ) as shown:
+        task = shown.add_task(words, total=total)
+        yield lambda done: shown.update(task, completed=done)
+
+
+def _is_id(text: str) -> bool:
+    try:
+        UUID(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _change(

@@ -138,9 +138,17 @@ class FileUpkeep:
             if self._dry_run:
                 yield len(keys)
                 return
-            self._storage.delete(keys)
-            self._execute("forget_dropped", keys=keys)
+            self.delete_dropped(keys)
             yield len(keys)
+
+    def delete_dropped(self, keys: list[str]) -> None:
+        """Delete contents that no file has any more, by their keys.
+
+        Raises:
+            StorageError: not all of them; they are tried again.
+        """
+        self._storage.delete(keys)
+        self._execute("forget_dropped", keys=keys)
 
     def uploads(self, hours: float) -> Iterator[int]:
         """Delete what was uploaded so long ago and belongs to nothing; how many batches a time.
@@ -154,10 +162,18 @@ class FileUpkeep:
             if self._dry_run:
                 yield len(batches)
                 return
-            for batch in batches:
-                self._storage.delete_below(f"{UPLOADS}/{batch}")
-            self._execute("delete_batches", ids=batches)
+            self.delete_uploads(batches)
             yield len(batches)
+
+    def delete_uploads(self, batches: list[str]) -> None:
+        """Delete what was uploaded, by the ids of batches.
+
+        Raises:
+            StorageError: not all of it; it is tried again.
+        """
+        for batch in batches:
+            self._storage.delete_below(f"{UPLOADS}/{batch}")
+        self._execute("delete_batches", ids=batches)
 
     def broken_off(self) -> Iterator[int]:
         """Delete what processes that are gone were writing; how many a time.

@@ -132,3 +132,33 @@ DELETE FROM {schema}.runner r
 WHERE r.lease_until < now() - interval '1 day' AND NOT EXISTS (
     SELECT FROM {schema}.execution e
     WHERE e.fid = r.fid AND e.status NOT IN ('finished', 'error'));
+
+-- name: executions_of_owner
+-- All that an owner has: internal ids, whether they are over, and how many events they hold.
+SELECT id, fid::text, status IN ('finished', 'error') AS over, last_seq AS events
+FROM {schema}.execution WHERE owner = %(owner)s AND id > %(after)s ORDER BY id LIMIT %(limit)s;
+
+-- name: execution_record
+-- All that is known of an execution, as JSON.
+SELECT (to_jsonb(e) - 'id' - 'contents_until')::text FROM {schema}.execution e WHERE id = %(id)s;
+
+-- name: event_records
+-- Its events as JSON, in their order.
+SELECT json_build_object('seq', seq, 'ts', ts, 'kind', kind, 'attempt', attempt,
+    'source', source, 'payload', payload)::text
+FROM {schema}.event WHERE execution_id = %(id)s ORDER BY seq;
+
+-- name: file_records
+-- Its files, and where their contents are.
+SELECT direction, path, size, key FROM {schema}.file WHERE execution_id = %(id)s
+ORDER BY direction, path;
+
+-- name: batches_of_owner
+-- Files that an owner sent.
+SELECT id::text FROM {schema}.upload_batch WHERE owner = %(owner)s;
+
+-- name: forget_owner
+-- What else is kept of an owner: keys of launches, favourites, saved views.
+WITH keys AS (DELETE FROM {schema}.launch_key WHERE owner = %(owner)s),
+favourites AS (DELETE FROM {schema}.favourite WHERE owner = %(owner)s)
+DELETE FROM {schema}.saved_view WHERE owner = %(owner)s;

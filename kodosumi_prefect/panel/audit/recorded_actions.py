@@ -37,6 +37,8 @@ class Action(StrEnum):
     ACCOUNT_DISABLE = "account_disable", "Disable an account"
     ACCOUNT_ENABLE = "account_enable", "Enable an account"
     ACCOUNT_DELETE = "account_delete", "Delete an account"
+    OWNER_EXPORT = "owner_export", "Export all that is kept of an account"
+    OWNER_ERASE = "owner_erase", "Erase all that is kept of an account"
     KEY_CREATE = "key_create", "Create an API key"
     KEY_REVOKE = "key_revoke", "Revoke an API key"
     SOURCE_REGISTER = "source_register", "Register a source of endpoints"
