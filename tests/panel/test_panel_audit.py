@@ -58,7 +58,8 @@ def test_everything_that_changes_something_is_recorded_or_named_with_a_reason() 
     assert RULES.keys() & UNRECORDED.keys() == set()
     assert all(UNRECORDED.values())
     used = {action for rule in RULES.values() for action in rule.actions}
-    assert set(Action) - used == {Action.CLEAN}  # of the command line alone
+    of_the_command_line = {Action.CLEAN, Action.OWNER_EXPORT, Action.OWNER_ERASE}
+    assert set(Action) - used == of_the_command_line | {Action.CONTENTS_READ}
 
 
 # A request for each rule, and the outcome that it has in a panel without Prefect and services.
@@ -443,7 +444,12 @@ def test_the_command_line_is_recorded_as_the_user_of_the_system(
         (
             "clean",
             None,
-            {"days": {"executions": None, "stdio": None, "audit": 400.0, "files": None}},
+            {
+                "days": {
+                    **dict.fromkeys(("executions", "stdio", "contents", "files")),
+                    "audit": 400.0,
+                }
+            },
         ),
     ]
     who = {(row["actor_id"], row["actor_name"], row["means"], row["outcome"]) for row in rows}
@@ -503,3 +509,34 @@ def test_a_session_in_the_header_is_no_key(panel: Stand) -> None:
     mira.client.post("/keys", json={"name": "one"})
     row = entry(panel, actor_id=mira.id, action="key_create")
     assert (row["means"], row["key_id"]) == ("session", None)
+
+
+def test_an_operator_who_reads_what_others_run_is_recorded_once_an_hour(fresh_panel: Stand) -> None:
+    mira = fresh_panel.person("mira")
+    hers = fresh_panel.run(owner=mira.id).begin().finish()
+    nobodys = fresh_panel.run().begin().finish()
+    paths = (
+        *(f"/executions/{hers.fid}", f"/executions/{hers.fid}/log", f"/outputs/raw/{hers.fid}"),
+        *(f"/outputs/events/{hers.fid}", f"/executions/{hers.fid}/events.jsonl"),
+        f"/api/dashboard/execution/{hers.fid}/details",
+    )
+    for path in paths:
+        assert mira.client.get(path).status_code == 200
+        assert fresh_panel.get(path.replace(hers.fid, nobodys.fid)).status_code == 200
+    # A list and a status hold no contents.
+    assert fresh_panel.get("/executions").status_code == 200
+    assert fresh_panel.get(f"/outputs/status/{hers.fid}").status_code == 200
+    asked = {"action": "contents_read"}
+    assert fresh_panel.json("/audit", params=asked)["items"] == []
+    for path in paths:
+        assert fresh_panel.get(path).status_code == 200
+    [read] = fresh_panel.json("/audit", params=asked)["items"]
+    assert (read["actor_name"], read["target_kind"], read["target_id"]) == (
+        "admin",
+        "execution",
+        hers.fid,
+    )
+    assert (read["outcome"], read["means"]) == ("ok", "session")
+    again = fresh_panel.run(owner=mira.id).begin().finish()
+    with fresh_panel.stream(f"/outputs/main/{again.fid}"):
+        assert fresh_panel.json("/audit", params=asked)["items"][0]["target_id"] == again.fid

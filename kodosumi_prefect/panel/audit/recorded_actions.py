@@ -21,6 +21,7 @@ class Action(StrEnum):
     CANCEL = "cancel", "Cancel an execution"
     RETRY = "retry", "Retry an execution"
     ARCHIVE = "archive", "Archive an execution"
+    CONTENTS_READ = "contents_read", "Read another account's execution"
     RUN_TOKEN = "run_token", "Make a token of an execution"
     LOCK_ANSWER = "lock_answer", "Answer a question of a run"
     FILE_ADD = "file_add", "Add files to an execution"

@@ -28,7 +28,14 @@ from kodosumi_prefect.panel.executions.streams import (
 from kodosumi_prefect.panel.html.render import render
 from kodosumi_prefect.panel.web.answers import EventPage, ExecutionStatus, StreamedEvent, Trace
 from kodosumi_prefect.panel.web.error_schemas import answers, problems
-from kodosumi_prefect.panel.web.parameters import MAX_CURSOR, Cursor, Execution, Panel, Seat
+from kodosumi_prefect.panel.web.parameters import (
+    MAX_CURSOR,
+    Cursor,
+    Execution,
+    Panel,
+    ReadsContents,
+    Seat,
+)
 from kodosumi_prefect.panel.web.prefect_links import links
 from kodosumi_prefect.panel.web.templating import page
 from kodosumi_prefect.stream.reader import ANYWHERE, Origin
@@ -96,7 +103,7 @@ async def status(panel: Panel, execution: Execution) -> dict[str, Any]:
     response_class=EventStream,
     summary="All events, live",
     responses=answers(StreamedEvent) | problems(404, 429),
-    dependencies=[Seat],
+    dependencies=[Seat, ReadsContents],
 )
 async def stream(
     request: Request,
@@ -116,7 +123,7 @@ async def stream(
     response_class=EventStream,
     summary="Main events, live",
     responses=answers(StreamedEvent) | problems(404, 429),
-    dependencies=[Seat],
+    dependencies=[Seat, ReadsContents],
 )
 async def main(
     request: Request,
@@ -136,7 +143,7 @@ async def main(
     response_class=EventStream,
     summary="Log events, live",
     responses=answers(StreamedEvent) | problems(404, 429),
-    dependencies=[Seat],
+    dependencies=[Seat, ReadsContents],
 )
 async def stdio(
     request: Request,
@@ -156,6 +163,7 @@ async def stdio(
     response_class=Json,
     summary="The final result as stored",
     responses=ENVELOPE | problems(404),
+    dependencies=[ReadsContents],
 )
 async def raw(execution: Execution) -> Response:
     """The stored envelope; before the end a markdown one that asks for patience."""
@@ -170,6 +178,7 @@ async def raw(execution: Execution) -> Response:
     response_class=HTMLResponse,
     summary="The final result to print",
     responses=problems(404),
+    dependencies=[ReadsContents],
 )
 async def html(request: Request, execution: Execution) -> Response:
     """A page with nothing but the result."""
@@ -188,6 +197,7 @@ async def html(request: Request, execution: Execution) -> Response:
     response_class=Json,
     summary="Events by the page",
     responses=answers(EventPage) | problems(404),
+    dependencies=[ReadsContents],
 )
 async def events(
     panel: Panel,

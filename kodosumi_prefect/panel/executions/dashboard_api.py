@@ -27,7 +27,13 @@ from kodosumi_prefect.panel.web.answers import (
     DashboardTimeline,
 )
 from kodosumi_prefect.panel.web.error_schemas import answers, problems
-from kodosumi_prefect.panel.web.parameters import MAX_CURSOR, Cursor, Execution, Panel
+from kodosumi_prefect.panel.web.parameters import (
+    MAX_CURSOR,
+    Cursor,
+    Execution,
+    Panel,
+    ReadsContents,
+)
 from kodosumi_prefect.panel.web.state import State
 from kodosumi_prefect.stream.reader import ALL
 
@@ -174,6 +180,7 @@ async def agent_stats(panel: Panel, user: CurrentUser) -> dict[str, Any]:
     response_class=Json,
     summary="One execution and its events",
     responses=answers(DashboardDetails) | problems(404),
+    dependencies=[ReadsContents],
 )
 async def details(panel: Panel, execution: Execution, after: Cursor = 0) -> Response:
     """Up to 10,000 events or about 8 MB; those behind come with the last `id` as `after`."""

@@ -11,7 +11,7 @@ from kodosumi_prefect.panel.executions.log_lines import text_file
 from kodosumi_prefect.panel.executions.offsets import began
 from kodosumi_prefect.panel.executions.panes import PANES, WINDOW, Wish
 from kodosumi_prefect.panel.executions.result_file import result_file
-from kodosumi_prefect.panel.web.parameters import Execution, Panel
+from kodosumi_prefect.panel.web.parameters import Execution, Panel, ReadsContents
 from kodosumi_prefect.panel.web.state import State
 from kodosumi_prefect.refusals import ConflictError
 
@@ -20,7 +20,7 @@ EXPORTED = 2000  # events read at once
 router = APIRouter(include_in_schema=False)
 
 
-@router.get("/executions/{fid}/events.jsonl")
+@router.get("/executions/{fid}/events.jsonl", dependencies=[ReadsContents])
 async def events(panel: Panel, execution: Execution) -> Response:
     """All events up to now, one JSON object per line."""
     return StreamingResponse(
@@ -30,7 +30,7 @@ async def events(panel: Panel, execution: Execution) -> Response:
     )
 
 
-@router.get("/executions/{fid}/log.txt")
+@router.get("/executions/{fid}/log.txt", dependencies=[ReadsContents])
 async def log(panel: Panel, execution: Execution, wish: Wish) -> Response:
     """The whole log up to now as text, narrowed and in the order that the query says."""
     text = text_file(
@@ -47,7 +47,7 @@ async def log(panel: Panel, execution: Execution, wish: Wish) -> Response:
     )
 
 
-@router.get("/executions/{fid}/result")
+@router.get("/executions/{fid}/result", dependencies=[ReadsContents])
 async def result(execution: Execution) -> Response:
     """The result as a file of its own kind; 409 while there is none."""
     file = result_file(execution)

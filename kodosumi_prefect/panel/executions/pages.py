@@ -26,7 +26,7 @@ from kodosumi_prefect.panel.executions.streams import EventStream, View
 from kodosumi_prefect.panel.html.render import render
 from kodosumi_prefect.panel.html.words import plain_line
 from kodosumi_prefect.panel.locks.cards import card
-from kodosumi_prefect.panel.web.parameters import Cursor, Execution, Panel, Seat
+from kodosumi_prefect.panel.web.parameters import Cursor, Execution, Panel, ReadsContents, Seat
 from kodosumi_prefect.panel.web.prefect_links import flow_run_url, links
 from kodosumi_prefect.panel.web.state import State
 from kodosumi_prefect.panel.web.templating import moment, page
@@ -56,7 +56,7 @@ Pair = Annotated[str, Query(max_length=80)]
 Number = Annotated[int | None, Query(ge=1, le=2**31 - 1)]
 
 
-@router.get("/executions/{fid}")
+@router.get("/executions/{fid}", dependencies=[ReadsContents])
 async def execution(
     request: Request,
     panel: Panel,
@@ -98,7 +98,7 @@ async def head(request: Request, panel: Panel, user: CurrentUser, execution: Exe
     return page(request, "_head.html", context)
 
 
-@router.get("/executions/{fid}/live", dependencies=[Seat])
+@router.get("/executions/{fid}/live", dependencies=[Seat, ReadsContents])
 async def live(
     request: Request, panel: Panel, execution: Execution, after: Cursor = 0
 ) -> EventStream:
@@ -106,7 +106,7 @@ async def live(
     return panel.streams.open(request, execution.fid, after, LIVE)
 
 
-@router.get("/executions/{fid}/compare")
+@router.get("/executions/{fid}/compare", dependencies=[ReadsContents])
 async def compare(
     request: Request,
     panel: Panel,
@@ -177,7 +177,12 @@ def _part(name: str) -> Callable[..., Awaitable[Response]]:
 
 # One route each: other areas have paths below `/executions/{fid}` as well.
 for _name in PANES:
-    router.add_api_route(f"/executions/{{fid}}/{_name}", _part(_name), methods=["GET"])
+    router.add_api_route(
+        f"/executions/{{fid}}/{_name}",
+        _part(_name),
+        methods=["GET"],
+        dependencies=[ReadsContents],
+    )
 
 
 def _pair(text: str) -> tuple[str | None, int | None]:

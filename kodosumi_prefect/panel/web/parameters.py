@@ -9,6 +9,9 @@ from uuid import UUID
 from fastapi import Depends, HTTPException, Path, Query, Request
 
 from kodosumi_prefect.panel.accounts.permissions import CurrentUser
+from kodosumi_prefect.panel.audit.entry import Target
+from kodosumi_prefect.panel.audit.recorded_actions import Action
+from kodosumi_prefect.panel.audit.recording import record
 from kodosumi_prefect.panel.executions.actions import wait_for_execution
 from kodosumi_prefect.panel.web.state import State
 from kodosumi_prefect.spooler.open_locks import LONGEST_ID
@@ -73,3 +76,17 @@ async def _execution(
 
 
 Execution = Annotated[StoredExecution, Depends(_execution)]
+
+
+async def _recorded_read(
+    request: Request, panel: Panel, user: CurrentUser, execution: Execution
+) -> None:
+    owner = execution.owner
+    others = owner is not None and owner != user.id
+    if others and panel.content_reads.is_first(user.id, execution.fid):
+        record(request, Action.CONTENTS_READ, Target("execution", execution.fid))
+
+
+# For ``dependencies=`` of a route that shows what a run said, prompts and answers with it:
+# an operator who reads another account's is in the audit.
+ReadsContents = Depends(_recorded_read)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from kodosumi_prefect.panel.accounts.identification import Identification
+from kodosumi_prefect.panel.audit.content_reads import ContentReads
 from kodosumi_prefect.panel.audit.trail import Trail
 from kodosumi_prefect.panel.executions.cancellation import Cancelled
 from kodosumi_prefect.panel.executions.family import Subflows
@@ -37,6 +38,7 @@ class State:
     files: Depot
     ingest: Ingest
     rates: Rates = field(default_factory=Rates)
+    content_reads: ContentReads = field(default_factory=ContentReads)
     task_trees: TaskTrees = field(default_factory=TaskTrees)
     cancelled: Cancelled = field(default_factory=Cancelled)
     subflows: Subflows = field(default_factory=Subflows)
