@@ -1,4 +1,4 @@
-"""Files of a folder: written beside, synced to the disk, then moved to where they belong."""
+"""Files of a folder: written beside, moved to where they belong, and synced to the disk."""
 
 import os
 import sys
@@ -42,9 +42,21 @@ class PartialFile:
             settled: it is on the disk when this returns; else a power failure may lose it.
         """
         self._file.flush()
-        if settled:
+        target = self._root / key
+        # What is there already stays whole whatever happens. What is new is nobody's until this
+        # returns, and synced after it was moved, the folder costs the disk no commit of its own.
+        replaces = settled and target.exists()
+        if replaces:
             os.fsync(self._file.fileno())
-        _move(self._path, self._root / key, settled=settled)
+        _move(self._path, target)
+        if settled:
+            try:
+                os.fsync(self._file.fileno())
+                _sync_folder(target.parent)
+            except OSError:
+                if not replaces:
+                    target.unlink(missing_ok=True)
+                raise
 
     def close(self) -> None:
         """Nothing of it is left, unless it was kept."""
@@ -99,6 +111,7 @@ def link_file(root: Path, source: str, target: str) -> None:
         finally:
             os.close(descriptor)
         _move(partial, root / target)
+        _sync_folder((root / target).parent)
 
 
 def partial_files(root: Path) -> Iterator[tuple[Path, os.stat_result]]:
@@ -134,7 +147,7 @@ def _partial_path(root: Path) -> Path:
     return partial
 
 
-def _move(partial: Path, target: Path, *, settled: bool = True) -> None:
+def _move(partial: Path, target: Path) -> None:
     while True:
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -143,8 +156,6 @@ def _move(partial: Path, target: Path, *, settled: bool = True) -> None:
             if not partial.exists():
                 raise
             continue  # an empty folder was removed meanwhile
-        if settled:
-            _sync_folder(target.parent)
         return
 
 

@@ -9,6 +9,8 @@ os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "ERROR")
 from tests.benchmarks import (
     emit_cost,
     executions_list,
+    files_of_runs,
+    files_transfer,
     ingest,
     latency,
     launches,
@@ -52,6 +54,10 @@ def main() -> None:
         task_values.run()
     if not chosen or "executions_list" in chosen:
         executions_list.run()
+    if not chosen or "files_transfer" in chosen:
+        files_transfer.run()
+    if not chosen or "files_of_runs" in chosen:
+        files_of_runs.run()
     if not chosen or "sse_clients" in chosen:
         sse_clients.main([])
     if not chosen or "viewers" in chosen:

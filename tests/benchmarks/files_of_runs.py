@@ -79,7 +79,7 @@ def main(words: list[str] | None = None) -> int:
     with tempfile.TemporaryDirectory(dir=chosen.folder) as own, running_up(Path(own)) as up:
         up.command("python", file_flows.__file__, "leaves", "copies")
         beside = min(_synced(Path(own)) for _ in range(ROUNDS))
-        left = [_result(up, _run(up, "leaves", PROCESSES, FILES, SMALL)) for _ in range(ROUNDS)]
+        left = [_left(up) for _ in range(ROUNDS)]
         listing = _listing(up, Path(own))
         copied, above = _copied(up, Path(own), chosen.mib)
     report(
@@ -105,10 +105,13 @@ def main(words: list[str] | None = None) -> int:
     return 0
 
 
-def _run(up: Up, deployment: str, **parameters: object) -> str:
-    fid = up.run(f"{deployment}/bench", **parameters)
+def _left(up: Up) -> float:
+    """Seconds of many small files from several processes, until all are listed."""
+    fid = up.run("leaves/bench", processes=PROCESSES, files=FILES, size=SMALL)
     up.until(fid, "finished", 300)
-    return fid
+    listed = up.client.get(f"/files/{fid}/out").json()
+    assert len(listed) == FILES + PROCESSES, len(listed)
+    return float(_result(up, fid))
 
 
 def _result(up: Up, fid: str) -> Any:
@@ -169,6 +172,7 @@ def _copied(up: Up, data_dir: Path, mib: int) -> tuple[dict[str, float], dict[st
         for _ in range(mib):
             file.write(os.urandom(MIB))
     fid = up.run("copies/bench", name=source.name)
+    up.until(fid, "running", 120)
     _until_said(up, fid, "begun")
     upload(partial(_client, up), fid, source, CHUNK, PROCESSES)
     _until_said(up, fid, "rests")

@@ -1,6 +1,7 @@
 """Storages: content is there whole or not at all, in a folder as in a bucket."""
 
 import asyncio
+import errno
 import hashlib
 import os
 import resource
@@ -167,6 +168,25 @@ def test_a_full_or_forbidden_folder_is_told_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match=r"storage file:///.*/files: ") as told:
         storage.write(key(), iter([b"x"]))
     assert "\n" not in str(told.value) and "Debug source" not in str(told.value)
+
+
+def test_what_the_disk_does_not_confirm_is_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage = Storage((tmp_path / "files").as_uri())
+    kept, new = key(), key()
+    storage.write(kept, iter([b"as it was"]))
+
+    def fails(descriptor: int) -> None:
+        raise OSError(errno.EIO, "the disk is broken")
+
+    monkeypatch.setattr("kodosumi_prefect.files.folder.os.fsync", fails)
+    for one in (kept, new):
+        with pytest.raises(StorageError, match="the disk is broken"):
+            storage.write(one, iter([b"another"]))
+    assert storage.size(new) is None
+    assert b"".join(storage.read(kept)) == b"as it was"
+    assert list((tmp_path / "files" / "partial").iterdir()) == []
 
 
 def test_the_setting_is_the_data_dir_or_a_url_with_secret_options(
