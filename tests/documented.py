@@ -41,6 +41,8 @@ NOT_RUN = {
     "prefect worker start": "runs until Ctrl-C",
     "kodosumi-prefect demo": "by test_wheel.py",
     "kodosumi-prefect drain": "ends the worker of the shared stack; by test_up.py and others",
+    "kodosumi-prefect user export": "by test_user_command.py",
+    "kodosumi-prefect user erase": "by test_user_command.py",
     "kodosumi-prefect user passwd": "ends sessions of the tests; by test_user_command.py",
     # What only has a meaning in the terminal that it is typed into.
     "export": "points at somebody's own servers",

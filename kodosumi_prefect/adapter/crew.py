@@ -18,7 +18,9 @@ from typing import Any, cast
 from pydantic import BaseModel
 
 from kodosumi_prefect.error import KodosumiError
-from kodosumi_prefect.events import describe
+from kodosumi_prefect.events import describe, envelope
+from kodosumi_prefect.settings import get_settings
+from kodosumi_prefect.spans.contents import bounded
 from kodosumi_prefect.tracer import Tracer
 
 # CrewAI sends telemetry and asks about it at the terminal unless switched off, and takes
@@ -30,6 +32,7 @@ QUIET = {
     "CREWAI_TRACING_ENABLED": "false",
 }
 
+LEFT_OUT_BY_SETTING = "left out: span_contents is none"
 _PLACEHOLDER = re.compile(r"\{([A-Za-z_]\w*)\}")
 
 
@@ -171,10 +174,13 @@ def _introduce(crew: Any, inputs: dict[str, Any], tracer: Tracer) -> None:
     def filled(of: Any, *names: str) -> dict[str, str | None]:
         return {name: fill(_template(of, name)) for name in names}
 
+    settings = get_settings()
+
     def fill(text: str | None) -> str | None:
         if text is None:
             return None
-        return _PLACEHOLDER.sub(lambda match: str(inputs.get(match[1], match[0])), text)
+        filled = _PLACEHOLDER.sub(lambda match: str(inputs.get(match[1], match[0])), text)
+        return cast("str | None", bounded(filled, settings))
 
     for agent in _agents(crew):
         description = {**filled(agent, "role", "goal", "backstory"), "tools": _tools(agent)}
@@ -237,13 +243,28 @@ def _recording(crew: Any, tracer: Tracer) -> Generator[None, None, None]:
             if name == "task_callback":
                 setattr(holder, name, _recorded(callback, tracer.result))
             elif name == "step_callback" and (holder is crew or callback is not None):
-                setattr(holder, name, _recorded(callback, tracer.action))
+                setattr(holder, name, _recorded(callback, _recorder_of_steps(tracer)))
         _hand_down(crew, agents)
         yield
     finally:
         for holder, name, callback in own:
             setattr(holder, name, callback)
         _hand_down(crew, agents)
+
+
+def _recorder_of_steps(tracer: Tracer) -> Callable[[Any], Any]:
+    """Records what a crew's agents say and do, as much of it as may be kept."""
+
+    def record(step: Any) -> None:
+        settings = get_settings()
+        if settings.span_contents == "full":
+            tracer.action(step)
+            return
+        [(name, said)] = envelope(step).items()
+        left = bounded(said, settings)
+        tracer.action({name: LEFT_OUT_BY_SETTING if left is None else left})
+
+    return record
 
 
 def _recorded(own: Callable[[Any], Any] | None, record: Callable[[Any], Any]) -> Any:

@@ -24,7 +24,7 @@ from kodosumi_prefect.events import TERMINAL, Event, Kind, Status, clean, plain,
 from kodosumi_prefect.owner import owner_of, schedule_of
 from kodosumi_prefect.scope import Scope, event_source, learn_scope
 from kodosumi_prefect.settings import VERSION, get_settings, panel_url
-from kodosumi_prefect.spans.contents import LEFT_OUT, kept_payload
+from kodosumi_prefect.spans.contents import LEFT_OUT, kept_payload, kept_state
 from kodosumi_prefect.spooler.batch import Header
 from kodosumi_prefect.spooler.client import SpoolClient, get_client
 from kodosumi_prefect.status import reason, recorded, status_of
@@ -250,7 +250,7 @@ def report_state(live: Live, state: PrefectState, attempt: int) -> None:
         attempt,
         event_source(live.scope),
         dedupe=state_key(state.id),
-        state=recorded(state),
+        state=kept_state(recorded(state), live.client.settings),
     )
     runs_here = live.scope.fid in _live
     live.client.emit(live.scope.fid, event, alive=not over if runs_here else None)

@@ -6,10 +6,12 @@ from uuid import UUID, uuid5
 
 import orjson
 from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.client.schemas.objects import State as PrefectState
 
 from kodosumi_prefect.adapter.execution import Meta, header_of, opening
 from kodosumi_prefect.events import Event, Kind, State, Status, clean
 from kodosumi_prefect.observer.changes import RunChange, TaskChange
+from kodosumi_prefect.spans.contents import LEFT_OUT, kept_payload, kept_state
 from kodosumi_prefect.spooler.batch import Header
 from kodosumi_prefect.spooler.client import SpoolClient
 from kodosumi_prefect.status import reason, recorded, status_of
@@ -26,7 +28,7 @@ class Recorder:
     def begin(self, run: FlowRun, flow_name: str | None, change: RunChange) -> None:
         """A run that is about to start gets a row; inputs and meta come from whoever runs it."""
         header = self._describe(run, flow_name)
-        state = recorded(change.state)
+        state = self._state(change.state)
         first = Event(time.time(), Kind.STATUS, Status.STARTING, 1, dedupe=OPEN_STATUS_KEY)
         self._client.describe(str(run.id), header)
         self._client.emit(str(run.id), first._replace(state=state))
@@ -49,7 +51,7 @@ class Recorder:
         status = status_of(change.state)
         attempt = max(change.run_count, row.attempt, 1)
         why = clean(reason(change.state))
-        self._put(change.id, row, status, recorded(change.state), why, attempt, traceback)
+        self._put(change.id, row, status, self._state(change.state), why, attempt, traceback)
 
     def deleted(self, row: ObservedExecution) -> None:
         """The run was deleted from Prefect: nothing more will be reported about it."""
@@ -65,12 +67,12 @@ class Recorder:
         source: dict[str, Any] = {"task_run": {"id": change.id, "name": clean(change.name)}}
         if subflow is not None:
             source["subflow"] = {"id": subflow[0], "name": subflow[1]}
-        state = recorded(change.state)
+        state = self._state(change.state)
         text = reason(change.state) if status_of(change.state) is Status.ERROR else state.name
         event = Event(
             state.ts,
             Kind.DEBUG,
-            clean(f"task {change.name}: {text}"),
+            self._text(Kind.DEBUG, clean(f"task {change.name}: {text}")),
             attempt,
             orjson.dumps(source).decode(),
             dedupe=task_key(state.id),
@@ -82,7 +84,8 @@ class Recorder:
         self, fid: str, key: str, ts: float, text: str, attempt: int, source: dict[str, Any]
     ) -> None:
         """A line that the run's code logged to Prefect."""
-        event = Event(ts, Kind.DEBUG, clean(text), attempt, orjson.dumps(source).decode())
+        said = self._text(Kind.DEBUG, clean(text))
+        event = Event(ts, Kind.DEBUG, said, attempt, orjson.dumps(source).decode())
         self._client.emit(fid, event._replace(dedupe=log_key(key)))
 
     def _put(
@@ -98,12 +101,21 @@ class Recorder:
         now = time.time()
         events = []
         if status is Status.ERROR and not row.has_error:
-            payload = clean(traceback or why)
+            payload = self._text(Kind.ERROR, clean(traceback or why))
+            note = self._text(Kind.ERROR, why)
             key = error_key(state.id)
-            events.append(Event(now, Kind.ERROR, payload, attempt, dedupe=key, note=why))
+            events.append(Event(now, Kind.ERROR, payload, attempt, dedupe=key, note=note))
         key = state_key(state.id)
         events.append(Event(now, Kind.STATUS, status, attempt, dedupe=key, state=state))
         self._client.emit_together(fid, tuple(events))
+
+    def _state(self, state: PrefectState) -> State:
+        return kept_state(recorded(state), self._client.settings)
+
+    def _text(self, kind: Kind, text: str) -> str:
+        """What the redaction leaves, which this process has to be able to import."""
+        kept = kept_payload(kind, text, self._client.settings)
+        return LEFT_OUT if kept is None else kept
 
     def _describe(self, run: FlowRun, flow_name: str | None) -> Header:
         header = header_of(None, run, Meta())

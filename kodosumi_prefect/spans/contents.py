@@ -9,7 +9,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, Literal, cast
 
-from kodosumi_prefect.events import Kind, json_text, plain, serialize
+from kodosumi_prefect.events import Kind, State, json_text, plain, serialize
 from kodosumi_prefect.settings import Settings
 
 LEFT_OUT = "left out: redaction failed"
@@ -31,12 +31,20 @@ def kept(value: Any, direction: Direction, span: str, settings: Settings) -> str
     value = _redacted(value, direction, span, settings)
     if value is None:
         return None
-    text = json_text(value)
+    return json_text(bounded(value, settings))
+
+
+def bounded(value: Any, settings: Settings) -> Any:
+    """As much of a content as ``span_contents`` lets be kept; None if nothing."""
+    if settings.span_contents == "full" or value is None:
+        return value
+    if settings.span_contents == "none":
+        return None
     most = settings.span_content_characters
-    if settings.span_contents == "full" or len(text) <= most:
-        return text
-    shown = value if isinstance(value, str) else text
-    return json_text(f"{shown[:most]}… {len(shown) - most:,} more characters")
+    text = value if isinstance(value, str) else json_text(value)
+    if len(text) <= most:
+        return value
+    return f"{text[:most]}… {len(text) - most:,} more characters"
 
 
 def kept_payload(kind: str, payload: str, settings: Settings) -> str | None:
@@ -53,6 +61,14 @@ def kept_payload(kind: str, payload: str, settings: Settings) -> str | None:
     if type(value) is not type(given):
         return serialize(value)
     return f"{{{json.dumps(name)}: {json_text(value)}}}"
+
+
+def kept_state(state: State, settings: Settings) -> State:
+    """A state of Prefect's with what the redaction leaves of its message."""
+    if settings.redaction is None or not state.message:
+        return state
+    message = kept_payload(Kind.ERROR, state.message, settings)
+    return state._replace(message=LEFT_OUT if message is None else message)
 
 
 def _redacted(value: Any, what: str, span: str | None, settings: Settings) -> Any:
