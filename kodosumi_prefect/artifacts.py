@@ -25,6 +25,8 @@ MOST_LINKS = 20  # of a run, by each of its processes
 KNOWN_RUNS = 1_000  # whose links a process counts
 LONGEST = 200_000  # characters of a result
 WAITING = 200  # that wait to be made, at most
+QUIET = 0.2  # seconds without another one before those that wait are made
+PATIENCE = 5.0  # seconds that the first one waits for quiet, at most
 _NOT_IN_KEYS = re.compile("[^a-z0-9]+")
 
 logger = logging.getLogger(__name__)
@@ -45,6 +47,8 @@ class _Maker:
         self._starting = threading.Lock()
         self._thread: threading.Thread | None = None
         self._links: dict[str, int] = {}
+        self._added_at = 0.0
+        self._hurried = threading.Event()
 
     def link(self, fid: str) -> bool:
         """Whether one more link of this run is to be made; counts it."""
@@ -64,6 +68,7 @@ class _Maker:
         except queue.Full:
             logger.debug("no artifact %s is made: too many wait", key)
             return
+        self._added_at = time.monotonic()
         with self._starting:
             if self._thread is None:
                 self._thread = threading.Thread(
@@ -74,6 +79,7 @@ class _Maker:
     def settle(self, timeout: float) -> None:
         """Wait until all are made, at most ``timeout`` seconds."""
         until = time.monotonic() + timeout
+        self._hurried.set()
         with self._waiting.all_tasks_done:
             while self._waiting.unfinished_tasks and (left := until - time.monotonic()) > 0:
                 self._waiting.all_tasks_done.wait(left)
@@ -81,8 +87,17 @@ class _Maker:
     def _run(self) -> None:
         waiting: _Waiting | None = None
         while True:
-            waiting = waiting or self._waiting.get()
+            if waiting is None:
+                waiting = self._waiting.get()
+                self._await_quiet()
             waiting = waiting.context.run(self._make, waiting)
+
+    def _await_quiet(self) -> None:
+        """Leave the processors to whoever leaves many files at once."""
+        until = time.monotonic() + PATIENCE
+        while (now := time.monotonic()) < until and (left := self._added_at + QUIET - now) > 0:
+            if self._hurried.wait(left):
+                return
 
     def _make(self, first: _Waiting) -> _Waiting | None:
         """Make all that waits of one run, by one client; what is to be made after it."""
