@@ -24,6 +24,7 @@ COMPRESSED = 1000  # bytes from which on compressing a page is worth it
 COMPRESSION = 5  # gzip's level: some 2 ms for a page of 150 kB, a tenth of its size
 
 
+@cache  # read from a file, which takes longer than all else of a status
 def package_version() -> str:
     """The version of this package."""
     return installed_version("kodosumi-prefect")
