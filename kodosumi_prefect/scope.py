@@ -16,7 +16,11 @@ from kodosumi_prefect._compat.prefect import FLOW_CONTEXT, TASK_CONTEXT
 
 KNOWN_SCOPES = 10_000  # flow runs a process remembers
 # They add to the lists below, and record what child processes say.
-ADAPTERS = ("kodosumi_prefect.adapter.child_processes", "kodosumi_prefect.adapter.owners")
+ADAPTERS = (
+    "kodosumi_prefect.adapter.child_processes",
+    "kodosumi_prefect.adapter.owners",
+    "kodosumi_prefect.instrumentation",
+)
 
 
 class Scope(NamedTuple):

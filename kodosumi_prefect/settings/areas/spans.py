@@ -2,7 +2,15 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, field_validator
+
+from kodosumi_prefect.settings.values import Names, split_names
+
+# Libraries whose spans are recorded without a change to the author's code.
+SOURCES = (
+    *("opentelemetry", "crewai", "langchain", "openai-agents", "pydantic-ai"),
+    *("openai", "anthropic"),
+)
 
 
 class SpanFields(BaseModel):
@@ -38,3 +46,20 @@ class SpanFields(BaseModel):
         ),
         gt=0,
     )
+    span_sources_off: Names = Field(
+        default=[],
+        description=(
+            f"Libraries whose spans are not recorded, of {', '.join(SOURCES)}. Unset, all are that "
+            "a run uses."
+        ),
+    )
+
+    _span_sources = field_validator("span_sources_off", mode="before")(split_names)
+
+    @field_validator("span_sources_off")
+    @classmethod
+    def _known(cls, value: list[str]) -> list[str]:
+        for name in value:
+            if name not in SOURCES:
+                raise ValueError(f"{name!r} is none of {', '.join(SOURCES)}")
+        return value

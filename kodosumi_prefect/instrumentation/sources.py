@@ -1,0 +1,58 @@
+"""The libraries that spans come from, and when each is switched on.
+
+To add one: its name in ``settings.areas.spans.SOURCES``, by which people turn it off, and a line
+in ``SOURCES`` here. Its function is called with nothing, once a process, as soon as the library is
+imported (at once if it is), and records by ``of_run``. A failure of it is logged and costs the run
+nothing.
+"""
+
+import logging
+from collections.abc import Callable
+from importlib import import_module
+from typing import NamedTuple
+
+from kodosumi_prefect.instrumentation.imported import when_imported
+from kodosumi_prefect.settings import get_settings
+
+logger = logging.getLogger(__name__)
+
+
+class Source(NamedTuple):
+    """A library that spans come from.
+
+    Attributes:
+        name: as in the setting ``span_sources_off``.
+        library: the module whose import says that the library is used.
+        switch: ``module:function`` that has it recorded.
+    """
+
+    name: str
+    library: str
+    switch: str
+
+
+SOURCES: tuple[Source, ...] = ()
+
+
+def switch_on() -> None:
+    """Have all libraries recorded that settings do not turn off, now or when they are imported."""
+    for source in SOURCES:
+        if not is_off(source.name):
+            when_imported(source.library, _switched(source))
+
+
+def is_off(name: str) -> bool:
+    """Whether spans of a library are not recorded here and now."""
+    settings = get_settings()
+    return not settings.enabled or name in settings.span_sources_off
+
+
+def _switched(source: Source) -> Callable[[], None]:
+    def switch() -> None:
+        module, _, function = source.switch.partition(":")
+        try:
+            getattr(import_module(module), function)()
+        except Exception:
+            logger.exception("spans of %s are not recorded in this process", source.name)
+
+    return switch
