@@ -28,25 +28,66 @@ Record = Callable[[str], object]  # puts the payload of a ``span`` event into th
 Called = TypeVar("Called", bound=Callable[..., Any])
 
 
-class OpenSpan(NamedTuple):
-    """The span that code is in, of whichever run."""
+class OpenSpan:
+    """A span that code is or was in, of whichever run.
 
-    fid: str
-    id: str
+    Attributes:
+        above: the one it lies in, as far as this process knows.
+        ended: code that is left in a span that ended is in the one above.
+    """
+
+    __slots__ = ("above", "ended", "fid", "id")
+
+    def __init__(self, fid: str, id_: str, above: "OpenSpan | None" = None) -> None:
+        self.fid = fid
+        self.id = id_
+        self.above = above
+        self.ended = False
+
+    def lies_in(self, other: "OpenSpan") -> bool:
+        """Whether it is the other one, or is below it."""
+        span: OpenSpan | None = self
+        while span is not None:
+            if span.id == other.id:
+                return True
+            span = span.above
+        return False
 
 
 _current: ContextVar[OpenSpan | None] = ContextVar("kodosumi_span", default=None)
+# Ways to find the span of a framework that the calling code is in; upper layers add theirs.
+surroundings: list[Callable[[str], OpenSpan | None]] = []
+
+
+def open_span(fid: str, *, around: OpenSpan | None = None) -> OpenSpan | None:
+    """The innermost span of this execution that the calling code is in.
+
+    Arguments:
+        around: one that the code is in, too.
+    """
+    span = _of_run(fid, _current.get())
+    for found in (*(find(fid) for find in surroundings), around):
+        other = _of_run(fid, found)
+        if other is not None and (span is None or not span.lies_in(other)):
+            span = other
+    return span
 
 
 def current_span(fid: str) -> str | None:
-    """The id of the span of this execution that the calling code is in."""
-    span = _current.get()
-    return span.id if span is not None and span.fid == fid else None
+    """The id of the innermost span of this execution that the calling code is in."""
+    span = open_span(fid)
+    return span.id if span is not None else None
 
 
 def enter_span(fid: str, id_: str) -> None:
     """Be in a span of another process for the rest of the calling context."""
     _current.set(OpenSpan(fid, id_))
+
+
+def _of_run(fid: str, span: OpenSpan | None) -> OpenSpan | None:
+    while span is not None and span.ended:
+        span = span.above
+    return span if span is not None and span.fid == fid else None
 
 
 class Place(NamedTuple):
@@ -77,6 +118,7 @@ class Span:
 
     Attributes:
         id: known from its begin on.
+        opened: what code that is in it knows; from its begin on.
     """
 
     def __init__(
@@ -95,6 +137,7 @@ class Span:
         self._input = input
         self._model = model
         self._provider = provider
+        self._late_input: Any = None
         self._output: Any = None
         self._usage: Usage | None = None
         self._cost: float | None = None
@@ -103,10 +146,12 @@ class Span:
         self._place: Place | None = None
         self._began = 0.0
         self._token: Token[OpenSpan | None] | None = None
+        self.opened: OpenSpan | None = None
 
     def set(
         self,
         *,
+        input: Any = None,
         output: Any = None,
         model: str | None = None,
         provider: str | None = None,
@@ -118,6 +163,7 @@ class Span:
         """Say more about it, at any time before its end; what is None is as said before.
 
         Arguments:
+            input: what went in, where that was not known at its begin.
             output: what came out.
             model: which one answered.
             usage: tokens, as ``Usage`` or under its names; ``input`` includes ``cached``.
@@ -125,6 +171,7 @@ class Span:
             response: the provider's id of its answer: two spans of one answer are counted once.
             error: why it failed, though nothing was raised.
         """
+        self._late_input = self._late_input if input is None else input
         self._output = self._output if output is None else output
         self._model = model or self._model
         self._provider = provider or self._provider
@@ -135,18 +182,27 @@ class Span:
         self._error = error or self._error
         return self
 
-    def begin(self) -> Self:
-        """Begin it without a block; ``end`` has to follow, in whichever thread."""
+    def begin(self, *, around: OpenSpan | None = None, id_: str | None = None) -> Self:
+        """Begin it without a block; ``end`` has to follow, in whichever thread.
+
+        Arguments:
+            around: a span that it lies in, whether or not the calling code knows of that.
+            id_: its id, where it has to be known before.
+        """
         place = self._place = self._make_place()
-        self.id = new_id()
+        self.id = id_ = id_ or new_id()
+        if self._input is None:
+            self._input, self._late_input = self._late_input, None
+        above = open_span(place.fid, around=around)
+        self.opened = OpenSpan(place.fid, id_, above)
         self._began = time.time()
         self._name = name = plain(self._name or self._model or self._type)
         place.record(
             begin_payload(
-                self.id,
+                id_,
                 name,
                 self._type,
-                parent=current_span(place.fid) or place.parent,
+                parent=above.id if above is not None else place.parent,
                 model=self._model,
                 provider=self._provider,
                 contents=kept(self._input, "input", name, place.settings),
@@ -164,7 +220,11 @@ class Span:
         if place is None or self.id is None:
             return
         self._place = None
+        if self.opened is not None:
+            self.opened.ended = True
         status, error = _status(exc, self._error)
+        name = self._name or ""
+        late = self._late_input if self._input is None else None
         place.record(
             end_payload(
                 self.id,
@@ -175,16 +235,24 @@ class Span:
                 response=self._response,
                 usage=self._usage,
                 cost=self._cost,
-                contents=kept(self._output, "output", self._name or "", place.settings),
+                contents=kept(self._output, "output", name, place.settings),
+                input_contents=kept(late, "input", name, place.settings),
                 error=error,
             )
         )
 
     def __enter__(self) -> Self:
-        self.begin()
-        assert self._place is not None and self.id is not None
-        self._token = _current.set(OpenSpan(self._place.fid, self.id))
+        self._token = _current.set(self.begin().opened)
         return self
+
+    def step_in(self) -> None:
+        """Have the calling code be in it, until it ends or ``step_out``."""
+        _current.set(self.opened)
+
+    def step_out(self) -> None:
+        """Have the calling code be where it was, if it is in this very span."""
+        if self.opened is not None and _current.get() is self.opened:
+            _current.set(self.opened.above)
 
     def __exit__(
         self,
@@ -204,9 +272,7 @@ class Span:
 
         Whoever reads a generator is not in its span.
         """
-        self.begin()
-        assert self._place is not None and self.id is not None
-        span = OpenSpan(self._place.fid, self.id)
+        span = self.begin().opened
 
         @contextmanager
         def inside() -> Generator[None, None, None]:
