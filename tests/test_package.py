@@ -58,6 +58,7 @@ from kodosumi_prefect.tracer import Tracer
 assert "kodosumi_prefect.adapter.owners" not in sys.modules and not finders and not arrivals
 pickle.loads(pickle.dumps(Tracer(Scope("0190c0de-0000-7000-8000-000000000000"))))
 assert "kodosumi_prefect.adapter.child_processes" in sys.modules and finders and arrivals
+assert "opentelemetry.sdk" not in sys.modules, "OpenTelemetry's SDK is the author's to import"
 """
     assert run(code) == ""
 

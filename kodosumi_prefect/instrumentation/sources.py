@@ -31,7 +31,11 @@ class Source(NamedTuple):
     switch: str
 
 
-SOURCES: tuple[Source, ...] = ()
+_HERE = "kodosumi_prefect.instrumentation"
+SOURCES = (
+    # Its API, which Prefect imports; the SDK may never be.
+    Source("opentelemetry", "opentelemetry.trace", f"{_HERE}.opentelemetry.providers:observe"),
+)
 
 
 def switch_on() -> None:

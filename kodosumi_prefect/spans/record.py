@@ -16,6 +16,7 @@ from kodosumi_prefect.spans.span import (
     LONGEST_ID,
     LONGEST_NAME,
     SpanStatus,
+    SpanType,
     amount_of,
     count_of,
     type_of,
@@ -23,9 +24,11 @@ from kodosumi_prefect.spans.span import (
 
 _ID = re.compile(rf"[0-9A-Za-z_.:-]{{1,{LONGEST_ID}}}")
 _STATUSES = frozenset(SpanStatus)
+_TYPES = frozenset(SpanType)
 _TOKENS = ("input", "output", "cached", "reasoning")
-# Texts that a span has one of; whichever of its events says so first.
+# Texts that a span has one of.
 _TEXTS = {"model": LONGEST_NAME, "provider": LONGEST_NAME, "response": LONGEST_NAME}
+_BETTER_AT_END = ("name", "type", "model", "provider")
 
 Row = dict[str, Any]
 
@@ -40,9 +43,18 @@ def span_rows(events: Iterable[tuple[int, Event]]) -> list[Row]:
     for seq, event in events:
         if (row := _row(seq, event)) is None:
             continue
-        known = rows.setdefault(row["id"], {})
-        rows[row["id"]] = row | {key: value for key, value in known.items() if value is not None}
+        known = rows.get(row["id"])
+        rows[row["id"]] = row if known is None else _together(known, row)
     return [rows[id_] for id_ in sorted(rows)]
+
+
+def _together(first: Row, second: Row) -> Row:
+    """What two rows of a span say; of what both say, the first, but what an end knows better."""
+    both = second | {key: value for key, value in first.items() if value is not None}
+    ends = [row for row in (first, second) if "end_seq" in row]
+    if len(ends) == 1:
+        both |= {key: ends[0][key] for key in _BETTER_AT_END if ends[0].get(key) is not None}
+    return both
 
 
 def _row(seq: int, event: Event) -> Row | None:
@@ -68,8 +80,11 @@ def _row(seq: int, event: Event) -> Row | None:
     usage = body.get("usage")
     tokens = usage if isinstance(usage, dict) else {}
     status = body.get("status")
+    word = body.get("type")
     return row | {
         "end_seq": seq,
+        "name": _text(body.get("name"), LONGEST_NAME),
+        "type": word if isinstance(word, str) and word in _TYPES else None,
         "began": amount_of(body.get("began")),
         "ended": event.ts,
         "status": status if status in _STATUSES else SpanStatus.OK,

@@ -106,6 +106,8 @@ def end_payload(
     id_: str,
     status: str = SpanStatus.OK,
     *,
+    name: str | None = None,
+    type_: str | None = None,
     began: float | None = None,
     model: str | None = None,
     provider: str | None = None,
@@ -113,31 +115,37 @@ def end_payload(
     usage: Usage | None = None,
     cost: float | None = None,
     contents: str | None = None,
+    input_contents: str | None = None,
     error: str | None = None,
 ) -> str:
     """What the event at a span's end says.
 
     Arguments:
+        name, type_: where they are better known than at its begin.
         began: when it began, in epoch seconds.
         response: the provider's id of its answer; two spans of one answer are counted once.
         cost: US dollars.
         contents: what came out, as JSON text.
+        input_contents: what went in, where that was not known at its begin.
         error: why it failed, in one line.
     """
     body: dict[str, Any] = {"at": "end", "id": id_, "status": status}
+    if type_ is not None:
+        body["type"] = type_
     if began is not None:
         body["began"] = began
-    for name, text in (("model", model), ("provider", provider), ("response", response)):
-        if text is not None:
-            body[name] = plain(text)[:LONGEST_NAME]
+    texts = {"name": name, "model": model, "provider": provider, "response": response}
+    body |= {key: plain(text)[:LONGEST_NAME] for key, text in texts.items() if text is not None}
     if usage is not None:
         body["usage"] = {
-            name: tokens for name, tokens in usage._asdict().items() if count_of(tokens) is not None
+            key: tokens for key, tokens in usage._asdict().items() if count_of(tokens) is not None
         }
     if amount_of(cost) is not None:
         body["cost"] = cost
     if contents is not None:
         body["output"] = orjson.Fragment(contents)
+    if input_contents is not None:
+        body["input"] = orjson.Fragment(input_contents)
     if error is not None:
         body["error"] = plain(error)[:LONGEST_ERROR]
     return orjson.dumps({"Span": body}).decode()

@@ -181,6 +181,23 @@ def test_an_end_alone_is_a_span(spooler: Spooler, database: str) -> None:
     assert row(database, fid)["span_errors"] == 1
 
 
+@pytest.mark.parametrize("order", [(0, 1), (1, 0), (0, 1, 0, 1)])
+@pytest.mark.parametrize("together", [True, False])
+def test_the_end_knows_better_what_a_span_is(
+    spooler: Spooler, database: str, order: tuple[int, ...], together: bool
+) -> None:
+    begin = Event(1.0, Kind.SPAN, begin_payload("a", "POST", "custom", model="m"), 1)
+    end = ended("a", TOKENS, name="chat m", type_="llm", model="m-2026")
+    fid, writer = fresh(), fresh()
+    events = [(begin, end)[number] for number in order]
+    batches = [events] if together else [[event] for event in events]
+    for number, sent in enumerate(batches, 1):
+        spooler.append([batch(fid, *sent, writer=writer, number=number)])
+    span = spans(database, fid)["a"]
+    assert (span["name"], span["type"], span["model"]) == ("chat m", "llm", "m-2026")
+    assert totals(database, fid) == (1, 100, 0, 1)
+
+
 def test_spans_cost_one_try_a_batch_where_the_schema_is_older(
     spooler: Spooler, database: str, caplog: pytest.LogCaptureFixture
 ) -> None:

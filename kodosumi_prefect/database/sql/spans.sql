@@ -1,5 +1,6 @@
 -- name: put_spans
--- What events say of spans; what is known of one stays as it was said first.
+-- What events say of spans; what is known of one stays as it was said first, but that its end
+-- knows name, type, model and provider better.
 INSERT INTO {schema}.span AS known (execution_id, id, parent, name, type, attempt, task_run,
     began_at, ended_at, status, model, provider, response, input_tokens, output_tokens,
     cached_tokens, reasoning_tokens, cost, error, begin_seq, end_seq)
@@ -14,8 +15,12 @@ FROM jsonb_to_recordset(%(spans)s::jsonb) AS s (id text, parent text, name text,
     end_seq bigint)
 ON CONFLICT (execution_id, id) DO UPDATE SET
     parent = coalesce(known.parent, excluded.parent),
-    name = CASE WHEN known.begin_seq IS NULL THEN excluded.name ELSE known.name END,
-    type = CASE WHEN known.begin_seq IS NULL THEN excluded.type ELSE known.type END,
+    name = CASE WHEN excluded.name = 'unnamed' THEN known.name
+        WHEN known.name = 'unnamed' OR known.end_seq IS NULL AND excluded.end_seq IS NOT NULL
+        THEN excluded.name ELSE known.name END,
+    type = CASE WHEN excluded.type = 'custom' THEN known.type
+        WHEN known.type = 'custom' OR known.end_seq IS NULL AND excluded.end_seq IS NOT NULL
+        THEN excluded.type ELSE known.type END,
     task_run = coalesce(known.task_run, excluded.task_run),
     began_at = coalesce(known.began_at, excluded.began_at),
     ended_at = coalesce(known.ended_at, excluded.ended_at),

@@ -1,0 +1,1 @@
+"""OpenTelemetry: spans of the run's code, whichever provider of the author's makes them."""
