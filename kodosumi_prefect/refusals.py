@@ -36,6 +36,14 @@ class InvalidError(RefusedError):
     """What was sent is not usable."""
 
 
+class MalformedError(RefusedError):
+    """What was sent cannot be read at all."""
+
+
+class UnsupportedError(RefusedError):
+    """What was sent is written in a way that is not read here."""
+
+
 class OversizedError(RefusedError):
     """What was sent is larger than what is read."""
 

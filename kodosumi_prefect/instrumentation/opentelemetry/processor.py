@@ -12,12 +12,12 @@ from opentelemetry.sdk.trace import Span as SdkSpan
 from opentelemetry.trace import StatusCode
 
 from kodosumi_prefect.instrumentation.of_run import record, scope_here
-from kodosumi_prefect.instrumentation.opentelemetry.providers import NAME, is_left_out
+from kodosumi_prefect.instrumentation.opentelemetry.providers import NAME
 from kodosumi_prefect.instrumentation.sources import is_off
 from kodosumi_prefect.scope import Scope
 from kodosumi_prefect.settings import get_settings
 from kodosumi_prefect.spans.otel import Told, begin_of, end_of, told
-from kodosumi_prefect.spans.otel.dialects import is_pending
+from kodosumi_prefect.spans.otel.dialects import is_left_out, is_pending
 from kodosumi_prefect.spans.recording import OpenSpan, open_span, surroundings
 
 MOST_OPEN = 100_000  # spans of a process whose end is waited for
@@ -78,7 +78,7 @@ class RunSpans(SpanProcessor):
             return None
         parent = self._above(scope.fid, above)
         tracer = span.instrumentation_scope
-        if is_left_out(tracer.name if tracer is not None else None) or is_pending(_said(span)):
+        if is_left_out(tracer.name if tracer is not None else "") or is_pending(_said(span)):
             known = Known(scope, parent, None)
         else:
             begin = told(span.name, _said(span))

@@ -23,11 +23,10 @@ from typing import Any
 from opentelemetry import trace
 
 from kodosumi_prefect.instrumentation.imported import when_imported
+from kodosumi_prefect.spans.otel.dialects import is_left_out
 
 SDK = "opentelemetry.sdk.trace"
 NAME = "opentelemetry"  # in ``span_sources_off``
-# Tracers of what is recorded by other means: Prefect's runs are tasks, CrewAI has its own events.
-LEFT_OUT = ("prefect", "crewai.telemetry")
 _LISTENING = "_kodosumi_listens"  # at what a provider hands its spans to
 _OURS = "_kodosumi_tracer"  # at a proxy
 
@@ -41,16 +40,6 @@ def observe() -> None:
     if getattr(get, "__name__", "") != "tracer_or_ours":
         proxy._tracer = property(_proxied(get))
     when_imported(SDK, _listen)
-
-
-def is_left_out(tracer: str | None) -> bool:
-    """Whether spans of a tracer are recorded by other means.
-
-    Arguments:
-        tracer: its name.
-    """
-    name = tracer or ""
-    return any(name == left or name.startswith(f"{left}.") for left in LEFT_OUT)
 
 
 def _listen() -> None:
@@ -100,7 +89,7 @@ def _proxied(get: Callable[[Any], Any]) -> Callable[[Any], Any]:
 def _tracer_of(proxy: Any, noop: Any) -> Any:
     """A tracer of our provider in place of a proxy's; the proxy's own where that is not wanted."""
     name = proxy._instrumenting_module_name
-    if is_left_out(name):
+    if is_left_out(name or ""):
         return noop
     try:
         provider = _provider()

@@ -29,6 +29,7 @@ OPEN = frozenset(
         *("/ingest", "/ingest/heartbeat", "/ingest/hello"),
     }
 )
+SPANS = "/v1/traces"
 OPEN_FOLDERS = ("/static/",)
 OPEN_HERE = frozenset({"/health", "/metrics"})  # to programs on the panel's own machine
 
@@ -80,10 +81,12 @@ def _is_handed_back(scope: Scope) -> bool:
 
 
 def _is_of_run(scope: Scope) -> bool:
-    """Whether a process of a run asks for files with its token, which the handler checks."""
+    """Whether a process of a run comes with its token, which the handler checks."""
     path = own_path(scope)
     reads = path.startswith("/files/") and scope["method"] in ("GET", "HEAD")
-    return path.startswith("/run-files/") or (reads and TOKEN_HEADER in Request(scope).headers)
+    if path.startswith("/run-files/"):
+        return True
+    return (reads or path == SPANS) and TOKEN_HEADER in Request(scope).headers
 
 
 def _wants_page(request: Request) -> bool:

@@ -100,6 +100,7 @@ UNRECORDED: dict[str, str] = {
         ("POST /ingest", "POST /ingest/heartbeat", "POST /ingest/hello"),
         "a run records itself, with a token whose making is recorded",
     ),
+    "POST /v1/traces": "says what is done in a run, and changes nothing that was said before",
     "POST /account/theme": "sets a cookie with the look that somebody likes, and nothing else",
     "POST /account/shortcuts": "sets a cookie with whether keys do anything, and nothing else",
     "POST /services/{uid}/favourite": "says in what order somebody's own list stands",

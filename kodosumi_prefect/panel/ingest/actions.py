@@ -101,7 +101,7 @@ class Ingest:
         self._pool: Pool | None = None
         self._making = threading.Lock()
         self._load = Load()
-        self._unpacking = asyncio.Semaphore(1)
+        self.unpacking = asyncio.Semaphore(1)
         self._instance: str | None = None
 
     async def close(self) -> None:
@@ -123,16 +123,22 @@ class Ingest:
             read = read_token(token, self._settings)
         except (TokenError, NoKeyError) as exc:
             raise UnidentifiedError(str(exc)) from exc
-        rows = await self._reader.rows_of(
-            Known, "known_to_writers", fid=read.fid, late=LATE_SECONDS
-        )
+        return read, await self.known(read.fid)
+
+    async def known(self, fid: str) -> Known:
+        """What is known of an execution that events are to be stored of.
+
+        Raises:
+            ForbiddenError: it has been over for too long.
+        """
+        rows = await self._reader.rows_of(Known, "known_to_writers", fid=fid, late=LATE_SECONDS)
         known = rows[0] if rows else Known(closed=False, owned=False)
         if known.closed:
             raise ForbiddenError(
-                f"execution {read.fid} has been over for more than "
+                f"execution {fid} has been over for more than "
                 f"{LATE_SECONDS / 60:.0f} minutes; it takes no more events"
             )
-        return read, known
+        return known
 
     async def instance(self) -> str:
         """The id of the database."""
@@ -160,7 +166,7 @@ class Ingest:
         """
         read, known = await self.admit(token)
         fid = read.fid
-        with self._loaded(fid) as load:
+        with self.loaded(fid) as load:
             content = bytearray()
             async for piece in body:
                 load(len(piece))
@@ -171,10 +177,19 @@ class Ingest:
             content.clear()
             if not known.owned and opens(batches):
                 batches = await self._owned(batches)
-            stored = asyncio.wrap_future(self._pooled().append_batches(batches, size))
+            storing = self.store(batches, size)
             del batches
-            # It counts until it is stored, though its sender may have gone before.
-            return await self._answer(stored)
+            return await storing
+
+    async def store(self, batches: list[Batch], size: int) -> Answer:
+        """Store batches, which counts until it is done, though their sender may have gone before.
+
+        Arguments:
+            size: bytes that they were sent as.
+        """
+        stored = asyncio.wrap_future(self._pooled().append_batches(batches, size))
+        del batches
+        return await self._answer(stored)
 
     async def heartbeat(self, token: str | None) -> Answer:
         """The process of the token's execution is alive; raises as ``admit``."""
@@ -201,7 +216,7 @@ class Ingest:
     ) -> tuple[list[Batch], int]:
         if len(content) <= LARGE and not encoding:
             return await asyncio.to_thread(_unpack, content, encoding, fid)
-        async with self._unpacking:
+        async with self.unpacking:
             whole = await asyncio.to_thread(inflated, content, encoding)
             load(max(len(whole) - len(content), 0))
             return await asyncio.to_thread(_unpack, whole, "", fid)
@@ -231,19 +246,23 @@ class Ingest:
             return self._pool
 
     @contextmanager
-    def _loaded(self, fid: str) -> Iterator[Any]:
-        """Counts bytes that are in memory for the time of a request."""
+    def loaded(self, who: str) -> Iterator[Any]:
+        """Counts bytes that are in memory for the time of a request.
+
+        Arguments:
+            who: whose they are: an execution's, or an account's.
+        """
         taken = 0
 
         def load(size: int) -> None:
             nonlocal taken
-            self._load.take(fid, size)
+            self._load.take(who, size)
             taken += size
 
         try:
             yield load
         finally:
-            self._load.give_back(fid, taken)
+            self._load.give_back(who, taken)
 
 
 async def token(

@@ -1,17 +1,19 @@
-"""``POST /ingest``: what processes without a database send; and the tokens for it."""
+"""``POST /ingest`` and ``/v1/traces``: what processes elsewhere send; and the tokens for it."""
 
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Body, Request
+from fastapi import APIRouter, Body, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
 from kodosumi_prefect.files.tokens import MOST_MINUTES, TOKEN_HEADER
-from kodosumi_prefect.panel.accounts.permissions import CurrentUser
-from kodosumi_prefect.panel.ingest import actions
+from kodosumi_prefect.http.statuses import status_of
+from kodosumi_prefect.panel.accounts.permissions import CurrentUser, current_user
+from kodosumi_prefect.panel.ingest import actions, otlp, traces
 from kodosumi_prefect.panel.web.error_schemas import problems
 from kodosumi_prefect.panel.web.parameters import Panel
+from kodosumi_prefect.refusals import RefusedError
 from kodosumi_prefect.spooler.outcome import Answer
 from kodosumi_prefect.spooler.panel_transport import PATH
 
@@ -76,6 +78,39 @@ async def make_token(
     minutes = (lifetime or Lifetime.model_construct(minutes=1440.0)).minutes
     made = await actions.token(panel.ingest, panel.settings, user, panel.reader, fid, minutes)
     return RunTokenAnswer(**made)
+
+
+# OpenTelemetry's protocol, which has a description of its own.
+
+
+@router.post("/v1/traces", include_in_schema=False)
+async def take_spans(request: Request, panel: Panel) -> Response:
+    """Store spans, by an account or by a token of their execution."""
+    media_type = otlp.media_type_of(request.headers.get("content-type", ""))
+    encoding = request.headers.get("content-encoding", "").strip().lower()
+    try:
+        if (token := request.headers.get(TOKEN_HEADER)) is not None:
+            read, _ = await panel.ingest.admit(token)
+            sender = traces.Sender(read.fid, None)
+        else:
+            sender = traces.Sender(None, await current_user(request))
+        stored = await traces.store(
+            panel.ingest,
+            panel.settings,
+            panel.reader,
+            sender,
+            request.stream(),
+            media_type,
+            encoding,
+        )
+    except RefusedError as refusal:
+        response = Response(
+            otlp.refusal(media_type, refusal.detail), status_of(refusal), media_type=media_type
+        )
+        if refusal.retry_after is not None:
+            response.headers["Retry-After"] = str(round(refusal.retry_after))
+        return response
+    return Response(otlp.answer(media_type, *stored), media_type=media_type)
 
 
 async def _answer(panel: Any, outcome: Answer) -> JSONResponse:

@@ -27,7 +27,7 @@ from kodosumi_prefect.panel.accounts import api as accounts_api
 from kodosumi_prefect.panel.accounts import pages as account_pages
 from kodosumi_prefect.panel.accounts import role_api, user_pages
 from kodosumi_prefect.panel.accounts.first_operator import first_operator
-from kodosumi_prefect.panel.accounts.gate import Gate
+from kodosumi_prefect.panel.accounts.gate import SPANS, Gate
 from kodosumi_prefect.panel.accounts.identification import Identification
 from kodosumi_prefect.panel.accounts.passwords import WeakPasswordError
 from kodosumi_prefect.panel.audit import api as audit_api
@@ -242,8 +242,9 @@ def create_app(
 
 
 def _is_for_others(scope: Scope) -> bool:
-    """Whether a body is none of ours to look into: a service's, or a file of a run."""
-    return proxy_api.is_forwarded(scope) or own_path(scope).startswith("/run-files/")
+    """Whether a body is not looked into here: a service's, a file of a run, spans in protobuf."""
+    path = own_path(scope)
+    return proxy_api.is_forwarded(scope) or path.startswith("/run-files/") or path == SPANS
 
 
 async def _identification(

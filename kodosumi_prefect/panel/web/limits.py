@@ -37,6 +37,7 @@ LARGEST: dict[str, int] = {
     "/files/chunk": LARGEST_CHUNK + 64 * KIB,  # a chunk and what is around it
     "/run-files": UNBOUNDED,  # files of runs, counted while they are stored
     "/ingest": MOST_BYTES,  # events of a process, packed
+    "/v1/traces": MOST_BYTES,  # spans
 }
 
 

@@ -133,6 +133,8 @@ ERROR = ("error.message", "exception.message")
 ERROR_TYPE = ("error.type", "exception.type")
 EXCEPTION = "exception"  # an event
 CANCELLED = "CancelledError"
+# Tracers of what is recorded by other means: Prefect's runs are tasks, CrewAI has its own events.
+LEFT_OUT = ("prefect", "crewai.telemetry")
 # What instrumentations say of a span that has not ended: a copy of it, which is none.
 PENDING = ("logfire.span_type", "pending_span")
 
@@ -195,6 +197,15 @@ def told(
         status,
         error,
     )
+
+
+def is_left_out(tracer: str) -> bool:
+    """Whether spans of a tracer are recorded by other means.
+
+    Arguments:
+        tracer: its name.
+    """
+    return any(tracer == left or tracer.startswith(f"{left}.") for left in LEFT_OUT)
 
 
 def is_pending(attributes: Attributes) -> bool:
