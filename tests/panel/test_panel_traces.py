@@ -98,17 +98,17 @@ def test_an_exporter_of_opentelemetry_by_an_api_key(panel: Stand, run: Run) -> N
 
     provider.add_span_processor(Both(exporter))
     tracer = provider.get_tracer("their.agent")
-    with tracer.start_as_current_span("agent", attributes={"openinference.span.kind": "AGENT"}):
-        with tracer.start_as_current_span("chat m") as call:
-            call.set_attributes(
-                {
-                    "gen_ai.operation.name": "chat",
-                    "gen_ai.response.model": "m",
-                    "gen_ai.usage.input_tokens": 12,
-                    "gen_ai.input.messages": '[{"role": "user"}]',
-                }
-            )
-            call.set_status(otel.Status(otel.StatusCode.ERROR, "Cut: off"))
+    kind = {"openinference.span.kind": "AGENT"}
+    said = {
+        "gen_ai.operation.name": "chat",
+        "gen_ai.response.model": "m",
+        "gen_ai.usage.input_tokens": 12,
+        "gen_ai.input.messages": '[{"role": "user"}]',
+    }
+    agent = tracer.start_as_current_span("agent", attributes=kind)
+    with agent, tracer.start_as_current_span("chat m") as call:
+        call.set_attributes(said)
+        call.set_status(otel.Status(otel.StatusCode.ERROR, "Cut: off"))
     with provider.get_tracer("prefect").start_as_current_span("flow run"):
         pass
     for _ in range(2):  # as after an answer that was lost

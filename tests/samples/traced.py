@@ -3,20 +3,26 @@
 from typing import Any
 
 import ray
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
 from prefect import task
 
 from kodosumi_prefect import Tracer, flow, tracer
 
+# As an author has them: a provider of one's own, and instrumentations that take the global one.
+own = TracerProvider(shutdown_on_exit=False).get_tracer("own")
+theirs = trace.get_tracer("theirs")
+
 
 @task
 def named_task(number: int) -> int:
-    with tracer.span(f"in-task-{number}", type="tool"):
+    with own.start_as_current_span(f"own-{number}"), tracer.span(f"in-task-{number}", type="tool"):
         return number
 
 
 @ray.remote
 def function(given: Tracer) -> None:
-    with given.span("in-function", type="tool"):
+    with given.span("in-function", type="tool"), theirs.start_as_current_span("theirs"):
         pass
 
 
@@ -29,7 +35,7 @@ class Actor:
 
 @flow
 def traced(inputs: dict[str, Any], tracer: Tracer) -> str:
-    with tracer.span("agent", type="agent"):
+    with tracer.span("agent", type="agent"), own.start_as_current_span("around"):
         futures = named_task.map([1, 2])
         ray.get(function.remote(tracer))
         ray.get(Actor.remote().call.remote(tracer))

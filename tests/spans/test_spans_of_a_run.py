@@ -13,10 +13,16 @@ def test_spans_of_all_processes_of_a_run_lie_in_one_tree(ray_place: Place) -> No
     begun: dict[str, dict[str, Any]] = {b["name"]: b for b in bodies if b["at"] == "begin"}
     agent = begun.pop("agent")
     assert "parent" not in agent
-    assert {name: body["parent"] for name, body in begun.items()} == dict.fromkeys(
-        ("in-task-1", "in-task-2", "in-function", "m-1"), agent["id"]
-    )
-    assert len([body for body in bodies if body["at"] == "end"]) == 5
+    names = {body["id"]: name for name, body in begun.items()} | {agent["id"]: "agent"}
+    assert {name: names[body["parent"]] for name, body in begun.items()} == {
+        "around": "agent",
+        "in-function": "around",
+        "theirs": "in-function",
+        "m-1": "around",
+        **{f"own-{number}": "around" for number in (1, 2)},
+        **{f"in-task-{number}": f"own-{number}" for number in (1, 2)},
+    }
+    assert len([body for body in bodies if body["at"] == "end"]) == len(names)
     places = {
         json.loads(event.payload)["Span"].get("name"): event.source.get("task_run")
         for event in recorded.events
