@@ -4,6 +4,8 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 WORKERS ?= 3
 READY  := $(VENV)/.ready
+# Agents' frameworks that cannot live beside those of $(VENV).
+FRAMEWORKS := .venv-frameworks
 # More than there are processors: tests mostly wait, and what takes long to start is started by one
 # of the workers.
 PYTEST := $(BIN)/python -m pytest $(if $(filter-out 0 1,$(WORKERS)),-n $(WORKERS) \
@@ -12,7 +14,7 @@ PYTEST := $(BIN)/python -m pytest $(if $(filter-out 0 1,$(WORKERS)),-n $(WORKERS
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export DO_NOT_TRACK := 1
 
-.PHONY: install demo check test lint docs browser faults bench lock prefect schema clean
+.PHONY: install demo check test lint docs browser frameworks faults bench lock prefect schema clean
 
 install: $(READY)
 
@@ -40,8 +42,19 @@ docs: install
 check: lint docs
 	$(PYTEST) -m pure
 
-test: lint browser
+test: lint browser frameworks
 	$(PYTEST)
+
+# What frameworks do as spans, in their newest versions: half a minute.
+frameworks: $(FRAMEWORKS)/.ready
+	$(FRAMEWORKS)/bin/python -m pytest --confcutdir=tests/frameworks tests/frameworks
+
+$(FRAMEWORKS)/.ready: tests/frameworks/requirements.lock pyproject.toml
+	test -x $(FRAMEWORKS)/bin/python || $(PYTHON) -m venv $(FRAMEWORKS)
+	$(FRAMEWORKS)/bin/python -m pip install --quiet --disable-pip-version-check \
+		-r tests/frameworks/requirements.lock
+	$(FRAMEWORKS)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch $@
 
 # A Chromium for tests/browser: the system's, else Debian's (as root), else Playwright's.
 browser: install
@@ -59,6 +72,9 @@ bench: install
 lock:
 	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 \
 		--no-emit-index-url --no-annotate --no-header --output-file requirements.lock
+	uv pip compile pyproject.toml tests/frameworks/requirements.in --extra serve --universal \
+		--python-version 3.11 --no-emit-index-url --no-annotate --no-header \
+		--output-file tests/frameworks/requirements.lock
 
 # Another Prefect than the lock's, such as: make prefect PREFECT='>=3.9,<3.10'
 prefect: install
@@ -69,5 +85,5 @@ schema: install
 	$(BIN)/kodosumi-prefect db upgrade
 
 clean:
-	rm -rf $(VENV) .kodosumi build dist site .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) $(FRAMEWORKS) .kodosumi build dist site .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

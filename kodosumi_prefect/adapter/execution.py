@@ -5,6 +5,7 @@ import os
 import platform
 import time
 import traceback
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -85,6 +86,8 @@ class Live:
 
 
 _live: dict[str, Live] = {}
+# Called before the end of a run is recorded, for what is still to be recorded before it.
+endings: list[Callable[[], None]] = []
 
 
 def live_scopes() -> list[Scope]:
@@ -276,6 +279,12 @@ def abandon(fid: str) -> None:
         close(live)
 
 
+def settle() -> None:
+    """Have everything recorded that happened so far."""
+    for ending in endings:
+        ending()
+
+
 def tell_error(
     live: Live, error: "BaseException | str", note: str | None = None, line: str | None = None
 ) -> None:
@@ -285,6 +294,7 @@ def tell_error(
         note: the line of an error that is a text.
         line: the line of an exception, if its own message is not enough.
     """
+    settle()
     live.error_told = True
     if isinstance(error, str):
         live.put(Kind.ERROR, plain(error), note=note)
@@ -313,6 +323,7 @@ def state_error(state: PrefectState) -> "BaseException | str":
 
 def tell_final(live: Live, value: Any) -> None:
     """Record the result of this attempt, with the output that came before it."""
+    settle()
     capture.finish(live.scope.fid)
     live.final_told = True
     live.put(Kind.FINAL, serialize(value))

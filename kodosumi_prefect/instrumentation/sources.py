@@ -21,12 +21,12 @@ class Source(NamedTuple):
     """A library that spans come from.
 
     Attributes:
-        name: as in the setting ``span_sources_off``.
+        name: as in the setting ``span_sources_off``; None if it is not about spans.
         library: the module whose import says that the library is used.
         switch: ``module:function`` that has it recorded.
     """
 
-    name: str
+    name: str | None
     library: str
     switch: str
 
@@ -35,6 +35,10 @@ _HERE = "kodosumi_prefect.instrumentation"
 SOURCES = (
     # Its API, which Prefect imports; the SDK may never be.
     Source("opentelemetry", "opentelemetry.trace", f"{_HERE}.opentelemetry.providers:observe"),
+    Source("crewai", "crewai", f"{_HERE}.crewai:switch_on"),
+    Source(None, "crewai.core.providers.human_input", f"{_HERE}.crewai_reviews:switch_on"),
+    Source("langchain", "langchain_core.callbacks.manager", f"{_HERE}.langchain:switch_on"),
+    Source("openai-agents", "agents.tracing", f"{_HERE}.openai_agents:switch_on"),
 )
 
 
@@ -45,7 +49,7 @@ def switch_on() -> None:
             when_imported(source.library, _switched(source))
 
 
-def is_off(name: str) -> bool:
+def is_off(name: str | None) -> bool:
     """Whether spans of a library are not recorded here and now."""
     settings = get_settings()
     return not settings.enabled or name in settings.span_sources_off
@@ -57,6 +61,6 @@ def _switched(source: Source) -> Callable[[], None]:
         try:
             getattr(import_module(module), function)()
         except Exception:
-            logger.exception("spans of %s are not recorded in this process", source.name)
+            logger.exception("%s does not fit this version of %s", source.switch, source.library)
 
     return switch
