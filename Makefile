@@ -72,7 +72,7 @@ bench: install
 lock:
 	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 \
 		--no-emit-index-url --no-annotate --no-header --output-file requirements.lock
-	uv pip compile pyproject.toml tests/frameworks/requirements.in --extra serve --universal \
+	uv pip compile pyproject.toml tests/frameworks/requirements.in --extra serve --extra trace --universal \
 		--python-version 3.11 --no-emit-index-url --no-annotate --no-header \
 		--output-file tests/frameworks/requirements.lock
 

@@ -39,6 +39,9 @@ SOURCES = (
     Source(None, "crewai.core.providers.human_input", f"{_HERE}.crewai_reviews:switch_on"),
     Source("langchain", "langchain_core.callbacks.manager", f"{_HERE}.langchain:switch_on"),
     Source("openai-agents", "agents.tracing", f"{_HERE}.openai_agents:switch_on"),
+    Source("pydantic-ai", "pydantic_ai", f"{_HERE}.pydantic_ai:switch_on"),
+    Source("openai", "openai", f"{_HERE}.provider_sdks:switch_on_openai"),
+    Source("anthropic", "anthropic", f"{_HERE}.provider_sdks:switch_on_anthropic"),
 )
 
 

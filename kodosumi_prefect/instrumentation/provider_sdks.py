@@ -1,0 +1,59 @@
+"""OpenAI's and Anthropic's SDKs: an instrumentation of them that is installed is switched on.
+
+Ours is the last word nowhere: one that the author switched on stays, and one that the author
+switches on later takes the place of ours.
+"""
+
+from collections.abc import Iterable
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any
+
+# Modules with an instrumentor, and its name; of those that are installed the first one is taken.
+OPENAI = (
+    ("openinference.instrumentation.openai", "OpenAIInstrumentor"),
+    ("opentelemetry.instrumentation.openai_v2", "OpenAIInstrumentor"),
+    ("opentelemetry.instrumentation.openai", "OpenAIInstrumentor"),
+)
+ANTHROPIC = (
+    ("openinference.instrumentation.anthropic", "AnthropicInstrumentor"),
+    ("opentelemetry.instrumentation.anthropic", "AnthropicInstrumentor"),
+)
+
+
+def switch_on_openai() -> None:
+    """Have calls of OpenAI's SDK recorded."""
+    _switch_on(OPENAI)
+
+
+def switch_on_anthropic() -> None:
+    """Have calls of Anthropic's SDK recorded."""
+    _switch_on(ANTHROPIC)
+
+
+def _switch_on(candidates: Iterable[tuple[str, str]]) -> None:
+    installed = [names for names in candidates if _is_installed(names[0])]
+    instrumentors: list[Any] = [
+        getattr(import_module(module), name)() for module, name in installed
+    ]
+    if not instrumentors or any(
+        instrumentor.is_instrumented_by_opentelemetry for instrumentor in instrumentors
+    ):
+        return
+    ours, instrument = instrumentors[0], instrumentors[0].instrument
+    instrument()
+
+    def give_way(**how: Any) -> Any:
+        del ours.instrument
+        ours.uninstrument()
+        return instrument(**how)
+
+    # There is one instrumentor of each class in a process.
+    ours.instrument = give_way
+
+
+def _is_installed(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:  # of a package that it is in
+        return False

@@ -1,0 +1,69 @@
+"""Calls of OpenAI's own SDK as spans, by the instrumentation that is installed."""
+
+from pathlib import Path
+
+import openai
+import pytest
+
+from kodosumi_prefect.tracer import tracer
+from tests.frameworks.trees import a_run
+from tests.frameworks.wire_reply import Asked, Reply
+from tests.frameworks.wire_server import Wire
+
+ASKED = [{"role": "user", "content": "1 + 2?"}]
+TWO_CALLS = Reply("So:", (Asked("add", {"a": 1, "b": 2}), Asked("add", {"a": 3, "b": 4})))
+
+
+def client(wire: Wire) -> openai.OpenAI:
+    return openai.OpenAI(base_url=wire.openai, api_key="k")
+
+
+def test_chat_completions_with_parallel_tools_after_a_refusal(wire: Wire, tmp_path: Path) -> None:
+    wire.will(Reply(status=429), TWO_CALLS)
+    with a_run(tmp_path) as spans, tracer.span("mine"):
+        client(wire).chat.completions.create(model="gpt-5-mini", messages=ASKED)
+    assert spans.tree() == [
+        "custom mine",
+        "  llm ChatCompletion [gpt-5-mini-2026-01-01] 20/5/4/1",
+    ]
+    called = spans.named("ChatCompletion")
+    assert (called["provider"], called["response"]) == ("openai", "chatcmpl-2")
+    assert "1 + 2?" in str(called["input"])
+    assert "add" in str(called["output"])
+
+
+@pytest.mark.parametrize("usage", [True, False])
+async def test_streams_with_and_without_usage(usage: bool, wire: Wire, tmp_path: Path) -> None:
+    wire.will(Reply("It is 3."))
+    with a_run(tmp_path) as spans:
+        async with openai.AsyncOpenAI(base_url=wire.openai, api_key="k") as asking:
+            stream = await asking.chat.completions.create(
+                model="gpt-5-mini",
+                messages=ASKED,
+                stream=True,
+                stream_options={"include_usage": usage},
+            )
+            async for _ in stream:
+                pass
+    tokens = " 20/5/4/1" if usage else ""
+    assert spans.tree() == [f"llm ChatCompletion [gpt-5-mini-2026-01-01]{tokens}"]
+
+
+def test_responses_whole_and_streamed(wire: Wire, tmp_path: Path) -> None:
+    wire.will(TWO_CALLS, Reply("It is 3."))
+    with a_run(tmp_path) as spans:
+        client(wire).responses.create(model="gpt-5-mini", input="1 + 2?")
+        list(client(wire).responses.create(model="gpt-5-mini", input="1 + 2?", stream=True))
+    assert spans.tree() == ["llm Response [gpt-5-mini-2026-01-01] 20/5/4/1"] * 2
+    assert [end["response"] for end in spans.ended.values()] == ["resp_1", "resp_2"]
+
+
+def test_a_cut_stream_and_a_refusal_are_errors(wire: Wire, tmp_path: Path) -> None:
+    wire.will(Reply("It is 3.", cut_after=2), Reply(status=400))
+    asked = {"model": "gpt-5-mini", "messages": ASKED}
+    with a_run(tmp_path) as spans:
+        with pytest.raises(Exception, match=r"[Cc]onnection|peer"):
+            list(client(wire).chat.completions.create(**asked, stream=True))
+        with pytest.raises(openai.BadRequestError):
+            client(wire).chat.completions.create(**asked)
+    assert spans.tree() == [""]
