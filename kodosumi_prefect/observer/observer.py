@@ -7,7 +7,7 @@ import time
 from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
 from kodosumi_prefect.cancelling import cancel_all
-from kodosumi_prefect.observer import cleaning, report
+from kodosumi_prefect.observer import cleaning, pricing, report
 from kodosumi_prefect.observer.activity import Activity, again_and_again
 from kodosumi_prefect.observer.ancestry import Ancestry
 from kodosumi_prefect.observer.api import Api
@@ -19,6 +19,7 @@ from kodosumi_prefect.observer.leader import leading
 from kodosumi_prefect.observer.logs import Logs
 from kodosumi_prefect.observer.naming import Naming
 from kodosumi_prefect.observer.orphans import Orphans
+from kodosumi_prefect.observer.pricing import Pricing
 from kodosumi_prefect.observer.reconciler import Reconciler
 from kodosumi_prefect.observer.recorder import Recorder
 from kodosumi_prefect.observer.report import Report
@@ -104,6 +105,7 @@ class Observer:
                 arrivals = Arrivals(settings, reader, api)
                 naming = Naming(reader, api)
                 orphans = Orphans(settings)
+                prices = Pricing(settings, reader)
                 interval = settings.reconcile_interval
                 rounds = (
                     (reconciler.look, interval, "comparing runs with Prefect"),
@@ -114,6 +116,7 @@ class Observer:
                     (arrivals.look, interval, "linking new executions in Prefect"),
                     (naming.look, interval, "naming deployments of executions"),
                     (orphans.look, interval, "delivering events that ended processes left"),
+                    (prices.look, pricing.EVERY, "looking up prices of models"),
                     (cleaner.look, cleaning.EVERY, "deleting what is past its retention"),
                 )
                 work = [subscription.run(), handling.run()]

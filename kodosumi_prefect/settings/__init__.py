@@ -7,6 +7,7 @@ Values are read as Prefect reads its own: environment (``PREFECT_INTEGRATIONS_KO
 from importlib.metadata import version
 
 from kodosumi_prefect.settings.areas.access import SHORTEST_SECRET
+from kodosumi_prefect.settings.areas.costs import ModelPrice
 from kodosumi_prefect.settings.areas.database import DATABASE_URLS
 from kodosumi_prefect.settings.data_dir import (
     make_data_dir,
@@ -41,6 +42,7 @@ __all__ = [
     "SHORTEST_SECRET",
     "VERSION",
     "DatabaseUrlError",
+    "ModelPrice",
     "SettingInForce",
     "Settings",
     "check_database_urls",

@@ -8,6 +8,7 @@ from pydantic import Field
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from kodosumi_prefect.settings.areas.access import AccessFields
+from kodosumi_prefect.settings.areas.costs import CostFields
 from kodosumi_prefect.settings.areas.database import DatabaseFields
 from kodosumi_prefect.settings.areas.files import FileFields
 from kodosumi_prefect.settings.areas.observer import ObserverFields
@@ -27,6 +28,7 @@ class Settings(
     AccessFields,
     ObserverFields,
     FileFields,
+    CostFields,
     SpanFields,
     RecordingFields,
     RayFields,
