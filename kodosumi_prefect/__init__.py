@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from kodosumi_prefect import forms
+    from kodosumi_prefect.budgets import BudgetExceededError
     from kodosumi_prefect.error import KodosumiError
     from kodosumi_prefect.flow import flow
     from kodosumi_prefect.forms import InputsError
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from kodosumi_prefect.tracer import Tracer, TracerMock, tracer
 
 __all__ = [
+    "BudgetExceededError",
     "InputsError",
     "KodosumiError",
     "Launch",
@@ -34,6 +36,7 @@ __all__ = [
 __version__ = version("kodosumi-prefect")
 
 _MODULES = {
+    "BudgetExceededError": "kodosumi_prefect.budgets",
     "InputsError": "kodosumi_prefect.forms",
     "KodosumiError": "kodosumi_prefect.error",
     "Launch": "kodosumi_prefect.launch.launch",

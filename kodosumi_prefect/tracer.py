@@ -9,6 +9,7 @@ from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+from kodosumi_prefect import budgets
 from kodosumi_prefect.error import KodosumiError
 from kodosumi_prefect.events import Event, Kind, plain, serialize
 from kodosumi_prefect.files.access import access_to, given_access, learn_access
@@ -250,11 +251,15 @@ class Tracer:
         return Span(self._place_of_spans, name or model, SpanType.LLM, input, model, provider)
 
     def _place_of_spans(self) -> Place:
+        fid = self.fid
         return Place(
-            self.fid,
+            fid,
             lambda payload: self._put(Kind.SPAN, payload),
             get_settings(),
             self._span,
+            lambda: budgets.check(fid),
+            lambda: budgets.check_async(fid),
+            lambda: budgets.called(fid),
         )
 
     debug_sync = debug
@@ -450,6 +455,11 @@ class TracerMock(Tracer):
     def _put(self, kind: Kind, payload: str) -> _Done:
         print(f"{kind}: {_as_given(kind, payload)}", flush=True)  # noqa: T201
         return DONE
+
+    def _place_of_spans(self) -> Place:
+        return Place(
+            self.fid, lambda payload: self._put(Kind.SPAN, payload), get_settings(), self._span
+        )
 
     def flush_sync(self, timeout: float | None = None) -> bool:
         return True

@@ -35,6 +35,11 @@ def task_key(state_id: object) -> str:
     return f"{ASIDE}{state_id}"
 
 
+def budget_key(per: str, unit: str, day: str, what: str) -> str:
+    """Of what is told of a budget of a run."""
+    return f"budget:{per}:{unit}:{day}:{what}"
+
+
 # HTTP headers of Kodosumi's contract.
 API_KEY_HEADER = "KODOSUMI_API_KEY"  # of a request: a named API key, or a session's token
 LAUNCH_HEADER = "kodosumi_launch"  # of an answer: the fid

@@ -12,6 +12,7 @@ from sqlalchemy.exc import DBAPIError
 from kodosumi_prefect import settings
 from kodosumi_prefect.cli import (
     api_keys,
+    budgets,
     clean,
     config,
     db,
@@ -64,6 +65,7 @@ app.command(of_stack(token.token))
 app.command(of_stack(services.services))
 app.command(of_stack(services.launch))
 app.command(of_stack(services.answer))
+app.command(budgets.app)
 app.command(files.app)
 app.command(schedules.app)
 app.command(api_keys.app)

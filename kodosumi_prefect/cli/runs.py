@@ -32,6 +32,7 @@ from kodosumi_prefect.panel.audit.entry import Target
 from kodosumi_prefect.panel.audit.recorded_actions import Action
 from kodosumi_prefect.panel.executions import cancellation, retrying
 from kodosumi_prefect.settings import Settings, get_settings, listen_url, panel_url
+from kodosumi_prefect.spans.amounts import taken
 from kodosumi_prefect.stream.feed import End, Feed, Quiet, Reset
 from kodosumi_prefect.stream.listing import Filter
 from kodosumi_prefect.stream.reader import Reader
@@ -103,9 +104,10 @@ def runs(
         return
     settings = get_settings()
     whole = console.width >= _WIDE or not console.is_terminal
+    models = any(map(_taken, rows))
     print_table(
-        ["began", "status", "took", "id", "what"],
-        [_cells(row, settings, whole) for row in rows],
+        ["began", "status", "took", *(["models"] if models else []), "id", "what"],
+        [_cells(row, settings, whole, models) for row in rows],
         whole=["began", "status", "took", "id"],
     )
 
@@ -249,7 +251,9 @@ def _moment(since: str | None) -> float | None:
         ) from None
 
 
-def _cells(row: StoredExecution, settings: Settings, whole: bool) -> Sequence[str | Text]:
+def _cells(
+    row: StoredExecution, settings: Settings, whole: bool, models: bool
+) -> Sequence[str | Text]:
     began = (row.started_at or row.created_at).astimezone()
     page = f"{panel_url(settings)}/executions/{row.fid}"
     title = Text(row.summary or row.flow_name or "", style="bold")
@@ -261,6 +265,7 @@ def _cells(row: StoredExecution, settings: Settings, whole: bool) -> Sequence[st
         f"{began:%m-%d %H:%M:%S}",
         Text(row.status, style=_COLOURS.get(row.status, "white")),
         Text(_runtime(row), justify="right"),
+        *([_taken(row) or ""] if models else []),
         Text(row.fid if whole else row.fid[:SHORT], style=f"link {page}"),
         title,
     ]
@@ -273,6 +278,10 @@ def _described(row: StoredExecution) -> dict[str, object]:
         fields[name] = json.loads(fields[name]) if fields[name] else None
     moments = {name: value.isoformat() for name, value in fields.items() if hasattr(value, "hour")}
     return fields | moments
+
+
+def _taken(row: StoredExecution) -> str | None:
+    return taken(row.cost, row.input_tokens, row.output_tokens, row.unpriced_calls)
 
 
 def _runtime(row: StoredExecution) -> str:

@@ -204,6 +204,7 @@ class Retention:
             self._connection.execute(self._queries["prune_hooks"])
             self._connection.execute(self._queries["forget_services"])
             self._connection.execute(self._queries["forget_deleted"], {"age": KEPT_DELETED})
+            self._connection.execute(self._queries["forget_spending"])
             age = launch_key_hours * HOUR
             self._connection.execute(self._queries["forget_launch_keys"], {"age": age})
 

@@ -192,6 +192,10 @@ async def last_runs(ids: Sequence[str], settings: Settings) -> dict[str, Row]:
             "status": row.status,
             "started_at": row.started_at,
             "cancelled": row.cancelled,
+            "cost": row.cost,
+            "input_tokens": row.input_tokens,
+            "output_tokens": row.output_tokens,
+            "unpriced_calls": row.unpriced_calls,
         }
         for row in rows
     }

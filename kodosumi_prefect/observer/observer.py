@@ -7,11 +7,12 @@ import time
 from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
 from kodosumi_prefect.cancelling import cancel_all
-from kodosumi_prefect.observer import cleaning, pricing, report
+from kodosumi_prefect.observer import budgeting, cleaning, pricing, report
 from kodosumi_prefect.observer.activity import Activity, again_and_again
 from kodosumi_prefect.observer.ancestry import Ancestry
 from kodosumi_prefect.observer.api import Api
 from kodosumi_prefect.observer.arrivals import Arrivals
+from kodosumi_prefect.observer.budgeting import Budgeting
 from kodosumi_prefect.observer.chosen import Selection
 from kodosumi_prefect.observer.cleaning import Cleaning
 from kodosumi_prefect.observer.handling import Handling
@@ -59,6 +60,7 @@ class Observer:
         self._settings = settings
         self._client = spool.get_client(settings)
         self._subscription: Subscription | None = None
+        self._prices: Pricing | None = None
 
     async def run(self) -> None:
         """Lead or stand by; an outage of Postgres or Prefect is logged once and waited out."""
@@ -105,7 +107,8 @@ class Observer:
                 arrivals = Arrivals(settings, reader, api)
                 naming = Naming(reader, api)
                 orphans = Orphans(settings)
-                prices = Pricing(settings, reader)
+                prices = self._prices = Pricing(settings, reader)
+                budgets = Budgeting(settings, reader, api, self._client)
                 interval = settings.reconcile_interval
                 rounds = (
                     (reconciler.look, interval, "comparing runs with Prefect"),
@@ -117,6 +120,7 @@ class Observer:
                     (naming.look, interval, "naming deployments of executions"),
                     (orphans.look, interval, "delivering events that ended processes left"),
                     (prices.look, pricing.EVERY, "looking up prices of models"),
+                    (budgets.look, budgeting.EVERY, "following budgets of runs"),
                     (cleaner.look, cleaning.EVERY, "deleting what is past its retention"),
                 )
                 work = [subscription.run(), handling.run()]
@@ -139,5 +143,6 @@ class Observer:
                 lag=round(followed.lag, 3),
                 occurred=followed.occurred,
                 streaming=followed.healthy,
+                prices=self._prices.data if self._prices is not None else None,
                 at=time.time(),
             )

@@ -7,7 +7,7 @@ import time
 
 from kodosumi_prefect.database.rows.prices import ModelToPrice
 from kodosumi_prefect.settings import Settings
-from kodosumi_prefect.spans.prices import Price, price_of
+from kodosumi_prefect.spans.prices import Price, catalogue, price_of
 from kodosumi_prefect.stream.reader import Reader
 
 EVERY = 0.5  # seconds between looks for models that were called for the first time
@@ -29,12 +29,16 @@ class Pricing:
         self._own = settings.model_prices
         self._reader = reader
         self._learnt: dict[tuple[str, str], float] = {}  # until when to look for calls of before
+        self.data: str | None = None  # where prices come from; read when the first one is asked for
 
     async def look(self) -> None:
         """Look up what is new, or may have changed."""
         models = await self._reader.rows_of(
             ModelToPrice, "models_to_price", older=REFRESH, limit=PORTION
         )
+        if models and self.data is None:
+            known = await asyncio.to_thread(catalogue)
+            self.data = "model_prices alone" if known is None else str(known)
         for one in models:
             price = await asyncio.to_thread(price_of, one.provider, one.model, self._own)
             await self._put(one, price)

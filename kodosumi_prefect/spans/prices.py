@@ -67,6 +67,10 @@ class Catalogue(NamedTuple):
     version: str
     newest: date | None
 
+    def __str__(self) -> str:
+        newest = f", newest price of {self.newest}" if self.newest is not None else ""
+        return f"{PACKAGE} {self.version}{newest}"
+
 
 def price_of(provider: str, model: str, own: Mapping[str, ModelPrice]) -> Price:
     """What a call of a model costs now. The first call that asks genai-prices takes half a second.

@@ -4,7 +4,7 @@ import asyncio
 import functools
 import inspect
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Awaitable, Callable, Generator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from contextvars import ContextVar, Token
 from types import TracebackType
@@ -15,6 +15,7 @@ from kodosumi_prefect.events import plain
 from kodosumi_prefect.settings import Settings
 from kodosumi_prefect.spans.contents import kept
 from kodosumi_prefect.spans.span import (
+    MODEL_CALLS,
     SpanStatus,
     SpanType,
     Usage,
@@ -90,17 +91,26 @@ def _of_run(fid: str, span: OpenSpan | None) -> OpenSpan | None:
     return span if span is not None and span.fid == fid else None
 
 
+def _nothing() -> None:
+    """What comes before and after a call where nobody cares."""
+
+
 class Place(NamedTuple):
     """Where spans go.
 
     Attributes:
         parent: of a span that has none in the calling code.
+        check, check_async: called before a call of a model; may refuse it by raising.
+        called: called after one.
     """
 
     fid: str
     record: Record
     settings: Settings
     parent: str | None
+    check: Callable[[], None] = _nothing
+    check_async: Callable[[], Awaitable[None]] | None = None
+    called: Callable[[], None] = _nothing
 
 
 class Span:
@@ -144,6 +154,7 @@ class Span:
         self._response: str | None = None
         self._error: str | None = None
         self._place: Place | None = None
+        self._checked = False
         self._began = 0.0
         self._token: Token[OpenSpan | None] | None = None
         self.opened: OpenSpan | None = None
@@ -188,8 +199,13 @@ class Span:
         Arguments:
             around: a span that it lies in, whether or not the calling code knows of that.
             id_: its id, where it has to be known before.
+
+        Raises:
+            BudgetExceededError: it is a call of a model, and a budget of the run is spent.
         """
         place = self._place = self._make_place()
+        if self._type in MODEL_CALLS and not self._checked:
+            place.check()
         self.id = id_ = id_ or new_id()
         if self._input is None:
             self._input, self._late_input = self._late_input, None
@@ -240,6 +256,8 @@ class Span:
                 error=error,
             )
         )
+        if self._type in MODEL_CALLS:
+            place.called()
 
     def __enter__(self) -> Self:
         self._token = _current.set(self.begin().opened)
@@ -290,6 +308,10 @@ class Span:
         self.end()
 
     async def __aenter__(self) -> Self:
+        check = self._make_place().check_async if self._type in MODEL_CALLS else None
+        if check is not None:
+            await check()
+            self._checked = True
         return self.__enter__()
 
     async def __aexit__(
@@ -320,7 +342,7 @@ class Span:
         if inspect.iscoroutinefunction(called):
 
             async def wrapper(*args: Any, **kwargs: Any) -> Any:
-                with one(args, kwargs) as span:
+                async with one(args, kwargs) as span:
                     output = await called(*args, **kwargs)
                     span.set(output=output)
                     return output

@@ -32,6 +32,9 @@ class SpanType(StrEnum):
     CUSTOM = "custom"
 
 
+MODEL_CALLS = frozenset({SpanType.LLM, SpanType.EMBEDDING})  # what costs
+
+
 class SpanStatus(StrEnum):
     """How a span ended."""
 

@@ -41,6 +41,7 @@ UNREACHED = 0.05  # seconds between checks whether a name is free again
 
 logger = logging.getLogger(__name__)
 
+Answered = tuple[Answer, list[tuple[Any, ...]]]  # whether it could be asked, and rows
 Sender = tuple[str, tuple[int, int, int]]  # a client's name, and its backlog
 
 
@@ -141,6 +142,16 @@ class SpoolerActor:
         except Exception as exc:
             return self._answer(exc)
         return None
+
+    async def standings(self, sender: Sender, fids: list[str]) -> Answered:
+        """How executions stand against their budgets."""
+        self._hear(sender)
+        try:
+            asked = self._pool.do(lambda spooler: spooler.standings(fids))
+            found = await asyncio.wrap_future(asked)
+        except Exception as exc:
+            return self._answer(exc), []
+        return None, [(fid, *standing) for fid, standing in found.items()]
 
     async def leases(
         self, waiter: str, locks: Mapping[str, str], hold: float

@@ -14,6 +14,7 @@ from kodosumi_prefect.database.connection import ANSWER_TIMEOUT
 from kodosumi_prefect.spooler import actor
 from kodosumi_prefect.spooler.batch import Batch, pack
 from kodosumi_prefect.spooler.outcome import check
+from kodosumi_prefect.spooler.standing import Standing
 from kodosumi_prefect.spooler.transport import Backlog, SpoolerAwayError
 
 logger = logging.getLogger(__name__)
@@ -95,6 +96,19 @@ class ActorTransport:
     def heartbeat(self, fids: Sequence[str]) -> None:
         """Report that the process of these executions is alive; raises as ``append``."""
         self._call("heartbeat", list(fids))
+
+    def standings(self, fids: Sequence[str]) -> dict[str, Standing]:
+        """How executions stand against their budgets; raises as ``append``."""
+        if self._actor is None:
+            raise SpoolerAwayError("the cluster's Spooler was not found")
+        if not hasattr(self._actor, "standings"):
+            return {}  # an older one, which knows no budgets
+        with self._marking():
+            answer, rows = actor.ask(
+                self._actor, "standings", self._sender(), list(fids), timeout=ANSWER_TIMEOUT
+            )
+        check(answer)
+        return {fid: Standing(*standing) for fid, *standing in rows}
 
     async def leases(self, waiter: str, locks: Mapping[str, str], hold: float) -> list[Any]:
         """Which of some locks are settled, as ``SpoolerActor.leases``; raises SpoolerAwayError.

@@ -18,6 +18,7 @@ from kodosumi_prefect.spooler.placeholders import (
     tidied_batch,
 )
 from kodosumi_prefect.spooler.refused import RefusedError
+from kodosumi_prefect.spooler.standing import Standing
 from kodosumi_prefect.spooler.steps import execute
 from kodosumi_prefect.spooler.storing import (
     BookedMeanwhileError,
@@ -91,6 +92,18 @@ class Spooler:
             psycopg.Error: it was not stored.
         """
         self.tell("heartbeat", {"fids": list(fids)})
+
+    def standings(self, fids: Sequence[str]) -> dict[str, Standing]:
+        """How executions stand against their budgets; none where the schema knows no budgets.
+
+        Raises:
+            psycopg.Error: the database is away.
+        """
+        try:
+            rows = self.query("budget_standing", {"fids": list(fids)})
+        except (psycopg.errors.UndefinedFunction, psycopg.errors.InsufficientPrivilege):
+            return {}
+        return {fid: Standing(*standing) for fid, *standing in rows}
 
     def tell(self, query: str, parameters: dict[str, Any]) -> None:
         """Execute a query of ``database/sql`` for its effect; does not count as use.

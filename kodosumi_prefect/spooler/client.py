@@ -21,6 +21,7 @@ from kodosumi_prefect.spooler.inbox import (
     Inbox,
     SpillNow,
     Together,
+    Weigh,
 )
 from kodosumi_prefect.spooler.route import warm
 
@@ -160,6 +161,20 @@ class SpoolClient:
             )
         self._spill_now(SPILL_WAIT)
         return False
+
+    def weigh(self, fid: str) -> Weigh:
+        """Ask how an execution stands against its budgets once all emitted so far is stored.
+
+        Does not wait; what is returned has the answer once it has ``passed``.
+        """
+        weigh = Weigh(fid)
+        if not self._enabled or threading.current_thread() is self._thread:
+            weigh.passed.set()
+            return weigh
+        self._inbox.put(weigh)
+        if self._thread is None:
+            self._start()
+        return weigh
 
     def deliver(self, timeout: float, *, last: bool = False) -> None:
         """Have what was emitted stored, or in the spill file: this process may be killed next.

@@ -22,11 +22,13 @@ from kodosumi_prefect.spooler.inbox import (
     Inbox,
     SpillNow,
     Together,
+    Weigh,
 )
 from kodosumi_prefect.spooler.refused import Refused, RefusedError
 from kodosumi_prefect.spooler.replay import Rebase, replaying
 from kodosumi_prefect.spooler.route import Route
 from kodosumi_prefect.spooler.sends_ahead import Flights, SendsAhead
+from kodosumi_prefect.spooler.standing import FREE
 from kodosumi_prefect.spooler.storing import GapError
 from kodosumi_prefect.spooler.transport import Backlog, NoDatabaseError, Transport
 from kodosumi_prefect.spooler.turn import Turn
@@ -78,6 +80,7 @@ class Delivery:
         self._acked = 0
         self._barriers: deque[tuple[int, Barrier]] = deque()
         self._connects: list[Connect] = []
+        self._weighs: list[Weigh] = []
         self._rebase = Rebase(Refused(spill.folder(settings)))
         self.route = Route(settings, self.freezing.writer, self._backlog)
         self.outage_since: float | None = None
@@ -104,6 +107,7 @@ class Delivery:
             self._hold(self._connects.pop())
         self._collect(self._patience())
         self._deliver()
+        self._weigh()
         if self.outage_since is None and not self._flights.count:
             self._beat()
         if not self.undelivered and self.outage_since is None:
@@ -193,10 +197,34 @@ class Delivery:
                 self.undelivered.move_to_disk()
             barrier.passed.set()
         elif self._acked >= self._cut:
-            barrier.stored = True
-            barrier.passed.set()
+            self._pass(barrier)
         else:
             self._barriers.append((self._cut, barrier))
+
+    def _pass(self, barrier: Barrier) -> None:
+        """All that was emitted before it is stored."""
+        barrier.stored = True
+        if isinstance(barrier, Weigh):
+            self._weighs.append(barrier)  # the thread asks, with nothing on its way
+        else:
+            barrier.passed.set()
+
+    def _weigh(self) -> None:
+        """Ask how executions stand whose calls were stored."""
+        if not self._weighs or self._flights.count:
+            return
+        weighs, self._weighs = self._weighs, []
+        try:
+            with self.turn.asking():
+                fids = list(dict.fromkeys(weigh.fid for weigh in weighs))
+                found = self.route.transport().standings(fids)
+            for weigh in weighs:
+                weigh.standing = found.get(weigh.fid, FREE)
+        except _OUTAGES as exc:
+            logger.debug("cannot ask how executions stand against their budgets: %s", exc)
+        finally:
+            for weigh in weighs:
+                weigh.passed.set()
 
     def _store(self, emitted: list[Emitted], size: int) -> None:
         """Freeze a delivery and queue it in memory, or on disk behind what is there."""
@@ -252,9 +280,7 @@ class Delivery:
             self._acked += stored
             self._recovered()
             while self._barriers and self._barriers[0][0] <= self._acked:
-                barrier = self._barriers.popleft()[1]
-                barrier.stored = True
-                barrier.passed.set()
+                self._pass(self._barriers.popleft()[1])
             if not self._inbox.empty():
                 return
 

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from kodosumi_prefect.events import DROPPABLE_KINDS, Event
 from kodosumi_prefect.spooler.batch import KIND, PAYLOAD, Fields
+from kodosumi_prefect.spooler.standing import Standing
 
 INBOX_SOFT = 100_000  # emitters are slowed down beyond this many events waiting to be batched
 INBOX_HARD = 200_000  # stdio events are only counted beyond this many events waiting
@@ -37,6 +38,21 @@ class SpillNow(Barrier):
 
 class Connect(Barrier):
     """Set when the thread has a connection, or found that it cannot get one."""
+
+
+class Weigh(Barrier):
+    """Set when everything emitted before it is stored, and how its execution stands is known.
+
+    Attributes:
+        asked_at: by the monotonic clock.
+        standing: None if that could not be asked.
+    """
+
+    def __init__(self, fid: str) -> None:
+        super().__init__()
+        self.fid = fid
+        self.asked_at = time.monotonic()
+        self.standing: Standing | None = None
 
 
 class Inbox(queue.SimpleQueue[Emitted | Together | Barrier]):

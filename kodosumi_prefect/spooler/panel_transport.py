@@ -16,6 +16,7 @@ from kodosumi_prefect.settings import Settings
 from kodosumi_prefect.spooler.batch import Batch, pack
 from kodosumi_prefect.spooler.outcome import check
 from kodosumi_prefect.spooler.refused import RefusedError
+from kodosumi_prefect.spooler.standing import Standing
 from kodosumi_prefect.spooler.transport import NoDatabaseError, SpoolerAwayError
 
 PATH = "/ingest"
@@ -90,6 +91,17 @@ class PanelTransport:
             if (access := self._access(fid)) is not None:
                 self._post(access, fid, f"{PATH}/heartbeat", b"")
 
+    def standings(self, fids: Sequence[str]) -> dict[str, Standing]:
+        """How executions stand against their budgets; raises as ``append``."""
+        found = {}
+        for fid in fids:
+            if (access := self._access(fid)) is None:
+                continue
+            said = self._post(access, fid, f"{PATH}/standing", b"")
+            if isinstance(standing := said.get("standing"), list):
+                found[fid] = Standing(*standing)
+        return found
+
     def prepare(self) -> None:
         """Have a connection to the panel, if it is known which; raises as ``append``."""
         fid, access = self._last or (None, None)
@@ -128,7 +140,7 @@ class PanelTransport:
 
     def _post(
         self, access: FileAccess, fid: str, path: str, body: bytes, batches: Sequence[Batch] = ()
-    ) -> None:
+    ) -> dict[str, Any]:
         headers = {TOKEN_HEADER: access.token, "content-type": "application/json"}
         base = access.panel_url.rstrip("/")
         if len(body) > SMALL and not _is_here(base):
@@ -143,7 +155,7 @@ class PanelTransport:
             self.instance = said.get("instance") or self.instance
             self._not_taken.pop(fid, None)
             self._check(said.get("outcome"))
-            return
+            return said
         detail = str(said.get("detail") or f"status {answer.status_code}")
         if answer.status_code == 401:
             raise TokenRefusedError(
@@ -154,7 +166,7 @@ class PanelTransport:
         # state of the panel.
         if answer.status_code in (403, 413, 422) and "path" in said:
             if not batches:
-                return
+                return {}
             raise _refusal(batches, f"the panel refuses it: {detail}")
         raise SpoolerAwayError(f"the panel at {base} takes no events now: {detail}")
 

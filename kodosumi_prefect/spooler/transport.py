@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 from kodosumi_prefect.spooler.batch import Batch
+from kodosumi_prefect.spooler.standing import Standing
 
 
 class SpoolerAwayError(ConnectionError):
@@ -54,6 +55,12 @@ class Transport(Protocol):
 
     def heartbeat(self, fids: Sequence[str]) -> None:
         """Say that the process of these executions is alive; raises as ``append``."""
+
+    def standings(self, fids: Sequence[str]) -> dict[str, Standing]:
+        """How executions stand against their budgets; raises as ``append``.
+
+        Those that are not known, and all where the other side knows no budgets, are left out.
+        """
 
     def prepare(self) -> None:
         """Have what the next ``append`` needs, such as a connection; raises as ``append``."""

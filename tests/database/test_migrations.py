@@ -13,8 +13,10 @@ from psycopg.conninfo import make_conninfo
 from kodosumi_prefect.database import migrate
 from kodosumi_prefect.database.migrate import SchemaTooOldError
 from kodosumi_prefect.database.sql import Queries
+from kodosumi_prefect.spans.span import Usage
 from kodosumi_prefect.spooler.append import Spooler
 from kodosumi_prefect.stack.embedded_postgres import EmbeddedPostgres
+from tests.spans.test_span_totals import began, ended
 from tests.spooler.recording import batch, entered, execute, fresh, row, said, stored
 
 PASSWORD = "a password"
@@ -338,3 +340,37 @@ def test_a_schema_may_be_named_like_a_reserved_word(database: str):
     Spooler(database, "order").append([batch(fresh(), said("one"))])
     with psycopg.connect(database) as connection:
         assert connection.execute('SELECT count(*) FROM "order".event').fetchone() == (1,)
+
+
+def test_a_writer_spends_within_budgets_that_it_knows_nothing_of(
+    granted: tuple[str, dict[str, str]], empty: str
+) -> None:
+    """Prices and budgets are weighed in the database: whoever stores spans need not know them."""
+    schema, urls = granted
+    execute(empty, f"INSERT INTO {schema}.budget (per, tokens) VALUES ('run', 100)")
+    execute(
+        empty,
+        f"INSERT INTO {schema}.model_price (provider, model, input, output, looked_up_at)"
+        " VALUES ('p', 'm-1', 10000, 0, now())",
+    )
+    execute(empty, f"REVOKE ALL ON {schema}.model_price, {schema}.spending FROM {schema}_writer")
+    fid = fresh()
+    spooler = Spooler(urls["writer"], schema)
+    spooler.append([batch(fid, began("a"), ended("a", Usage(input=90, output=9)))])
+    assert float(row(empty, fid, schema)["cost"]) == 0.9
+    assert spooler.standings([fid])[fid] == ("near", "run", "tokens", 99.0, 100.0)
+    spooler.close()
+
+
+def test_spans_are_stored_in_a_schema_without_prices_and_budgets(empty: str) -> None:
+    upgrade_to(empty, "0019")
+    fid = fresh()
+    spooler = Spooler(empty, "kodosumi")
+    spooler.append([batch(fid, began("a"), ended("a", Usage(input=90, output=9)))])
+    assert row(empty, fid)["input_tokens"] == 90
+    assert spooler.standings([fid]) == {}
+    spooler.close()
+    migrate.upgrade(empty, "kodosumi")
+    with psycopg.connect(empty) as connection:
+        found = connection.execute("SELECT cost, priced FROM kodosumi.span").fetchone()
+    assert found == (None, False)

@@ -12,7 +12,7 @@ from prefect import task
 from prefect.client.orchestration import get_client
 from prefect.runtime import flow_run
 
-from kodosumi_prefect import Tracer, flow, tracer
+from kodosumi_prefect import BudgetExceededError, Tracer, flow, tracer
 
 
 @flow
@@ -80,6 +80,24 @@ def failing_once(marker: str, tracer: Tracer) -> str:
     return "this time"
 
 
+def call_a_model(tracer: Tracer, dollars: float, seconds: float = 0.0) -> None:
+    with tracer.llm("a-model") as call:
+        time.sleep(seconds)
+        call.set(usage={"input": 8, "output": 2}, cost=dollars)
+
+
+@flow
+def spending(tracer: Tracer, goes_on: bool = False) -> None:
+    """Call models until that is refused, and then go on with something else, or not."""
+    try:
+        while True:
+            call_a_model(tracer, 0.6)
+    except BudgetExceededError:
+        if not goes_on:
+            raise
+    time.sleep(300)
+
+
 def environment() -> dict[str, str]:
     return dict(os.environ)
 
@@ -106,7 +124,10 @@ def environments(path: str) -> None:
     Path(path).write_text(json.dumps(found | {"asked": {"flow": own_flow_run(), "task": asked}}))
 
 
-ON_RAY = (ticking, waiting_for_ray, failing_once, alone, together, environments)
+ON_RAY = (
+    *(ticking, waiting_for_ray, failing_once, alone, together, environments),
+    spending,
+)
 IN_PROCESSES = (alone, plain)
 
 if __name__ == "__main__":

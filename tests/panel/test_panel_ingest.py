@@ -95,7 +95,7 @@ def test_without_a_token_nothing_is_taken(
     good, old = token_for(fid, panel.settings), token_for(fid, panel.settings, minutes=-1)
     forged = f"{fresh()}.{good.partition('.')[2]}"
     for token in ("nothing", old, forged, panel.token, good[:-3] + "AAA"):
-        for path in ("/ingest", "/ingest/heartbeat", "/ingest/hello"):
+        for path in ("/ingest", "/ingest/heartbeat", "/ingest/hello", "/ingest/standing"):
             answer = send(batch(fid, said("1")), token=token, path=path)
             assert answer.status_code == 401, (token, path, answer.text)
             assert set(answer.json()) == {"error", "path", "detail", "status_code"}

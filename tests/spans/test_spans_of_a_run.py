@@ -3,8 +3,12 @@
 import json
 from typing import Any
 
-from tests.samples import traced
+import pytest
+
+from kodosumi_prefect.spooler.append import Spooler
+from tests.samples import spending, traced
 from tests.services import Place
+from tests.spooler.recording import execute, row
 
 
 def test_spans_of_all_processes_of_a_run_lie_in_one_tree(ray_place: Place) -> None:
@@ -30,3 +34,16 @@ def test_spans_of_all_processes_of_a_run_lie_in_one_tree(ray_place: Place) -> No
     }
     assert places["in-task-1"]["name"].startswith("named_task")
     assert places["agent"] is None
+
+
+def test_parallel_calls_overshoot_a_budget_by_those_under_way_at_most(ray_place: Place) -> None:
+    """Twenty at once, of four functions on Ray; each is ten tokens."""
+    execute(ray_place.database, "INSERT INTO kodosumi.budget (per, tokens) VALUES ('run', 600)")
+    recorded = ray_place.run(spending.spending, {})
+    made = recorded.final["int"]
+    assert 60 <= made < 60 + spending.FUNCTIONS * spending.AT_ONCE
+    assert row(ray_place.database, recorded.fid)["model_calls"] == made
+    spooler = Spooler(ray_place.database, "kodosumi")
+    standing = spooler.standings([recorded.fid])[recorded.fid]
+    spooler.close()
+    assert standing == ("spent", "run", "tokens", pytest.approx(made * 10), 600.0)

@@ -184,6 +184,7 @@ def test_what_two_writers_send_is_stored_once_and_in_order(
             transport.append([one])
     events = stored(database, fid)
     assert [event["seq"] for event in events] == list(range(1, 7))
+    assert transport.standings([fid])[fid].state == "free"
     for writer in writers:
         mine = [e["payload"] for e in events if e["payload"].startswith(writer)]
         assert mine == [f"{writer} {number}" for number in (1, 2, 3)]

@@ -21,16 +21,20 @@ from kodosumi_prefect.files.access import FileAccess, learn_access
 from kodosumi_prefect.files.tokens import token_for
 from kodosumi_prefect.keys import make_secret
 from kodosumi_prefect.settings import PREFIX, Settings, reset_settings
+from kodosumi_prefect.spans.span import Usage
 from kodosumi_prefect.spooler import panel_transport, refused, spill
 from kodosumi_prefect.spooler.append import Spooler
 from kodosumi_prefect.spooler.client import SpoolClient
+from kodosumi_prefect.spooler.inbox import Weigh
 from kodosumi_prefect.spooler.panel_transport import PanelTransport
 from kodosumi_prefect.spooler.refused import RefusedError
 from kodosumi_prefect.spooler.replay import replay_orphans
 from kodosumi_prefect.spooler.route import Route
+from kodosumi_prefect.spooler.standing import Standing
 from kodosumi_prefect.spooler.transport import Backlog, NoDatabaseError
 from kodosumi_prefect.tracer import Tracer
 from tests.panel.panel_process import free_port, panel_process
+from tests.spans.test_span_totals import began, ended
 from tests.spooler.clients import script, spill_files, spilled
 from tests.spooler.recording import Line, batch, execute, fresh, payloads, row, said, stored
 from tests.waiting import wait_for
@@ -156,6 +160,35 @@ def test_a_token_that_ends_in_mid_run_costs_nothing_but_a_line(
     client._delivery.route.panel._settings = bad.model_copy(update={"run_token": good})
     wait_for(lambda: client.connected and not client.undelivered)
     assert payloads(database, fid) == [str(number) for number in range(1, 100)]
+
+
+@pytest.mark.parametrize("line", ["database", "panel"], indirect=True)
+def test_a_client_hears_how_a_run_stands_behind_what_it_recorded(
+    make: Callable[..., SpoolClient], database: str, fid: str
+) -> None:
+    client = make()
+    assert heard(client.weigh(fid)).state == "free"
+    execute(database, "INSERT INTO kodosumi.budget (per, tokens) VALUES ('run', 100)")
+    assert heard(client.weigh(fid)).state == "within"
+    for event in (began("a"), ended("a", Usage(input=100, output=1))):
+        client.emit(fid, event)
+    assert heard(client.weigh(fid)) == ("spent", "run", "tokens", 101.0, 100.0)
+
+
+def test_who_cannot_ask_hears_nothing_and_soon(
+    make: Callable[..., SpoolClient], line: Line, fid: str
+) -> None:
+    client = make()
+    line.cut()
+    weigh = client.weigh(fid)
+    assert weigh.passed.wait(20)
+    assert weigh.standing is None
+
+
+def heard(weigh: Weigh) -> Standing:
+    assert weigh.passed.wait(20)
+    assert weigh.standing is not None
+    return weigh.standing
 
 
 @by_panel

@@ -10,6 +10,7 @@ from kodosumi_prefect.cli.doctor.files import check_files, compare
 from kodosumi_prefect.cli.doctor.finding import Finding, Verdict, ok, warn
 from kodosumi_prefect.cli.doctor.postgres import check_postgres
 from kodosumi_prefect.cli.doctor.prefect_server import check_prefect
+from kodosumi_prefect.cli.doctor.prices import check_prices
 from kodosumi_prefect.cli.doctor.ray_cluster import check_ray
 from kodosumi_prefect.cli.doctor.sign_in import check_sign_in
 from kodosumi_prefect.cli.options import Output
@@ -47,14 +48,15 @@ def doctor(*, files: bool = False, fix: bool = False, output: Output = "text") -
 
 async def examine(settings: Settings) -> list[Finding]:
     """All findings, in the order of the report; the slow checks run beside each other."""
-    postgres, sign_in, prefect, ray, files = await asyncio.gather(
+    postgres, sign_in, prefect, ray, files, prices = await asyncio.gather(
         asyncio.to_thread(check_postgres, settings),
         asyncio.to_thread(check_sign_in, settings),
         check_prefect(settings),
         asyncio.to_thread(check_ray, settings),
         asyncio.to_thread(check_files, settings),
+        asyncio.to_thread(check_prices, settings),
     )
-    return [*postgres, check_spill(settings), *prefect, *ray, files, sign_in]
+    return [*postgres, check_spill(settings), *prefect, *ray, files, prices, sign_in]
 
 
 def check_spill(settings: Settings) -> Finding:

@@ -35,3 +35,7 @@ class LastOfSchedule:
     status: str
     started_at: float
     cancelled: bool
+    cost: float
+    input_tokens: int
+    output_tokens: int
+    unpriced_calls: int

@@ -89,7 +89,11 @@ class EndpointTag:
 
 @dataclass(frozen=True, slots=True)
 class LastOfEndpoint:
-    """A row of ``last_of_endpoints``: the newest execution of an endpoint that may be seen."""
+    """A row of ``last_of_endpoints``: the newest execution of an endpoint that may be seen.
+
+    Attributes:
+        cost: US dollars, without those of the ``unpriced_calls``.
+    """
 
     uid: str
     fid: str
@@ -97,6 +101,10 @@ class LastOfEndpoint:
     state_name: str | None
     began: datetime
     cancelled: bool
+    cost: float
+    input_tokens: int
+    output_tokens: int
+    unpriced_calls: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,6 +43,18 @@ class ExecutionCount:
 
 
 @dataclass(frozen=True, slots=True)
+class UseOfModel:
+    """A row of ``use_by_model``; ``cost`` in US dollars, without those of ``unpriced`` calls."""
+
+    model: str
+    calls: int
+    input_tokens: int
+    output_tokens: int
+    cost: float
+    unpriced: int
+
+
+@dataclass(frozen=True, slots=True)
 class DatabaseFacts:
     """A row of ``database_facts``.
 

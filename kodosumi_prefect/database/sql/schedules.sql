@@ -34,11 +34,13 @@ ORDER BY s.created_at DESC, s.id;
 -- The newest execution of each of these schedules.
 SELECT s.id::text AS schedule_id, e.fid::text, e.status,
     extract(epoch FROM coalesce(e.started_at, e.created_at))::float8 AS started_at,
-    {cancelled} AS cancelled
+    {cancelled} AS cancelled, e.cost::float8 AS cost, e.input_tokens, e.output_tokens,
+    e.unpriced_calls
 FROM unnest(%(ids)s::uuid[]) AS s (id)
 CROSS JOIN LATERAL (
-    SELECT fid, status, state_type, started_at, created_at FROM {schema}.execution
-    WHERE schedule_id = s.id ORDER BY id DESC LIMIT 1
+    SELECT fid, status, state_type, started_at, created_at, cost, input_tokens, output_tokens,
+        unpriced_calls
+    FROM {schema}.execution WHERE schedule_id = s.id ORDER BY id DESC LIMIT 1
 ) AS e;
 
 -- name: explain_schedule

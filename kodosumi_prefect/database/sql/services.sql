@@ -209,7 +209,8 @@ newest AS (
 )
 SELECT DISTINCT ON (e.uid) e.uid, x.fid::text AS fid, x.status, x.state_name,
     coalesce(x.started_at, x.created_at) AS began,
-    (x.status = 'error' AND x.state_type = 'CANCELLED') IS TRUE AS cancelled
+    (x.status = 'error' AND x.state_type = 'CANCELLED') IS TRUE AS cancelled,
+    x.cost::float8 AS cost, x.input_tokens, x.output_tokens, x.unpriced_calls
 FROM newest n JOIN {schema}.execution x ON x.id = n.id
 CROSS JOIN LATERAL ({endpoint_of_execution}) AS e
 ORDER BY e.uid, x.id DESC;

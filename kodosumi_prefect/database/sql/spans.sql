@@ -91,6 +91,24 @@ FROM {schema}.span s JOIN {schema}.execution e ON e.id = s.execution_id
 WHERE e.fid = %(fid)s::uuid AND s.first_seq > %(after)s
 ORDER BY s.first_seq LIMIT %(limit)s;
 
+-- name: use_by_model
+-- What stored executions took of each model, of those that took most; the rest as one.
+WITH used AS (
+    SELECT model, sum(calls)::bigint AS calls, sum(input_tokens)::bigint AS input_tokens,
+        sum(output_tokens)::bigint AS output_tokens, sum(cost) AS cost,
+        sum(unpriced)::bigint AS unpriced
+    FROM {schema}.model_use GROUP BY model
+),
+ranked AS (
+    SELECT *, row_number() OVER (ORDER BY input_tokens + output_tokens DESC, model) AS place
+    FROM used
+)
+SELECT CASE WHEN place <= %(most)s THEN model ELSE 'other' END AS model,
+    sum(calls)::bigint AS calls, sum(input_tokens)::bigint AS input_tokens,
+    sum(output_tokens)::bigint AS output_tokens, sum(cost)::float8 AS cost,
+    sum(unpriced)::bigint AS unpriced
+FROM ranked GROUP BY 1 ORDER BY 1;
+
 -- name: model_use_of
 -- What an execution took of each model, the dearest first.
 SELECT m.model, m.provider, m.calls, m.input_tokens, m.output_tokens, m.cached_tokens,

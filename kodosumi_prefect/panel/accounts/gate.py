@@ -26,7 +26,7 @@ OPEN = frozenset(
         "/schema/openapi.json",
         KEY_PATH,
         # Their handlers ask for a token of an execution.
-        *("/ingest", "/ingest/heartbeat", "/ingest/hello"),
+        *("/ingest", "/ingest/heartbeat", "/ingest/hello", "/ingest/standing"),
     }
 )
 SPANS = "/v1/traces"

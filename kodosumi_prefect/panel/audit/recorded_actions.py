@@ -47,6 +47,8 @@ class Action(StrEnum):
     SOURCE_REFRESH = "source_refresh", "Read sources of endpoints"
     PREFECT_PASSWORD = "prefect_password", "See the password of Prefect's server"
     AUDIT_EXPORT = "audit_export", "Export the audit"
+    BUDGET_SET = "budget_set", "Set a budget"
+    BUDGET_REMOVE = "budget_remove", "Remove a budget"
     CLEAN = "clean", "Delete what is past its retention"
 
 

@@ -97,7 +97,12 @@ RULES: dict[str, Rule] = {
 # Operations that change something and are not recorded, and why.
 UNRECORDED: dict[str, str] = {
     **dict.fromkeys(
-        ("POST /ingest", "POST /ingest/heartbeat", "POST /ingest/hello"),
+        (
+            "POST /ingest",
+            "POST /ingest/heartbeat",
+            "POST /ingest/hello",
+            "POST /ingest/standing",
+        ),
         "a run records itself, with a token whose making is recorded",
     ),
     "POST /v1/traces": "says what is done in a run, and changes nothing that was said before",

@@ -11,6 +11,7 @@ from kodosumi_prefect.panel.executions.newest_attempts import began, spent
 from kodosumi_prefect.panel.executions.rows import title
 from kodosumi_prefect.panel.executions.telling_inputs import telling
 from kodosumi_prefect.panel.html.render import render
+from kodosumi_prefect.spans.amounts import taken, taken_exactly
 from kodosumi_prefect.stream.reader import Reader
 from kodosumi_prefect.stream.rows import ListedExecution, StoredExecution
 
@@ -44,6 +45,8 @@ def listed(row: StoredExecution, attempt_began: datetime | None = None) -> dict[
         "owner": row.username,
         "again_of": row.again_of,
         "files": row.files,
+        "taken": taken(*_use(row)),
+        "taken_exactly": taken_exactly(*_use(row)),
     }
 
 
@@ -79,6 +82,10 @@ def brief(moment: datetime, today: datetime) -> str:
 def look(status: str, cancelled: bool) -> str:
     """The word that people read, and the class it is coloured by: cancelled is no error to them."""
     return CANCELLED if cancelled else status
+
+
+def _use(row: StoredExecution) -> tuple[float, int, int, int]:
+    return row.cost, row.input_tokens, row.output_tokens, row.unpriced_calls
 
 
 def _progress(row: StoredExecution) -> Markup | None:

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import RedirectResponse, Response
 from markupsafe import Markup
 
+from kodosumi_prefect.database.rows.budgets import SpentBudget
 from kodosumi_prefect.events import TERMINAL, Kind, Status
 from kodosumi_prefect.locks.answering import Locks, closed
 from kodosumi_prefect.panel.accounts.permissions import CurrentUser, User
@@ -30,6 +31,7 @@ from kodosumi_prefect.panel.web.parameters import Cursor, Execution, Panel, Read
 from kodosumi_prefect.panel.web.prefect_links import flow_run_url, links
 from kodosumi_prefect.panel.web.state import State
 from kodosumi_prefect.panel.web.templating import moment, page
+from kodosumi_prefect.spooler.standing import in_words
 from kodosumi_prefect.stream.reader import StoredEvent
 from kodosumi_prefect.stream.rows import StoredExecution
 
@@ -282,6 +284,7 @@ async def _head(panel: State, user: User, row: StoredExecution) -> dict[str, Any
         "locks": row.locks,
         "archived": row.archived_at,
         "links": links(panel.settings, row),
+        "budgets": await _budgets(panel, row),
         "details": {
             label: value
             for label, value in (
@@ -299,6 +302,15 @@ async def _head(panel: State, user: User, row: StoredExecution) -> dict[str, Any
             if value
         },
     }
+
+
+async def _budgets(panel: State, row: StoredExecution) -> list[dict[str, Any]]:
+    """Its budgets of which four fifths are spent, the fullest first."""
+    spent = await panel.reader.rows_of(SpentBudget, "budgets_of", fid=row.fid)
+    return [
+        {"words": in_words(one.per, one.unit, one.spent, one.allowed), "over": one.over}
+        for one in spent
+    ]
 
 
 async def _traceback(panel: State, row: StoredExecution) -> Markup | None:

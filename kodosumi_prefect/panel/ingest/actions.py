@@ -31,6 +31,7 @@ from kodosumi_prefect.spooler.batch import Batch, Header
 from kodosumi_prefect.spooler.outcome import Answer, of_error
 from kodosumi_prefect.spooler.panel_transport import MOST_BYTES
 from kodosumi_prefect.spooler.pool import Pool
+from kodosumi_prefect.spooler.standing import Standing
 from kodosumi_prefect.stream.reader import Reader
 
 LATE_SECONDS = 3600.0  # after its end for which an execution takes events
@@ -197,6 +198,14 @@ class Ingest:
         fids = [read.fid]
         done = self._pooled().do(lambda spooler: spooler.heartbeat(fids))
         return await self._answer(asyncio.wrap_future(done))
+
+    async def standing(self, token: str | None) -> tuple[Answer, Standing | None]:
+        """How the token's execution stands against its budgets; raises as ``admit``."""
+        read, _ = await self.admit(token)
+        asked = self._pooled().do(lambda spooler: spooler.standings([read.fid]))
+        found = asyncio.wrap_future(asked)
+        answer = await self._answer(found)
+        return answer, found.result().get(read.fid) if answer is None else None
 
     async def _answer(self, done: "asyncio.Future[Any]") -> Answer:
         try:

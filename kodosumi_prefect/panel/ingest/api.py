@@ -61,6 +61,13 @@ async def hello(request: Request, panel: Panel) -> JSONResponse:
     return await _answer(panel, None)
 
 
+@router.post(f"{PATH}/standing", include_in_schema=False)
+async def standing(request: Request, panel: Panel) -> JSONResponse:
+    """How the token's execution stands against its budgets."""
+    outcome, found = await panel.ingest.standing(request.headers.get(TOKEN_HEADER))
+    return await _answer(panel, outcome, standing=found)
+
+
 @router.post(
     "/outputs/{fid}/token",
     tags=["Executions"],
@@ -113,6 +120,7 @@ async def take_spans(request: Request, panel: Panel) -> Response:
     return Response(otlp.answer(media_type, *stored), media_type=media_type)
 
 
-async def _answer(panel: Any, outcome: Answer) -> JSONResponse:
+async def _answer(panel: Any, outcome: Answer, **more: Any) -> JSONResponse:
     status = 200 if outcome is None else 503 if outcome[0] in ("psycopg", "fault") else 409
-    return JSONResponse({"outcome": outcome, "instance": await panel.ingest.instance()}, status)
+    instance = await panel.ingest.instance()
+    return JSONResponse({"outcome": outcome, "instance": instance, **more}, status)

@@ -20,6 +20,7 @@ from kodosumi_prefect.panel.schedules.rule_words import cron_words, interval_wor
 from kodosumi_prefect.panel.web.prefect_links import deployment_url
 from kodosumi_prefect.panel.web.state import State
 from kodosumi_prefect.panel.web.templating import page
+from kodosumi_prefect.spans.amounts import taken
 
 SAVED = "saved"  # parameter of the page: id of the schedule that it is led to from
 SHOWN_TIMES = 3  # next runs in the list; the others in its tooltip
@@ -89,12 +90,20 @@ def _row(panel: State, row: Row, known: bool, services: set[str]) -> dict[str, A
         "timezone": row.get("timezone"),
         "owner": row["username"],
         "last": row["last_run"],
+        "last_took": _taken(row["last_run"]),
         "next": times[:SHOWN_TIMES],
         "paused": is_paused(row),
         "because": row["paused_because"],
         "resumable": may_resume(row),
         "known": known,
     }
+
+
+def _taken(run: Row | None) -> str | None:
+    if run is None:
+        return None
+    names = ("cost", "input_tokens", "output_tokens", "unpriced_calls")
+    return taken(*(run[name] for name in names))
 
 
 def _rule(row: Row) -> tuple[str | None, str | None]:

@@ -19,6 +19,7 @@ from kodosumi_prefect.panel.accounts.permissions import User
 from kodosumi_prefect.panel.services.register.address import MOUNTED
 from kodosumi_prefect.panel.services.register.openapi import has_text
 from kodosumi_prefect.panel.web.state import State
+from kodosumi_prefect.spans.amounts import taken
 
 PREFECT_ANSWER_SECONDS = 2.0  # seconds that a list waits for Prefect
 USE_DAYS = 30  # days over which runs are counted
@@ -65,6 +66,7 @@ async def cards(
         | source(row)
         | {
             "last": last.get(row.uid),
+            "last_took": taken(*use_of(last[row.uid])) if row.uid in last else None,
             "next": scheduled.get(row.uid),
             "runs": first.runs.get(row.uid, 0),
             "favourite": row.uid in first.favourites,
@@ -81,6 +83,11 @@ async def first(panel: State, user: User) -> First:
         UseOfEndpoint, "use_of_endpoints", days=USE_DAYS, **visible._asdict()
     )
     return First(favourites, {row.uid: row.runs for row in rows})
+
+
+def use_of(last: LastOfEndpoint) -> tuple[float, int, int, int]:
+    """What a run took of models, as ``taken`` wants it."""
+    return last.cost, last.input_tokens, last.output_tokens, last.unpriced_calls
 
 
 def source(row: RegisteredEndpoint) -> Row:

@@ -37,7 +37,7 @@ from kodosumi_prefect.panel.schedules.preview import (
 from kodosumi_prefect.panel.schedules.view import SAVED
 from kodosumi_prefect.panel.services.again_files import with_copies
 from kodosumi_prefect.panel.services.calls import own_url
-from kodosumi_prefect.panel.services.cards import source
+from kodosumi_prefect.panel.services.cards import source, use_of
 from kodosumi_prefect.panel.services.endpoint_form import Elements, EndpointForm, Submitted
 from kodosumi_prefect.panel.services.launch_keys import checked_key
 from kodosumi_prefect.panel.services.register.openapi import has_text
@@ -46,6 +46,7 @@ from kodosumi_prefect.panel.web.parameters import Panel
 from kodosumi_prefect.panel.web.state import State
 from kodosumi_prefect.panel.web.templating import page
 from kodosumi_prefect.refusals import NotFoundError, RefusedError
+from kodosumi_prefect.spans.amounts import taken, taken_exactly
 from kodosumi_prefect.stream.rows import StoredExecution
 
 Uid = Annotated[str, Path(pattern="^[0-9a-f]{32}$")]
@@ -287,6 +288,8 @@ async def _page(
         "form": form,
         "multipart": takes_files(elements or ()),
         "last": last[0] if last else None,
+        "last_took": taken(*use_of(last[0])) if last else None,
+        "last_took_exactly": taken_exactly(*use_of(last[0])) if last else None,
         "typed": fields,
         "open": opened or schedule_trouble is not None,
         "own_zone": typed is None,

@@ -12,7 +12,12 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from kodosumi_prefect.database.connection import silences
-from kodosumi_prefect.database.rows.system import ExecutionCount, RunnerCount, Service
+from kodosumi_prefect.database.rows.system import (
+    ExecutionCount,
+    RunnerCount,
+    Service,
+    UseOfModel,
+)
 from kodosumi_prefect.events import Status
 from kodosumi_prefect.panel.audit.trail import Trail
 from kodosumi_prefect.panel.system import observers, spoolers
@@ -21,6 +26,7 @@ from kodosumi_prefect.stream.feed import Feed
 from kodosumi_prefect.stream.reader import Reader
 
 COUNT_EVERY = 15.0  # seconds; counting reads every execution's row
+MOST_MODELS = 20  # that have numbers of their own; the others are added up
 COUNT_TIMEOUT = 5.0  # seconds
 DATABASE_ANSWER_SECONDS = 1.0  # seconds that a scrape waits for the database
 
@@ -43,6 +49,7 @@ class Metrics(Collector):
         self._streams = streams
         self._trail = trail
         self._counts: list[ExecutionCount] | None = None
+        self._models: list[UseOfModel] = []
         self._observers: list[Service] = []
         self._runners: list[RunnerCount] = []
         self._counted = float("-inf")
@@ -140,9 +147,10 @@ class Metrics(Collector):
             "Events in the streams of the stored executions.",
             sum(count.events for count in self._counts),
         )
+        yield from _of_models(self._models)
         yield _gauge(
             "kodosumi_executions_age_seconds",
-            "Age of the two numbers above.",
+            "Age of the numbers of executions, events and models.",
             time.monotonic() - self._counted,
         )
 
@@ -159,11 +167,38 @@ class Metrics(Collector):
         try:
             async with asyncio.timeout(COUNT_TIMEOUT):
                 self._counts = await self._reader.rows_of(ExecutionCount, "count_executions")
+                self._models = await self._reader.rows_of(
+                    UseOfModel, "use_by_model", most=MOST_MODELS
+                )
             self._counted = time.monotonic()
         except (TimeoutError, psycopg.Error) as exc:
             logger.debug("executions cannot be counted now: %s", exc)
         finally:
             self._counting = None
+
+
+def _of_models(models: list[UseOfModel]) -> Iterator[Metric]:
+    calls = GaugeMetricFamily(
+        "kodosumi_model_calls", "Calls of models in the stored executions.", labels=["model"]
+    )
+    tokens = GaugeMetricFamily(
+        "kodosumi_model_tokens", "Tokens that they took.", labels=["model", "direction"]
+    )
+    cost = GaugeMetricFamily(
+        "kodosumi_model_cost_dollars",
+        "US dollars of those calls whose price is known.",
+        labels=["model"],
+    )
+    unpriced = GaugeMetricFamily(
+        "kodosumi_model_unpriced_calls", "Calls whose price is not known.", labels=["model"]
+    )
+    for one in models:
+        calls.add_metric([one.model], one.calls)
+        tokens.add_metric([one.model, "input"], one.input_tokens)
+        tokens.add_metric([one.model, "output"], one.output_tokens)
+        cost.add_metric([one.model], one.cost)
+        unpriced.add_metric([one.model], one.unpriced)
+    yield from (calls, tokens, cost, unpriced)
 
 
 def _gauge(name: str, description: str, value: float) -> Metric:

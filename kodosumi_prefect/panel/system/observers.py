@@ -33,6 +33,7 @@ async def report(reader: Reader) -> dict[str, Any]:
         "status": "ok",
         "leader": leader.name,
         "lag": leader.info.get("lag"),
+        "prices": leader.info.get("prices"),
         "standing_by": len(known) - len(leading),
     }
 

@@ -308,6 +308,10 @@ class LastRun(BaseModel):
     status: Status
     started_at: float | None
     cancelled: bool = Field(description="`status` is error, since it was cancelled.")
+    cost: float = Field(0.0, description="US dollars of its model calls whose price is known.")
+    input_tokens: int = 0
+    output_tokens: int = 0
+    unpriced_calls: int = 0
 
 
 class Schedule(BaseModel):
