@@ -317,9 +317,27 @@ class Reader:
             subflow=subflow,
         )
 
-    async def spans(self, fid: str, after: int = 0, limit: int = 5000) -> list[StoredSpan]:
-        """Spans with ``first_seq > after``, in the order in which they were first heard of."""
-        return await self.rows_of(StoredSpan, "spans_of", fid=fid, after=after, limit=limit)
+    async def spans(
+        self, fid: str, after: int = 0, limit: int = 5000, *, changed: int | None = None
+    ) -> list[StoredSpan]:
+        """Spans with ``first_seq > after``, in the order in which they were first heard of.
+
+        Arguments:
+            changed: a seq; only spans of which an event behind it says something.
+        """
+        parameters = {"after": after, "limit": limit, "changed": changed, "id": None}
+        return await self.rows_of(StoredSpan, "spans_of", fid=fid, **parameters)
+
+    async def span(self, fid: str, id_: str) -> StoredSpan | None:
+        """One span of an execution; None if there is none of that id."""
+        parameters = {"after": -1, "limit": 1, "changed": None, "id": id_}
+        rows = await self.rows_of(StoredSpan, "spans_of", fid=fid, **parameters)
+        return rows[0] if rows else None
+
+    async def count_spans(self, fid: str) -> int:
+        """How many spans an execution has."""
+        [count] = await self.values("count_spans", fid=fid)
+        return int(count)
 
     async def model_use(self, fid: str) -> list[ModelUse]:
         """What an execution took of each model, the dearest first."""

@@ -38,7 +38,7 @@ PATHS = {
     "executions": "/executions",
     **{
         f"execution, {tab}": f"/executions/FID?tab={tab}"
-        for tab in ("output", "reasoning", "tasks", "log", "inputs", "raw")
+        for tab in ("output", "trace", "tasks", "log", "inputs", "raw")
     },
     "waiting": "/waiting",
     "schedules": "/schedules",

@@ -17,7 +17,7 @@ from tests.spooler.recording import execute
 WORD = "Donaudampfschifffahrtselektrizitätenhauptbetriebswerkbauunterbeamtengesellschaft" * 2
 NAMES = "Отчёт за неделю · 週報 · تقرير الأسبوع · 🦕"
 TAGS = [f"team-{n}" for n in range(14)] + [WORD[:60], "ежедневно"]
-TABS = ("output", "reasoning", "tasks", "log", "inputs", "raw")
+TABS = ("output", "trace", "tasks", "log", "inputs", "raw")
 TABLE = [{"city": f"City {n}", "people": n * 12345.5, "note": "a word or two"} for n in range(6)]
 WIDE = [{f"column {n}": f"value {n} of the row" for n in range(14)} for _ in range(3)]
 REPORT = f"""# Weekly report

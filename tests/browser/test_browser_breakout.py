@@ -116,7 +116,7 @@ def test_what_is_written_to_break_out_is_shown_harmless_on_every_page(
         (f"/executions?tag={mark}", "<script>"),
         ("/waiting", "<script>"),
         (f"/executions/{run.fid}", "harmless part"),
-        (f"/executions/{run.fid}?tab=reasoning", "<script>"),
+        (f"/executions/{run.fid}?tab=trace", "<script>"),
         (f"/executions/{run.fid}?tab=log", "<script>"),
         (f"/executions/{run.fid}?tab=raw", "script"),
         (f"/executions/{failed.fid}", "<script>"),

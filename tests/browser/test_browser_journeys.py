@@ -89,12 +89,12 @@ def test_a_review_is_launched_watched_asked_about_answered_and_run_again(
     result = page.locator("#result")
     expect(result).to_contain_text("Approved as draft 2")
     expect(page.locator("#waiting-count")).to_have_text("", timeout=20_000)
-    page.get_by_role("tab", name="Reasoning").click()
-    expect(page.locator("#panel-reasoning")).to_contain_text("+ bring cake")
+    page.get_by_role("tab", name="Trace").click()
+    expect(page.locator("#panel-trace")).to_contain_text("+ bring cake")
     assert page.evaluate("window.loadedOnce") is True
     assert violations(page) == NO_FLAW
     page.reload()
-    expect(page.locator("#panel-reasoning")).to_contain_text("+ bring cake")
+    expect(page.locator("#panel-trace")).to_contain_text("+ bring cake")
     assert "answered_by" in str(up.events(fid, kinds="lease")[-1]["source"])
 
     page.locator("#summary h1").click()

@@ -158,7 +158,7 @@ def test_nothing_moves_while_events_stream(new_context: NewContext, stand: Stand
     run.say("progress", serialize({"done": 0, "total": 9, "text": "begins"}))
     run.say("result", markdown("result 0")).say("agent", serialize({"name": "a"}))
     context = new_context(stand)
-    seen = {name: context.new_page() for name in ("output", "reasoning", "log", "raw", "list")}
+    seen = {name: context.new_page() for name in ("output", "trace", "log", "raw", "list")}
     for name, page in seen.items():
         page.goto("/executions" if name == "list" else f"/executions/{run.fid}?tab={name}")
         expect(page.locator("#live")).to_have_attribute("data-state", "live")

@@ -60,18 +60,18 @@ def test_a_question_comes_by_itself_is_corrected_and_answered_on_the_runs_page(
     card.get_by_role("button", name="Answer").click()
     expect(page.locator("#questions")).to_contain_text("is answered")
     expect(page.locator("#summary .chip")).to_contain_text("running")
-    page.get_by_role("tab", name="Reasoning").click()
-    asks = page.locator("#reasoning-list .asked")
+    page.get_by_role("tab", name="Trace").click()
+    asks = page.locator("#steps-list .asked")
     expect(asks).to_have_text(re.compile("^Asked “approve”, answered by admin after .* s$"))
-    expect(page.locator("#reasoning-list > li")).to_have_count(1)
-    expect(page.locator("#reasoning-list .answer")).to_contain_text("4")
+    expect(page.locator("#steps-list > li")).to_have_count(1)
+    expect(page.locator("#steps-list .answer")).to_contain_text("4")
     run.say("result", markdown("goes on"))
     page.get_by_role("tab", name="Output").click()
     expect(page.locator("#output-list")).to_contain_text("goes on")
     assert page.evaluate("window.loadedOnce") is True
     live = asks.inner_text()
     page.reload()
-    page.get_by_role("tab", name="Reasoning").click()
+    page.get_by_role("tab", name="Trace").click()
     assert asks.inner_text().split(" after ")[0] == live.split(" after ")[0]
 
 

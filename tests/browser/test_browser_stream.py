@@ -255,7 +255,7 @@ def test_a_long_log_that_is_out_of_order_has_every_line_once_at_its_time(
 
 def test_a_group_of_errors_is_one_line_live_and_loaded(page: Page, stand: Stand) -> None:
     run = stand.run(summary="Group").begin()
-    page.goto(f"/executions/{run.fid}?tab=reasoning")
+    page.goto(f"/executions/{run.fid}?tab=trace")
     expect(page.locator("#live")).to_have_text("Live")
     run.fail(
         "  + Exception Group Traceback (most recent call last):\n"
@@ -267,7 +267,7 @@ def test_a_group_of_errors_is_one_line_live_and_loaded(page: Page, stand: Stand)
         "    | KeyError: 'two'\n"
         "    +------------------------------------"
     )
-    line = page.locator("#reasoning-list .error summary")
+    line = page.locator("#steps-list .error summary")
     expect(line).to_have_text("ValueError: one; KeyError: 'two'")
     page.reload()
     expect(line).to_have_text("ValueError: one; KeyError: 'two'")

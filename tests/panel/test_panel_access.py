@@ -36,9 +36,10 @@ def noor(panel: Stand) -> Person:
 
 def paths(fid: str) -> list[str]:
     """All addresses under which an execution can be looked at."""
-    outputs = [f"/outputs/{w}/{fid}" for w in ("status", "raw", "html", "events", "tasks")]
+    outputs = [f"/outputs/{w}/{fid}" for w in ("status", "raw", "html", "events", "tasks", "trace")]
     streams = [f"/outputs/{w}/{fid}" for w in ("stream", "main", "stdio")]
-    parts = ("head", "live", "events.jsonl", "tasks", "output", "reasoning", "log", "raw")
+    parts = ("head", "live", "events.jsonl", "tasks", "output", "steps", "log", "raw")
+    parts += ("trace/spans", "trace/steps", "trace/totals")
     pages = [f"/executions/{fid}", *(f"/executions/{fid}/{part}" for part in parts)]
     return outputs + streams + pages
 

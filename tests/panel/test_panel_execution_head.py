@@ -93,7 +93,7 @@ def test_what_a_form_says_itself_is_not_shown_beside_it() -> None:
     assert not says([{"type": "textarea", "text": "x"}], {"draft": "x"})
 
 
-def test_reasoning_tells_of_questions_in_words(panel: Stand) -> None:
+def test_steps_tell_of_questions_in_words(panel: Stand) -> None:
     run = panel.run().begin()
     answered, open_, late = asked(run, "approve"), asked(run, "rate"), asked(run, "hurry")
     execute(
@@ -104,7 +104,7 @@ def test_reasoning_tells_of_questions_in_words(panel: Stand) -> None:
     assert done.json() == {"result": {"stars": 4}}
     ended = {"name": "hurry", "lid": late, "result": None, "state": "expired"}
     run.say("lease", serialize(ended))
-    html = panel.get(f"/executions/{run.fid}/reasoning").text
+    html = panel.get(f"/executions/{run.fid}/steps").text
     words = [
         " ".join(re.sub("<.*?>", "", card).split())
         for card in re.findall(r'<p class="asked".*?</p>', html)
@@ -121,14 +121,14 @@ def test_reasoning_tells_of_questions_in_words(panel: Stand) -> None:
     assert "elements" not in visible and "expires" not in visible and "min_value" not in visible
     assert "<strong>all</strong>" in html and re.search(r"stars.*4", visible, re.DOTALL)
     run.finish()
-    html = panel.get(f"/executions/{run.fid}/reasoning").text
+    html = panel.get(f"/executions/{run.fid}/steps").text
     assert "no longer asked" in html and "waits for an answer" not in html
 
 
 def test_an_answer_whose_question_is_not_known_is_told_by_itself(panel: Stand) -> None:
     run = panel.run().begin()
     run.say("lease", serialize({"name": "lost", "lid": str(uuid4()), "result": {"a": 1}}))
-    html = panel.get(f"/executions/{run.fid}/reasoning").text
+    html = panel.get(f"/executions/{run.fid}/steps").text
     assert '“lost” <span class="how">answered' in html
 
 

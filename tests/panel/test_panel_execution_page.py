@@ -15,7 +15,7 @@ from tests.spooler.recording import execute
 
 NOWHERE = "00000000-0000-4000-8000-000000000000"  # the id of no execution
 HTML = {"accept": "text/html"}
-TABS = ["output", "reasoning", "tasks", "files", "log", "inputs", "raw"]
+TABS = ["output", "trace", "tasks", "files", "log", "inputs", "raw"]
 ATTACK = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>"
 
 
@@ -41,7 +41,7 @@ def test_each_tab_has_an_address_and_is_drawn_by_the_server(panel: Stand) -> Non
     run.say("result", markdown("a *result*")).say("action", serialize("an action"))
     held = {
         "output": "a <em>result</em>",
-        "reasoning": "an action",
+        "trace": "an action",
         "log": "in the log",
         "inputs": "question",
         "raw": "&#34;an action&#34;",
@@ -215,7 +215,7 @@ def test_the_error_is_told_in_a_line_with_its_traceback_folded(panel: Stand) -> 
     assert '<p class="message">KeyError: &#39;x&#39;</p>' in text
     folded = re.search(r"<details><summary>Traceback</summary>(.*?)</details>", text, re.DOTALL)
     assert folded is not None and "deep" in folded[1]
-    text = panel.get(f"/executions/{run.fid}?tab=reasoning").text
+    text = panel.get(f"/executions/{run.fid}?tab=trace").text
     assert "<summary>KeyError: &#39;x&#39;</summary>" in text
 
 
@@ -226,7 +226,7 @@ def test_a_group_of_errors_is_told_by_those_in_it(panel: Stand) -> None:
         text = "".join(traceback.format_exception(exc))
     run = panel.run().begin().fail(text)
     line = "ValueError: one; KeyError: &#39;two&#39;"
-    assert f"<summary>{line}</summary>" in panel.get(f"/executions/{run.fid}?tab=reasoning").text
+    assert f"<summary>{line}</summary>" in panel.get(f"/executions/{run.fid}?tab=trace").text
     status = panel.json(f"/outputs/status/{run.fid}")
     assert json.loads(status["final"]) == {"Text": {"body": "ValueError: one; KeyError: 'two'"}}
     with panel.client.stream("GET", f"/executions/{run.fid}/live") as live:

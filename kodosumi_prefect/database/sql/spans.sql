@@ -81,7 +81,8 @@ WHERE s.execution_id = %(id)s AND s.used AND s.response IN (
 RETURNING s.id;
 
 -- name: spans_of
--- Spans of an execution in the order in which they were first heard of, behind a seq.
+-- Spans of an execution in the order in which they were first heard of, behind a seq; only those that
+-- events behind another seq say something of, or only one, if asked for.
 SELECT s.id, s.parent, s.name, s.type, s.attempt, s.task_run,
     extract(epoch FROM s.began_at)::float8 AS began, extract(epoch FROM s.ended_at)::float8 AS ended,
     s.status, s.model, s.provider, s.input_tokens, s.output_tokens, s.cached_tokens,
@@ -89,6 +90,8 @@ SELECT s.id, s.parent, s.name, s.type, s.attempt, s.task_run,
     s.first_seq
 FROM {schema}.span s JOIN {schema}.execution e ON e.id = s.execution_id
 WHERE e.fid = %(fid)s::uuid AND s.first_seq > %(after)s
+    AND (%(id)s::text IS NULL OR s.id = %(id)s)
+    AND (%(changed)s::bigint IS NULL OR s.begin_seq > %(changed)s OR s.end_seq > %(changed)s)
 ORDER BY s.first_seq LIMIT %(limit)s;
 
 -- name: use_by_model
@@ -116,3 +119,8 @@ SELECT m.model, m.provider, m.calls, m.input_tokens, m.output_tokens, m.cached_t
 FROM {schema}.model_use m JOIN {schema}.execution e ON e.id = m.execution_id
 WHERE e.fid = %(fid)s::uuid AND m.calls > 0
 ORDER BY m.cost DESC, m.calls DESC, m.model, m.provider;
+
+-- name: count_spans
+-- How many spans an execution has.
+SELECT count(*) FROM {schema}.span s JOIN {schema}.execution e ON e.id = s.execution_id
+WHERE e.fid = %(fid)s::uuid;

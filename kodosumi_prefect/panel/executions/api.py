@@ -269,7 +269,7 @@ async def trace(
             "fid": execution.fid,
             "usage": usage_of(execution),
             "models": [asdict(use) for use in models],
-            "items": [asdict(span) for span in shown],
+            "items": shown,
             "next": shown[-1].first_seq if shown else after,
             "more": len(spans) > limit,
         }

@@ -18,12 +18,13 @@ from kodosumi_prefect.panel.executions.comparison import changes, first_differen
 from kodosumi_prefect.panel.executions.family import Reruns, reruns
 from kodosumi_prefect.panel.executions.headings import listed
 from kodosumi_prefect.panel.executions.offsets import began
-from kodosumi_prefect.panel.executions.panes import NEWEST, PANES, Wish, stretch
+from kodosumi_prefect.panel.executions.panes import NEWEST, PANES, PaneQuery, Wish, stretch
 from kodosumi_prefect.panel.executions.result_file import kind_words, result_file
 from kodosumi_prefect.panel.executions.retrying import NO_DEPLOYMENT
 from kodosumi_prefect.panel.executions.rows import final_envelope, title
 from kodosumi_prefect.panel.executions.run_again import again_url
 from kodosumi_prefect.panel.executions.streams import EventStream, View
+from kodosumi_prefect.panel.executions.trace_pages import trace_tab
 from kodosumi_prefect.panel.html.render import render
 from kodosumi_prefect.panel.html.words import plain_line
 from kodosumi_prefect.panel.locks.cards import card
@@ -41,7 +42,7 @@ LIVE = View(None, html=True, named=True)
 
 TABS = {
     "output": "Output",
-    "reasoning": "Reasoning",
+    "trace": "Trace",
     "tasks": "Tasks",
     "files": "Files",
     "log": "Log",
@@ -54,6 +55,7 @@ router = APIRouter(include_in_schema=False)
 router.include_router(downloads.router)
 
 Question = Annotated[Literal["cancel", "retry", "archive"] | None, Query()]
+SpanKey = Annotated[str | None, Query(max_length=200)]
 Pair = Annotated[str, Query(max_length=80)]
 Number = Annotated[int | None, Query(ge=1, le=2**31 - 1)]
 
@@ -66,13 +68,21 @@ async def execution(
     execution: Execution,
     wish: Wish,
     tab: str = "output",
+    view: str = "",
+    span: SpanKey = None,
     ask: Question = None,
     archived: bool = False,
 ) -> Response:
     """Everything about one execution up to now; ``execution.js`` takes it from there."""
     if execution.archived_at is not None and not archived:
         return page(request, "archived.html", _archived(execution), status_code=410)
+    if tab == "reasoning":  # as links of versions before 0.3 have it
+        return RedirectResponse(f"?{request.url.include_query_params(tab='trace').query}", 307)
     chosen = tab if tab in TABS else "output"
+    trace = await trace_tab(panel, execution, span) if chosen == "trace" else None
+    shown = chosen
+    if trace is not None and _as_steps(view, wish, trace):
+        shown = "steps"
     context = {
         "row": execution,
         "cursor": execution.last_seq,
@@ -83,10 +93,19 @@ async def execution(
         "tabs": TABS,
         "tab": chosen,
         "ask": ask,
+        "shown": shown,
+        "trace": trace,
         "panes": PANES,
-        "pane": await stretch(panel, execution, chosen, wish) if chosen in PANES else None,
+        "pane": await stretch(panel, execution, shown, wish) if shown in PANES else None,
     }
     return page(request, "execution.html", context)
+
+
+def _as_steps(view: str, wish: PaneQuery, trace: dict[str, Any]) -> bool:
+    """Whether the trace is to be shown as cards, one below the other, and not as a tree."""
+    stretch_of_cards = (wish.before, wish.after, wish.around, wish.line) != (None,) * 4
+    no_tree = trace["steps"] and not trace["lines"] and view != "tree"
+    return view == "steps" or stretch_of_cards or no_tree
 
 
 @router.get("/executions/{fid}/head")

@@ -41,9 +41,7 @@ class Pane(NamedTuple):
 
 PANES = {
     "output": Pane((Kind.RESULT, Kind.UPLOAD, Kind.ERROR), 100),
-    "reasoning": Pane(
-        (Kind.AGENT, Kind.ACTION, Kind.RESULT, Kind.LOCK, Kind.LEASE, Kind.ERROR), 100
-    ),
+    "steps": Pane((Kind.AGENT, Kind.ACTION, Kind.RESULT, Kind.LOCK, Kind.LEASE, Kind.ERROR), 100),
     "log": Pane(tuple(sorted(STDIO_KINDS)), 500),
     "tail": Pane(tuple(sorted(STDIO_KINDS)), 60),
     "raw": Pane(tuple(Kind), 200),
@@ -169,7 +167,7 @@ async def stretch(panel: State, row: StoredExecution, name: str, wish: PaneQuery
     attempt = more.attempt if more is not None else 1
     drawn = events if name != "output" else [e for e in events if not _of_now(e, row)]
     # Many long texts take a while to render; other requests go on meanwhile.
-    settled = await outcomes(panel.reader, fid, drawn if name == "reasoning" else ())
+    settled = await outcomes(panel.reader, fid, drawn if name == "steps" else ())
     drawing = _Drawing(name, fid, settled, began(row), wish.order)
     items = await asyncio.to_thread(lambda: list(drawing.items(drawn, attempt)))
     return {
@@ -188,6 +186,29 @@ async def stretch(panel: State, row: StoredExecution, name: str, wish: PaneQuery
         "file": _file_query(pane, wish),
         **position,
     }
+
+
+async def one_event(panel: State, row: StoredExecution, event: StoredEvent) -> dict[str, Any]:
+    """A stretch that is one event: a line of the log, or a step."""
+    name = "log" if event.kind in STDIO_KINDS and event.kind != Kind.ERROR else "steps"
+    settled = await outcomes(panel.reader, row.fid, [event])
+    drawing = _Drawing(name, row.fid, settled, began(row), "time")
+    items = await asyncio.to_thread(lambda: list(drawing.items([event], event.attempt)))
+    return {"kind": name, "items": items}
+
+
+async def lines_between(
+    panel: State, row: StoredExecution, after: int, until: int, origin_: Origin, limit: int
+) -> dict[str, Any]:
+    """The first log lines with ``after < seq <= until``; ``more``: whether there are others."""
+    kinds = PANES["log"].kinds
+    batch = await panel.reader.page(
+        row.fid, after, until=until, kinds=kinds, origin=origin_, limit=limit
+    )
+    drawing = _Drawing("log", row.fid, Outcomes({}, {}), began(row), "time")
+    attempt = batch.events[0].attempt if batch.events else 1
+    items = await asyncio.to_thread(lambda: list(drawing.items(batch.events, attempt)))
+    return {"kind": "log", "items": items, "more": batch.more}
 
 
 def _file_query(pane: Pane, wish: PaneQuery) -> str:

@@ -44,7 +44,7 @@ class View(NamedTuple):
     Attributes:
         named: before the HTML of what a task prints or logs stands the task's name, before what
             is logged its level, and before an error what it says in one line; questions and
-            answers are in words.
+            answers are in words; of spans there is only that something happened.
     """
 
     kinds: frozenset[str] | None
@@ -273,6 +273,8 @@ class Streams:
                 return frame("eof", item.seq, time.time(), "end of stream")
 
     async def _html(self, fid: str, event: StoredEvent, named: bool) -> bytes:
+        if named and event.kind == Kind.SPAN:
+            return frame(event.kind, event.seq, event.ts, "")  # pages ask for what it says
         name = origin(event.source) if named and event.kind in STDIO_KINDS else ""
         key = (fid, event.seq, event.ts, named)
         if (known := self._rendered.get(key)) is not None:

@@ -38,12 +38,12 @@ FEW = 200  # task runs that may be asked for often
 OFTEN, SELDOM = 3, 10  # seconds between refreshes of a live run
 MANY = 2000  # task runs for which SELDOM holds; of more, refreshes are as much rarer
 SELDOM_OF_ALL = 60  # seconds
-VIEWS = {"log": "Log", "reasoning": "Reasoning", "raw": "All events"}
+VIEWS = {"log": "Log", "steps": "Steps", "raw": "All events"}
 
 router = APIRouter(include_in_schema=False)
 
 Wish = Annotated[PaneQuery, Depends(pane_query)]
-View = Annotated[Literal["log", "reasoning", "raw"], Query()]
+View = Annotated[Literal["log", "steps", "reasoning", "raw"], Query()]
 
 
 @router.get("/executions/{fid}/tasks")
@@ -145,6 +145,7 @@ async def task(
         HTTPException: 404, neither Prefect nor an event has such a task run.
     """
     named = clean(named)
+    view = "steps" if view == "reasoning" else view  # as older links have it
     pane = await stretch(panel, execution, view, replace(wish, task_run=named))
     if "hx-request" in request.headers or fragment:
         return page(request, "_pane.html", {"row": execution, "pane": pane})

@@ -32,6 +32,19 @@ _SHAPES = {
     "lock": '<path d="M2.5 3h11v8H7.2L4.5 13.5V11h-2z"/>'
     '<path d="M6.7 5.9a1.4 1.4 0 1 1 1.9 1.3c-.4.2-.6.4-.6.8"/>' + _DOT.format(9.6),
     "lease": '<path d="M2.5 3h11v8H7.2L4.5 13.5V11h-2z"/><path d="m5.7 7.2 1.6 1.6 3-3.2"/>',
+    # Types of spans, where kinds of events have none
+    "llm": '<path d="M8 1.8 9.5 6l4.2 1.5-4.2 1.5L8 13.2 6.5 9 2.3 7.5 6.5 6z"/>'
+    '<path d="M13 11.5v3M11.5 13h3"/>',
+    "tool": '<path d="M9.8 6.2a3 3 0 0 1 3.9-3.9l-2 2 .4 1.6 1.6.4 2-2a3 3 0 0 1-3.9 3.9L6 14'
+    'a1.6 1.6 0 0 1-2.3-2.3z" transform="translate(-1.2)"/>',
+    "retrieval": '<ellipse cx="7" cy="4" rx="4.5" ry="2"/>'
+    '<path d="M2.5 4v6c0 1.1 2 2 4.5 2M11.5 4v3"/>'
+    '<circle cx="11" cy="11" r="2"/><path d="m12.5 12.5 1.7 1.7"/>',
+    "embedding": '<circle cx="3.5" cy="12" r="1.5"/><circle cx="7" cy="6" r="1.5"/>'
+    '<circle cx="12.5" cy="9.5" r="1.5"/><circle cx="12" cy="3" r="1.5"/>',
+    "chain": '<path d="M6.7 9.3 9.3 6.7M7 4.5l1.4-1.4a3 3 0 0 1 4.3 4.3L11.3 8.8"/>'
+    '<path d="M9 11.5l-1.4 1.4a3 3 0 0 1-4.3-4.3l1.4-1.4"/>',
+    "custom": '<rect x="3" y="3" width="10" height="10" rx="2"/>',
     "stdout": '<rect x="2" y="3" width="12" height="10" rx="1.5"/>'
     '<path d="m4.5 6 2 2-2 2M8 10h3"/>',
     "stderr": '<rect x="2" y="3" width="12" height="10" rx="1.5"/><path d="M8 5.5v2.7"/>'
@@ -94,7 +107,9 @@ _SAME = {
     "suspended": "paused",
     "log": "stdout",
     "output": "result",
-    "reasoning": "agent",
+    "task": "tasks",
+    "wait": "lock",
+    "step": "action",
     "raw": "api",
     "question": "lock",
     "answer": "lease",

@@ -90,7 +90,7 @@ export function step(event) {
   const item = card(event);
   const answer = item.querySelector(":scope > .body > .settled");
   if (!answer) return item;
-  const asked = [...document.querySelectorAll("#reasoning-list .asked")].find((one) => one.dataset.lid === answer.dataset.lid);
+  const asked = [...document.querySelectorAll("#steps-list .asked")].find((one) => one.dataset.lid === answer.dataset.lid);
   if (!asked) return item;
   const outcome = asked.querySelector(".outcome");
   outcome.replaceChildren(", ", ...answer.querySelector(".how").childNodes);

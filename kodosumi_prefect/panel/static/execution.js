@@ -9,6 +9,7 @@ import { Stream } from "./stream.js";
 import { Questions } from "./questions.js";
 import { tabs } from "./tabs.js";
 import { localise, tick } from "./time.js";
+import { Trace } from "./trace.js";
 
 const LINES = 2000; // log events kept in the page
 const TAIL = 200; // likewise beside the output
@@ -23,12 +24,12 @@ const HIDDEN = 20000; // ms after which a hidden page gives its connection back
 
 const KINDS = {
   output: ["result", "upload"],
-  reasoning: ["agent", "action", "result", "lock", "lease", "error"],
+  steps: ["agent", "action", "result", "lock", "lease", "error"],
   log: ["stdout", "stderr", "debug", "error", "upload"],
   tail: ["stdout", "stderr", "debug", "error", "upload"],
 };
 const HEAD_KINDS = ["meta", "inputs", "status", "final", "error", "lock", "lease", "upload"];
-const ALL = [...new Set([...Object.values(KINDS).flat(), ...HEAD_KINDS, "progress"])];
+const ALL = [...new Set([...Object.values(KINDS).flat(), ...HEAD_KINDS, "progress", "span"])];
 
 const page = document.getElementById("execution");
 const { fid, root } = page.dataset;
@@ -55,12 +56,13 @@ function pane(name, limit, build) {
 
 const panes = {
   output: pane("output", CARDS, card),
-  reasoning: pane("reasoning", CARDS, step),
+  steps: pane("steps", CARDS, step),
   log: pane("log", LINES, line),
   tail: pane("tail", TAIL, line),
   raw: pane("raw", EVENTS),
 };
 const { shows } = tools(panes, here);
+const trace = new Trace(page, here);
 const questions = new Questions(byId("questions"), root, fid);
 
 let failed = null; // the error of the newest attempt, which the head shows
@@ -79,6 +81,7 @@ function brought(kind, ts, html, seq) {
     }
   }
   if (shows("raw", kind)) panes.raw.announce(seq);
+  if (kind === "span" || KINDS.steps.includes(kind)) trace.changed(kind, seq);
   doing(kind, html);
   if (kind === "progress") {
     byId("progress").innerHTML = html;
@@ -179,6 +182,7 @@ const stream = new Stream(`${here}/live`, cursor, ALL, {
   event: brought,
   reset() {
     Object.values(panes).forEach((each) => each.clear());
+    trace.clear();
     refreshHead();
   },
   ended: settle,
@@ -198,6 +202,7 @@ function settle() {
   if (stream.over) {
     say("over", "Complete");
     refreshHead();
+    trace.settle();
     lookLater();
   } else if (stream.source?.readyState === EventSource.OPEN) {
     say("live", "Live");
@@ -248,9 +253,12 @@ copies(byId("raw-list"), `${root}outputs/events/${fid}`);
 tabs(byId("tabs"), (name) => {
   panes[name]?.revealed();
   if (name === "output") panes.tail.revealed();
+  if (name === "trace") trace.revealed();
+  if (name === "trace" && trace.view === "steps") panes.steps.revealed();
   if (name === "tasks") byId("tasks").dispatchEvent(new Event("kodosumi:shown"));
   if (name === "files") byId("files").dispatchEvent(new Event(stale ? "kodosumi:files" : "kodosumi:shown"));
   stale = false;
 });
+page.addEventListener("kodosumi:trace", ({ detail }) => detail === "steps" && panes.steps.revealed());
 say("away", "Connecting");
 stream.open();

@@ -88,6 +88,15 @@ class Trace(BaseModel):
     more: bool
 
 
+class Span(BaseModel):
+    """A span, and what went in and came out."""
+
+    fid: UUID
+    span: StoredSpan
+    input: Any = Field(description="Null where nothing was kept.")
+    output: Any = Field(description="Null where nothing was kept, or before its end.")
+
+
 class StreamedEvent(BaseModel):
     """A server-sent event."""
 

@@ -40,8 +40,10 @@ from kodosumi_prefect.panel.executions import (
     dashboard_api,
     list_api,
     saved_views,
+    span_api,
     task_api,
     task_pages,
+    trace_pages,
 )
 from kodosumi_prefect.panel.executions import list_pages as execution_list_pages
 from kodosumi_prefect.panel.executions import pages as execution_pages
@@ -95,6 +97,7 @@ from kodosumi_prefect.vocabulary import (
 # In the order of the panel's OpenAPI document.
 AREAS: tuple[Any, ...] = (
     executions_api,
+    span_api,
     cancel_api,
     ingest_api,
     task_api,
@@ -115,6 +118,7 @@ AREAS: tuple[Any, ...] = (
     execution_list_pages,
     saved_views,
     task_pages,
+    trace_pages,
     file_pages,
     execution_pages,
     service_list_pages,

@@ -11,6 +11,7 @@ from fastapi import Request
 from fastapi.responses import HTMLResponse
 from fastapi.templating import Jinja2Templates
 
+from kodosumi_prefect.panel.html.amounts import dollars, tokens
 from kodosumi_prefect.panel.html.icons import icon
 from kodosumi_prefect.panel.html.words import size_words
 from kodosumi_prefect.vocabulary import KEYS_COOKIE, THEME_COOKIE
@@ -66,6 +67,8 @@ def templates() -> Jinja2Templates:
         "from_epoch": from_epoch,
         "size": size_words,
         "capitalize_first": capitalised,
+        "dollars": dollars,
+        "tokens": tokens,
     }
     engine.env.globals |= {"version": package_version(), "picture": icon}
     engine.env.trim_blocks = engine.env.lstrip_blocks = True
