@@ -10,7 +10,7 @@ from fastapi.responses import Response
 from kodosumi_prefect.panel.executions.span_contents import contents
 from kodosumi_prefect.panel.web.answers import Span
 from kodosumi_prefect.panel.web.error_schemas import answers, problems
-from kodosumi_prefect.panel.web.parameters import Execution, Panel
+from kodosumi_prefect.panel.web.parameters import Execution, Panel, ReadsContents
 from kodosumi_prefect.spans.span import LONGEST_ID
 
 router = APIRouter(prefix="/outputs", tags=["Executions"])
@@ -32,6 +32,7 @@ class Json(Response):
     response_class=Json,
     summary="A span with its input and output",
     responses=answers(Span) | problems(404),
+    dependencies=[ReadsContents],
 )
 async def span(panel: Panel, execution: Execution, span: SpanId) -> Response:
     """`input` and `output` are null where nothing was kept, or nothing is there yet.

@@ -23,7 +23,13 @@ from kodosumi_prefect.panel.executions.trace_rows import (
 )
 from kodosumi_prefect.panel.html.contents import views
 from kodosumi_prefect.panel.html.gantt import look, moment
-from kodosumi_prefect.panel.web.parameters import MAX_CURSOR, Cursor, Execution, Panel
+from kodosumi_prefect.panel.web.parameters import (
+    MAX_CURSOR,
+    Cursor,
+    Execution,
+    Panel,
+    ReadsContents,
+)
 from kodosumi_prefect.panel.web.state import State
 from kodosumi_prefect.panel.web.templating import page
 from kodosumi_prefect.stream.reader import Origin, StoredEvent
@@ -80,7 +86,7 @@ async def spans(
     return await asyncio.to_thread(lambda: _packed(table(shown) | following, compressed=zip_))
 
 
-@router.get("/executions/{fid}/trace/steps")
+@router.get("/executions/{fid}/trace/steps", dependencies=[ReadsContents])
 async def trace_steps(
     request: Request,
     panel: Panel,
@@ -106,7 +112,7 @@ async def totals(request: Request, panel: Panel, execution: Execution) -> Respon
     return page(request, "_trace_totals.html", {"totals": await trace_totals(panel, execution)})
 
 
-@router.get("/executions/{fid}/trace/of/{key}")
+@router.get("/executions/{fid}/trace/of/{key}", dependencies=[ReadsContents])
 async def details(
     request: Request, panel: Panel, execution: Execution, key: Key, fragment: bool = False
 ) -> Response:
