@@ -131,12 +131,19 @@ LISTS = [
 def test_every_list_may_be_text_separated_by_commas_or_json(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    texts = ["http://10.0.0.5/a", "http://10.0.0.5/b"]
-    if name != "service_url":
-        texts = ["10.0.0.0/8", "10.1.0.0/16"]
+    special = {
+        "service_url": ["http://10.0.0.5/a", "http://10.0.0.5/b"],
+        "span_sources_off": ["crewai", "openai"],
+    }
+    texts = special.get(name, ["10.0.0.0/8", "10.1.0.0/16"])
     for text in (" , ".join(texts), json.dumps(texts)):
         monkeypatch.setenv(f"{PREFIX}{name.upper()}", text)
         assert getattr(Settings(), name) == texts
+
+
+def test_a_source_of_spans_that_nobody_knows_is_refused() -> None:
+    with pytest.raises(ValidationError, match="'crewAI' is none of opentelemetry, crewai"):
+        Settings(span_sources_off=["crewAI"])
 
 
 @pytest.mark.parametrize("name", ["proxy_networks", "trusted_networks"])

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, Literal, cast
 
+import orjson
+
 from kodosumi_prefect.events import Kind, State, json_text, plain, serialize
 from kodosumi_prefect.settings import Settings
 
@@ -20,17 +22,22 @@ Direction = Literal["input", "output"]
 Redaction = Callable[[Any, str, str | None], Any]
 
 
-def kept(value: Any, direction: Direction, span: str, settings: Settings) -> str | None:
+def kept(
+    value: Any, direction: Direction, span: str, settings: Settings, *, tree: bool = False
+) -> str | None:
     """What is kept of a content, as JSON text; None if nothing is.
 
     Arguments:
         span: its name.
+        tree: whether it consists of JSON's types, no part in two places, as read from JSON.
     """
     if value is None or settings.span_contents == "none":
         return None
     value = _redacted(value, direction, span, settings)
     if value is None:
         return None
+    if tree and settings.redaction is None and settings.span_contents == "full":
+        return _tree_text(value)
     return json_text(bounded(value, settings))
 
 
@@ -45,6 +52,15 @@ def bounded(value: Any, settings: Settings) -> Any:
     if len(text) <= most:
         return value
     return f"{text[:most]}… {len(text) - most:,} more characters"
+
+
+def _tree_text(value: Any) -> str:
+    """As ``json_text``, in a fraction of the time."""
+    try:
+        text = orjson.dumps(value).decode()
+    except (TypeError, ValueError, RecursionError):
+        return json_text(value)
+    return json_text(value) if "\\u0000" in text else text
 
 
 def kept_payload(kind: str, payload: str, settings: Settings) -> str | None:

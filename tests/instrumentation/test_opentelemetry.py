@@ -35,7 +35,8 @@ from tests.spooler.recording import fresh
 class Run:
     """A run whose span events are kept."""
 
-    def __init__(self) -> None:
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
         self.scope = Scope(fresh())
         self.events: list[Any] = []
         self.tracer = Tracer(self.scope, self)  # type: ignore[arg-type]
@@ -63,7 +64,7 @@ class Run:
 
 @pytest.fixture
 def run(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
-    run = Run()
+    run = Run(settings)
     monkeypatch.setattr(of_run, "get_client", lambda: run)
     observe()
     with use_settings(settings), entered(run.scope):

@@ -1,5 +1,6 @@
 """A flow whose spans lie in its process, in Prefect tasks, in Ray functions and in Ray actors."""
 
+from functools import cache
 from typing import Any
 
 import ray
@@ -9,20 +10,29 @@ from prefect import task
 
 from kodosumi_prefect import Tracer, flow, tracer
 
-# As an author has them: a provider of one's own, and instrumentations that take the global one.
-own = TracerProvider(shutdown_on_exit=False).get_tracer("own")
-theirs = trace.get_tracer("theirs")
+
+@cache  # each process makes its own: a provider of OpenTelemetry's SDK cannot be pickled
+def own() -> trace.Tracer:
+    """A provider's that an author made, beside the global one that instrumentations take."""
+    return TracerProvider(shutdown_on_exit=False).get_tracer("own")
+
+
+def theirs() -> trace.Tracer:
+    return trace.get_tracer("theirs")
 
 
 @task
 def named_task(number: int) -> int:
-    with own.start_as_current_span(f"own-{number}"), tracer.span(f"in-task-{number}", type="tool"):
+    with (
+        own().start_as_current_span(f"own-{number}"),
+        tracer.span(f"in-task-{number}", type="tool"),
+    ):
         return number
 
 
 @ray.remote
 def function(given: Tracer) -> None:
-    with given.span("in-function", type="tool"), theirs.start_as_current_span("theirs"):
+    with given.span("in-function", type="tool"), theirs().start_as_current_span("theirs"):
         pass
 
 
@@ -35,7 +45,7 @@ class Actor:
 
 @flow
 def traced(inputs: dict[str, Any], tracer: Tracer) -> str:
-    with tracer.span("agent", type="agent"), own.start_as_current_span("around"):
+    with tracer.span("agent", type="agent"), own().start_as_current_span("around"):
         futures = named_task.map([1, 2])
         ray.get(function.remote(tracer))
         ray.get(Actor.remote().call.remote(tracer))

@@ -8,6 +8,8 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import orjson
+
 Attributes = Mapping[str, Any]
 Events = Iterable[tuple[str, Attributes]]
 
@@ -98,9 +100,12 @@ def json_of(value: Any) -> Any:
     if len(value) > LONGEST_JSON:
         return value
     try:
-        return json.loads(value)
-    except (ValueError, RecursionError):
-        return value
+        return orjson.loads(value)
+    except ValueError:  # that it is none, or is as only Python writes it
+        try:
+            return json.loads(value)
+        except (ValueError, RecursionError):
+            return value
 
 
 def _first(attributes: Attributes, names: Iterable[str]) -> Any:
@@ -112,6 +117,8 @@ def _first(attributes: Attributes, names: Iterable[str]) -> Any:
 
 def _counted(attributes: Attributes, kinds: Iterable[tuple[str, str]]) -> list[Any] | None:
     """The first list among attributes that count one up, such as ``gen_ai.prompt.0.role``."""
+    if ".0" not in "\n".join(attributes):
+        return None
     for beginning, prefix in kinds:
         names = [name for name in attributes if name.startswith(beginning)]
         if names:

@@ -175,7 +175,8 @@ def told(
         description: of its status.
     """
     events = list(events)
-    attributes = with_details(attributes, events)
+    # A dict of one's own: the SDK's attributes take a lock for each that is looked for.
+    attributes = dict(with_details(attributes, events))
     kind = _type(attributes)
     output = None if kind is SpanType.EMBEDDING else output_of(attributes, events)
     status, error = _status(attributes, events, failed, description)
@@ -248,17 +249,7 @@ def _usage(attributes: Attributes) -> Usage | None:
     ``input`` includes ``cached`` for us. Where it cannot have, since there are more of these, the
     instrumentation left them out, as Anthropic's API does.
     """
-    tokens: dict[str, int | None] = {
-        field: next(
-            (
-                count
-                for name in names
-                if (count := count_of(_number(attributes.get(name)))) is not None
-            ),
-            None,
-        )
-        for field, names in USAGE.items()
-    }
+    tokens = {field: _count(attributes, names) for field, names in USAGE.items()}
     details = json_of(attributes.get(LANGFUSE_USAGE))
     if isinstance(details, dict):
         names = {"input": "input", "output": "output", "cached": "input_cached_tokens"}
@@ -269,6 +260,15 @@ def _usage(attributes: Attributes) -> Usage | None:
     if given is not None and cached is not None and cached > given:
         tokens["input"] = given + cached
     return Usage(**tokens) if any(tokens.values()) else None
+
+
+def _count(attributes: Attributes, names: Iterable[str]) -> int | None:
+    for name in names:
+        if (value := attributes.get(name)) is not None:
+            count = count_of(_number(value))
+            if count is not None:
+                return count
+    return None
 
 
 def _cost(attributes: Attributes) -> float | None:
@@ -286,13 +286,13 @@ def _status(
     failed: bool | None,
     description: str | None,
 ) -> tuple[SpanStatus, str | None]:
+    if failed is None:
+        failed = "error.type" in attributes
+    if not failed:
+        return SpanStatus.OK, None
     raised = [more for name, more in events if name == EXCEPTION]
     last: Attributes = {**(raised[-1] if raised else {}), **attributes}
     kind = _text(last, ERROR_TYPE)
-    if failed is None:
-        failed = _text(attributes, ("error.type",)) is not None
-    if not failed:
-        return SpanStatus.OK, None
     if kind is not None and kind.endswith(CANCELLED):
         return SpanStatus.CANCELLED, None
     kind = kind.rpartition(".")[2] if kind is not None else None

@@ -15,7 +15,7 @@ def begin_of(told: Told, id_: str, parent: str | None, settings: Settings) -> st
         parent=parent,
         model=told.model,
         provider=told.provider,
-        contents=kept(told.input, "input", told.name, settings),
+        contents=kept(told.input, "input", told.name, settings, tree=True),
     )
 
 
@@ -42,7 +42,7 @@ def end_of(
         response=told.response,
         usage=told.usage,
         cost=told.cost,
-        contents=kept(told.output, "output", told.name, settings),
-        input_contents=kept(told.input, "input", told.name, settings) if late else None,
+        contents=kept(told.output, "output", told.name, settings, tree=True),
+        input_contents=kept(told.input, "input", told.name, settings, tree=True) if late else None,
         error=told.error,
     )
