@@ -1,13 +1,18 @@
 """OpenAI's and Anthropic's SDKs: an instrumentation of them that is installed is switched on.
 
-Ours is the last word nowhere: one that the author switched on stays, and one that the author
-switches on later takes the place of ours.
+Its spans are made by our provider, so that nothing is exported that was not before. One that the
+author switched on stays as it is, and if the author does later, that takes the place of ours.
 """
 
 from collections.abc import Iterable
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
+
+from opentelemetry.metrics import NoOpMeterProvider
+
+from kodosumi_prefect.instrumentation.opentelemetry.providers import own_provider
+from kodosumi_prefect.spans.otel.dialects import leave_out
 
 # Modules with an instrumentor, and its name; of those that are installed the first one is taken.
 OPENAI = (
@@ -19,6 +24,7 @@ ANTHROPIC = (
     ("openinference.instrumentation.anthropic", "AnthropicInstrumentor"),
     ("opentelemetry.instrumentation.anthropic", "AnthropicInstrumentor"),
 )
+ANTHROPICS_OWN = "com.anthropic.sdk.python"  # the SDK's own tracer, whose spans have no contents
 
 
 def switch_on_openai() -> None:
@@ -27,21 +33,26 @@ def switch_on_openai() -> None:
 
 
 def switch_on_anthropic() -> None:
-    """Have calls of Anthropic's SDK recorded."""
-    _switch_on(ANTHROPIC)
+    """Have calls of Anthropic's SDK recorded, once each."""
+    if _switch_on(ANTHROPIC):
+        leave_out(ANTHROPICS_OWN)
 
 
-def _switch_on(candidates: Iterable[tuple[str, str]]) -> None:
+def _switch_on(candidates: Iterable[tuple[str, str]]) -> bool:
+    """Whether it was switched on here."""
+    provider = own_provider()
     installed = [names for names in candidates if _is_installed(names[0])]
     instrumentors: list[Any] = [
         getattr(import_module(module), name)() for module, name in installed
     ]
-    if not instrumentors or any(
-        instrumentor.is_instrumented_by_opentelemetry for instrumentor in instrumentors
+    if (
+        provider is None
+        or not instrumentors
+        or any(instrumentor.is_instrumented_by_opentelemetry for instrumentor in instrumentors)
     ):
-        return
+        return False
     ours, instrument = instrumentors[0], instrumentors[0].instrument
-    instrument()
+    instrument(tracer_provider=provider, meter_provider=NoOpMeterProvider())
 
     def give_way(**how: Any) -> Any:
         del ours.instrument
@@ -50,6 +61,7 @@ def _switch_on(candidates: Iterable[tuple[str, str]]) -> None:
 
     # There is one instrumentor of each class in a process.
     ours.instrument = give_way
+    return True
 
 
 def _is_installed(module: str) -> bool:

@@ -35,15 +35,24 @@ class OpenSpan:
     Attributes:
         above: the one it lies in, as far as this process knows.
         ended: code that is left in a span that ended is in the one above.
+        response: the provider's id of the answer that a call directly below it got: libraries that
+            build on a provider's SDK do not all tell it, and tell of the same call.
     """
 
-    __slots__ = ("above", "ended", "fid", "id")
+    __slots__ = ("above", "ended", "fid", "id", "response")
 
     def __init__(self, fid: str, id_: str, above: "OpenSpan | None" = None) -> None:
         self.fid = fid
         self.id = id_
         self.above = above
         self.ended = False
+        self.response: str | None = None
+
+    def end(self, response: str | None = None) -> None:
+        """It ended, with the provider's answer of this id."""
+        self.ended = True
+        if response is not None and self.above is not None:
+            self.above.response = response
 
     def lies_in(self, other: "OpenSpan") -> bool:
         """Whether it is the other one, or is below it."""
@@ -237,7 +246,9 @@ class Span:
             return
         self._place = None
         if self.opened is not None:
-            self.opened.ended = True
+            if self._type is SpanType.LLM:
+                self._response = self._response or self.opened.response
+            self.opened.end(self._response)
         status, error = _status(exc, self._error)
         name = self._name or ""
         late = self._late_input if self._input is None else None

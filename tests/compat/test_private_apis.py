@@ -444,6 +444,29 @@ def test_psycopg_cancels_a_statement_by_the_method_that_we_override() -> None:
     assert issubclass(BoundedAsyncConnection, AsyncConnection)
 
 
+# Agents' frameworks, each in the environment that has it
+
+
+def test_crewais_stack_of_events_and_its_default_provider_are_as_we_know_them() -> None:
+    crewai = pytest.importorskip("crewai")
+    release = f"CrewAI {crewai.__version__}"
+    place = "crewai.events.event_context"
+    stack = has(release, place, "_event_id_stack", "the span that a crew's code is in")
+    assert copy_context().run(stack.get) == ()
+    pushed = has(release, place, "push_event_scope", "the same")
+    context = copy_context()
+    context.run(pushed, "id-1", "task_started")
+    assert context.run(stack.get) == (("id-1", "task_started"),), f"{release}: another stack"
+    asks = has(release, "crewai.core.providers.human_input", "get_provider", "human_input")
+    the_source_says(release, asks, "SyncHumanInputProvider()", "human_input")
+
+
+def test_pydantic_ai_says_whether_its_agents_are_instrumented() -> None:
+    pydantic_ai = pytest.importorskip("pydantic_ai")
+    release = f"Pydantic AI {pydantic_ai.__version__}"
+    assert hasattr(pydantic_ai.Agent, "_instrument_default"), f"{release} has another name for it"
+
+
 # Ours
 
 

@@ -100,3 +100,18 @@ def test_a_run_tells_agents_tasks_and_the_briefing(
     assert [agent["agent"]["role"] for agent in agents[:2]] == ["Researcher of bridges", "Writer"]
     assert [task["task"]["name"] for task in agents[2:]] == ["facts", "briefing"]
     assert len(recorded.of("result")) == 2
+    begun = [event.value for event in recorded.events if event.kind == "span"]
+    spans = {body["id"]: body for body in begun if body["at"] == "begin"}
+    above = {
+        body["name"]: (body["type"], spans[body["parent"]]["name"] if "parent" in body else None)
+        for body in spans.values()
+    }
+    assert above == {
+        "crew": ("chain", None),
+        "facts": ("task", "crew"),
+        "Researcher of bridges": ("agent", "facts"),
+        "briefing": ("task", "crew"),
+        "Writer": ("agent", "briefing"),
+    }
+    ended = {body["id"] for body in begun if body["at"] == "end" and body["status"] == "ok"}
+    assert ended == spans.keys()

@@ -27,7 +27,11 @@ def test_messages_with_parallel_tools_after_a_refusal(wire: Wire, tmp_path: Path
     wire.will(Reply(status=429), TWO_CALLS)
     with a_run(tmp_path) as spans, tracer.span("mine"):
         client(wire).messages.create(**ASKED)
-    assert spans.tree() == [""]
+    assert spans.tree() == ["custom mine", "  llm messages.create [claude-x-20260101] 20/5/4/?"]
+    called = spans.named("messages.create")
+    assert (called["provider"], called["response"]) == ("anthropic", "msg_2")
+    assert "1 + 2?" in str(called["input"])
+    assert "add" in str(called["output"])
 
 
 async def test_streams(wire: Wire, tmp_path: Path) -> None:
@@ -38,7 +42,11 @@ async def test_streams(wire: Wire, tmp_path: Path) -> None:
                 pass
             async with asking.messages.stream(**ASKED) as stream:
                 assert await stream.get_final_text() == "It is 3."
-    assert spans.tree() == [""]
+    assert spans.tree() == [
+        "llm messages.create [claude-x-20260101] 20/5/4/?",
+        "llm messages.stream [claude-x-20260101] 20/5/4/?",
+    ]
+    assert [end["response"] for end in spans.ended.values()] == ["msg_1", "msg_2"]
 
 
 def test_a_cut_stream_and_a_refusal_are_errors(wire: Wire, tmp_path: Path) -> None:
@@ -48,4 +56,6 @@ def test_a_cut_stream_and_a_refusal_are_errors(wire: Wire, tmp_path: Path) -> No
             list(client(wire).messages.create(**ASKED, stream=True))
         with pytest.raises(anthropic.BadRequestError):
             client(wire).messages.create(**ASKED)
-    assert spans.tree() == [""]
+    cut, refused = spans.tree()
+    assert cut.startswith("llm messages.create [claude-x-20260101] 20/1/4/? error (")
+    assert refused.startswith("llm messages.create [claude-x] error (BadRequestError: ")

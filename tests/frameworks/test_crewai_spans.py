@@ -55,9 +55,11 @@ def test_a_crew_on_openais_sdk_is_a_tree(wire: Wire, tmp_path: Path) -> None:
         "    task find",
         "      agent Keeper",
         "        llm gpt-5-mini [gpt-5-mini] 20/5/4/1",
+        "          llm ChatCompletion [gpt-5-mini-2026-01-01] 20/5/4/1",
         "        tool measure",
         "          custom look it up",
         "        llm gpt-5-mini [gpt-5-mini] 40/7/0/2",
+        "          llm ChatCompletion [gpt-5-mini-2026-01-01] 40/7/0/2",
     ]
     called = spans.named("measure")
     assert (called["input"], called["output"]) == ({"what": "it"}, "it is 12 m long")
@@ -71,7 +73,7 @@ def test_streamed_answers_have_their_tokens(wire: Wire, tmp_path: Path) -> None:
     wire.will(Reply("12 m long"))
     with a_run(tmp_path) as spans:
         crew_of(an_llm(wire, stream=True)).kickoff()
-    assert spans.tree()[-1].endswith("llm gpt-5-mini [gpt-5-mini] 20/5/4/1")
+    assert spans.tree()[-2].endswith("llm gpt-5-mini [gpt-5-mini] 20/5/4/1")
 
 
 def test_a_tool_and_a_model_that_fail_are_errors(wire: Wire, tmp_path: Path) -> None:
@@ -84,11 +86,13 @@ def test_a_tool_and_a_model_that_fail_are_errors(wire: Wire, tmp_path: Path) -> 
         "  task find error",
         "    agent Keeper error",
         "      llm gpt-5-mini [gpt-5-mini] 20/5/4/1",
+        "        llm ChatCompletion [gpt-5-mini-2026-01-01] 20/5/4/1",
         "      tool fail error",
         "      llm gpt-5-mini [gpt-5-mini] error",
+        "        llm ChatCompletion error",
     ]
-    assert "it is not there" in tree[4]
-    assert all("Error code: 500" in tree[line] for line in (0, 1, 2, 5))
+    assert "it is not there" in tree[5]
+    assert all("Error code: 500" in tree[line] for line in (0, 1, 2, 6, 7))
 
 
 class Told(crewai.BaseLLM):

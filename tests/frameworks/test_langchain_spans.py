@@ -34,14 +34,19 @@ def openai(wire: Wire, **more: Any) -> ChatOpenAI:
     return ChatOpenAI(model="gpt-5-mini", base_url=wire.openai, api_key="k", **more)
 
 
-def adding(llm: str) -> list[str]:
-    """What an agent does that calls its model twice and two tools in between."""
+def adding(llm: str, sdk: str) -> list[str]:
+    """What an agent does that calls its model twice and two tools in between.
+
+    The instrumentation of the provider's SDK tells of each call, too.
+    """
     return [
         "agent adder",
         "  chain model",
-        f"    {llm}",
+        f"    llm {llm}",
+        f"      llm {sdk}",
         "  chain model",
-        f"    {llm}",
+        f"    llm {llm}",
+        f"      llm {sdk}",
         "  chain tools",
         "    tool add",
         "      custom work it out",
@@ -58,9 +63,10 @@ def test_an_agent_with_tools_called_in_parallel(wire: Wire, tmp_path: Path) -> N
     wire.will(TWO_CALLS, Reply("It is 3."))
     agent = create_agent(openai(wire), [add], name="adder")
     with a_run(tmp_path) as spans, tracer.span("mine"):
-        answer = agent.invoke(QUESTION)
-    assert answer["messages"][-1].content == "It is 3."
-    tree = adding("llm ChatOpenAI [gpt-5-mini-2026-01-01] 20/5/4/1")
+        said = agent.invoke(QUESTION)
+    assert said["messages"][-1].content == "It is 3."
+    answer = "[gpt-5-mini-2026-01-01] 20/5/4/1"
+    tree = adding(f"ChatOpenAI {answer}", f"ChatCompletion {answer}")
     assert spans.tree(parallel=True) == ["custom mine", *[f"  {line}" for line in tree]]
     called = spans.begun[3]
     assert called["provider"] == "openai"
@@ -76,11 +82,12 @@ async def test_the_same_in_async_code_on_anthropics_sdk(wire: Wire, tmp_path: Pa
     agent = create_agent(model, [add], name="adder")
     with a_run(tmp_path) as spans:
         await agent.ainvoke(QUESTION)
-    assert spans.tree(parallel=True) == adding("llm ChatAnthropic [claude-x-20260101] 20/5/4/?")
-    assert [end["response"] for end in spans.ended.values() if "response" in end] == [
-        "msg_1",
-        "msg_2",
-    ]
+    answer = "[claude-x-20260101] 20/5/4/?"
+    tree = adding(f"ChatAnthropic {answer}", f"messages.create {answer}")
+    assert spans.tree(parallel=True) == tree
+    # Each call is told of twice, and counted once.
+    told = [end["response"] for end in spans.ended.values() if "response" in end]
+    assert sorted(told) == ["msg_1", "msg_1", "msg_2", "msg_2"]
 
 
 @pytest.mark.parametrize("usage", [True, False])
@@ -89,7 +96,10 @@ def test_streams_with_and_without_usage(usage: bool, wire: Wire, tmp_path: Path)
     with a_run(tmp_path) as spans:
         assert "".join(c.text for c in openai(wire, stream_usage=usage).stream("?")) == "It is 3."
     tokens = " 20/5/4/1" if usage else ""
-    assert spans.tree() == [f"llm ChatOpenAI [gpt-5-mini-2026-01-01]{tokens}"]
+    assert spans.tree() == [
+        f"llm ChatOpenAI [gpt-5-mini-2026-01-01]{tokens}",
+        f"  llm ChatCompletion [gpt-5-mini-2026-01-01]{tokens}",
+    ]
 
 
 def test_refusals_are_retried_within_one_call_and_a_cut_stream_is_an_error(
@@ -100,9 +110,9 @@ def test_refusals_are_retried_within_one_call_and_a_cut_stream_is_an_error(
         openai(wire).invoke("?")
         with pytest.raises(Exception, match=r"[Cc]onnection|peer"):
             list(openai(wire).stream("?"))
-    tree = spans.tree()
-    assert tree[0] == "llm ChatOpenAI [gpt-5-mini-2026-01-01] 20/5/4/1"
-    assert tree[1].startswith("llm ChatOpenAI [gpt-5-mini] error (")
+    answered, _, cut, _ = spans.tree()
+    assert answered == "llm ChatOpenAI [gpt-5-mini-2026-01-01] 20/5/4/1"
+    assert cut.startswith("llm ChatOpenAI [gpt-5-mini] error (")
 
 
 class State(TypedDict):

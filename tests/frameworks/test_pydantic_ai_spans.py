@@ -32,8 +32,18 @@ async def test_an_agent_with_tools_called_in_parallel(tmp_path: Path) -> None:
     agent = Agent(FunctionModel(answers, model_name="m"), name="adder", tools=[add])
     with a_run(tmp_path) as spans, tracer.span("mine"):
         assert (await agent.run("?")).output == "3 and 7"
-    tree = spans.tree(parallel=True)
-    assert [line.partition(" 5")[0] for line in tree] == [""]
+    tokens = [body.pop("usage") for body in spans.ended.values() if "usage" in body]
+    assert len(tokens) == 2
+    assert spans.tree(parallel=True) == [
+        "custom mine",
+        "  agent adder",
+        "    llm chat m [m]",
+        "    llm chat m [m]",
+        "    tool add",
+        "      custom work it out",
+        "    tool add",
+        "      custom work it out",
+    ]
     assert spans.named("adder")["output"] == "3 and 7"
 
 
@@ -41,4 +51,7 @@ async def test_a_model_that_fails_is_an_error(tmp_path: Path) -> None:
     agent = Agent(FunctionModel(breaks, model_name="m"), name="adder")
     with a_run(tmp_path) as spans, pytest.raises(ValueError, match="no"):
         await agent.run("?")
-    assert spans.tree() == [""]
+    assert spans.tree() == [
+        "agent adder error (ValueError: no)",
+        "  llm chat m [m] error (ValueError: no)",
+    ]

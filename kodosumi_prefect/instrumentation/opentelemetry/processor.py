@@ -19,6 +19,7 @@ from kodosumi_prefect.settings import get_settings
 from kodosumi_prefect.spans.otel import Told, begin_of, end_of, told
 from kodosumi_prefect.spans.otel.dialects import is_left_out, is_pending
 from kodosumi_prefect.spans.recording import OpenSpan, open_span, surroundings
+from kodosumi_prefect.spans.span import SpanType
 
 MOST_OPEN = 100_000  # spans of a process whose end is waited for
 MOST_PAST = 10_000  # spans that ended, below which others may begin yet
@@ -118,6 +119,9 @@ class RunSpans(SpanProcessor):
             failed=None if unset else status.status_code is StatusCode.ERROR,
             description=status.description,
         )
+        if end.type is SpanType.LLM:
+            end = end._replace(response=end.response or known.opened.response)
+        known.opened.end(end.response)
         began, ended = _seconds(span.start_time), _seconds(span.end_time)
         if began is not None and ended is not None:
             ended = max(began, ended)

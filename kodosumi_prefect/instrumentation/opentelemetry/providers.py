@@ -92,7 +92,7 @@ def _tracer_of(proxy: Any, noop: Any) -> Any:
     if is_left_out(name or ""):
         return noop
     try:
-        provider = _provider()
+        provider = own_provider()
         if provider is None:
             return noop
         return provider.get_tracer(name, proxy._instrumenting_library_version, proxy._schema_url)
@@ -104,7 +104,7 @@ def _tracer_of(proxy: Any, noop: Any) -> Any:
 _ours: Any = None
 
 
-def _provider() -> Any:
+def own_provider() -> Any:
     """Ours, which exports nothing; None if the SDK is not installed."""
     global _ours
     if _ours is None and find_spec("opentelemetry.sdk") is not None:

@@ -134,7 +134,7 @@ ERROR_TYPE = ("error.type", "exception.type")
 EXCEPTION = "exception"  # an event
 CANCELLED = "CancelledError"
 # Tracers of what is recorded by other means: Prefect's runs are tasks, CrewAI has its own events.
-LEFT_OUT = ("prefect", "crewai.telemetry")
+LEFT_OUT = {"prefect", "crewai.telemetry"}
 # What instrumentations say of a span that has not ended: a copy of it, which is none.
 PENDING = ("logfire.span_type", "pending_span")
 
@@ -198,6 +198,15 @@ def told(
         status,
         error,
     )
+
+
+def leave_out(tracer: str) -> None:
+    """Have spans of a tracer be left out in this process, where they are recorded by other means.
+
+    Arguments:
+        tracer: its name.
+    """
+    LEFT_OUT.add(tracer)
 
 
 def is_left_out(tracer: str) -> bool:
