@@ -14,7 +14,8 @@ from kodosumi_prefect.spooler.client import SpoolClient, get_client
 from kodosumi_prefect.spooler.inbox import Weigh
 from kodosumi_prefect.spooler.standing import FREE, Standing, in_words
 
-PATIENCE = 1.0  # seconds that a call waits for the answer; without one it is made
+PATIENCE = 10.0  # seconds that a call waits for the answer; without one it is made
+FIRST_PATIENCE = 3.0  # seconds likewise, while it is not known whether there are budgets
 FREE_FOR = 10.0  # seconds for which it counts that there are no budgets
 FRESH_FOR = 2.0  # seconds for which an answer counts without a call in between
 ASK_AGAIN = 0.5  # seconds between looks whether somebody answered
@@ -49,14 +50,14 @@ _lock = threading.Lock()
 def check(fid: str) -> None:
     """Call it before a model is called. Cheap: it looks at what is known, and seldom waits.
 
-    Without an answer within a second, as while the database is away, the call may be made. While
+    Without an answer, as while the database is away, the call may be made. While
     somebody is asked whether the run may go on, it waits for that.
 
     Raises:
         BudgetExceededError: a budget is spent.
     """
     while (weigh := _needed(fid)) is not None:
-        weigh.passed.wait(_patience())
+        weigh.passed.wait(_patience(fid))
         if not _verdict(fid, weigh):
             return
         time.sleep(ASK_AGAIN)
@@ -66,7 +67,7 @@ async def check_async(fid: str) -> None:
     """As ``check``, without blocking the event loop."""
     while (weigh := _needed(fid)) is not None:
         if not weigh.passed.is_set():
-            await asyncio.to_thread(weigh.passed.wait, _patience())
+            await asyncio.to_thread(weigh.passed.wait, _patience(fid))
         if not _verdict(fid, weigh):
             return
         await asyncio.sleep(ASK_AGAIN)
@@ -80,9 +81,13 @@ def called(fid: str) -> None:
         known.asked = client.weigh(fid)
 
 
-def _patience() -> float:
-    """Seconds to wait for an answer: none while the database is away."""
-    return PATIENCE if get_client().connected else 0.0
+def _patience(fid: str) -> float:
+    """Seconds to wait for an answer: none while the database is away, or there were no budgets."""
+    client = get_client()
+    standing = _of(client, fid).standing
+    if not client.connected or (standing is not None and standing.state == "free"):
+        return 0.0
+    return FIRST_PATIENCE if standing is None else PATIENCE
 
 
 def _needed(fid: str) -> Weigh | None:

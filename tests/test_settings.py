@@ -209,3 +209,39 @@ def test_configured_urls_win_over_recorded_ones(tmp_path: Path) -> None:
         "postgresql://d/db",
     )
     assert panel_url(Settings(panel_url="https://panel.example/")) == "https://panel.example"
+
+
+PRICES = '{"my-model": {"input": 0.5, "output": 2, "cached": 0.05}}'
+
+
+def test_prices_of_models_are_json_wherever_they_are_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(f"{PREFIX}MODEL_PRICES", PRICES)
+    own = Settings().model_prices["my-model"]
+    assert (own.input, own.output, own.cached) == (0.5, 2.0, 0.05)
+    assert Settings(model_prices=json.loads(PRICES)).model_prices["my-model"] == own
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("cheap", "model_prices"),
+        ('{"m": 1}', "model_prices"),
+        ('{"m": {"input": -1}}', "greater than or equal to 0"),
+        ('{"m": {"output": 1}}', "input"),
+        ('{"m": {"input": 1, "ouput": 1}}', "ouput"),
+    ],
+)
+def test_what_is_no_price_is_refused(
+    monkeypatch: pytest.MonkeyPatch, text: str, words: str
+) -> None:
+    monkeypatch.setenv(f"{PREFIX}MODEL_PRICES", text)
+    with pytest.raises(ValidationError, match=words):
+        Settings()
+
+
+def test_the_day_of_budgets_begins_in_a_zone_that_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(f"{PREFIX}BUDGET_ZONE", "Europe/Berlin")
+    assert Settings().budget_zone == "Europe/Berlin"
+    monkeypatch.setenv(f"{PREFIX}BUDGET_ZONE", "Berlin/Europe")
+    with pytest.raises(ValidationError, match="write one such as Europe/Berlin"):
+        Settings()

@@ -3,12 +3,16 @@
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import suppress
+from multiprocessing import get_context
+from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 from psycopg.rows import dict_row
+from pydantic import SecretStr
 
 from kodosumi_prefect import budgets
 from kodosumi_prefect.budgets import BudgetExceededError
@@ -16,7 +20,7 @@ from kodosumi_prefect.events import Event
 from kodosumi_prefect.observer.budgeting import Budgeting
 from kodosumi_prefect.observer.pricing import Pricing
 from kodosumi_prefect.scope import Scope
-from kodosumi_prefect.settings import Settings, use_settings
+from kodosumi_prefect.settings import Settings, reset_settings, use_settings
 from kodosumi_prefect.spans.span import Usage
 from kodosumi_prefect.spooler.append import Spooler
 from kodosumi_prefect.spooler.batch import Header
@@ -315,6 +319,40 @@ def test_a_later_answer_counts_though_an_earlier_one_is_read_behind_it(
             budgets._verdict(fid, later)
         with pytest.raises(BudgetExceededError):
             budgets._verdict(fid, earlier)
+
+
+def call_until_refused(url: str, data_dir: Path, fid: str) -> int:
+    """In a process of its own: five threads that call models; how many calls were made."""
+
+    def calls() -> int:
+        made = 0
+        with suppress(BudgetExceededError):
+            while True:
+                with tracer.llm("m-1") as call:
+                    call.set(usage=TEN)
+                made += 1
+        return made
+
+    settings = Settings(database_url=SecretStr(url), data_dir=data_dir)
+    reset_settings(settings)
+    tracer = Tracer(Scope(fid))
+    with ThreadPoolExecutor(5) as pool:
+        made = sum(pool.map(lambda _: calls(), range(5)))
+    get_client().close()
+    return made
+
+
+def test_twenty_calls_at_once_overshoot_by_those_under_way_at_most(
+    database: str, tmp_path: Path, spooler: Spooler
+) -> None:
+    budget(database, "run", tokens=600)
+    fid = fresh()
+    spooler.append([batch(fid, began("root", type_="agent"))])
+    with ProcessPoolExecutor(4, get_context("spawn")) as pool:
+        asked = [pool.submit(call_until_refused, database, tmp_path, fid) for _ in range(4)]
+        made = sum(one.result(120) for one in asked)
+    assert 60 <= made < 80
+    assert standing(spooler, fid) == ("spent", "run", "tokens", 10.0 * made, 600.0)
 
 
 async def test_a_call_goes_on_once_somebody_allows_more(

@@ -158,7 +158,10 @@ ORDER BY direction, path;
 SELECT id::text FROM {schema}.upload_batch WHERE owner = %(owner)s;
 
 -- name: forget_owner
--- What else is kept of an owner: keys of launches, favourites, saved views.
+-- What else is kept of an owner: keys of launches, favourites, saved views, budgets; what they
+-- spent is still part of what all did.
 WITH keys AS (DELETE FROM {schema}.launch_key WHERE owner = %(owner)s),
-favourites AS (DELETE FROM {schema}.favourite WHERE owner = %(owner)s)
+favourites AS (DELETE FROM {schema}.favourite WHERE owner = %(owner)s),
+budgets AS (DELETE FROM {schema}.budget WHERE per = 'owner' AND name = %(owner)s),
+spent AS (UPDATE {schema}.spending SET owner = NULL WHERE owner = %(owner)s)
 DELETE FROM {schema}.saved_view WHERE owner = %(owner)s;

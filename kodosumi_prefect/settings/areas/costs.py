@@ -1,9 +1,11 @@
 """What models cost, and how much runs may spend."""
 
-from typing import Literal
+import json
+from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic_settings import NoDecode
 
 
 class ModelPrice(BaseModel):
@@ -24,7 +26,7 @@ class ModelPrice(BaseModel):
 class CostFields(BaseModel):
     """What models cost, and how much runs may spend. The observer reads these."""
 
-    model_prices: dict[str, ModelPrice] = Field(
+    model_prices: Annotated[dict[str, ModelPrice], NoDecode] = Field(
         default_factory=dict,
         description=(
             "Prices of models in US dollars per million tokens, which come before those of "
@@ -84,6 +86,16 @@ class CostFields(BaseModel):
         default="UTC",
         description="The time zone in which the day of a budget begins, such as Europe/Berlin.",
     )
+
+    @field_validator("model_prices", mode="before")
+    @classmethod
+    def _read_model_prices(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        try:
+            return json.loads(value)
+        except ValueError as exc:
+            raise ValueError(f"it is no JSON: {exc}") from exc
 
     @field_validator("budget_zone")
     @classmethod
