@@ -18,6 +18,7 @@ from tests.benchmarks import (
     long_run,
     page_weight,
     run_cost,
+    span_cost,
     spooler_actor,
     sse_clients,
     starts,
@@ -34,6 +35,8 @@ def main() -> None:
     with services() as (settings, url):
         if not chosen or "emit_cost" in chosen:
             emit_cost.run()
+        if not chosen or "span_cost" in chosen:
+            span_cost.run()
         if not chosen or "throughput" in chosen:
             throughput.run(url)
         if not chosen or "ingest" in chosen:
