@@ -73,6 +73,17 @@ async def check_async(fid: str) -> None:
         await asyncio.sleep(ASK_AGAIN)
 
 
+def check_now(fid: str) -> None:
+    """As ``check``, for code that must not wait: only an answer that is there already counts.
+
+    Raises:
+        BudgetExceededError: a budget is spent.
+    """
+    weigh = _needed(fid)
+    if weigh is not None and weigh.passed.is_set():
+        _verdict(fid, weigh)
+
+
 def called(fid: str) -> None:
     """Call it behind the event that ends a call of a model; does not wait."""
     client = get_client()

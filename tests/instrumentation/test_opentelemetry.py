@@ -5,6 +5,7 @@ import json
 import logging
 import threading
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import Status, StatusCode
 from opentelemetry.util._once import Once
 
+from kodosumi_prefect import budgets
 from kodosumi_prefect.adapter.at_work import at_work
 from kodosumi_prefect.events import Event as RunEvent
 from kodosumi_prefect.instrumentation import of_run
@@ -39,7 +41,15 @@ class Run:
         self.settings = settings
         self.scope = Scope(fresh())
         self.events: list[Any] = []
+        self.asked: list[str] = []  # of budgets
+        self.spent: str | None = None  # what of these says that one is spent
         self.tracer = Tracer(self.scope, self)  # type: ignore[arg-type]
+
+    def ask(self, what: str, fid: str) -> None:
+        assert fid == self.scope.fid
+        self.asked.append(what)
+        if what == self.spent:
+            raise budgets.BudgetExceededError("The budget is spent")
 
     def emit(self, fid: str, event: Any) -> None:
         assert fid == self.scope.fid
@@ -66,6 +76,8 @@ class Run:
 def run(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
     run = Run(settings)
     monkeypatch.setattr(of_run, "get_client", lambda: run)
+    for name in ("check", "check_now", "called"):
+        monkeypatch.setattr(budgets, name, partial(run.ask, name))
     observe()
     with use_settings(settings), entered(run.scope):
         yield run
@@ -215,6 +227,31 @@ def test_contents_are_cut_or_left_out_before_they_are_recorded(
     with tracer.start_as_current_span("full", attributes=said):
         pass
     assert run.bodies("end")[-1]["output"] == canary
+
+
+def test_calls_of_models_ask_for_the_budget(run: Run, provider: TracerProvider) -> None:
+    tracer = provider.get_tracer("any")
+
+    def call() -> None:
+        said = {"gen_ai.operation.name": "chat"}
+        with tracer.start_as_current_span("chat m", attributes=said):
+            pass
+
+    async def calls() -> None:
+        call()
+
+    with tracer.start_as_current_span("no call"):
+        call()
+    asyncio.run(calls())
+    assert run.asked == ["check", "called", "check_now", "called"]
+    run.events.clear()
+    run.spent = "check"
+    with pytest.raises(budgets.BudgetExceededError):
+        call()
+    run.spent = "check_now"
+    with pytest.raises(budgets.BudgetExceededError):
+        asyncio.run(calls())
+    assert run.events == []
 
 
 class Failing(SpanExporter):

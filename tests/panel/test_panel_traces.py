@@ -26,6 +26,7 @@ from kodosumi_prefect.files.tokens import TOKEN_HEADER, token_for
 from kodosumi_prefect.panel.ingest import traces
 from kodosumi_prefect.panel.ingest.otlp import JSON, PROTOBUF, SentSpan
 from kodosumi_prefect.settings import Settings
+from kodosumi_prefect.spans.span import begin_payload, end_payload
 from kodosumi_prefect.spooler.panel_transport import MOST_BYTES
 from kodosumi_prefect.vocabulary import API_KEY_HEADER
 from tests.panel.panel_runs import Run, Stand
@@ -248,6 +249,14 @@ def test_protobuf_is_never_taken_for_json(
             raise AssertionError("no name is that long")
         assert send(body, token, kind=PROTOBUF).status_code == 200
         assert send(zlib.compress(body), token, kind=PROTOBUF, **{"content-encoding": "deflate"})
+
+
+def test_what_went_in_may_be_said_at_the_end(panel: Stand, run: Run) -> None:
+    begin = begin_payload("a1", "openai.chat", "llm")
+    end = end_payload("a1", input_contents='["hello"]', contents='"hi"')
+    run.put(run.event("span", begin), run.event("span", end))
+    found = panel.json(f"/outputs/trace/{run.fid}/a1")
+    assert (found["input"], found["output"]) == (["hello"], "hi")
 
 
 def made(number: int, began: float, ended: float | None, **attributes: Any) -> SentSpan:

@@ -321,6 +321,17 @@ def test_a_later_answer_counts_though_an_earlier_one_is_read_behind_it(
             budgets._verdict(fid, earlier)
 
 
+def test_who_must_not_wait_is_refused_by_an_answer_that_is_there(recording: Settings) -> None:
+    fid = fresh()
+    with use_settings(recording):
+        weigh = budgets._of(get_client(), fid).asked = Weigh(fid)
+        budgets.check_now(fid)
+        weigh.standing = Standing("spent", "run", "tokens", 11.0, 10.0)
+        weigh.passed.set()
+        with pytest.raises(BudgetExceededError, match="11 of 10 tokens for this run"):
+            budgets.check_now(fid)
+
+
 def call_until_refused(url: str, data_dir: Path, fid: str) -> int:
     """In a process of its own: five threads that call models; how many calls were made."""
 

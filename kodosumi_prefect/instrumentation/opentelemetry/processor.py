@@ -1,5 +1,6 @@
 """A processor of OpenTelemetry's spans that puts them into the stream of their run."""
 
+import asyncio
 import logging
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 from opentelemetry.sdk.trace import Span as SdkSpan
 from opentelemetry.trace import StatusCode
 
+from kodosumi_prefect import budgets
 from kodosumi_prefect.instrumentation.of_run import record, scope_here
 from kodosumi_prefect.instrumentation.opentelemetry.providers import NAME
 from kodosumi_prefect.instrumentation.sources import is_off
@@ -19,7 +21,7 @@ from kodosumi_prefect.settings import get_settings
 from kodosumi_prefect.spans.otel import Told, begin_of, end_of, told
 from kodosumi_prefect.spans.otel.dialects import is_left_out, is_pending
 from kodosumi_prefect.spans.recording import OpenSpan, open_span, surroundings
-from kodosumi_prefect.spans.span import SpanType
+from kodosumi_prefect.spans.span import MODEL_CALLS, SpanType
 
 MOST_OPEN = 100_000  # spans of a process whose end is waited for
 MOST_PAST = 10_000  # spans that ended, below which others may begin yet
@@ -44,6 +46,10 @@ class Known(NamedTuple):
 class RunSpans(SpanProcessor):
     """Records spans as they begin and end. Nothing that goes wrong here reaches the author's code.
 
+    But a call of a model is refused once a budget of the run is spent, if its span says from its
+    begin on what it is, and its instrumentation lets that through. Within an event loop, where
+    nothing may wait, an answer that has not come yet lets the call pass.
+
     A span belongs to the run of the one above it, else to the run that the code works for that
     begins it. It lies below the innermost span that the code is in, be that OpenTelemetry's or one
     of ``tracer.span``.
@@ -56,9 +62,15 @@ class RunSpans(SpanProcessor):
         surroundings.append(self._around)
 
     def on_start(self, span: SdkSpan, parent_context: Context | None = None) -> None:
-        """Record its begin."""
+        """Record its begin.
+
+        Raises:
+            BudgetExceededError: it is a call of a model, and a budget of the run is spent.
+        """
         try:
-            self._begin(span)
+            self._begin(span, live=True)
+        except budgets.BudgetExceededError:
+            raise
         except Exception:
             self._log()
 
@@ -69,7 +81,7 @@ class RunSpans(SpanProcessor):
         except Exception:
             self._log()
 
-    def _begin(self, span: ReadableSpan) -> Known | None:
+    def _begin(self, span: ReadableSpan, *, live: bool = False) -> Known | None:
         context = span.context
         if context is None or is_off(NAME):
             return None
@@ -83,6 +95,8 @@ class RunSpans(SpanProcessor):
             known = Known(scope, parent, None)
         else:
             begin = told(span.name, _said(span))
+            if live and begin.type in MODEL_CALLS:
+                _check(scope.fid)
             opened = OpenSpan(scope.fid, id_of(context.span_id), parent)
             parent_id = parent.id if parent is not None else None
             record(
@@ -109,7 +123,6 @@ class RunSpans(SpanProcessor):
         _keep(self._past, context.span_id, known, MOST_PAST)
         if known.opened is None or known.begin is None:
             return
-        known.opened.ended = True
         status = span.status
         unset = status.status_code is StatusCode.UNSET
         end = told(
@@ -127,6 +140,8 @@ class RunSpans(SpanProcessor):
             ended = max(began, ended)
         payload = end_of(end, known.opened.id, get_settings(), began=began, begin=known.begin)
         record(known.scope, payload, ended)
+        if end.type in MODEL_CALLS:
+            budgets.called(known.scope.fid)
 
     def _known(self, span_id: int) -> Known | None:
         return self._open.get(span_id) or self._past.get(span_id)
@@ -161,6 +176,13 @@ class RunSpans(SpanProcessor):
         if not self._failed:
             self._failed = True
             logger.exception("a span of OpenTelemetry was not recorded; others may be neither")
+
+
+def _check(fid: str) -> None:
+    if asyncio._get_running_loop() is None:
+        budgets.check(fid)
+    else:
+        budgets.check_now(fid)
 
 
 def id_of(span_id: int) -> str:

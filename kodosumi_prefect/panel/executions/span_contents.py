@@ -30,9 +30,10 @@ async def contents(reader: Reader, fid: str, span: StoredSpan) -> Contents:
         _event(reader, fid, span.begin_seq), _event(reader, fid, span.end_seq)
     )
     first = begin or end
-    return Contents(
-        await _read(begin, "input"), await _read(end, "output"), first.source if first else None
-    )
+    given = await _read(begin, "input")
+    if given is None:  # what instrumentations only say at its end
+        given = await _read(end, "input")
+    return Contents(given, await _read(end, "output"), first.source if first else None)
 
 
 async def _event(reader: Reader, fid: str, seq: int | None) -> StoredEvent | None:
