@@ -24,6 +24,7 @@ from tests.benchmarks import (
     starts,
     task_values,
     throughput,
+    trace_page,
     viewers,
 )
 from tests.benchmarks.harness import machine, services
@@ -69,6 +70,8 @@ def main() -> None:
         long_run.run()
     if not chosen or "page_weight" in chosen:
         page_weight.run()
+    if not chosen or "trace_page" in chosen:
+        trace_page.run()
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from uuid import uuid4
 from kodosumi_prefect import forms
 from kodosumi_prefect.events import Event, serialize
 from tests.http_services import served_app
+from tests.panel import traced_runs
 from tests.panel.faulty_services import Faulty, document, operation
 from tests.panel.panel_runs import Run, Stand, markdown
 from tests.panel.test_panel_system_page import tell
@@ -146,6 +147,8 @@ def fill(stand: Stand, stack: ExitStack) -> dict[str, str]:
     gone = stand.run(summary="Put away").begin().finish()
     assert stand.client.post(f"/executions/{gone.fid}/archive").is_redirect
     heard_of(stand.database)
+    traced = traced_runs.agent(stand.run(summary="Asks models").begin()).finish()
+    odd = traced_runs.odd(stand)
 
     paths = {
         "/go": {"get": operation("Weekly report", description=REPORT, tags=["reports", "b"])},
@@ -197,6 +200,10 @@ def fill(stand: Stand, stack: ExitStack) -> dict[str, str]:
         "audit": "/audit",
         "audit, nothing found": "/audit?target=no-such-thing",
         "system": "/system",
+        "trace": f"/executions/{traced.fid}?tab=trace",
+        "trace with details": f"/executions/{traced.fid}?tab=trace&span=m2",
+        "trace of odd spans": f"/executions/{odd.fid}?tab=trace",
+        "one span": f"/executions/{traced.fid}/trace/of/m1",
         "archived": f"/executions/{gone.fid}",
         "not there": f"/executions/{uuid4()}",
         "no such page": "/no/such/page",

@@ -29,6 +29,8 @@ def test_a_span_comes_with_its_contents_to_whoever_sees_the_run(panel: Stand) ->
     assert answer["span"]["counted"] is True
     assert answer["input"] == traced_runs.ASKED
     assert answer["output"] == traced_runs.CALLS
+    read = panel.json("/audit", params={"action": "contents_read", "target": run.fid})
+    assert len(read["items"]) == 1
     assert owner.client.get(f"/outputs/trace/{run.fid}/m1").json() == answer
     for path in (f"/outputs/trace/{run.fid}/m1", f"/executions/{run.fid}/trace/of/m1"):
         assert stranger.client.get(path).status_code == 404
@@ -76,7 +78,7 @@ def test_old_links_to_reasoning_lead_to_the_trace(panel: Stand) -> None:
     run = panel.run().begin().say("action", serialize("an action"))
     answer = panel.get(f"/executions/{run.fid}?tab=reasoning&archived=true")
     assert answer.status_code == 307
-    assert answer.headers["location"] == "?tab=trace&archived=true"
+    assert answer.headers["location"] == "?archived=true&tab=trace"
     task = f"/executions/{run.fid}/tasks/none"
     assert panel.get(f"{task}?view=reasoning").status_code == 404
 

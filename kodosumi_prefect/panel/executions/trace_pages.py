@@ -107,7 +107,7 @@ async def trace_steps(
 
 
 @router.get("/executions/{fid}/trace/totals")
-async def totals(request: Request, panel: Panel, execution: Execution) -> Response:
+async def shown_totals(request: Request, panel: Panel, execution: Execution) -> Response:
     """What all spans took, in words."""
     return page(request, "_trace_totals.html", {"totals": await trace_totals(panel, execution)})
 
@@ -138,15 +138,23 @@ async def trace_totals(panel: State, row: StoredExecution) -> dict[str, Any]:
 
 async def trace_tab(panel: State, row: StoredExecution, key: str | None) -> dict[str, Any]:
     """What the page itself has of the tab: the first spans, and the row that a link leads to."""
-    first = await panel.reader.spans(row.fid, 0, FIRST + 1)
-    chosen = await of_row(panel, row, key) if key else None
+    first, totals, steps, chosen = await asyncio.gather(
+        panel.reader.spans(row.fid, 0, FIRST + 1),
+        trace_totals(panel, row),
+        panel.reader.latest(row.fid, MAX_CURSOR, kinds=STEPS, limit=1),
+        _of_link(panel, row, key),
+    )
     return {
-        "totals": await trace_totals(panel, row),
+        "totals": totals,
         "lines": first_lines(first[:FIRST]),
         "more": len(first) > FIRST,
-        "steps": bool(await panel.reader.latest(row.fid, MAX_CURSOR, kinds=STEPS, limit=1)),
+        "steps": bool(steps),
         "chosen": chosen,
     }
+
+
+async def _of_link(panel: State, row: StoredExecution, key: str | None) -> dict[str, Any] | None:
+    return await of_row(panel, row, clean(key)) if key else None
 
 
 async def of_row(panel: State, row: StoredExecution, key: str) -> dict[str, Any] | None:

@@ -81,7 +81,7 @@ function brought(kind, ts, html, seq) {
     }
   }
   if (shows("raw", kind)) panes.raw.announce(seq);
-  if (kind === "span" || KINDS.steps.includes(kind)) trace.changed(kind, seq);
+  if (kind === "span" || KINDS.steps.includes(kind) || KINDS.log.includes(kind)) trace.changed(kind, seq);
   doing(kind, html);
   if (kind === "progress") {
     byId("progress").innerHTML = html;

@@ -80,24 +80,30 @@ export class Rows {
     const last = Math.min(Math.ceil((scrollTop + clientHeight) / this.height) + BEYOND, this.rows.length);
     const wanted = new Map();
     for (let n = first; n < last; n += 1) wanted.set(this.rows[n].key, n);
-    if (this.active) wanted.set(this.active.key, this.places.get(this.active.key)); // the focus stays there
+    const kept = this.active ? this.places.get(this.active.key) : -1; // the focus stays there
+    const ordered = kept >= 0 && kept < first ? [[this.active.key, kept], ...wanted] : [...wanted];
+    if (kept >= last) ordered.push([this.active.key, kept]);
+    if (kept >= 0) wanted.set(this.active.key, kept);
     const focused = document.activeElement?.closest?.(".trace-body [role=row]");
     for (const [key, element] of this.elements) {
       if (wanted.has(key)) continue;
       element.remove();
       this.elements.delete(key);
     }
-    for (const [key, n] of wanted) {
+    let next = this.body.firstElementChild;
+    for (const [key, n] of ordered) {
       let element = this.elements.get(key);
       if (!element || anew) {
         element ??= this.#row(key);
         this.#fill(element, this.rows[n]);
       }
+      if (element === next) next = next.nextElementSibling;
+      else this.body.insertBefore(element, next); // readers of screens go by the page's order
       element.style.transform = `translateY(${n * this.height}px)`;
       element.setAttribute("aria-rowindex", n + 2);
       element.tabIndex = key === this.active?.key ? 0 : -1;
     }
-    if (focused && !focused.isConnected) this.elements.get(this.active?.key)?.focus({ preventScroll: true });
+    if (focused && document.activeElement !== focused) this.elements.get(this.active?.key)?.focus({ preventScroll: true });
   }
 
   #soon() {
@@ -159,7 +165,6 @@ export class Rows {
       element.append(cell);
     }
     this.elements.set(key, element);
-    this.body.append(element);
     return element;
   }
 

@@ -2,19 +2,16 @@
 // and shows what one of them holds.
 import { announce, ask, notice } from "./frame.js";
 import { localise } from "./time.js";
+import { TraceData } from "./trace-data.js";
 import { Rows } from "./trace-rows.js";
 import { build, inOrder } from "./trace-tree.js";
 
-const FIRST = 1000; // spans of the first answer, which is painted at once
-const PAGE = 5000; // spans of a further one
 const MOST = 20000; // spans that are shown unless more are asked for
-const MOST_STEPS = 2000; // likewise of steps
-const MOST_LINES = 3000; // likewise of lines of the log
 const PAUSE = 300; // ms at least between looks at what changed
 const SHARE = 8; // of the time in between, how much longer it is than such a look took
-const TASKS_PAUSE = 10000; // ms between looks at the task runs
 const UNFOLDED = 400; // rows up to which all are unfolded at first
 const FOLLOW = 160; // ms that the keyboard rests on a row before its details come
+const LOG = ["stdout", "stderr", "debug", "upload"];
 const WIDE = matchMedia("(min-width: 900px)");
 
 const byId = (id) => document.getElementById(id);
@@ -24,19 +21,11 @@ export class Trace {
     Object.assign(this, { page, here, root: page.dataset.root, fid: page.dataset.fid });
     this.tree = byId("trace-tree");
     this.tools = byId("trace-tools");
-    this.spans = new Map();
-    this.tasks = [];
-    this.steps = [];
-    this.lines = [];
+    this.data = new TraceData(`${here}/trace`, `${this.root}outputs/tasks/${this.fid}`);
     this.most = MOST;
     this.folds = new Map(); // by key, whether people folded or unfolded it
     this.began = false; // whether anything was asked for
-    this.complete = false; // whether all spans up to `seq` are here
-    this.after = 0;
-    this.seq = 0;
-    this.newest = 0;
-    this.stepsAfter = 0;
-    this.linesAfter = 0;
+    this.newest = 0; // the seq of the newest event that the stream brought
     this.opened = null; // key of the row whose details are shown
     this.rows = new Rows(byId("trace-screen"), byId("trace-icons"), {
       choose: (node) => this.choose(node.key),
@@ -51,7 +40,7 @@ export class Trace {
     if (this.wanted && byId("trace-chosen").firstElementChild) this.#shown(this.wanted);
   }
 
-  /** The tab was opened; answers whether it shows cards. */
+  /** The tab was opened. */
   async revealed() {
     if (this.began) {
       this.#look();
@@ -63,22 +52,25 @@ export class Trace {
 
   /** The stream brought an event. */
   changed(kind, seq) {
+    if (LOG.includes(kind) && !this.tools.elements.log.checked) return;
     this.newest = Math.max(this.newest, seq);
     if (kind !== "span") this.stepped = true;
     if (!this.began) return;
     this.#later();
   }
 
-  /** The run is over, or its attempt is another: what nobody told of is looked up. */
+  /** The run is over: what no event told of is looked up. */
   settle() {
     if (!this.began) return;
-    this.tasksAt = -Infinity;
+    this.data.tasksAt = -Infinity;
+    // What a span counts for may have changed by others, of which no event tells: all once more.
+    if (this.live && this.data.complete && this.data.spans.size <= MOST) this.data.seq = 0;
     this.#later();
   }
 
   clear() {
-    this.spans.clear();
-    Object.assign(this, { steps: [], lines: [], after: 0, seq: 0, stepsAfter: 0, linesAfter: 0, complete: false });
+    this.newest = 0;
+    this.data.clear();
     if (this.began) this.#load();
   }
 
@@ -150,76 +142,34 @@ export class Trace {
 
   async #load() {
     try {
-      await this.#page(FIRST);
+      await this.data.first();
       this.#draw();
       const other = this.#other();
-      while (!this.complete && this.spans.size < this.most) await this.#page(PAGE);
+      await this.data.rest(this.most);
       this.#draw();
       await other;
+      this.tree.dataset.loaded = this.data.complete ? "all" : "part";
     } catch {
       notice("trace", "The trace could not be loaded whole; reload the page to try again.");
     }
     this.#more();
-    if (this.newest > this.seq || this.stepped) this.#later();
+    if (this.newest > this.data.seq || this.stepped) this.#later();
   }
 
-  /** One more page of spans in the order in which they were first heard of. */
-  async #page(limit) {
-    const answer = await this.#ask(`spans?after=${this.after}&limit=${limit}`);
-    this.#take(answer);
-    if (!this.seq) this.seq = answer.seq;
-    this.after = answer.next;
-    this.complete = !answer.more;
-  }
-
-  async #ask(path) {
-    const answer = await ask(`${this.here}/trace/${path}`);
-    if (!answer.ok) throw new Error(`the panel answers ${answer.status}`);
-    return answer.json();
-  }
-
-  #take({ columns, rows }) {
-    for (const values of rows) {
-      const span = {};
-      for (let n = 0; n < columns.length; n += 1) span[columns[n]] = values[n];
-      if (!this.complete && this.after && span.first_seq > this.after && this.capped) continue;
-      this.spans.set(span.id, span);
-    }
-  }
-
-  /** Steps, task runs and lines, which come after the spans. */
+  /** Steps and task runs, which come after the first spans. */
   async #other() {
-    await Promise.all([this.#moreSteps(), this.#moreTasks()]).catch(() => {});
+    await Promise.all([this.#moreSteps(), this.data.moreTasks()]).catch(() => {});
     this.#draw();
   }
 
   async #moreSteps() {
-    while (this.steps.length < MOST_STEPS) {
-      const answer = await this.#ask(`steps?after=${this.stepsAfter}`);
-      this.steps.push(...answer.items);
-      this.stepsAfter = answer.next;
-      if (!answer.more) break;
-    }
-    while (this.tools.elements.log.checked && this.lines.length < MOST_LINES) {
-      const answer = await this.#ask(`steps?after=${this.linesAfter}&log=true`);
-      this.lines.push(...answer.items);
-      this.linesAfter = answer.next;
-      if (!answer.more) break;
-    }
     this.stepped = false;
-  }
-
-  async #moreTasks() {
-    if (performance.now() - (this.tasksAt ?? -Infinity) < TASKS_PAUSE) return;
-    this.tasksAt = performance.now();
-    const answer = await ask(`${this.root}outputs/tasks/${this.fid}`);
-    if (answer.ok) this.tasks = (await answer.json()).items;
+    await this.data.moreSteps();
+    if (this.tools.elements.log.checked) await this.data.moreLines();
   }
 
   #later() {
-    if (this.timer) return;
-    const pause = Math.max(PAUSE, (this.spent ?? 0) * SHARE);
-    this.timer = setTimeout(() => this.#look(), pause);
+    this.timer ??= setTimeout(() => this.#look(), Math.max(PAUSE, (this.spent ?? 0) * SHARE));
   }
 
   /** What changed since the last look; nothing while nobody sees it. */
@@ -228,34 +178,22 @@ export class Trace {
     this.timer = null;
     if (this.looking || !this.visible() || document.hidden) return;
     this.looking = true;
-    const [start, until] = [performance.now(), this.newest];
+    const start = performance.now();
     try {
-      if (until > this.seq) await this.#changes();
-      await Promise.all([this.stepped && this.#moreSteps(), this.#moreTasks()]);
-      this.spent = performance.now() - start;
+      if (this.newest > this.data.seq) {
+        await this.data.changes();
+        this.#totals();
+      }
+      await Promise.all([this.stepped && this.#moreSteps(), this.data.moreTasks()]);
       this.#draw();
+      this.spent = performance.now() - start;
       this.#refreshDetails();
-    } catch {
-      this.spent = 1000; // `ask` has told of it
+    } catch (problem) {
+      console.warn(problem); // `ask` has told people of it
+      this.spent = 1000;
     }
     this.looking = false;
-    if (this.newest > Math.max(this.seq, until) || this.stepped) this.#later();
-  }
-
-  async #changes() {
-    let after = 0;
-    let answer;
-    let seq = null;
-    do {
-      answer = await this.#ask(`spans?changed=${this.seq}&after=${after}&limit=${PAGE}`);
-      seq ??= answer.seq;
-      this.capped = !this.complete;
-      this.#take(answer);
-      after = answer.next;
-    } while (answer.more);
-    this.seq = Math.max(this.seq, seq);
-    if (this.complete && this.spans.size > this.most) this.#more();
-    this.#totals();
+    if (this.newest > this.data.seq || this.stepped) this.#later();
   }
 
   async #totals() {
@@ -286,8 +224,8 @@ export class Trace {
 
   #draw() {
     const run = this.#run();
-    const steps = [...this.steps, ...(this.tools.elements.log.checked ? this.lines : [])].sort((a, b) => a.seq - b.seq);
-    this.model = build({ spans: this.spans, tasks: this.tasks, steps, run });
+    const steps = [...this.data.steps, ...(this.tools.elements.log.checked ? this.data.lines : [])].sort((a, b) => a.seq - b.seq);
+    this.model = build({ spans: this.data.spans, tasks: this.data.tasks, steps, run });
     this.live = run.ended === null;
     for (const node of this.model.nodes.values()) node.lost = !this.live && node.kind === "span" && node.ended === null;
     const any = this.model.nodes.size > 0;
@@ -296,12 +234,13 @@ export class Trace {
     for (const part of [this.tools, byId("trace-folds")]) part.hidden = !any;
     if (!any) return this.#choice();
     this.#typesThere();
+    byId("trace-note").textContent = this.data.leftOut();
+    byId("trace-note").hidden = !this.data.leftOut();
     this.#show();
     this.#choice();
     this.#tickWhileLive();
     if (this.wanted) this.#toWanted();
-    this.tree.dataset.loaded = this.complete ? "all" : "part";
-    this.tree.dataset.spans = this.spans.size;
+    this.tree.dataset.spans = this.data.spans.size;
   }
 
   /** Show the rows that pass the filter, with what they lie in. */
@@ -373,7 +312,7 @@ export class Trace {
   #toWanted() {
     const node = this.model.nodes.get(this.wanted);
     if (!node) {
-      if (this.complete) {
+      if (this.data.complete) {
         if (!byId("trace-chosen").firstElementChild) notice("trace", "The row that this link leads to is not in this trace.");
         this.wanted = null;
       }
@@ -399,15 +338,15 @@ export class Trace {
 
   #more() {
     const more = byId("trace-more");
-    more.hidden = this.complete || this.spans.size < this.most;
-    more.querySelector("span").textContent = `The first ${this.spans.size.toLocaleString("en")} spans are shown.`;
+    more.hidden = this.data.complete || this.data.spans.size < this.most;
+    more.querySelector("span").textContent = `The first ${this.data.spans.size.toLocaleString("en")} spans are shown.`;
   }
 
   // Ways to look at it, and what people do
 
   /** Without spans, cards say more than an empty tree. */
   #choice() {
-    if (this.pinned || this.view === "steps" || this.spans.size || !this.steps.length) return;
+    if (this.pinned || this.view === "steps" || this.data.spans.size || !this.data.steps.length) return;
     this.pinned = true;
     this.#as("steps");
   }
@@ -430,6 +369,7 @@ export class Trace {
     const address = new URLSearchParams({ tab: "trace" });
     if (this.view === "steps") address.set("view", "steps");
     if (this.opened !== null) address.set("span", this.opened);
+    if (new URL(location.href).searchParams.has("archived")) address.set("archived", "true");
     history.replaceState(null, "", `${this.here}?${address}`);
     byId("tab-trace").search = address;
   }
@@ -457,7 +397,7 @@ export class Trace {
     byId("trace-more").querySelector("button").addEventListener("click", async () => {
       this.most += MOST;
       byId("trace-more").hidden = true;
-      while (!this.complete && this.spans.size < this.most) await this.#page(PAGE);
+      await this.data.rest(this.most);
       this.#draw();
       this.#more();
     });
@@ -478,7 +418,7 @@ export class Trace {
   }
 
   async #copy(button) {
-    const words = button.textContent;
+    const words = [...button.childNodes];
     try {
       await navigator.clipboard.writeText(await this.#copied(button));
       button.textContent = "Copied";
@@ -486,7 +426,7 @@ export class Trace {
     } catch {
       notice("copy", "The browser did not let it be copied; select the text instead.");
     }
-    setTimeout(() => (button.textContent = words), 2000);
+    setTimeout(() => button.replaceChildren(...words), 2000);
   }
 
   async #copied(button) {
