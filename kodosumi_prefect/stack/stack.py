@@ -118,7 +118,7 @@ class Stack:
             context={"include_secrets": True},
         )
         variables = {
-            f"{PREFIX}{name.upper()}": json.dumps(value) if isinstance(value, list) else str(value)
+            f"{PREFIX}{name.upper()}": value if isinstance(value, str) else json.dumps(value)
             for name, value in known.items()
         }
         if settings.secret_key is not None:

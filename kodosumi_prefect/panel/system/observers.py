@@ -29,11 +29,11 @@ async def report(reader: Reader) -> dict[str, Any]:
         return {"status": "not seen", "detail": hint, "standing_by": len(known)}
     # One that was killed is still among them for a while; its successor has reported since.
     leader = min(leading, key=lambda row: row.silent)
-    return {
+    prices = leader.info.get("prices")
+    return ({} if prices is None else {"prices": prices}) | {
         "status": "ok",
         "leader": leader.name,
         "lag": leader.info.get("lag"),
-        "prices": leader.info.get("prices"),
         "standing_by": len(known) - len(leading),
     }
 
