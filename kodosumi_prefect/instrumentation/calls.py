@@ -10,6 +10,7 @@ from collections.abc import Callable, Hashable
 from threading import Lock
 from typing import Any, Generic, TypeVar, cast
 
+from kodosumi_prefect.budgets import BudgetExceededError
 from kodosumi_prefect.instrumentation.of_run import span_here
 from kodosumi_prefect.instrumentation.sources import is_off
 from kodosumi_prefect.spans.recording import OpenSpan, Span
@@ -53,10 +54,13 @@ class Calls(Generic[Key]):
 
     Arguments:
         source: its name in ``settings.areas.spans.SOURCES``.
+        refusing: what is raised at the begin of a call of a model keeps the framework from making
+            it, so that a spent budget does.
     """
 
-    def __init__(self, source: str) -> None:
+    def __init__(self, source: str, *, refusing: bool = False) -> None:
         self.source = source
+        self.refusing = refusing
         self._open = _Recent[Key, Span]()
         self._passed = _Recent[Key, OpenSpan]()
         self._failed: set[str] = set()
@@ -81,7 +85,14 @@ class Calls(Generic[Key]):
         """
         if is_off(self.source):
             return None
-        span = span_here(name or model or type, type, input, model=model, provider=provider)
+        span = span_here(
+            name or model or type,
+            type,
+            input,
+            model=model,
+            provider=provider,
+            refusing=self.refusing,
+        )
         if span is None:
             return None
         span.begin(around=self.span_of(above), id_=id_)
@@ -135,12 +146,17 @@ class Calls(Generic[Key]):
         return span.opened if span is not None else self._passed.get(key)
 
     def harmless(self, told: Told) -> Told:
-        """A function that the framework calls: what it raises goes to the log, once."""
+        """A function that the framework calls: what it raises goes to the log, once.
+
+        But for what refuses a call of a model, which the framework may heed.
+        """
 
         @functools.wraps(told)
         def called(*args: Any, **kwargs: Any) -> Any:
             try:
                 return told(*args, **kwargs)
+            except BudgetExceededError:
+                raise
             except Exception:
                 if told.__qualname__ not in self._failed:
                     self._failed.add(told.__qualname__)

@@ -20,7 +20,7 @@ from kodosumi_prefect.spans.span import SpanType, Usage
 HIDDEN = "langsmith:hidden"  # tag of what LangGraph runs for itself
 OWN_IDS = ("run-", "lc_run-", "lc_")  # ids of messages that LangChain made up
 
-calls = Calls[UUID]("langchain")
+calls = Calls[UUID]("langchain", refusing=True)
 
 
 def switch_on() -> None:
@@ -29,9 +29,10 @@ def switch_on() -> None:
 
 
 class SpanHandler(BaseCallbackHandler):
-    """Records a span for each run of LangChain's."""
+    """Records a span for each run of LangChain's; a spent budget refuses calls of models."""
 
     run_inline = True
+    raise_error = True  # of budgets: nothing else gets out of what is harmless
 
     @calls.harmless
     def on_chain_start(

@@ -16,6 +16,7 @@ go through ``spans.contents.kept`` before that.
 import time
 from typing import Any
 
+from kodosumi_prefect import budgets
 from kodosumi_prefect.adapter.capture import owner
 from kodosumi_prefect.events import Event, Kind
 from kodosumi_prefect.scope import Scope, current_scope, event_source
@@ -40,12 +41,24 @@ def record(scope: Scope, payload: str, ts: float | None = None) -> None:
     get_client().emit(scope.fid, event)
 
 
-def place_here() -> Place | None:
-    """Where spans of the calling code go; None outside of runs."""
+def place_here(*, refusing: bool = False) -> Place | None:
+    """Where spans of the calling code go; None outside of runs.
+
+    Arguments:
+        refusing: a spent budget of the run refuses calls of models, by raising at their begin.
+    """
     scope = scope_here()
     if scope is None or not (settings := get_settings()).enabled:
         return None
-    return Place(scope.fid, lambda payload: record(scope, payload), settings, None)
+    fid = scope.fid
+    return Place(
+        fid,
+        lambda payload: record(scope, payload),
+        settings,
+        None,
+        check=lambda: budgets.check(fid) if refusing else None,
+        called=lambda: budgets.called(fid),
+    )
 
 
 def span_here(
@@ -55,11 +68,12 @@ def span_here(
     *,
     model: str | None = None,
     provider: str | None = None,
+    refusing: bool = False,
 ) -> Span | None:
     """A span of the run that the calling code works for, not begun; None outside of runs.
 
     Arguments:
-        As ``Tracer.span``.
+        As ``Tracer.span``, and ``place_here``.
     """
-    place = place_here()
+    place = place_here(refusing=refusing)
     return None if place is None else Span(lambda: place, name, type, input, model, provider)

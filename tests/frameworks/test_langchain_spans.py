@@ -15,6 +15,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import END, START, StateGraph
 from langgraph.types import interrupt
 
+from kodosumi_prefect.budgets import BudgetExceededError
 from kodosumi_prefect.tracer import tracer
 from tests.frameworks.trees import a_run
 from tests.frameworks.wire_reply import Asked, Reply
@@ -158,6 +159,18 @@ def test_retrievers_chains_and_what_fails_in_them(tmp_path: Path) -> None:
         "chain broken error (ValueError: no)",
     ]
     assert spans.named("Shelf")["output"] == [{"content": "on bridges", "metadata": {"page": 3}}]
+
+
+def test_a_spent_budget_refuses_the_next_call_of_a_model(
+    wire: Wire, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def spent(fid: str) -> None:
+        raise BudgetExceededError("all of it")
+
+    monkeypatch.setattr("kodosumi_prefect.budgets.check", spent)
+    with a_run(tmp_path), pytest.raises(BudgetExceededError, match="all of it"):
+        openai(wire).invoke("?")
+    assert wire.asked == []
 
 
 def test_turned_off_it_records_nothing(wire: Wire, tmp_path: Path) -> None:
