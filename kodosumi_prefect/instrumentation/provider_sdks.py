@@ -41,27 +41,32 @@ def switch_on_anthropic() -> None:
 def _switch_on(candidates: Iterable[tuple[str, str]]) -> bool:
     """Whether it was switched on here."""
     provider = own_provider()
-    installed = [names for names in candidates if _is_installed(names[0])]
     instrumentors: list[Any] = [
-        getattr(import_module(module), name)() for module, name in installed
+        getattr(import_module(module), name)()
+        for module, name in candidates
+        if _is_installed(module)
     ]
-    if (
-        provider is None
-        or not instrumentors
-        or any(instrumentor.is_instrumented_by_opentelemetry for instrumentor in instrumentors)
-    ):
+    if provider is None or any(one.is_instrumented_by_opentelemetry for one in instrumentors):
         return False
-    ours, instrument = instrumentors[0], instrumentors[0].instrument
-    instrument(tracer_provider=provider, meter_provider=NoOpMeterProvider())
+    for instrumentor in instrumentors:
+        instrumentor.instrument(tracer_provider=provider, meter_provider=NoOpMeterProvider())
+        # Of versions of the SDK that it does not know it says so in the log, and does nothing.
+        if instrumentor.is_instrumented_by_opentelemetry:
+            _give_way_to_author(instrumentor)
+            return True
+    return False
+
+
+def _give_way_to_author(ours: Any) -> None:
+    """There is one instrumentor of each class in a process; whoever switches it on gets it."""
+    instrument = ours.instrument
 
     def give_way(**how: Any) -> Any:
         del ours.instrument
         ours.uninstrument()
         return instrument(**how)
 
-    # There is one instrumentor of each class in a process.
     ours.instrument = give_way
-    return True
 
 
 def _is_installed(module: str) -> bool:

@@ -4,6 +4,10 @@ from pathlib import Path
 
 import openai
 import pytest
+from openinference.instrumentation.openai import OpenAIInstrumentor
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from kodosumi_prefect.tracer import tracer
 from tests.frameworks.trees import a_run
@@ -69,3 +73,18 @@ def test_a_cut_stream_and_a_refusal_are_errors(wire: Wire, tmp_path: Path) -> No
     cut, refused = spans.tree()
     assert cut.startswith("llm ChatCompletion [gpt-5-mini-2026-01-01] error (")
     assert refused.startswith("llm ChatCompletion error (BadRequestError: Error code: 400 - ")
+
+
+def test_who_instruments_it_gets_its_spans_alone(wire: Wire, tmp_path: Path) -> None:
+    exported = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exported))
+    wire.will(Reply("It is 3."), Reply("It is 3."))
+    asked = {"model": "gpt-5-mini", "messages": ASKED}
+    with a_run(tmp_path) as spans:
+        client(wire).chat.completions.create(**asked)
+        assert exported.get_finished_spans() == ()
+        OpenAIInstrumentor().instrument(tracer_provider=provider)
+        client(wire).chat.completions.create(**asked)
+    assert [span.name for span in exported.get_finished_spans()] == ["ChatCompletion"]
+    assert spans.tree() == ["llm ChatCompletion [gpt-5-mini-2026-01-01] 20/5/4/1"] * 2
