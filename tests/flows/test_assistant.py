@@ -7,7 +7,9 @@ import pytest
 
 from flows import assistant
 from kodosumi_prefect.core import InputsError, KodosumiError
+from kodosumi_prefect.launch.entrypoint import run_entrypoint
 from tests.frameworks.trees import a_run
+from tests.services import Place
 
 pydantic_ai = pytest.importorskip("pydantic_ai")
 REQUEST: Any = object()
@@ -76,3 +78,21 @@ async def test_a_model_that_cannot_be_used_is_refused_before_the_run_and_in_it(
     assert said in message
     with pytest.raises(KodosumiError, match="on the Ray nodes, too"):
         await answered("?")
+
+
+def test_a_run_of_it_shows_its_trace(place: Place) -> None:
+    recorded = place.run(run_entrypoint, "flows.assistant:assist", {"question": "17 * 23"})
+    assert recorded.final["Markdown"]["body"] == "17 * 23 is 391."
+    begun = [event.value for event in recorded.events if event.kind == "span"]
+    names = {body["id"]: body["name"] for body in begun if body["at"] == "begin"}
+    above = [
+        (body["name"], names.get(body.get("parent"))) for body in begun if body["at"] == "begin"
+    ]
+    assert above == [
+        ("assistant", None),
+        ("chat built-in", "assistant"),
+        ("calculate", "assistant"),
+        ("chat built-in", "assistant"),
+    ]
+    assert recorded.row["model_calls"] == 2
+    assert recorded.row["tool_calls"] == 1
