@@ -16,6 +16,7 @@ from kodosumi_prefect.spooler.standing import FREE, Standing, in_words
 
 PATIENCE = 10.0  # seconds that a call waits for the answer; without one it is made
 FIRST_PATIENCE = 3.0  # seconds likewise, while it is not known whether there are budgets
+MOMENT = 0.1  # seconds that code of an event loop waits for an answer
 FREE_FOR = 10.0  # seconds for which it counts that there are no budgets
 FRESH_FOR = 2.0  # seconds for which an answer counts without a call in between
 ASK_AGAIN = 0.5  # seconds between looks whether somebody answered
@@ -74,14 +75,36 @@ async def check_async(fid: str) -> None:
 
 
 def check_now(fid: str) -> None:
-    """As ``check``, for code that must not wait: only an answer that is there already counts.
+    """As ``check``, for code of an event loop that cannot await: it waits for a moment at most.
+
+    While somebody is asked whether the run may go on, it refuses: nobody could answer in a moment,
+    and what waits here would hold all else of the loop.
 
     Raises:
-        BudgetExceededError: a budget is spent.
+        BudgetExceededError: a budget is spent, or somebody is asked.
     """
-    weigh = _needed(fid)
-    if weigh is not None and weigh.passed.is_set():
-        _verdict(fid, weigh)
+    if (weigh := _needed(fid)) is None:
+        return
+    weigh.passed.wait(min(MOMENT, _patience(fid)))
+    if _verdict(fid, weigh):
+        standing = _of(get_client(), fid).standing
+        raise BudgetExceededError(
+            f"The budget is spent: {words(standing) if standing else 'nothing'}. Somebody is asked "
+            "whether the run may go on, and code of an event loop waits for that by "
+            "`await kodosumi_prefect.budgets.check_async(tracer.fid)` or `async with tracer.llm()`"
+        )
+
+
+def check_here(fid: str) -> None:
+    """``check``, or in an event loop ``check_now``.
+
+    Raises:
+        BudgetExceededError: a budget is spent; in an event loop also while somebody is asked.
+    """
+    if asyncio._get_running_loop() is None:
+        check(fid)
+    else:
+        check_now(fid)
 
 
 def called(fid: str) -> None:

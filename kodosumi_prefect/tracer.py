@@ -257,7 +257,7 @@ class Tracer:
             lambda payload: self._put(Kind.SPAN, payload),
             get_settings(),
             self._span,
-            lambda: budgets.check(fid),
+            lambda: budgets.check_here(fid),
             lambda: budgets.check_async(fid),
             lambda: budgets.called(fid),
         )

@@ -56,7 +56,7 @@ def place_here(*, refusing: bool = False) -> Place | None:
         lambda payload: record(scope, payload),
         settings,
         None,
-        check=lambda: budgets.check(fid) if refusing else None,
+        check=lambda: budgets.check_here(fid) if refusing else None,
         called=lambda: budgets.called(fid),
     )
 

@@ -332,6 +332,21 @@ def test_who_must_not_wait_is_refused_by_an_answer_that_is_there(recording: Sett
             budgets.check_now(fid)
 
 
+def test_code_of_an_event_loop_is_refused_while_somebody_is_asked(recording: Settings) -> None:
+    fid = fresh()
+
+    async def calls() -> None:
+        with Tracer(Scope(fid)).llm("m-1"):
+            raise AssertionError("it was made")
+
+    with use_settings(recording):
+        weigh = budgets._of(get_client(), fid).asked = Weigh(fid)
+        weigh.standing = Standing("asking", "run", "tokens", 11.0, 10.0)
+        weigh.passed.set()
+        with pytest.raises(BudgetExceededError, match=r"Somebody is asked .*check_async"):
+            asyncio.run(calls())
+
+
 def call_until_refused(url: str, data_dir: Path, fid: str) -> int:
     """In a process of its own: five threads that call models; how many calls were made."""
 

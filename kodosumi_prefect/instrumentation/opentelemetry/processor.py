@@ -1,6 +1,5 @@
 """A processor of OpenTelemetry's spans that puts them into the stream of their run."""
 
-import asyncio
 import logging
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -47,8 +46,7 @@ class RunSpans(SpanProcessor):
     """Records spans as they begin and end. Nothing that goes wrong here reaches the author's code.
 
     But a call of a model is refused once a budget of the run is spent, if its span says from its
-    begin on what it is, and its instrumentation lets that through. Within an event loop, where
-    nothing may wait, an answer that has not come yet lets the call pass.
+    begin on what it is, and its instrumentation lets that through.
 
     A span belongs to the run of the one above it, else to the run that the code works for that
     begins it. It lies below the innermost span that the code is in, be that OpenTelemetry's or one
@@ -96,7 +94,7 @@ class RunSpans(SpanProcessor):
         else:
             begin = told(span.name, _said(span))
             if live and begin.type in MODEL_CALLS:
-                _check(scope.fid)
+                budgets.check_here(scope.fid)
             opened = OpenSpan(scope.fid, id_of(context.span_id), parent)
             parent_id = parent.id if parent is not None else None
             record(
@@ -176,13 +174,6 @@ class RunSpans(SpanProcessor):
         if not self._failed:
             self._failed = True
             logger.exception("a span of OpenTelemetry was not recorded; others may be neither")
-
-
-def _check(fid: str) -> None:
-    if asyncio._get_running_loop() is None:
-        budgets.check(fid)
-    else:
-        budgets.check_now(fid)
 
 
 def id_of(span_id: int) -> str:
