@@ -36,6 +36,7 @@ SOURCES = (
     # Its API, which Prefect imports; the SDK may never be.
     Source("opentelemetry", "opentelemetry.trace", f"{_HERE}.opentelemetry.providers:observe"),
     Source("crewai", "crewai", f"{_HERE}.crewai:switch_on"),
+    Source("crewai", "crewai", f"{_HERE}.crewai_budgets:switch_on"),
     Source(None, "crewai.core.providers.human_input", f"{_HERE}.crewai_reviews:switch_on"),
     Source("langchain", "langchain_core.callbacks.manager", f"{_HERE}.langchain:switch_on"),
     Source("openai-agents", "agents.tracing", f"{_HERE}.openai_agents:switch_on"),

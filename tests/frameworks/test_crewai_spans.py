@@ -1,6 +1,7 @@
 """CrewAI's work as spans: crews, tasks, agents, calls of models and tools."""
 
 import threading
+from contextvars import copy_context
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 from crewai.flow.flow import Flow, listen, start
 from crewai.tools import tool
 
+from kodosumi_prefect.budgets import BudgetExceededError
 from kodosumi_prefect.tracer import tracer
 from tests.frameworks.trees import Spans, a_run
 from tests.frameworks.wire_reply import Asked, Reply
@@ -67,6 +69,20 @@ def test_a_crew_on_openais_sdk_is_a_tree(wire: Wire, tmp_path: Path) -> None:
     assert first["provider"] == "openai"
     assert first["input"][0]["role"] == "system"
     assert spans.ended[first["id"]]["response"] == "chatcmpl-1"
+
+
+def test_a_spent_budget_refuses_the_next_call_of_a_model(
+    wire: Wire, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def spent(fid: str) -> None:
+        raise BudgetExceededError("all of it")
+
+    monkeypatch.setattr("kodosumi_prefect.budgets.check", spent)
+    crew = crew_of(an_llm(wire))
+    with a_run(tmp_path), pytest.raises(BudgetExceededError, match="all of it"):
+        # In a context of its own: an abort leaves CrewAI's stack of events in the middle.
+        copy_context().run(crew.kickoff)
+    assert wire.asked == []
 
 
 def test_streamed_answers_have_their_tokens(wire: Wire, tmp_path: Path) -> None:
