@@ -2,12 +2,11 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
-WORKERS ?= 3
+WORKERS ?= 2
 READY  := $(VENV)/.ready
 # Agents' frameworks that cannot live beside those of $(VENV).
 FRAMEWORKS := .venv-frameworks
-# More than there are processors: tests mostly wait, and what takes long to start is started by one
-# of the workers.
+# As many as there usually are processors; what takes long to start is started by one of the workers.
 PYTEST := $(BIN)/python -m pytest $(if $(filter-out 0 1,$(WORKERS)),-n $(WORKERS) \
 	--dist loadgroup --no-loadscope-reorder)
 
