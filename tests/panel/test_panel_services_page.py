@@ -696,9 +696,9 @@ def test_what_is_chosen_regularly_is_told_in_words(
 
 def test_the_page_opens_at_its_schedule(shared: Stand, single: Remote) -> None:
     closed = shared.get(single.page).text
-    assert re.search(r'<details class="panel schedule" id="schedule">', closed)
+    assert re.search(r'<details class="panel schedule scripted" id="schedule">', closed)
     link = re.search(r'id="to-schedule"[^>]* href="([^"#]*)#schedule"', closed)
     assert link and link[1] == "?schedule=true"
     opened = shared.get(single.page + link[1]).text
-    assert re.search(r'<details class="panel schedule" id="schedule" open>', opened)
+    assert re.search(r'<details class="panel schedule scripted" id="schedule" open>', opened)
     assert "data-own" in opened  # in the reader's own zone
