@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 from uuid import uuid4
 
+import psycopg
 import pytest
 
 from kodosumi_prefect.cli import main
@@ -138,3 +139,32 @@ def test_all_that_is_kept_of_an_account_is_exported_and_erased(
         assert done.count("owner_erase") == done.count("owner_export") == 1
         assert "deleted 0 executions" in user("erase", mira, "--yes").out
         assert "there is no account" in refused(user("export", "Nobody", str(tmp_path / "no")))
+
+
+def test_an_execution_that_is_being_written_is_not_erased_and_keeps_its_files(
+    user, settings: Settings
+) -> None:
+    with serving(settings) as stand, use_settings(settings):
+        user("add", "Mira", password=PASSWORD)
+        [mira] = [
+            e["id"] for e in json.loads(user("list", "--output", "json").out) if e["name"] == "Mira"
+        ]
+        storage, held = storage_of(settings), stand.run(owner=mira).begin()
+        key = f"objects/{held.fid}/{uuid4()}"
+        file = StoredFile("out/a.txt", key, *storage.write_whole(key, b"hers"), "text/plain")
+        held.say("upload", payload_of([file])).finish()
+        with psycopg.connect(stand.database) as writer:
+            writer.execute("SELECT FROM kodosumi.execution WHERE fid = %s FOR UPDATE", (held.fid,))
+            assert "1 executions of Mira are left" in refused(user("erase", "Mira", "--yes"))
+            assert b"".join(storage.read(key)) == b"hers"
+        assert "deleted 1 executions" in user("erase", "Mira", "--yes").out
+        assert storage.size(key) is None
+
+
+def test_without_anybody_to_ask_nothing_is_erased(
+    user, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serving(settings), use_settings(settings):
+        user("add", "Mira", password=PASSWORD)
+        monkeypatch.setattr("builtins.input", lambda _: (_ for _ in ()).throw(EOFError))
+        assert "nothing is deleted" in refused(user("erase", "Mira"))

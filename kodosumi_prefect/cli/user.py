@@ -198,7 +198,7 @@ def erase(name: str, *, yes: bool = False) -> None:
                 "cancel them first"
             )
         question = f"Delete {len(every):,} executions of {name} for ever? [y/N] "
-        if not yes and input(question).strip().lower() not in ("y", "yes"):
+        if not yes and not _agreed(question):
             raise CommandError("nothing is deleted")
         deleted = 0
         try:
@@ -207,10 +207,22 @@ def erase(name: str, *, yes: bool = False) -> None:
                     deleted += owned.erase(every[start : start + PORTION])
                     told(deleted)
             owned.erase_rest()
+            left = len(list(owned.executions()))
         except StorageError as exc:
             raise CommandError(f"not all is deleted, run it again: {exc}") from exc
     asyncio.run(audited_at(get_settings(), Action.OWNER_ERASE, account, executions=deleted))
     console.print(f"deleted {deleted:,} executions of {name}", markup=False)
+    if left:
+        raise CommandError(
+            f"{left:,} executions of {name} are left, as something wrote to them; run it again"
+        )
+
+
+def _agreed(question: str) -> bool:
+    try:
+        return input(question).strip().lower() in ("y", "yes")
+    except EOFError:  # nobody is there to ask
+        return False
 
 
 @contextmanager

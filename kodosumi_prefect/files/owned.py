@@ -104,6 +104,8 @@ class Owned:
     def erase(self, executions: list[OwnedExecution]) -> int:
         """Delete some that are over, with events, spans and files; returns how many.
 
+        One that a writer just holds is left, with its files.
+
         Raises:
             StorageError: contents of files are left; retention deletes them later.
         """
@@ -117,7 +119,8 @@ class Owned:
         assert row is not None
         with self._upkeep() as upkeep:
             if files and upkeep.is_registered:
-                upkeep.delete_dropped(files)
+                # Not all of them: those of an execution that was left are listed still.
+                upkeep.delete_dropped(self._rows(scalar_row, "dropped_among", keys=files))
         return int(row[0])
 
     def erase_rest(self) -> None:

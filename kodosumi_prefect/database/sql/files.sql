@@ -81,6 +81,11 @@ FROM {schema}.execution run WHERE run.fid = %(fid)s::uuid AND run.owner IS NOT N
 SELECT key FROM {schema}.dropped_content d
 WHERE since < now() - make_interval(secs => %(age)s) ORDER BY since LIMIT %(limit)s;
 
+-- name: dropped_among
+-- Those of some contents that no file has any more.
+SELECT key FROM {schema}.dropped_content d
+WHERE key = ANY(%(keys)s::text[]) AND NOT EXISTS (SELECT FROM {schema}.file f WHERE f.key = d.key);
+
 -- name: forget_dropped
 -- They are deleted from the storage.
 DELETE FROM {schema}.dropped_content WHERE key = ANY(%(keys)s::text[]);
