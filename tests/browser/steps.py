@@ -5,7 +5,7 @@ from typing import Any
 
 from playwright.sync_api import Locator, Page, expect
 
-LIVE = 150_000  # milliseconds until a run has begun, on a busy machine
+LIVE = 90_000  # milliseconds until a run has begun, on a busy machine
 
 
 def arrived(page: Page, url: str | re.Pattern[str]) -> None:

@@ -14,7 +14,7 @@ from tests.e2e.running import Up
 from tests.prefect_http import ask_prefect
 from tests.waiting import wait_for
 
-pytestmark = pytest.mark.timeout(400)
+pytestmark = pytest.mark.timeout(240)
 
 NO_FLAW: list[str] = []
 

@@ -10,7 +10,7 @@ from tests.browser.steps import LIVE, arrived, fid_of, focused, open_form, statu
 from tests.e2e.running import Up
 from tests.waiting import wait_for
 
-pytestmark = pytest.mark.timeout(400)
+pytestmark = pytest.mark.timeout(240)
 
 
 @pytest.fixture(autouse=True)

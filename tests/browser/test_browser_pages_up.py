@@ -11,7 +11,7 @@ from tests.browser.steps import LIVE, status
 from tests.e2e.running import Up
 from tests.waiting import wait_for
 
-pytestmark = pytest.mark.timeout(400)
+pytestmark = pytest.mark.timeout(240)
 
 POINTS = {"title": "Seen in every theme", "audience": "all", "points": "on Sunday"}
 

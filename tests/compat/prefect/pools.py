@@ -26,7 +26,7 @@ OF_WORKERS = ("prefect.flow_runs.worker", "prefect.flow_runs.runner", "prefect.w
 FID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 TASK_RUN = re.compile(r"\b([\w-]+)-[0-9a-f]{3}\b")
 NUMBER = re.compile(r"\d+\.\d+")
-SETTLED_WITHIN = 60.0  # seconds after a run's final state
+SETTLED_WITHIN = 30.0  # seconds after a run's final state
 LOOK = 0.3  # seconds between two looks; the server has other things to do
 LISTED = 200  # rows that Prefect lists at once
 

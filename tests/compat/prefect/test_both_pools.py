@@ -9,8 +9,6 @@ from prefect.settings import temporary_settings
 from tests.compat.prefect.pools import Pair, Pools, settled
 from tests.services import in_force
 
-pytestmark = pytest.mark.timeout(800)  # the first of them runs all flows on both pools
-
 # What each feature returns; where a value is not the point, only that both return the same.
 FEATURES: dict[str, Any] = {
     "submitting_and_mapping": {

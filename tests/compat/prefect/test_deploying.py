@@ -21,7 +21,7 @@ from tests.waiting import wait_for
 
 # Until the one run of an interval schedule; it has to be declared and scheduled by then.
 SOON = timedelta(seconds=30)
-WITHIN = 240.0  # seconds
+WITHIN = 120.0  # seconds
 STEPS = "prefect.deployments.steps"
 GIT = ("-c", "user.name=tests", "-c", "user.email=tests@example.org")
 
