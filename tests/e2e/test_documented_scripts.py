@@ -2,7 +2,9 @@
 
 import os
 import re
+import shlex
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,19 @@ pytestmark = pytest.mark.timeout(300)
 BLOCK = re.compile(r"^```shell\n(.*?)^```$", re.M | re.S)
 CURL = TOP / "docs" / "files-by-curl.md"
 INGEST = TOP / "docs" / "ingest.md"
+TRACE = TOP / "docs" / "trace.md"
+# What any program does that is set up by OpenTelemetry's variables.
+EXPORTING = """
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+
+provider = TracerProvider()
+provider.add_span_processor(SimpleSpanProcessor(OTLPSpanExporter()))
+with provider.get_tracer("elsewhere").start_as_current_span("said elsewhere"):
+    pass
+provider.shutdown()
+"""
 
 
 def blocks(page: Path) -> list[str]:
@@ -42,7 +57,7 @@ def finished(up: Up) -> str:
 
 
 def test_only_pages_whose_scripts_are_run_have_scripts() -> None:
-    assert {page for page in PAGES if blocks(page)} == {CURL, INGEST}
+    assert {page for page in PAGES if blocks(page)} == {CURL, INGEST, TRACE}
 
 
 def test_files_go_in_and_out_by_curl(up: Up, tmp_path: Path) -> None:
@@ -84,3 +99,14 @@ def test_a_script_elsewhere_says_things_into_a_run(up: Up, tmp_path: Path) -> No
     run(script, tmp_path, KODOSUMI_API_KEY=key, **elsewhere)
     said = [event["payload"] for event in up.events(fid) if event["kind"] == "result"]
     assert any("# Checked by hand" in payload for payload in said)
+
+
+def test_an_exporter_elsewhere_sends_spans_into_a_run(up: Up, tmp_path: Path) -> None:
+    [exports] = blocks(TRACE)
+    fid = finished(up)
+    key = up.client.post("/keys", json={"name": "exporter"}).raise_for_status().json()["key"]
+    script = exports.replace("https://panel.example.org", up.panel)
+    script += f"{shlex.quote(sys.executable)} -c {shlex.quote(EXPORTING)}\n"
+    run(script, tmp_path, KEY=key, FID=fid, NO_PROXY="*")
+    trace = up.client.get(f"/outputs/trace/{fid}").raise_for_status().json()
+    assert "said elsewhere" in str(trace)
