@@ -22,6 +22,7 @@ from prefect.utilities.hashing import file_hash
 
 from kodosumi_prefect import artifacts
 from kodosumi_prefect._compat.prefect import name_entrypoint
+from kodosumi_prefect._compat.prefect_cancellation import is_cancelled
 from kodosumi_prefect.adapter import capture, hooks
 from kodosumi_prefect.adapter.by_value import was_loaded_from_file
 from kodosumi_prefect.adapter.execution import (
@@ -306,7 +307,7 @@ class _Run:
         if isinstance(exc, Pause | Abort):
             close(self.live)
         elif isinstance(exc, Exception):
-            if will_retry(self.live.flow_run, self.scope.attempt):
+            if is_cancelled() or will_retry(self.live.flow_run, self.scope.attempt):
                 self.live.put(Kind.DEBUG, traceback_of(exc))
             else:
                 tell_error(self.live, exc)

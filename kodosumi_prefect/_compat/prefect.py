@@ -4,7 +4,6 @@ Prefect's server has a module of its own, since only services import it.
 """
 
 import logging
-import signal
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import Context, ContextVar
@@ -12,7 +11,6 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
-from prefect._internal import control_listener
 from prefect._internal.infrastructure_exit_codes import get_infrastructure_exit_info
 from prefect._internal.metrics import RunMetrics
 from prefect._internal.observers import FlowRunCancellingObserver, OnCancellingCallback
@@ -28,7 +26,6 @@ from prefect.logging import configuration
 from prefect.logging.loggers import print_as_log
 from prefect.settings import Settings, get_current_settings
 from prefect.task_runners import ThreadPoolTaskRunner
-from prefect.utilities.engine import _prefect_sigterm_handler, commit_control_intent_and_ack
 from pydantic import BaseModel
 
 # The code by which ``log_prints`` logs; it is on the stack of each record that it makes.
@@ -38,9 +35,6 @@ PRINT_AS_LOG = print_as_log.__code__
 # looks the variable up each time, takes longer.
 FLOW_CONTEXT: ContextVar[FlowRunContext] = FlowRunContext.__var__
 TASK_CONTEXT: ContextVar[TaskRunContext] = TaskRunContext.__var__
-
-# The attribute of a signal's handler that calls another one when it can.
-STANDS_IN_FOR = "stands_in_for"
 
 # A list of flow runs that tells little beside their ids, made for the server's own pages.
 RUN_HISTORY: Final = "/ui/flow_runs/history"
@@ -110,24 +104,6 @@ def cancelling_observer(
     )
     observer.add_in_flight_flow_run_id(flow_run_id)
     return observer
-
-
-def commit_to_cancel() -> bool:
-    """Have Prefect's engine take the next SIGTERM for a cancellation; False until it listens.
-
-    A handler that stands in for Prefect's for a while has that one as its ``STANDS_IN_FOR``.
-    """
-    if commit_control_intent_and_ack(
-        commit_intent=lambda: control_listener._set_intent("cancel"),
-        clear_intent=control_listener.clear_intent,
-        send_ack=lambda: None,
-    ):
-        return True
-    replaced = getattr(signal.getsignal(signal.SIGTERM), STANDS_IN_FOR, None)
-    if replaced is not _prefect_sigterm_handler:
-        return False
-    control_listener._set_intent("cancel")
-    return True
 
 
 @contextmanager

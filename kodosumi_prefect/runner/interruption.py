@@ -15,13 +15,20 @@ from prefect.client.orchestration import get_client
 from prefect.events.filters import EventAnyResourceFilter, EventFilter, EventNameFilter
 from prefect.exceptions import PrefectException
 
-from kodosumi_prefect._compat.prefect import cancelling_observer, commit_to_cancel
+from kodosumi_prefect._compat.prefect import cancelling_observer
+from kodosumi_prefect._compat.prefect_cancellation import (
+    cancelled_by_any_error,
+    commit_to_cancel,
+    signals_followed,
+    under_way,
+)
 
 HEAD_START = 0.5  # seconds the flow gets for its own start before we take a share of the processor
 POLL = 5.0  # seconds between polls while Prefect's events do not arrive
 LOOK_INTERVAL = 20.0  # seconds between polls although Prefect's events arrive
 LOOK_AGAIN = 1.0  # seconds until the next one if Prefect could not be read
 ARM_INTERVAL = 0.05  # seconds between tries while Prefect's engine is not ready for the signal
+DELIVERED_AGAIN = 1.0  # seconds until the next signal if somebody's code lost the one before
 
 logger = logging.getLogger(__name__)
 
@@ -30,8 +37,9 @@ class Interruption:
     """Delivers a cancellation to the flow in the main thread, as Prefect's own runner does.
 
     Prefect's engine ends a run as Cancelled, with its ``on_cancellation`` hooks, only if the
-    intent was committed before SIGTERM comes; SIGTERM alone means Crashed. A context manager for
-    the time of the run.
+    intent was committed before SIGTERM comes; SIGTERM alone means Crashed. A signal that got lost
+    in somebody's code is sent again, and an error that was made of it ends the run as Cancelled,
+    too. A context manager for the time of the run.
     """
 
     def __init__(self, flow_run_id: UUID) -> None:
@@ -40,9 +48,12 @@ class Interruption:
         self._request = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._wake = asyncio.Event()
+        self._following = contextlib.ExitStack()
         self._thread = threading.Thread(target=self._run, name="kodosumi-interruption", daemon=True)
 
     def __enter__(self) -> Self:
+        self._following.enter_context(signals_followed())
+        self._following.enter_context(cancelled_by_any_error())
         self._thread.start()
         return self
 
@@ -53,6 +64,7 @@ class Interruption:
         traceback: TracebackType | None,
     ) -> None:
         self._ended.set()
+        self._following.close()
         if self._loop is not None:
             with contextlib.suppress(RuntimeError):  # the loop has ended by itself
                 self._loop.call_soon_threadsafe(self._wake.set)
@@ -107,8 +119,9 @@ class Interruption:
         return True
 
     def _deliver(self) -> None:
-        """Commit the intent as soon as Prefect's engine listens, then send the signal."""
-        while not self._ended.wait(ARM_INTERVAL):
-            if commit_to_cancel():
+        """Commit the intent as soon as Prefect's engine listens, and signal until it knows."""
+        pause = ARM_INTERVAL
+        while not self._ended.wait(pause):
+            if not under_way() and commit_to_cancel():
                 os.kill(os.getpid(), signal.SIGTERM)
-                return
+                pause = DELIVERED_AGAIN

@@ -20,7 +20,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from kodosumi_prefect._compat.prefect import STANDS_IN_FOR
+from kodosumi_prefect._compat.prefect_cancellation import STANDS_IN_FOR
 from kodosumi_prefect._compat.ray import DRIVER_WINS, JOB_CONFIG, surround_worker_logs
 from kodosumi_prefect.adapter import by_value
 from kodosumi_prefect.adapter.capture import said_elsewhere

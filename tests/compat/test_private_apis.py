@@ -62,8 +62,16 @@ def the_source_says(release: str, place: Any, words: str, ours: str) -> None:
 
 def test_prefect_has_the_private_names_that_we_import() -> None:
     for place, name, ours in (
-        ("prefect._internal.control_listener", "_set_intent", "prefect.commit_to_cancel"),
-        ("prefect._internal.control_listener", "clear_intent", "prefect.commit_to_cancel"),
+        (
+            "prefect._internal.control_listener",
+            "_set_intent",
+            "prefect_cancellation.commit_to_cancel",
+        ),
+        (
+            "prefect._internal.control_listener",
+            "clear_intent",
+            "prefect_cancellation.commit_to_cancel",
+        ),
         (
             "prefect._internal.infrastructure_exit_codes",
             "get_infrastructure_exit_info",
@@ -78,9 +86,23 @@ def test_prefect_has_the_private_names_that_we_import() -> None:
         ("prefect.flow_engine", "load_flow", "runner.execute"),
         ("prefect.flow_engine", "load_flow_run", "runner.execute"),
         ("prefect.flow_engine", "run_flow", "runner.execute"),
+        ("prefect.flow_engine", "FlowRunEngine", "prefect_cancellation.cancelled_by_any_error"),
+        (
+            "prefect.flow_engine",
+            "AsyncFlowRunEngine",
+            "prefect_cancellation.cancelled_by_any_error",
+        ),
         ("prefect.logging.loggers", "print_as_log", "prefect.PRINT_AS_LOG"),
-        ("prefect.utilities.engine", "_prefect_sigterm_handler", "prefect.commit_to_cancel"),
-        ("prefect.utilities.engine", "commit_control_intent_and_ack", "prefect.commit_to_cancel"),
+        (
+            "prefect.utilities.engine",
+            "_prefect_sigterm_handler",
+            "prefect_cancellation.commit_to_cancel",
+        ),
+        (
+            "prefect.utilities.engine",
+            "commit_control_intent_and_ack",
+            "prefect_cancellation.commit_to_cancel",
+        ),
         ("prefect.server.schemas.schedules", "CronSchedule", "prefect_server.dates_of"),
         ("prefect.server.schemas.schedules", "IntervalSchedule", "prefect_server.dates_of"),
     ):
@@ -93,7 +115,7 @@ def test_prefects_engine_takes_a_committed_intent_for_a_cancellation() -> None:
         PREFECT,
         has(PREFECT, "prefect.utilities.engine", "commit_control_intent_and_ack", "cancelling"),
         "commit_intent clear_intent send_ack",
-        "_compat.prefect.commit_to_cancel",
+        "_compat.prefect_cancellation.commit_to_cancel",
     )
     try:
         listener._set_intent("cancel")
@@ -103,6 +125,14 @@ def test_prefects_engine_takes_a_committed_intent_for_a_cancellation() -> None:
         )
     finally:
         listener.clear_intent()
+    for kind in ("FlowRunEngine", "AsyncFlowRunEngine"):
+        for name, arguments in (
+            ("handle_exception", "self exc"),
+            ("handle_crash", "self exc"),
+            ("handle_cancellation", "self exc"),
+        ):
+            place = getattr(import_module("prefect.flow_engine"), kind)
+            takes(PREFECT, getattr(place, name), arguments, "prefect_cancellation")
     assert listener.get_intent() is None, f"{PREFECT}: clear_intent leaves the intent in place"
     engine = import_module("prefect.utilities.engine")
     assert "get_intent" in inspect.getsource(engine), (

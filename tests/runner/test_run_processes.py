@@ -125,6 +125,48 @@ def test_hooks_of_a_cancelled_run_that_is_killed_run_before_it_is_cancelled(
     assert len(noted(notes, "hook Cancelling")) == 1
 
 
+def cancelled(place: Place, nursery: Nursery, notes: Path, name: str) -> Order:
+    """A run of a flow that was cancelled when its code had begun, and has ended by it."""
+    order = ordered(place, name, {"notes": str(notes)})
+    running = threading.Thread(target=Supervision(order, nursery).run)
+    running.start()
+    wait_for(lambda: noted(notes, "pid"), 120, "the flow's code")
+    with get_client(sync_client=True) as client:
+        client.set_flow_run_state(UUID(order.flow_run_id), Cancelling(), force=True)
+    running.join(30)
+    assert not running.is_alive(), "the cancellation did not arrive"
+    state = run_of(order).state
+    assert state is not None and state.is_cancelled(), state
+    assert state.message == "Flow run was cancelled."
+    (pid,) = noted(notes, "pid")
+    assert noted(notes, "hook") == [f"hook Cancelling {pid.split()[-1]}"], "in the run's process"
+    return order
+
+
+@pytest.mark.parametrize("name", ["loses_signals", "loses_signals_async"])
+def test_a_cancel_that_got_lost_in_somebodys_code_is_delivered_again(
+    place: Place, nursery: Nursery, notes: Path, name: str
+) -> None:
+    cancelled(place, nursery, notes, name)
+    assert noted(notes, "lost")
+
+
+@pytest.mark.parametrize("name", ["fails_by_signals", "fails_by_signals_async", "exits_by_signals"])
+def test_an_error_that_is_made_of_a_cancel_is_one(
+    place: Place, nursery: Nursery, notes: Path, name: str
+) -> None:
+    order = cancelled(place, nursery, notes, name)
+    assert place.recorded(order.flow_run_id).of("error") == [], "who cancels tells of it"
+
+
+@pytest.mark.parametrize("name", ["takes_time_to_end", "takes_time_to_end_async"])
+def test_a_cancel_is_delivered_once_to_code_that_is_about_to_end(
+    place: Place, nursery: Nursery, notes: Path, name: str
+) -> None:
+    cancelled(place, nursery, notes, name)
+    assert noted(notes, "cleaned up")
+
+
 @pytest.mark.parametrize("forked", [True, False])
 def test_a_task_in_a_thread_does_not_keep_its_flow_from_hearing_the_cancel(
     place: Place, nursery: Nursery, notes: Path, forked: bool

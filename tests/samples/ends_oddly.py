@@ -1,5 +1,6 @@
 """Flows whose process ends in unusual ways, or looks at what it was given."""
 
+import asyncio
 import atexit
 import ctypes
 import os
@@ -11,6 +12,8 @@ from typing import Any
 
 from prefect import flow, task
 from prefect.task_runners import ThreadPoolTaskRunner
+
+import kodosumi_prefect
 
 LONG = 300.0  # seconds; whoever takes so long is to be ended
 
@@ -77,6 +80,67 @@ def naps(notes: str) -> None:
 @flow(task_runner=ThreadPoolTaskRunner(), on_cancellation=[hook])
 def waits_for_a_thread(notes: str) -> None:
     naps.submit(notes).result()
+
+
+class SleepsAtItsEnd:
+    def __del__(self) -> None:
+        time.sleep(LONG)  # Python ignores what is raised here
+
+
+@flow(on_cancellation=[hook])
+def loses_signals(notes: str) -> None:
+    note(notes, f"pid {os.getpid()}")
+    SleepsAtItsEnd()
+    note(notes, "lost")
+    time.sleep(LONG)
+
+
+@flow(on_cancellation=[hook])
+async def loses_signals_async(notes: str) -> None:
+    loses_signals.fn(notes)
+
+
+@kodosumi_prefect.flow(on_cancellation=[hook])
+def fails_by_signals(notes: str) -> None:
+    note(notes, f"pid {os.getpid()}")
+    try:
+        time.sleep(LONG)
+    except BaseException:
+        raise ValueError("half imported") from None
+
+
+@kodosumi_prefect.flow(on_cancellation=[hook])
+async def fails_by_signals_async(notes: str) -> None:
+    fails_by_signals.fn(notes)
+
+
+@flow(on_cancellation=[hook])
+def exits_by_signals(notes: str) -> None:
+    note(notes, f"pid {os.getpid()}")
+    try:
+        time.sleep(LONG)
+    except BaseException:
+        raise SystemExit(15) from None
+
+
+@flow(on_cancellation=[hook])
+def takes_time_to_end(notes: str) -> None:
+    note(notes, f"pid {os.getpid()}")
+    try:
+        time.sleep(LONG)
+    finally:
+        time.sleep(2.5)
+        note(notes, "cleaned up")
+
+
+@flow(on_cancellation=[hook])
+async def takes_time_to_end_async(notes: str) -> None:
+    note(notes, f"pid {os.getpid()}")
+    try:
+        time.sleep(LONG)  # noqa: ASYNC251  (the signal comes in the flow's own code)
+    finally:
+        await asyncio.sleep(2.5)
+        note(notes, "cleaned up")
 
 
 SECRETS: list[str] = []
