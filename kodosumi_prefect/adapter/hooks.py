@@ -16,6 +16,7 @@ from kodosumi_prefect.adapter.execution import (
     tell_final_of,
 )
 from kodosumi_prefect.settings import get_settings
+from kodosumi_prefect.suspension.leg import next_attempt
 from kodosumi_prefect.vocabulary import FLOW_ATTRIBUTE
 
 logger = logging.getLogger(__name__)
@@ -33,7 +34,7 @@ def record_state(flow: "Flow[..., Any]", flow_run: FlowRun, state: PrefectState)
     if runs and hasattr(flow.fn, FLOW_ATTRIBUTE):
         return  # the wrapper around its function reports at once, and knows its parameters
     try:
-        attempt = flow_run.run_count + 1 if runs else max(flow_run.run_count, 1)
+        attempt = next_attempt(flow_run) if runs else max(flow_run.run_count, 1)
         live = open_execution(flow, flow_run, attempt, running=runs)
         if state.is_completed():
             tell_final_of(live, state)

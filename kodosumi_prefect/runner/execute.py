@@ -41,6 +41,7 @@ from kodosumi_prefect.runner.run_output import RunOutput, record_output
 from kodosumi_prefect.runner.supervised import Supervised
 from kodosumi_prefect.settings import PREFIX, get_settings, read_settings, reset_settings
 from kodosumi_prefect.spooler.route import learn_instance
+from kodosumi_prefect.suspension.leg import next_attempt
 from kodosumi_prefect.vocabulary import FLOW_ATTRIBUTE
 
 logger = logging.getLogger(__name__)
@@ -113,7 +114,7 @@ def take_place(order: Order, supervised: Supervised | None) -> tuple[RayJob, Run
 
 def _drive(fid: UUID, job: RayJob, interruption: Interruption, output: RunOutput) -> None:
     flow_run = _with_lost_parameters(load_flow_run(fid))
-    output.attempt = flow_run.run_count + 1
+    output.attempt = next_attempt(flow_run)
     state = flow_run.state
     if state is None or not (state.is_pending() or state.is_cancelling()):
         return  # ended, rescheduled or begun elsewhere while this Runner started
