@@ -39,6 +39,7 @@ from kodosumi_prefect.adapter.roots import enter_flow_run
 from kodosumi_prefect.events import Kind, describe
 from kodosumi_prefect.scope import Scope, entered, travelled
 from kodosumi_prefect.settings import get_settings
+from kodosumi_prefect.suspension.ending import be_running
 from kodosumi_prefect.task_runner import cancel_tasks, default_task_runner
 from kodosumi_prefect.tracer import Tracer, TracerMock
 from kodosumi_prefect.vocabulary import FLOW_ATTRIBUTE
@@ -307,7 +308,10 @@ class _Run:
         if isinstance(exc, Pause | Abort):
             close(self.live)
         elif isinstance(exc, Exception):
-            if is_cancelled() or will_retry(self.live.flow_run, self.scope.attempt):
+            if is_cancelled():
+                self.live.put(Kind.DEBUG, traceback_of(exc))
+            elif will_retry(self.live.flow_run, self.scope.attempt):
+                be_running(self.live.flow_run.id)
                 self.live.put(Kind.DEBUG, traceback_of(exc))
             else:
                 tell_error(self.live, exc)

@@ -297,6 +297,7 @@ class Tracer:
         *,
         title: str | None = None,
         question: str | None = None,
+        suspend: float | bool | None = None,
     ) -> Any:
         """Ask a human, and wait for the answer; the execution is ``awaiting`` meanwhile.
 
@@ -318,12 +319,16 @@ class Tracer:
                 an instance of which is. A form needs no service.
             title: the heading that people see, in place of the name.
             question: what is asked, in markdown.
+            suspend: seconds after which a run of a deployment ends its process, True for at once;
+                the answer has it go on in another one, from the beginning of the flow. False
+                keeps the process; None means the setting ``lock_suspend_after``.
 
         Raises:
             TimeoutError: nobody answered in time; the stream has a ``lease`` event about it.
             VoidLockError: the run is over or began again, so that nobody can answer.
         """
-        return await self._question(Wording(name, data, form, title, question), timeout).ask()
+        wording = Wording(name, data, form, title, question)
+        return await self._question(wording, timeout, suspend).ask()
 
     def lock_sync(
         self,
@@ -334,12 +339,21 @@ class Tracer:
         *,
         title: str | None = None,
         question: str | None = None,
+        suspend: float | bool | None = None,
     ) -> Any:
         """As ``lock``, for sync code."""
-        return self._question(Wording(name, data, form, title, question), timeout).ask_sync()
+        wording = Wording(name, data, form, title, question)
+        return self._question(wording, timeout, suspend).ask_sync()
 
-    def _question(self, wording: Wording, timeout: float | None) -> Question:
-        return Question(wording, timeout, self.fid, self._sink().settings, self._put)
+    def _question(
+        self, wording: Wording, timeout: float | None, suspend: float | bool | None
+    ) -> Question:
+        # Imported at its first use: most runs ask nobody.
+        from kodosumi_prefect.suspension.place import place_of
+
+        settings, fid = self._sink().settings, self.fid
+        place = place_of(wording.name, suspend, fid, self._sink())
+        return Question(wording, timeout, fid, settings, self._put, place)
 
     async def fs(self) -> "AsyncFileSystem":
         """The files of the run: ``in/``, what it was given, and ``out/``, what it leaves.
@@ -416,7 +430,7 @@ class Tracer:
             self._client = get_client()
         return self._client
 
-    def _put(self, kind: Kind, payload: str) -> _Done:
+    def _put(self, kind: Kind, payload: str, dedupe: str | None = None) -> _Done:
         place = known_place()
         if place is None or place[2].fid != self._own.fid:
             scope = self._scope()
@@ -430,7 +444,7 @@ class Tracer:
             payload = kept
         # The fields of an Event; this is called more often than anything else.
         word = str.__str__(kind)  # a plain str, unlike the member of the enum
-        fields = (time.time(), word, payload, scope.attempt, source, None, None, None)
+        fields = (time.time(), word, payload, scope.attempt, source, dedupe, None, None)
         client.emit_fields(scope.fid, fields)
         return DONE
 
@@ -452,7 +466,7 @@ class TracerMock(Tracer):
     def __reduce__(self) -> tuple[Any, ...]:
         return TracerMock, ()
 
-    def _put(self, kind: Kind, payload: str) -> _Done:
+    def _put(self, kind: Kind, payload: str, dedupe: str | None = None) -> _Done:
         print(f"{kind}: {_as_given(kind, payload)}", flush=True)  # noqa: T201
         return DONE
 
@@ -478,6 +492,7 @@ class TracerMock(Tracer):
         *,
         title: str | None = None,
         question: str | None = None,
+        suspend: float | bool | None = None,
     ) -> Any:
         """Ask whoever sits at the terminal."""
         return ask_here(Wording(name, data, form, title, question))
@@ -491,6 +506,7 @@ class TracerMock(Tracer):
         *,
         title: str | None = None,
         question: str | None = None,
+        suspend: float | bool | None = None,
     ) -> Any:
         """As ``lock``, for sync code."""
         return ask_here(Wording(name, data, form, title, question))
@@ -528,13 +544,14 @@ class CurrentTracer(Tracer):
         # Settings may differ from run to run in one process, so nothing is remembered.
         return get_client()
 
-    def _put(self, kind: Kind, payload: str) -> _Done:
+    def _put(self, kind: Kind, payload: str, dedupe: str | None = None) -> _Done:
         place = known_place()
         scope, source = place[2:] if place is not None else (self._scope(), None)
         client = self._sink()
         kept = kept_payload(kind, payload, client.settings)
         if kept is not None:
-            event = Event(time.time(), kind, kept, scope.attempt, source or event_source(scope))
+            source = source or event_source(scope)
+            event = Event(time.time(), kind, kept, scope.attempt, source, dedupe)
             client.emit(scope.fid, event)
         return DONE
 

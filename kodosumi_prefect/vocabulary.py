@@ -35,6 +35,11 @@ def task_key(state_id: object) -> str:
     return f"{ASIDE}{state_id}"
 
 
+def lock_key(lid: str) -> str:
+    """Of a question that each leg of a run asks at the same place."""
+    return f"lock:{lid}"
+
+
 def budget_key(per: str, unit: str, day: str, what: str) -> str:
     """Of what is told of a budget of a run."""
     return f"budget:{per}:{unit}:{day}:{what}"
@@ -81,6 +86,10 @@ LOCK_FACTS_SCOPE = "kodosumi.lock_facts"  # the panel's own answer, in its proce
 PROXY_USER_SCOPE = "kodosumi.proxy_user"  # whom the proxy in front names
 RETURNED_SCOPE = "kodosumi.returned"  # the next launch is the one that the handler returned
 SECRETS_SCOPE = "kodosumi.secrets"  # what was typed into password fields
+
+# States in Prefect.
+AWAITING_INPUT = "AwaitingInput"  # of runs that wait for people, in a process or without one
+RESUMING = "Resuming"  # Prefect's own name: of those that were suspended and go on
 
 # Labels in Prefect.
 OWNER_LABEL = "kodosumi.owner"  # of flow runs: whose it is, signed

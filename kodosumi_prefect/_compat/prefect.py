@@ -3,6 +3,7 @@
 Prefect's server has a module of its own, since only services import it.
 """
 
+import gc
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
@@ -144,6 +145,37 @@ def outer_context(context: FlowRunContext) -> Any:
 def task_context_in(context: Context) -> Any:
     """The TaskRunContext of code that runs in another context; None if it is in no task."""
     return context.get(TASK_CONTEXT)
+
+
+def request_suspension(state: Any) -> None:
+    """Have Prefect's engine end the calling run, which it was told is suspended.
+
+    What the flow's code makes of the signal that it gets does not matter then: the engine raises it
+    again at the next task, subflow, and at the end.
+    """
+    context = FlowRunContext.get()
+    if context is not None:
+        context.flow_run_suspension_request.mark_requested(state)
+
+
+def tasks_under_way() -> list[str]:
+    """Tasks of this process that have begun, or wait in a thread pool, and are not over.
+
+    Prefect keeps no list of them: those that have begun are known by their contexts.
+    """
+    names = [
+        context.task_run.name
+        for context in gc.get_objects()
+        if type(context) is TaskRunContext and context._token is not None
+    ]
+    flow_context: Any = FlowRunContext.get()
+    while isinstance(flow_context, FlowRunContext):
+        runner = flow_context.task_runner
+        if isinstance(runner, ThreadPoolTaskRunner):
+            waiting = runner._active_submission_count - len(names)
+            names += ["in a thread pool"] * waiting
+        flow_context = outer_context(flow_context)
+    return names
 
 
 def entrypoint_of(flow: "Flow[..., Any] | None") -> str | None:

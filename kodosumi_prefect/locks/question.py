@@ -2,12 +2,13 @@
 
 import asyncio
 import json
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as NotYetError
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 from uuid import uuid4
 
@@ -27,10 +28,12 @@ from kodosumi_prefect.forms import (
 from kodosumi_prefect.forms.errors import GENERAL
 from kodosumi_prefect.forms.files import KnownNames
 from kodosumi_prefect.keys import NoKeyError
+from kodosumi_prefect.locks.place import Earlier, Place
 from kodosumi_prefect.locks.sealing import unsealed
 from kodosumi_prefect.locks.waiting import get_waiter
 from kodosumi_prefect.settings import Settings, get_settings
 from kodosumi_prefect.stream.settled_locks import Settled
+from kodosumi_prefect.vocabulary import lock_key
 
 ANSWER_SECONDS = 3 * 3600.0  # seconds, by default
 LAST_LOOK = 1.0  # seconds after the deadline in which an answer given in that moment may arrive
@@ -117,7 +120,8 @@ class Question:
         timeout: seconds; None means 3 hours.
         fid: the execution.
         settings: where it is recorded.
-        put: records an event.
+        put: records an event, once for each key.
+        place: of the call, in a run whose leg may end at it.
     """
 
     def __init__(
@@ -126,7 +130,8 @@ class Question:
         timeout: float | None,
         fid: str,
         settings: Settings,
-        put: Callable[[Kind, str], object],
+        put: Callable[[Kind, str, str | None], object],
+        place: Place | None = None,
     ) -> None:
         if not (settings.enabled and get_settings().enabled):
             raise KodosumiError(
@@ -140,19 +145,29 @@ class Question:
         self._settings = settings
         self._waiter = get_waiter(settings)
         self._put = put
+        self._place = place
         self._elements = wording.model.get_model() if wording.model is not None else None
         self._lid = ""
 
     async def ask(self) -> Any:
         """Wait for the answer; raises as ``Tracer.lock``."""
         while True:
-            with self._open() as settled:
+            lid = self._next_lid()
+            before = None
+            if self._place is not None and self._place.later:
+                before = await asyncio.to_thread(self._place.asked_before, lid)
+            with self._open(lid, before) as settled:
                 waiting = asyncio.wrap_future(settled)
-                done, _ = await asyncio.wait({waiting}, timeout=self._left)
-                if not done:
+                while not waiting.done() and self._left > 0:
+                    await asyncio.wait({waiting}, timeout=min(self._left, self._patience))
+                    if not waiting.done() and self._may_leave:
+                        self._leave(await asyncio.to_thread(self._end_leg))
+                if not waiting.done():
                     self._expire()
-                    done, _ = await asyncio.wait({waiting}, timeout=LAST_LOOK)
-                outcome = waiting.result() if done else None
+                    await asyncio.wait({waiting}, timeout=LAST_LOOK)
+                if self._place is not None and self._place.undecided:
+                    self._leave(await asyncio.to_thread(self._place.decision))
+                outcome = waiting.result() if waiting.done() else None
             try:
                 return self._answer(outcome)
             except InputsError as wrong:
@@ -161,11 +176,22 @@ class Question:
     def ask_sync(self) -> Any:
         """As ``ask``, for sync code."""
         while True:
-            with self._open() as settled:
-                outcome = _result(settled, self._deadline)
+            lid = self._next_lid()
+            before = None
+            if self._place is not None and self._place.later:
+                before = self._place.asked_before(lid)
+            with self._open(lid, before) as settled:
+                outcome = None
+                while outcome is None and self._left > 0:
+                    patience = time.monotonic() + self._patience
+                    outcome = _result(settled, min(self._deadline, patience))
+                    if outcome is None and self._may_leave:
+                        self._leave(self._end_leg())
                 if outcome is None:
                     self._expire()
                     outcome = _result(settled, time.monotonic() + LAST_LOOK)
+                if self._place is not None and self._place.undecided:
+                    self._leave(self._place.decision())
             try:
                 return self._answer(outcome)
             except InputsError as wrong:
@@ -175,10 +201,40 @@ class Question:
     def _left(self) -> float:
         return max(self._deadline - time.monotonic(), 0.0)
 
+    @property
+    def _patience(self) -> float:
+        return math.inf if self._place is None else max(self._place.patience(), 0.0)
+
+    @property
+    def _may_leave(self) -> bool:
+        return self._left > 0 and self._patience == 0
+
+    def _end_leg(self) -> BaseException | None:
+        return self._place.end_leg() if self._place is not None else None
+
+    def _leave(self, signal: BaseException | None) -> None:
+        if signal is not None:
+            raise signal
+
+    def _next_lid(self) -> str:
+        return str(uuid4()) if self._place is None else self._place.next_lid()
+
     @contextmanager
-    def _open(self) -> Iterator["Future[Settled]"]:
-        """A new lock, which is void if the block raises: nobody waits for it then."""
-        lid = self._lid = str(uuid4())
+    def _open(self, lid: str, before: Earlier | None) -> Iterator["Future[Settled]"]:
+        """A new lock, or that of an earlier leg.
+
+        It is void if the block raises: nobody waits for it then, unless its leg ended.
+        """
+        self._lid = lid
+        if before is not None:
+            self._deadline = time.monotonic() + before.expires - time.time()
+            if before.state != "open":
+                yield _settled_before(lid, before)
+                return
+        with nullcontext() if self._place is None else self._place.waiting(lid):
+            yield from self._asked(lid, new=before is None)
+
+    def _asked(self, lid: str, new: bool) -> Iterator["Future[Settled]"]:
         payload = {
             "name": self._wording.name,
             "lid": lid,
@@ -190,10 +246,13 @@ class Question:
             payload["elements"] = self._elements
         settled = self._waiter.wait(self._fid, lid)  # before anybody can answer
         try:
-            self._put(Kind.LOCK, serialize(payload))
+            if new:
+                key = None if self._place is None else lock_key(lid)
+                self._put(Kind.LOCK, serialize(payload), key)
             yield settled
         except BaseException:
-            self._end("void")
+            if self._place is None or not self._place.left:
+                self._end("void")
             raise
         finally:
             self._waiter.forget(lid)
@@ -204,7 +263,7 @@ class Question:
     def _end(self, state: str) -> None:
         """Record that nobody waits any more; an answer given before wins over this."""
         payload = {"name": self._wording.name, "lid": self._lid, "result": None, "state": state}
-        self._put(Kind.LEASE, serialize(payload))
+        self._put(Kind.LEASE, serialize(payload), None)
 
     def _answer(self, outcome: Settled | None) -> Any:
         name = self._wording.name
@@ -242,6 +301,17 @@ class Question:
                 element["error"] = wrong.errors[name]
             elements.append(element)
         self._elements = elements
+
+
+def _settled_before(lid: str, before: Earlier) -> "Future[Settled]":
+    """The outcome that an earlier leg's lock has.
+
+    One that this leg's code withdrew before it was answered has none here either.
+    """
+    settled: Future[Settled] = Future()
+    if before.state != "void":
+        settled.set_result(Settled(lid, before.state, before.result))
+    return settled
 
 
 def _result(settled: "Future[Settled]", deadline: float) -> Settled | None:

@@ -7,11 +7,12 @@ import time
 from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
 from kodosumi_prefect.cancelling import cancel_all
-from kodosumi_prefect.observer import budgeting, cleaning, pricing, report
+from kodosumi_prefect.observer import awaiting, budgeting, cleaning, pricing, report, suspended
 from kodosumi_prefect.observer.activity import Activity, again_and_again
 from kodosumi_prefect.observer.ancestry import Ancestry
 from kodosumi_prefect.observer.api import Api
 from kodosumi_prefect.observer.arrivals import Arrivals
+from kodosumi_prefect.observer.awaiting import AwaitingRuns
 from kodosumi_prefect.observer.budgeting import Budgeting
 from kodosumi_prefect.observer.chosen import Selection
 from kodosumi_prefect.observer.cleaning import Cleaning
@@ -26,6 +27,7 @@ from kodosumi_prefect.observer.recorder import Recorder
 from kodosumi_prefect.observer.report import Report
 from kodosumi_prefect.observer.runs import Runs
 from kodosumi_prefect.observer.subscription import Subscription
+from kodosumi_prefect.observer.suspended import Suspended
 from kodosumi_prefect.observer.tasks import TaskRunRecorder
 from kodosumi_prefect.settings import Settings, database_url
 from kodosumi_prefect.spooler import client as spool
@@ -108,6 +110,7 @@ class Observer:
                 naming = Naming(reader, api)
                 orphans = Orphans(settings)
                 prices = self._prices = Pricing(settings, reader)
+                suspended_runs, awaiting_runs = Suspended(reader, api), AwaitingRuns(reader, api)
                 budgets = Budgeting(settings, reader, api, self._client)
                 interval = settings.reconcile_interval
                 rounds = (
@@ -121,6 +124,8 @@ class Observer:
                     (orphans.look, interval, "delivering events that ended processes left"),
                     (prices.look, pricing.EVERY, "looking up prices of models"),
                     (budgets.look, budgeting.EVERY, "following budgets of runs"),
+                    (awaiting_runs.look, awaiting.EVERY, "telling Prefect which runs await people"),
+                    (suspended_runs.look, suspended.EVERY, "resuming suspended runs"),
                     (cleaner.look, cleaning.EVERY, "deleting what is past its retention"),
                 )
                 work = [subscription.run(), handling.run()]

@@ -16,6 +16,7 @@ from kodosumi_prefect.observer.recorder import Recorder
 from kodosumi_prefect.status import is_worth_a_row, status_of
 from kodosumi_prefect.stream.reader import Reader
 from kodosumi_prefect.stream.rows import KnownExecution, ObservedExecution
+from kodosumi_prefect.suspension.awaiting import awaits_in_process
 
 GRACE = 2.0  # seconds a process of ours has to report that it runs a flow run
 SETTLED = 2.0  # seconds a reported crash or cancellation rests before it is believed
@@ -123,7 +124,8 @@ class Runs:
         if _is_news(row, change_to(run, run.state)) or (not row.opened and _has_begun(run)):
             await self._catch_up(row, run)
             return False
-        return silent and run.state.type in (StateType.RUNNING, StateType.CANCELLING)
+        active = run.state.type in (StateType.RUNNING, StateType.CANCELLING)
+        return silent and (active or awaits_in_process(run.state))
 
     async def find(self, since: float) -> None:
         """Begin executions for chosen runs whose events were missed; ``since`` in epoch seconds."""

@@ -61,6 +61,7 @@ class Order(NamedTuple):
         after: the run's process is gone: its hooks and its state are to be seen to.
         ray_address: of the cluster that the Runner is on; the Runner itself fills it in.
         runtime_env: Ray's of the Runner, which its run's tasks get, too; likewise.
+        leg: of the run's attempt, from 0: another follows each time that it is suspended.
     """
 
     flow_run_id: str
@@ -72,6 +73,7 @@ class Order(NamedTuple):
     after: After | None = None
     ray_address: str | None = None
     runtime_env: dict[str, Any] | None = None
+    leg: int | None = None
 
 
 class Outcome(NamedTuple):

@@ -33,6 +33,8 @@ from kodosumi_prefect.runner.supervised import Supervised
 from kodosumi_prefect.runner.unrecorded import own_spooler, record_rest
 from kodosumi_prefect.settings import DatabaseUrlError
 from kodosumi_prefect.spooler.append import ProtocolError
+from kodosumi_prefect.suspension.awaiting import waits_in_process
+from kodosumi_prefect.suspension.leg import leg_of
 
 PREFECT_ANSWERS = 120.0  # seconds that Prefect has to come back
 RETRY_FIRST = 0.5  # seconds
@@ -51,7 +53,7 @@ def see_to(order: Order, supervised: Supervised) -> Outcome:
     last_words = LastWords(supervised.memory).take()
     try:
         job, output = take_place(order, supervised)
-        _see_to(UUID(order.flow_run_id), why, order.after, job, output, last_words)
+        _see_to(order, why, order.after, job, output, last_words)
     except Exception as exc:
         logger.error("flow run %s, whose process is gone: %s", order.flow_run_id, error_line(exc))
         return Outcome(order.after.status or 1, why)
@@ -73,22 +75,23 @@ def how_it_ended(after: After) -> str:
 
 
 def _see_to(
-    fid: UUID, why: str, after: After, job: RayJob, output: RunOutput, last_words: Sequence[Said]
+    order: Order, why: str, after: After, job: RayJob, output: RunOutput, last_words: Sequence[Said]
 ) -> None:
+    fid = UUID(order.flow_run_id)
     flow_run = _persistently(lambda: _read(fid))
     state = flow_run.state if flow_run is not None else None
     if flow_run is None or state is None:
         return  # deleted
     output.attempt = max(flow_run.run_count, 1)
     record_rest(str(fid), last_words, after.written, output)
-    if after.over:
-        return
+    if after.over or (order.leg is not None and leg_of(flow_run) > order.leg):
+        return  # it reached its end, or that of its leg
     if state.is_cancelling():
         if _claim(flow_run):
             _run_hooks("on_cancellation", flow_run, state, job)
         message = f"Flow run was cancelled; {_clause(why)}."
         _persistently(lambda: report(flow_run, Cancelled(message=message), message))
-    elif state.is_running() or state.is_pending():
+    elif state.is_running() or state.is_pending() or waits_in_process(state):
         mine = _claim(flow_run)
         crashed = _persistently(lambda: report(flow_run, Crashed(message=why), why, force=False))
         if mine and crashed is not None and crashed.is_crashed():

@@ -41,8 +41,10 @@ from kodosumi_prefect.runner.run_output import RunOutput, record_output
 from kodosumi_prefect.runner.supervised import Supervised
 from kodosumi_prefect.settings import PREFIX, get_settings, read_settings, reset_settings
 from kodosumi_prefect.spooler.route import learn_instance
-from kodosumi_prefect.suspension.leg import next_attempt
+from kodosumi_prefect.suspension.leg import leg_of, next_attempt
 from kodosumi_prefect.vocabulary import FLOW_ATTRIBUTE
+
+LEAST_TIME = 0.1  # seconds that a leg gets when the time of its run is spent
 
 logger = logging.getLogger(__name__)
 
@@ -126,6 +128,7 @@ def _drive(fid: UUID, job: RayJob, interruption: Interruption, output: RunOutput
         run_logger.error("The flow could not be loaded", exc_info=True)
         _tell_not_loaded(flow_run, exc)
         return
+    flow = with_time_left(flow, flow_run)
     job.loaded(flow.fn)
     if get_settings().enabled:
         attach(flow)  # a plain Prefect flow, too: who records what it says tells its states
@@ -174,6 +177,18 @@ def _as_launched(flow: "Flow[..., Any]", flow_run: FlowRun) -> "Flow[..., Any]":
         retries=launch.retries,
         retry_delay_seconds=launch.retry_delay,
     )
+
+
+def with_time_left(flow: "Flow[..., Any]", flow_run: FlowRun) -> "Flow[..., Any]":
+    """The flow with what is left of its timeout after the legs before, which Prefect has timed.
+
+    Of a run's first attempt only: the legs of later ones have the whole timeout each, since Prefect
+    does not tell how long an attempt ran.
+    """
+    if flow.timeout_seconds is None or flow_run.run_count > 1 or not leg_of(flow_run):
+        return flow
+    left = flow.timeout_seconds - flow_run.total_run_time.total_seconds()
+    return flow.with_options(timeout_seconds=max(left, LEAST_TIME))
 
 
 def _with_data(flow: "Flow[..., Any]", flow_run: FlowRun) -> "tuple[Flow[..., Any], FlowRun]":

@@ -12,6 +12,8 @@ from prefect.states import Cancelled, Crashed, Scheduled
 
 from kodosumi_prefect.backoff import Backoff
 from kodosumi_prefect.listings import flow_run
+from kodosumi_prefect.suspension.awaiting import is_suspended, waits_in_process
+from kodosumi_prefect.suspension.leg import leg_of
 from kodosumi_prefect.vocabulary import POOL_TYPE
 
 RETRY_FIRST = 0.5  # seconds
@@ -51,6 +53,13 @@ class FlowRuns:
         run = await self.read(fid)
         return run is None or (run.state is not None and run.state.is_final())
 
+    async def is_left(self, fid: UUID, leg: int) -> bool:
+        """Whether it is over, or that leg of it is: it was suspended, and may go on elsewhere."""
+        run = await self.read(fid)
+        if run is None or (run.state is not None and run.state.is_final()):
+            return True
+        return is_suspended(run.state) or leg_of(run) > leg
+
     async def read(self, fid: UUID) -> FlowRun | None:
         """The flow run, None if it was deleted or cannot be read; waits while Prefect is away."""
         backoff = Backoff(RETRY_FIRST, RETRY_MOST)
@@ -88,6 +97,6 @@ class FlowRuns:
             return True
         if run.state.is_cancelling():
             await self.settle(fid, Cancelled(message=f"Flow run was cancelled; {why}."))
-        elif run.state.is_running():
+        elif run.state.is_running() or waits_in_process(run.state):
             await self.settle(fid, Crashed(message=f"The run's Runner died: {why}"))
         return False

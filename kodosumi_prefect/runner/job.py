@@ -13,6 +13,7 @@ from kodosumi_prefect.runner.arrival import Demand
 from kodosumi_prefect.runner.cluster import Spec
 from kodosumi_prefect.secret_variables import without_secret_variables
 from kodosumi_prefect.settings import get_settings
+from kodosumi_prefect.suspension.leg import leg_of
 
 MEBIBYTE = 2**20
 RUNNER_MEMORY = 500  # MiB
@@ -126,4 +127,5 @@ class KodosumiRayJobConfiguration(BaseJobConfiguration):
             in_working_dir,
             instance,
             settings.exit_grace,
+            leg=leg_of(flow_run),
         )

@@ -70,11 +70,19 @@ class Registry:
         self._away = False
 
     async def claim(
-        self, fid: UUID, attempt: int, pool: str, namespace: str, *, mine: bool = False
+        self,
+        fid: UUID,
+        attempt: int,
+        pool: str,
+        namespace: str,
+        *,
+        leg: int = 0,
+        mine: bool = False,
     ) -> KnownRunner | None:
         """Answer for a flow run.
 
         Arguments:
+            leg: of the attempt.
             mine: Prefect handed the run to this worker, whoever had an earlier attempt of it.
 
         Returns:
@@ -89,6 +97,7 @@ class Registry:
             "claim_runner",
             fid=fid,
             attempt=attempt,
+            leg=leg,
             worker=self._worker,
             pool=pool,
             namespace=namespace,
@@ -121,6 +130,14 @@ class Registry:
             await self._tell(
                 "renew_runners", fids=list(fids), worker=self._worker, lease=self._claim_seconds
             )
+
+    async def lapsed(self, pool: str, namespace: str) -> list[UUID]:
+        """Flow runs of a pool whose worker no longer answers for them; none if Postgres is away."""
+        try:
+            return await self._ask("lapsed_runners", pool=pool, namespace=namespace)
+        except AwayError as exc:
+            logger.debug("lapsed Runners could not be read from Postgres: %s", exc)
+            return []
 
     async def forget(self, fid: UUID) -> None:
         """A flow run is over."""

@@ -44,6 +44,7 @@ from kodosumi_prefect.runner.flow_runs import FlowRuns
 from kodosumi_prefect.runner.registry import AwayError, KnownRunner, Registry
 from kodosumi_prefect.runner.supply import Supply
 from kodosumi_prefect.runner.warm import CLAIM_SECONDS, Waiting, WarmPool
+from kodosumi_prefect.suspension.leg import leg_of, next_attempt
 from kodosumi_prefect.vocabulary import POOL_TYPE
 
 STARTS = 3  # Runners tried for a run that none of them began
@@ -158,7 +159,12 @@ class Supervisor:
         self._watched[fid] = Watched(None, Over())
         try:
             await self._registry.claim(
-                fid, flow_run.run_count + 1, self._pool, self._cluster.namespace, mine=True
+                fid,
+                next_attempt(flow_run),
+                self._pool,
+                self._cluster.namespace,
+                leg=leg_of(flow_run),
+                mine=True,
             )
         except AwayError as exc:
             logger.debug("flow run %s could not be written to Postgres: %s", fid, exc)
@@ -169,7 +175,9 @@ class Supervisor:
         except Exception:
             await self._let_go(fid)
             raise
-        if reason is not None and (fid in self._ending or await self._flow_runs.is_over(fid)):
+        if reason is not None and (
+            fid in self._ending or await self._flow_runs.is_left(fid, leg_of(flow_run))
+        ):
             reason = None
         await self._let_go(fid)
         return reason
@@ -202,6 +210,8 @@ class Supervisor:
             if fid in self._ending:
                 self._watched[fid].over.why = why  # whoever cancels it sees to the rest
                 return f"The run's Runner died: {why}"
+            if await self._flow_runs.is_left(fid, leg_of(flow_run)):
+                return None
             if await self._flow_runs.has_begun(flow_run.id):
                 reason = f"The run's Runner died: {why}"
                 await self._see_to(flow_run.id, reason, demand, order)
@@ -376,8 +386,29 @@ class Supervisor:
                 if not ours and run.id not in submitting:
                     again = await self._adopt(run) or again
             if page.last:
-                return again
+                break
             offset += PAGE
+        await self._adopt_waiting()
+        return again
+
+    async def _adopt_waiting(self) -> None:
+        """Look after runs that wait for people on a Runner, which table ``runner`` knows.
+
+        Prefect knows many more that are paused: those that wait without one.
+        """
+        lapsed = await self._registry.lapsed(self._pool, self._cluster.namespace)
+        waiting = [fid for fid in lapsed if fid not in self._watched and fid not in self._ending]
+        paused = FlowRunFilterStateType(any_=[StateType.PAUSED])
+        for start in range(0, len(waiting), PAGE):
+            page = await flow_runs(
+                self._client,
+                flow_run_filter=FlowRunFilter(
+                    id=FlowRunFilterId(any_=waiting[start : start + PAGE]),
+                    state=FlowRunFilterState(type=paused),
+                ),
+            )
+            for run in page.rows:
+                await self._adopt(run)
 
     async def _adopt(self, run: FlowRun) -> bool:
         """Take one over; returns whether it was scheduled anew."""
@@ -389,7 +420,11 @@ class Supervisor:
             return False  # executed by other means, or on another cluster
         try:
             row = await self._registry.claim(
-                run.id, max(run.run_count, 1), self._pool, self._cluster.namespace
+                run.id,
+                max(run.run_count, 1),
+                self._pool,
+                self._cluster.namespace,
+                leg=leg_of(run),
             )
         except AwayError:
             # Without Postgres two workers may watch one Runner, but must not begin a run twice.
@@ -421,6 +456,8 @@ class Supervisor:
 
     async def _conclude(self, run: FlowRun, why: str) -> bool:
         """See to a run whose Runner is gone; returns whether it was scheduled anew."""
+        if await self._flow_runs.is_left(run.id, leg_of(run)):
+            return False
         begun = await self._flow_runs.has_begun(run.id)
         if begun and (asked := await self._asked(run)) is not None:
             reason = f"The run's Runner died: {why}"

@@ -420,6 +420,7 @@ class KodosumiRayWorker(
                     "prefect.flow-run.Scheduled",
                     "prefect.flow-run.Late",
                     "prefect.flow-run.AwaitingRetry",
+                    "prefect.flow-run.Resuming",
                 ]
             ),
             any_resource=EventAnyResourceFilter(id=[f"prefect.work-pool.{self.work_pool.id}"]),

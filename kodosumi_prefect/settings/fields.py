@@ -17,6 +17,7 @@ from kodosumi_prefect.settings.areas.ray import RayFields
 from kodosumi_prefect.settings.areas.recording import RecordingFields
 from kodosumi_prefect.settings.areas.services import ServiceFields
 from kodosumi_prefect.settings.areas.spans import SpanFields
+from kodosumi_prefect.settings.areas.waiting import WaitingFields
 from kodosumi_prefect.settings.of_kodosumi import KodosumiSettingsSource
 
 PREFIX = "PREFECT_INTEGRATIONS_KODOSUMI_"
@@ -30,6 +31,7 @@ class Settings(
     FileFields,
     CostFields,
     SpanFields,
+    WaitingFields,
     RecordingFields,
     RayFields,
     PanelFields,

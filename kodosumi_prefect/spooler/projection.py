@@ -3,7 +3,7 @@
 from kodosumi_prefect.error_line import line_of
 from kodosumi_prefect.events import TERMINAL, Event, Kind, State, Status
 from kodosumi_prefect.spooler.open_locks import Answer, OpenLocks, lock_fields, new_lock
-from kodosumi_prefect.vocabulary import LOCKS_STATUS_KEY
+from kodosumi_prefect.vocabulary import AWAITING_INPUT, LOCKS_STATUS_KEY, RESUMING
 
 CLOCK_GRAIN = 1e-6  # seconds; Postgres keeps microseconds
 
@@ -12,6 +12,7 @@ COLUMNS = (
     *("error", "progress", "started_at", "ended_at", "ended_seq"),
 )
 _WORDS = frozenset(Status)
+_PENDING = "PENDING"
 _PAUSED = "PAUSED"  # the type of the states in which Prefect itself waits for a person
 LOCKING = frozenset({Kind.STATUS, Kind.LOCK, Kind.LEASE})  # what may open or end locks
 PROJECTED = LOCKING | {Kind.INPUTS, Kind.FINAL, Kind.ERROR, Kind.PROGRESS, Kind.UPLOAD, Kind.SPAN}
@@ -28,10 +29,14 @@ class Projection:
     While a lock is open, an execution that would be running is ``awaiting``. The end voids its
     locks, and so does a new attempt with those of earlier ones.
 
+    What Prefect says of a run that waits at its locks, and goes on, is followed and not stored: the
+    locks tell the same, and first.
+
     Arguments:
         status, state_ts, attempt, ended_seq, state_type: as the row has them; ``state_ts`` in
             epoch seconds.
         locks: those that are open.
+        state_name: as the row has it.
     """
 
     def __init__(
@@ -42,9 +47,13 @@ class Projection:
         ended_seq: int | None,
         state_type: str | None = None,
         locks: OpenLocks | None = None,
+        state_name: str | None = None,
     ) -> None:
         self._streamed_status = status
-        by_lock = status == Status.AWAITING and state_type != _PAUSED
+        by_lock = status == Status.AWAITING and (
+            state_type != _PAUSED or state_name == AWAITING_INPUT
+        )
+        self._state = state_type, state_name
         self.status: str = Status.RUNNING if by_lock else status  # but for locks
         self.locks = locks if locks is not None else OpenLocks()
         self.state_ts = state_ts
@@ -142,6 +151,9 @@ class Projection:
             return True
         if self.state_ts is not None and state.ts < self.state_ts - CLOCK_GRAIN:
             return False
+        if self.ended_seq is None and self._waits_at_locks(event.payload, state):
+            self._follow(Status.RUNNING, state)
+            return False
         self._streamed_status = event.payload
         was_over = self.ended_seq is not None
         is_over = event.payload in TERMINAL
@@ -158,6 +170,17 @@ class Projection:
         elif event.payload == Status.RUNNING:
             self._put(started_at=state.ts)
         return True
+
+    def _waits_at_locks(self, status: str, state: State) -> bool:
+        """Whether a state is of a run that waits at its locks, or goes on behind them."""
+        if self.status != Status.RUNNING:
+            return False
+        if state.type == _PAUSED:
+            return state.name == AWAITING_INPUT
+        of_type, name = self._state
+        # Nothing else is pending while it runs.
+        goes_on = name in (AWAITING_INPUT, RESUMING) or of_type == _PENDING
+        return goes_on and status in (Status.STARTING, Status.RUNNING)
 
     def _lock(self, event: Event) -> None:
         lock = new_lock(event.payload, event.ts, event.attempt)
@@ -184,6 +207,7 @@ class Projection:
     def _follow(self, status: str, state: State) -> None:
         self.status = status
         self.state_ts = state.ts
+        self._state = state.type, state.name
         self._put(state_type=state.type, state_name=state.name, state_ts=state.ts)
         self.visible = True
 

@@ -70,6 +70,7 @@ class LockedExecution(NamedTuple):
     last_batch: int
     closing: bool
     open_locks: int
+    state_name: str | None
 
     def projection(self, locks: dict[str, int]) -> Projection:
         """What is known before the next event; ``locks`` are the attempts of open ones by id."""
@@ -80,6 +81,7 @@ class LockedExecution(NamedTuple):
             self.ended_seq,
             self.state_type,
             OpenLocks(locks),
+            self.state_name,
         )
 
 

@@ -354,3 +354,25 @@ class Reader:
         return await self.rows_of(
             LiveExecution, "live_executions", timeout=timeout, after=after, limit=limit
         )
+
+    async def suspended(
+        self,
+        timeout: float,
+        *,
+        after: int = 0,
+        limit: int | None = None,
+        fids: list[str] | None = None,
+    ) -> list[LiveExecution]:
+        """As ``live``, of executions that wait for people without a process.
+
+        Arguments:
+            fids: only these.
+        """
+        return await self.rows_of(
+            LiveExecution,
+            "suspended_executions",
+            timeout=timeout,
+            after=after,
+            limit=limit,
+            fids=fids,
+        )

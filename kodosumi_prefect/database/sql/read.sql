@@ -187,9 +187,9 @@ SELECT chosen.seq, (SELECT count(*) FROM hit) AS total,
     (SELECT count(*) FROM hit WHERE hit.seq <= chosen.seq) AS number
 FROM chosen;
 
--- name: live_executions
--- Executions that are not over, for the reconciler; stale: the process fell silent.
-SELECT e.id, e.fid::text, e.status, e.state_type,
+-- fragment: live
+-- How an execution e that is not over stands, with its Runner r; stale: the process fell silent.
+e.id, e.fid::text, e.status, e.state_type,
     extract(epoch FROM e.state_ts)::float8 AS state_ts, e.attempt, e.process,
     e.inputs IS NOT NULL AS opened, e.error IS NOT NULL AS has_error, e.open_locks,
     extract(epoch FROM e.created_at)::float8 AS created_at,
@@ -197,8 +197,13 @@ SELECT e.id, e.fid::text, e.status, e.state_type,
     extract(epoch FROM now() - e.heartbeat_at)::float8 AS silent,
     r.fid IS NOT NULL AS has_runner, r.actor_name, r.node, r.pid, r.worker,
     extract(epoch FROM now() - r.lease_until)::float8 AS lapsed
+
+-- name: live_executions
+-- Executions that are not over, those that wait without a process aside, for the reconciler.
+SELECT {live}
 FROM {schema}.execution e LEFT JOIN {schema}.runner r ON r.fid = e.fid
-WHERE e.status IN ('starting', 'running', 'awaiting') AND e.id > %(after)s
+WHERE e.status IN ('starting', 'running', 'awaiting') AND e.suspended_leg IS NULL
+    AND e.id > %(after)s
 ORDER BY e.id LIMIT %(limit)s;
 
 -- name: known_executions

@@ -6,13 +6,14 @@ FROM {schema}.runner GROUP BY 1;
 -- name: claim_runner
 -- Answer for a flow run until the lease ends; no row if another worker does, unless it was handed
 -- to this one by Prefect.
-INSERT INTO {schema}.runner (fid, attempt, worker, pool, namespace, lease_until)
-VALUES (%(fid)s, %(attempt)s, %(worker)s, %(pool)s, %(namespace)s,
+INSERT INTO {schema}.runner (fid, attempt, leg, worker, pool, namespace, lease_until)
+VALUES (%(fid)s, %(attempt)s, %(leg)s, %(worker)s, %(pool)s, %(namespace)s,
     now() + %(lease)s * interval '1 second')
 ON CONFLICT (fid) DO UPDATE SET
     worker = excluded.worker, pool = excluded.pool, namespace = excluded.namespace,
     lease_until = excluded.lease_until,
     attempt = excluded.attempt,
+    leg = excluded.leg,
     actor_name = CASE WHEN %(mine)s THEN NULL ELSE runner.actor_name END,
     node = CASE WHEN %(mine)s THEN NULL ELSE runner.node END,
     pid = CASE WHEN %(mine)s THEN NULL ELSE runner.pid END,

@@ -15,7 +15,7 @@ e.ended_seq IS NULL AND (e.final_attempt >= e.attempt OR e.error IS NOT NULL) IS
 SELECT e.id, e.last_seq, e.status, extract(epoch FROM e.state_ts)::float8 AS state_ts, e.attempt,
     e.ended_seq, e.state_type, coalesce(w.last_batch, 0) AS last_batch,
     {closing} AS closing,
-    e.open_locks
+    e.open_locks, e.state_name
 FROM {schema}.execution e
 LEFT JOIN {schema}.writer w ON w.execution_id = e.id AND w.writer_id = %(writer)s
 WHERE e.fid = %(fid)s

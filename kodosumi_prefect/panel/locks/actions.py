@@ -149,6 +149,7 @@ class Desk:
             raise ClosedLockError(str(exc), answered=exc.answered) from exc
         except UnknownLockError as exc:
             raise NotFoundError(str(exc)) from exc
+        self._panel.resuming.begin(lock.fid, self._panel.reader, self._panel.settings)
         return filled if masked_result is None else Filled(masked_result, None, filled.elements)
 
     async def _give_files(

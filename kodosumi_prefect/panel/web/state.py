@@ -11,6 +11,7 @@ from kodosumi_prefect.panel.executions.streams import Streams
 from kodosumi_prefect.panel.executions.task_trees import TaskTrees
 from kodosumi_prefect.panel.files.depot import Depot
 from kodosumi_prefect.panel.ingest.actions import Ingest
+from kodosumi_prefect.panel.locks.resuming import Resuming
 from kodosumi_prefect.panel.services.calls import Services
 from kodosumi_prefect.panel.services.launch_keys import LaunchKeys
 from kodosumi_prefect.panel.services.register.register import Register
@@ -42,3 +43,4 @@ class State:
     task_trees: TaskTrees = field(default_factory=TaskTrees)
     cancelled: Cancelled = field(default_factory=Cancelled)
     subflows: Subflows = field(default_factory=Subflows)
+    resuming: Resuming = field(default_factory=Resuming)

@@ -1,0 +1,50 @@
+"""Suspended runs: resumed once somebody answered or their time is up, as a safety net."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from prefect.client.orchestration import PrefectClient
+
+from kodosumi_prefect.observer.api import Api
+from kodosumi_prefect.stream.reader import Reader
+from kodosumi_prefect.suspension.resuming import resume
+
+EVERY = 0.5  # seconds
+PORTION = 100  # runs at once
+AT_ONCE = 4  # of them, at Prefect's
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """A row of ``due_to_resume``."""
+
+    fid: str
+    leg: int
+
+
+class Suspended:
+    """Resumes suspended runs."""
+
+    def __init__(self, reader: Reader, api: Api) -> None:
+        self._reader = reader
+        self._api = api
+
+    async def look(self) -> None:
+        """Resume what is due."""
+        due = await self._reader.rows_of(Due, "due_to_resume", limit=PORTION)
+        turns = asyncio.Semaphore(AT_ONCE)
+
+        async def one(fid: str) -> None:
+            async with turns:
+                await resume(fid, self._reader, self._prefect)
+
+        outcomes = await asyncio.gather(*(one(row.fid) for row in due), return_exceptions=True)
+        for outcome in outcomes:
+            if isinstance(outcome, BaseException):
+                raise outcome
+
+    @asynccontextmanager
+    async def _prefect(self) -> AsyncIterator[PrefectClient]:
+        yield await self._api.client()

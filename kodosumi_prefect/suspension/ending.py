@@ -1,0 +1,180 @@
+"""Ending a leg: Prefect's run is suspended, and the process that executes it ends."""
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import httpx
+import psycopg
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.objects import FlowRun, State
+from prefect.client.schemas.responses import SetStateStatus
+from prefect.exceptions import Pause, PrefectException
+from prefect.logging import get_run_logger
+
+from kodosumi_prefect._compat.prefect import request_suspension, tasks_under_way
+from kodosumi_prefect.backoff import Backoff
+from kodosumi_prefect.settings import database_url
+from kodosumi_prefect.spooler.append import ProtocolError, Spooler
+from kodosumi_prefect.spooler.client import SpoolClient
+from kodosumi_prefect.suspension import awaiting
+from kodosumi_prefect.suspension.leg import leg_of, root_run
+from kodosumi_prefect.suspension.reuse import obstacles
+
+CLAIM = 30.0  # seconds in which whoever resumes a run does so alone
+RETRY_FIRST = 0.5  # seconds
+RETRY_MOST = 5.0  # seconds
+
+PREFECT_AWAY = (httpx.HTTPError, PrefectException, OSError)
+
+logger = logging.getLogger(__name__)
+
+# Names of what is under way for a flow run elsewhere; task runners add theirs.
+elsewhere: list[Callable[[UUID], list[str]]] = []
+
+
+class NotNowError(Exception):
+    """The leg cannot end now; it may a little later."""
+
+
+class NeverError(Exception):
+    """The leg cannot end at a lock; the run waits in its process."""
+
+
+class Ending(NamedTuple):
+    """The end of a leg.
+
+    Attributes:
+        signal: what the flow's code has to raise.
+    """
+
+    signal: BaseException
+
+
+def end_leg(fid: str, lids: Sequence[str], client: SpoolClient) -> Ending | None:
+    """Suspend the calling run at its locks.
+
+    First Postgres knows of it, so that whoever answers resumes the run, and then Prefect, whose
+    word counts: a run that it does not hold for suspended goes on in this process.
+
+    Returns:
+        None if one of the locks was settled meanwhile.
+
+    Raises:
+        NotNowError: it may be tried again.
+        NeverError: it makes no sense to.
+    """
+    settings = client.settings
+    run = root_run()
+    if run is None or run.deployment_id is None:
+        raise NeverError("it is no run of a deployment")
+    if run.work_pool_name is None:
+        raise NeverError("its deployment has no work pool, so that no worker would resume it")
+    url = database_url(settings)
+    if url is None:
+        raise NeverError("its process knows no database")
+    if reasons := obstacles():
+        raise NeverError("; ".join(reasons))
+    names = tasks_under_way()
+    names += [name for busy in elsewhere for name in busy(run.id)]
+    if names:
+        raise NotNowError(f"tasks are under way: {', '.join(sorted(names))[:200]}")
+    if not client.flush(settings.flush_timeout):
+        raise NotNowError("its events are not stored yet")
+    spooler = Spooler(url, settings.database_schema)
+    try:
+        with get_client(sync_client=True) as prefect:
+            state = _suspend(prefect, spooler, run.id, lids)
+    except PREFECT_AWAY as exc:
+        raise NotNowError(f"Prefect does not answer: {_line(exc)}") from exc
+    except (psycopg.Error, ProtocolError) as exc:
+        raise NotNowError(f"Postgres does not answer: {_line(exc)}") from exc
+    finally:
+        spooler.close()
+    if state is None:
+        return None
+    request_suspension(state)
+    return Ending(Pause(state=state))
+
+
+def stays(why: NeverError) -> None:
+    """Tell once that a run waits in its process."""
+    get_run_logger().info("The run waits in its process: %s.", why)
+
+
+def be_running(fid: UUID) -> None:
+    """Have Prefect show that a run no longer waits, where what follows depends on it.
+
+    It retries only runs that are Running.
+    """
+    try:
+        with get_client(sync_client=True) as client:
+            run = client.read_flow_run(fid)
+            if awaiting.awaits_in_process(run.state):
+                go_on(client, run)
+    except PREFECT_AWAY as exc:
+        logger.warning("whether flow run %s is Running is not known: %s", fid, _line(exc))
+
+
+def go_on(client: SyncPrefectClient, run: FlowRun) -> None:
+    """Have a run that waits in its process be Running, of the same attempt, in Prefect."""
+    client.update_flow_run(run.id, empirical_policy=awaiting.uncounted(run))
+    client.resume_flow_run(run.id)
+
+
+def _suspend(
+    client: SyncPrefectClient, spooler: Spooler, fid: UUID, lids: Sequence[str]
+) -> State[Any] | None:
+    run = client.read_flow_run(fid)
+    paused = awaiting.awaits_in_process(run.state)
+    if not paused and (run.state is None or not run.state.is_running()):
+        raise NotNowError(f"Prefect says {run.state.name if run.state else 'nothing'}")
+    leg = leg_of(run)
+    mark = {"fid": str(fid), "leg": leg}
+    rows = spooler.query("suspend", mark | {"lids": list(lids)})
+    if not rows:
+        raise NotNowError("its questions are not stored")
+    settled, heading, expires = rows[0]
+    if settled:
+        spooler.query("not_suspended", mark)
+        return None
+    try:
+        if paused:
+            go_on(client, run)
+        state = _set(client, run, awaiting.suspended(run, heading, expires))
+    except PREFECT_AWAY:
+        spooler.query("not_suspended", mark)
+        raise
+    if state is None:
+        spooler.query("not_suspended", mark)
+        raise NotNowError("Prefect refuses to suspend it")
+    # Nobody could resume it yet where somebody answered in this moment.
+    if spooler.query("claim_resuming", {"fid": str(fid), "claim": CLAIM}):
+        try:
+            client.resume_flow_run(fid)
+            spooler.query("not_suspended", mark)
+        except PREFECT_AWAY:
+            spooler.query("resume_again", mark | {"wait": 0})
+    return state
+
+
+def _set(client: SyncPrefectClient, run: FlowRun, proposed: State[Any]) -> State[Any] | None:
+    """Set a state; asked until it is known whether Prefect has it. None if it refuses."""
+    try:
+        answer = client.set_flow_run_state(run.id, proposed)
+        return answer.state if answer.status is SetStateStatus.ACCEPT else None
+    except PREFECT_AWAY:
+        backoff = Backoff(RETRY_FIRST, RETRY_MOST)
+    while True:
+        time.sleep(backoff.next())
+        try:
+            now = client.read_flow_run(run.id)
+        except PREFECT_AWAY:
+            continue
+        return now.state if leg_of(now) > leg_of(run) else None
+
+
+def _line(exc: BaseException) -> str:
+    return " ".join(str(exc).split()) or type(exc).__name__
