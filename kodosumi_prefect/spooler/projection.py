@@ -13,6 +13,7 @@ COLUMNS = (
 )
 _WORDS = frozenset(Status)
 _PENDING = "PENDING"
+_RUNNING = "RUNNING"
 _PAUSED = "PAUSED"  # the type of the states in which Prefect itself waits for a person
 LOCKING = frozenset({Kind.STATUS, Kind.LOCK, Kind.LEASE})  # what may open or end locks
 PROJECTED = LOCKING | {Kind.INPUTS, Kind.FINAL, Kind.ERROR, Kind.PROGRESS, Kind.UPLOAD, Kind.SPAN}
@@ -151,7 +152,8 @@ class Projection:
             return True
         if self.state_ts is not None and state.ts < self.state_ts - CLOCK_GRAIN:
             return False
-        if self.ended_seq is None and self._waits_at_locks(event.payload, state):
+        same_attempt = event.attempt <= self.attempt
+        if self.ended_seq is None and same_attempt and self._goes_on(event.payload, state):
             self._follow(Status.RUNNING, state)
             return False
         self._streamed_status = event.payload
@@ -171,16 +173,17 @@ class Projection:
             self._put(started_at=state.ts)
         return True
 
-    def _waits_at_locks(self, status: str, state: State) -> bool:
-        """Whether a state is of a run that waits at its locks, or goes on behind them."""
+    def _goes_on(self, status: str, state: State) -> bool:
+        """Whether a state is of a run that waits at its locks, or goes on, in the same attempt."""
         if self.status != Status.RUNNING:
             return False
         if state.type == _PAUSED:
             return state.name == AWAITING_INPUT
         of_type, name = self._state
         # Nothing else is pending while it runs.
-        goes_on = name in (AWAITING_INPUT, RESUMING) or of_type == _PENDING
-        return goes_on and status in (Status.STARTING, Status.RUNNING)
+        if name in (AWAITING_INPUT, RESUMING) or of_type == _PENDING:
+            return status in (Status.STARTING, Status.RUNNING)
+        return of_type == state.type == _RUNNING
 
     def _lock(self, event: Event) -> None:
         lock = new_lock(event.payload, event.ts, event.attempt)

@@ -24,7 +24,7 @@ RETURNING e.resume_at <= now(), asked.heading, asked.expires;
 -- name: not_suspended
 -- The leg did not end after all, or the next one is under way.
 UPDATE {schema}.execution SET suspended_leg = NULL, resume_at = NULL
-WHERE fid = %(fid)s AND suspended_leg = %(leg)s;
+WHERE fid = %(fid)s AND suspended_leg = %(leg)s RETURNING id;
 
 -- name: due_to_resume
 -- Suspended executions that somebody answered, or whose time is up.
@@ -41,7 +41,7 @@ RETURNING suspended_leg;
 -- name: resume_again
 -- What could not be resumed now is due again in so many seconds.
 UPDATE {schema}.execution SET resume_at = least(resume_at, now() + %(wait)s * interval '1 second')
-WHERE fid = %(fid)s AND suspended_leg = %(leg)s;
+WHERE fid = %(fid)s AND suspended_leg = %(leg)s RETURNING id;
 
 -- name: suspended_executions
 -- Executions that wait without a process, behind a cursor; for the observer, as live ones.

@@ -1,0 +1,80 @@
+"""Runs that wait for people, in a process and without one, on a real Prefect and a real Ray."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from psycopg.rows import dict_row
+
+from tests.answering import answer, until_open
+from tests.faults.cluster import gone
+from tests.faults.pool import Pool, Run
+from tests.waiting import wait_for
+
+FLOWS = Path(__file__).with_name("flows_that_ask.py")
+
+
+def asking(pool: Pool, flow: str, **parameters: Any) -> Run:
+    """A run of a flow that asks."""
+    notes = pool.new_notes()
+    parameters["notes"] = str(notes)
+    return pool.run_deployment(pool.deployment(f"{FLOWS}:{flow}"), parameters, notes)
+
+
+def execution(run: Run) -> dict[str, Any]:
+    with psycopg.connect(run._place.database, row_factory=dict_row) as connection:
+        row = connection.execute(
+            "SELECT * FROM kodosumi.execution WHERE fid = %s", [run.fid]
+        ).fetchone()
+    assert row is not None
+    return row
+
+
+def until_suspended(run: Run, seconds: float = 150) -> dict[str, Any]:
+    """Wait until nothing of a run is left but rows; its question."""
+
+    def paused() -> bool:
+        state = run.prefect["state"]
+        return state["name"] == "AwaitingInput" and state["state_details"]["pause_reschedule"]
+
+    try:
+        wait_for(paused, seconds, "the run to be suspended", every=0.1)
+    except AssertionError:
+        said = [event.payload for event in run._place.recorded(run.fid).events]
+        raise AssertionError(f"{run.prefect['state']}\n{execution(run)}\n{said}") from None
+    wait_for(lambda: gone(run.pid()), 30, "its process to end")
+    assert execution(run)["status"] == "awaiting"
+    return until_open(run._place.database, 1, run.fid)[0]
+
+
+def reply(run: Run, n: int, lock: dict[str, Any] | None = None) -> float:
+    """Answer its question; when that was."""
+    lock = lock or until_open(run._place.database, 1, run.fid)[0]
+    at = time.time()
+    answer(run._place.database, run.fid, lock["lid"], {"n": n})
+    return at
+
+
+def test_a_suspended_run_goes_on_under_the_next_worker(shared_pool: Pool):
+    worker = shared_pool.workers[0]
+    run = asking(shared_pool, "asks_twice", suspend=0)
+    first = until_suspended(run)
+    assert shared_pool.runner(run) is None
+    worker.kill()
+    reply(run, 1, first)
+    run.until("Resuming")
+    worker.start()
+    second = until_suspended(run, 90)
+    assert second["lid"] != first["lid"]
+    assert len(set(run.noted("pid"))) == 2
+    reply(run, 2, second)
+    run.until("Completed", seconds=60)
+    found = run.ended()
+    assert [entry["int"] for entry in found.final["__list__"]] == [1, 2]
+    assert found.of("status") == [
+        *("starting", "running", "awaiting", "running", "awaiting", "running", "finished")
+    ]
+    assert len(found.of("lock")) == len(found.of("lease")) == 2
+    assert run.noted("hook") == []
+    assert run.prefect["run_count"] == found.row["attempt"] == 1
