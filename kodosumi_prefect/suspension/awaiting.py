@@ -11,7 +11,7 @@ from kodosumi_prefect.suspension.leg import key_of_end
 from kodosumi_prefect.vocabulary import AWAITING_INPUT
 
 
-def in_process(flow_run: FlowRun, heading: str, expires: float, again: bool = False) -> State[Any]:
+def in_process(heading: str, expires: float, again: bool = False) -> State[Any]:
     """Paused while the run's process waits.
 
     Arguments:

@@ -154,6 +154,8 @@ class Leg:
         except NeverError as exc:
             self._not_before = math.inf
             stays(exc)
+        except Exception:  # whoever is asked, and the answer, are not to suffer from it
+            logger.exception("execution %s cannot be suspended, it waits in its process", self.fid)
 
 
 class FlowPlace:

@@ -1,13 +1,28 @@
 """A run that waits for people without a process: leg after leg, on a real Prefect and Postgres."""
 
+import asyncio
+import threading
 from collections.abc import Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
+import httpx
+import prefect
 import pytest
+from prefect import task
+from prefect.client.orchestration import get_client
+from prefect.states import Cancelling
+from prefect.task_runners import ThreadPoolTaskRunner
 
-from kodosumi_prefect import Tracer, flow
-from tests.answering import locks
+from kodosumi_prefect import KodosumiError, Tracer, flow, tracer
+from kodosumi_prefect.stream.reader import Reader
+from kodosumi_prefect.suspension import ending
+from kodosumi_prefect.suspension import place as place_module
+from kodosumi_prefect.suspension.resuming import resume
+from tests.answering import Answerer, locks
+from tests.services import Place
 from tests.suspension.conftest import Legs
+from tests.waiting import wait_for
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -53,3 +68,275 @@ def test_a_run_ends_at_its_question_and_goes_on_with_the_answer(legs: Make) -> N
     kinds = [event.kind for event in found.events]
     assert (kinds.count("lock"), kinds.count("lease")) == (2, 2)
     assert len(locks(run.place.database, run.fid, None)) == 2
+
+
+def test_a_deadline_that_passes_meanwhile_is_the_runs_error(legs: Make) -> None:
+    @flow
+    def asks_in_vain(tracer: Tracer) -> str:
+        try:
+            tracer.lock_sync("approve", timeout=3, suspend=True)
+        except TimeoutError as exc:
+            return str(exc)
+        return "answered"
+
+    run = legs(asks_in_vain)
+    assert run.leg()
+    assert wait_for(run.resume, 30, "its deadline")
+    assert not run.leg()
+    assert run.recorded.final == {"str": "lock 'approve' was not answered within 3 seconds"}
+    (row,) = locks(run.place.database, run.fid, None)
+    assert row["state"] == "expired"
+
+
+def test_questions_at_once_are_waited_for_again_and_not_asked_again(legs: Make) -> None:
+    @flow
+    async def asks_at_once(tracer: Tracer) -> list[Any]:
+        asked = [tracer.lock("approve", n, suspend=True) for n in range(3)]
+        return await asyncio.gather(*asked)
+
+    run = legs(asks_at_once)
+    assert run.leg()
+    asked = {row["lid"] for row in locks(run.place.database, run.fid)}
+    assert len(asked) == 3
+    for answered in range(3):
+        run.answer(answered)
+        assert run.resume()
+        assert run.leg() is (answered < 2)
+    rows = locks(run.place.database, run.fid, None)
+    assert {row["lid"] for row in rows} == asked
+    expected = [int(row["result"]) for row in sorted(rows, key=lambda row: row["data"])]
+    assert [entry["int"] for entry in run.recorded.final["__list__"]] == expected
+    assert len(run.recorded.of("lock")) == 3
+
+
+def test_a_subflows_question_suspends_the_root(legs: Make) -> None:
+    @prefect.flow
+    def below() -> Any:
+        return tracer.lock_sync("approve", suspend=True)
+
+    @prefect.flow
+    def above() -> Any:
+        return [below(), below()]
+
+    run = legs(above)
+    for answered in range(2):
+        assert run.leg()
+        run.answer(answered)
+        assert run.resume()
+    assert not run.leg()
+    assert [entry["int"] for entry in run.recorded.final["__list__"]] == [0, 1]
+    assert len(run.recorded.of("lock")) == 2
+
+
+def test_code_that_catches_everything_does_not_go_on_after_its_leg(legs: Make) -> None:
+    went_on: list[int] = []
+
+    @flow
+    def swallows(tracer: Tracer) -> Any:
+        try:
+            return tracer.lock_sync("approve", suspend=True)
+        except BaseException:
+            went_on.append(1)
+            return "swallowed"
+
+    run = legs(swallows)
+    assert run.leg()
+    assert went_on == [1]
+    run.answer("yes")
+    assert run.resume()
+    assert not run.leg()
+    assert run.recorded.final == {"str": "yes"}
+
+
+def test_resuming_in_prefect_is_no_answer(legs: Make) -> None:
+    @flow
+    def asks(tracer: Tracer) -> Any:
+        return tracer.lock_sync("approve", suspend=True)
+
+    run = legs(asks)
+    assert run.leg()
+    with get_client(sync_client=True) as client:
+        client.resume_flow_run(run.id)
+    assert run.leg(), "it waits again"
+    assert len(locks(run.place.database, run.fid, None)) == 1
+    run.answer("yes")
+    assert run.resume()
+    assert not run.leg()
+    assert run.recorded.final == {"str": "yes"}
+
+
+def test_a_cancelled_run_is_not_resumed(legs: Make) -> None:
+    @flow
+    def asks(tracer: Tracer) -> Any:
+        return tracer.lock_sync("approve", suspend=True)
+
+    run = legs(asks)
+    assert run.leg()
+    with get_client(sync_client=True) as client:
+        client.set_flow_run_state(run.id, Cancelling())
+    assert run.run.state_name == "Cancelled"
+    run.answer("too late")
+    assert not run.resume()
+    assert run.run.state_name == "Cancelled"
+    assert run.row["suspended_leg"] is None
+
+
+def test_an_answer_while_prefect_is_away_is_seen_to_later(legs: Make) -> None:
+    @flow
+    def asks(tracer: Tracer) -> Any:
+        return tracer.lock_sync("approve", suspend=True)
+
+    run = legs(asks)
+    assert run.leg()
+    run.answer("yes")
+
+    @asynccontextmanager
+    async def away() -> Any:
+        raise httpx.ConnectError("Prefect is away")
+        yield
+
+    async def look() -> None:
+        async with Reader(run.place.database, "kodosumi", 2) as reader:
+            await resume(run.fid, reader, away)
+
+    with pytest.raises(httpx.ConnectError):
+        asyncio.run(look())
+    assert run.row["suspended_leg"] == 0
+    assert wait_for(run.resume, 30, "the next look")
+    assert not run.leg()
+
+
+def test_a_leg_does_not_end_where_prefect_is_away(
+    legs: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(place_module, "AGAIN", 0.1)
+    tries: list[int] = []
+    suspend = ending._suspend
+
+    def away(*arguments: Any) -> Any:
+        tries.append(1)
+        if len(tries) == 1:
+            raise httpx.ConnectError("Prefect is away")
+        return suspend(*arguments)
+
+    monkeypatch.setattr(ending, "_suspend", away)
+
+    @flow
+    def asks(tracer: Tracer) -> Any:
+        return tracer.lock_sync("approve", suspend=True)
+
+    run = legs(asks)
+    assert run.leg()
+    assert len(tries) == 2
+
+
+def test_an_answer_in_the_moment_of_suspending_resumes_the_run(
+    legs: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_state = ending._set
+
+    def answered_before(*arguments: Any) -> Any:
+        run.answer("yes")
+        assert not run.resume(), "Prefect does not hold it for suspended yet"
+        return set_state(*arguments)
+
+    monkeypatch.setattr(ending, "_set", answered_before)
+
+    @flow
+    def asks(tracer: Tracer) -> Any:
+        return tracer.lock_sync("approve", suspend=True)
+
+    run = legs(asks)
+    assert run.leg()
+    assert wait_for(lambda: run.run.state_name == "Resuming" or run.resume(), 30)
+    assert not run.leg()
+    assert run.recorded.final == {"str": "yes"}
+
+
+@pytest.mark.parametrize("pool", [None])
+def test_a_run_that_no_worker_would_resume_waits_in_its_process(
+    legs: Make, pool: str | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    @flow
+    def asks(tracer: Tracer) -> Any:
+        return [tracer.lock_sync("approve", suspend=True) for _ in range(2)]
+
+    run = legs(asks, pool)
+    with caplog.at_level("INFO"), Answerer(run.place.database, once_it_stays(caplog)):
+        assert not run.leg()
+    said = [record for record in caplog.records if "waits in its process" in record.message]
+    assert len(said) == 1
+    assert "work pool" in said[0].message
+
+
+def once_it_stays(caplog: pytest.LogCaptureFixture) -> Callable[[str, Any], Any]:
+    def reply(name: str, data: Any) -> str:
+        wait_for(lambda: "waits in its process" in caplog.text, 30, "it to say so")
+        return name
+
+    return reply
+
+
+def test_a_task_under_way_keeps_the_process(legs: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(place_module, "AGAIN", 0.1)
+    refused, done = threading.Event(), threading.Event()
+    end_leg = place_module.end_leg
+
+    def watched(*arguments: Any) -> Any:
+        try:
+            return end_leg(*arguments)
+        except ending.NotNowError as exc:
+            assert "tasks are under way: works-" in str(exc)
+            refused.set()
+            raise
+
+    monkeypatch.setattr(place_module, "end_leg", watched)
+
+    @task
+    def works() -> None:
+        refused.wait(30)
+        done.set()
+
+    @flow(task_runner=ThreadPoolTaskRunner())
+    def asks(tracer: Tracer) -> Any:
+        future = works.submit()
+        answered = tracer.lock_sync("approve", suspend=True)
+        future.wait()
+        return answered
+
+    run = legs(asks)
+    assert run.leg()
+    assert done.is_set()
+
+
+def test_code_that_is_no_flows_cannot_be_suspended(place: Place) -> None:
+    @flow
+    def asks(tracer: Tracer) -> str:
+        errors: list[BaseException] = []
+
+        def work() -> None:
+            try:
+                tracer.lock_sync("approve", suspend=60)
+            except KodosumiError as exc:
+                errors.append(exc)
+
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join()
+        return str(errors[0])
+
+    said = place.run(asks).final["str"]
+    assert "cannot be suspended; leave suspend out" in said
+    assert "\n" not in said
+
+
+@pytest.mark.parametrize("suspend", ["soon", -1, float("nan")])
+def test_how_long_a_process_is_kept_is_a_number(place: Place, suspend: Any) -> None:
+    @flow
+    def asks(tracer: Tracer) -> None:
+        with pytest.raises(TypeError, match="give seconds, True or False"):
+            tracer.lock_sync("approve", suspend=suspend)
+
+    state = place.run(asks).state
+    assert state is not None
+    assert state.is_completed()

@@ -53,13 +53,14 @@ ORDER BY e.id LIMIT %(limit)s;
 
 -- name: awaiting_in_process
 -- Executions that wait for people in a process, and what is asked, for their state in Prefect.
-SELECT e.fid::text, e.state_type, e.state_name, e.open_locks,
+SELECT e.fid::text, e.state_type, e.open_locks,
     asked.heading, extract(epoch FROM asked.expires_at)::float8 AS expires
 FROM {schema}.execution e LEFT JOIN LATERAL (
     SELECT coalesce(l.title, l.name) AS heading, l.expires_at FROM {schema}.lock l
     WHERE l.execution_id = e.id AND l.state = 'open' ORDER BY l.expires_at, l.lid LIMIT 1
 ) asked ON true
-WHERE e.status = 'awaiting' AND e.suspended_leg IS NULL;
+WHERE e.suspended_leg IS NULL AND e.ended_seq IS NULL
+    AND (e.open_locks > 0 OR e.state_type = 'PAUSED' AND e.state_name = 'AwaitingInput');
 
 -- name: lapsed_runners
 -- Flow runs of a work pool that no worker answers for any more.

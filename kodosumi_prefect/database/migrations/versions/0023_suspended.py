@@ -19,7 +19,8 @@ CREATE INDEX execution_resume ON {schema}.execution (resume_at) WHERE suspended_
 CREATE INDEX execution_under_way ON {schema}.execution (id)
     WHERE status IN ('starting', 'running', 'awaiting') AND suspended_leg IS NULL;
 CREATE INDEX execution_awaiting ON {schema}.execution (id)
-    WHERE status = 'awaiting' AND suspended_leg IS NULL;
+    WHERE suspended_leg IS NULL AND ended_seq IS NULL
+        AND (open_locks > 0 OR state_type = 'PAUSED' AND state_name = 'AwaitingInput');
 
 ALTER TABLE {schema}.runner ADD COLUMN leg integer NOT NULL DEFAULT 0;
 COMMENT ON COLUMN {schema}.runner.leg IS
