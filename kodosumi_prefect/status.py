@@ -4,6 +4,7 @@ from prefect.client.schemas.objects import State as PrefectState
 from prefect.client.schemas.objects import StateType
 
 from kodosumi_prefect.events import State, Status
+from kodosumi_prefect.vocabulary import RESUMING
 
 STATUS: dict[StateType, Status] = {
     StateType.SCHEDULED: Status.STARTING,
@@ -17,7 +18,7 @@ STATUS: dict[StateType, Status] = {
     StateType.CANCELLED: Status.ERROR,
 }
 # Scheduled states of a run that has begun already.
-STARTED_NAMES = frozenset({"Retrying", "AwaitingRetry", "Resuming"})
+STARTED_NAMES = frozenset({"Retrying", "AwaitingRetry", RESUMING})
 
 
 def status_of(state: PrefectState) -> Status:

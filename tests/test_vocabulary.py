@@ -48,6 +48,8 @@ VALUES = {
     "FILES_SCOPE": "kodosumi.files",
     "KEYS_COOKIE": "kodosumi_keys",
     "SEALED": "sealed:",
+    "AWAITING_INPUT": "AwaitingInput",
+    "RESUMING": "Resuming",
     "OWNER_LABEL": "kodosumi.owner",
     "ENDPOINT_LABEL": "kodosumi.endpoint",
     "OPENAPI_MARK": "x-kodosumi",

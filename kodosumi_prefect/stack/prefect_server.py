@@ -21,6 +21,8 @@ SERVER_TIMEOUT = 120.0  # seconds; the first start migrates an empty database
 WORKER_TIMEOUT = 90.0  # seconds
 HEALTH_TIMEOUT = 5.0  # seconds for an answer
 WORKER_GRACE = 15.0  # seconds for a worker to deregister
+PAUSES = "PREFECT_SERVER_SERVICES_PAUSE_EXPIRATIONS_LOOP_SECONDS"
+PAUSES_SECONDS = "60"
 
 
 async def check_configured(url: str) -> None:
@@ -116,6 +118,8 @@ def server_child(settings: Settings, access: PrefectAccess) -> Child:
             # Its own pages, which people may have opened by either name.
             "PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS": f"{origin},http://localhost:{port}",
             "PREFECT_SERVER_UI_API_URL": access.url,
+            # It reads every paused run, and ours, which wait for people, have deadlines of their own.
+            PAUSES: os.environ.get(PAUSES, PAUSES_SECONDS),
             "DO_NOT_TRACK": "1",
         },
         ready=lambda: is_healthy(access),

@@ -22,6 +22,7 @@ from tests.benchmarks import (
     spooler_actor,
     sse_clients,
     starts,
+    suspended,
     task_values,
     throughput,
     trace_page,
@@ -54,6 +55,8 @@ def main() -> None:
         run_cost.run()
     if not chosen or "starts" in chosen:
         starts.run()
+    if not chosen or "suspended" in chosen:
+        suspended.run()
     if not chosen or "task_values" in chosen:
         task_values.run()
     if not chosen or "executions_list" in chosen:

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 import time
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import prefect
 
 from kodosumi_prefect import Tracer, flow, tracer
+from kodosumi_prefect.suspension import ending
 
 
 def note(notes: str, line: str) -> None:
@@ -25,6 +27,15 @@ HOOKS: dict[str, Any] = {
     "on_failure": [cancelled],
     "on_crashed": [cancelled],
 }
+
+
+@flow(**HOOKS)
+def dies_while_suspending(notes: str, step: str, tracer: Tracer) -> Any:
+    """Its first process is killed at a step of its suspension."""
+    note(notes, f"pid flow {os.getpid()}")
+    if len(Path(notes).read_text().split("pid flow")) == 2:
+        setattr(ending, step, lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+    return tracer.lock_sync("approve", suspend=True)["n"]
 
 
 @flow(retries=1, **HOOKS)

@@ -7,8 +7,8 @@ from typing import Any
 import psycopg
 from psycopg.rows import dict_row
 
-from tests.answering import answer, until_open
-from tests.faults.cluster import gone
+from tests.answering import answer, locks, until_open
+from tests.faults.cluster import gone, kill
 from tests.faults.pool import Pool, Run
 from tests.waiting import wait_for
 
@@ -78,3 +78,54 @@ def test_a_suspended_run_goes_on_under_the_next_worker(shared_pool: Pool):
     assert len(found.of("lock")) == len(found.of("lease")) == 2
     assert run.noted("hook") == []
     assert run.prefect["run_count"] == found.row["attempt"] == 1
+
+
+def test_a_run_killed_once_prefect_suspended_it_goes_on(shared_pool: Pool):
+    run = asking(shared_pool, "dies_while_suspending", step="request_suspension")
+    question = until_suspended(run)
+    wait_for(lambda: shared_pool.runner(run) is None, 60, "its Runner to be put away")
+    assert run.state == "AwaitingInput", run.prefect["state"]
+    reply(run, 1, question)
+    run.until("Completed", seconds=60)
+    found = run.ended()
+    assert found.final == {"int": 1}
+    assert run.noted("hook") == []
+    assert len(found.of("lock")) == 1
+
+
+def test_a_run_killed_before_prefect_suspended_it_is_a_killed_run(shared_pool: Pool):
+    run = asking(shared_pool, "dies_while_suspending", step="_set")
+    crashed = run.until("Crashed", seconds=90)
+    assert "SIGKILL" in crashed["state"]["message"]
+    found = run.ended()
+    assert found.row["status"] == "error"
+    assert run.noted("hook") == ["hook Crashed"]
+    wait_for(lambda: execution(run)["suspended_leg"] is None, 30, "nobody to wait for it")
+    (question,) = locks(run._place.database, run.fid, None)
+    assert question["state"] == "void"
+
+
+def test_a_process_that_is_killed_while_prefect_shows_it_paused_has_crashed(shared_pool: Pool):
+    run = asking(shared_pool, "asks_in_process", fails=False)
+    run.until("AwaitingInput", seconds=90)
+    kill(run.pid())
+    assert "SIGKILL" in run.until("Crashed")["state"]["message"]
+    assert run.ended().row["status"] == "error"
+    assert run.noted("hook") == ["hook Crashed"]
+
+
+def test_a_run_that_waits_in_its_process_is_found_by_the_next_worker(shared_pool: Pool):
+    worker = shared_pool.workers[0]
+    run = asking(shared_pool, "asks_in_process", fails=True)
+    run.until("AwaitingInput", seconds=90)
+    worker.kill()
+    worker.start()
+    wait_for(lambda: "taking over Runner" in worker.log, 60, "the Runner to be found again")
+    reply(run, 1)
+    until_open(run._place.database, 1, run.fid)  # of the next attempt
+    run.until("AwaitingInput")
+    run.cancel()
+    run.until("Cancelled")
+    found = run.ended()
+    assert found.row["attempt"] == 2
+    assert run.noted("hook") == ["hook Cancelling"]

@@ -1,0 +1,153 @@
+"""From an answer to the flow's next line, in process and suspended; what 10,000 questions cost."""
+
+import json
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import psycopg
+
+from tests.answering import until_open
+from tests.benchmarks.harness import quantile, report
+from tests.benchmarks.starts import until_warm
+from tests.e2e.running import Up, running_up
+from tests.waiting import wait_for
+
+ROUNDS = 15
+OPEN = 10_000
+REQUESTS = 60
+QUIET = 30.0  # seconds
+SETTLES = 20.0  # seconds after which what was started or seeded is at rest
+FLOW = """
+import time
+from kodosumi_prefect import Tracer, flow
+
+@flow
+def asks(rounds: int, suspend: bool, tracer: Tracer) -> int:
+    for number in range(rounds):
+        tracer.lock_sync("approve", suspend=suspend)
+        tracer.debug(f"behind {number} {time.time():.6f}")
+    return rounds
+"""
+DEPLOY = """
+import sys
+from prefect import flow
+found = flow.from_source(sys.argv[1], "asking.py:asks")
+found.deploy(name="bench", work_pool_name="kodosumi", print_next_steps=False)
+"""
+SEED = """
+WITH made AS (
+    INSERT INTO kodosumi.execution (fid, flow_name, summary, status, state_type, state_name,
+        state_ts, attempt, inputs, open_locks, started_at, last_seq, suspended_leg, resume_at)
+    SELECT gen_random_uuid(), 'seeded', 'seeded', 'awaiting', 'PAUSED', 'AwaitingInput', now(), 1,
+        '{"dict": {}}', 1, now(), 3, 0, now() + interval '2 days'
+    FROM generate_series(1, %(count)s) RETURNING id
+)
+INSERT INTO kodosumi.lock (execution_id, lid, name, attempt, elements, state, opened_at, expires_at)
+SELECT id, gen_random_uuid()::text, 'approve', 1, %(elements)s, 'open', now(),
+    now() + interval '2 days' FROM made
+"""
+ELEMENTS = [{"type": "boolean", "name": "approved", "option": "Approved"}]
+
+
+def run() -> None:
+    with tempfile.TemporaryDirectory() as folder, running_up(Path(folder)) as up:
+        url = json.loads((Path(folder) / "run" / "postgres.json").read_text())["url"]
+        (Path(folder) / "asking.py").write_text(FLOW)
+        up.command("python", "-c", DEPLOY, folder)
+        in_process = answered(up, url, suspend=False)
+        suspended = answered(up, url, suspend=True)
+        time.sleep(SETTLES)
+        idle = processor(up)
+        with psycopg.connect(url) as connection:
+            connection.execute(SEED, {"count": OPEN, "elements": json.dumps(ELEMENTS)})
+        time.sleep(SETTLES)
+        held = processor(up)
+        pages = [seconds(up, "/waiting") for _ in range(REQUESTS)]
+    figures = {
+        "in process, p50 (at most 20 ms)": f"{quantile(in_process, 0.5) * 1e3:7.1f} ms",
+        "in process, longest": f"{quantile(in_process, 1.0) * 1e3:7.1f} ms",
+        "suspended, with a warm Runner, p50 (at most 1.5 s)": f"{quantile(suspended, 0.5):7.2f} s",
+        "suspended, longest": f"{quantile(suspended, 1.0):7.2f} s",
+    }
+    report("from an answer to the flow's next line", figures)
+    figures = {
+        "/waiting, p95 (at most 100 ms)": f"{quantile(pages, 0.95) * 1e3:7.1f} ms",
+    }
+    for name in held:
+        before, after = idle.get(name, 0.0), held[name]
+        label = f"processor of {name} in {QUIET:.0f} s, none and {OPEN:,}"
+        figures[label] = f"{before:5.2f} s  {after:5.2f} s"
+    report(f"{OPEN:,} suspended questions", figures)
+
+
+def answered(up: Up, url: str, *, suspend: bool) -> list[float]:
+    """Seconds from each answer to the line behind its question."""
+    fid = up.run("asks/bench", rounds=ROUNDS, suspend=suspend)
+    given = []
+    for _ in range(ROUNDS):
+        (lock,) = wait_for(lambda: until_open(url, 1, fid), 90)
+        if suspend:
+            wait_for(lambda: is_suspended(up, fid), 60, "the run to be suspended", every=0.1)
+            until_warm(url, "kodosumi")
+        time.sleep(0.2)  # people are slower
+        given.append(time.time())
+        up.client.post(f"/lock/{fid}/{lock['lid']}", json={}).raise_for_status()
+        wait_for(lambda: len(behind(up, fid)) >= len(given), 60, "its next line")
+    return [after - before for before, after in zip(given, behind(up, fid), strict=True)]
+
+
+def behind(up: Up, fid: str) -> list[float]:
+    """When the line behind each question was reached last."""
+    said = [e["payload"].split() for e in up.events(fid, kinds="debug")]
+    reached: dict[str, float] = {}
+    for words in said:
+        if words[0] == "behind":
+            reached.setdefault(words[1], float(words[2]))
+    return list(reached.values())
+
+
+def is_suspended(up: Up, fid: str) -> bool:
+    state = up.prefect_state(fid)
+    return bool(state["state_details"]["pause_reschedule"])
+
+
+def seconds(up: Up, path: str) -> float:
+    began = time.perf_counter()
+    up.client.get(path).raise_for_status()
+    return time.perf_counter() - began
+
+
+@contextmanager
+def measured(processes: dict[int, str], found: dict[str, float]) -> Iterator[None]:
+    before = {pid: spent(pid) for pid in processes}
+    yield
+    for pid, name in processes.items():
+        found[name] = found.get(name, 0.0) + max(spent(pid) - before[pid], 0.0)
+
+
+def spent(pid: int) -> float:
+    """Processor seconds of a process; none once it is gone."""
+    try:
+        times = psutil.Process(pid).cpu_times()
+    except psutil.NoSuchProcess:
+        return 0.0
+    return float(times.user + times.system)
+
+
+def processor(up: Up) -> dict[str, float]:
+    """Processor seconds of what `up` runs, in a quiet time."""
+    records = json.loads((up.data_dir / "run" / "children.json").read_text())["records"]
+    processes = {record["pid"]: record["name"] for record in records}
+    processes[up.process.pid] = "up (panel and observer)"
+    for pid, name in list(processes.items()):
+        if pid != up.process.pid:
+            children = psutil.Process(pid).children(recursive=True)
+            processes |= dict.fromkeys((child.pid for child in children), name)
+    found: dict[str, float] = {}
+    with measured(processes, found):
+        time.sleep(QUIET)
+    return found
