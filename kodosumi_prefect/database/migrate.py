@@ -66,7 +66,7 @@ def upgrade(url: str, schema: str) -> str:
         config.attributes["schema"] = schema
         command.upgrade(config, "head")
         queries = Queries(schema)
-        for name in ("settle_changes", "settle_deletions"):
+        for name in ("settle_changes", "settle_deletions", "settle_locks"):
             connection.exec_driver_sql(queries[name].decode())
         return newest()
 

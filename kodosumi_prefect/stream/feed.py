@@ -112,11 +112,16 @@ class Feed:
     Arguments:
         reader: reads for all subscribers.
         listen_url: a direct connection, for LISTEN.
+
+    Attributes:
+        noted: set when something of any execution was stored, or may have been while there was no
+            connection; whoever waits for it clears it.
     """
 
     def __init__(self, reader: Reader, listen_url: str) -> None:
         self._reader = reader
         self._channel = channels.events(reader.queries.schema)
+        self.noted = asyncio.Event()
         self._topics: dict[str, _Topic] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._turns = asyncio.Semaphore(READS)
@@ -328,9 +333,11 @@ class Feed:
 
     async def _follow(self, connection: BoundedAsyncConnection) -> None:
         """Read again what may have been missed, then whatever is notified of."""
+        self.noted.set()
         for topic in list(self._topics.values()):
             self._wake(topic)
         async for fid in self._listener.notes(connection):
+            self.noted.set()
             if (followed := self._topics.get(fid)) is not None:
                 self._wake(followed)
 

@@ -165,6 +165,25 @@ def test_orders_parameters_and_labels_of_before_are_read(
     assert inputs == {"days": 7, "password": "hunter2 of before"}
 
 
+def test_locks_that_writers_of_before_open_and_end_are_told_as_changes(
+    before: Before, upgraded: str
+) -> None:
+    changed = "SELECT changed, pg_current_xact_id()::text::bigint FROM kodosumi.lock WHERE lid = %s"
+    with psycopg.connect(upgraded) as connection:
+        [(known, now)] = connection.execute(changed, [before.facts["lock"]]).fetchall()
+        assert 0 < known < now
+        connection.execute(
+            "INSERT INTO kodosumi.lock (execution_id, lid, name, attempt, opened_at, expires_at) "
+            "SELECT execution_id, 'another', name, attempt, opened_at, expires_at "
+            "FROM kodosumi.lock WHERE lid = %s",
+            [before.facts["lock"]],
+        )
+        connection.execute("UPDATE kodosumi.lock SET state = 'void' WHERE state = 'open'")
+        for lid in (before.facts["lock"], "another"):
+            assert connection.execute(changed, [lid]).fetchall() == [(now, now)]
+        connection.rollback()
+
+
 def test_people_keys_and_sessions_of_before_get_in(
     before: Before, settings_of_before: Settings
 ) -> None:

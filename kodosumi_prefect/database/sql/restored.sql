@@ -8,3 +8,8 @@ WHERE changed > pg_snapshot_xmax(pg_current_snapshot())::text::bigint;
 -- Likewise.
 UPDATE {schema}.deleted SET changed = pg_current_xact_id()::text::bigint
 WHERE changed > pg_snapshot_xmax(pg_current_snapshot())::text::bigint;
+
+-- name: settle_locks
+-- Likewise.
+UPDATE {schema}.lock SET changed = pg_current_xact_id()::text::bigint
+WHERE changed > pg_snapshot_xmax(pg_current_snapshot())::text::bigint;

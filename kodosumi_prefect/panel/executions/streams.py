@@ -4,7 +4,7 @@ import asyncio
 import logging
 import time
 from collections import Counter, OrderedDict
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import aclosing, contextmanager, suppress
 from functools import partial
 from html import escape
@@ -167,7 +167,7 @@ class Streams:
 
     def __init__(self, feed: Feed, quiet: float = QUIET, most: int = 256) -> None:
         self._feed = feed
-        self._quiet = quiet
+        self.quiet = quiet
         self._most = most
         self.seats: Counter[str] = Counter()  # taken ones by account
         self._open: dict[asyncio.Task[None], _Open] = {}
@@ -201,8 +201,16 @@ class Streams:
         Arguments:
             request: of somebody who may see the execution.
         """
+        return self.send(request, self._frames(fid, after, view), f"stream-{fid}")
+
+    def send(self, request: Request, parts: AsyncGenerator[bytes], name: str) -> EventStream:
+        """Parts of a stream as they come, for as long as whoever sent the request may read it.
+
+        Arguments:
+            name: of the stream, for the log.
+        """
         outbox = _Outbox()
-        pump = asyncio.create_task(self._pump(fid, after, view, outbox), name=f"stream-{fid}")
+        pump = asyncio.create_task(_pump(parts, outbox), name=name)
         self._open[pump] = _Open(outbox, request)
         pump.add_done_callback(self._ended)
         return EventStream(outbox.chunks(), end=pump.cancel)
@@ -240,21 +248,19 @@ class Streams:
         self._open.pop(pump).outbox.close()
         if not pump.cancelled() and (error := pump.exception()) is not None:
             name = pump.get_name()
-            about = {"fid": name.removeprefix("stream-")}
+            about = {"fid": name.removeprefix("stream-")} if name.startswith("stream-") else {}
             logger.error("%s broke off", name, exc_info=error, extra=about)
 
-    async def _pump(self, fid: str, after: int, view: View, outbox: _Outbox) -> None:
+    async def _frames(self, fid: str, after: int, view: View) -> AsyncGenerator[bytes]:
         cursor = after
-        items = self._feed.subscribe(fid, after, kinds=view.kinds, quiet=self._quiet)
-        # A database that is away ends the stream; the reader comes back with its cursor.
-        with suppress(psycopg.OperationalError):
-            async with aclosing(items):  # type: ignore[type-var]
-                async for item in items:
-                    if isinstance(item, StoredEvent):
-                        cursor = item.seq
-                    elif isinstance(item, Reset):
-                        cursor = 0
-                    await outbox.put(await self._frame(fid, item, cursor, view))
+        items = self._feed.subscribe(fid, after, kinds=view.kinds, quiet=self.quiet)
+        async with aclosing(items):  # type: ignore[type-var]
+            async for item in items:
+                if isinstance(item, StoredEvent):
+                    cursor = item.seq
+                elif isinstance(item, Reset):
+                    cursor = 0
+                yield await self._frame(fid, item, cursor, view)
 
     async def _frame(self, fid: str, item: Item, cursor: int, view: View) -> bytes:
         match item:
@@ -300,3 +306,11 @@ class Streams:
         while self._rendered_bytes > RENDERED_BYTES:
             self._rendered_bytes -= len(self._rendered.popitem(last=False)[1])
         return rendered
+
+
+async def _pump(parts: AsyncGenerator[bytes], outbox: _Outbox) -> None:
+    # A database that is away ends the stream; the reader comes back with its cursor.
+    with suppress(psycopg.OperationalError):
+        async with aclosing(parts):
+            async for part in parts:
+                await outbox.put(part)

@@ -1,6 +1,6 @@
 """Models of the panel's answers, for its OpenAPI document; the answers are built as plain JSON."""
 
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 from pydantic import BaseModel, Field
@@ -162,6 +162,74 @@ class Changes(BaseModel):
     delete: list[UUID]
     timestamp: int
     query: str | None
+
+
+class ChangedExecution(BaseModel):
+    """An execution as it is now; times in seconds since the epoch."""
+
+    kind: Literal["execution"]
+    fid: UUID
+    status: Status
+    cancelled: bool = Field(description="`status` is error, since it was cancelled.")
+    state: str | None = Field(description="The name of its state in Prefect.")
+    attempt: int
+    summary: str | None
+    flow: str | None
+    service: str | None = Field(description="Address of the service that launched it.")
+    tags: list[str]
+    username: str | None
+    error: str | None
+    open_locks: int
+    files: int
+    cost: float = Field(description="US dollars, of the calls whose price is known.")
+    input_tokens: int
+    output_tokens: int
+    archived: bool
+    created: float
+    started: float | None
+    ended: float | None
+
+
+class ChangedLock(BaseModel):
+    """A lock as it is now; times in seconds since the epoch."""
+
+    kind: Literal["lock"]
+    fid: UUID
+    lid: str
+    name: str
+    title: str | None
+    status: Literal["open", "leased", "expired", "void"]
+    summary: str | None
+    flow: str | None
+    service: str | None
+    opened: float
+    expires: float
+    answered: float | None
+    answered_by: str | None
+
+
+class Deletion(BaseModel):
+    """An execution that is no longer there; told for 7 days."""
+
+    kind: Literal["deletion"]
+    fid: UUID
+
+
+class StreamedChange(BaseModel):
+    """A server-sent event of the changes."""
+
+    event: str = Field(description="The item's `kind`, or `alive`, `reset`.")
+    id: str = Field(description="The position behind it.")
+    data: str = Field(description="The item, as JSON.")
+
+
+class ChangePage(BaseModel):
+    """Changes behind a position."""
+
+    items: list[ChangedExecution | ChangedLock | Deletion]
+    next: str = Field(description="The position behind them.")
+    more: bool
+    reset: bool = Field(description="The database was restored to before `since`.")
 
 
 class DashboardRow(BaseModel):

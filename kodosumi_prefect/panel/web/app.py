@@ -37,6 +37,7 @@ from kodosumi_prefect.panel.audit.trail import Trail
 from kodosumi_prefect.panel.executions import api as executions_api
 from kodosumi_prefect.panel.executions import (
     cancel_api,
+    changes_api,
     dashboard_api,
     list_api,
     saved_views,
@@ -83,6 +84,7 @@ from kodosumi_prefect.settings import (
     get_settings,
     listen_url,
 )
+from kodosumi_prefect.stream.changes import Changes
 from kodosumi_prefect.stream.feed import Feed
 from kodosumi_prefect.stream.reader import Reader
 from kodosumi_prefect.vocabulary import (
@@ -102,6 +104,7 @@ AREAS: tuple[Any, ...] = (
     ingest_api,
     task_api,
     list_api,
+    changes_api,
     dashboard_api,
     files_api,
     run_files_api,
@@ -163,6 +166,7 @@ def create_app(
         async with (
             Reader(url, used.database_schema, CONNECTIONS) as reader,
             Feed(reader, listen_url(used) or url) as feed,
+            Changes(reader, feed) as changes,
         ):
             streams = Streams(feed, quiet, used.streams_per_user)
             identification = await _identification(used, reader, say or _to_stderr)
@@ -178,6 +182,7 @@ def create_app(
                     used,
                     reader,
                     feed,
+                    changes,
                     streams,
                     numbers,
                     identification,

@@ -18,6 +18,7 @@ from kodosumi_prefect.panel.services.register.register import Register
 from kodosumi_prefect.panel.system.metrics import Metrics
 from kodosumi_prefect.panel.system.rates import Rates
 from kodosumi_prefect.settings import Settings
+from kodosumi_prefect.stream.changes import Changes
 from kodosumi_prefect.stream.feed import Feed
 from kodosumi_prefect.stream.reader import Reader
 
@@ -29,6 +30,7 @@ class State:
     settings: Settings
     reader: Reader
     feed: Feed
+    changes: Changes
     streams: Streams
     metrics: Metrics
     identification: Identification
