@@ -66,6 +66,8 @@ LAUNCH_IDS_HEADER = "x-kodosumi-launch-ids"  # of a service's answers: it heeds 
 ENDPOINT_HEADER = "x-kodosumi-endpoint"  # the register's id of the endpoint, if the panel asks
 KEY_PATH = "/.well-known/kodosumi/key"  # where the panel serves the key that signatures fit
 
+SETTING_PREFIX = "PREFECT_INTEGRATIONS_KODOSUMI_"  # begins our settings' variables
+
 # Cookies.
 SESSION_COOKIE = "kodosumi_jwt"  # what a login sets
 DEVICE_COOKIE = "kodosumi_device"  # a browser that somebody signed in with before

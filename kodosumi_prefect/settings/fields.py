@@ -19,8 +19,9 @@ from kodosumi_prefect.settings.areas.services import ServiceFields
 from kodosumi_prefect.settings.areas.spans import SpanFields
 from kodosumi_prefect.settings.areas.waiting import WaitingFields
 from kodosumi_prefect.settings.of_kodosumi import KodosumiSettingsSource
+from kodosumi_prefect.vocabulary import SETTING_PREFIX
 
-PREFIX = "PREFECT_INTEGRATIONS_KODOSUMI_"
+PREFIX = SETTING_PREFIX
 
 
 class Settings(
