@@ -1,7 +1,7 @@
 """``files``: what an execution was given and what it made."""
 
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 from uuid import UUID
 
 import cyclopts
@@ -11,16 +11,10 @@ from kodosumi_prefect.cli.options import Output, of_stack
 from kodosumi_prefect.cli.output import CommandError, console
 from kodosumi_prefect.cli.panel_client import Panel
 from kodosumi_prefect.cli.tables import print_json, print_table
-from kodosumi_prefect.cli.transfer import (
-    bar,
-    fetch,
-    give,
-    local_files,
-    target_of,
-)
+from kodosumi_prefect.cli.transfer import bar, local_files, size_of, target_of
+from kodosumi_prefect.client import LocalFile, StoredFile
 from kodosumi_prefect.files.names import FileNameError, split_folder
 
-PER_PAGE = 1000
 SHORT = 12  # characters of a hash in a list
 
 app = cyclopts.App(name="files", help="List, get and put files of executions.")
@@ -39,13 +33,13 @@ def ls(fid: str, path: str = "", /, *, output: Output = "text") -> None:
         Only this file or folder, such as in or out/report.
     """
     with Panel() as panel:
-        items = _listed(panel, _known(panel, fid), path)
+        items = panel.client.files(_known(panel, fid), path)
     if output == "json":
-        print_json(items)
+        print_json([asdict(one) for one in items])
     elif not items:
         console.print("no files" + (f" in {path}" if path else " yet"), markup=False)
     else:
-        rows = [[_size(one["size"]), str(one["sha256"])[:SHORT], one["path"]] for one in items]
+        rows = [[decimal(one.size), one.sha256[:SHORT], one.path] for one in items]
         print_table(["size", "sha256", "path"], rows, whole=["size", "sha256", "path"])
 
 
@@ -65,19 +59,19 @@ def get(fid: str, path: str = "out", into: Path = Path(), /, *, output: Output =
     """
     with Panel() as panel:
         whole = _known(panel, fid)
-        items = _listed(panel, whole, path)
+        items = panel.client.files(whole, path)
         if not items:
             raise CommandError(
                 f"{whole} has no {path}; `kodosumi-prefect files ls` lists its files"
             )
         folder = path.rstrip("/").rpartition("/")[0]  # what is got keeps its own name
-        targets = [target_of(one["path"], folder, into) for one in items]
-        with bar("getting", sum(one["size"] for one in items)) as advance:
+        targets = [target_of(one.path, folder, into) for one in items]
+        with bar("getting", sum(one.size for one in items)) as advance:
             for one, target in zip(items, targets, strict=True):
-                fetch(panel, whole, one, target, advance)
+                panel.client.download(whole, one, target, advance=advance)
     if output == "json":
         told = zip(items, targets, strict=True)
-        print_json([one | {"saved": str(target)} for one, target in told])
+        print_json([asdict(one) | {"saved": str(target)} for one, target in told])
     else:
         for target in targets:
             console.print(str(target), markup=False, soft_wrap=True)
@@ -104,14 +98,18 @@ def put(fid: str, source: Path, path: str = "in/", /, *, output: Output = "text"
     files = local_files(source, path.partition("/")[2])
     with Panel() as panel:
         whole = _known(panel, fid)
-        give(panel, whole, str(direction), files)
-        paths = {f"{direction}/{file.path}" for file in files}
-        stored = [one for one in _listed(panel, whole, str(direction)) if one["path"] in paths]
+        stored = _put(panel, whole, str(direction), files)
     if output == "json":
-        print_json(stored)
+        print_json([asdict(one) for one in stored])
     else:
         for one in stored:
-            console.print(f"{one['path']}  {_size(one['size'])}", markup=False, soft_wrap=True)
+            console.print(f"{one.path}  {decimal(one.size)}", markup=False, soft_wrap=True)
+
+
+def _put(panel: Panel, fid: str, direction: str, files: list[LocalFile]) -> list[StoredFile]:
+    notes = panel.settings.data_dir / "sending"
+    with bar("sending", size_of(files)) as advance:
+        return panel.client.upload(fid, files, direction, notes=notes, advance=advance)
 
 
 def _known(panel: Panel, typed: str) -> str:
@@ -126,28 +124,3 @@ def _known(panel: Panel, typed: str) -> str:
         why = "several executions begin with it" if found else "there is no such execution"
         raise CommandError(f"{typed}: {why}; `kodosumi-prefect runs` lists them")
     return found.pop()
-
-
-def _size(size: int) -> str:
-    return decimal(size)
-
-
-def _listed(panel: Panel, fid: str, path: str) -> list[dict[str, Any]]:
-    """Files at or below a path, with their hashes."""
-    try:
-        chosen = [split_folder(path)] if path else [split_folder("in"), split_folder("out")]
-    except FileNameError as exc:
-        raise CommandError(str(exc)) from exc
-    found: list[dict[str, Any]] = []
-    for direction, folder in chosen:
-        place = f"{direction}/{folder}" if folder else str(direction)
-        after = ""
-        while True:
-            more = {"after": after} if after else {}
-            query = {"details": "true", "limit": str(PER_PAGE), **more}
-            some = panel.ask("GET", f"/files/{fid}/{direction}", params=query)
-            found += [f for f in some if f["path"] == place or f["path"].startswith(f"{place}/")]
-            if len(some) < PER_PAGE:
-                break
-            after = some[-1]["path"]
-    return found

@@ -1,30 +1,33 @@
 """What commands ask the panel for, as whoever's key they have."""
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from types import TracebackType
 from typing import Any
-
-import httpx
+from urllib.parse import urlsplit
 
 from kodosumi_prefect.cli.output import CommandError, require_database
 from kodosumi_prefect.cli.running import hint
+from kodosumi_prefect.client import (
+    Client,
+    DamagedError,
+    FieldsError,
+    RefusedError,
+    UnidentifiedError,
+    UnreachableError,
+)
+from kodosumi_prefect.client.async_client import KEY_VARIABLE
+from kodosumi_prefect.files.names import FileNameError
 from kodosumi_prefect.settings import Settings, database_url, get_settings, panel_url
-from kodosumi_prefect.vocabulary import API_KEY_HEADER
 
-KEY_VARIABLE = API_KEY_HEADER  # of the environment: named as the header it goes into
-PATIENCE = 60.0  # seconds for an answer
-
-
-class NotThereError(CommandError):
-    """The panel has nothing of that name, or nothing that whoever asks may see."""
+TIMEOUT = 60.0  # seconds for an answer
 
 
 class Panel:
     """The panel that counts: ``panel_url``, or the one of the stack that runs.
 
     It is asked with the API key of the environment; without one, on the machine of the panel, as
-    an operator.
+    an operator. Why it refuses, or does not answer, is a ``CommandError`` behind the block that
+    this is the context of.
 
     Raises:
         CommandError: there is no key, and nobody can be signed in without one.
@@ -33,61 +36,39 @@ class Panel:
     def __init__(self, settings: Settings | None = None) -> None:
         self.settings = settings or get_settings()
         self.url = panel_url(self.settings)
-        headers = {API_KEY_HEADER: _key(self.settings), "accept": "application/json"}
-        self._http = httpx.Client(
-            base_url=self.url, headers=headers, timeout=PATIENCE, trust_env=False
-        )
+        key = _key(self.settings)
+        self.client = Client(self.url, key=key, timeout=TIMEOUT, patience=0, trust_env=False)
 
     def __enter__(self) -> "Panel":
         return self
 
-    def __exit__(self, *exc: object) -> None:
-        self._http.close()
+    def __exit__(
+        self, _: type[BaseException] | None, exc: BaseException | None, __: TracebackType | None
+    ) -> None:
+        self.client.close()
+        if (reason := self._reason(exc)) is not None:
+            raise CommandError(reason) from exc
 
     def ask(self, method: str, path: str, **more: Any) -> Any:
-        """What it answers, as JSON; None if that is nothing.
-
-        Raises:
-            CommandError: it does not answer, or refuses, in one line.
-        """
-        with self._named():
-            answer = self._http.request(method, path, **more)
-        if answer.is_error:
-            raise _refusal(answer)
-        return answer.json() if answer.content else None
-
-    @contextmanager
-    def stream(self, method: str, path: str, headers: dict[str, str]) -> Iterator[httpx.Response]:
-        """What it answers, to be read in pieces; errors as of ``ask``."""
-        with self._named(), self._http.stream(method, path, headers=headers) as answer:
-            if answer.is_error:
-                answer.read()
-                raise _refusal(answer)
-            yield answer
-
-    @contextmanager
-    def _named(self) -> Iterator[None]:
-        """Errors of the way to the panel, in one line."""
-        try:
-            yield
-        except httpx.HTTPError as exc:
-            why = " ".join(str(exc).split()) or type(exc).__name__
-            raise CommandError(
-                f"the panel at {self.url} does not answer ({why}); start `kodosumi-prefect up`, or "
-                f"set panel_url{hint(self.settings)}"
-            ) from exc
+        """What it answers, as JSON; None if that is nothing."""
+        return self.client.request(method, path, **more)
 
     def pages(self, path: str, **parameters: Any) -> list[dict[str, Any]]:
         """All items of a list that is answered in pages."""
-        items: list[dict[str, Any]] = []
-        offset: str | None = None
-        while True:
-            more = {"offset": offset} if offset else {}
-            page = self.ask("GET", path, params={**parameters, "pp": 100, **more})
-            items += page["items"]
-            offset = page.get("offset")
-            if not offset:
-                return items
+        return list(self.client.pages(path, **parameters))
+
+    def _reason(self, exc: BaseException | None) -> str | None:
+        """Why a command fails, in one line; None if not because of the panel."""
+        match exc:
+            case UnidentifiedError():
+                host = urlsplit(self.url).hostname
+                return f"the panel at {host} does not take this key: {exc.detail}"
+            case UnreachableError():
+                return f"{exc}; start `kodosumi-prefect up`, or set panel_url{hint(self.settings)}"
+            case RefusedError() | FieldsError() | DamagedError() | FileNameError():
+                return str(exc)
+            case _:
+                return None
 
 
 def _key(settings: Settings) -> str:
@@ -107,18 +88,3 @@ def _key(settings: Settings) -> str:
         return local_token(settings)
     except LookupError as exc:
         raise CommandError(str(exc)) from exc
-
-
-def _refusal(answer: httpx.Response) -> CommandError:
-    return (NotThereError if answer.status_code == 404 else CommandError)(_reason(answer))
-
-
-def _reason(answer: httpx.Response) -> str:
-    try:
-        body = answer.json()
-    except ValueError:
-        body = None
-    detail = body.get("detail") if isinstance(body, dict) else None
-    if answer.status_code == 401:
-        return f"the panel at {answer.url.host} does not take this key: {detail}"
-    return str(detail or f"the panel answered {answer.status_code} to {answer.url.path}")

@@ -4,7 +4,6 @@ import json
 import sys
 from pathlib import Path
 from typing import Annotated, Any
-from uuid import uuid4
 
 from cyclopts import Parameter
 
@@ -13,8 +12,8 @@ from kodosumi_prefect.cli.output import CommandError, console, words
 from kodosumi_prefect.cli.panel_client import Panel
 from kodosumi_prefect.cli.runs import tail
 from kodosumi_prefect.cli.tables import print_json, print_table
-from kodosumi_prefect.cli.transfer import LocalFile, local_files, send
-from kodosumi_prefect.vocabulary import IDEMPOTENCY_HEADER
+from kodosumi_prefect.cli.transfer import bar, local_files, size_of
+from kodosumi_prefect.client import LocalFile
 
 # Elements whose value nobody has typed or seen yet.
 NEVER_SHOWN = {"submit", "cancel", "action", "file", "password", "errors"}
@@ -82,12 +81,8 @@ def launch(
     posted = _posted(fields, json_file)
     with Panel() as panel:
         address = _address(panel, service)
-        posted = _shown(panel.ask("GET", address)["elements"]) | posted | _sent(panel, file)
-        # Sent again after a lost answer, it is still one launch.
-        headers = {IDEMPOTENCY_HEADER: str(uuid4())}
-        answer = panel.ask("POST", address, json=posted, headers=headers)
-        _refuse(answer)
-        fid = str(answer["result"])
+        posted = _shown(panel.client.form(address)) | posted | _sent(panel, file)
+        fid = panel.client.launch(address, posted)
         if output == "json":
             print_json({"fid": fid, "url": f"{panel.url}/executions/{fid}"})
         else:
@@ -119,13 +114,11 @@ def answer(
             return
         lock = _chosen(waiting, fid, lid)
         posted = _posted(fields, json_file)
-        path = f"/lock/{lock['fid']}/{lock['lid']}"
-        answered = panel.ask("POST", path, json=posted)
-        _refuse(answered)
+        result = panel.client.answer(lock["fid"], lock["lid"], posted)
     if output == "json":
-        print_json(answered)
+        print_json({"result": result})
     else:
-        text = f"{_heading(lock)} of {lock['fid']} is answered: {words(answered['result'])}"
+        text = f"{_heading(lock)} of {lock['fid']} is answered: {words(result)}"
         console.print(text, markup=False, soft_wrap=True)
 
 
@@ -193,8 +186,8 @@ def _sent(panel: Panel, given: tuple[str, ...]) -> dict[str, str]:
         chosen.setdefault(name, []).extend(local_files(Path(path), ""))
     values = {}
     for name, files in chosen.items():
-        batch = str(panel.ask("POST", "/files/init_batch")["batch_id"])
-        values[name] = json.dumps({"batchId": batch, "items": send(panel, files, batch)})
+        with bar("sending", size_of(files)) as advance:
+            values[name] = panel.client.sent(files, advance=advance)
     return values
 
 
@@ -214,21 +207,6 @@ def _posted(fields: tuple[str, ...], json_file: Path | None) -> dict[str, Any]:
             raise CommandError(f"{field!r} is not name=value")
         posted[name] = Path(value[1:]).read_text("utf-8") if value.startswith("@") else value
     return posted
-
-
-def _refuse(answer: dict[str, Any]) -> None:
-    """See that a form was accepted.
-
-    Raises:
-        CommandError: names each field and what is wrong with it.
-    """
-    if errors := answer.get("errors"):
-        lines = [
-            f"{'' if name == '_global_' else f'{name}: '}{message}"
-            for name, messages in errors.items()
-            for message in messages
-        ]
-        raise CommandError("; ".join(lines))
 
 
 def _heading(lock: dict[str, Any]) -> str:

@@ -6,7 +6,8 @@ import os
 from kodosumi_prefect.cli.audited import audited_at
 from kodosumi_prefect.cli.executions import whole_id
 from kodosumi_prefect.cli.output import CommandError, console, errors
-from kodosumi_prefect.cli.panel_client import KEY_VARIABLE, Panel
+from kodosumi_prefect.cli.panel_client import Panel
+from kodosumi_prefect.client.async_client import KEY_VARIABLE
 from kodosumi_prefect.files.tokens import MOST_MINUTES, token_for
 from kodosumi_prefect.keys import NoKeyError
 from kodosumi_prefect.panel.audit.entry import Target

@@ -11,6 +11,7 @@ from uuid import UUID
 
 import httpx
 
+from kodosumi_prefect.cancelling import cancel_all
 from kodosumi_prefect.client.connection import Connection
 from kodosumi_prefect.client.errors import DamagedError
 from kodosumi_prefect.client.values import StoredFile
@@ -135,28 +136,37 @@ async def send(
 async def _send_chunks(
     panel: Connection, source: Path, upload: str, chunks: int, there: set[int], advance: Advance
 ) -> None:
-    numbers = iter(range(chunks))
+    left = list(range(chunks))[::-1]
 
     async def some() -> None:
-        for number in numbers:  # of all that send, each takes the next
+        while left:  # of all that send, each takes the next
+            number = left.pop()
             piece = await asyncio.to_thread(_read, source, number)
-            if number not in there:
-                await panel.ask(
-                    "POST",
-                    "/files/chunk",
-                    data={"upload_id": upload, "chunk_number": str(number)},
-                    files={"chunk": ("chunk", piece, "application/octet-stream")},
-                    harmless=True,
-                )
+            try:
+                if number not in there:
+                    await _send_chunk(panel, upload, number, piece)
+            except Exception:
+                left.clear()  # what is on its way arrives yet
+                raise
             advance(len(piece))
 
     sending = [asyncio.create_task(some()) for _ in range(AT_ONCE)]
     try:
-        await asyncio.gather(*sending)
+        for failure in await asyncio.gather(*sending, return_exceptions=True):
+            if failure is not None:
+                raise failure
     finally:
-        for task in sending:
-            task.cancel()
-        await asyncio.gather(*sending, return_exceptions=True)
+        await cancel_all(sending)
+
+
+async def _send_chunk(panel: Connection, upload: str, number: int, piece: bytes) -> None:
+    await panel.ask(
+        "POST",
+        "/files/chunk",
+        data={"upload_id": upload, "chunk_number": str(number)},
+        files={"chunk": ("chunk", piece, "application/octet-stream")},
+        harmless=True,
+    )
 
 
 def _read(source: Path, number: int) -> bytes:

@@ -1,26 +1,22 @@
-"""Files between a machine and the panel by the command line, which goes on where it broke off."""
+"""Files between a machine and the panel, which go on where they broke off."""
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from kodosumi_prefect.cli.files import _listed
-from kodosumi_prefect.cli.output import CommandError
-from kodosumi_prefect.cli.panel_client import KEY_VARIABLE, Panel
-from kodosumi_prefect.cli.transfer import (
-    CHUNK,
-    PARTIAL,
-    PIECE,
+from kodosumi_prefect.client import (
+    Client,
+    DamagedError,
     LocalFile,
-    Resumed,
-    fetch,
-    give,
+    StoredFile,
+    UnreachableError,
 )
+from kodosumi_prefect.client.transfer import CHUNK, PARTIAL, PIECE, Resumed
 from tests.panel.panel_runs import Run, Stand
 from tests.panel.test_panel_files import Files
 
@@ -34,9 +30,8 @@ def run(panel: Stand) -> Run:
 
 
 @pytest.fixture
-def client(panel: Stand, monkeypatch: pytest.MonkeyPatch) -> Iterator[Panel]:
-    monkeypatch.setenv(KEY_VARIABLE, panel.token)
-    with Panel(panel.settings.model_copy(update={"panel_url": panel.url})) as made:
+def client(panel: Stand) -> Iterator[Client]:
+    with Client(panel.url, key=panel.token, patience=0) as made:
         yield made
 
 
@@ -47,24 +42,28 @@ class Wire:
         self.requests: list[httpx.Request] = []
         self.pieces: int | None = None  # of an answer, until it breaks off
         self.chunks: int | None = None  # that are sent, until it does
-        real_send, real_pieces = httpx.Client.send, httpx.Response.iter_bytes
+        real_send, real_pieces = httpx.AsyncClient.send, httpx.Response.aiter_bytes
 
-        def send(client: httpx.Client, request: httpx.Request, **options: Any) -> httpx.Response:
+        async def send(
+            client: httpx.AsyncClient, request: httpx.Request, **options: Any
+        ) -> httpx.Response:
             if request.url.path == "/files/chunk":
                 if self.chunks == 0:
                     raise httpx.WriteError("the network is gone")
                 self.chunks = None if self.chunks is None else self.chunks - 1
             self.requests.append(request)
-            return real_send(client, request, **options)
+            return await real_send(client, request, **options)
 
-        def pieces(response: httpx.Response, size: int | None = None) -> Iterator[bytes]:
-            for number, piece in enumerate(real_pieces(response, size)):
+        async def pieces(response: httpx.Response, size: int | None = None) -> AsyncIterator[bytes]:
+            number = 0
+            async for piece in real_pieces(response, size):
                 if number == self.pieces:
                     raise httpx.ReadError("the network is gone")
                 yield piece
+                number += 1
 
-        monkeypatch.setattr(httpx.Client, "send", send)
-        monkeypatch.setattr(httpx.Response, "iter_bytes", pieces)
+        monkeypatch.setattr(httpx.AsyncClient, "send", send)
+        monkeypatch.setattr(httpx.Response, "aiter_bytes", pieces)
 
     def sent(self, path: str) -> list[httpx.Request]:
         """The requests for a path since this was asked last."""
@@ -81,35 +80,35 @@ def wire(monkeypatch: pytest.MonkeyPatch) -> Wire:
 class Download:
     """A file of an execution that is got again and again."""
 
-    def __init__(self, client: Panel, run: Run, folder: Path) -> None:
+    def __init__(self, client: Client, run: Run, folder: Path) -> None:
         self.client = client
         self.run = run
         self.target = folder / "a.bin"
         self.advanced: list[int] = []
 
     @property
-    def listed(self) -> dict[str, Any]:
-        return _listed(self.client, self.run.fid, "out")[0]
+    def listed(self) -> StoredFile:
+        return self.client.files(self.run.fid, "out")[0]
 
     @property
     def partial(self) -> Path:
-        return self.target.with_name(f"a.bin.{self.listed['sha256'][:8]}{PARTIAL}")
+        return self.target.with_name(f"a.bin.{self.listed.sha256[:8]}{PARTIAL}")
 
-    def get(self, listed: dict[str, Any] | None = None) -> None:
+    def get(self, listed: StoredFile | None = None) -> None:
         self.advanced.clear()
-        file = listed or self.listed
-        fetch(self.client, self.run.fid, file, self.target, self.advanced.append)
+        file, tell = listed or self.listed, self.advanced.append
+        self.client.download(self.run.fid, file, self.target, advance=tell)
 
 
 @pytest.fixture
-def download(panel: Stand, client: Panel, run: Run, tmp_path: Path) -> Download:
+def download(panel: Stand, client: Client, run: Run, tmp_path: Path) -> Download:
     Files(panel.client).put(run.fid, "out/a.bin", CONTENT)
     return Download(client, run, tmp_path)
 
 
 def test_a_download_goes_on_where_it_broke_off(download: Download, wire: Wire) -> None:
     wire.pieces = 2
-    with pytest.raises(CommandError, match="the network is gone"):
+    with pytest.raises(UnreachableError, match="the network is gone"):
         download.get()
     assert not download.target.exists()
     assert download.partial.read_bytes() == CONTENT[: 2 * PIECE]
@@ -135,7 +134,7 @@ def test_what_is_whole_already_is_only_looked_at(download: Download, wire: Wire)
 def test_what_is_damaged_is_refused_and_got_again(download: Download) -> None:
     for there in (b"y" * len(CONTENT), b"y" * PIECE):
         download.partial.write_bytes(there)
-        with pytest.raises(CommandError, match="did not come as it was stored; get it again"):
+        with pytest.raises(DamagedError, match="did not come as it was stored; get it again"):
             download.get()
         assert not download.target.exists()
         download.get()
@@ -152,7 +151,7 @@ def test_a_file_that_was_replaced_meanwhile_is_not_mixed(
     listed = download.listed
     download.partial.write_bytes(CONTENT[:PIECE])
     Files(panel.client).put(download.run.fid, "out/a.bin", b"another one")
-    with pytest.raises(CommandError, match="did not come as it was stored"):
+    with pytest.raises(DamagedError, match="did not come as it was stored"):
         download.get(listed)
     download.get()
     assert download.target.read_bytes() == b"another one"
@@ -161,24 +160,25 @@ def test_a_file_that_was_replaced_meanwhile_is_not_mixed(
 class Upload:
     """A folder that is put again and again, each time as by another process."""
 
-    def __init__(self, client: Panel, panel: Stand, run: Run, folder: Path) -> None:
+    def __init__(self, client: Client, panel: Stand, run: Run, folder: Path) -> None:
         self.client = client
         self.panel = panel
         self.run = run
+        self.notes = folder / "notes"
         (folder / "large.bin").write_bytes(LARGE)
         (folder / "small.txt").write_bytes(b"small")
         self.files = [LocalFile(name, folder / name) for name in ("large.bin", "small.txt")]
 
     @property
     def resumed(self) -> Resumed:
-        return Resumed(self.panel.settings.data_dir, self.run.fid, "in", self.files)
+        return Resumed(self.notes, self.run.fid, "in", self.files)
 
-    def put(self, client: Panel | None = None) -> None:
-        give(client or self.client, self.run.fid, "in", self.files)
+    def put(self, client: Client | None = None) -> None:
+        (client or self.client).upload(self.run.fid, self.files, "in", notes=self.notes)
 
 
 @pytest.fixture
-def upload(client: Panel, panel: Stand, run: Run, tmp_path: Path) -> Upload:
+def upload(client: Client, panel: Stand, run: Run, tmp_path: Path) -> Upload:
     return Upload(client, panel, run, tmp_path)
 
 
@@ -193,11 +193,11 @@ def numbers(requests: list[httpx.Request]) -> list[str]:
 
 def test_an_upload_goes_on_with_what_the_panel_has(upload: Upload, wire: Wire) -> None:
     wire.chunks = 2
-    with pytest.raises(CommandError, match="the network is gone"):
+    with pytest.raises(UnreachableError, match="the network is gone"):
         upload.put()
     begun = upload.resumed.begun
     assert list(begun) == ["large.bin"]
-    there = upload.client.ask("GET", f"/files/upload/{begun['large.bin']}")["chunks"]
+    there = upload.client.request("GET", f"/files/upload/{begun['large.bin']}")["chunks"]
     assert len(there) == 2
     wire.chunks = None
     wire.requests.clear()
@@ -211,21 +211,20 @@ def test_an_upload_goes_on_with_what_the_panel_has(upload: Upload, wire: Wire) -
 
 def test_a_panel_that_is_away_does_not_have_it_begin_anew(upload: Upload, wire: Wire) -> None:
     wire.chunks = 1
-    with pytest.raises(CommandError):
+    with pytest.raises(UnreachableError):
         upload.put()
     before = upload.resumed.begun
-    away = Panel(upload.panel.settings.model_copy(update={"panel_url": "http://127.0.0.1:9"}))
-    with away, pytest.raises(CommandError, match="does not answer"):
+    with Client("http://127.0.0.1:9", key="k", patience=0) as away, pytest.raises(UnreachableError):
         upload.put(away)
     assert upload.resumed.begun == before != {}
 
 
 def test_what_the_panel_forgot_is_sent_anew(upload: Upload, wire: Wire) -> None:
     wire.chunks = 2
-    with pytest.raises(CommandError):
+    with pytest.raises(UnreachableError):
         upload.put()
     [id_] = upload.resumed.begun.values()
-    upload.client.ask("DELETE", f"/files/cancel/{id_}")
+    upload.client.request("DELETE", f"/files/cancel/{id_}")
     wire.chunks = None
     wire.requests.clear()
     upload.put()
@@ -235,10 +234,9 @@ def test_what_the_panel_forgot_is_sent_anew(upload: Upload, wire: Wire) -> None:
 
 def test_a_changed_file_and_a_torn_note_begin_anew(upload: Upload, wire: Wire) -> None:
     wire.chunks = 2
-    with pytest.raises(CommandError):
+    with pytest.raises(UnreachableError):
         upload.put()
-    notes = (upload.panel.settings.data_dir / "sending").iterdir()
-    [note] = [each for each in notes if upload.resumed.batch in each.read_text()]
+    [note] = upload.notes.iterdir()
     whole = note.read_text()
     note.write_text(whole[:-10])
     assert upload.resumed.batch == "" and not note.exists()
