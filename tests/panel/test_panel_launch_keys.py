@@ -29,11 +29,13 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from kodosumi_prefect import settings as settings_module
+from kodosumi_prefect.client import Client, Endpoint, FieldsError, InvalidError
 from kodosumi_prefect.database.retention import Retention
 from kodosumi_prefect.panel.services import launch_keys
 from kodosumi_prefect.settings import PREFIX, Settings, use_settings
 from kodosumi_prefect.stack.embedded_postgres import EmbeddedPostgres
 from tests.http_services import served_app
+from tests.panel.cutting_proxy import cutting_proxy
 from tests.panel.faulty_services import Faulty, document
 from tests.panel.panel_runs import Stand, serving, until
 from tests.services import in_force, record_prefect
@@ -210,6 +212,29 @@ def test_of_twenty_requests_at_once_with_one_key_one_launches(stand: Stand, path
     assert len({answer.content for answer in answers}) == 1
     assert sum("kodosumi_repeated" in answer.headers for answer in answers) == 19
     assert audited(stand, fid) == ["launch"]
+
+
+def test_the_client_launches_once_though_its_answers_are_lost(stand: Stand) -> None:
+    for path in (GREET, DEPLOYED):
+        name = f"lost {uuid4()}"
+        with cutting_proxy(stand.url) as proxy, Client(proxy.url, key=stand.token) as client:
+            proxy.budget, proxy.growth = 20, 200
+            fid = client.launch(path, {"name": name})
+            assert proxy.connections > 2
+            assert runs_named(name) == [fid]
+            assert client.launch(path, {"name": name}, key="mine") == client.launch(
+                path, {"name": name}, key="mine"
+            )
+            with pytest.raises(InvalidError, match="another body"):
+                client.launch(path, {"name": "another"}, key="mine")
+            with pytest.raises(FieldsError, match="name: "):
+                client.launch(path, {"name": ""})
+    assert [one.url for one in client_endpoints(stand) if one.url == GREET] == [GREET]
+
+
+def client_endpoints(stand: Stand) -> list[Endpoint]:
+    with Client(stand.url, key=stand.token) as client:
+        return list(client.endpoints("by key"))
 
 
 def test_without_a_key_each_request_launches(stand: Stand) -> None:
