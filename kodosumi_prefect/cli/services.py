@@ -15,9 +15,6 @@ from kodosumi_prefect.cli.tables import print_json, print_table
 from kodosumi_prefect.cli.transfer import bar, local_files, size_of
 from kodosumi_prefect.client import LocalFile
 
-# Elements whose value nobody has typed or seen yet.
-NEVER_SHOWN = {"submit", "cancel", "action", "file", "password", "errors"}
-
 Field = Annotated[
     str,
     Parameter(help="Fields of the form, as name=value; name=@file reads a file."),
@@ -81,7 +78,7 @@ def launch(
     posted = _posted(fields, json_file)
     with Panel() as panel:
         address = _address(panel, service)
-        posted = _shown(panel.client.form(address)) | posted | _sent(panel, file)
+        posted = panel.client.shown(address) | posted | _sent(panel, file)
         fid = panel.client.launch(address, posted)
         if output == "json":
             print_json({"fid": fid, "url": f"{panel.url}/executions/{fid}"})
@@ -160,20 +157,6 @@ def _address(panel: Panel, service: str) -> str:
         addresses = ", ".join(one["url"] for one in exact[:5])
         raise CommandError(f"{len(exact)} services match {service!r}: {addresses}")
     return str(exact[0]["url"])
-
-
-def _shown(elements: list[dict[str, Any]]) -> dict[str, Any]:
-    """What a form is filled in with as it is shown, as a browser would post it."""
-    shown: dict[str, Any] = {}
-    for element in elements:
-        name, value = element.get("name"), element.get("value")
-        if element.get("type") == "select":
-            chosen = [one["name"] for one in element.get("option") or () if one.get("value")]
-            value = chosen[0] if chosen else value
-        if not name or value in (None, False) or element.get("type") in NEVER_SHOWN:
-            continue
-        shown[name] = "on" if element.get("type") == "boolean" else value
-    return shown
 
 
 def _sent(panel: Panel, given: tuple[str, ...]) -> dict[str, str]:

@@ -23,6 +23,7 @@ from kodosumi_prefect.client.values import (
     Listed,
     Lock,
     StoredFile,
+    shown,
 )
 from kodosumi_prefect.files.names import split_folder
 from kodosumi_prefect.refusals import ConflictError
@@ -138,6 +139,10 @@ class AsyncClient:
         described = await self._panel.ask("GET", endpoint)
         return list(described["elements"])
 
+    async def shown(self, endpoint: str) -> dict[str, Any]:
+        """What an endpoint's form is filled in with as it is shown."""
+        return shown(await self.form(endpoint))
+
     async def launch(
         self,
         endpoint: str,
@@ -150,7 +155,7 @@ class AsyncClient:
 
         Arguments:
             endpoint: its ``url``, as ``endpoints`` has it.
-            inputs: values of its form.
+            inputs: values of its form; ``shown`` has those that it is filled in with.
             files: files and folders for each of its fields for files.
             key: launches with the same key, by the same account within 24 hours, are one launch,
                 also of another process; by default a new one, so that trying again after a lost

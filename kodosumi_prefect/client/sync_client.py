@@ -99,6 +99,7 @@ class Client:
     pages = _iterates(AsyncClient.pages)
     endpoints = _iterates(AsyncClient.endpoints)
     form = _waits(AsyncClient.form)
+    shown = _waits(AsyncClient.shown)
     launch = _waits(AsyncClient.launch)
     status = _waits(AsyncClient.status)
     follow = _iterates(AsyncClient.follow)

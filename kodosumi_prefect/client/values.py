@@ -1,13 +1,15 @@
 """What the panel answers, typed. Times are seconds since the epoch."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Self
 
 from kodosumi_prefect.response import HTML, Markdown, Text
 
 Status = Literal["starting", "running", "awaiting", "finished", "error"]
+# Elements whose value nobody has typed or seen yet.
+_NEVER_SHOWN = {"submit", "cancel", "action", "file", "password", "errors"}
 _SHOWN: dict[str, type[HTML] | type[Markdown] | type[Text]] = {
     "HTML": HTML,
     "Markdown": Markdown,
@@ -212,6 +214,20 @@ CHANGES: dict[str, type[ExecutionChange] | type[LockChange] | type[Deletion]] = 
     "lock": LockChange,
     "deletion": Deletion,
 }
+
+
+def shown(elements: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """What a form is filled in with as it is shown, as a browser would post it."""
+    filled: dict[str, Any] = {}
+    for element in elements:
+        name, value = element.get("name"), element.get("value")
+        if element.get("type") == "select":
+            chosen = [one["name"] for one in element.get("option") or () if one.get("value")]
+            value = chosen[0] if chosen else value
+        if not name or value in (None, False) or element.get("type") in _NEVER_SHOWN:
+            continue
+        filled[name] = "on" if element.get("type") == "boolean" else value
+    return filled
 
 
 def decoded(text: str) -> Any:

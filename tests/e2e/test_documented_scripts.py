@@ -5,12 +5,15 @@ import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from tests.documented import PAGES, TOP
 from tests.e2e.running import BIN, Up
+from tests.waiting import wait_for
 
 pytestmark = pytest.mark.timeout(300)
 BLOCK = re.compile(r"^```shell\n(.*?)^```$", re.M | re.S)
@@ -29,6 +32,8 @@ with provider.get_tracer("elsewhere").start_as_current_span("said elsewhere"):
     pass
 provider.shutdown()
 """
+CLIENT = TOP / "docs" / "client.md"
+PROGRAM = re.compile(r"^```python\n(.*?)^```$", re.M | re.S)
 
 
 def blocks(page: Path) -> list[str]:
@@ -110,3 +115,64 @@ def test_an_exporter_elsewhere_sends_spans_into_a_run(up: Up, tmp_path: Path) ->
     run(script, tmp_path, KEY=key, FID=fid, NO_PROXY="*")
     trace = up.client.get(f"/outputs/trace/{fid}").raise_for_status().json()
     assert "said elsewhere" in str(trace)
+
+
+@pytest.fixture
+def asking(up: Up, tmp_path: Path) -> dict[str, str]:
+    """The environment of a program that asks the panel, and nothing else of the stack."""
+    key = up.client.post("/keys", json={"name": "a program"}).raise_for_status().json()["key"]
+    where = {"PREFECT_INTEGRATIONS_KODOSUMI_PANEL_URL": up.panel, "KODOSUMI_API_KEY": key}
+    nowhere = {"PREFECT_INTEGRATIONS_KODOSUMI_DATA_DIR": str(tmp_path / "none")}
+    return {"PATH": os.environ["PATH"], **where, **nowhere}
+
+
+@contextmanager
+def program(text: str, folder: Path, asking: dict[str, str]) -> Iterator["subprocess.Popen[str]"]:
+    running = subprocess.Popen(
+        [sys.executable, "-c", text], env=asking, cwd=folder, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        yield running
+    finally:
+        running.kill()
+        running.communicate(timeout=20)
+
+
+def test_programs_launch_answer_and_move_files(
+    up: Up, tmp_path: Path, asking: dict[str, str]
+) -> None:
+    launching, moving, _ = PROGRAM.findall(CLIENT.read_text())
+    (tmp_path / "report.txt").write_text("The tide rises. The tide falls. " * 40)
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "a.txt").write_text("a")
+    for text in (launching, moving):
+        with program(text, tmp_path, asking) as running:
+            printed, _ = running.communicate(timeout=150)
+        assert running.returncode == 0, printed
+    assert (tmp_path / "results" / "in" / "report.txt").is_file()
+    [fid] = {one["fid"] for one in up.client.get("/timeline/list?q=report.txt").json()["items"]}
+    assert [one["path"] for one in up.client.get(f"/files/{fid}/in").json()] == [
+        "in/notes/a.txt",
+        "in/report.txt",
+    ]
+
+
+def test_a_program_that_is_started_again_is_told_what_came_meanwhile(
+    up: Up, tmp_path: Path, asking: dict[str, str]
+) -> None:
+    text = PROGRAM.findall(CLIENT.read_text())[2]
+    place = tmp_path / "position.txt"
+    place.write_text(up.client.get("/changes?wait=0").json()["next"])
+    fids = []
+    for _ in range(2):
+        fid = up.command("kodosumi-prefect", "launch", "Draft and review", "title=x", "points=y")
+        fids.append(fid.split()[0])
+        up.until(fids[-1], "awaiting")
+        before = place.read_text()
+        with program(text, tmp_path, asking) as running:
+            assert running.stdout is not None
+            told = running.stdout.readline()
+            wait_for(lambda at=before: place.read_text() not in ("", at), 10, "a new position")
+        assert f"/waiting/{fids[-1]}/" in told, told
+    for fid in fids:
+        up.command("kodosumi-prefect", "cancel", fid)
