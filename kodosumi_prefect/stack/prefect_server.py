@@ -118,7 +118,7 @@ def server_child(settings: Settings, access: PrefectAccess) -> Child:
             # Its own pages, which people may have opened by either name.
             "PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS": f"{origin},http://localhost:{port}",
             "PREFECT_SERVER_UI_API_URL": access.url,
-            # It reads every paused run, and ours, which wait for people, have deadlines of their own.
+            # It reads all paused runs; ours, which wait for people, have deadlines of their own.
             PAUSES: os.environ.get(PAUSES, PAUSES_SECONDS),
             "DO_NOT_TRACK": "1",
         },
