@@ -66,12 +66,14 @@ class PanelKeys(NamedTuple):
         launches: keys of the HMAC by which the bodies of launches are compared; new ones get
             that of the first.
         answers: encrypts what launches were answered.
+        webhooks: encrypts the secrets of webhooks.
     """
 
     session: bytes
     identity: Ed25519PrivateKey
     launches: tuple[bytes, ...]
     answers: Box
+    webhooks: Box
 
 
 def run_key(settings: Settings) -> str | None:
@@ -123,6 +125,7 @@ def panel_keys(settings: Settings) -> PanelKeys:
         identity,
         tuple(_derived(one, "launch") for one in secrets_),
         _box(secrets_, "answers"),
+        _box(secrets_, "webhooks"),
     )
 
 

@@ -37,6 +37,7 @@ def reseal(url: str, settings: Settings) -> Resealed:
     panel = panel_keys(settings)  # makes the secret if there is none
     boxes = {"inputs": run_keys(settings).box, "answers": run_keys(settings).box}
     boxes["launches"] = panel.answers
+    boxes["webhooks"] = panel.webhooks
     queries = Queries(settings.database_schema)
     total = Resealed()
     with connect(url) as reading, connect(url) as writing:

@@ -24,6 +24,7 @@ PORTION_TIMEOUT = 300.0  # seconds that one of its statements may take
 PORTION = 500  # executions of one transaction, at most
 KEPT_DELETED = 7 * DAY  # for which followers of changes can read deleted executions
 PORTION_AUDIT = 10_000  # audit entries of one transaction
+PORTION_WORDS = 5_000  # rows of the outbox of one transaction
 PORTION_CONTENTS = 500  # events of one transaction, whose contents may be large
 PORTION_EVENTS = 50_000  # events of one transaction, but for an execution that alone has more
 
@@ -180,6 +181,13 @@ class Retention:
             return
         while deleted := self._values("forget_audit", age=age, most=PORTION_AUDIT)[0]:
             yield deleted
+
+    def words(self, days: float) -> Iterator[int]:
+        """Forget what was told, or set aside, more than ``days`` ago; yields how many a time."""
+        while not self._dry_run and (
+            forgotten := len(self._values("forget_words", age=days * DAY, limit=PORTION_WORDS))
+        ):
+            yield forgotten
 
     def partitions(self) -> Iterator[str]:
         """Drop partitions whose executions are all deleted; yields their names.

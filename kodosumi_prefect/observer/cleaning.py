@@ -63,6 +63,10 @@ class Cleaning:
                     logger.info("retention deleted %d audit entries", entries)
                     if self._stopping.is_set():
                         return
+            for words in retention.words(settings.outbox_retention_days):
+                logger.info("retention deleted %d rows of the outbox", words)
+                if self._stopping.is_set():
+                    return
         self._clean_files(url)
         if contents:
             logger.info("retention deleted prompts and answers of %d events", contents)

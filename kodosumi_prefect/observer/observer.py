@@ -7,7 +7,15 @@ import time
 from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
 from kodosumi_prefect.cancelling import cancel_all
-from kodosumi_prefect.observer import awaiting, budgeting, cleaning, pricing, report, suspended
+from kodosumi_prefect.observer import (
+    awaiting,
+    budgeting,
+    cleaning,
+    pricing,
+    report,
+    suspended,
+    telling,
+)
 from kodosumi_prefect.observer.activity import Activity, again_and_again
 from kodosumi_prefect.observer.ancestry import Ancestry
 from kodosumi_prefect.observer.api import Api
@@ -29,6 +37,7 @@ from kodosumi_prefect.observer.runs import Runs
 from kodosumi_prefect.observer.subscription import Subscription
 from kodosumi_prefect.observer.suspended import Suspended
 from kodosumi_prefect.observer.tasks import TaskRunRecorder
+from kodosumi_prefect.observer.telling import Telling
 from kodosumi_prefect.settings import Settings, database_url
 from kodosumi_prefect.spooler import client as spool
 from kodosumi_prefect.stream.reader import Reader
@@ -71,10 +80,7 @@ class Observer:
 
     async def _turn(self) -> None:
         """Stand by, lead, and come back when the lead is lost."""
-        url = database_url(self._settings)
-        if url is None:
-            raise OSError(f"no Postgres is configured and none runs for {self._settings.data_dir}")
-        async with Reader(url, self._settings.database_schema, CONNECTIONS) as reader:
+        async with self._reader(CONNECTIONS) as reader:
             own_report = Report(reader)
 
             async def say() -> None:
@@ -96,7 +102,7 @@ class Observer:
         subscription = self._subscription = Subscription(await report.handled())
         await self._say(report)
         with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: RETRIES}):
-            async with Api() as api:
+            async with Api() as api, self._reader(telling.CONNECTIONS) as told:
                 recorder = Recorder(self._client)
                 ancestry = Ancestry(api)
                 chosen = Selection(settings, api)
@@ -128,7 +134,8 @@ class Observer:
                     (suspended_runs.look, suspended.EVERY, "resuming suspended runs"),
                     (cleaner.look, cleaning.EVERY, "deleting what is past its retention"),
                 )
-                work = [subscription.run(), handling.run()]
+                words = Telling(settings, told, api)
+                work = [subscription.run(), handling.run(), words.run()]
                 work += [again_and_again(look, every, Activity(t)) for look, every, t in rounds]
                 running = [asyncio.create_task(one) for one in work]
                 try:
@@ -136,6 +143,12 @@ class Observer:
                 finally:
                     cleaner.stop()
                     await cancel_all(running)
+
+    def _reader(self, connections: int) -> Reader:
+        url = database_url(self._settings)
+        if url is None:
+            raise OSError(f"no Postgres is configured and none runs for {self._settings.data_dir}")
+        return Reader(url, self._settings.database_schema, connections)
 
     async def _say(self, report: Report) -> None:
         """Report ``leader``, ``lag`` in seconds, and ``occurred``, the last event handled."""

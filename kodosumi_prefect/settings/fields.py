@@ -18,6 +18,7 @@ from kodosumi_prefect.settings.areas.recording import RecordingFields
 from kodosumi_prefect.settings.areas.services import ServiceFields
 from kodosumi_prefect.settings.areas.spans import SpanFields
 from kodosumi_prefect.settings.areas.waiting import WaitingFields
+from kodosumi_prefect.settings.areas.telling import TellingFields
 from kodosumi_prefect.settings.of_kodosumi import KodosumiSettingsSource
 from kodosumi_prefect.vocabulary import SETTING_PREFIX
 
@@ -28,6 +29,7 @@ class Settings(
     # Fields are listed in the order of these classes from the last one up.
     ServiceFields,
     AccessFields,
+    TellingFields,
     ObserverFields,
     FileFields,
     CostFields,

@@ -374,3 +374,51 @@ def test_spans_are_stored_in_a_schema_without_prices_and_budgets(empty: str) -> 
     with psycopg.connect(empty) as connection:
         found = connection.execute("SELECT cost, priced FROM kodosumi.span").fetchone()
     assert found == (None, False)
+
+
+def test_a_run_of_before_the_outbox_is_told_of_by_a_writer_that_knows_nothing_of_it(
+    granted: tuple[str, dict[str, str]], empty: str
+) -> None:
+    """The database tells by itself: older writers have no rights on its tables, and need none."""
+    schema, urls = granted
+    tables = ("outbox", "outbox_rules", "webhook", "webhook_delivery", "silence")
+    named = ", ".join(f"{schema}.{table}" for table in tables)
+    execute(
+        empty,
+        f"UPDATE {schema}.outbox_rules SET prefect_events = true;"
+        f" REVOKE ALL ON {named} FROM {schema}_writer",
+    )
+    fid = fresh()
+    spooler = Spooler(urls["writer"], schema)
+    spooler.append([batch(fid, entered("running", "Running", 1.0))])
+    spooler.append([batch(fid, entered("finished", "Completed", 2.0))])
+    spooler.close()
+    with psycopg.connect(empty) as connection:
+        found = connection.execute(f"SELECT kind FROM {schema}.outbox").fetchall()
+    assert found == [("execution.finished",)]
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        execute(urls["reader"], f"SELECT secret FROM {schema}.webhook")
+
+
+def test_executions_from_before_the_outbox_are_kept_and_not_told(empty: str) -> None:
+    upgrade_to(empty, "0022")
+    over, open_ = fresh(), fresh()
+    spooler = Spooler(empty, "kodosumi")
+    spooler.append([batch(over, entered("finished", "Completed", 1.0))])
+    spooler.append([batch(open_, entered("running", "Running", 1.0))])
+    execute(
+        empty,
+        "INSERT INTO kodosumi.lock (execution_id, lid, name, attempt, opened_at, expires_at)"
+        f" SELECT id, 'l', 'l', 1, now(), now() FROM kodosumi.execution WHERE fid = '{open_}'",
+    )
+    migrate.upgrade(empty, "kodosumi")
+    execute(empty, "UPDATE kodosumi.outbox_rules SET prefect_events = true")
+    assert row(empty, over)["status"] == "finished"
+    spooler.append([batch(open_, entered("finished", "Completed", 2.0))])
+    spooler.close()
+    with psycopg.connect(empty) as connection:
+        found = connection.execute(
+            "SELECT o.kind, e.fid::text FROM kodosumi.outbox o"
+            " JOIN kodosumi.execution e ON e.id = o.execution_id"
+        ).fetchall()
+    assert found == [("execution.finished", open_)]

@@ -1,0 +1,165 @@
+"""Schedules that fell silent: a run was due and did not begin, or none has succeeded for long."""
+
+import json
+import time
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from prefect.client.schemas.objects import DeploymentSchedule
+from prefect.client.schemas.responses import DeploymentResponse
+
+from kodosumi_prefect._compat.prefect_server import dates_of
+from kodosumi_prefect.database.rows.outbox import ScheduleRun
+from kodosumi_prefect.database.rows.schedules import NotedSchedule
+from kodosumi_prefect.listings import narrowed
+from kodosumi_prefect.observer.api import Api
+from kodosumi_prefect.settings import Settings
+from kodosumi_prefect.stream.reader import Reader
+
+EVERY = 60.0  # seconds
+HOUR = 3600.0  # seconds
+MINUTE = 60.0  # seconds
+EARLY = 5.0  # seconds by which a run may begin before its time
+LOOKED_BACK = 30 * 24 * HOUR  # seconds; what was due before that is not asked for
+
+
+class Silence(NamedTuple):
+    """Why a schedule counts as silent: ``no_run`` or ``no_success``, and since when.
+
+    Attributes:
+        since: epoch seconds: when the first run was due that is missing.
+    """
+
+    sort: str
+    since: float
+
+
+class Schedule(NamedTuple):
+    """An active schedule in Prefect, and who made it, if it was made through us."""
+
+    id: str
+    rule: object
+    known_since: float
+    deployment: str
+    title: str
+    owner: str | None
+    ours: bool
+
+
+class Silences:
+    """Tells schedules that fell silent, each silence once.
+
+    The times at which runs are due are reckoned from the rules, so that a Prefect which makes no
+    runs counts as well.
+    """
+
+    def __init__(self, settings: Settings, reader: Reader, api: Api) -> None:
+        self._minutes = settings.silent_minutes
+        self._hours = settings.silent_hours
+        self._reader = reader
+        self._api = api
+
+    async def look(self) -> None:
+        """Tell what is new, and forget silences that are over."""
+        schedules = await self._schedules()
+        ids = [schedule.id for schedule in schedules]
+        runs = {
+            run.schedule_id: run
+            for run in await self._reader.rows_of(ScheduleRun, "schedules_run", ids=ids)
+        }
+        silent: dict[str, list[str]] = {"no_run": [], "no_success": []}
+        for schedule in schedules:
+            run = runs[schedule.id]
+            if not schedule.ours and run.ran is None:
+                continue  # nothing of it was ever recorded: it is not observed
+            for silence in await self._silences(schedule, run, time.time()):
+                silent[silence.sort].append(schedule.id)
+                await self._tell(schedule, silence)
+        for sort, names in silent.items():
+            await self._reader.execute("speak_again", sort=sort, silent=names)
+
+    async def _silences(
+        self, schedule: Schedule, run: ScheduleRun, now: float
+    ) -> Iterable[Silence]:
+        found = []
+        begin = max(schedule.known_since, now - LOOKED_BACK)
+        if self._minutes:
+            due = await first_due(schedule.rule, max(begin, (run.ran or 0.0) + EARLY))
+            if due is not None and due + self._minutes * MINUTE < now and not run.under_way:
+                found.append(Silence("no_run", due))
+        if self._hours:
+            due = await first_due(schedule.rule, max(begin, (run.succeeded or 0.0) + EARLY))
+            if due is not None and due + self._hours * HOUR < now and not run.under_way:
+                found.append(Silence("no_success", due))
+        return found
+
+    async def _tell(self, schedule: Schedule, silence: Silence) -> None:
+        facts = {
+            "title": schedule.title,
+            "schedule": schedule.id,
+            "deployment": schedule.deployment,
+            "why": silence.sort,
+            "since": datetime.fromtimestamp(silence.since, UTC).isoformat(),
+        }
+        await self._reader.execute(
+            "fall_silent",
+            schedule=schedule.id,
+            sort=silence.sort,
+            since=silence.since,
+            owner=schedule.owner,
+            facts=json.dumps(facts),
+        )
+
+    async def _schedules(self) -> list[Schedule]:
+        """The active ones of all deployments."""
+        everyone = {"owner": None, "id": None, "uids": None}
+        noted = {
+            row.id: row
+            for row in await self._reader.rows_of(NotedSchedule, "noted_schedules", **everyone)
+        }
+        return [
+            _schedule(schedule, deployment, noted.get(str(schedule.id)))
+            for deployment in await self._deployments()
+            for schedule in deployment.schedules
+            if schedule.active and not deployment.paused
+        ]
+
+    async def _deployments(self) -> list[DeploymentResponse]:
+        client = await self._api.client()
+
+        async def read(limit: int, offset: int) -> list[DeploymentResponse]:
+            return await client.read_deployments(limit=limit, offset=offset)
+
+        found: list[DeploymentResponse] = []
+        last = False
+        while not last:
+            page = await narrowed(read, "deployment", offset=len(found))
+            found += page.rows
+            last = page.last
+        return found
+
+
+def _schedule(
+    schedule: DeploymentSchedule, deployment: DeploymentResponse, noted: NotedSchedule | None
+) -> Schedule:
+    # Changed later than made: paused and resumed, or with another rule; it counts from then on.
+    known_since = max(moment for moment in (schedule.created, schedule.updated) if moment)
+    return Schedule(
+        str(schedule.id),
+        schedule.schedule,
+        known_since.timestamp(),
+        str(deployment.id),
+        (noted.summary if noted else None) or deployment.name,
+        noted.owner if noted else None,
+        noted is not None,
+    )
+
+
+async def first_due(rule: object, after: float) -> float | None:
+    """When a run was, or is, first due after a moment, in epoch seconds; None for never."""
+    try:
+        dates = await dates_of(rule, 1, datetime.fromtimestamp(after, UTC))
+    except ValueError:  # croniter raises this for a cron that never fires
+        return None
+    return dates[0].timestamp() if dates else None

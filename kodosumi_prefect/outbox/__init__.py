@@ -1,0 +1,1 @@
+"""What is told of locks and executions: Prefect's events, and webhooks."""

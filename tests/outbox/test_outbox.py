@@ -1,0 +1,194 @@
+"""What comes into the outbox, and for whom: written by the database along with what it is about."""
+
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg.rows import dict_row
+
+from kodosumi_prefect.events import Event, serialize
+from kodosumi_prefect.locks.answering import Locks
+from kodosumi_prefect.outbox.webhooks import Webhooks
+from kodosumi_prefect.panel.accounts.accounts import Accounts
+from kodosumi_prefect.spans.span import Usage
+from kodosumi_prefect.stream.reader import Reader
+from tests.panel.panel_runs import Run
+from tests.spans.test_span_totals import began, ended
+from tests.spooler.recording import execute
+
+Hook = Callable[..., Awaitable[Any]]
+
+
+def outbox(url: str) -> list[dict[str, Any]]:
+    with psycopg.connect(url, row_factory=dict_row) as connection:
+        return connection.execute("SELECT * FROM kodosumi.outbox ORDER BY id").fetchall()
+
+
+def kinds(url: str) -> list[str]:
+    return [row["kind"] for row in outbox(url)]
+
+
+def listen(url: str) -> None:
+    """As an observer does that emits Prefect's events."""
+    execute(url, "UPDATE kodosumi.outbox_rules SET prefect_events = true")
+
+
+def asked(lid: str, name: str = "approve", **more: Any) -> str:
+    fields = {"name": name, "lid": lid, "data": {"amount": 5}, "expires": time.time() + 600}
+    return serialize(fields | more)
+
+
+def deliveries(url: str) -> list[tuple[str, str]]:
+    """Names of webhooks and what they are to get."""
+    with psycopg.connect(url) as connection:
+        return connection.execute(
+            "SELECT w.name, o.kind FROM kodosumi.webhook_delivery d"
+            " JOIN kodosumi.webhook w ON w.id = d.webhook_id"
+            " JOIN kodosumi.outbox o ON o.id = d.outbox_id ORDER BY o.id, w.name"
+        ).fetchall()
+
+
+@pytest.mark.parametrize("end", ["finish", "fail", "cancel"])
+def test_an_end_is_told_once_for_an_attempt(database: str, end: str) -> None:
+    listen(database)
+    run = Run(database).begin()
+    getattr(run, end)()
+    getattr(run, end)()
+    word = {"finish": "finished", "fail": "failed", "cancel": "cancelled"}[end]
+    assert kinds(database) == [f"execution.{word}"]
+    run.attempt = 2
+    run.status("running")
+    run.finish()
+    assert kinds(database) == [f"execution.{word}", "execution.finished"]
+    assert [row["facts"]["attempt"] for row in outbox(database)] == [1, 2]
+    run.close()
+
+
+def test_a_crash_is_told_as_one(database: str) -> None:
+    listen(database)
+    run = Run(database).begin().status("error", "Crashed")
+    assert kinds(database) == ["execution.crashed"]
+    run.close()
+
+
+async def test_a_question_is_told_with_its_answer_or_its_expiry(
+    database: str, reader: Reader
+) -> None:
+    listen(database)
+    run = Run(database).begin()
+    run.say("lock", asked("l1")).say("lock", asked("l2")).say("lock", asked("l3"))
+    await Locks(reader).answer(run.fid, "l1", {"yes": True}, by="ann")
+    run.say("lease", serialize({"name": "approve", "lid": "l2", "state": "expired"}))
+    run.finish()
+    told = [(row["kind"], row["lid"]) for row in outbox(database)]
+    assert told == [
+        ("lock.opened", "l1"),
+        ("lock.opened", "l2"),
+        ("lock.opened", "l3"),
+        ("lock.answered", "l1"),
+        ("lock.expired", "l2"),
+        ("execution.finished", None),
+    ]
+    assert len({row["uid"] for row in outbox(database)}) == 6
+    run.close()
+
+
+def test_a_spent_budget_is_told(database: str) -> None:
+    listen(database)
+    execute(database, "INSERT INTO kodosumi.budget (per, tokens) VALUES ('run', 10)")
+    run = Run(database).begin()
+    run.put(began("a"), ended("a", Usage(input=8, output=1)))
+    assert kinds(database) == []
+    run.put(began("b"), ended("b", Usage(input=8, output=1)))
+    run.put(began("c"), ended("c", Usage(input=8, output=1)))
+    [row] = outbox(database)
+    assert row["kind"] == "execution.over-budget"
+    assert (row["facts"]["per"], row["facts"]["unit"], row["facts"]["spent"]) == (
+        *("run", "tokens"),
+        18,
+    )
+    run.close()
+
+
+async def test_nothing_is_written_where_nobody_listens(
+    database: str, hook: Hook, webhooks: Webhooks
+) -> None:
+    run = Run(database).begin()
+    run.finish()
+    made = await hook("execution.failed")
+    Run(database).begin().finish().close()
+    assert outbox(database) == []
+    await webhooks.change(made.webhook.id, active=False)
+    Run(database).begin().fail().close()
+    assert outbox(database) == []
+    run.close()
+
+
+async def test_what_is_rolled_back_is_not_told(database: str) -> None:
+    listen(database)
+    run = Run(database).begin()
+    with psycopg.connect(database) as connection:
+        connection.execute(
+            "INSERT INTO kodosumi.lock (execution_id, lid, name, attempt, opened_at, expires_at)"
+            " SELECT id, 'l', 'l', 1, now(), now() FROM kodosumi.execution"
+        )
+        assert connection.execute("SELECT count(*) FROM kodosumi.outbox").fetchone() == (1,)
+        connection.rollback()
+    assert outbox(database) == []
+    run.close()
+
+
+async def test_an_owner_gets_word_of_their_own_executions_only(
+    database: str, hook: Hook, ann: str, boss: str, reader: Reader
+) -> None:
+    bob = (await Accounts(reader).add("bob")).id
+    await hook("execution.finished")
+    await hook("execution.finished", owner=boss, everyone=True)
+    await hook("execution.finished", owner=bob, everyone=True)  # who is no operator
+    for owner in (ann, bob, None):
+        Run(database, owner=owner).begin().finish().close()
+    with psycopg.connect(database) as connection:
+        rows = connection.execute(
+            "SELECT e.owner, r.name FROM kodosumi.webhook_delivery d"
+            " JOIN kodosumi.execution e ON e.id = d.execution_id"
+            " JOIN kodosumi.webhook w ON w.id = d.webhook_id"
+            " JOIN kodosumi.role r ON r.id = w.role_id ORDER BY e.id, r.name"
+        ).fetchall()
+    assert rows == [(ann, "ann"), (ann, "boss"), (bob, "boss"), (None, "boss")]
+
+
+async def test_who_turns_out_to_be_the_owner_gets_what_was_told_before(
+    database: str, hook: Hook, ann: str
+) -> None:
+    await hook()
+    run = Run(database).begin().say("lock", asked("l1"))
+    run.finish()
+    assert deliveries(database) == []
+    execute(database, f"UPDATE kodosumi.execution SET owner = '{ann}'")
+    assert [kind for _, kind in deliveries(database)] == ["lock.opened", "execution.finished"]
+    run.close()
+
+
+async def test_a_deleted_execution_takes_its_words_along(
+    database: str, hook: Hook, ann: str
+) -> None:
+    await hook()
+    run = Run(database, owner=ann).begin()
+    run.finish().close()
+    execute(database, "DELETE FROM kodosumi.execution")
+    assert outbox(database) == []
+    assert deliveries(database) == []
+
+
+async def test_a_webhook_that_is_being_deleted_holds_up_no_run(
+    database: str, hook: Hook, ann: str
+) -> None:
+    made = await hook()
+    run = Run(database, owner=ann).begin()
+    with psycopg.connect(database) as connection:
+        connection.execute("DELETE FROM kodosumi.webhook WHERE id = %s", (made.webhook.id,))
+        run.finish()
+    assert run.put(Event(time.time(), "debug", "goes on"))
+    run.close()
