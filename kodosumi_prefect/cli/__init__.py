@@ -28,6 +28,7 @@ from kodosumi_prefect.cli import (
     token,
     up,
     user,
+    webhooks,
 )
 from kodosumi_prefect.cli.doctor import doctor
 from kodosumi_prefect.cli.options import of_stack
@@ -68,6 +69,7 @@ app.command(of_stack(services.answer))
 app.command(budgets.app)
 app.command(files.app)
 app.command(schedules.app)
+app.command(webhooks.app)
 app.command(api_keys.app)
 app.command(of_stack(drain.drain))
 app.command(init.init)

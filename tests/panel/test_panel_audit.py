@@ -35,6 +35,7 @@ CHANGING = {"POST", "PUT", "PATCH", "DELETE"}
 PASSWORD = "long enough to guess"
 NOWHERE = "http://127.0.0.1:9/openapi.json"
 UNKNOWN = str(uuid4())
+WEBHOOK = {"name": "Desk", "url": "https://example.org/hook"}
 FLAT = UNKNOWN.replace("-", "")
 
 
@@ -122,6 +123,17 @@ REQUESTS: dict[str, tuple[dict[str, Any], Outcome]] = {
     "POST /system/sources/refresh": ({"data": {"url": NOWHERE}}, Outcome.REFUSED),
     "POST /system/sources/remove": ({"data": {"url": NOWHERE}}, Outcome.OK),
     "POST /system/prefect-password": ({}, Outcome.REFUSED),
+    "POST /webhooks": ({"json": {**WEBHOOK, "kinds": ["lock.opened"]}}, Outcome.OK),
+    "PUT /webhooks/{webhook_id}": ({"json": {"name": "x"}}, Outcome.REFUSED),
+    "POST /webhooks/{webhook_id}/rotate": ({}, Outcome.REFUSED),
+    "POST /webhooks/{webhook_id}/send-again": ({}, Outcome.REFUSED),
+    "DELETE /webhooks/{webhook_id}": ({}, Outcome.REFUSED),
+    "POST /account/webhooks": ({"data": {**WEBHOOK, "kinds": "lock.opened"}}, Outcome.OK),
+    "POST /account/webhooks/{webhook_id}": ({"data": {"name": "x"}}, Outcome.REFUSED),
+    "POST /account/webhooks/{webhook_id}/active": ({"data": {}}, Outcome.REFUSED),
+    "POST /account/webhooks/{webhook_id}/rotate": ({}, Outcome.REFUSED),
+    "POST /account/webhooks/{webhook_id}/send-again": ({}, Outcome.REFUSED),
+    "POST /account/webhooks/{webhook_id}/delete": ({}, Outcome.REFUSED),
     "GET /audit.csv": ({}, Outcome.OK),
     "GET /audit.jsonl": ({}, Outcome.OK),
 }
@@ -130,7 +142,7 @@ REQUESTS: dict[str, tuple[dict[str, Any], Outcome]] = {
 def test_each_operation_of_the_rules_leaves_an_entry(fresh_panel: Stand) -> None:
     assert REQUESTS.keys() == RULES.keys()
     fresh_panel.run().begin().finish()
-    ids = ("id", "fid", "lid", "schedule_id", "batch_id", "address:path", "path:path")
+    ids = ("id", "fid", "lid", "schedule_id", "webhook_id", "batch_id", "address:path", "path:path")
     parameters = dict.fromkeys(ids, UNKNOWN) | {"direction": "in"}
     admin = fresh_panel.json("/role/admin")["id"]
     wrong = {}

@@ -49,6 +49,11 @@ class Action(StrEnum):
     AUDIT_EXPORT = "audit_export", "Export the audit"
     BUDGET_SET = "budget_set", "Set a budget"
     BUDGET_REMOVE = "budget_remove", "Remove a budget"
+    WEBHOOK_CREATE = "webhook_create", "Make a webhook"
+    WEBHOOK_CHANGE = "webhook_change", "Change, pause or resume a webhook"
+    WEBHOOK_ROTATE = "webhook_rotate", "Give a webhook a new secret"
+    WEBHOOK_DELETE = "webhook_delete", "Delete a webhook"
+    WEBHOOK_SEND_AGAIN = "webhook_send_again", "Send again what was set aside of a webhook"
     CLEAN = "clean", "Delete what is past its retention"
 
 

@@ -90,6 +90,27 @@ RULES: dict[str, Rule] = {
     "POST /system/sources/refresh": _of("source", None, Action.SOURCE_REFRESH),
     "POST /system/sources/remove": _of("source", None, Action.SOURCE_UNREGISTER),
     "POST /system/prefect-password": Rule((Action.PREFECT_PASSWORD,)),
+    "POST /webhooks": _of("webhook", None, Action.WEBHOOK_CREATE),
+    "PUT /webhooks/{webhook_id}": _of("webhook", "webhook_id", Action.WEBHOOK_CHANGE),
+    "POST /webhooks/{webhook_id}/rotate": _of("webhook", "webhook_id", Action.WEBHOOK_ROTATE),
+    "POST /webhooks/{webhook_id}/send-again": _of(
+        "webhook", "webhook_id", Action.WEBHOOK_SEND_AGAIN
+    ),
+    "POST /account/webhooks": _of("webhook", None, Action.WEBHOOK_CREATE),
+    "POST /account/webhooks/{webhook_id}": _of("webhook", "webhook_id", Action.WEBHOOK_CHANGE),
+    "POST /account/webhooks/{webhook_id}/rotate": _of(
+        "webhook", "webhook_id", Action.WEBHOOK_ROTATE
+    ),
+    "POST /account/webhooks/{webhook_id}/send-again": _of(
+        "webhook", "webhook_id", Action.WEBHOOK_SEND_AGAIN
+    ),
+    "DELETE /webhooks/{webhook_id}": _of("webhook", "webhook_id", Action.WEBHOOK_DELETE),
+    "POST /account/webhooks/{webhook_id}/delete": _of(
+        "webhook", "webhook_id", Action.WEBHOOK_DELETE
+    ),
+    "POST /account/webhooks/{webhook_id}/active": _of(
+        "webhook", "webhook_id", Action.WEBHOOK_CHANGE
+    ),
     "GET /audit.csv": Rule((Action.AUDIT_EXPORT,)),
     "GET /audit.jsonl": Rule((Action.AUDIT_EXPORT,)),
 }

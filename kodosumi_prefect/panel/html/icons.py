@@ -57,6 +57,8 @@ _SHAPES = {
     "status": '<path d="M3 8h2.5l1.5-4 2.5 8L11 8h2"/>',
     "meta": _RING + '<path d="M8 7.3v3.7"/>' + _DOT.format(5),
     # Areas
+    "webhooks": '<circle cx="8" cy="4.5" r="2.2"/><circle cx="4" cy="11.5" r="2.2"/>'
+    '<circle cx="12" cy="11.5" r="2.2"/><path d="M7 6.5 5.2 9.6M9.2 6.4l1.7 3.1M6.2 11.5h3.6"/>',
     "services": '<rect x="2" y="2" width="5" height="5" rx="1.2"/><rect x="9" y="2" width="5" '
     'height="5" rx="1.2"/><rect x="2" y="9" width="5" height="5" rx="1.2"/>'
     '<rect x="9" y="9" width="5" height="5" rx="1.2"/>',

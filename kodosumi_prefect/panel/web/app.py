@@ -76,6 +76,8 @@ from kodosumi_prefect.panel.web.headers import Shield
 from kodosumi_prefect.panel.web.proxy import Forwarded, own_path
 from kodosumi_prefect.panel.web.state import State
 from kodosumi_prefect.panel.web.templating import COMPRESSED, PANEL, package_version, page
+from kodosumi_prefect.panel.webhooks import api as webhooks_api
+from kodosumi_prefect.panel.webhooks import pages as webhook_pages
 from kodosumi_prefect.settings import (
     DatabaseUrlError,
     Settings,
@@ -113,6 +115,7 @@ AREAS: tuple[Any, ...] = (
     deploy_api,
     proxy_api,
     schedules_api,
+    webhooks_api,
     accounts_api,
     role_api,
     audit_api,
@@ -129,6 +132,7 @@ AREAS: tuple[Any, ...] = (
     lock_pages,
     schedule_pages,
     account_pages,
+    webhook_pages,
     user_pages,
     system_pages,
     kodosumi_pages,

@@ -1,0 +1,1 @@
+"""Webhooks: who gets word of executions, and what became of it."""
