@@ -1,4 +1,4 @@
-"""Puts the example flows into the wheel; an editable installation has them in the clone."""
+"""Puts examples and automations into the wheel; an editable installation has them in the clone."""
 
 from typing import Any
 
@@ -10,4 +10,6 @@ class Examples(BuildHookInterface[Any]):
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         if version == "standard":
-            build_data["force_include"]["flows"] = "kodosumi_prefect/examples"
+            included = build_data["force_include"]
+            included["flows"] = "kodosumi_prefect/examples"
+            included["deployments/automations"] = "kodosumi_prefect/automation_templates"

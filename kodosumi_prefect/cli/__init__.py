@@ -12,6 +12,7 @@ from sqlalchemy.exc import DBAPIError
 from kodosumi_prefect import settings
 from kodosumi_prefect.cli import (
     api_keys,
+    automations,
     budgets,
     clean,
     config,
@@ -70,6 +71,7 @@ app.command(budgets.app)
 app.command(files.app)
 app.command(schedules.app)
 app.command(webhooks.app)
+app.command(automations.app)
 app.command(api_keys.app)
 app.command(of_stack(drain.drain))
 app.command(init.init)

@@ -41,7 +41,8 @@ class Delivering:
     """Sends deliveries that are due, until cancelled.
 
     A delivery is claimed for a while in Postgres before it is sent, and what became of it is noted
-    after that. Whatever breaks off in between is sent again, with the same ``webhook-id``.
+    after that. Whatever breaks off in between is sent again, with the same ``webhook-id``: by who
+    leads next at once, otherwise after that while.
 
     Arguments:
         pause: seconds before the next try after so many.
@@ -60,6 +61,7 @@ class Delivering:
         self._pause = pause or pause_after
         self._busy: Counter[str] = Counter()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._took_over = False
         self._activity = Activity("sending webhooks", "they wait in the outbox")
 
     async def run(self) -> None:
@@ -93,6 +95,9 @@ class Delivering:
 
     async def claim(self) -> list[ClaimedDelivery]:
         """Claim what is due, as much as may be sent now."""
+        if not self._took_over:
+            await self._reader.execute("take_over_deliveries")
+            self._took_over = True
         room = MOST - len(self._tasks)
         if room <= 0:
             return []

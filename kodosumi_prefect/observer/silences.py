@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import NamedTuple
 
@@ -52,13 +52,23 @@ class Silences:
 
     The times at which runs are due are reckoned from the rules, so that a Prefect which makes no
     runs counts as well.
+
+    Arguments:
+        clock: epoch seconds.
     """
 
-    def __init__(self, settings: Settings, reader: Reader, api: Api) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        reader: Reader,
+        api: Api,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         self._minutes = settings.silent_minutes
         self._hours = settings.silent_hours
         self._reader = reader
         self._api = api
+        self._clock = clock
 
     async def look(self) -> None:
         """Tell what is new, and forget silences that are over."""
@@ -73,7 +83,7 @@ class Silences:
             run = runs[schedule.id]
             if not schedule.ours and run.ran is None:
                 continue  # nothing of it was ever recorded: it is not observed
-            for silence in await self._silences(schedule, run, time.time()):
+            for silence in await self._silences(schedule, run, self._clock()):
                 silent[silence.sort].append(schedule.id)
                 await self._tell(schedule, silence)
         for sort, names in silent.items():

@@ -44,7 +44,7 @@ WITH due AS (
     LIMIT %(limit)s
 ),
 claimed AS (
-    UPDATE {schema}.webhook_delivery d SET tries = d.tries + 1,
+    UPDATE {schema}.webhook_delivery d SET tries = d.tries + 1, sending = true,
         began_at = coalesce(d.began_at, now()),
         next_at = now() + make_interval(secs => %(lease)s)
     FROM due WHERE d.id = due.id RETURNING d.*
@@ -57,10 +57,14 @@ FROM claimed c
     JOIN {of_outbox} ON o.id = c.outbox_id
 ORDER BY c.id;
 
+-- name: take_over_deliveries
+-- What an observer that leads no more was sending is due at once.
+UPDATE {schema}.webhook_delivery SET sending = false, next_at = now() WHERE sending RETURNING id;
+
 -- name: delivered
 -- The receiver took it; what follows of the same execution is due.
 WITH done AS (
-    UPDATE {schema}.webhook_delivery SET state = 'delivered', ended_at = now(),
+    UPDATE {schema}.webhook_delivery SET state = 'delivered', sending = false, ended_at = now(),
         status = %(status)s, trouble = NULL
     WHERE id = %(id)s AND state = 'waiting' AND tries = %(tries)s
     RETURNING webhook_id, execution_id, outbox_id
@@ -80,7 +84,7 @@ SELECT webhook_id FROM done;
 -- name: delivery_failed
 -- It is tried again after a pause, and what follows of the same execution waits; or is set aside.
 WITH failed AS (
-    UPDATE {schema}.webhook_delivery SET status = %(status)s, trouble = %(trouble)s,
+    UPDATE {schema}.webhook_delivery SET status = %(status)s, trouble = %(trouble)s, sending = false,
         state = CASE WHEN %(pause)s::float8 IS NULL THEN 'set_aside' ELSE 'waiting' END,
         ended_at = CASE WHEN %(pause)s::float8 IS NULL THEN now() END,
         next_at = now() + make_interval(secs => coalesce(%(pause)s, 0))

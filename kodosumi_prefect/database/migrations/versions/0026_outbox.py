@@ -71,6 +71,7 @@ CREATE TABLE {schema}.webhook_delivery (
     state text NOT NULL DEFAULT 'waiting' CHECK (state IN ('waiting', 'delivered', 'set_aside')),
     tries integer NOT NULL DEFAULT 0,
     next_at timestamptz NOT NULL DEFAULT now(),
+    sending boolean NOT NULL DEFAULT false,
     began_at timestamptz,
     ended_at timestamptz,
     status integer,
@@ -81,7 +82,10 @@ CREATE INDEX webhook_delivery_due ON {schema}.webhook_delivery (webhook_id, next
     WHERE state = 'waiting';
 CREATE INDEX webhook_delivery_order
     ON {schema}.webhook_delivery (webhook_id, execution_id, outbox_id) WHERE state = 'waiting';
+CREATE INDEX webhook_delivery_sending ON {schema}.webhook_delivery (id) WHERE sending;
 CREATE INDEX webhook_delivery_newest ON {schema}.webhook_delivery (webhook_id, id);
+COMMENT ON COLUMN {schema}.webhook_delivery.sending IS
+    'an observer sends it now; until next_at nobody else does, unless that one lost the lead';
 COMMENT ON COLUMN {schema}.webhook_delivery.began_at IS 'of the first try';
 COMMENT ON COLUMN {schema}.webhook_delivery.status IS 'HTTP status of the last answer, if any';
 

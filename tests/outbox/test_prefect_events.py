@@ -1,0 +1,286 @@
+"""Prefect's events of what happens here, and the automations that follow them."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from typing import Any
+from uuid import uuid4
+
+import psycopg
+import pytest
+from prefect.blocks.notifications import SendgridEmail
+from prefect.client.orchestration import get_client
+from prefect.events.actions import SendNotification
+from prefect.settings import temporary_settings
+from pydantic import SecretStr
+
+from kodosumi_prefect import automations
+from kodosumi_prefect.cancelling import cancel_all
+from kodosumi_prefect.locks.answering import Locks
+from kodosumi_prefect.observer.api import Api
+from kodosumi_prefect.observer.outbox_bell import OutboxBell
+from kodosumi_prefect.observer.prefect_events import PrefectEvents
+from kodosumi_prefect.outbox.kinds import TellKind
+from kodosumi_prefect.settings import Settings
+from kodosumi_prefect.stream.reader import Reader
+from tests.outbox.receivers import Receiver, until
+from tests.outbox.test_outbox import asked, listen, outbox
+from tests.panel.panel_runs import Run
+from tests.prefect_http import ask_prefect
+from tests.services import in_force
+from tests.spooler.recording import execute
+
+Emitting = Callable[..., Any]
+
+
+@pytest.fixture
+def prefect(prefect_server: str) -> Iterator[str]:
+    with temporary_settings(in_force(prefect_server)):
+        yield prefect_server
+
+
+def ask(prefect: str, path: str, **body: Any) -> Any:
+    answer = ask_prefect("POST", f"{prefect}{path}", json=body).raise_for_status()
+    return answer.json() if answer.content else None
+
+
+def events(prefect: str, fid: str) -> list[dict[str, Any]]:
+    """What Prefect holds of an execution, in order."""
+    related = {"resources_in_roles": [[f"prefect.flow-run.{fid}", "flow-run"]]}
+    found = ask(
+        prefect,
+        "/events/filter",
+        filter={"event": {"prefix": ["kodosumi."]}, "related": related, "order": "ASC"},
+    )
+    return list(found["events"])
+
+
+@pytest.fixture
+def emitting(reader: Reader, settings: Settings) -> Emitting:
+    @asynccontextmanager
+    async def emit() -> AsyncIterator[PrefectEvents]:
+        bell = OutboxBell(settings)
+        async with Api() as api:
+            emitter = PrefectEvents(settings, reader, api, bell)
+            tasks = [asyncio.create_task(bell.run()), asyncio.create_task(emitter.run())]
+            try:
+                yield emitter
+            finally:
+                await cancel_all(tasks)
+
+    return emit
+
+
+def deployed_run(prefect: str) -> tuple[str, dict[str, str]]:
+    """A flow run of a deployment in a work pool, and what an event of it is related to."""
+    tag = f"told-{uuid4().hex[:8]}"
+    pool = ask(prefect, "/work_pools/", name=tag, type="process")
+    flow = ask(prefect, "/flows/", name=f"flow-{tag}")
+    deployment = ask(
+        prefect, "/deployments/", name="nightly", flow_id=flow["id"], work_pool_name=tag, tags=[tag]
+    )
+    run = ask(prefect, f"/deployments/{deployment['id']}/create_flow_run")
+    return run["id"], {
+        "flow-run": f"prefect.flow-run.{run['id']}",
+        "flow": f"prefect.flow.{flow['id']}",
+        "deployment": f"prefect.deployment.{deployment['id']}",
+        "work-pool": f"prefect.work-pool.{pool['id']}",
+        "tag": f"prefect.tag.{tag}",
+    }
+
+
+async def test_prefect_hears_of_a_run_in_order_with_all_that_it_is_related_to(
+    database: str, reader: Reader, prefect: str, emitting: Emitting
+) -> None:
+    listen(database)
+    fid, related = await asyncio.to_thread(deployed_run, prefect)
+    deployment = related["deployment"].removeprefix("prefect.deployment.")
+    run = Run(database, summary="Invoices", deployment_id=deployment)
+    run.fid = fid
+    run.begin().say("lock", asked("l1", title="Approve it", question="Pay **5**?"))
+    await Locks(reader).answer(fid, "l1", {"secret": "sesame"}, by="ann")
+    run.finish().close()
+    async with emitting():
+        found = await until(lambda: len(got := events(prefect, fid)) == 3 and got)
+    assert [event["event"] for event in found] == [
+        "kodosumi.lock.opened",
+        "kodosumi.lock.answered",
+        "kodosumi.execution.finished",
+    ]
+    opened, _, finished = found
+    assert opened["resource"]["prefect.resource.id"] == f"kodosumi.lock.{fid}.l1"
+    assert finished["resource"]["prefect.resource.id"] == f"kodosumi.execution.{fid}"
+    for event in found:
+        roles = {
+            one["prefect.resource.role"]: one["prefect.resource.id"] for one in event["related"]
+        }
+        assert roles.items() >= related.items()
+    assert opened["payload"]["title"] == "Approve it"
+    assert opened["payload"]["link"].endswith(f"/waiting/{fid}/l1")
+    assert "Pay" not in str(found)
+    assert "sesame" not in str(found)
+
+
+async def test_an_event_that_is_sent_twice_counts_once(
+    database: str, prefect: str, emitting: Emitting
+) -> None:
+    """As after the observer was killed once Prefect had it, and before that was noted."""
+    listen(database)
+    run = Run(database).begin()
+    run.finish()
+    async with emitting():
+        await until(lambda: outbox(database)[0]["emitted_at"])
+        execute(database, "UPDATE kodosumi.outbox SET emitted_at = NULL")
+        await until(lambda: outbox(database)[0]["emitted_at"])
+        run.attempt = 2
+        run.status("running").finish()  # comes behind it
+        found = await until(lambda: len(got := events(prefect, run.fid)) == 2 and got)
+    assert [event["payload"]["attempt"] for event in found] == [1, 2]
+    run.close()
+
+
+async def test_what_prefect_did_not_hear_it_hears_later_and_in_order(
+    database: str, prefect: str, emitting: Emitting
+) -> None:
+    listen(database)
+    run = Run(database).begin()
+    with temporary_settings(in_force("http://127.0.0.1:9/api")):
+        async with emitting():
+            run.say("lock", asked("l1")).finish()
+            with pytest.raises(asyncio.TimeoutError):
+                await asyncio.wait_for(
+                    until(lambda: any(row["emitted_at"] for row in outbox(database))), 0.3
+                )
+    async with emitting():
+        found = await until(lambda: len(got := events(prefect, run.fid)) == 2 and got)
+    assert [event["event"].split(".")[2] for event in found] == ["opened", "finished"]
+    run.close()
+
+
+# What happens, for each automation that can be installed, and what people then read.
+HAPPENS: dict[str, tuple[TellKind, dict[str, Any], str]] = {
+    "question": (TellKind.LOCK_OPENED, {}, "Invoices waits for an answer until 20"),
+    "reminder": (TellKind.LOCK_REMINDED, {}, "Invoices still waits for an answer until 20"),
+    "expired": (TellKind.LOCK_EXPIRED, {}, "Nobody answered in time what Invoices asked"),
+    "failure": (
+        TellKind.FAILED,
+        {"attempt": 2, "state": "Failed"},
+        "Invoices is Failed, in its attempt 2.",
+    ),
+    "silence": (
+        TellKind.SILENT,
+        {"why": "no_run", "since": "2026-01-31T06:00:00+00:00", "title": "Nightly"},
+        "A run was due at 2026-01-31T06:00:00+00:00 and did not begin.",
+    ),
+    "budget": (
+        TellKind.OVER_BUDGET,
+        {"spent": 2, "allowed": 1, "unit": "dollars", "per": "run"},
+        "Invoices spent 2 of 1 dollars (budget per run).",
+    ),
+}
+
+
+def happens(url: str, kind: TellKind, facts: dict[str, Any]) -> None:
+    """Something comes into the outbox, as the database's triggers put it there."""
+    run = Run(url, summary="Invoices").begin().say("lock", asked("l1", title="Approve it"))
+    run.close()
+    about = "lock" if kind.startswith("lock.") else "execution"
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("DELETE FROM kodosumi.outbox")
+        connection.execute(
+            "INSERT INTO kodosumi.outbox (uid, kind, execution_id, lid, facts, for_prefect)"
+            " SELECT gen_random_uuid(), %s, CASE WHEN %s <> 'execution.silent' THEN id END,"
+            " CASE WHEN %s = 'lock' THEN 'l1' END, %s, true"
+            " FROM kodosumi.execution ORDER BY id DESC LIMIT 1",
+            (kind.value, kind.value, about, json.dumps(facts)),
+        )
+
+
+def test_each_automation_has_something_that_happens() -> None:
+    assert {template.name for template in automations.templates()} == HAPPENS.keys()
+
+
+async def test_each_automation_fires_and_is_installed_once(
+    database: str, prefect: str, emitting: Emitting, receiver: Receiver
+) -> None:
+    """By a notification of Prefect's Slack block, which says it in JSON to who listens here."""
+    async with automations_client() as client:
+        address = receiver.url.removeprefix("http://")
+        block = await automations.slack_block(f"json://{address}")
+        for _ in range(2):
+            installed = await automations.install(client, [], block)
+        assert len({one.id for one in installed}) == len(HAPPENS)
+        assert all(one.id and one.enabled for one in await automations.listed(client))
+        try:
+            async with emitting():
+                for name, (kind, facts, words) in HAPPENS.items():
+                    happens(database, kind, facts)
+                    await until_said(receiver, words, name, database)
+        finally:
+            assert len(await automations.remove(client, [])) == len(HAPPENS)
+        assert not any(one.id for one in await automations.listed(client))
+    said = [got.json["message"] for got in receiver.got]
+    assert len(said) == len(HAPPENS), said
+    assert "/waiting/" in said[0]
+
+
+async def test_an_automation_can_call_a_webhook_with_json(
+    database: str, prefect: str, emitting: Emitting, receiver: Receiver
+) -> None:
+    async with automations_client() as client:
+        block = await automations.webhook_block(receiver.url)
+        await automations.install(client, ["failure"], block)
+        try:
+            async with emitting():
+                happens(database, *HAPPENS["failure"][:2])
+                [got] = await until(lambda: receiver.got, 30)
+        finally:
+            await automations.remove(client, ["failure"])
+    assert got.json["type"] == "kodosumi.execution.failed"
+    assert got.json["data"]["attempt"] == 2
+    assert got.json["data"]["link"].startswith("http")
+
+
+async def test_an_automation_may_send_mail_by_sendgrid(prefect: str) -> None:
+    """As far as it goes without SendGrid itself."""
+    block = SendgridEmail(
+        api_key=SecretStr("SG.none"), sender_email="a@example.org", to_emails=["b@example.org"]
+    )
+    await block.save("team", overwrite=True)
+    async with automations_client() as client:
+        [one] = await automations.install(client, ["failure"], "sendgrid-email/team")
+        try:
+            automation = await client.read_automation(one.id)
+            document = await client.read_block_document_by_name("team", "sendgrid-email")
+            assert automation is not None
+            [action] = automation.actions
+            assert isinstance(action, SendNotification)
+            assert action.block_document_id == document.id
+            assert action.subject == one.template.subject
+        finally:
+            await automations.remove(client, ["failure"])
+
+
+async def test_an_automation_needs_a_block_that_is_there(prefect: str) -> None:
+    async with automations_client() as client:
+        with pytest.raises(automations.UnknownBlockError, match="slack-webhook/nowhere"):
+            await automations.install(client, ["failure"], "slack-webhook/nowhere")
+        with pytest.raises(automations.UnknownTemplateError, match="use budget, expired"):
+            await automations.install(client, ["victory"], "slack-webhook/nowhere")
+
+
+def automations_client() -> Any:
+    return get_client()
+
+
+async def until_said(receiver: Receiver, words: str, name: str, url: str) -> None:
+    def said() -> bool:
+        return any(words in got.json["message"] for got in receiver.got)
+
+    try:
+        await until(said, 30)
+    except AssertionError:
+        raise AssertionError(
+            f"{name}: {[got.body for got in receiver.got]} {outbox(url)}"
+        ) from None
