@@ -111,15 +111,18 @@ class Delivering:
         )
 
     async def _send(self, poster: Poster, delivery: ClaimedDelivery) -> None:
+        more_is_due = True
         try:
             posted = await self.post(poster, delivery)
-            await self._note(delivery, posted)
+            more_is_due = await self._note(delivery, posted)
         except Exception:
             logger.exception("unexpected error in sending a webhook, it is sent again later")
         finally:
+            more_is_due |= self._busy[delivery.webhook_id] >= EACH
             self._busy[delivery.webhook_id] -= 1
             self._busy += Counter()  # without those that have none
-            self._bell.ring()  # what follows it is due
+            if more_is_due:
+                self._bell.ring()
 
     async def post(self, poster: Poster, delivery: ClaimedDelivery) -> Posted:
         """Send one; whatever goes wrong is in the answer."""
@@ -133,13 +136,13 @@ class Delivering:
         headers = signed_headers(delivery.uid, body, secrets, time.time())
         return await poster.post(delivery.url, headers, body)
 
-    async def _note(self, delivery: ClaimedDelivery, posted: Posted) -> None:
-        """Note in Postgres what became of it, if that is still asked."""
+    async def _note(self, delivery: ClaimedDelivery, posted: Posted) -> bool:
+        """Note in Postgres what became of it, if that is still asked; whether more may be due."""
         which = {"id": delivery.id, "tries": delivery.tries, "status": posted.status}
         for again in range(STORE_AGAIN):
             try:
                 if posted.trouble is None:
-                    await self._reader.execute("delivered", **which)
+                    return any(await self._reader.values("delivered", **which))
                 else:
                     await self._reader.execute(
                         "delivery_failed",
@@ -148,10 +151,11 @@ class Delivering:
                         pause=self._next_pause(delivery, posted),
                         gone=posted.status == GONE,
                     )
-                return
+                    return True
             except psycopg.OperationalError as exc:
                 self._activity.met(exc)
                 await asyncio.sleep(min(0.2 * 2**again, PAUSE))
+        return True
 
     def _next_pause(self, delivery: ClaimedDelivery, posted: Posted) -> float | None:
         """Seconds before the next try; None if there is none."""

@@ -27,6 +27,7 @@ from tests.benchmarks import (
     throughput,
     trace_page,
     viewers,
+    webhooks,
 )
 from tests.benchmarks.harness import machine, services
 
@@ -51,6 +52,8 @@ def main() -> None:
             spooler_actor.run(settings, url)
         if not chosen or "launches" in chosen:
             launches.run(settings, url)
+        if not chosen or "webhooks" in chosen:
+            webhooks.run(settings, url)
     if not chosen or "run_cost" in chosen:
         run_cost.run()
     if not chosen or "starts" in chosen:

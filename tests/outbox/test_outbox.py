@@ -95,6 +95,24 @@ async def test_a_question_is_told_with_its_answer_or_its_expiry(
     run.close()
 
 
+def test_a_reminder_is_told_once(database: str) -> None:
+    listen(database)
+    with psycopg.connect(database) as connection:
+        if connection.execute("SELECT to_regclass('kodosumi.lock_step')").fetchone() == (None,):
+            pytest.skip("nothing reminds of questions in this schema")
+    run = Run(database).begin().say("lock", asked("l1"))
+    for step, number in (("asked", 0), ("reminded", 0), ("reminded", 1), ("escalated", 0)):
+        execute(
+            database,
+            "INSERT INTO kodosumi.lock_step (execution_id, lid, step, number)"
+            f" SELECT execution_id, lid, '{step}', {number} FROM kodosumi.lock",
+        )
+    rows = [row for row in outbox(database) if row["kind"] == "lock.reminded"]
+    steps = [(row["lid"], row["facts"]["step"], row["facts"]["number"]) for row in rows]
+    assert steps == [("l1", "reminded", 0), ("l1", "reminded", 1), ("l1", "escalated", 0)]
+    run.close()
+
+
 def test_a_spent_budget_is_told(database: str) -> None:
     listen(database)
     execute(database, "INSERT INTO kodosumi.budget (per, tokens) VALUES ('run', 10)")

@@ -62,7 +62,7 @@ ORDER BY c.id;
 UPDATE {schema}.webhook_delivery SET sending = false, next_at = now() WHERE sending RETURNING id;
 
 -- name: delivered
--- The receiver took it; what follows of the same execution is due.
+-- The receiver took it; what follows of the same execution is due: whether there is any.
 WITH done AS (
     UPDATE {schema}.webhook_delivery SET state = 'delivered', sending = false, ended_at = now(),
         status = %(status)s, trouble = NULL
@@ -79,7 +79,10 @@ works AS (
     UPDATE {schema}.webhook w SET failures = 0 FROM done
     WHERE w.id = done.webhook_id AND w.failures > 0
 )
-SELECT webhook_id FROM done;
+SELECT EXISTS (SELECT FROM {schema}.webhook_delivery d
+    WHERE d.webhook_id = done.webhook_id AND d.execution_id = done.execution_id
+        AND d.state = 'waiting' AND d.outbox_id > done.outbox_id) AS followed
+FROM done;
 
 -- name: delivery_failed
 -- It is tried again after a pause, and what follows of the same execution waits; or is set aside.

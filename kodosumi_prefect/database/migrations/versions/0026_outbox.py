@@ -187,12 +187,29 @@ CREATE TRIGGER tell_of_budget AFTER UPDATE OF over_at ON {schema}.budget_mark
     FOR EACH ROW WHEN (OLD.over_at IS NULL AND NEW.over_at IS NOT NULL)
     EXECUTE FUNCTION {schema}.tell_of_budget();
 
+CREATE FUNCTION {schema}.tell_of_step() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM {schema}.tell('lock.reminded', NEW.execution_id,
+        concat_ws(' ', NEW.lid, NEW.step, NEW.number), NEW.lid,
+        jsonb_build_object('step', NEW.step, 'number', NEW.number));
+    RETURN NULL;
+END $$;
+DO $$ BEGIN
+    IF to_regclass('{schema}.lock_step') IS NOT NULL THEN
+        CREATE TRIGGER tell_of_step AFTER INSERT ON {schema}.lock_step
+            FOR EACH ROW WHEN (NEW.step IN ('reminded', 'escalated'))
+            EXECUTE FUNCTION {schema}.tell_of_step();
+    END IF;
+END $$;
+
 DO $$ BEGIN
     IF EXISTS (SELECT FROM pg_roles WHERE rolname = '{name}_writer') THEN
         GRANT SELECT, INSERT, UPDATE, DELETE ON {schema}.outbox, {schema}.outbox_rules,
             {schema}.webhook, {schema}.webhook_delivery, {schema}.silence TO {name}_writer;
         GRANT EXECUTE ON FUNCTION {schema}.tell, {schema}.deliver_word, {schema}.tell_of_lock,
-            {schema}.tell_of_end, {schema}.tell_owner, {schema}.tell_of_budget TO {name}_writer;
+            {schema}.tell_of_end, {schema}.tell_owner, {schema}.tell_of_budget,
+            {schema}.tell_of_step TO {name}_writer;
     END IF;
     IF EXISTS (SELECT FROM pg_roles WHERE rolname = '{name}_reader') THEN
         REVOKE ALL ON {schema}.webhook FROM {name}_reader;
@@ -220,6 +237,7 @@ def downgrade() -> None:
     for table, names in TRIGGERS.items():
         for name in names:
             run(f"DROP TRIGGER {name} ON {schema}.{table}")
+    run(f"DROP FUNCTION {schema}.tell_of_step() CASCADE")
     for function in (
         *("tell_of_lock()", "tell_of_end()", "tell_owner()", "tell_of_budget()"),
         "tell(text, bigint, text, text, jsonb)",
