@@ -24,7 +24,7 @@ from kodosumi_prefect.settings import Settings
 from kodosumi_prefect.spooler.append import Spooler
 from kodosumi_prefect.spooler.batch import Batch, Header
 from kodosumi_prefect.stream.reader import Reader
-from tests.benchmarks.harness import quantile, report
+from tests.benchmarks.harness import connect, quantile, report
 
 RUNS = 300
 RATE = 20  # ends a second
@@ -151,5 +151,60 @@ async def _run(settings: Settings, url: str) -> None:
     )
 
 
+# Triggers off and on, in turns; on with somebody who listens and with nobody.
+WAYS = {
+    "without": ("DISABLE", False),
+    "nobody listens": ("ENABLE", False),
+    "Prefect's events are on": ("ENABLE", True),
+}
+TRIGGERS = (("execution", "tell_of_end"), ("execution", "tell_owner"))
+STORED = 200  # runs, which begin and end at once: nothing but what is told of
+LINES = 2000  # of one batch, in a run of which nothing is told
+ROUNDS = 5
+
+
+def _cost(url: str) -> None:
+    spooler = Spooler(url, "kodosumi")
+    took: dict[str, list[tuple[float, float]]] = {name: [] for name in WAYS}
+    fid, writer = str(uuid.uuid4()), str(uuid.uuid4())
+    number = 0
+    with connect(url) as connection:
+        for _ in range(ROUNDS):
+            for name, (switch, listening) in WAYS.items():
+                for table, trigger in TRIGGERS:
+                    connection.execute(f"ALTER TABLE kodosumi.{table} {switch} TRIGGER {trigger}")
+                connection.execute(
+                    "UPDATE kodosumi.outbox_rules SET prefect_events = %s", (listening,)
+                )
+                began = time.perf_counter()
+                for _ in range(STORED):
+                    _end(spooler, "somebody")
+                ends = time.perf_counter() - began
+                began = time.perf_counter()
+                for _ in range(5):
+                    number += 1
+                    lines = [Event(time.time(), "stdout", "x" * 100, 1) for _ in range(LINES)]
+                    spooler.append([Batch(fid, writer, number, Header(), lines, None)])
+                took[name].append((ends, time.perf_counter() - began))
+        connection.execute("UPDATE kodosumi.outbox_rules SET prefect_events = false")
+    spooler.close()
+    medians = {
+        name: [sorted(column)[ROUNDS // 2] for column in zip(*each, strict=True)]
+        for name, each in took.items()
+    }
+    plain = medians["without"]
+    report(
+        f"storing beside telling (median of {ROUNDS})",
+        {
+            f"{name}: run stored at its end, and 10,000 lines": (
+                f"{ends / STORED * 1e3:6.2f} ms ({ends / plain[0]:.0%})"
+                f"   {lines * 1e3:6.0f} ms ({lines / plain[1]:.0%})"
+            )
+            for name, (ends, lines) in medians.items()
+        },
+    )
+
+
 def run(settings: Settings, url: str) -> None:
     asyncio.run(_run(settings, url))
+    _cost(url)

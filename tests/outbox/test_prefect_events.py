@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -17,6 +18,7 @@ from pydantic import SecretStr
 
 from kodosumi_prefect import automations
 from kodosumi_prefect.cancelling import cancel_all
+from kodosumi_prefect.cli import main
 from kodosumi_prefect.locks.answering import Locks
 from kodosumi_prefect.observer.api import Api
 from kodosumi_prefect.observer.outbox_bell import OutboxBell
@@ -240,6 +242,37 @@ async def test_an_automation_can_call_a_webhook_with_json(
     assert got.json["type"] == "kodosumi.execution.failed"
     assert got.json["data"]["attempt"] == 2
     assert got.json["data"]["link"].startswith("http")
+
+
+@pytest.mark.filterwarnings("ignore:Cyclopts application invoked")
+def test_automations_from_the_command_line(
+    prefect: str,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def run(*words: str) -> tuple[int, str]:
+        monkeypatch.setattr(sys, "argv", ["kodosumi-prefect", "automations", *words])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return int(ended.value.code or 0), "".join(capsys.readouterr())
+
+    slack = "https://hooks.slack.com/services/T0/B0/X0"
+    assert run("install", "failure", "--slack", slack) == (
+        0,
+        "failure: installed as “Kodosumi: a run failed”\n",
+    )
+    code, out = run("install", "failure", "--block", "slack-webhook/kodosumi")
+    assert code == 0, out
+    code, out = run("list", "-o", "json")
+    there = [row["name"] for row in json.loads(out) if row["enabled"]]
+    assert there == ["failure"]
+    assert run("remove") == (0, "failure: removed\n")
+    assert run("remove") == (0, "none of them is installed\n")
+    assert run("install") == (1, "give one of --block, --slack and --webhook\n")
+    assert "there is no automation 'victory'" in run("remove", "victory")[1]
 
 
 async def test_an_automation_may_send_mail_by_sendgrid(prefect: str) -> None:
