@@ -7,11 +7,16 @@ from typing import Any
 import psycopg
 import pytest
 from psycopg.rows import dict_row
+from pydantic import SecretStr
 
+from kodosumi_prefect.database.resealing import reseal
+from kodosumi_prefect.database.retention import Retention
 from kodosumi_prefect.events import Event, serialize
+from kodosumi_prefect.keys import panel_keys
 from kodosumi_prefect.locks.answering import Locks
 from kodosumi_prefect.outbox.webhooks import Webhooks
 from kodosumi_prefect.panel.accounts.accounts import Accounts
+from kodosumi_prefect.settings import Settings
 from kodosumi_prefect.spans.span import Usage
 from kodosumi_prefect.stream.reader import Reader
 from tests.panel.panel_runs import Run
@@ -210,3 +215,43 @@ async def test_a_webhook_that_is_being_deleted_holds_up_no_run(
         run.finish()
     assert run.put(Event(time.time(), "debug", "goes on"))
     run.close()
+
+
+async def test_what_was_told_is_forgotten_after_a_while_and_what_waits_is_not(
+    database: str, hook: Hook, ann: str
+) -> None:
+    listen(database)
+    await hook("execution.finished")
+    for owner in (ann, None):
+        Run(database, owner=owner).begin().finish().close()
+        Run(database, owner=owner).begin().fail().close()
+    execute(database, "UPDATE kodosumi.outbox SET emitted_at = now() WHERE kind LIKE '%failed'")
+    with Retention(database, "kodosumi") as retention:
+        assert list(retention.words(30)) == []
+        execute(database, "UPDATE kodosumi.outbox SET occurred_at = now() - interval '31 days'")
+        assert list(retention.words(30)) == [2]  # the others wait for Prefect
+        execute(database, "UPDATE kodosumi.outbox SET emitted_at = now()")
+        assert list(retention.words(30)) == [1]  # the other one waits for a webhook
+        execute(database, "UPDATE kodosumi.webhook_delivery SET state = 'set_aside'")
+        assert list(retention.words(30)) == [1]
+    assert deliveries(database) == []
+
+
+async def test_secrets_of_webhooks_outlive_a_change_of_the_secret_key(
+    database: str, hook: Hook, webhooks: Webhooks, settings: Settings
+) -> None:
+    made = await hook()
+    new = await webhooks.rotate(made.webhook.id)
+    old_key = (settings.data_dir / "secret.key").read_text()
+    changed = settings.model_copy(
+        update={
+            "secret_key": SecretStr("another secret key of some length"),
+            "secret_keys_accepted": SecretStr(old_key),
+        }
+    )
+    assert reseal(database, changed).changed == 2
+    box = panel_keys(changed.model_copy(update={"secret_keys_accepted": None})).webhooks
+    with psycopg.connect(database) as connection:
+        row = connection.execute("SELECT secret, old_secret FROM kodosumi.webhook").fetchone()
+    assert row is not None
+    assert [box.decrypt(token).decode() for token in row] == [new.secret, made.secret]
