@@ -24,7 +24,7 @@ from kodosumi_prefect.settings import Settings, panel_url
 from kodosumi_prefect.stream.reader import Reader
 
 EACH = 4  # deliveries to one webhook at the same time; one while it fails
-MOST = 200  # deliveries at the same time
+MOST = 500  # deliveries at the same time
 LEASE = 15.0  # seconds beyond the time-out after which a delivery that was begun is due again
 DAY = 86_400.0  # seconds for which a delivery is tried
 # Seconds before the next try; the last one from then on.

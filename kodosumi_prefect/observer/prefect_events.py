@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
+import httpx
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.objects import FlowRun
 from prefect.exceptions import ObjectNotFound
@@ -25,7 +26,10 @@ REMEMBERED = 1000  # names of flows and deployments
 
 logger = logging.getLogger(__name__)
 
+REFUSED = (400, 413, 422)  # what is sent is at fault
+
 Labels = dict[str, str]
+Event = dict[str, Any]
 
 
 class PrefectEvents:
@@ -64,14 +68,38 @@ class PrefectEvents:
         client = await self._api.client()
         fids = sorted({word.fid for word in words if word.fid is not None})
         runs = (await self._api.flow_runs(fids)).rows if fids else {}
-        events = [await self._event(client, word, runs) for word in words]
-        await client.request("POST", "/events", json=events)
-        await self._reader.execute("told_prefect", ids=[word.id for word in words])
+        events = [(word.id, await self._event(client, word, runs)) for word in words]
+        try:
+            await self._emit(client, events)
+        except httpx.HTTPStatusError as exc:
+            if exc.response.status_code not in REFUSED:
+                raise
+            for one in events:
+                await self._emit_if_taken(client, one)
         return len(words)
+
+    async def _emit(self, client: PrefectClient, events: list[tuple[int, Event]]) -> None:
+        await client.request("POST", "/events", json=[event for _, event in events])
+        await self._reader.execute("told_prefect", ids=[id_ for id_, _ in events])
+
+    async def _emit_if_taken(self, client: PrefectClient, event: tuple[int, Event]) -> None:
+        """Emit one that may be at fault; that must not hold up all others for ever."""
+        try:
+            await self._emit(client, [event])
+        except httpx.HTTPStatusError as exc:
+            if exc.response.status_code not in REFUSED:
+                raise
+            logger.error(
+                "Prefect refuses the event %s of %s, it is left out: %s",
+                event[1]["event"],
+                event[1]["resource"].get("prefect.resource.id"),
+                exc.response.text[:300],
+            )
+            await self._reader.execute("told_prefect", ids=[event[0]])
 
     async def _event(
         self, client: PrefectClient, word: WordForPrefect, runs: dict[UUID, FlowRun]
-    ) -> dict[str, Any]:
+    ) -> Event:
         run = runs.get(UUID(word.fid)) if word.fid is not None else None
         return {
             "id": word.uid,

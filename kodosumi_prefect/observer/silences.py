@@ -1,5 +1,6 @@
 """Schedules that fell silent: a run was due and did not begin, or none has succeeded for long."""
 
+import asyncio
 import json
 import time
 from collections.abc import Callable, Iterable
@@ -80,6 +81,7 @@ class Silences:
         }
         silent: dict[str, list[str]] = {"no_run": [], "no_success": []}
         for schedule in schedules:
+            await asyncio.sleep(0)  # reckoning times of many takes long
             run = runs[schedule.id]
             if not schedule.ours and run.ran is None:
                 continue  # nothing of it was ever recorded: it is not observed

@@ -20,6 +20,7 @@ from kodosumi_prefect import automations
 from kodosumi_prefect.cancelling import cancel_all
 from kodosumi_prefect.cli import main
 from kodosumi_prefect.locks.answering import Locks
+from kodosumi_prefect.observer import prefect_events
 from kodosumi_prefect.observer.api import Api
 from kodosumi_prefect.observer.outbox_bell import OutboxBell
 from kodosumi_prefect.observer.prefect_events import PrefectEvents
@@ -158,6 +159,31 @@ async def test_what_prefect_did_not_hear_it_hears_later_and_in_order(
         found = await until(lambda: len(got := events(prefect, run.fid)) == 2 and got)
     assert [event["event"].split(".")[2] for event in found] == ["opened", "finished"]
     run.close()
+
+
+async def test_an_event_that_prefect_refuses_holds_up_no_other(
+    database: str, prefect: str, emitting: Emitting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listen(database)
+    runs = [Run(database, summary=name).begin() for name in ("good", "bad", "better")]
+    for run in runs:
+        run.finish().close()
+    whole = prefect_events._resource
+
+    def without_id(word: Any) -> dict[str, str]:
+        return {} if word.summary == "bad" else whole(word)
+
+    monkeypatch.setattr(prefect_events, "_resource", without_id)
+    monkeypatch.setattr(
+        prefect_events.logger, "error", lambda line, *values: refused.append(line % values)
+    )
+    refused: list[str] = []
+    async with emitting():
+        await until(lambda: all(row["emitted_at"] for row in outbox(database)))
+        for run in (runs[0], runs[2]):
+            await until(lambda fid=run.fid: events(prefect, fid))
+    assert len(refused) == 1
+    assert events(prefect, runs[1].fid) == []
 
 
 # What happens, for each automation that can be installed, and what people then read.

@@ -155,6 +155,8 @@ told AS (
     SELECT md5(concat_ws(' ', schedule_id, sort, extract(epoch FROM since)))::uuid,
         'execution.silent', %(owner)s, %(facts)s::jsonb, r.prefect_events
     FROM new, {schema}.outbox_rules r
+    WHERE r.prefect_events OR EXISTS (SELECT FROM {schema}.webhook w
+        WHERE w.active AND 'execution.silent' = ANY (w.kinds))
     ON CONFLICT (uid) DO NOTHING RETURNING id, kind, owner
 )
 SELECT id, {schema}.deliver_word(id, kind, NULL, owner) FROM told;
