@@ -17,8 +17,8 @@ from kodosumi_prefect.settings.areas.ray import RayFields
 from kodosumi_prefect.settings.areas.recording import RecordingFields
 from kodosumi_prefect.settings.areas.services import ServiceFields
 from kodosumi_prefect.settings.areas.spans import SpanFields
-from kodosumi_prefect.settings.areas.waiting import WaitingFields
 from kodosumi_prefect.settings.areas.telling import TellingFields
+from kodosumi_prefect.settings.areas.waiting import WaitingFields
 from kodosumi_prefect.settings.of_kodosumi import KodosumiSettingsSource
 from kodosumi_prefect.vocabulary import SETTING_PREFIX
 
