@@ -80,6 +80,7 @@ class Tracer:
     """
 
     _span: str | None = None  # the one that it was pickled in
+    _place: Place | None = None  # where spans went the last time
 
     def __init__(self, scope: Scope, client: SpoolClient | None = None) -> None:
         self._own = scope
@@ -251,16 +252,22 @@ class Tracer:
         return Span(self._place_of_spans, name or model, SpanType.LLM, input, model, provider)
 
     def _place_of_spans(self) -> Place:
-        fid = self.fid
-        return Place(
+        return self._place_in(self._own.fid)
+
+    def _place_in(self, fid: str) -> Place:
+        settings, place = get_settings(), self._place
+        if place is not None and place.settings is settings and place.fid == fid:
+            return place
+        place = self._place = Place(
             fid,
             lambda payload: self._put(Kind.SPAN, payload),
-            get_settings(),
+            settings,
             self._span,
             lambda: budgets.check_here(fid),
             lambda: budgets.check_async(fid),
             lambda: budgets.called(fid),
         )
+        return place
 
     debug_sync = debug
     result_sync = result
@@ -539,6 +546,9 @@ class CurrentTracer(Tracer):
                 "tracer to code that runs elsewhere"
             )
         return scope
+
+    def _place_of_spans(self) -> Place:
+        return self._place_in(self.fid)
 
     def _sink(self) -> SpoolClient:
         # Settings may differ from run to run in one process, so nothing is remembered.

@@ -5,12 +5,13 @@ nothing, and what is wrong in it is left out.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Any
 
 import orjson
 
-from kodosumi_prefect.events import Event, clean
+from kodosumi_prefect.events import clean
 from kodosumi_prefect.spans.span import (
     LONGEST_ERROR,
     LONGEST_ID,
@@ -19,25 +20,28 @@ from kodosumi_prefect.spans.span import (
     SpanType,
     amount_of,
     count_of,
-    type_of,
 )
 
 _ID = re.compile(rf"[0-9A-Za-z_.:-]{{1,{LONGEST_ID}}}")
 _STATUSES = frozenset(SpanStatus)
 _TYPES = frozenset(SpanType)
 _TOKENS = ("input", "output", "cached", "reasoning")
-# Texts that a span has one of.
-_TEXTS = {"model": LONGEST_NAME, "provider": LONGEST_NAME, "response": LONGEST_NAME}
+# Texts that a span has one of, and the characters that are kept of each.
+_TEXTS = dict.fromkeys(("name", "model", "provider", "response"), LONGEST_NAME)
+_TEXTS_AT_END = _TEXTS | {"error": LONGEST_ERROR}
 _BETTER_AT_END = ("name", "type", "model", "provider")
 
 Row = dict[str, Any]
 
 
-def span_rows(events: Iterable[tuple[int, Event]]) -> list[Row]:
+def span_rows(events: Iterable[tuple[int, Sequence[Any]]]) -> list[Row]:
     """What ``span`` events say, a row of the query ``put_spans`` each span, in the order of ids.
 
     Arguments:
-        events: with their seq.
+        events: the fields of an ``Event`` each, with their seq.
+
+    Returns:
+        Rows that have only the columns of which something is said.
     """
     rows: dict[str, Row] = {}
     for seq, event in events:
@@ -50,54 +54,57 @@ def span_rows(events: Iterable[tuple[int, Event]]) -> list[Row]:
 
 def _together(first: Row, second: Row) -> Row:
     """What two rows of a span say; of what both say, the first, but what an end knows better."""
-    both = second | {key: value for key, value in first.items() if value is not None}
-    ends = [row for row in (first, second) if "end_seq" in row]
-    if len(ends) == 1:
-        both |= {key: ends[0][key] for key in _BETTER_AT_END if ends[0].get(key) is not None}
+    both = {**second, **first}
+    if ("end_seq" in first) != ("end_seq" in second):
+        end = first if "end_seq" in first else second
+        for key in _BETTER_AT_END:
+            if key in end:
+                both[key] = end[key]
     return both
 
 
-def _row(seq: int, event: Event) -> Row | None:
+def _row(seq: int, event: Sequence[Any]) -> Row | None:
+    ts, _, payload, attempt, source = event[:5]
     try:
-        body = orjson.loads(event.payload)["Span"]
+        body = orjson.loads(payload)["Span"]
         at, id_ = body["at"], body["id"]
     except (ValueError, TypeError, KeyError):
         return None
     if at not in ("begin", "end") or not isinstance(id_, str) or not _ID.fullmatch(id_):
         return None
-    row: Row = {"id": id_, "attempt": event.attempt, "task_run": _task_run(event.source)}
-    row |= {name: _text(body.get(name), longest) for name, longest in _TEXTS.items()}
+    row: Row = {"id": id_, "attempt": attempt}
+    if (task_run := _task_run(source)) is not None:
+        row["task_run"] = task_run
+    texts = _TEXTS if at == "begin" else _TEXTS_AT_END
+    for name in texts.keys() & body.keys():
+        if isinstance(value := body[name], str) and value:
+            row[name] = clean(value)[: texts[name]]
+    word = body.get("type")
+    known_type = word if isinstance(word, str) and word in _TYPES else None
     if at == "begin":
         parent = body.get("parent")
-        known = isinstance(parent, str) and parent != id_ and _ID.fullmatch(parent)
-        return row | {
-            "begin_seq": seq,
-            "began": event.ts,
-            "parent": parent if known else None,
-            "name": _text(body.get("name"), LONGEST_NAME) or "unnamed",
-            "type": type_of(body.get("type")),
-        }
-    usage = body.get("usage")
-    tokens = usage if isinstance(usage, dict) else {}
+        if isinstance(parent, str) and parent != id_ and _ID.fullmatch(parent):
+            row["parent"] = parent
+        row["begin_seq"], row["began"] = seq, ts
+        row["type"] = known_type or SpanType.CUSTOM
+        return row
+    row["end_seq"], row["ended"] = seq, ts
+    if known_type is not None:
+        row["type"] = known_type
+    if (began := amount_of(body.get("began"))) is not None:
+        row["began"] = began
     status = body.get("status")
-    word = body.get("type")
-    return row | {
-        "end_seq": seq,
-        "name": _text(body.get("name"), LONGEST_NAME),
-        "type": word if isinstance(word, str) and word in _TYPES else None,
-        "began": amount_of(body.get("began")),
-        "ended": event.ts,
-        "status": status if status in _STATUSES else SpanStatus.OK,
-        "error": _text(body.get("error"), LONGEST_ERROR),
-        "cost": amount_of(body.get("cost")),
-        **{f"{name}_tokens": count_of(tokens.get(name)) for name in _TOKENS},
-    }
+    row["status"] = status if isinstance(status, str) and status in _STATUSES else SpanStatus.OK
+    if (cost := amount_of(body.get("cost"))) is not None:
+        row["cost"] = cost
+    if isinstance(usage := body.get("usage"), dict):
+        for name in _TOKENS:
+            if (count := count_of(usage.get(name))) is not None:
+                row[f"{name}_tokens"] = count
+    return row
 
 
-def _text(value: object, longest: int) -> str | None:
-    return clean(value)[:longest] if isinstance(value, str) and value else None
-
-
+@lru_cache(maxsize=256)  # events of one place have the same
 def _task_run(source: str | None) -> str | None:
     try:
         task_run = (orjson.loads(source or "{}").get("task_run") or {}).get("id")

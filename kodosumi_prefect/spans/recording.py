@@ -76,11 +76,15 @@ def open_span(fid: str, *, around: OpenSpan | None = None) -> OpenSpan | None:
         around: one that the code is in, too.
     """
     span = _of_run(fid, _current.get())
-    for found in (*(find(fid) for find in surroundings), around):
-        other = _of_run(fid, found)
-        if other is not None and (span is None or not span.lies_in(other)):
-            span = other
-    return span
+    for find in surroundings:
+        if (found := find(fid)) is not None:
+            span = _inner(span, _of_run(fid, found))
+    return span if around is None else _inner(span, _of_run(fid, around))
+
+
+def _inner(span: OpenSpan | None, other: OpenSpan | None) -> OpenSpan | None:
+    """Of two spans that code is in the one that does not lie in the other."""
+    return other if other is not None and (span is None or not span.lies_in(other)) else span
 
 
 def current_span(fid: str) -> str | None:
@@ -140,6 +144,20 @@ class Span:
         opened: what code that is in it knows; from its begin on.
     """
 
+    # Of most spans these stay as they are.
+    id: str | None = None
+    opened: OpenSpan | None = None
+    _late_input: Any = None
+    _output: Any = None
+    _usage: Usage | None = None
+    _cost: float | None = None
+    _response: str | None = None
+    _error: str | None = None
+    _place: Place | None = None
+    _checked = False
+    _began = 0.0
+    _token: Token[OpenSpan | None] | None = None
+
     def __init__(
         self,
         place: Callable[[], Place],
@@ -149,24 +167,12 @@ class Span:
         model: str | None = None,
         provider: str | None = None,
     ) -> None:
-        self.id: str | None = None
         self._make_place = place
         self._name = name
         self._type = type_of(type)
         self._input = input
         self._model = model
         self._provider = provider
-        self._late_input: Any = None
-        self._output: Any = None
-        self._usage: Usage | None = None
-        self._cost: float | None = None
-        self._response: str | None = None
-        self._error: str | None = None
-        self._place: Place | None = None
-        self._checked = False
-        self._began = 0.0
-        self._token: Token[OpenSpan | None] | None = None
-        self.opened: OpenSpan | None = None
 
     def set(
         self,

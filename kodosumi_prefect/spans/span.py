@@ -5,6 +5,7 @@ adds up in any order: whoever reads only one of them knows a part.
 """
 
 import math
+import os
 import random
 from enum import StrEnum
 from typing import Any, NamedTuple
@@ -59,8 +60,9 @@ class Usage(NamedTuple):
     reasoning: int | None = None
 
 
-_TYPES = frozenset(SpanType)
-_random = random.SystemRandom()
+_TYPES: dict[str, SpanType] = {type_.value: type_ for type_ in SpanType}
+_random = random.Random()  # seeded by the system, and again in a forked process
+os.register_at_fork(after_in_child=_random.seed)
 
 
 def new_id() -> str:
@@ -70,7 +72,7 @@ def new_id() -> str:
 
 def type_of(word: object) -> SpanType:
     """The type that a word names; what is unknown is ``custom``."""
-    return SpanType(word) if isinstance(word, str) and word in _TYPES else SpanType.CUSTOM
+    return _TYPES.get(word, SpanType.CUSTOM) if isinstance(word, str) else SpanType.CUSTOM
 
 
 def begin_payload(
@@ -137,8 +139,14 @@ def end_payload(
         body["type"] = type_
     if began is not None:
         body["began"] = began
-    texts = {"name": name, "model": model, "provider": provider, "response": response}
-    body |= {key: plain(text)[:LONGEST_NAME] for key, text in texts.items() if text is not None}
+    if name is not None:
+        body["name"] = plain(name)[:LONGEST_NAME]
+    if model is not None:
+        body["model"] = plain(model)[:LONGEST_NAME]
+    if provider is not None:
+        body["provider"] = plain(provider)[:LONGEST_NAME]
+    if response is not None:
+        body["response"] = plain(response)[:LONGEST_NAME]
     if usage is not None:
         body["usage"] = {
             key: tokens for key, tokens in usage._asdict().items() if count_of(tokens) is not None

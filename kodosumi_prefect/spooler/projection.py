@@ -2,6 +2,7 @@
 
 from kodosumi_prefect.error_line import line_of
 from kodosumi_prefect.events import TERMINAL, Event, Kind, State, Status
+from kodosumi_prefect.spooler.batch import Fields
 from kodosumi_prefect.spooler.open_locks import Answer, OpenLocks, lock_fields, new_lock
 from kodosumi_prefect.vocabulary import AWAITING_INPUT, LOCKS_STATUS_KEY, RESUMING
 
@@ -64,7 +65,7 @@ class Projection:
         self.visible = False
         self.reopened = False
         self.uploads: list[Event] = []  # what changes the files, in their order
-        self.spans: list[tuple[int, Event]] = []  # what says something of spans, with its seq
+        self.spans: list[tuple[int, Fields]] = []  # what says something of spans, with its seq
         self._set: dict[str, object] = {}
 
     def take(self, event: Event, seq: int) -> bool:

@@ -228,7 +228,8 @@ def _project_spans(execution: int, rows: Sequence[Row]) -> Steps[None]:
     taken = yield from _rows_beside("put_spans", execution, "spans", rows)
     if not taken:
         return
-    ids = [row["id"] for row in taken]
+    quoted = ",".join([f'"{row["id"]}"' for row in taken])  # ids have nothing to escape
+    ids = f"{{{quoted}}}"
     for query in ("part_span_cycles", "count_usage_once", "count_responses_once"):
         yield from _beside(query, {"id": execution, "ids": ids})
 
@@ -244,7 +245,7 @@ def _rows_beside(query: str, execution: int, name: str, rows: Sequence[Row]) -> 
     """
     if not rows:
         return []
-    outcome = yield from _tried(query, {"id": execution, name: json.dumps(rows)})
+    outcome = yield from _tried(query, {"id": execution, name: _json(rows)})
     if outcome is Outcome.DONE:
         return list(rows)
     if outcome is Outcome.IMPOSSIBLE or len(rows) == 1:
@@ -252,6 +253,13 @@ def _rows_beside(query: str, execution: int, name: str, rows: Sequence[Row]) -> 
     middle = len(rows) // 2
     first = yield from _rows_beside(query, execution, name, rows[:middle])
     return [*first, *(yield from _rows_beside(query, execution, name, rows[middle:]))]
+
+
+def _json(rows: Sequence[Row]) -> str:
+    try:
+        return orjson.dumps(rows).decode()
+    except TypeError:  # a lone surrogate: Postgres says what it thinks of it
+        return json.dumps(rows)
 
 
 def _describe(execution: int, batch: Batch, one_by_one: bool) -> Steps[None]:
@@ -357,14 +365,17 @@ def _numbered(events: list[Fields], last_seq: int, projection: Projection) -> li
     seq = last_seq
     for event in events:
         late = projection.ended_seq is not None
-        if event[KIND] in PROJECTED:
+        kind = event[KIND]
+        if kind == Kind.SPAN:  # there may be many, and nothing else depends on them
+            projection.spans.append((seq + 1, event))
+        elif kind in PROJECTED:
             if not projection.take(Event._make(event), seq + 1):
                 continue
             late = late and projection.ended_seq is not None
             late = late and projection.ended_seq != seq + 1
         seq += 1
         rows.append((seq, event, late))
-        if event[KIND] in LOCKING and (unsaid := projection.unsaid(Event._make(event))) is not None:
+        if kind in LOCKING and (unsaid := projection.unsaid(Event._make(event))) is not None:
             seq += 1
             rows.append((seq, unsaid, False))
     return rows

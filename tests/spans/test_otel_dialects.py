@@ -8,7 +8,7 @@ import pytest
 from kodosumi_prefect.settings import Settings
 from kodosumi_prefect.spans.otel import Told, begin_of, end_of, told
 from kodosumi_prefect.spans.otel.dialects import is_pending
-from kodosumi_prefect.spans.span import Usage
+from kodosumi_prefect.spans.span import SpanStatus, SpanType, Usage
 
 SYSTEM = {"role": "system", "content": "Be brief."}
 HELLO = {"role": "user", "content": "Hello"}
@@ -225,6 +225,16 @@ def test_failures() -> None:
     assert told("x", {}, failed=True)[9:] == ("error", "failed")
     left = ("exception", {"exception.type": "asyncio.exceptions.CancelledError"})
     assert told("x", {}, [left], failed=True)[9:] == ("cancelled", None)
+
+
+def test_what_says_nothing_of_models_is_a_plain_span() -> None:
+    attributes = {"http.method": "GET", "error.type": "Timeout"}
+    assert told("GET /", attributes, failed=True) == Told(
+        "GET /", SpanType.CUSTOM, status=SpanStatus.ERROR, error="Timeout"
+    )
+    assert told("GET /", attributes, [("exception", {"exception.message": "late"})]).error == (
+        "Timeout: late"
+    )
 
 
 def test_numbers_that_are_none() -> None:

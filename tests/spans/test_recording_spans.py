@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import pickle
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +14,7 @@ import pytest
 from kodosumi_prefect.scope import Scope
 from kodosumi_prefect.settings import Settings, use_settings
 from kodosumi_prefect.spans.recording import current_span
+from kodosumi_prefect.spans.span import new_id
 from kodosumi_prefect.tracer import Tracer
 from tests.spooler.recording import fresh
 
@@ -95,6 +97,25 @@ def test_a_tracer_carries_the_span_it_was_pickled_in(tracer: Heard) -> None:
         assert current_span(tracer.fid) == local.id
     again = pickle.loads(pickle.dumps(arrived))
     assert again._place_of_spans().parent == outer.id
+
+
+def test_a_forked_process_makes_ids_of_its_own() -> None:
+    came, went = os.pipe()
+    if (child := os.fork()) == 0:
+        os.write(went, new_id().encode())
+        os._exit(0)
+    os.waitpid(child, 0)
+    with os.fdopen(came) as pipe, os.fdopen(went, "w"):
+        assert pipe.read(16) not in {new_id() for _ in range(5)}
+
+
+def test_spans_follow_the_settings_in_force(tracer: Heard, settings: Settings) -> None:
+    with tracer.span("one", input="secret"):
+        pass
+    bare = settings.model_copy(update={"span_contents": "none"})
+    with use_settings(bare), tracer.span("two", input="secret"):
+        pass
+    assert ["input" in begin for begin in tracer.of("begin")] == [True, False]
 
 
 def test_a_span_of_another_run_is_no_parent(tracer: Heard) -> None:

@@ -171,6 +171,14 @@ def test_what_is_in_no_format_does_nothing_and_the_rest_is_read(
     assert totals(database, fid)[3] == 1
 
 
+def test_ids_may_be_words_of_sql(spooler: Spooler, database: str) -> None:
+    fid = fresh()
+    events = [began("NULL"), began("below", "NULL"), ended("below", TOKENS), ended("NULL", TOKENS)]
+    spooler.append([batch(fid, *events)])
+    assert totals(database, fid)[1] == 100
+    assert spans(database, fid)["NULL"]["used_below"]
+
+
 def test_an_end_alone_is_a_span(spooler: Spooler, database: str) -> None:
     fid = fresh()
     event = ended("a", TOKENS, began=5.0, status="error", error="E: no", ts=6.0)

@@ -167,6 +167,8 @@ class RunSpans(SpanProcessor):
 
     def _around(self, fid: str) -> OpenSpan | None:
         """The recorded span that the calling code is in, by OpenTelemetry's context."""
+        if not self._open and not self._past:
+            return None
         known = self._known(trace.get_current_span().get_span_context().span_id)
         return known.opened if known is not None else None
 

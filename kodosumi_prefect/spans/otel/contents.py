@@ -42,6 +42,7 @@ COUNTED_OUTPUTS = (
     ("retrieval.documents.", "document."),
     ("reranker.output_documents.", "document."),
 )
+COUNTED_UP = tuple(beginning for beginning, _ in (*COUNTED_INPUTS, *COUNTED_OUTPUTS))
 NOT_KEPT = frozenset({"vector"})  # of embeddings: numbers that nobody reads
 INSTRUCTIONS = "gen_ai.system_instructions"
 # Events whose attributes are as good as the span's own.
@@ -61,6 +62,7 @@ MESSAGES = {
 CHOICE = "gen_ai.choice"
 LISTED_EVENTS = "events"  # pydantic-ai and Logfire keep them in an attribute
 _EVENT_CONTENT = "gen_ai.event.content"  # likewise Azure's, a message in JSON
+NAMES_OF_CONTENTS = frozenset({*INPUTS, *OUTPUTS, INSTRUCTIONS, LISTED_EVENTS})
 
 
 def input_of(attributes: Attributes, events: Events = ()) -> Any:

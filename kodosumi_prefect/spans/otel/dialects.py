@@ -10,7 +10,14 @@ left counts.
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-from kodosumi_prefect.spans.otel.contents import input_of, json_of, output_of, with_details
+from kodosumi_prefect.spans.otel.contents import (
+    COUNTED_UP,
+    NAMES_OF_CONTENTS,
+    input_of,
+    json_of,
+    output_of,
+    with_details,
+)
 from kodosumi_prefect.spans.span import SpanStatus, SpanType, Usage, amount_of, count_of
 
 Attributes = Mapping[str, Any]
@@ -139,6 +146,16 @@ LEFT_OUT = {"prefect", "crewai.telemetry"}
 PENDING = ("logfire.span_type", "pending_span")
 
 
+# All names that mean something here, of contents too; most spans of other libraries have none.
+_SPOKEN = frozenset(
+    {
+        *(*TYPES, *TYPED_BY, *MODEL, *PROVIDER, *RESPONSE, *COST, LANGFUSE_USAGE, LANGFUSE_COST),
+        *(name for names in (*USAGE.values(), *NAMES.values()) for name in names),
+        *NAMES_OF_CONTENTS,
+    }
+)
+
+
 class Told(NamedTuple):
     """What a span of OpenTelemetry says, in our words; None where it does not say.
 
@@ -177,6 +194,9 @@ def told(
     events = list(events)
     # A dict of one's own: the SDK's attributes take a lock for each that is looked for.
     attributes = dict(with_details(attributes, events))
+    if not events and not _speaks(attributes):
+        status, error = _status(attributes, events, failed, description)
+        return Told(name, SpanType.CUSTOM, status=status, error=error)
     kind = _type(attributes)
     output = None if kind is SpanType.EMBEDDING else output_of(attributes, events)
     status, error = _status(attributes, events, failed, description)
@@ -222,6 +242,11 @@ def is_pending(attributes: Attributes) -> bool:
     """Whether a span is but the announcement of another one."""
     name, value = PENDING
     return attributes.get(name) == value
+
+
+def _speaks(attributes: Attributes) -> bool:
+    """Whether attributes say anything that is read here, errors aside."""
+    return any(name in _SPOKEN or name.startswith(COUNTED_UP) for name in attributes)
 
 
 def _type(attributes: Attributes) -> SpanType:
