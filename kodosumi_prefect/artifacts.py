@@ -3,6 +3,7 @@
 Made beside the run, by a thread of its own; where Prefect does not take them there are none.
 """
 
+import json
 import logging
 import os
 import queue
@@ -18,8 +19,10 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import ArtifactCreate
 from prefect.settings import PREFECT_API_URL
 
+from kodosumi_prefect.events import Kind, serialize
 from kodosumi_prefect.response import Markdown
 from kodosumi_prefect.settings import Settings, panel_url
+from kodosumi_prefect.spans.contents import kept_payload
 
 MOST_LINKS = 20  # of a run, by each of its processes
 KNOWN_RUNS = 1_000  # whose links a process counts
@@ -141,7 +144,10 @@ def of_result(fid: str, flow_name: str | None, result: Any, settings: Settings) 
     """Have a result that is markdown among the run's artifacts."""
     if not isinstance(result, Markdown) or not _wanted(settings):
         return
-    body = str(result.body)
+    kept = kept_payload(Kind.FINAL, serialize(result), settings)
+    body = (json.loads(kept).get("Markdown") or {}).get("body") if kept is not None else None
+    if not isinstance(body, str):
+        return
     if len(body) > LONGEST:
         page = f"{panel_url(settings)}/executions/{fid}"
         body = f"{body[:LONGEST]}\n\n… [all of it]({page})"

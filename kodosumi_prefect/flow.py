@@ -39,6 +39,7 @@ from kodosumi_prefect.adapter.roots import enter_flow_run
 from kodosumi_prefect.events import Kind, describe
 from kodosumi_prefect.scope import Scope, entered, travelled
 from kodosumi_prefect.settings import get_settings
+from kodosumi_prefect.spans.contents import without_quotes
 from kodosumi_prefect.suspension.ending import be_running
 from kodosumi_prefect.task_runner import cancel_tasks, default_task_runner
 from kodosumi_prefect.tracer import Tracer, TracerMock
@@ -302,17 +303,18 @@ class _Run:
             return
         if self.live is None:
             if isinstance(exc, Exception):
-                self.tracer.debug(traceback_of(exc))
+                self.tracer.debug(without_quotes(traceback_of(exc), exc, get_settings()))
             return
         capture.finish(self.scope.fid)
         if isinstance(exc, Pause | Abort):
             close(self.live)
         elif isinstance(exc, Exception):
+            settings = self.live.client.settings
             if is_cancelled():
-                self.live.put(Kind.DEBUG, traceback_of(exc))
+                self.live.put(Kind.DEBUG, without_quotes(traceback_of(exc), exc, settings))
             elif will_retry(self.live.flow_run, self.scope.attempt):
                 be_running(self.live.flow_run.id)
-                self.live.put(Kind.DEBUG, traceback_of(exc))
+                self.live.put(Kind.DEBUG, without_quotes(traceback_of(exc), exc, settings))
             else:
                 tell_error(self.live, exc)
             self.live.client.flush(self._patience())

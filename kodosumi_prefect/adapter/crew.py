@@ -20,7 +20,7 @@ from pydantic import BaseModel
 from kodosumi_prefect.error import KodosumiError
 from kodosumi_prefect.events import describe, envelope
 from kodosumi_prefect.settings import get_settings
-from kodosumi_prefect.spans.contents import bounded
+from kodosumi_prefect.spans.contents import LEFT_OUT_BY_SETTING, bounded
 from kodosumi_prefect.tracer import Tracer
 
 # CrewAI sends telemetry and asks about it at the terminal unless switched off, and takes
@@ -32,7 +32,6 @@ QUIET = {
     "CREWAI_TRACING_ENABLED": "false",
 }
 
-LEFT_OUT_BY_SETTING = "left out: span_contents is none"
 _PLACEHOLDER = re.compile(r"\{([A-Za-z_]\w*)\}")
 
 

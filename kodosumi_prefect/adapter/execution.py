@@ -25,7 +25,7 @@ from kodosumi_prefect.events import TERMINAL, Event, Kind, Status, clean, plain,
 from kodosumi_prefect.owner import owner_of, schedule_of
 from kodosumi_prefect.scope import Scope, event_source, learn_scope
 from kodosumi_prefect.settings import VERSION, get_settings, panel_url
-from kodosumi_prefect.spans.contents import LEFT_OUT, kept_payload, kept_state
+from kodosumi_prefect.spans.contents import LEFT_OUT, kept_payload, kept_state, without_quotes
 from kodosumi_prefect.spooler.batch import Header
 from kodosumi_prefect.spooler.client import SpoolClient, get_client
 from kodosumi_prefect.status import reason, recorded, status_of
@@ -70,6 +70,8 @@ class Live:
         """Record an event of the root flow run."""
         settings = self.client.settings
         kept = kept_payload(kind, payload, settings)
+        if kept is None:
+            kept = serialize(LEFT_OUT) if kind == Kind.FINAL else LEFT_OUT
         if note is not None and kind == Kind.ERROR:
             note = kept_payload(kind, note, settings) or LEFT_OUT
         self.client.emit(
@@ -77,7 +79,7 @@ class Live:
             Event(
                 time.time(),
                 kind,
-                LEFT_OUT if kept is None else kept,
+                kept,
                 self.scope.attempt,
                 event_source(self.scope),
                 note=note,
@@ -246,6 +248,10 @@ def report_state(live: Live, state: PrefectState, attempt: int) -> None:
     over = status in TERMINAL
     if over:
         capture.finish(live.scope.fid)
+    told = recorded(state)
+    if (error := _exception_of(state)) is not None:
+        message = without_quotes(told.message, error, live.client.settings)
+        told = told._replace(message=message)
     event = Event(
         time.time(),
         Kind.STATUS,
@@ -253,7 +259,7 @@ def report_state(live: Live, state: PrefectState, attempt: int) -> None:
         attempt,
         event_source(live.scope),
         dedupe=state_key(state.id),
-        state=kept_state(recorded(state), live.client.settings),
+        state=kept_state(told, live.client.settings),
     )
     runs_here = live.scope.fid in _live
     live.client.emit(live.scope.fid, event, alive=not over if runs_here else None)
@@ -299,8 +305,13 @@ def tell_error(
     if isinstance(error, str):
         live.put(Kind.ERROR, plain(error), note=note)
         return
-    text = traceback_of(error)
-    live.put(Kind.ERROR, text, note=clean(line or error_line(error)))
+    text, settings = traceback_of(error), live.client.settings
+    note = clean(line or error_line(error))
+    live.put(
+        Kind.ERROR,
+        without_quotes(text, error, settings),
+        note=without_quotes(note, error, settings),
+    )
 
 
 def traceback_of(error: BaseException) -> str:
@@ -316,9 +327,14 @@ def traceback_of(error: BaseException) -> str:
 
 def state_error(state: PrefectState) -> "BaseException | str":
     """The exception a failed state carries in memory, else its message."""
+    error = _exception_of(state)
+    return reason(state) if error is None else error
+
+
+def _exception_of(state: PrefectState) -> BaseException | None:
     data = state.data
     error = data if isinstance(data, BaseException) else getattr(data, "result", None)
-    return error if isinstance(error, BaseException) else reason(state)
+    return error if isinstance(error, BaseException) else None
 
 
 def tell_final(live: Live, value: Any) -> None:

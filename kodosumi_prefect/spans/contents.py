@@ -5,18 +5,23 @@ It is applied in the process that made them, before they are in any buffer, file
 
 import importlib
 import json
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import lru_cache
 from typing import Any, Literal, cast
 
 import orjson
 
-from kodosumi_prefect.events import Kind, State, json_text, plain, serialize
+from kodosumi_prefect.events import Kind, State, clean, describe, json_text, plain, serialize
 from kodosumi_prefect.settings import Settings
 
 LEFT_OUT = "left out: redaction failed"
+LEFT_OUT_BY_SETTING = "left out: span_contents is none"
 TEXTS = frozenset({Kind.STDOUT, Kind.STDERR, Kind.DEBUG, Kind.ERROR})
-REDACTED = TEXTS | {Kind.AGENT, Kind.ACTION, Kind.RESULT}
+REDACTED = TEXTS | {Kind.AGENT, Kind.ACTION, Kind.RESULT, Kind.FINAL}
+_TYPE = re.compile(r"[A-Za-z_][\w.]*(?=:|$)")  # of an error, before its message
+_MARK = "_kodosumi_quotes_contents"  # at an exception
 
 Direction = Literal["input", "output"]
 Redaction = Callable[[Any, str, str | None], Any]
@@ -52,6 +57,58 @@ def bounded(value: Any, settings: Settings) -> Any:
     if len(text) <= most:
         return value
     return f"{text[:most]}… {len(text) - most:,} more characters"
+
+
+def kept_error(error: str | None, span: str, settings: Settings) -> str | None:
+    """What is kept of the line that says why a span failed, which may quote what went in.
+
+    Without contents it is the error's type.
+    """
+    if error is None:
+        return None
+    if settings.span_contents == "none":
+        named = _TYPE.match(error)
+        return named.group() if named is not None else LEFT_OUT_BY_SETTING
+    kept_line = bounded(_redacted(error, Kind.ERROR, span, settings), settings)
+    return None if kept_line is None else plain(kept_line)
+
+
+def mark_quoting(error: BaseException, settings: Settings) -> None:
+    """Note of an exception that ended a span that its message may quote contents not kept."""
+    if settings.span_contents != "full":
+        with suppress(AttributeError, TypeError):  # of a class with slots
+            setattr(error, _MARK, True)
+
+
+def without_quotes(text: str, error: BaseException, settings: Settings) -> str:
+    """A text about an exception, with as much of its message as its span kept of that.
+
+    Arguments:
+        error: what it is about; what it came from, and what it is a group of, count as well.
+    """
+    if settings.span_contents == "full":
+        return text
+    for one in _chain(error):
+        message = describe(one)
+        if not getattr(one, _MARK, False) or not message:
+            continue
+        left = bounded(message, settings)
+        text = text.replace(clean(message), LEFT_OUT_BY_SETTING if left is None else left)
+    return text
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """An exception and all that it tells of, each once."""
+    left, known = [error], set[int]()
+    while left:
+        one = left.pop()
+        if id(one) in known:
+            continue
+        known.add(id(one))
+        yield one
+        more = [one.__cause__, one.__context__, getattr(one, "cause", None)]
+        more += one.exceptions if isinstance(one, BaseExceptionGroup) else ()
+        left += [each for each in more if isinstance(each, BaseException)]
 
 
 def _tree_text(value: Any) -> str:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Self, TypeVar, cast
 from kodosumi_prefect.error_line import error_line
 from kodosumi_prefect.events import plain
 from kodosumi_prefect.settings import Settings
-from kodosumi_prefect.spans.contents import kept
+from kodosumi_prefect.spans.contents import kept, kept_error, mark_quoting
 from kodosumi_prefect.spans.span import (
     MODEL_CALLS,
     SpanStatus,
@@ -256,6 +256,8 @@ class Span:
                 self._response = self._response or self.opened.response
             self.opened.end(self._response)
         status, error = _status(exc, self._error)
+        if exc is not None:
+            mark_quoting(exc, place.settings)
         name = self._name or ""
         late = self._late_input if self._input is None else None
         place.record(
@@ -270,7 +272,7 @@ class Span:
                 cost=self._cost,
                 contents=kept(self._output, "output", name, place.settings),
                 input_contents=kept(late, "input", name, place.settings),
-                error=error,
+                error=kept_error(error, name, place.settings),
             )
         )
         if self._type in MODEL_CALLS:

@@ -10,6 +10,7 @@ import psycopg
 import pytest
 from psycopg.rows import dict_row
 
+from kodosumi_prefect.database.sql import Queries
 from kodosumi_prefect.events import Event, Kind
 from kodosumi_prefect.spans.span import Usage, begin_payload, end_payload
 from kodosumi_prefect.spooler.append import Spooler
@@ -223,3 +224,16 @@ def test_a_span_that_postgres_refuses_leaves_the_others(spooler: Spooler, databa
     spooler.append([batch(fid, *(began(f"s{n}") for n in range(20)))])
     assert set(spans(database, fid)) == {f"s{n}" for n in range(20)} - {"s7"}
     assert totals(database, fid)[0] == 19
+
+
+def test_the_first_spans_are_read_without_those_behind_them(
+    spooler: Spooler, database: str
+) -> None:
+    fid = fresh()
+    spooler.append([batch(fid, *(began(f"s{n}") for n in range(1000)))])
+    asked = {"fid": fid, "after": 10, "limit": 5, "changed": None, "id": None}
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute("ANALYZE kodosumi.span")
+        query = b"EXPLAIN " + Queries("kodosumi")["spans_of"]
+        plan = "\n".join(line for (line,) in connection.execute(query, asked).fetchall())
+    assert "span_first" in plan and "Sort" not in plan

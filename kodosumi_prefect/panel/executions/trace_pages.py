@@ -138,12 +138,13 @@ async def trace_totals(panel: State, row: StoredExecution) -> dict[str, Any]:
 
 async def trace_tab(panel: State, row: StoredExecution, key: str | None) -> dict[str, Any]:
     """What the page itself has of the tab: the first spans, and the row that a link leads to."""
-    first, totals, steps, chosen = await asyncio.gather(
+    first, totals, chosen = await asyncio.gather(
         panel.reader.spans(row.fid, 0, FIRST + 1),
         trace_totals(panel, row),
-        panel.reader.latest(row.fid, MAX_CURSOR, kinds=STEPS, limit=1),
         _of_link(panel, row, key),
     )
+    # Looked for where there is no tree only: among many events of spans that takes long.
+    steps = not first and await panel.reader.latest(row.fid, MAX_CURSOR, kinds=STEPS, limit=1)
     return {
         "totals": totals,
         "lines": first_lines(first[:FIRST]),

@@ -14,7 +14,7 @@ from kodosumi_prefect.panel.html.words import plain_line
 from kodosumi_prefect.stream.reader import StoredEvent
 from kodosumi_prefect.stream.rows import StoredSpan
 
-FIRST = 100  # spans that the page itself brings
+FIRST = 50  # spans that the page itself brings
 LONGEST_ERROR = 300  # characters of an error in a row
 DEEPEST = 12  # levels by which a row of the first table is moved in
 LOG = tuple(sorted(STDIO_KINDS - {Kind.ERROR}))

@@ -30,10 +30,10 @@ class SpanFields(BaseModel):
         default=None,
         description=(
             "`module:function` through which goes what spans keep, and what runs print, log and "
-            "record as agent, action, result and error, before it is recorded. It is called with "
-            'the value, with "input" or "output" and the span\'s name, or with the event\'s kind '
-            "and None, and returns what is kept; None keeps nothing. If it fails, the value is "
-            "left out."
+            "record as agent, action, result, error and final, before it is recorded. It is called "
+            'with the value, with "input", "output" or "error" and the span\'s name, or with the '
+            "event's kind and None, and returns what is kept; None keeps nothing. If it fails, the "
+            "value is left out."
         ),
         pattern=r"^[\w.]+:\w+$",
     )

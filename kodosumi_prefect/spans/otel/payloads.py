@@ -1,7 +1,7 @@
 """The two events of a span of OpenTelemetry."""
 
 from kodosumi_prefect.settings import Settings
-from kodosumi_prefect.spans.contents import kept
+from kodosumi_prefect.spans.contents import kept, kept_error
 from kodosumi_prefect.spans.otel.dialects import Told
 from kodosumi_prefect.spans.span import SpanType, begin_payload, end_payload
 
@@ -44,5 +44,5 @@ def end_of(
         cost=told.cost,
         contents=kept(told.output, "output", told.name, settings, tree=True),
         input_contents=kept(told.input, "input", told.name, settings, tree=True) if late else None,
-        error=told.error,
+        error=kept_error(told.error, told.name, settings),
     )
