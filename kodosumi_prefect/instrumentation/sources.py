@@ -43,6 +43,9 @@ SOURCES = (
     Source("pydantic-ai", "pydantic_ai", f"{_HERE}.pydantic_ai:switch_on"),
     Source("openai", "openai", f"{_HERE}.provider_sdks:switch_on_openai"),
     Source("anthropic", "anthropic", f"{_HERE}.provider_sdks:switch_on_anthropic"),
+    Source("langchain", "langchain_core.language_models", f"{_HERE}.langchain_budgets:switch_on"),
+    Source(None, "openai", f"{_HERE}.provider_budgets:switch_on_openai"),
+    Source(None, "anthropic", f"{_HERE}.provider_budgets:switch_on_anthropic"),
 )
 
 

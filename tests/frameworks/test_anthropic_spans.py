@@ -6,7 +6,9 @@ from typing import Any
 import anthropic
 import pytest
 
+from kodosumi_prefect.budgets import BudgetExceededError
 from kodosumi_prefect.tracer import tracer
+from tests.frameworks.budgets import refuse_calls
 from tests.frameworks.trees import a_run
 from tests.frameworks.wire_reply import Asked, Reply
 from tests.frameworks.wire_server import Wire
@@ -32,6 +34,19 @@ def test_messages_with_parallel_tools_after_a_refusal(wire: Wire, tmp_path: Path
     assert (called["provider"], called["response"]) == ("anthropic", "msg_2")
     assert "1 + 2?" in str(called["input"])
     assert "add" in str(called["output"])
+
+
+async def test_a_spent_budget_refuses_requests_before_they_are_sent(
+    wire: Wire, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refuse_calls(monkeypatch)
+    with a_run(tmp_path):
+        async with anthropic.AsyncAnthropic(base_url=wire.url, api_key="k") as asking:
+            with pytest.raises(BudgetExceededError, match="all of it"):
+                await asking.messages.create(**ASKED)
+        with pytest.raises(BudgetExceededError, match="all of it"):
+            client(wire).messages.create(**ASKED)
+    assert wire.asked == []
 
 
 async def test_streams(wire: Wire, tmp_path: Path) -> None:

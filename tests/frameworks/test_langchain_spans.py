@@ -1,5 +1,6 @@
 """LangChain's and LangGraph's work as spans: agents, graphs, calls of models and tools."""
 
+import asyncio
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -17,6 +18,7 @@ from langgraph.types import interrupt
 
 from kodosumi_prefect.budgets import BudgetExceededError
 from kodosumi_prefect.tracer import tracer
+from tests.frameworks.budgets import hold_calls
 from tests.frameworks.trees import a_run
 from tests.frameworks.wire_reply import Asked, Reply
 from tests.frameworks.wire_server import Wire
@@ -171,6 +173,26 @@ def test_a_spent_budget_refuses_the_next_call_of_a_model(
     with a_run(tmp_path), pytest.raises(BudgetExceededError, match="all of it"):
         openai(wire).invoke("?")
     assert wire.asked == []
+
+
+@pytest.mark.parametrize("streams", [False, True])
+async def test_a_coroutine_waits_while_somebody_is_asked(
+    streams: bool, wire: Wire, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answered = hold_calls(monkeypatch)
+    wire.will(Reply("It is 3."))
+
+    async def call() -> str:
+        if not streams:
+            return str((await openai(wire).ainvoke("?")).content)
+        return "".join([str(piece.content) async for piece in openai(wire).astream("?")])
+
+    with a_run(tmp_path):
+        waiting = asyncio.ensure_future(call())
+        await asyncio.wait_for(answered.asked.wait(), 10)
+        assert wire.asked == []
+        answered.go_on()
+        assert await waiting == "It is 3."
 
 
 def test_turned_off_it_records_nothing(wire: Wire, tmp_path: Path) -> None:

@@ -14,7 +14,9 @@ from agents import (
 )
 from openai import AsyncOpenAI
 
+from kodosumi_prefect.budgets import BudgetExceededError
 from kodosumi_prefect.tracer import tracer
+from tests.frameworks.budgets import refuse_calls
 from tests.frameworks.trees import a_run
 from tests.frameworks.wire_reply import Asked, Reply
 from tests.frameworks.wire_server import Wire
@@ -44,6 +46,16 @@ def responses(wire: Wire) -> Any:
 
 def chat(wire: Wire) -> Any:
     return OpenAIChatCompletionsModel("gpt-5-mini", AsyncOpenAI(base_url=wire.openai, api_key="k"))
+
+
+@pytest.mark.parametrize("model", [responses, chat])
+async def test_a_spent_budget_refuses_the_next_call_of_a_model(
+    model: Any, wire: Wire, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refuse_calls(monkeypatch)
+    with a_run(tmp_path), pytest.raises(BudgetExceededError, match="all of it"):
+        await Runner.run(Agent(name="Adder", model=model(wire)), "?")
+    assert wire.asked == []
 
 
 TWO_CALLS = Reply(tools=(Asked("add", {"a": 1, "b": 2}), Asked("add", {"a": 3, "b": 4})))

@@ -1,5 +1,6 @@
 """Calls of OpenAI's own SDK as spans, by the instrumentation that is installed."""
 
+import asyncio
 from pathlib import Path
 
 import openai
@@ -9,7 +10,9 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
+from kodosumi_prefect.budgets import BudgetExceededError
 from kodosumi_prefect.tracer import tracer
+from tests.frameworks.budgets import hold_calls, refuse_calls
 from tests.frameworks.trees import a_run
 from tests.frameworks.wire_reply import Asked, Reply
 from tests.frameworks.wire_server import Wire
@@ -73,6 +76,35 @@ def test_a_cut_stream_and_a_refusal_are_errors(wire: Wire, tmp_path: Path) -> No
     cut, refused = spans.tree()
     assert cut.startswith("llm ChatCompletion [gpt-5-mini-2026-01-01] error (")
     assert refused.startswith("llm ChatCompletion error (BadRequestError: Error code: 400 - ")
+
+
+@pytest.mark.parametrize("off", [[], ["openai"]])
+async def test_a_spent_budget_refuses_requests_before_they_are_sent(
+    off: list[str], wire: Wire, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refuse_calls(monkeypatch)
+    with a_run(tmp_path, span_sources_off=off):
+        async with openai.AsyncOpenAI(base_url=wire.openai, api_key="k") as asking:
+            with pytest.raises(BudgetExceededError, match="all of it"):
+                await asking.chat.completions.create(model="gpt-5-mini", messages=ASKED)
+        with pytest.raises(BudgetExceededError, match="all of it"):
+            client(wire).responses.create(model="gpt-5-mini", input="1 + 2?")
+    assert wire.asked == []
+
+
+async def test_a_call_waits_while_somebody_is_asked(
+    wire: Wire, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answered = hold_calls(monkeypatch)
+    wire.will(Reply("It is 3."))
+    with a_run(tmp_path):
+        async with openai.AsyncOpenAI(base_url=wire.openai, api_key="k") as asking:
+            call = asking.chat.completions.create(model="gpt-5-mini", messages=ASKED)
+            waiting = asyncio.ensure_future(call)
+            await asyncio.wait_for(answered.asked.wait(), 10)
+            assert wire.asked == []
+            answered.go_on()
+            assert (await waiting).choices[0].message.content == "It is 3."
 
 
 def test_who_instruments_it_gets_its_spans_alone(wire: Wire, tmp_path: Path) -> None:
