@@ -30,6 +30,10 @@ UPDATE {schema}.budget_rules SET zone = %(zone)s, unpriced = %(unpriced)s,
     unpriced_tokens = %(unpriced_tokens)s
 RETURNING zone;
 
+-- name: budget_zone
+-- In which zone the days of budgets begin.
+SELECT zone FROM {schema}.budget_rules;
+
 -- name: budgets
 -- All budgets, with what was spent today of those that are about a day and one subject.
 SELECT b.per, b.name, b.dollars::float8 AS dollars, b.tokens, b.at_limit, b.source,

@@ -89,6 +89,8 @@ RULES: dict[str, Rule] = {
     "POST /system/sources": _of("source", None, Action.SOURCE_REGISTER),
     "POST /system/sources/refresh": _of("source", None, Action.SOURCE_REFRESH),
     "POST /system/sources/remove": _of("source", None, Action.SOURCE_UNREGISTER),
+    "POST /budgets": _of("budget", None, Action.BUDGET_SET),
+    "POST /budgets/remove": _of("budget", None, Action.BUDGET_REMOVE),
     "POST /system/prefect-password": Rule((Action.PREFECT_PASSWORD,)),
     "POST /webhooks": _of("webhook", None, Action.WEBHOOK_CREATE),
     "PUT /webhooks/{webhook_id}": _of("webhook", "webhook_id", Action.WEBHOOK_CHANGE),

@@ -34,6 +34,7 @@ from kodosumi_prefect.panel.audit import api as audit_api
 from kodosumi_prefect.panel.audit.entry import Actor
 from kodosumi_prefect.panel.audit.recording import Recording
 from kodosumi_prefect.panel.audit.trail import Trail
+from kodosumi_prefect.panel.budgets import pages as budget_pages
 from kodosumi_prefect.panel.executions import api as executions_api
 from kodosumi_prefect.panel.executions import (
     cancel_api,
@@ -134,6 +135,7 @@ AREAS: tuple[Any, ...] = (
     account_pages,
     webhook_pages,
     user_pages,
+    budget_pages,
     system_pages,
     kodosumi_pages,
 )

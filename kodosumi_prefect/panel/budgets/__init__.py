@@ -1,0 +1,1 @@
+"""What runs, services, owners and all together may spend on models, for operators."""
