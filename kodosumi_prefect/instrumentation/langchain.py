@@ -254,6 +254,7 @@ def _usage(told: Mapping[str, Any] | None) -> Usage | None:
         told.get("output_tokens"),
         given.get("cache_read"),
         made.get("reasoning"),
+        given.get("cache_creation"),
     )
 
 

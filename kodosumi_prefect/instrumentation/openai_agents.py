@@ -137,4 +137,5 @@ def _usage(told: dict[str, Any] | None) -> Usage | None:
         told.get("output_tokens", told.get("completion_tokens")),
         given.get("cached_tokens"),
         made.get("reasoning_tokens"),
+        given.get("cache_write_tokens"),
     )

@@ -60,6 +60,7 @@ class Pricing:
                     ("input", one.input),
                     ("output", one.output),
                     ("cached", one.cached),
+                    ("written", one.written),
                 )
             }
             for one in price.rates

@@ -28,12 +28,14 @@ class Rates(NamedTuple):
         input: None if the price is not known.
         output: None if the model has no output, such as one of embeddings.
         cached: of input read from the provider's cache; None if it costs what input costs.
+        written: of input written to it, for the time that it is kept by default; likewise.
     """
 
     above: int = ANY
     input: Decimal | None = None
     output: Decimal | None = None
     cached: Decimal | None = None
+    written: Decimal | None = None
 
 
 class Price(NamedTuple):
@@ -126,7 +128,8 @@ def _listed(provider: str, model: str) -> "ListedPrice | None":
 
 
 def _own_rates(price: ModelPrice) -> Rates:
-    return Rates(ANY, _exact(price.input), _exact(price.output), _exact(price.cached))
+    rates = (price.input, price.output, price.cached, price.written)
+    return Rates(ANY, *(_exact(rate) for rate in rates))
 
 
 def _exact(rate: float | None) -> Decimal | None:
@@ -135,7 +138,10 @@ def _exact(rate: float | None) -> Decimal | None:
 
 def _rates(listed: "ListedPrice") -> Iterator[Rates]:
     """One a size of input: providers charge all tokens of a long prompt at its own rate."""
-    fields: tuple[Any, ...] = (listed.input_mtok, listed.output_mtok, listed.cache_read_mtok)
+    fields: tuple[Any, ...] = (
+        *(listed.input_mtok, listed.output_mtok),
+        *(listed.cache_read_mtok, listed.cache_write_mtok),
+    )
     starts = {tier.start for field in fields for tier in getattr(field, "tiers", ())}
     for above in (ANY, *sorted(starts)):
         yield Rates(above, *(_rate(field, above) for field in fields))

@@ -25,7 +25,7 @@ from kodosumi_prefect.spans.span import (
 _ID = re.compile(rf"[0-9A-Za-z_.:-]{{1,{LONGEST_ID}}}")
 _STATUSES = frozenset(SpanStatus)
 _TYPES = frozenset(SpanType)
-_TOKENS = ("input", "output", "cached", "reasoning")
+_TOKENS = ("input", "output", "cached", "reasoning", "written")
 # Texts that a span has one of, and the characters that are kept of each.
 _TEXTS = dict.fromkeys(("name", "model", "provider", "response"), LONGEST_NAME)
 _TEXTS_AT_END = _TEXTS | {"error": LONGEST_ERROR}

@@ -192,7 +192,8 @@ class Span:
             input: what went in, where that was not known at its begin.
             output: what came out.
             model: which one answered.
-            usage: tokens, as ``Usage`` or under its names; ``input`` includes ``cached``.
+            usage: tokens, as ``Usage`` or under its names; ``input`` includes ``cached``
+                and ``written``.
             cost: US dollars, where the price is known better than by the model's name.
             response: the provider's id of its answer: two spans of one answer are counted once.
             error: why it failed, though nothing was raised.

@@ -52,12 +52,14 @@ class Usage(NamedTuple):
         output: of the answer, those of reasoning included.
         cached: of ``input``, read from the provider's cache.
         reasoning: of ``output``, that nobody reads.
+        written: of ``input``, written to the provider's cache.
     """
 
     input: int | None = None
     output: int | None = None
     cached: int | None = None
     reasoning: int | None = None
+    written: int | None = None
 
 
 _TYPES: dict[str, SpanType] = {type_.value: type_ for type_ in SpanType}

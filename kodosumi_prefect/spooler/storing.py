@@ -225,6 +225,8 @@ def _project_files(execution: int, fid: str, uploads: Sequence[Event]) -> Steps[
 
 def _project_spans(execution: int, rows: Sequence[Row]) -> Steps[None]:
     """Carry what events say of spans into their table, of which triggers make the totals."""
+    if written := [row for row in rows if "written_tokens" in row]:
+        yield from _rows_beside("put_written_tokens", execution, "spans", written)
     taken = yield from _rows_beside("put_spans", execution, "spans", rows)
     if not taken:
         return

@@ -307,6 +307,7 @@ class StoredSpan:
     output_tokens: int | None
     cached_tokens: int | None
     reasoning_tokens: int | None
+    written_tokens: int | None
     cost: float | None
     counted: bool
     error: str | None

@@ -171,6 +171,11 @@ def fill(stand: Stand, stack: ExitStack) -> dict[str, str]:
     mira = stand.person(f"mira-{uuid4().hex[:6]}")
     stand.person(f"noor.{'long' * 20}"[:60])
     mira.client.post("/account/keys", data={"name": "laptop"})
+    for budget in (
+        {"per": "owner", "name": mira.name, "dollars": "5"},
+        {"per": "run", "tokens": "9"},
+    ):
+        stand.client.post("/budgets", data=budget)
     pages = {
         "services": "/services",
         "services, nothing found": "/services?q=no-such-thing",
@@ -197,6 +202,8 @@ def fill(stand: Stand, stack: ExitStack) -> dict[str, str]:
         "account": "/account",
         "users": "/users",
         "user": f"/users/{mira.id}",
+        "budgets": "/budgets",
+        "one budget": "/budgets?per=owner&name=" + mira.id,
         "audit": "/audit",
         "audit, nothing found": "/audit?target=no-such-thing",
         "system": "/system",

@@ -19,7 +19,10 @@ from tests.browser.looking import PASSWORD, Complaints, sideways, violations
 from tests.browser.sights import fill
 from tests.panel.panel_runs import Stand, markdown, serving
 
-EMPTY = ("services", "executions", "waiting", "schedules", "account", "users", "audit", "system")
+EMPTY = (
+    *("services", "executions", "waiting", "schedules", "account", "users", "budgets", "audit"),
+    "system",
+)
 PARTS = 3  # in which the pages are looked at, which takes a while
 SHIFTS = """() => {
   window.shifts = [];

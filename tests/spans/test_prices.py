@@ -95,6 +95,40 @@ async def test_calls_are_priced_once_their_models_price_is_known(
     assert {span["priced"] for span in spans(database, fid).values()} == {True}
 
 
+def test_anthropics_cache_costs_more_to_write_and_less_to_read() -> None:
+    rates = price_of("anthropic", "claude-sonnet-4-5", {}).rates[0]
+    assert rates.cached is not None and rates.input is not None and rates.written is not None
+    assert rates.cached < rates.input < rates.written
+
+
+@pytest.mark.parametrize("known_before", [True, False])
+async def test_what_is_written_to_a_cache_has_its_price(
+    known_before: bool, spooler: Spooler, database: str, reader: Reader
+) -> None:
+    pricing = Pricing(own(m_1=M1.model_copy(update={"written": 2})), reader)
+    if known_before:
+        spooler.append([batch(fresh(), began("z"), ended("z", PROMPT))])
+        await pricing.look()
+    fid = fresh()
+    spooler.append([batch(fid, began("a"), ended("a", PROMPT._replace(written=300_000)))])
+    await pricing.look()
+    cost = 0.5 * 1 + 0.2 * 0.5 + 0.3 * 2 + 0.5 * 4
+    assert totals(database, fid) == (1, 1_000_000, pytest.approx(cost), 0)
+    span = spans(database, fid)["a"]
+    assert (span["written_tokens"], span["name"], span["type"]) == (300_000, "llm a", "llm")
+
+
+def test_a_schema_without_them_loses_only_what_was_written_to_caches(
+    spooler: Spooler, database: str
+) -> None:
+    execute(database, "ALTER TABLE kodosumi.span DROP COLUMN written_tokens")
+    execute(database, "DROP TRIGGER price_new_spans ON kodosumi.span")
+    execute(database, "DROP TRIGGER price_changed_spans ON kodosumi.span")
+    fid = fresh()
+    spooler.append([batch(fid, began("a"), ended("a", PROMPT._replace(written=300_000)))])
+    assert totals(database, fid) == (1, 1_000_000, 0, 1)
+
+
 async def test_a_cost_that_was_reported_stands(
     spooler: Spooler, database: str, reader: Reader
 ) -> None:

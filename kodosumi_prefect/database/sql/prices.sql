@@ -14,12 +14,13 @@ WITH gone AS (
         AND above NOT IN (SELECT (r->>'above')::bigint FROM jsonb_array_elements(%(rates)s::jsonb) r)
 )
 INSERT INTO {schema}.model_price AS known
-    (provider, model, above, input, output, cached, source, looked_up_at)
-SELECT %(provider)s, %(model)s, r.above, r.input, r.output, r.cached, %(source)s, now()
+    (provider, model, above, input, output, cached, written, source, looked_up_at)
+SELECT %(provider)s, %(model)s, r.above, r.input, r.output, r.cached, r.written, %(source)s, now()
 FROM jsonb_to_recordset(%(rates)s::jsonb)
-    AS r (above bigint, input numeric, output numeric, cached numeric)
+    AS r (above bigint, input numeric, output numeric, cached numeric, written numeric)
 ON CONFLICT (provider, model, above) DO UPDATE SET input = excluded.input,
-    output = excluded.output, cached = excluded.cached, source = excluded.source, looked_up_at = now()
+    output = excluded.output, cached = excluded.cached, written = excluded.written,
+    source = excluded.source, looked_up_at = now()
 RETURNING above;
 
 -- name: executions_to_price
@@ -34,12 +35,12 @@ ORDER BY execution_id LIMIT %(limit)s;
 WITH locked AS MATERIALIZED (
     SELECT id FROM {schema}.execution WHERE id = %(id)s FOR UPDATE
 )
-UPDATE {schema}.span s SET priced = true, cost =
-    {schema}.cost_of(s.provider, s.model, s.input_tokens, s.output_tokens, s.cached_tokens)
+UPDATE {schema}.span s SET priced = true, cost = {schema}.cost_of(s.provider, s.model,
+    s.input_tokens, s.output_tokens, s.cached_tokens, s.written_tokens)
 FROM locked
 WHERE s.execution_id = locked.id AND s.cost IS NULL AND s.model = %(model)s
     AND coalesce(s.provider, '') = %(provider)s
     AND coalesce(s.input_tokens, s.output_tokens) IS NOT NULL
-    AND {schema}.cost_of(s.provider, s.model, s.input_tokens, s.output_tokens, s.cached_tokens)
-        IS NOT NULL
+    AND {schema}.cost_of(s.provider, s.model, s.input_tokens, s.output_tokens, s.cached_tokens,
+        s.written_tokens) IS NOT NULL
 RETURNING s.id;

@@ -39,6 +39,15 @@ ON CONFLICT (execution_id, id) DO UPDATE SET
     begin_seq = coalesce(known.begin_seq, excluded.begin_seq),
     end_seq = coalesce(known.end_seq, excluded.end_seq);
 
+-- name: put_written_tokens
+-- Of spans, what was written to the provider's cache; before `put_spans`, whose price it is part of.
+INSERT INTO {schema}.span AS known (execution_id, id, name, type, attempt, task_run, written_tokens)
+SELECT %(id)s, s.id, 'unnamed', 'custom', s.attempt, s.task_run, s.written_tokens
+FROM jsonb_to_recordset(%(spans)s::jsonb)
+    AS s (id text, attempt integer, task_run text, written_tokens bigint)
+ON CONFLICT (execution_id, id) DO UPDATE SET
+    written_tokens = coalesce(known.written_tokens, excluded.written_tokens);
+
 -- name: part_span_cycles
 -- Spans that would be their own ancestors become roots.
 WITH RECURSIVE above (start, id) AS (
@@ -87,7 +96,7 @@ RETURNING s.id;
 SELECT s.id, s.parent, s.name, s.type, s.attempt, s.task_run,
     extract(epoch FROM s.began_at)::float8 AS began, extract(epoch FROM s.ended_at)::float8 AS ended,
     s.status, s.model, s.provider, s.input_tokens, s.output_tokens, s.cached_tokens,
-    s.reasoning_tokens, s.cost::float8 AS cost, s.counted, s.error, s.begin_seq, s.end_seq,
+    s.reasoning_tokens, s.written_tokens, s.cost::float8 AS cost, s.counted, s.error, s.begin_seq, s.end_seq,
     s.first_seq
 FROM {schema}.span s
 WHERE s.execution_id = (SELECT id FROM {schema}.execution WHERE fid = %(fid)s::uuid)

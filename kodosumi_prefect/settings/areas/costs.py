@@ -13,7 +13,8 @@ class ModelPrice(BaseModel):
 
     Attributes:
         output: None for a model without output; what it puts out all the same has no known price.
-        cached: None if such input costs as any.
+        cached, written: of input read from, and written to the provider's cache; None if such input
+            costs as any.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -21,6 +22,7 @@ class ModelPrice(BaseModel):
     input: float = Field(ge=0, allow_inf_nan=False)
     output: float | None = Field(default=None, ge=0, allow_inf_nan=False)
     cached: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    written: float | None = Field(default=None, ge=0, allow_inf_nan=False)
 
 
 class CostFields(BaseModel):

@@ -123,6 +123,10 @@ USAGE = {  # by the fields of Usage
         *("gen_ai.usage.details.reasoning_tokens", "llm.usage.reasoning_tokens"),
         *("llm.token_count.completion_details.reasoning", "ai.usage.reasoningTokens"),
     ),
+    "written": (
+        *("gen_ai.usage.cache_creation.input_tokens", "gen_ai.usage.cache_creation_input_tokens"),
+        *("gen_ai.usage.details.cache_write_tokens", "llm.token_count.prompt_details.cache_write"),
+    ),
 }
 COST = ("gen_ai.usage.cost", "llm.cost.total", "operation.cost")
 # Objects of JSON with tokens and dollars.
@@ -280,8 +284,8 @@ def _number(value: Any) -> Any:
 def _usage(attributes: Attributes) -> Usage | None:
     """Tokens; None if none are said, zeros included: a call that failed says those.
 
-    ``input`` includes ``cached`` for us. Where it cannot have, since there are more of these, the
-    instrumentation left them out, as Anthropic's API does.
+    ``input`` includes ``cached`` and ``written`` for us. Where it cannot have, since there are more
+    of these, the instrumentation left them out, as Anthropic's API does.
     """
     tokens = {field: _count(attributes, names) for field, names in USAGE.items()}
     details = json_of(attributes.get(LANGFUSE_USAGE))
@@ -290,9 +294,9 @@ def _usage(attributes: Attributes) -> Usage | None:
         for field, name in names.items():
             if tokens[field] is None:
                 tokens[field] = count_of(_number(details.get(name)))
-    given, cached = tokens["input"], tokens["cached"]
-    if given is not None and cached is not None and cached > given:
-        tokens["input"] = given + cached
+    given, by_cache = tokens["input"], (tokens["cached"] or 0) + (tokens["written"] or 0)
+    if given is not None and by_cache > given:
+        tokens["input"] = given + by_cache
     return Usage(**tokens) if any(tokens.values()) else None
 
 
