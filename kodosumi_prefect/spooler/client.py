@@ -290,11 +290,15 @@ class SpoolClient:
 _all_clients: weakref.WeakSet[SpoolClient] = weakref.WeakSet()
 _clients: dict[tuple[Any, ...], SpoolClient] = {}
 _clients_lock = threading.Lock()
+_latest: tuple[Settings, SpoolClient] | None = None  # whose settings asked last, and its client
 
 
 def get_client(settings: Settings | None = None) -> SpoolClient:
     """This process's client for the configured database; made at first use, starts no thread."""
+    global _latest
     settings = settings or get_settings()
+    if _latest is not None and _latest[0] is settings:  # making the key takes longer than all else
+        return _latest[1]
     secret = settings.database_url.get_secret_value() if settings.database_url else None
     token = settings.run_token.get_secret_value() if settings.run_token else None
     by_panel = (settings.panel_url, token) if token else None
@@ -303,6 +307,7 @@ def get_client(settings: Settings | None = None) -> SpoolClient:
     if client is None:
         with _clients_lock:
             client = _clients.setdefault(key, SpoolClient(settings))
+    _latest = (settings, client)
     return client
 
 

@@ -23,6 +23,7 @@ PATHS = {
     "launch": "services/{uid}?schedule=true#schedule",
     "executions": "executions",
     "execution": "executions/{fid}",
+    "trace": "executions/{traced}?tab=trace",
     "log": "executions/{fid}?tab=log",
     "tasks": "executions/{fid}?tab=tasks",
     "waiting": "waiting",
@@ -31,6 +32,7 @@ PATHS = {
 THEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 IN_BOTH = ("executions", "execution", "services")
 SCALE = 0.62  # of a device pixel to a CSS pixel, which keeps the pictures small
+QUESTION = {"question": "How warm is it in Lisbon, and what is 17 * 23?"}
 POINTS = {"title": "Maintenance", "audience": "all", "points": "on Sunday\nfrom 6 to 8"}
 
 
@@ -41,11 +43,12 @@ def launch(up: Up, url: str, inputs: dict[str, object]) -> str:
     return str(answer["result"])
 
 
-def populate(up: Up) -> tuple[str, str]:
-    """Runs that finished and wait; the fid of the one to show, and the uid of its service."""
+def populate(up: Up) -> dict[str, str]:
+    """Runs that finished and wait; what addresses name: a run, its service, and an agent's run."""
     items = up.client.get("/flow", params={"pp": 100}).raise_for_status().json()["items"]
-    digest, review = (
-        next(item for item in items if word in item["url"]) for word in ("digest", "review")
+    digest, review, assistant = (
+        next(item for item in items if word in item["url"])
+        for word in ("digest", "review", "assistant")
     )
     sample = next(
         option["name"]
@@ -60,8 +63,10 @@ def populate(up: Up) -> tuple[str, str]:
             up, digest["url"], {"sample": sample, "language": "en", "parts": 4, "sentences": 2}
         )
         up.until(shown, "finished", 120)
+    traced = launch(up, assistant["url"], dict(QUESTION))
+    up.until(traced, "finished", 120)
     up.until(launch(up, review["url"], dict(POINTS)), "awaiting", 120)
-    return shown, str(digest["uid"])
+    return {"fid": shown, "uid": str(digest["uid"]), "traced": traced}
 
 
 def shoot(page: Page, name: str) -> None:
@@ -73,10 +78,11 @@ def shoot(page: Page, name: str) -> None:
 
 def main() -> None:
     FOLDER.mkdir(exist_ok=True)
-    services = ("--service", "flows.review:app", "--service", "flows.document_digest:app")
+    apps = ("flows.review:app", "flows.document_digest:app", "flows.assistant:app")
+    services = [word for app in apps for word in ("--service", app)]
     with tempfile.TemporaryDirectory() as folder, running_up(Path(folder), *services) as up:
-        wait_for(lambda: len(up.client.get("/flow").json()["items"]) >= 2, 60, "two services")
-        fid, uid = populate(up)
+        wait_for(lambda: len(up.client.get("/flow").json()["items"]) >= 3, 60, "the services")
+        names = populate(up)
         with sync_playwright() as playwright, launch_browser(playwright) as browser:
             context = browser.new_context(viewport=SIZE, device_scale_factor=SCALE)
             page = context.new_page()
@@ -85,7 +91,7 @@ def main() -> None:
             page.fill("#password", PASSWORD)
             page.press("#password", "Enter")
             for name, path in PATHS.items():
-                page.goto(f"{up.panel}/{path.format(fid=fid, uid=uid)}")
+                page.goto(f"{up.panel}/{path.format(**names)}")
                 for theme in THEMES if name in IN_BOTH else THEMES[:1]:
                     page.emulate_media(color_scheme=theme)
                     shoot(page, name if theme == "light" else f"{name}-{theme}")
