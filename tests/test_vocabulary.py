@@ -48,6 +48,7 @@ VALUES = {
     "FILES_SCOPE": "kodosumi.files",
     "KEYS_COOKIE": "kodosumi_keys",
     "SEALED": "sealed:",
+    "SETTING_PREFIX": "PREFECT_INTEGRATIONS_KODOSUMI_",
     "AWAITING_INPUT": "AwaitingInput",
     "RESUMING": "Resuming",
     "OWNER_LABEL": "kodosumi.owner",
