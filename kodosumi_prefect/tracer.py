@@ -6,7 +6,7 @@ import sys
 import time
 import traceback
 from collections.abc import Generator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 from uuid import UUID
 
 from kodosumi_prefect import budgets
@@ -14,6 +14,7 @@ from kodosumi_prefect.error import KodosumiError
 from kodosumi_prefect.events import Event, Kind, plain, serialize
 from kodosumi_prefect.files.access import access_to, given_access, learn_access
 from kodosumi_prefect.files.tokens import fid_of
+from kodosumi_prefect.locks.asking import Asking, AskOptions
 from kodosumi_prefect.locks.question import Question, Wording, ask_here
 from kodosumi_prefect.response import HTML, Markdown, Text
 from kodosumi_prefect.scope import (
@@ -305,6 +306,7 @@ class Tracer:
         title: str | None = None,
         question: str | None = None,
         suspend: float | bool | None = None,
+        **asking: Unpack[AskOptions],
     ) -> Any:
         """Ask a human, and wait for the answer; the execution is ``awaiting`` meanwhile.
 
@@ -315,13 +317,17 @@ class Tracer:
                 comment: str = ""
 
             approval = await tracer.lock("approve", data={"draft": draft}, form=Approval)
+            approval = await tracer.lock(
+                "approve", form=Approval, ask=["owner", "team:legal"], remind="4h",
+                escalate=("8h", "team:lead"), on_expiry=Approval(approved=False),
+            )
             ```
 
         Arguments:
             name: of the service's ``@app.lock`` and ``@app.lease`` functions; with ``form``, what
                 people call the question.
             data: given to these functions, and shown to whoever answers; JSON types.
-            timeout: seconds; None means 3 hours.
+            timeout: seconds; None means 3 hours, or 3 hours after the last reminder or escalation.
             form: a ``forms.Model``, whose values are the answer, or a class of pydantic models,
                 an instance of which is. A form needs no service.
             title: the heading that people see, in place of the name.
@@ -329,12 +335,16 @@ class Tracer:
             suspend: seconds after which a run of a deployment ends its process, True for at once;
                 the answer has it go on in another one, from the beginning of the flow. False
                 keeps the process; None means the setting ``lock_suspend_after``.
+            asking: who may answer, when they are reminded, who is asked after that, how many
+                have to answer, what the run gets if nobody does: see ``AskOptions``.
 
         Raises:
-            TimeoutError: nobody answered in time; the stream has a ``lease`` event about it.
+            TimeoutError: nobody answered in time, and ``on_expiry`` is not given; the stream has a
+                ``lease`` event about it.
+            ValueError: an argument is not as it should be.
             VoidLockError: the run is over or began again, so that nobody can answer.
         """
-        wording = Wording(name, data, form, title, question)
+        wording = Wording(name, data, form, title, question, Asking.of(name, **asking))
         return await self._question(wording, timeout, suspend).ask()
 
     def lock_sync(
@@ -347,9 +357,10 @@ class Tracer:
         title: str | None = None,
         question: str | None = None,
         suspend: float | bool | None = None,
+        **asking: Unpack[AskOptions],
     ) -> Any:
         """As ``lock``, for sync code."""
-        wording = Wording(name, data, form, title, question)
+        wording = Wording(name, data, form, title, question, Asking.of(name, **asking))
         return self._question(wording, timeout, suspend).ask_sync()
 
     def _question(
@@ -500,9 +511,11 @@ class TracerMock(Tracer):
         title: str | None = None,
         question: str | None = None,
         suspend: float | bool | None = None,
+        **asking: Unpack[AskOptions],
     ) -> Any:
         """Ask whoever sits at the terminal."""
-        return ask_here(Wording(name, data, form, title, question))
+        wording = Wording(name, data, form, title, question, Asking.of(name, **asking))
+        return ask_here(wording)
 
     def lock_sync(
         self,
@@ -514,9 +527,11 @@ class TracerMock(Tracer):
         title: str | None = None,
         question: str | None = None,
         suspend: float | bool | None = None,
+        **asking: Unpack[AskOptions],
     ) -> Any:
         """As ``lock``, for sync code."""
-        return ask_here(Wording(name, data, form, title, question))
+        wording = Wording(name, data, form, title, question, Asking.of(name, **asking))
+        return ask_here(wording)
 
 
 class CurrentTracer(Tracer):

@@ -26,6 +26,7 @@ from kodosumi_prefect.cli import (
     schedules,
     services,
     spool,
+    team,
     token,
     up,
     user,
@@ -82,6 +83,7 @@ app.command(config.app)
 app.command(db.app)
 app.command(spool.app)
 app.command(user.app)
+app.command(team.app)
 app.register_install_completion_command()
 
 

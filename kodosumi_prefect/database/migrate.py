@@ -137,6 +137,9 @@ DO $$ BEGIN
     IF to_regclass('{schema}.webhook') IS NOT NULL THEN
         REVOKE ALL ON {schema}.webhook FROM {reader};
     END IF;
+    IF to_regclass('{schema}.lock_link') IS NOT NULL THEN
+        REVOKE ALL ON {schema}.lock_link FROM {reader};
+    END IF;
     -- Functions that queries of lists consist of; they read what {reader} may read.
     IF to_regproc('{schema}.filtered_listing') IS NOT NULL THEN
         GRANT EXECUTE ON FUNCTION {schema}.visible, {schema}.filtered_listing TO {reader};

@@ -35,7 +35,7 @@ def reseal(url: str, settings: Settings) -> Resealed:
         psycopg.Error: the database is away.
     """
     panel = panel_keys(settings)  # makes the secret if there is none
-    boxes = {"inputs": run_keys(settings).box, "answers": run_keys(settings).box}
+    boxes = dict.fromkeys(("inputs", "answers", "given_answers"), run_keys(settings).box)
     boxes["launches"] = panel.answers
     boxes["webhooks"] = panel.webhooks
     queries = Queries(settings.database_schema)

@@ -28,6 +28,7 @@ from kodosumi_prefect.forms import (
 from kodosumi_prefect.forms.errors import GENERAL
 from kodosumi_prefect.forms.files import KnownNames
 from kodosumi_prefect.keys import NoKeyError
+from kodosumi_prefect.locks.asking import Asking
 from kodosumi_prefect.locks.place import Earlier, Place
 from kodosumi_prefect.locks.sealing import unsealed
 from kodosumi_prefect.locks.waiting import get_waiter
@@ -35,7 +36,6 @@ from kodosumi_prefect.settings import Settings, get_settings
 from kodosumi_prefect.stream.settled_locks import Settled
 from kodosumi_prefect.vocabulary import lock_key
 
-ANSWER_SECONDS = 3 * 3600.0  # seconds, by default
 LAST_LOOK = 1.0  # seconds after the deadline in which an answer given in that moment may arrive
 BREATH = 5.0  # seconds after which a thread that waits lets Prefect's timeouts interrupt it
 
@@ -53,6 +53,7 @@ class Wording:
         form: a ``Model``, a class of pydantic models, or None: the service has the form.
         title: what people call it; None for the name.
         question: what is asked, in markdown.
+        asking: who is asked, and what follows if nobody answers.
 
     Raises:
         TypeError: ``form``, ``title`` or ``question`` is something else.
@@ -65,6 +66,7 @@ class Wording:
         form: Any,
         title: str | None = None,
         question: str | None = None,
+        asking: Asking | None = None,
     ) -> None:
         for argument, value in (("title", title), ("question", question)):
             if not isinstance(value, str | None):
@@ -75,6 +77,7 @@ class Wording:
         self.title = title
         self.question = question
         self.data = data
+        self.asking = asking or Asking()
         self.typed: type[BaseModel] | None = None
         self.model: Model | None = None
         if isinstance(form, Model):
@@ -88,17 +91,22 @@ class Wording:
             )
 
     @property
-    def words(self) -> dict[str, str]:
-        """``title`` and ``question``, if they are given."""
+    def words(self) -> dict[str, Any]:
+        """``title``, ``question`` and what is said of who is asked, if they are given."""
         words = {"title": self.title, "question": self.question}
-        return {key: value for key, value in words.items() if value is not None}
+        return {key: value for key, value in words.items() if value is not None} | (
+            self.asking.fields
+        )
 
     def read(self, answer: Any) -> Any:
-        """The answer that the author gets for what was given.
+        """The answer that the author gets for what was given: of several people a list.
 
         Raises:
             InputsError: the form does not accept it.
         """
+        return self.asking.read(answer, self._read_one)
+
+    def _read_one(self, answer: Any) -> Any:
         if self.model is None or not isinstance(answer, dict):
             return answer
         files = {str(field.name) for field in self.model.fields if isinstance(field, InputFiles)}
@@ -117,7 +125,7 @@ class Question:
     answer by asking again, as a new lock whose form shows what was wrong.
 
     Arguments:
-        timeout: seconds; None means 3 hours.
+        timeout: seconds; None means 3 hours after the last reminder or escalation.
         fid: the execution.
         settings: where it is recorded.
         put: records an event, once for each key.
@@ -139,7 +147,7 @@ class Question:
                 "is off), so nobody could answer"
             )
         self._wording = wording
-        self._timeout = ANSWER_SECONDS if timeout is None else timeout
+        self._timeout = wording.asking.timeout(wording.name, timeout)
         self._deadline = time.monotonic() + self._timeout
         self._fid = fid
         self._settings = settings
@@ -262,13 +270,15 @@ class Question:
 
     def _end(self, state: str) -> None:
         """Record that nobody waits any more; an answer given before wins over this."""
-        payload = {"name": self._wording.name, "lid": self._lid, "result": None, "state": state}
+        result = self._wording.asking.expiry_value if state == "expired" else None
+        payload = {"name": self._wording.name, "lid": self._lid, "result": result, "state": state}
         self._put(Kind.LEASE, serialize(payload), None)
 
     def _answer(self, outcome: Settled | None) -> Any:
         name = self._wording.name
         if outcome is None or outcome.state == "expired":
-            raise TimeoutError(f"lock {name!r} was not answered within {self._timeout:g} seconds")
+            late = TimeoutError(f"lock {name!r} was not answered within {self._timeout:g} seconds")
+            return self._wording.asking.at_deadline(late)
         if outcome.state != "leased":
             raise VoidLockError(f"lock {name!r} is void: its run ended or started again")
         return self._wording.read(self._unsealed(outcome))
@@ -330,11 +340,17 @@ def _result(settled: "Future[Settled]", deadline: float) -> Settled | None:
 
 
 def ask_here(wording: Wording) -> Any:
-    """Ask at the terminal, for entrypoints that are run by hand.
+    """Ask at the terminal, for entrypoints that are run by hand; once for each answer it needs.
 
     Raises:
         KodosumiError: standard input has ended.
     """
+    if wording.asking.quorum == 1:
+        return _ask_once(wording)
+    return [_ask_once(wording) for _ in range(wording.asking.quorum)]
+
+
+def _ask_once(wording: Wording) -> Any:
     title = wording.title or wording.name
     _say(f"lock: {title}" + ("" if wording.data is None else f" {serialize(wording.data)}"))
     if wording.question is not None:

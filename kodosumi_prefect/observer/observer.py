@@ -8,6 +8,7 @@ from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
 from kodosumi_prefect.cancelling import cancel_all
 from kodosumi_prefect.observer import (
+    asking,
     awaiting,
     budgeting,
     cleaning,
@@ -20,6 +21,7 @@ from kodosumi_prefect.observer.activity import Activity, again_and_again
 from kodosumi_prefect.observer.ancestry import Ancestry
 from kodosumi_prefect.observer.api import Api
 from kodosumi_prefect.observer.arrivals import Arrivals
+from kodosumi_prefect.observer.asking import Asking
 from kodosumi_prefect.observer.awaiting import AwaitingRuns
 from kodosumi_prefect.observer.budgeting import Budgeting
 from kodosumi_prefect.observer.chosen import Selection
@@ -118,6 +120,7 @@ class Observer:
                 prices = self._prices = Pricing(settings, reader)
                 suspended_runs, awaiting_runs = Suspended(reader, api), AwaitingRuns(reader, api)
                 budgets = Budgeting(settings, reader, api, self._client)
+                questions = Asking(reader)
                 interval = settings.reconcile_interval
                 rounds = (
                     (reconciler.look, interval, "comparing runs with Prefect"),
@@ -132,6 +135,7 @@ class Observer:
                     (budgets.look, budgeting.EVERY, "following budgets of runs"),
                     (awaiting_runs.look, awaiting.EVERY, "telling Prefect which runs await people"),
                     (suspended_runs.look, suspended.EVERY, "resuming suspended runs"),
+                    (questions.look, asking.EVERY, "following questions to people"),
                     (cleaner.look, cleaning.EVERY, "deleting what is past its retention"),
                 )
                 words = Telling(settings, told, api)

@@ -8,8 +8,30 @@ from kodosumi_prefect.events import clean
 from kodosumi_prefect.spooler.rows import LATEST_TS
 
 LONGEST_ID = 100  # characters of a lock's id; ours have 36
+MOST_NAMES = 50  # of one question or step; authors get an error for more
+LONGEST_NAME = 200  # characters
+LONGEST_WAIT = 366 * 86400.0  # seconds until a step
+MOST_ANSWERS = 50
 
 Ended = Literal["leased", "expired", "void"]
+
+
+class Asked(NamedTuple):
+    """The part of a ``lock`` event that is about people.
+
+    Attributes:
+        asked: who may answer, lower case; None for the owner.
+        quorum: how many people have to answer.
+        on_expiry: JSON of what the run gets at the deadline; None for an error.
+        link: links may be made with which it is answered.
+        plan: JSON of the steps to follow: ``step, number, after`` in seconds, ``recipients``.
+    """
+
+    asked: list[str] | None
+    quorum: int
+    on_expiry: str | None
+    link: bool
+    plan: str
 
 
 class NewLock(NamedTuple):
@@ -25,6 +47,7 @@ class NewLock(NamedTuple):
         state: ``void`` if nobody waits for it any more, such as after the end.
         title: what people call it, in place of its name.
         question: what is asked, in markdown.
+        people: who is asked, and what follows; None if that is not said.
     """
 
     lid: str
@@ -37,6 +60,7 @@ class NewLock(NamedTuple):
     state: Literal["open", "void"] = "open"
     title: str | None = None
     question: str | None = None
+    people: Asked | None = None
 
 
 class Answer(NamedTuple):
@@ -132,7 +156,51 @@ def new_lock(payload: str, ts: float, attempt: int) -> NewLock | None:
         expires,
         title=_words(fields.get("title")),
         question=_words(fields.get("question")),
+        people=_people(fields),
     )
+
+
+_OF_PEOPLE = ("ask", "remind", "escalate", "quorum", "on_expiry", "link")
+
+
+def _people(fields: Mapping[str, Any]) -> Asked | None:
+    """What ``locks.asking`` put into the event; what is odd in it counts as not given."""
+    if not any(name in fields for name in _OF_PEOPLE):
+        return None
+    asked = _names(fields.get("ask"))
+    plan: list[dict[str, Any]] = []
+    if asked:
+        plan.append({"step": "asked", "number": 0, "after": 0, "recipients": asked})
+    for number, after in enumerate(_list(fields.get("remind"))):
+        if _is_wait(after):
+            step = {"step": "reminded", "number": number, "after": after, "recipients": []}
+            plan.append(step)
+    for number, each in enumerate(_list(fields.get("escalate"))):
+        to = _names(each.get("to")) if isinstance(each, dict) else []
+        if to and _is_wait(each.get("after")):
+            step = {"number": number, "after": each["after"], "recipients": to}
+            plan.append({"step": "escalated", **step})
+    quorum = fields.get("quorum")
+    return Asked(
+        asked or None,
+        quorum if type(quorum) is int and 1 <= quorum <= MOST_ANSWERS else 1,
+        json.dumps(fields["on_expiry"]) if "on_expiry" in fields else None,
+        fields.get("link") is True,
+        json.dumps(plan),
+    )
+
+
+def _list(value: Any) -> list[Any]:
+    return value[:MOST_NAMES] if isinstance(value, list) else []
+
+
+def _names(value: Any) -> list[str]:
+    names = [name for name in _list(value) if isinstance(name, str)]
+    return [clean(name) for name in names if 0 < len(name) <= LONGEST_NAME]
+
+
+def _is_wait(value: Any) -> bool:
+    return type(value) in (int, float) and 0 < value <= LONGEST_WAIT
 
 
 def _words(value: Any) -> str | None:

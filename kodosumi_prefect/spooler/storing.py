@@ -175,6 +175,21 @@ def store_answer(
     return (yield from _project(execution, fid, projection))
 
 
+def store_said(execution: LockedExecution, fid: str, events: Sequence[Event]) -> Steps[list[str]]:
+    """Store events of an execution that no run of it reports, such as that a lock expired.
+
+    Returns:
+        As ``store_batches``.
+    """
+    projection = execution.projection((yield from _open_locks(execution)))
+    rows = _numbered(list(events), execution.last_seq, projection)
+    if not rows:
+        return []
+    yield StoreEvents(execution.id, rows)
+    yield Statement("advance", {"id": execution.id, "last_seq": execution.last_seq + len(rows)})
+    return (yield from _project(execution, fid, projection))
+
+
 def wake_ups(schema: str, fids: Sequence[str], lids: Sequence[str]) -> list[dict[str, Any]]:
     """Parameters of ``notify`` for what was committed, each a transaction of its own.
 
@@ -199,6 +214,9 @@ def _project(execution: LockedExecution, fid: str, projection: Projection) -> St
         for lock in locks.opened.values():
             if not (yield from _beside("open_lock", lock._asdict() | {"id": execution.id})):
                 locks.forget(lock.lid)
+            elif lock.people is not None and lock.state == "open":
+                values = lock.people._asdict() | {"id": execution.id, "lid": lock.lid}
+                yield from _beside("ask_lock", values)
         for lid, answer in locks.answers.items():
             yield Statement("lease_lock", answer._asdict() | {"id": execution.id, "lid": lid})
         if over := {lid: end for lid, end in locks.ended.items() if lid not in locks.answers}:
@@ -211,6 +229,7 @@ def _project(execution: LockedExecution, fid: str, projection: Projection) -> St
     if projection.ended_seq is not None and projection.ended_seq > execution.last_seq:
         yield from _beside("purge_secrets", {"fid": fid})
         yield from _beside("forget_answers", {"id": execution.id})
+        yield from _beside("forget_given_answers", {"id": execution.id})
     return list(locks.ended)
 
 

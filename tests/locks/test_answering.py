@@ -12,7 +12,8 @@ import pytest
 from pydantic import SecretStr
 
 from kodosumi_prefect.events import Event, Kind, Status, serialize
-from kodosumi_prefect.locks.answering import AnsweredError, Locks, UnknownLockError
+from kodosumi_prefect.locks.answering import AnsweredError, Locks
+from kodosumi_prefect.locks.held import UnknownLockError
 from kodosumi_prefect.locks.sealing import MASK, masked
 from kodosumi_prefect.locks.waiting import Waiter
 from kodosumi_prefect.settings import Settings
@@ -181,7 +182,7 @@ def test_text_that_postgres_refuses_elsewhere_spoils_no_lock(
 
 
 def test_a_schema_without_locks_still_takes_events(append: Append, database: str, fid: str) -> None:
-    execute(database, "DROP TABLE kodosumi.lock")
+    execute(database, "DROP TABLE kodosumi.lock CASCADE")
     found = append(running(1.0), lock("a"), said("on"), completed(2.0))
     assert (found["status"], found["open_locks"], found["ended_seq"]) == (
         "finished",
@@ -226,8 +227,8 @@ async def test_of_many_answers_at_once_one_wins(
     given = await asyncio.gather(
         *(desk.answer(fid, "a", n, by=str(n)) for n in range(6)), return_exceptions=True
     )
-    winners = [n for n, one in enumerate(given) if one is None]
-    losers = [one for one in given if one is not None]
+    losers = [one for one in given if isinstance(one, BaseException)]
+    winners = [n for n, one in enumerate(given) if one not in losers]
     assert len(winners) == 1
     assert all(isinstance(one, AnsweredError) for one in losers)
     assert words(database, fid).count("lease") == 1

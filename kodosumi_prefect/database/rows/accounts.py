@@ -39,3 +39,12 @@ class SeenAccount:
 
     id: str
     seen_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ActiveRole:
+    """A row of ``active_role``: an account that may sign in."""
+
+    id: str
+    name: str
+    operator: bool

@@ -25,3 +25,12 @@ SELECT launch_id::text AS id, answer AS token FROM {schema}.launch_key WHERE ans
 -- The same, encrypted with another key.
 UPDATE {schema}.launch_key SET answer = %(new)s
 WHERE launch_id = %(id)s::uuid AND answer = %(old)s;
+
+-- name: sealed_given_answers
+-- Answers, of several to one lock, that hold secrets, encrypted.
+SELECT id::text AS id, result AS token FROM {schema}.lock_step WHERE result LIKE 'sealed:%%';
+
+-- name: reseal_given_answers
+-- The same, encrypted with another key.
+UPDATE {schema}.lock_step SET result = %(new)s
+WHERE id = %(id)s::bigint AND result = %(old)s;

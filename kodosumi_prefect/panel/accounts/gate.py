@@ -10,7 +10,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from kodosumi_prefect.files.tokens import TOKEN_HEADER
 from kodosumi_prefect.panel.accounts.identification import Identification, RefusedNameError
 from kodosumi_prefect.panel.web.errors import database_response, error_response, refusal_response
-from kodosumi_prefect.panel.web.proxy import is_local, own_path
+from kodosumi_prefect.panel.web.proxy import ANSWER_FOLDER, is_local, own_path
 from kodosumi_prefect.vocabulary import API_KEY_HEADER, KEY_PATH, SIGNATURE_HEADER
 
 OPEN = frozenset(
@@ -30,7 +30,10 @@ OPEN = frozenset(
     }
 )
 SPANS = "/v1/traces"
-OPEN_FOLDERS = ("/static/",)
+OPEN_FOLDERS = (
+    "/static/",
+    ANSWER_FOLDER,
+)  # answers come with a token, which their handler asks for
 OPEN_HERE = frozenset({"/health", "/metrics"})  # to programs on the panel's own machine
 
 

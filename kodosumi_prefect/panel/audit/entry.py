@@ -8,7 +8,7 @@ from urllib.parse import urlsplit, urlunsplit
 from kodosumi_prefect.events import clean
 from kodosumi_prefect.panel.audit.recorded_actions import Action, Outcome
 
-Means = Literal["session", "key", "proxy", "password", "cli", "start"]
+Means = Literal["session", "key", "proxy", "password", "cli", "start", "link", "schedule"]
 
 LONGEST = 400  # characters of an id or name; four bytes each fit into a row of an index
 LONGEST_AGENT = 160  # characters of a user agent

@@ -15,7 +15,7 @@ from kodosumi_prefect.panel.audit.journal import Journal
 from kodosumi_prefect.panel.audit.recorded_actions import Action, Outcome
 from kodosumi_prefect.panel.audit.rules import RULES, Rule
 from kodosumi_prefect.panel.audit.trail import Trail, failed_sign_in
-from kodosumi_prefect.panel.web.proxy import own_path
+from kodosumi_prefect.panel.web.proxy import own_path, public_path
 from kodosumi_prefect.vocabulary import (
     API_KEY_HEADER,
     LAUNCH_HEADER,
@@ -122,7 +122,9 @@ async def _store(request: Request, status: int) -> None:
         await panel.trail.add([_completed(request, entry, status, key) for entry in entries])
     except Exception:  # a bug of ours, which must not undo the request
         panel.trail.lost += len(entries)
-        logger.exception("%s %s is not recorded in the audit", request.method, request.url.path)
+        logger.exception(
+            "%s %s is not recorded in the audit", request.method, public_path(request.scope)
+        )
 
 
 async def _key(request: Request, keys: ApiKeys) -> Key | None:

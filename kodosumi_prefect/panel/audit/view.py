@@ -16,6 +16,8 @@ MEANS = {
     "cli": "command line",
     "proxy": "the proxy's sign-in",
     "start": "at its start",
+    "link": "a link",
+    "schedule": "as its run asked for",
 }
 # Where something that was done to can be looked at, below the panel's root.
 PLACES = {
@@ -23,6 +25,7 @@ PLACES = {
     "account": "users/{}",
     "schedule": "schedules",
     "source": "system",
+    "team": "teams",
 }
 
 

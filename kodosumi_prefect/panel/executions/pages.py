@@ -9,6 +9,7 @@ from fastapi.responses import RedirectResponse, Response
 from markupsafe import Markup
 
 from kodosumi_prefect.database.rows.budgets import SpentBudget
+from kodosumi_prefect.database.rows.locks import Lock
 from kodosumi_prefect.events import TERMINAL, Kind, Status
 from kodosumi_prefect.locks.answering import Locks, closed
 from kodosumi_prefect.panel.accounts.permissions import CurrentUser, User
@@ -28,6 +29,7 @@ from kodosumi_prefect.panel.executions.trace_pages import trace_tab
 from kodosumi_prefect.panel.html.render import render
 from kodosumi_prefect.panel.html.words import plain_line
 from kodosumi_prefect.panel.locks.cards import card
+from kodosumi_prefect.panel.locks.people import asked_words, names_in, people_of
 from kodosumi_prefect.panel.web.parameters import Cursor, Execution, Panel, ReadsContents, Seat
 from kodosumi_prefect.panel.web.prefect_links import flow_run_url, links
 from kodosumi_prefect.panel.web.state import State
@@ -83,12 +85,14 @@ async def execution(
     shown = chosen
     if trace is not None and _as_steps(view, wish, trace):
         shown = "steps"
+    locks = await _open_locks(panel, user, execution)
     context = {
         "row": execution,
         "cursor": execution.last_seq,
         "head": await _head(panel, user, execution),
         "mine": user.owns(execution.owner),
-        "cards": await _cards(request, panel, user, execution),
+        "awaited": await _awaited(panel, user, locks),
+        "cards": await _cards(request, panel, user, locks),
         "tail": await _tail(panel, execution),
         "tabs": TABS,
         "tab": chosen,
@@ -111,10 +115,12 @@ def _as_steps(view: str, wish: PaneQuery, trace: dict[str, Any]) -> bool:
 @router.get("/executions/{fid}/head")
 async def head(request: Request, panel: Panel, user: CurrentUser, execution: Execution) -> Response:
     """The parts of the page that stand for the execution as a whole."""
+    locks = await _open_locks(panel, user, execution)
     context = {
         "row": execution,
         "head": await _head(panel, user, execution),
         "mine": user.owns(execution.owner),
+        "awaited": await _awaited(panel, user, locks),
     }
     return page(request, "_head.html", context)
 
@@ -232,16 +238,39 @@ def _archived(row: StoredExecution) -> dict[str, Any]:
     return {"title": title(row), "fid": row.fid, "when": moment(row.archived_at)}
 
 
-async def _cards(
-    request: Request, panel: State, user: User, row: StoredExecution
-) -> list[dict[str, Any]]:
-    """The questions that the run waits for, to be answered on its page."""
-    if not row.locks or row.status in TERMINAL or not user.owns(row.owner):
+async def _open_locks(panel: State, user: User, row: StoredExecution) -> list[Lock]:
+    """The questions that the run waits for."""
+    if not row.locks or row.status in TERMINAL:
         return []
-    root = str(request.scope.get("root_path", "")).rstrip("/") + "/"
     locks = Locks(panel.reader)
-    found = [await locks.read(row.fid, lid) for lid in row.locks[:QUESTIONS]]
-    return [card(lock, root, eager=True, here=True) for lock in found if closed(lock) is None]
+    found = [await locks.read(row.fid, lid, user.id) for lid in row.locks[:QUESTIONS]]
+    return [lock for lock in found if closed(lock) is None]
+
+
+async def _cards(
+    request: Request, panel: State, user: User, locks: list[Lock]
+) -> list[dict[str, Any]]:
+    """Those of the questions that this user may answer, to be answered on the run's page."""
+    root = str(request.scope.get("root_path", "")).rstrip("/") + "/"
+    own = [lock for lock in locks if lock.is_asked or user.operator]
+    people = await people_of(panel.reader, own)
+    return [
+        card(lock, root, eager=True, here=True)
+        | {
+            "people": people[lock.fid, lock.lid],
+            "may_hand_on": True,
+            "link": lock.link and panel.settings.answer_links,
+        }
+        for lock in own
+    ]
+
+
+async def _awaited(panel: State, user: User, locks: list[Lock]) -> str | None:
+    """Who has to answer what this user may not, in words; None if there is nothing of it."""
+    others = [lock for lock in locks if not (lock.is_asked or user.operator)]
+    names = await names_in(panel.reader, (lock.asked for lock in others))
+    words = (asked_words(lock.asked, names) if lock.asked else "its owner" for lock in others)
+    return ", ".join(dict.fromkeys(words)) or None
 
 
 async def _tail(panel: State, row: StoredExecution) -> dict[str, Any] | None:

@@ -205,7 +205,7 @@ async def lines_between(
     batch = await panel.reader.page(
         row.fid, after, until=until, kinds=kinds, origin=origin_, limit=limit
     )
-    drawing = _Drawing("log", row.fid, Outcomes({}, {}), began(row), "time")
+    drawing = _Drawing("log", row.fid, Outcomes({}, {}, {}), began(row), "time")
     attempt = batch.events[0].attempt if batch.events else 1
     items = await asyncio.to_thread(lambda: list(drawing.items(batch.events, attempt)))
     return {"kind": "log", "items": items, "more": batch.more}

@@ -1,7 +1,7 @@
 """Questions of runs to people in words: who was asked what, and what became of it."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
@@ -9,7 +9,7 @@ from kodosumi_prefect.events import Kind
 from kodosumi_prefect.panel.html.markdown import markdown
 from kodosumi_prefect.panel.html.render import render
 from kodosumi_prefect.panel.html.values import cut
-from kodosumi_prefect.panel.web.templating import duration
+from kodosumi_prefect.panel.web.templating import duration, iso, moment
 
 MAX_TITLE = 300  # characters
 
@@ -82,8 +82,20 @@ def outcome_html(state: str, by: str | None, seconds: float | None) -> str:
     return f'answered{who}<span class="after">{after}</span>'
 
 
+def steps_html(asked: str | None, steps: Sequence[tuple[str, float]]) -> str:
+    """Who is asked, and what was done about it: each in words with its time in epoch seconds."""
+    head = f"<li>asks {escape(asked)}</li>" if asked else ""
+    done = "".join(
+        f'<li>{escape(words)} <time datetime="{iso(at)}" data-local>{moment(at)} UTC</time></li>'
+        for words, at in steps
+    )
+    return f'<ol class="lock-steps">{head}{done}</ol>' if head or done else ""
+
+
 def answer_html(result: Any, state: str = "leased") -> str:
     """What was answered, as fields; empty if that says nothing."""
+    if state == "expired" and json.dumps(result) not in _NOTHING:
+        return f'<div class="answer"><p class="type">The run went on with</p>{_value(result)}</div>'
     if state != "leased" or json.dumps(result) in _NOTHING:
         return ""
     return f'<div class="answer">{_value(result)}</div>'

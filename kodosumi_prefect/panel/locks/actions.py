@@ -9,19 +9,25 @@ from urllib.parse import quote
 import jwt
 import orjson
 
-from kodosumi_prefect.database.rows.locks import Lock, LockQuestion
+from kodosumi_prefect.database.rows.locks import Lock, LockQuestion, LockStep
 from kodosumi_prefect.forms import InputFiles, InputsError, Model
 from kodosumi_prefect.http.errors import error_fields
 from kodosumi_prefect.http.identity import LEEWAY
 from kodosumi_prefect.keys import NoKeyError
 from kodosumi_prefect.launch import sent_files
 from kodosumi_prefect.locks.answering import (
+    ONE,
     AnsweredError,
+    Given,
     Locks,
-    UnknownLockError,
+    NotAskedError,
+    SpentLinkError,
     closed,
+    refusal,
     was_answered,
 )
+from kodosumi_prefect.locks.delegating import RecipientError, delegate
+from kodosumi_prefect.locks.held import UnknownLockError
 from kodosumi_prefect.locks.sealing import masked, sealed
 from kodosumi_prefect.owner import Owner
 from kodosumi_prefect.panel.accounts.permissions import User
@@ -31,12 +37,16 @@ from kodosumi_prefect.panel.web.state import State
 from kodosumi_prefect.refusals import (
     ConflictError,
     ForbiddenError,
+    InvalidError,
     NotFoundError,
     UnavailableError,
     UnidentifiedError,
 )
 from kodosumi_prefect.serve import lock_facts
+from kodosumi_prefect.stream.reader import Reader
 from kodosumi_prefect.vocabulary import LOCK_FACTS_SCOPE
+
+GUEST = "link:"  # before the name of who answers by a link and has no account
 
 
 class ClosedLockError(ConflictError):
@@ -53,11 +63,16 @@ class ClosedLockError(ConflictError):
 
 @dataclass(frozen=True, slots=True)
 class Filled:
-    """The outcome of a filled-in form: a result, or messages by field."""
+    """The outcome of a filled-in form: a result, or messages by field.
+
+    Attributes:
+        given: how many answers the question has by it, of those that it needs.
+    """
 
     result: Any = None
     errors: dict[str, list[str]] | None = None
     elements: list[dict[str, Any]] | None = None
+    given: Given = ONE
 
     @property
     def secrets(self) -> set[str]:
@@ -71,12 +86,23 @@ class Desk:
     Arguments:
         user: who does.
         panel_url: where they reach the panel.
+        means: how the panel knows them: ``session``, ``key``, ``proxy`` or ``link``.
+        link: the hash of the link that they came with.
     """
 
-    def __init__(self, panel: State, user: User, panel_url: str) -> None:
+    def __init__(
+        self,
+        panel: State,
+        user: User,
+        panel_url: str,
+        means: str | None = None,
+        link: str | None = None,
+    ) -> None:
         self._panel = panel
         self._user = user
         self._url = panel_url
+        self._means = means
+        self._link = link
         self._locks = Locks(panel.reader)
 
     async def open(self, fid: str, lid: str) -> Lock:
@@ -87,14 +113,52 @@ class Desk:
             ForbiddenError: they may not answer it.
             ClosedLockError: it is no longer open.
         """
-        if await self._panel.reader.status(fid, self._user.sees(self._panel.settings)) is None:
-            raise NotFoundError(f"there is no execution {fid}")
-        lock = await self._read(fid, lid)
-        if not self._user.owns(lock.owner):
-            raise ForbiddenError("only the owner of the execution and operators may answer")
+        lock = await self._asking(fid, lid)
         if (reason := closed(lock)) is not None:
             raise ClosedLockError(reason, answered=was_answered(lock))
         return lock
+
+    async def look(self, fid: str, lid: str) -> Lock:
+        """A lock, open or not, of an execution that this user may see, or that they are asked.
+
+        Raises:
+            NotFoundError: there is none.
+        """
+        try:
+            lock = await self._locks.read(fid, lid, self._user.id)
+        except UnknownLockError as exc:
+            await self._require_seen(fid)
+            raise NotFoundError(str(exc)) from exc
+        if not lock.is_asked:
+            await self._require_seen(fid)
+        return lock
+
+    async def delegate(self, fid: str, lid: str, to: str) -> str:
+        """Have somebody else asked in this user's place; their name.
+
+        Raises:
+            NotFoundError, ForbiddenError, ClosedLockError: as ``open``.
+            InvalidError: there is no such account, or it cannot be asked.
+        """
+        await self.open(fid, lid)
+        user = self._user
+        try:
+            return await delegate(
+                self._panel.reader,
+                fid,
+                lid,
+                to,
+                by=user.id,
+                name=user.name,
+                means=self._means,
+                operator=user.operator,
+            )
+        except RecipientError as exc:
+            raise InvalidError(str(exc)) from exc
+        except NotAskedError as exc:
+            raise ForbiddenError(str(exc)) from exc
+        except AnsweredError as exc:
+            raise ClosedLockError(str(exc), answered=exc.answered) from exc
 
     async def elements(self, lock: Lock) -> list[dict[str, Any]]:
         """The lock's form: its own, or that of the service which launched the run.
@@ -136,7 +200,7 @@ class Desk:
             except NoKeyError as exc:
                 raise UnavailableError(str(exc)) from exc
         try:
-            await self._locks.answer(
+            given = await self._locks.answer(
                 lock.fid,
                 lock.lid,
                 filled.result,
@@ -144,13 +208,25 @@ class Desk:
                 name=self._user.name,
                 visible_result=masked_result,
                 stored=stored,
+                means=self._means,
+                asked_only=not (self._user.operator or self._is_guest),
+                link=self._link,
+                settings=self._panel.settings,
             )
         except AnsweredError as exc:
             raise ClosedLockError(str(exc), answered=exc.answered) from exc
+        except SpentLinkError as exc:
+            raise ClosedLockError(str(exc), answered=False) from exc
+        except NotAskedError as exc:
+            raise ForbiddenError(str(exc)) from exc
+        except NoKeyError as exc:
+            raise UnavailableError(str(exc)) from exc
         except UnknownLockError as exc:
             raise NotFoundError(str(exc)) from exc
-        self._panel.resuming.begin(lock.fid, self._panel.reader, self._panel.settings)
-        return filled if masked_result is None else Filled(masked_result, None, filled.elements)
+        if given.complete:
+            self._panel.resuming.begin(lock.fid, self._panel.reader, self._panel.settings)
+        visible = filled.result if masked_result is None else masked_result
+        return Filled(visible, None, filled.elements, given)
 
     async def _give_files(
         self, lock: Lock, posted: dict[str, Any], elements: Iterable[Mapping[str, Any]]
@@ -209,11 +285,26 @@ class Desk:
         )
         return _read(answer, base)
 
-    async def _read(self, fid: str, lid: str) -> Lock:
-        try:
-            return await self._locks.read(fid, lid)
-        except UnknownLockError as exc:
-            raise NotFoundError(str(exc)) from exc
+    @property
+    def _is_guest(self) -> bool:
+        """Whether a link is all the right that somebody without an account has."""
+        return self._link is not None and self._user.id.startswith(GUEST)
+
+    async def _asking(self, fid: str, lid: str) -> Lock:
+        """A lock that this user may answer, open or not."""
+        if self._is_guest:
+            try:
+                return await self._locks.read(fid, lid)
+            except UnknownLockError as exc:
+                raise NotFoundError(str(exc)) from exc
+        lock = await self.look(fid, lid)
+        if not (lock.is_asked or self._user.operator):
+            raise ForbiddenError(refusal(lock))
+        return lock
+
+    async def _require_seen(self, fid: str) -> None:
+        if await self._panel.reader.status(fid, self._user.sees(self._panel.settings)) is None:
+            raise NotFoundError(f"there is no execution {fid}")
 
 
 def signer(panel: State, signature: str, fid: str, lid: str) -> User:
@@ -261,7 +352,26 @@ def item_of(lock: LockQuestion) -> dict[str, Any]:
         "opened": lock.opened,
         "expires": lock.expires,
         "elements": json.loads(lock.elements) if lock.elements else None,
+        "asked": lock.asked,
+        "quorum": lock.quorum,
     }
+
+
+async def history(reader: Reader, lock: Lock) -> dict[str, Any]:
+    """Who is asked a lock, and what was done about it."""
+    rows = await reader.rows_of(LockStep, "lock_steps", fids=[lock.fid], lids=[lock.lid])
+    steps = [
+        {
+            "step": row.step,
+            "at": row.at,
+            "by": row.who_name,
+            "means": row.means,
+            "asked": row.recipients,
+            "reached": row.reached,
+        }
+        for row in rows
+    ]
+    return {"state": lock.state, "asked": lock.asked, "quorum": lock.quorum, "steps": steps}
 
 
 def _as_json(values: dict[str, Any]) -> dict[str, Any]:

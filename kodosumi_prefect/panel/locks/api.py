@@ -5,22 +5,32 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse, Response
+from pydantic import BaseModel, Field
 
 from kodosumi_prefect.http.body import read_body
-from kodosumi_prefect.locks.answering import Locks
+from kodosumi_prefect.locks.answering import Given, Locks
 from kodosumi_prefect.panel.accounts.permissions import CurrentUser, User
 from kodosumi_prefect.panel.audit.entry import Target
 from kodosumi_prefect.panel.audit.recorded_actions import Action, Outcome
 from kodosumi_prefect.panel.audit.recording import record
 from kodosumi_prefect.panel.locks.actions import (
+    GUEST,
     ClosedLockError,
-    Desk,
     facts_of,
+    history,
     item_of,
     signer,
 )
-from kodosumi_prefect.panel.services.calls import own_url
-from kodosumi_prefect.panel.web.answers import Answered, Facts, OpenLocks
+from kodosumi_prefect.panel.locks.desks import desk_of
+from kodosumi_prefect.panel.locks.linking import new_link
+from kodosumi_prefect.panel.web.answers import (
+    Answered,
+    AnswerLink,
+    Asked,
+    Facts,
+    LockHistory,
+    OpenLocks,
+)
 from kodosumi_prefect.panel.web.error_schemas import answers, problems
 from kodosumi_prefect.panel.web.parameters import Lid, Panel
 from kodosumi_prefect.refusals import NotFoundError
@@ -42,6 +52,22 @@ BODY = {
 router = APIRouter(tags=["Locks"])
 
 
+class WantedLink(BaseModel):
+    """For whom a link is."""
+
+    account: str | None = Field(None, max_length=200, description="The name of an account.")
+    recipient: str | None = Field(
+        None, max_length=200, description="In words, of somebody without an account."
+    )
+    code: bool = Field(False, description="Whether a short code is asked for beside the form.")
+
+
+class Delegation(BaseModel):
+    """To whom a lock is handed on."""
+
+    to: str = Field(min_length=1, max_length=200, description="The name of an account.")
+
+
 @router.get("/locks", summary="Open locks that you may answer", responses=answers(OpenLocks))
 async def locks(
     panel: Panel,
@@ -55,12 +81,16 @@ async def locks(
             description="The `offset` of the previous page.",
         ),
     ] = None,
+    mine: Annotated[
+        bool, Query(description="For operators: only those that you are asked yourself.")
+    ] = False,
 ) -> dict[str, Any]:
     """Newest first; `opened` and `expires` in seconds since 1970.
 
     `elements` is the form if the run brought it, else null: its service has it then.
     """
-    rows = await Locks(panel.reader).open(owner=user.limited_to, before=offset, limit=pp + 1)
+    account = user.id if mine else user.limited_to
+    rows = await Locks(panel.reader).open(account=account, before=offset, limit=pp + 1)
     page_rows = rows[:pp]
     return {
         "items": [item_of(row) for row in page_rows],
@@ -76,7 +106,7 @@ async def elements(
 
     404 also if it was answered or has expired.
     """
-    desk = Desk(panel, user, own_url(request, panel.settings))
+    desk = desk_of(request, panel, user)
     try:
         return await desk.elements(await desk.open(str(fid), lid))
     except ClosedLockError as exc:
@@ -94,9 +124,10 @@ async def answer(
 ) -> Response:
     """`{"result"}`, and the run continues with it; or `{"errors", "elements"}`, and it waits on.
 
-    409 if somebody has answered it, 404 if it has expired or its run is over.
+    409 if somebody has answered it, 404 if it has expired or its run is over. A lock that needs
+    several people tells `answers` and `quorum`; its run continues with the last one.
     """
-    desk = Desk(panel, user, own_url(request, panel.settings))
+    desk = desk_of(request, panel, user)
     entry = record(request, Action.LOCK_ANSWER, Target("lock", lid), fid=str(fid))
     try:
         lock = await desk.open(str(fid), lid)
@@ -108,7 +139,69 @@ async def answer(
     if filled.errors is not None:
         entry.outcome = Outcome.REFUSED
         return JSONResponse({"errors": filled.errors, "elements": filled.elements})
-    return JSONResponse({"result": filled.result})
+    return JSONResponse({"result": filled.result} | _several(filled.given))
+
+
+@router.post(
+    "/lock/{fid}/{lid}/delegate",
+    summary="Hand a lock on",
+    responses=answers(Asked) | problems(403, 404, 409, 422),
+)
+async def delegate(
+    panel: Panel, user: CurrentUser, request: Request, fid: UUID, lid: Lid, to: Delegation
+) -> dict[str, str]:
+    """Have another account asked in your place, or, by an operator, in place of all.
+
+    You may not answer it any more then, unless you are an operator.
+    """
+    desk = desk_of(request, panel, user)
+    entry = record(request, Action.LOCK_DELEGATE, Target("lock", lid), fid=str(fid))
+    name = await desk.delegate(str(fid), lid, to.to)
+    entry.details["to"] = name
+    return {"asked": name}
+
+
+@router.post(
+    "/lock/{fid}/{lid}/links",
+    status_code=201,
+    summary="Make a link with which a lock is answered",
+    responses=answers(AnswerLink) | problems(403, 404, 409),
+)
+async def make_link(
+    panel: Panel, user: CurrentUser, request: Request, fid: UUID, lid: Lid, wanted: WantedLink
+) -> AnswerLink:
+    """For one recipient, who answers without signing in: an account that is asked, or anybody.
+
+    Whoever may answer makes links; where several people have to, only operators do, and only for
+    accounts. The link, and its code, are not shown again. 409 if the run does not allow links, the
+    setting `answer_links` is off, the form takes files, or `panel_url` is a loopback address.
+    """
+    desk = desk_of(request, panel, user)
+    entry = record(request, Action.LINK_CREATE, Target("lock", lid), fid=str(fid))
+    lock = await desk.open(str(fid), lid)
+    link = await new_link(
+        panel,
+        user,
+        lock,
+        account=wanted.account,
+        recipient=wanted.recipient,
+        with_code=wanted.code,
+    )
+    entry.details |= {"recipient": link.recipient, "code": wanted.code}
+    return AnswerLink(**link._asdict())
+
+
+@router.get(
+    "/lock/{fid}/{lid}/steps",
+    summary="What was done about a lock",
+    responses=answers(LockHistory) | problems(403, 404),
+)
+async def steps(
+    panel: Panel, user: CurrentUser, request: Request, fid: UUID, lid: Lid
+) -> dict[str, Any]:
+    """Who was asked, reminded, asked then too, handed it on and answered, when and how."""
+    lock = await desk_of(request, panel, user).look(str(fid), lid)
+    return await history(panel.reader, lock)
 
 
 @router.get(
@@ -121,5 +214,11 @@ async def facts(panel: Panel, request: Request, fid: UUID, lid: Lid) -> dict[str
     user = getattr(request.state, "user", None)
     if not isinstance(user, User):
         user = signer(panel, request.headers.get(SIGNATURE_HEADER, ""), str(fid), lid)
-    desk = Desk(panel, user, own_url(request, panel.settings))
+    # That somebody without an account may answer was looked at before the service was asked.
+    desk = desk_of(request, panel, user, "" if user.id.startswith(GUEST) else None)
     return facts_of(await desk.open(str(fid), lid))
+
+
+def _several(given: Given) -> dict[str, int]:
+    """How many answers there are, of a lock that needs several; Kodosumi's have no word of it."""
+    return {} if given.quorum == 1 else {"answers": given.answers, "quorum": given.quorum}

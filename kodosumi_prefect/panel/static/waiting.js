@@ -32,7 +32,7 @@ async function add(names) {
 
 async function look() {
   if (document.hidden) return;
-  const answer = await ask(`${root}waiting/open`);
+  const answer = await ask(`${root}waiting/open${"mine" in list.dataset ? "?mine=true" : ""}`);
   if (!answer.ok) throw new Error(answer.statusText);
   const result = await answer.json();
   const open = result.open.map((pair) => pair.join("/"));

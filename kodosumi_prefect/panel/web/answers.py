@@ -345,6 +345,11 @@ class OpenLock(BaseModel):
     opened: float
     expires: float | None
     elements: list[dict[str, Any]] | None
+    asked: list[str] | None = Field(
+        description="`owner`, `team:` and its name, `@` and the id of an account, or its name; "
+        "null: the owner."
+    )
+    quorum: int = Field(description="How many people have to answer.")
 
 
 class OpenLocks(BaseModel):
@@ -360,6 +365,42 @@ class Answered(BaseModel):
     result: Any = None
     errors: dict[str, list[str]] | None = None
     elements: list[dict[str, Any]] | None = None
+    answers: int | None = Field(None, description="How many there are, where several are needed.")
+    quorum: int | None = Field(None, description="How many are needed, if it is more than one.")
+
+
+class Asked(BaseModel):
+    """Who is asked now."""
+
+    asked: str
+
+
+class AnswerLink(BaseModel):
+    """A link, and its code, which are not shown again."""
+
+    url: str
+    code: str | None
+    recipient: str
+
+
+class LockDone(BaseModel):
+    """What was done about a lock."""
+
+    step: str = Field(description="`asked`, `reminded`, `escalated`, `delegated` or `answered`.")
+    at: float
+    by: str | None = Field(description="The account; null: the lock's own schedule.")
+    means: str | None = Field(description="`session`, `key`, `proxy` or `link`.")
+    asked: list[str]
+    reached: list[str] = Field(description="The accounts that these were then, by name.")
+
+
+class LockHistory(BaseModel):
+    """Who is asked a lock, and what was done about it, in its order."""
+
+    state: str
+    asked: list[str] | None
+    quorum: int
+    steps: list[LockDone]
 
 
 class Facts(BaseModel):

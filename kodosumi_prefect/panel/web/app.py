@@ -56,6 +56,7 @@ from kodosumi_prefect.panel.files import run_api as run_files_api
 from kodosumi_prefect.panel.files.depot import Depot
 from kodosumi_prefect.panel.ingest import api as ingest_api
 from kodosumi_prefect.panel.ingest.actions import Ingest
+from kodosumi_prefect.panel.locks import answer_pages
 from kodosumi_prefect.panel.locks import api as locks_api
 from kodosumi_prefect.panel.locks import pages as lock_pages
 from kodosumi_prefect.panel.schedules import api as schedules_api
@@ -71,6 +72,8 @@ from kodosumi_prefect.panel.system import health_api, metrics_api
 from kodosumi_prefect.panel.system import pages as system_pages
 from kodosumi_prefect.panel.system.metrics import Metrics
 from kodosumi_prefect.panel.system.utilisation import Sampler
+from kodosumi_prefect.panel.teams import api as teams_api
+from kodosumi_prefect.panel.teams import pages as team_pages
 from kodosumi_prefect.panel.web import error_schemas, errors, kodosumi_pages, limits
 from kodosumi_prefect.panel.web.csrf import OwnPagesOnly
 from kodosumi_prefect.panel.web.headers import Shield
@@ -119,6 +122,7 @@ AREAS: tuple[Any, ...] = (
     webhooks_api,
     accounts_api,
     role_api,
+    teams_api,
     audit_api,
     health_api,
     metrics_api,
@@ -131,11 +135,13 @@ AREAS: tuple[Any, ...] = (
     service_list_pages,
     service_pages,
     lock_pages,
+    answer_pages,
     schedule_pages,
     account_pages,
     webhook_pages,
     user_pages,
     budget_pages,
+    team_pages,
     system_pages,
     kodosumi_pages,
 )

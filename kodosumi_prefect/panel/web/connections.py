@@ -100,11 +100,17 @@ def _is_busy(protocol: Any) -> bool:
 
 
 class _Counted(asyncio.Protocol):
-    """Mixin of uvicorn's protocols: reports its beginning and end to its ``door``."""
+    """Mixin of uvicorn's protocols: reports its beginning and end to its ``door``.
+
+    It logs no requests: addresses hold the tokens of links. uvicorn would log them as soon as
+    somebody configures logging after it, as Prefect does.
+    """
 
     door: Connections
+    access_log: bool
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.access_log = False
         super().connection_made(transport)
         self.door.came(self)
 

@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from kodosumi_prefect.panel.web.errors import error_response
-from kodosumi_prefect.panel.web.proxy import own_path
+from kodosumi_prefect.panel.web.proxy import ANSWER_FOLDER, own_path
 from kodosumi_prefect.vocabulary import FOREIGN_SCOPE
 
 
@@ -38,7 +38,8 @@ class OwnPagesOnly:
             scope[FOREIGN_SCOPE] = (
                 request.headers.get("origin") in self._allowed or "*" in self._allowed
             )
-            if not scope[FOREIGN_SCOPE] and _changes(request):
+            by_token = own_path(scope).startswith(ANSWER_FOLDER)  # whatever page sent it
+            if not (scope[FOREIGN_SCOPE] or by_token) and _changes(request):
                 detail = "a page of another site sent this; open the panel itself"
                 await error_response(request, 403, detail)(scope, receive, send)
                 return

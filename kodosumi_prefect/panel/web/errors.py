@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 
 from kodosumi_prefect.events import clean
 from kodosumi_prefect.http.statuses import status_of
-from kodosumi_prefect.panel.web.proxy import own_path
+from kodosumi_prefect.panel.web.proxy import own_path, public_path
 from kodosumi_prefect.panel.web.templating import page
 from kodosumi_prefect.refusals import RefusedError
 
@@ -28,6 +28,8 @@ PAGES = (
     "/schedules",
     "/account",
     "/users",
+    "/teams",
+    "/answer/",
     "/system",
     "/audit",
 )
@@ -54,7 +56,7 @@ def error_response(request: Request, status_code: int, detail: str) -> Response:
     error = HTTPStatus(status_code).phrase
     body: dict[str, Any] = {
         "error": error,
-        "path": request.url.path,
+        "path": public_path(request.scope),
         "detail": clean(detail),
         "status_code": status_code,
     }
@@ -123,7 +125,7 @@ def database_response(request: Request, exc: Exception) -> Response:
     """A 503: Postgres does not answer."""
     reason = str(exc).strip()
     logger.warning(
-        "no answer from Postgres for %s: %s", request.url.path, reason, extra=_of(request)
+        "no answer from Postgres for %s: %s", public_path(request.scope), reason, extra=_of(request)
     )
     detail = "Postgres does not answer; nothing is lost, try again when it is back"
     response = error_response(request, 503, detail)
@@ -134,7 +136,9 @@ def database_response(request: Request, exc: Exception) -> Response:
 async def _unstorable(request: Request, exc: Exception) -> Response:
     """The request has values that Postgres refuses for good: NUL characters, endless numbers."""
     reason = " ".join(str(exc).split())[:200]
-    logger.warning("refused by Postgres at %s: %s", request.url.path, reason, extra=_of(request))
+    logger.warning(
+        "refused by Postgres at %s: %s", public_path(request.scope), reason, extra=_of(request)
+    )
     return error_response(request, 422, f"a value cannot be stored: {reason}")
 
 
@@ -143,7 +147,9 @@ async def _too_deep(request: Request, exc: Exception) -> Response:
     if request.method in ("GET", "HEAD"):  # of our own making
         return unforeseen_response(request, exc)
     logger.warning(
-        "refused a body that is nested too deep, sent to %s", request.url.path, extra=_of(request)
+        "refused a body that is nested too deep, sent to %s",
+        public_path(request.scope),
+        extra=_of(request),
     )
     return error_response(request, 422, "body: is nested too deep")
 
@@ -155,7 +161,7 @@ async def _no_database(request: Request, exc: Exception) -> Response:
 def unforeseen_response(request: Request, exc: Exception) -> Response:
     """A 500 whose id finds the traceback in the panel's log."""
     number = uuid4().hex[:12]
-    where = request.url.path
+    where = public_path(request.scope)
     logger.error("error %s at %s", number, where, exc_info=exc, extra=_of(request))
     return error_response(request, 500, f"unexpected error {number}, described in the panel's log")
 

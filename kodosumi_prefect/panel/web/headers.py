@@ -5,7 +5,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from kodosumi_prefect.panel.web.errors import unforeseen_response
-from kodosumi_prefect.panel.web.proxy import own_path
+from kodosumi_prefect.panel.web.proxy import ANSWER_FOLDER, own_path
 
 # Pages hold texts that agents wrote. Nothing of them may run, load or send anything.
 POLICY = (
@@ -34,13 +34,17 @@ class Shield:
             return
         started = False
         # Read now: what is mounted changes the scope.
-        caching = _caching(own_path(scope))
+        path = own_path(scope)
+        caching, holds_token = _caching(path), path.startswith(ANSWER_FOLDER)
 
         async def shielded(message: Message) -> None:
             nonlocal started
             if message["type"] == "http.response.start":
                 started = True
                 headers = MutableHeaders(scope=message)
+                if holds_token:
+                    headers["Referrer-Policy"] = "no-referrer"
+                    headers.setdefault("X-Robots-Tag", "noindex")
                 for name, value in HEADERS.items():
                     headers.setdefault(name, value)
                 headers.setdefault("Cache-Control", caching)

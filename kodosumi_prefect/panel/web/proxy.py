@@ -22,6 +22,8 @@ FORWARDING = frozenset(
     }
 )
 
+ANSWER_FOLDER = "/answer/"  # what follows is a token, and the right to answer
+
 Headers = list[tuple[bytes, bytes]]
 
 
@@ -30,6 +32,13 @@ def own_path(scope: Scope) -> str:
     root = str(scope.get("root_path", "")).rstrip("/")
     path = str(scope["path"])
     return path[len(root) :] if root and path.startswith(f"{root}/") else path
+
+
+def public_path(scope: Scope) -> str:
+    """The path of a request as logs may have it: without a token."""
+    path = str(scope.get("root_path", "")).rstrip("/") + own_path(scope)
+    before, folder, _ = path.partition(ANSWER_FOLDER)
+    return f"{before}{folder}…" if folder else path
 
 
 def is_local(scope: Scope) -> bool:

@@ -50,6 +50,13 @@ class AccessFields(BaseModel):
             "process without a database records into that execution through the panel."
         ),
     )
+    answer_links: bool = Field(
+        default=True,
+        description=(
+            "Whether questions that allow it (`tracer.lock(…, link=True)`) may be answered by a "
+            "link, without signing in. Off, no link is made and none works."
+        ),
+    )
     auth: Literal["password", "proxy"] = Field(
         default="password",
         description=(

@@ -1,0 +1,53 @@
+-- name: add_lock_link
+-- Keep a link, of whose token only the hash is kept.
+INSERT INTO {schema}.lock_link (hash, execution_id, lid, account, recipient, code_hash, made_by)
+VALUES (%(hash)s, %(id)s, %(lid)s, %(account)s, %(recipient)s, %(code_hash)s, %(made_by)s)
+RETURNING hash;
+
+-- name: lock_link
+-- The lock that a link is for, and whether it can still be used.
+SELECT e.fid::text AS fid, k.lid, k.account, k.recipient, k.code_hash,
+    k.used_at IS NOT NULL AS used, k.revoked_at IS NOT NULL AS revoked
+FROM {schema}.lock_link k JOIN {schema}.execution e ON e.id = k.execution_id
+WHERE k.hash = %(hash)s;
+
+-- name: use_lock_link
+-- Use a link up; no row if it was used or revoked before.
+UPDATE {schema}.lock_link SET used_at = now()
+WHERE hash = %(hash)s AND execution_id = %(id)s AND lid = %(lid)s
+    AND used_at IS NULL AND revoked_at IS NULL
+RETURNING hash;
+
+-- name: count_code
+-- Count a code as wrong until it proved right; no row if too many were.
+UPDATE {schema}.lock_link SET wrong_codes = wrong_codes + 1
+WHERE hash = %(hash)s AND used_at IS NULL AND revoked_at IS NULL AND wrong_codes < %(most)s
+RETURNING wrong_codes;
+
+-- name: settle_code
+-- Take the count of a right code back; revoke the link with the last wrong one that is allowed.
+UPDATE {schema}.lock_link SET
+    wrong_codes = CASE WHEN %(right)s::boolean THEN greatest(wrong_codes - 1, 0)
+        ELSE wrong_codes END,
+    revoked_at = CASE WHEN NOT %(right)s::boolean AND wrong_codes >= %(most)s THEN now()
+        ELSE revoked_at END
+WHERE hash = %(hash)s RETURNING hash;
+
+-- name: revoke_lock_links
+-- Revoke the unused links of a lock: all, or those of one account and of those who have none.
+UPDATE {schema}.lock_link SET revoked_at = now()
+WHERE execution_id = %(id)s AND lid = %(lid)s AND used_at IS NULL AND revoked_at IS NULL
+    AND (%(account)s::text IS NULL OR account IS NULL OR account = %(account)s)
+RETURNING hash;
+
+-- name: may_answer_lock
+-- Whether an account may answer a lock: it is asked, or an operator's.
+SELECT {schema}.is_asked(l.asked, l.handed_on, e.owner, %(account)s)
+    OR EXISTS (SELECT FROM {schema}.role r
+        WHERE r.id::text = %(account)s AND r.active AND r.operator) AS may
+FROM {schema}.lock l JOIN {schema}.execution e ON e.id = l.execution_id
+WHERE l.execution_id = %(id)s AND l.lid = %(lid)s;
+
+-- name: active_role
+-- An account that may sign in, by its id.
+SELECT id::text AS id, name, operator FROM {schema}.role WHERE id::text = %(id)s AND active;

@@ -1,0 +1,1 @@
+"""Teams: named lists of accounts that questions are asked of."""
