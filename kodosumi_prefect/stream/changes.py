@@ -158,6 +158,7 @@ class Changes:
         self._position: Position | None = None  # up to which was looked
         self._starting = asyncio.Lock()
         self._turns = asyncio.Semaphore(READS)
+        self._asking: asyncio.Task[Position] | None = None
         self._followed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -166,8 +167,7 @@ class Changes:
         return self
 
     async def __aexit__(self, *exc: object) -> None:
-        if self._task is not None:
-            await cancel_all([self._task])
+        await cancel_all([task for task in (self._task, self._asking) if task is not None])
 
     def __len__(self) -> int:
         return len(self._followers)
@@ -204,7 +204,13 @@ class Changes:
             position, up_to_date, silent = since, False, False
             heard = time.monotonic()
             while True:
-                if not up_to_date:
+                if position is None:
+                    await self._ready()
+                    follower.next = self._count
+                    position, up_to_date = await self._now(), True
+                    yield Step([], position)
+                    heard = time.monotonic()
+                elif not up_to_date:
                     await self._ready()
                     follower.next = self._count
                     found = await self.page(position, wanted)
@@ -216,7 +222,6 @@ class Changes:
                     yield found
                     heard = time.monotonic()
                     continue
-                assert position is not None
                 follower.wake.clear()
                 steps = self._steps(follower, position)
                 if steps is None:
@@ -268,7 +273,14 @@ class Changes:
                 self._forget()
 
     async def _now(self) -> Position:
+        """What is visible now; who asks at the same time shares one query."""
+        if self._asking is None:
+            self._asking = asyncio.create_task(self._ask_now())
+        return await asyncio.shield(self._asking)
+
+    async def _ask_now(self) -> Position:
         async with self._turns:
+            self._asking = None  # who comes from here on needs a later one
             [text] = await self._reader.values("snapshot")
         return Position.of_snapshot(text)
 

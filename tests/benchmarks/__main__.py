@@ -7,6 +7,7 @@ import sys
 os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "ERROR")
 
 from tests.benchmarks import (
+    change_listeners,
     emit_cost,
     executions_list,
     files_of_runs,
@@ -70,6 +71,8 @@ def main() -> None:
         files_of_runs.run()
     if not chosen or "sse_clients" in chosen:
         sse_clients.main([])
+    if not chosen or "change_listeners" in chosen:
+        change_listeners.main([])
     if not chosen or "viewers" in chosen:
         viewers.run()
     if not chosen or "long_run" in chosen:

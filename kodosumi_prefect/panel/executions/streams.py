@@ -18,7 +18,7 @@ from starlette.types import Send
 
 from kodosumi_prefect.error_line import line_of
 from kodosumi_prefect.events import MAIN_KINDS, STDIO_KINDS, Kind
-from kodosumi_prefect.panel.accounts.identification import Identification
+from kodosumi_prefect.panel.accounts.identification import Caller, Identification
 from kodosumi_prefect.panel.executions.log_lines import level
 from kodosumi_prefect.panel.html.questions import asked_html, lease_html
 from kodosumi_prefect.panel.html.render import origin, render
@@ -26,6 +26,7 @@ from kodosumi_prefect.panel.html.uploads import upload_html
 from kodosumi_prefect.refusals import TooManyError
 from kodosumi_prefect.stream.feed import End, Feed, Item, Quiet, Reset
 from kodosumi_prefect.stream.reader import StoredEvent
+from kodosumi_prefect.vocabulary import API_KEY_HEADER
 
 QUIET = 15.0  # seconds of silence before an `alive` event
 REVIEW = 15.0  # seconds between checks whether readers still may read
@@ -223,14 +224,18 @@ class Streams:
         """
         while True:
             await asyncio.sleep(REVIEW)
+            known: dict[str | None, Caller | None] = {}  # a program has many streams by one key
             for pump, (_, request) in list(self._open.items()):
+                key = request.headers.get(API_KEY_HEADER)
                 try:
-                    caller = await identification.caller(request)
+                    if key is None or key not in known:
+                        known[key] = await identification.caller(request)
                 except psycopg.OperationalError:
                     break  # nobody is turned out because the database is away
                 except Exception:
                     logger.exception("cannot check whether an account may still read a stream")
                     continue
+                caller = known[key]
                 if caller is None or caller.user != request.state.user:
                     pump.cancel()
                 await asyncio.sleep(0)  # a thousand readers hold nobody up
