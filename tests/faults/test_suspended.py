@@ -60,7 +60,7 @@ def test_a_suspended_run_goes_on_under_the_next_worker(shared_pool: Pool):
     worker = shared_pool.workers[0]
     run = asking(shared_pool, "asks_twice", suspend=0)
     first = until_suspended(run)
-    assert shared_pool.runner(run) is None
+    wait_for(lambda: shared_pool.runner(run) is None, 30, "its Runner to be put away")
     worker.kill()
     reply(run, 1, first)
     run.until("Resuming")
@@ -99,7 +99,7 @@ def test_a_run_killed_before_prefect_suspended_it_is_a_killed_run(shared_pool: P
     assert "SIGKILL" in crashed["state"]["message"]
     found = run.ended()
     assert found.row["status"] == "error"
-    assert run.noted("hook") == ["hook Crashed"]
+    run.until_noted("hook Crashed")
     wait_for(lambda: execution(run)["suspended_leg"] is None, 30, "nobody to wait for it")
     (question,) = locks(run._place.database, run.fid, None)
     assert question["state"] == "void"
@@ -111,7 +111,7 @@ def test_a_process_that_is_killed_while_prefect_shows_it_paused_has_crashed(shar
     kill(run.pid())
     assert "SIGKILL" in run.until("Crashed")["state"]["message"]
     assert run.ended().row["status"] == "error"
-    assert run.noted("hook") == ["hook Crashed"]
+    run.until_noted("hook Crashed")
 
 
 def test_a_run_that_waits_in_its_process_is_found_by_the_next_worker(shared_pool: Pool):
