@@ -18,7 +18,7 @@ from kodosumi_prefect.stream.reader import Reader
 from kodosumi_prefect.stream.rows import LiveExecution
 
 ALWAYS = 60.0  # seconds after which a live execution is compared, whatever events reported
-AT_A_LOOK = 20  # executions that wait without a process; they are many, and nothing changes there
+AT_A_LOOK = PAGE  # executions that wait without a process, once in ALWAYS; they are many
 CALM = 10.0  # seconds the database must have answered before silence counts against a process
 
 
@@ -58,6 +58,7 @@ class Reconciler:
         self._subscription = subscription
         self._paces: dict[str, _Pace] = {}
         self._suspended_after = 0
+        self._suspended_at = 0.0
         self._answering_since: float | None = None
         self._searched = subscription.occurred or time.time()
         self._search_at = 0.0
@@ -108,10 +109,13 @@ class Reconciler:
 
     async def _suspended(self) -> list[LiveExecution]:
         """Some of those that wait without a process: each in its turn, and whichever has ended."""
-        rows = await self._reader.suspended(
-            self._timeout, after=self._suspended_after, limit=AT_A_LOOK
-        )
-        self._suspended_after = rows[-1].id if rows else 0
+        rows: list[LiveExecution] = []
+        if time.monotonic() >= self._suspended_at:
+            self._suspended_at = time.monotonic() + ALWAYS
+            rows = await self._reader.suspended(
+                self._timeout, after=self._suspended_after, limit=AT_A_LOOK
+            )
+            self._suspended_after = rows[-1].id if rows else 0
         others = self._runs.ending - {row.fid for row in rows}
         if others:
             rows += await self._reader.suspended(self._timeout, fids=list(others))

@@ -4,7 +4,7 @@ from kodosumi_prefect.error_line import line_of
 from kodosumi_prefect.events import TERMINAL, Event, Kind, State, Status
 from kodosumi_prefect.spooler.batch import Fields
 from kodosumi_prefect.spooler.open_locks import Answer, OpenLocks, lock_fields, new_lock
-from kodosumi_prefect.vocabulary import AWAITING_INPUT, LOCKS_STATUS_KEY, RESUMING
+from kodosumi_prefect.vocabulary import AWAITING_INPUT, LOCKS_STATUS_KEY
 
 CLOCK_GRAIN = 1e-6  # seconds; Postgres keeps microseconds
 
@@ -13,7 +13,9 @@ COLUMNS = (
     *("error", "progress", "started_at", "ended_at", "ended_seq"),
 )
 _WORDS = frozenset(Status)
+_SCHEDULED = "SCHEDULED"
 _PENDING = "PENDING"
+_RETRIED = ("AwaitingRetry", "Retrying")  # names of states that another attempt follows
 _RUNNING = "RUNNING"
 _PAUSED = "PAUSED"  # the type of the states in which Prefect itself waits for a person
 LOCKING = frozenset({Kind.STATUS, Kind.LOCK, Kind.LEASE})  # what may open or end locks
@@ -181,8 +183,9 @@ class Projection:
         if state.type == _PAUSED:
             return state.name == AWAITING_INPUT
         of_type, name = self._state
-        # Nothing else is pending while it runs.
-        if name in (AWAITING_INPUT, RESUMING) or of_type == _PENDING:
+        # Nothing else is scheduled or pending while it runs, but for what is retried.
+        waits = of_type in (_SCHEDULED, _PENDING) and name not in _RETRIED
+        if waits or name == AWAITING_INPUT:
             return status in (Status.STARTING, Status.RUNNING)
         return of_type == state.type == _RUNNING
 
