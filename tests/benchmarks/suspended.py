@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import psycopg
 
-from tests.answering import until_open
+from tests.answering import locks
 from tests.benchmarks.harness import quantile, report
 from tests.benchmarks.starts import until_warm
 from tests.e2e.running import Up, running_up
@@ -89,14 +89,14 @@ def answered(up: Up, url: str, *, suspend: bool) -> list[float]:
     fid = up.run("asks/bench", rounds=ROUNDS, suspend=suspend)
     given = []
     for _ in range(ROUNDS):
-        (lock,) = wait_for(lambda: until_open(url, 1, fid), 90)
+        (lock,) = wait_for(lambda: locks(url, fid), 180, "its question")
         if suspend:
-            wait_for(lambda: is_suspended(up, fid), 60, "the run to be suspended", every=0.1)
+            wait_for(lambda: is_suspended(up, fid), 120, "the run to be suspended", every=0.1)
             until_warm(url, "kodosumi")
         time.sleep(0.2)  # people are slower
         given.append(time.time())
         up.client.post(f"/lock/{fid}/{lock['lid']}", json={}).raise_for_status()
-        wait_for(lambda: len(behind(up, fid)) >= len(given), 60, "its next line")
+        wait_for(lambda: len(behind(up, fid)) >= len(given), 120, "its next line")
     return [after - before for before, after in zip(given, behind(up, fid), strict=True)]
 
 

@@ -109,7 +109,7 @@ def test_a_process_that_is_killed_while_prefect_shows_it_paused_has_crashed(shar
     run = asking(shared_pool, "asks_in_process", fails=False)
     run.until("AwaitingInput", seconds=90)
     kill(run.pid())
-    assert "SIGKILL" in run.until("Crashed")["state"]["message"]
+    run.until("Crashed")
     assert run.ended().row["status"] == "error"
     run.until_noted("hook Crashed")
 
