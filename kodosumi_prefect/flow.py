@@ -5,8 +5,8 @@ import functools
 import inspect
 import sys
 import time
-from collections.abc import AsyncGenerator, Callable, Generator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Any, TypeVar, cast, overload
 
 from prefect.client.schemas.objects import FlowRun
@@ -41,6 +41,7 @@ from kodosumi_prefect.scope import Scope, entered, travelled
 from kodosumi_prefect.settings import get_settings
 from kodosumi_prefect.spans.contents import without_quotes
 from kodosumi_prefect.suspension.ending import be_running
+from kodosumi_prefect.suspension import reuse
 from kodosumi_prefect.task_runner import cancel_tasks, default_task_runner
 from kodosumi_prefect.tracer import Tracer, TracerMock
 from kodosumi_prefect.vocabulary import FLOW_ATTRIBUTE
@@ -204,6 +205,8 @@ def wrap(function: Callable[..., Any], meta: Meta) -> Callable[..., Any]:
             except BaseException as exc:
                 run.failed(exc)
                 raise
+            finally:
+                run.left()
             await run.finished_async(None)
 
     elif inspect.iscoroutinefunction(function):
@@ -232,6 +235,8 @@ def wrap(function: Callable[..., Any], meta: Meta) -> Callable[..., Any]:
             except BaseException as exc:
                 run.failed(exc)
                 raise
+            finally:
+                run.left()
             run.finished(result)
             return result
 
@@ -265,6 +270,7 @@ class _Run:
         self.scope = scope
         self.live = live
         self.tracer: Tracer = Tracer(scope) if scope is not None else TracerMock()
+        self._keeping: reuse.Kept | None = None
         self._deadline = None if timeout is None else time.monotonic() + timeout
 
     @classmethod
@@ -275,10 +281,22 @@ class _Run:
         scope, live = enter_flow_run(context)
         if live is not None and context.flow is not None:
             have_files(context.flow, context.flow_run, live)
-        return cls(scope, live, context.flow.timeout_seconds if context.flow else None)
+        run = cls(scope, live, context.flow.timeout_seconds if context.flow else None)
+        if live is not None:
+            run._keeping = reuse.begin(context.flow, context.flow_run, live.scope.fid)
+        return run
 
-    def entered(self) -> AbstractContextManager[object]:
-        return entered(self.scope) if self.scope is not None else nullcontext()
+    @contextmanager
+    def entered(self) -> Iterator[None]:
+        try:
+            with entered(self.scope) if self.scope is not None else nullcontext():
+                yield
+        finally:
+            self.left()
+
+    def left(self) -> None:
+        """The function has ended."""
+        reuse.end(self._keeping)
 
     def finished(self, result: Any) -> None:
         """Record the result before the end is reported to Prefect."""

@@ -230,6 +230,7 @@ def _project(execution: LockedExecution, fid: str, projection: Projection) -> St
         yield from _beside("purge_secrets", {"fid": fid})
         yield from _beside("forget_answers", {"id": execution.id})
         yield from _beside("forget_given_answers", {"id": execution.id})
+        yield from _beside("forget_results", {"id": execution.id})
     return list(locks.ended)
 
 

@@ -1,6 +1,383 @@
-"""Whether what a leg has done can be used in the next one."""
+"""What is done is not done again: finished tasks and subflows return what they returned before.
+
+The process of a flow that may be suspended keeps what its tasks and subflows return or raise; in
+later legs of the attempt the same calls return or raise it again without running. A call that
+was cut off, as by a crash or a cancellation, is not finished.
+"""
+
+import asyncio
+import copy
+import logging
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from contextvars import Token
+from typing import Any
+from uuid import UUID
+
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import FlowRun, State, StateType
+from prefect.flows import Flow
+from prefect.tasks import Task
+
+from kodosumi_prefect._compat import prefect_calls
+from kodosumi_prefect._compat.prefect import FLOW_CONTEXT
+from kodosumi_prefect.settings import get_settings
+from kodosumi_prefect.suspension import branches, outcomes
+from kodosumi_prefect.suspension.arguments import compared
+from kodosumi_prefect.suspension.calls import (
+    UNORDERED,
+    Attempt,
+    Call,
+    Here,
+    here,
+    unpacked,
+)
+from kodosumi_prefect.suspension.keeping import Keeper, KeptAwayError, Row, keeper
+from kodosumi_prefect.suspension.leg import leg_of, root_run
+from kodosumi_prefect.suspension.records import Record, forget, record_of, records
+
+CALL = "kodosumi_call"  # attribute of the task objects that are called
+MOST_LINES = 20  # obstacles that are told
+REFUSED = "it was told not to keep its result (NO_CACHE or persist_result=False)"
+GENERATOR = "it is a generator, whose items are not kept"
+NOT_SEEN = "it ran where results are not kept; use RayTaskRunner or ThreadPoolTaskRunner"
+
+logger = logging.getLogger(__name__)
+
+
+Kept = Token[Here | None]  # of a flow that may be suspended, for its end
+
+
+def begin(flow: "Flow[..., Any] | None", flow_run: FlowRun, fid: str) -> Kept | None:
+    """Keep from here on what the tasks of a root flow run return, if it may be suspended.
+
+    Returns:
+        For ``end``; None for a run without a deployment, which nothing could schedule again.
+    """
+    if flow_run.deployment_id is None or not get_settings().enabled:
+        return None
+    attempt = Attempt(fid, max(flow_run.run_count, 1), leg_of(flow_run))
+    kept = keeper(get_settings()).calls(attempt) if attempt.leg else {}
+    prefect_calls.install(_Hooks())
+    if (context := FLOW_CONTEXT.get(None)) is not None:
+        prefect_calls.hook_runner(type(context.task_runner))
+    record = Record(attempt, kept)
+    record.refuses = flow is not None and flow.persist_result is False
+    records[attempt.fid] = record
+    branches.follow()
+    return here.set(Here(record.place("", None), flow_run.id))
+
+
+def end(token: Kept | None) -> None:
+    """The function of the root flow run has ended, for good or for this leg."""
+    if token is None:
+        return
+    at = here.get()
+    try:
+        here.reset(token)
+    except ValueError:  # a generator that was closed in another context
+        here.set(None)
+    if at is not None:
+        forget(at.place.attempt.fid)
+
+
+def arrive(task: "Task[..., Any]") -> None:
+    """A task came to this process from that of its flow."""
+    if CALL in vars(task):
+        prefect_calls.install(_Hooks())
+
+
+def leave(task: "Task[..., Any]") -> None:
+    """It ended here: have what was kept in the database before its flow hears of that."""
+    if CALL not in vars(task):
+        return
+    try:
+        keeper(get_settings()).settle()
+    except KeptAwayError as exc:
+        logger.warning("what task %s returned is not kept: %s", task.name, exc)
 
 
 def obstacles() -> list[str]:
-    """Why finished tasks of the calling run could not be reused in another leg, one line each."""
-    return []
+    """Why the calling code's run cannot be suspended without doing again what is done.
+
+    To be asked in the process of the flow, when nothing of it is running any more; blocks until
+    all that is kept is in the database.
+
+    Returns:
+        A line for each reason; none if it may be suspended.
+    """
+    run = root_run()
+    record = records.get(str(run.id)) if run is not None else None
+    if record is None:
+        if run is not None and run.deployment_id is None:
+            return ["the run has no deployment, so there is nothing to schedule it again by"]
+        return [
+            "the flow is not one of @kodosumi_prefect.flow, so what its tasks return is not kept"
+        ]
+    settings = get_settings()
+    try:
+        keeper(settings).settle()
+        unseen = [call for call in record.outstanding() if not _is_kept(keeper(settings), call)]
+        found = keeper(settings).obstacles(record.attempt, list(record.finished))
+    except KeptAwayError as exc:
+        return [f"what finished tasks returned cannot be kept now: {exc}"]
+    lines = [_line(name, why, calls) for name, why, calls in found]
+    lines += [_line(name, UNORDERED, 1) for name in sorted(record.unordered())]
+    lines += [_line(name, NOT_SEEN, 1) for name in sorted({call.name for call in unseen})]
+    if len(lines) > MOST_LINES:
+        lines = [*lines[: MOST_LINES - 1], f"{len(lines) - MOST_LINES + 1} more reasons"]
+    return lines
+
+
+class _Hooks:
+    """Numbers calls, keeps how they end, and knows how they ended before."""
+
+    def numbered(self, task: "Task[..., Any]", parameters: dict[str, Any]) -> "Task[..., Any]":
+        at = _current()
+        if at is None:
+            return task
+        call = _next(at, "task", task, task.fn, parameters)
+        one = copy.copy(task)
+        vars(one)[CALL] = call.packed()
+        return one
+
+    def submitted(self, task: "Task[..., Any]", future: Any) -> None:
+        call = _call_of(task)
+        if call is not None and (record := record_of(call.attempt)) is not None:
+            record.submitted(call, future)
+
+    def begins(self, task: "Task[..., Any]", task_run_id: UUID) -> tuple[str, Any] | None:
+        call = _call_of(task)
+        if call is None:
+            return None
+        record_of(call.attempt, make=True).runs[task_run_id] = call.path
+        return _kept(call) if call.finished else None
+
+    @contextmanager
+    def inside(self, task: "Task[..., Any]", again: bool) -> Iterator[None]:
+        call = _call_of(task)
+        context = FLOW_CONTEXT.get(None)
+        if call is None or context is None or context.flow_run is None:
+            yield
+            return
+        prefect_calls.hook_runner(type(context.task_runner))
+        record = record_of(call.attempt, make=True)
+        place = record.place(call.path, (dict) if again else _kept_in(record, call))
+        token = here.set(Here(place, context.flow_run.id))
+        try:
+            yield
+        finally:
+            here.reset(token)
+
+    def ended(self, task: "Task[..., Any]", state: "State[Any]") -> None:
+        call = _call_of(task)
+        if call is None or state.is_crashed() or state.is_cancelled():
+            return
+        record = record_of(call.attempt, make=True)
+        record.ended(call)
+        if _refuses(task, record):
+            why = REFUSED
+        elif prefect_calls.is_generator(task):
+            why = GENERATOR
+        else:
+            _keep_state(call, state)
+            return
+        keeper(get_settings()).keep(Row(call, None, None, why))
+
+    def subflow(
+        self, flow: Any, call: Callable[[], Any], *, parameters: dict[str, Any], as_state: bool
+    ) -> Any:
+        at = _current()
+        if at is None:
+            return call()
+        number = _next(at, "flow", flow, flow.fn, parameters)
+        if prefect_calls.is_generator(flow):
+            keeper(get_settings()).keep(Row(number, None, None, GENERATOR))
+            return call()
+        if flow.isasync:
+            return _run_async(at, number, flow, call, as_state)
+        if number.finished:
+            prefect_calls.pass_over(flow)
+            return _returned(_kept(number), as_state)
+        with _subflow_place(at, number):
+            return _keeping(number, call)
+
+    def deferred(self, task: "Task[..., Any]", call: Callable[[], Any]) -> Any:
+        at = _current()
+        if at is None:
+            return call()
+        number = _next(at, "deferred", task, task.fn, {})
+        if number.finished:
+            return prefect_calls.distributed_future(_kept(number)[1])
+        future = call()
+        content = outcomes.dumped(str(future.task_run_id))
+        keeper(get_settings()).keep(Row(number, outcomes.DEFERRED, content))
+        return future
+
+
+async def _run_async(
+    at: Here, number: Call, flow: Any, call: Callable[[], Awaitable[Any]], as_state: bool
+) -> Any:
+    if number.finished:
+        prefect_calls.pass_over(flow)
+        return _returned(await asyncio.to_thread(_kept, number), as_state)
+    with _subflow_place(at, number):
+        try:
+            result = await call()
+        except Exception as exc:
+            _keep_error(number, exc)
+            raise
+        _keep_result(number, result)
+        return result
+
+
+def _keeping(number: Call, call: Callable[[], Any]) -> Any:
+    try:
+        result = call()
+    except Exception as exc:
+        _keep_error(number, exc)
+        raise
+    _keep_result(number, result)
+    return result
+
+
+@contextmanager
+def _subflow_place(at: Here, call: Call) -> Iterator[None]:
+    record = record_of(call.attempt, make=True)
+    token = here.set(Here(record.place(call.path, _kept_in(record, call))))
+    try:
+        yield
+    finally:
+        here.reset(token)
+
+
+def _current() -> Here | None:
+    """Where the calling code is, if calls are kept there."""
+    at = here.get()
+    if at is None:
+        return None
+    context = FLOW_CONTEXT.get(None)
+    if context is None or context.flow_run is None:
+        return None
+    if at.flow_run is None:
+        at.flow_run = context.flow_run.id
+    return at if at.flow_run == context.flow_run.id else None
+
+
+def _next(
+    at: Here, sort: str, called: Any, function: Callable[..., Any], parameters: dict[str, Any]
+) -> Call:
+    record = record_of(at.place.attempt, make=True)
+    arguments, derived = compared(parameters, record.runs.get)
+    key = f"{sort}:{getattr(function, '__qualname__', type(function).__name__)}:{called.name}"
+    call, differing = at.place.number(at.branch, key, called.name, arguments, derived)
+    if call.finished:
+        record.finished.add(call.path)
+    if differing:
+        logger.warning(
+            "%s was called with another %s before this run was suspended; it is done and not done "
+            "again, and returns what it returned then",
+            called.name,
+            ", ".join(differing),
+        )
+    return call
+
+
+def _refuses(task: "Task[..., Any]", record: Record) -> bool:
+    """Whether the author chose that what a task returns is not kept."""
+    if task.persist_result is False or isinstance(task.cache_policy, type(NO_CACHE)):
+        return True
+    return record.refuses and task.persist_result is None
+
+
+def _call_of(task: Any) -> Call | None:
+    packed = vars(task).get(CALL)
+    return None if packed is None else unpacked(packed)
+
+
+def _kept_in(record: Record, call: Call) -> Callable[[], Any]:
+    """What earlier legs finished of the calls made in this one, read when the first is made."""
+    if not call.attempt.leg:
+        return dict
+    if record.whole:
+        return lambda: record.kept
+    return lambda: keeper(get_settings()).calls(call.attempt, call.path)
+
+
+def _kept(call: Call) -> tuple[str, Any]:
+    try:
+        outcome, content = keeper(get_settings()).result(call)
+        value = outcomes.loaded(content)
+    except Exception as exc:  # of the author's classes, too: it must not run again all the same
+        error = KeptAwayError(
+            f"{call.name} finished before this run was suspended, and what it returned cannot be "
+            f"read: {' '.join(str(exc).split())[:300]}"
+        )
+        error.__cause__ = exc
+        return outcomes.ERROR, error
+    if outcome == outcomes.STATE:
+        type_, name, message, data = value
+        return outcome, State(type=StateType(type_), name=name, message=message, data=data)
+    return outcome, value
+
+
+def _returned(kept: tuple[str, Any], as_state: bool) -> Any:
+    """What a finished subflow returns, or raises."""
+    outcome, value = kept
+    if outcome == outcomes.ERROR:
+        if as_state:
+            return prefect_calls.failed_state(value)
+        raise value
+    if outcome == outcomes.STATE:
+        return value
+    return prefect_calls.completed_state(value) if as_state else value
+
+
+def _keep_state(call: Call, state: "State[Any]") -> None:
+    content = prefect_calls.content_of(state)
+    if state.is_failed() and isinstance(content, BaseException):
+        _keep_error(call, content)
+        return
+    if state.is_completed() and state.name in ("Completed", "Cached") and not state.message:
+        _keep(call, outcomes.VALUE, content)
+        return
+    _keep(call, outcomes.STATE, (state.type.value, state.name, state.message, content))
+
+
+def _keep_result(call: Call, result: Any) -> None:
+    if isinstance(result, State):
+        if result.is_completed() or result.is_failed():
+            _keep_state(call, result)
+    else:
+        _keep(call, outcomes.VALUE, result)
+
+
+def _keep(call: Call, outcome: str, value: Any) -> None:
+    try:
+        row = Row(call, outcome, outcomes.dumped(value))
+    except outcomes.NotKeptError as exc:
+        row = Row(call, None, None, str(exc))
+    _store(row)
+
+
+def _keep_error(call: Call, error: BaseException) -> None:
+    try:
+        row = Row(call, outcomes.ERROR, outcomes.dumped_error(error))
+    except outcomes.NotKeptError as exc:
+        row = Row(call, None, None, str(exc))
+    _store(row)
+
+
+def _store(row: Row) -> None:
+    if row.outcome is not None and (record := record_of(row.call.attempt)) is not None:
+        record.finished.add(row.call.path)
+    keeper(get_settings()).keep(row)
+
+
+def _is_kept(keeper: Keeper, call: Call) -> bool:
+    kept = keeper.calls(call.attempt, call.place).get((call.place, call.series), ())
+    return any(each.ordinal == call.ordinal for each in kept)
+
+
+def _line(name: str, why: str, calls: int) -> str:
+    return f"{name}: {why}" if calls == 1 else f"{name} ({calls} calls): {why}"

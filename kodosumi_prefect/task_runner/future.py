@@ -59,6 +59,18 @@ class RayFuture(PrefectWrappedFuture[Any, "ray.ObjectRef[Any]"]):
             self.wait()
         return super().state
 
+    def state_of(self) -> Callable[[], bool]:
+        """Tells whether the task run completed or failed, without keeping its value on Ray."""
+        future = self._future
+
+        def ended() -> bool:
+            if not future.done() or future.exception() is not None:
+                return False
+            state: State[Any] = future.result()
+            return state.is_completed() or state.is_failed()
+
+        return ended
+
     def wait(self, timeout: float | None = None) -> None:
         """Wait until the task run is over, at most ``timeout`` seconds."""
         if self._final_state is not None or not is_over(self._future, timeout):

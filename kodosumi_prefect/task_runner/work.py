@@ -19,6 +19,7 @@ from kodosumi_prefect.settings import get_settings, read_settings, reset_setting
 from kodosumi_prefect.spans.recording import enter_span
 from kodosumi_prefect.spooler.client import get_client
 from kodosumi_prefect.spooler.route import learn_instance
+from kodosumi_prefect.suspension import reuse
 from kodosumi_prefect.task_runner.remote_result import apart
 from kodosumi_prefect.task_runner.upstream import resolved
 
@@ -98,6 +99,7 @@ def _run(arguments: dict[str, Any], carried: Carried) -> State[Any]:
         return run(copy_context())
     learn_scope(*flow_run, scope._replace(task_run=None))
     capturing = get_settings().capture
+    reuse.arrive(arguments["task"])
     if capturing:
         capture.hold()
     try:
@@ -112,4 +114,5 @@ def _run(arguments: dict[str, Any], carried: Carried) -> State[Any]:
     finally:
         if capturing:
             capture.release(scope.fid)
+        reuse.leave(arguments["task"])
         get_client().flush(TASK_FLUSH)

@@ -1,0 +1,39 @@
+-- name: keep_results
+-- Keep what finished calls of one attempt returned; none of an execution that is not there yet.
+INSERT INTO {schema}.kept_result AS known (execution_id, attempt, place, series, ordinal, name,
+    arguments, outcome, content, obstacle)
+SELECT e.id, %(attempt)s, k.* FROM {schema}.execution e, unnest(%(place)s::text[],
+    %(series)s::text[], %(ordinal)s::integer[], %(name)s::text[], %(arguments)s::text[],
+    %(outcome)s::text[], %(content)s::bytea[], %(obstacle)s::text[]) AS k
+WHERE e.fid = %(fid)s
+ON CONFLICT (execution_id, attempt, place, series, ordinal) DO UPDATE SET
+    name = excluded.name, arguments = excluded.arguments, outcome = excluded.outcome,
+    content = excluded.content, obstacle = excluded.obstacle
+RETURNING ordinal;
+
+-- name: kept_calls
+-- Which calls of an attempt are finished, without their results.
+SELECT k.place, k.series, k.ordinal, k.arguments, k.outcome IS NOT NULL AS reusable
+FROM {schema}.kept_result k JOIN {schema}.execution e ON e.id = k.execution_id
+WHERE e.fid = %(fid)s AND k.attempt = %(attempt)s
+    AND (%(place)s::text IS NULL OR k.place = %(place)s)
+ORDER BY k.place, k.series, k.ordinal;
+
+-- name: kept_result
+-- What one finished call returned or raised.
+SELECT k.outcome, k.content, k.obstacle
+FROM {schema}.kept_result k JOIN {schema}.execution e ON e.id = k.execution_id
+WHERE e.fid = %(fid)s AND k.attempt = %(attempt)s AND k.place = %(place)s
+    AND k.series = %(series)s AND k.ordinal = %(ordinal)s;
+
+-- name: obstacles_to_reuse
+-- Finished calls that could not be returned in another leg, but for those below a finished one.
+SELECT k.name, k.obstacle, count(*) AS calls
+FROM {schema}.kept_result k JOIN {schema}.execution e ON e.id = k.execution_id
+WHERE e.fid = %(fid)s AND k.attempt = %(attempt)s AND k.obstacle IS NOT NULL
+    AND NOT k.place = ANY(%(finished)s::text[])
+GROUP BY k.name, k.obstacle ORDER BY k.name, k.obstacle;
+
+-- name: forget_results
+-- The execution is over: no leg follows.
+DELETE FROM {schema}.kept_result WHERE execution_id = %(id)s;
