@@ -291,6 +291,9 @@ class _Run:
         try:
             with entered(self.scope) if self.scope is not None else nullcontext():
                 yield
+        except Pause:
+            reuse.settle(self._keeping)
+            raise
         finally:
             self.left()
 

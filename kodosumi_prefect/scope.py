@@ -60,6 +60,9 @@ arrivals: list[Callable[[Scope], None]] = []
 # Called at each use of a Tracer that arrived, where Prefect does not know whose code it is.
 uses: list[Callable[[Scope], None]] = []
 _sources: dict[Scope, str] = {}
+# What ``event_source`` says of runs that may be suspended: their leg, and calls by task run.
+_legs: dict[str, int] = {}
+_calls: dict[str, str] = {}
 # Executions whose tracer was handed to code in other processes, whose end is not announced.
 travelled: set[str] = set()
 
@@ -159,12 +162,34 @@ def event_source(scope: Scope) -> str:
         parts: dict[str, Any] = {"node": platform.node(), "pid": os.getpid()}
         if scope.task_run is not None:
             parts["task_run"] = {"id": scope.task_run[0], "name": scope.task_run[1]}
+            if (call := _calls.get(scope.task_run[0])) is not None:
+                parts["call"] = call
         if scope.subflow is not None:
             parts["subflow"] = {"id": scope.subflow[0], "name": scope.subflow[1]}
+        if leg := _legs.get(scope.fid):
+            parts["leg"] = leg
         if len(_sources) > 1000:
             _sources.clear()
         source = _sources[scope] = orjson.dumps(parts).decode()
     return source
+
+
+def learn_leg(fid: str, leg: int) -> None:
+    """Have events of an execution say from here on which leg they are of; 0 is not said."""
+    if _legs.get(fid, 0) == leg:
+        return
+    if len(_legs) > KNOWN_SCOPES:
+        _legs.clear()
+    _legs[fid] = leg
+    _sources.clear()
+    _by_object.clear()
+
+
+def learn_call(task_run_id: str, call: str) -> None:
+    """Have events of a task run say which call it is, whose name is the same in every leg."""
+    if len(_calls) > KNOWN_SCOPES:
+        _calls.clear()
+    _calls[task_run_id] = call
 
 
 def _forget_sources() -> None:

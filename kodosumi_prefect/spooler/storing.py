@@ -22,6 +22,7 @@ from kodosumi_prefect.spooler.header import DESCRIBED, REFUSED, TEXTS, bounded
 from kodosumi_prefect.spooler.open_locks import Answer, OpenLocks
 from kodosumi_prefect.spooler.placeholders import MAY_BE_DATA, is_about_data, one_line, placeholder
 from kodosumi_prefect.spooler.projection import LOCKING, PROJECTED, Projection
+from kodosumi_prefect.spooler.replayed import is_replayed, leg_of, marked
 from kodosumi_prefect.spooler.rows import NumberedEvent
 from kodosumi_prefect.spooler.steps import Statement, Steps, StoreEvents
 from kodosumi_prefect.vocabulary import ASIDE
@@ -125,6 +126,7 @@ def store_batches(run: list[Batch], one_by_one: bool) -> Steps[list[str]]:
     if created or any(event[KIND] == Kind.META for event in batch.events):
         yield from _describe(execution.id, batch, one_by_one)
     events = yield from _new_ones(execution, batch.events)
+    events = yield from marked(execution.id, events)
     locks: dict[str, int] = {}
     if execution.open_locks and any(event[KIND] in PROJECTED for event in events):
         locks = yield from _open_locks(execution)
@@ -226,6 +228,7 @@ def _project(execution: LockedExecution, fid: str, projection: Projection) -> St
         yield from _project_files(execution.id, fid, projection.uploads)
     if projection.spans:
         yield from _project_spans(execution.id, span_rows(projection.spans))
+        yield from _project_legs(execution.id, projection.spans)
     if projection.ended_seq is not None and projection.ended_seq > execution.last_seq:
         yield from _beside("purge_secrets", {"fid": fid})
         yield from _beside("forget_answers", {"id": execution.id})
@@ -254,6 +257,18 @@ def _project_spans(execution: int, rows: Sequence[Row]) -> Steps[None]:
     ids = f"{{{quoted}}}"
     for query in ("part_span_cycles", "count_usage_once", "count_responses_once"):
         yield from _beside(query, {"id": execution, "ids": ids})
+
+
+def _project_legs(execution: int, spans: Sequence[tuple[int, Event]]) -> Steps[None]:
+    """Mark spans of later legs, and model calls that such a leg makes again."""
+    legs: dict[int, set[str]] = {}
+    for _, event in spans:
+        if leg := leg_of(event.source):
+            legs.setdefault(leg, set()).update(row["id"] for row in span_rows([(0, event)]))
+    for leg, ids in legs.items():
+        row = {"id": execution, "leg": leg, "ids": sorted(ids)}
+        yield from _beside("mark_legs", row)
+        yield from _beside("mark_calls_again", row)
 
 
 def _rows_beside(query: str, execution: int, name: str, rows: Sequence[Row]) -> Steps[list[Row]]:
@@ -390,7 +405,7 @@ def _numbered(events: list[Fields], last_seq: int, projection: Projection) -> li
         kind = event[KIND]
         if kind == Kind.SPAN:  # there may be many, and nothing else depends on them
             projection.spans.append((seq + 1, event))
-        elif kind in PROJECTED:
+        elif kind in PROJECTED and not (kind == Kind.PROGRESS and is_replayed(event)):
             if not projection.take(Event._make(event), seq + 1):
                 continue
             late = late and projection.ended_seq is not None

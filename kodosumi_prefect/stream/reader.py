@@ -36,7 +36,8 @@ class StoredEvent(NamedTuple):
         seq: 1 for an execution's first event, then without a gap.
         ts: seconds since the epoch when it was recorded.
         source: where it came from: ``task_run``, ``subflow``, ``node``, ``pid``; for a status
-            also ``state``; ``late`` if the execution was over already.
+            also ``state``; ``late`` if the execution was over already; ``leg`` after the run was
+            suspended, and ``replayed`` if the leg before had said it already.
     """
 
     seq: int
@@ -45,6 +46,11 @@ class StoredEvent(NamedTuple):
     payload: str
     attempt: int
     source: dict[str, Any] | None
+
+
+def said_again(event: StoredEvent) -> bool:
+    """Whether a run said it before it was suspended, and its code only ran again."""
+    return bool((event.source or {}).get("replayed"))
 
 
 class Origin(NamedTuple):

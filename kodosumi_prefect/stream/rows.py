@@ -290,6 +290,7 @@ class StoredSpan:
         cost: US dollars; None if the price is not known.
         counted: whether its tokens are part of the totals.
         begin_seq, end_seq: of its events, which have the contents.
+        again: a model call that the run had made before it was suspended.
     """
 
     id: str
@@ -314,6 +315,7 @@ class StoredSpan:
     begin_seq: int | None
     end_seq: int | None
     first_seq: int
+    again: bool
 
 
 @dataclass(frozen=True, slots=True)

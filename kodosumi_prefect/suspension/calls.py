@@ -181,6 +181,11 @@ def bounded(path: str) -> str:
     return f"sha256:{hashlib.sha256(path.encode('utf-8', 'surrogatepass')).hexdigest()}"
 
 
+def short(path: str) -> str:
+    """The name of a call in events, of which there may be many."""
+    return hashlib.blake2b(path.encode("utf-8", "surrogatepass"), digest_size=6).hexdigest()
+
+
 def _differing(before: str | None, now: str | None) -> list[str]:
     """Parameters whose arguments can be compared and are not the same."""
     if before is None or now is None or before == now:

@@ -21,6 +21,7 @@ from prefect.tasks import Task
 
 from kodosumi_prefect._compat import prefect_calls
 from kodosumi_prefect._compat.prefect import FLOW_CONTEXT
+from kodosumi_prefect.scope import learn_call, learn_leg
 from kodosumi_prefect.settings import get_settings
 from kodosumi_prefect.suspension import branches, outcomes
 from kodosumi_prefect.suspension.arguments import compared
@@ -30,6 +31,7 @@ from kodosumi_prefect.suspension.calls import (
     Call,
     Here,
     here,
+    short,
     unpacked,
 )
 from kodosumi_prefect.suspension.keeping import Keeper, KeptAwayError, Row, keeper
@@ -61,6 +63,7 @@ def begin(flow: "Flow[..., Any] | None", flow_run: FlowRun, fid: str) -> Kept | 
     prefect_calls.install(_Hooks())
     if (context := FLOW_CONTEXT.get(None)) is not None:
         prefect_calls.hook_runner(type(context.task_runner))
+    learn_leg(fid, attempt.leg)
     record = Record(attempt, kept)
     record.refuses = flow is not None and flow.persist_result is False
     records[attempt.fid] = record
@@ -79,6 +82,16 @@ def end(token: Kept | None) -> None:
         here.set(None)
     if at is not None:
         forget(at.place.attempt.fid)
+
+
+def settle(token: Kept | None) -> None:
+    """This leg ends: what its tasks returned last is needed in the next one."""
+    if token is None:
+        return
+    try:
+        keeper(get_settings()).settle()
+    except KeptAwayError as exc:
+        logger.error("what the last finished tasks returned is not kept: %s", exc)
 
 
 def arrive(task: "Task[..., Any]") -> None:
@@ -151,6 +164,8 @@ class _Hooks:
         if call is None:
             return None
         record_of(call.attempt, make=True).runs[task_run_id] = call.path
+        learn_leg(call.attempt.fid, call.attempt.leg)
+        learn_call(str(task_run_id), short(call.path))
         return _kept(call) if call.finished else None
 
     @contextmanager

@@ -97,7 +97,7 @@ SELECT s.id, s.parent, s.name, s.type, s.attempt, s.task_run,
     extract(epoch FROM s.began_at)::float8 AS began, extract(epoch FROM s.ended_at)::float8 AS ended,
     s.status, s.model, s.provider, s.input_tokens, s.output_tokens, s.cached_tokens,
     s.reasoning_tokens, s.written_tokens, s.cost::float8 AS cost, s.counted, s.error, s.begin_seq, s.end_seq,
-    s.first_seq
+    s.first_seq, s.again
 FROM {schema}.span s
 WHERE s.execution_id = (SELECT id FROM {schema}.execution WHERE fid = %(fid)s::uuid)
     AND s.first_seq > %(after)s

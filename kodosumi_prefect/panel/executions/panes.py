@@ -22,7 +22,7 @@ from kodosumi_prefect.panel.html.render import origin, render
 from kodosumi_prefect.panel.html.uploads import upload_html
 from kodosumi_prefect.panel.web.parameters import MAX_CURSOR
 from kodosumi_prefect.panel.web.state import State
-from kodosumi_prefect.stream.reader import Origin, StoredEvent
+from kodosumi_prefect.stream.reader import Origin, StoredEvent, said_again
 from kodosumi_prefect.stream.rows import FoundText, StoredExecution
 
 WINDOW = 10.0  # seconds that an event goes ahead at most of one that was stored before it
@@ -312,6 +312,7 @@ class _Drawing:
     def items(self, events: Iterable[StoredEvent], attempt: int) -> Iterable[dict[str, Any]]:
         """What the template needs of each, and of the dividers between attempts."""
         stored = self.name == "raw" or self.order == "commit"
+        folded = False
         for now, at, event in _placed(events, attempt, 0.0 if stored else WINDOW):
             if now > attempt:
                 attempt = now
@@ -322,8 +323,14 @@ class _Drawing:
                 continue
             if not stored:
                 item["at"] = f"{at:.6f}"
+            again = said_again(event)
             if self.name in ("log", "tail"):
-                yield item | self._line(event)
+                if again and not folded:
+                    yield {"folded": True}
+                folded = again
+                yield item | self._line(event) | {"again": again}
+            elif again:
+                continue
             elif (card := self._card(event)) is not None:
                 yield item | card
 

@@ -25,7 +25,7 @@ from kodosumi_prefect.panel.html.render import origin, render
 from kodosumi_prefect.panel.html.uploads import upload_html
 from kodosumi_prefect.refusals import TooManyError
 from kodosumi_prefect.stream.feed import End, Feed, Item, Quiet, Reset
-from kodosumi_prefect.stream.reader import StoredEvent
+from kodosumi_prefect.stream.reader import StoredEvent, said_again
 from kodosumi_prefect.vocabulary import API_KEY_HEADER
 
 QUIET = 15.0  # seconds of silence before an `alive` event
@@ -263,6 +263,8 @@ class Streams:
             async for item in items:
                 if isinstance(item, StoredEvent):
                     cursor = item.seq
+                    if said_again(item):
+                        continue
                 elif isinstance(item, Reset):
                     cursor = 0
                 yield await self._frame(fid, item, cursor, view)
