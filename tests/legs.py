@@ -46,7 +46,7 @@ class Legs:
 
     def __init__(self, place: Place, flow: Flow[..., Any], **parameters: Any) -> None:
         self._place = place
-        self._flow = flow
+        self.flow = flow
         with get_client(sync_client=True) as client:
             flow_id = client.create_flow(flow)
             deployment = client.create_deployment(flow_id, name=f"legs-of-{flow.name}")
@@ -63,7 +63,7 @@ class Legs:
             run = client.read_flow_run(self.id)
         with suppress(Pause):
             how: Any = {"parameters": run.parameters, "return_type": "state"}
-            returned: Any = run_flow(self._flow, flow_run=run, **how)
+            returned: Any = run_flow(self.flow, flow_run=run, **how)
             if asyncio.iscoroutine(returned):
                 asyncio.run(returned)
         with get_client(sync_client=True) as client:

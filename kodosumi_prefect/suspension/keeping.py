@@ -21,7 +21,10 @@ from kodosumi_prefect.suspension.calls import Attempt, Call, KeptCall
 
 LARGEST = 32 * 1024**2  # bytes of one result
 IN_MEMORY = 8 * 1024**2  # bytes of results that wait in memory
-MOST_IN_MEMORY = 1000  # results that do
+ROWS_IN_MEMORY = 1000  # results that do
+MOST_BYTES = 4 * IN_MEMORY  # that wait while the database is away; what comes then is lost
+MOST_ROWS = 20 * ROWS_IN_MEMORY
+PAUSE = 10.0  # seconds until it is tried again to store what waits
 AT_ONCE = 500  # rows of one statement
 BYTES_AT_ONCE = 8 * 1024**2  # of one statement
 IDLE = 10.0  # seconds after which a connection is given back
@@ -59,30 +62,33 @@ class Keeper:
         self._url: str | None = None
         self._timer: threading.Timer | None = None
         self._settling: threading.Thread | None = None
+        self._not_before = 0.0
+        self._lost: set[str] = set()  # executions of which memory could not hold all
 
     def keep(self, row: Row) -> None:
-        """Take what a call returned; blocks only where much waits already."""
+        """Take what a call returned; never waits for the database."""
         if row.content is not None and len(row.content) > LARGEST:
             row = Row(row.call, None, None, _too_large(len(row.content)))
         with self._lock:
+            if self._bytes > MOST_BYTES or len(self._waiting) > MOST_ROWS:
+                self._lost.add(row.call.attempt.fid)
+                return
             self._waiting.append(row)
             self._bytes += len(row.content or b"")
-            full = max(self._bytes / IN_MEMORY, len(self._waiting) / MOST_IN_MEMORY)
-        if full < 1 or (full < 2 and self._settling is not None):
-            return
-        if full < 2:
+            full = self._bytes > IN_MEMORY or len(self._waiting) > ROWS_IN_MEMORY
+            if not full or self._settling is not None or time.monotonic() < self._not_before:
+                return
             self._settling = threading.Thread(
-                target=self._settle_or_drop, name=THREAD_NAME, daemon=True
+                target=self._settle_by_itself, name=THREAD_NAME, daemon=True
             )
-            self._settling.start()
-        else:
-            self._settle_or_drop()
+        self._settling.start()
 
-    def _settle_or_drop(self) -> None:
+    def _settle_by_itself(self) -> None:
         try:
             self.settle()
         except KeptAwayError as exc:
-            self._drop(exc)
+            logger.warning("what tasks returned is kept in memory for now: %s", exc)
+            self._not_before = time.monotonic() + PAUSE
         finally:
             self._settling = None
 
@@ -126,18 +132,29 @@ class Keeper:
             )
         return rows[0][0], bytes(rows[0][1])
 
-    def obstacles(self, attempt: Attempt, finished: Sequence[str]) -> list[tuple[str, str, int]]:
+    def obstacles(self, attempt: Attempt) -> list[tuple[str, str, int]]:
         """What finished calls of this attempt cannot be returned: name, why, how many.
 
-        Arguments:
-            finished: paths of calls that can, in which nothing matters any more.
+        Calls within one that can be do not matter.
+
+        Raises:
+            KeptAwayError: the database is away, or was away for so long that results are lost.
+        """
+        if attempt.fid in self._lost:
+            raise KeptAwayError("Postgres was away, and memory could not hold all of them")
+        values = {"fid": attempt.fid, "attempt": attempt.number}
+        with self._using:
+            return [(name, why, n) for name, why, n in self._query("obstacles_to_reuse", values)]
+
+    def kept(self, attempt: Attempt, calls: Sequence[Call]) -> set[str]:
+        """The paths of those calls that are kept, or whose obstacle is.
 
         Raises:
             KeptAwayError: the database is away.
         """
-        values = {"fid": attempt.fid, "attempt": attempt.number, "finished": list(finished)}
+        values = {"fid": attempt.fid, "attempt": attempt.number, "paths": [c.path for c in calls]}
         with self._using:
-            return [(name, why, n) for name, why, n in self._query("obstacles_to_reuse", values)]
+            return {path for (path,) in self._query("which_are_kept", values)}
 
     def _some(self) -> list[Row]:
         """What waits longest and goes into one statement: of one attempt."""
@@ -162,7 +179,7 @@ class Keeper:
             "attempt": calls[0].attempt.number,
             **{
                 name: [getattr(call, name) for call in calls]
-                for name in ("place", "series", "ordinal", "name", "arguments")
+                for name in ("place", "series", "ordinal", "path", "name", "arguments")
             },
             **{
                 name: [getattr(row, name) for row in once]
@@ -174,16 +191,6 @@ class Keeper:
             if time.monotonic() > deadline:
                 raise KeptAwayError("the execution is not recorded yet")
             time.sleep(RETRY_FIRST)
-
-    def _drop(self, exc: KeptAwayError) -> None:
-        """Give up the results that wait, since memory is bounded; the run goes on."""
-        with self._lock:
-            lost = [
-                Row(row.call, None, None, f"what it returned could not be kept: {exc}")
-                for row in self._waiting
-            ]
-            self._waiting[: len(lost)] = lost
-            self._bytes = 0
 
     def _patiently(self, query: str, values: dict[str, Any]) -> list[tuple[Any, ...]]:
         backoff = Backoff(RETRY_FIRST, RETRY_MOST)

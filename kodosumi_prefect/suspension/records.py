@@ -18,7 +18,6 @@ class Record:
 
     Attributes:
         runs: the paths of calls by the ids of their task runs.
-        finished: paths of calls whose results are kept.
         refuses: the flow was told not to keep results.
     """
 
@@ -27,7 +26,6 @@ class Record:
         self.whole = kept is not None
         self.kept: Kept = kept if kept is not None else {}
         self.runs: dict[UUID, str] = {}
-        self.finished: set[str] = set()
         self.refuses = False
         self._unordered: set[str] = set()
         self._submitted: dict[str, tuple[Call, Callable[[], bool]]] = {}

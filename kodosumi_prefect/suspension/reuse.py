@@ -34,7 +34,7 @@ from kodosumi_prefect.suspension.calls import (
     short,
     unpacked,
 )
-from kodosumi_prefect.suspension.keeping import Keeper, KeptAwayError, Row, keeper
+from kodosumi_prefect.suspension.keeping import KeptAwayError, Row, keeper
 from kodosumi_prefect.suspension.leg import leg_of, root_run
 from kodosumi_prefect.suspension.records import Record, forget, record_of, records
 
@@ -42,7 +42,10 @@ CALL = "kodosumi_call"  # attribute of the task objects that are called
 MOST_LINES = 20  # obstacles that are told
 REFUSED = "it was told not to keep its result (NO_CACHE or persist_result=False)"
 GENERATOR = "it is a generator, whose items are not kept"
-NOT_SEEN = "it ran where results are not kept; use RayTaskRunner or ThreadPoolTaskRunner"
+NOT_SEEN = (
+    "what it returned is not kept: it ran in a process that keeps no results (use RayTaskRunner or "
+    "ThreadPoolTaskRunner) or does not reach the database"
+)
 
 logger = logging.getLogger(__name__)
 
@@ -130,13 +133,16 @@ def obstacles() -> list[str]:
     settings = get_settings()
     try:
         keeper(settings).settle()
-        unseen = [call for call in record.outstanding() if not _is_kept(keeper(settings), call)]
-        found = keeper(settings).obstacles(record.attempt, list(record.finished))
+        ended = record.outstanding()
+        seen = keeper(settings).kept(record.attempt, ended) if ended else set()
+        found = keeper(settings).obstacles(record.attempt)
     except KeptAwayError as exc:
         return [f"what finished tasks returned cannot be kept now: {exc}"]
     lines = [_line(name, why, calls) for name, why, calls in found]
     lines += [_line(name, UNORDERED, 1) for name in sorted(record.unordered())]
-    lines += [_line(name, NOT_SEEN, 1) for name in sorted({call.name for call in unseen})]
+    lines += [
+        _line(name, NOT_SEEN, 1) for name in sorted({c.name for c in ended if c.path not in seen})
+    ]
     if len(lines) > MOST_LINES:
         lines = [*lines[: MOST_LINES - 1], f"{len(lines) - MOST_LINES + 1} more reasons"]
     return lines
@@ -286,8 +292,6 @@ def _next(
     arguments, derived = compared(parameters, record.runs.get)
     key = f"{sort}:{getattr(function, '__qualname__', type(function).__name__)}:{called.name}"
     call, differing = at.place.number(at.branch, key, called.name, arguments, derived)
-    if call.finished:
-        record.finished.add(call.path)
     if differing:
         logger.warning(
             "%s was called with another %s before this run was suspended; it is done and not done "
@@ -384,14 +388,7 @@ def _keep_error(call: Call, error: BaseException) -> None:
 
 
 def _store(row: Row) -> None:
-    if row.outcome is not None and (record := record_of(row.call.attempt)) is not None:
-        record.finished.add(row.call.path)
     keeper(get_settings()).keep(row)
-
-
-def _is_kept(keeper: Keeper, call: Call) -> bool:
-    kept = keeper.calls(call.attempt, call.place).get((call.place, call.series), ())
-    return any(each.ordinal == call.ordinal for each in kept)
 
 
 def _line(name: str, why: str, calls: int) -> str:

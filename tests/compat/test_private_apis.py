@@ -72,6 +72,12 @@ def test_prefect_has_the_private_names_that_we_import() -> None:
             "clear_intent",
             "prefect_cancellation.commit_to_cancel",
         ),
+            "prefect._internal.engine",
+            "dynamic_key_for_task_run",
+            "prefect_calls.pass_over",
+        ),
+        ("prefect._internal.control_listener", "_set_intent", "prefect.commit_to_cancel"),
+        ("prefect._internal.control_listener", "clear_intent", "prefect.commit_to_cancel"),
         (
             "prefect._internal.infrastructure_exit_codes",
             "get_infrastructure_exit_info",
@@ -159,6 +165,24 @@ def test_prefects_subscriber_begins_where_it_is_told_to() -> None:
         "since=self._backfill_since",
         "_compat.prefect.begin_at: the observer would miss what happened while it was away",
     )
+
+
+def test_prefects_engines_call_tasks_and_subflows_where_we_take_part() -> None:
+    ours = "_compat.prefect_calls"
+    tasks, flows = import_module("prefect.tasks"), import_module("prefect.flows")
+    engines = import_module("prefect.task_engine")
+    the_source_says(PREFECT, tasks.Task.__call__, "import run_task", f"{ours}: direct calls")
+    the_source_says(PREFECT, flows.Flow.__call__, "import run_flow", f"{ours}: subflows")
+    takes(PREFECT, engines.run_task, "task parameters", ours)
+    for engine in (engines.SyncTaskRunEngine, engines.AsyncTaskRunEngine):
+        takes(PREFECT, engine.set_state, "state force", ours)
+        takes(PREFECT, engine.call_hooks, "state", ours)
+        takes(PREFECT, engine.call_task_fn, "transaction", ours)
+        takes(PREFECT, engine.handle_success, "result transaction", ours)
+        the_source_says(PREFECT, engine.start, "self.begin_run()", f"{ours}: what is done already")
+        the_source_says(PREFECT, engine.handle_retry, "self.retries < self.task.retries", ours)
+    base = import_module("prefect.transactions").BaseTransaction
+    the_source_says(PREFECT, base.stage, "if self.state != TransactionState.COMMITTED", ours)
 
 
 def test_the_context_in_which_a_flow_was_called_is_found() -> None:

@@ -1,9 +1,9 @@
 -- name: keep_results
 -- Keep what finished calls of one attempt returned; none of an execution that is not there yet.
-INSERT INTO {schema}.kept_result AS known (execution_id, attempt, place, series, ordinal, name,
-    arguments, outcome, content, obstacle)
+INSERT INTO {schema}.kept_result AS known (execution_id, attempt, place, series, ordinal, path,
+    name, arguments, outcome, content, obstacle)
 SELECT e.id, %(attempt)s, k.* FROM {schema}.execution e, unnest(%(place)s::text[],
-    %(series)s::text[], %(ordinal)s::integer[], %(name)s::text[], %(arguments)s::text[],
+    %(series)s::text[], %(ordinal)s::integer[], %(path)s::text[], %(name)s::text[], %(arguments)s::text[],
     %(outcome)s::text[], %(content)s::bytea[], %(obstacle)s::text[]) AS k
 WHERE e.fid = %(fid)s
 ON CONFLICT (execution_id, attempt, place, series, ordinal) DO UPDATE SET
@@ -31,8 +31,16 @@ WHERE e.fid = %(fid)s AND k.attempt = %(attempt)s AND k.place = %(place)s
 SELECT k.name, k.obstacle, count(*) AS calls
 FROM {schema}.kept_result k JOIN {schema}.execution e ON e.id = k.execution_id
 WHERE e.fid = %(fid)s AND k.attempt = %(attempt)s AND k.obstacle IS NOT NULL
-    AND NOT k.place = ANY(%(finished)s::text[])
+    AND NOT EXISTS (
+        SELECT FROM {schema}.kept_result around
+        WHERE around.execution_id = k.execution_id AND around.attempt = k.attempt
+            AND around.path = k.place AND around.outcome IS NOT NULL)
 GROUP BY k.name, k.obstacle ORDER BY k.name, k.obstacle;
+
+-- name: which_are_kept
+-- Which of these calls ended where that was kept.
+SELECT k.path FROM {schema}.kept_result k JOIN {schema}.execution e ON e.id = k.execution_id
+WHERE e.fid = %(fid)s AND k.attempt = %(attempt)s AND k.path = ANY(%(paths)s::text[]);
 
 -- name: forget_results
 -- The execution is over: no leg follows.

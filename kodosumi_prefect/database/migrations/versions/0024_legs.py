@@ -14,6 +14,7 @@ CREATE TABLE {schema}.kept_result (
     place text NOT NULL,
     series text NOT NULL,
     ordinal integer NOT NULL,
+    path text NOT NULL,
     name text NOT NULL,
     arguments text,
     outcome text,
@@ -21,12 +22,14 @@ CREATE TABLE {schema}.kept_result (
     obstacle text,
     PRIMARY KEY (execution_id, attempt, place, series, ordinal)
 );
+CREATE INDEX kept_result_path ON {schema}.kept_result (execution_id, path);
 ALTER TABLE {schema}.kept_result ALTER COLUMN content SET STORAGE EXTERNAL;
 COMMENT ON TABLE {schema}.kept_result IS
     'what finished tasks and subflows returned or raised, until their run is over';
 COMMENT ON COLUMN {schema}.kept_result.place IS 'the run that called it';
 COMMENT ON COLUMN {schema}.kept_result.series IS 'what was called, in which branch of it';
 COMMENT ON COLUMN {schema}.kept_result.ordinal IS 'the calls before it in its series';
+COMMENT ON COLUMN {schema}.kept_result.path IS 'its name as the place of calls within it';
 COMMENT ON COLUMN {schema}.kept_result.arguments IS 'digests of its arguments as JSON, by name';
 COMMENT ON COLUMN {schema}.kept_result.obstacle IS
     'why it cannot be returned in another leg, in one line';
