@@ -22,7 +22,7 @@ from prefect.tasks import Task
 from kodosumi_prefect._compat import prefect_calls
 from kodosumi_prefect._compat.prefect import FLOW_CONTEXT
 from kodosumi_prefect.scope import learn_call, learn_leg
-from kodosumi_prefect.settings import get_settings
+from kodosumi_prefect.settings import DatabaseUrlError, database_url, get_settings
 from kodosumi_prefect.suspension import branches, outcomes
 from kodosumi_prefect.suspension.arguments import compared
 from kodosumi_prefect.suspension.calls import (
@@ -57,9 +57,10 @@ def begin(flow: "Flow[..., Any] | None", flow_run: FlowRun, fid: str) -> Kept | 
     """Keep from here on what the tasks of a root flow run return, if it may be suspended.
 
     Returns:
-        For ``end``; None for a run without a deployment, which nothing could schedule again.
+        For ``end``; None for a run without a deployment, which nothing could schedule again, and
+        in a process that does not know the database.
     """
-    if flow_run.deployment_id is None or not get_settings().enabled:
+    if flow_run.deployment_id is None or not _knows_database():
         return None
     attempt = Attempt(fid, max(flow_run.run_count, 1), leg_of(flow_run))
     kept = keeper(get_settings()).calls(attempt) if attempt.leg else {}
@@ -127,6 +128,8 @@ def obstacles() -> list[str]:
     if record is None:
         if run is not None and run.deployment_id is None:
             return ["the run has no deployment, so there is nothing to schedule it again by"]
+        if not _knows_database():
+            return ["its process does not know the database, which keeps what tasks return"]
         return [
             "the flow is not one of @kodosumi_prefect.flow, so what its tasks return is not kept"
         ]
@@ -146,6 +149,14 @@ def obstacles() -> list[str]:
     if len(lines) > MOST_LINES:
         lines = [*lines[: MOST_LINES - 1], f"{len(lines) - MOST_LINES + 1} more reasons"]
     return lines
+
+
+def _knows_database() -> bool:
+    settings = get_settings()
+    try:
+        return settings.enabled and database_url(settings) is not None
+    except DatabaseUrlError:  # logged where the settings were read
+        return False
 
 
 class _Hooks:

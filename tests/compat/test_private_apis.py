@@ -76,8 +76,6 @@ def test_prefect_has_the_private_names_that_we_import() -> None:
             "dynamic_key_for_task_run",
             "prefect_calls.pass_over",
         ),
-        ("prefect._internal.control_listener", "_set_intent", "prefect.commit_to_cancel"),
-        ("prefect._internal.control_listener", "clear_intent", "prefect.commit_to_cancel"),
         (
             "prefect._internal.infrastructure_exit_codes",
             "get_infrastructure_exit_info",

@@ -13,6 +13,8 @@ import prefect
 import psycopg
 import pytest
 from prefect.cache_policies import INPUTS, NO_CACHE
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import FlowRunFilter
 from prefect.futures import as_completed
 from prefect.states import Completed
 from prefect.task_runners import ThreadPoolTaskRunner
@@ -119,9 +121,15 @@ def test_a_subflow_that_waits_goes_on_with_what_it_has(place: Place) -> None:
     def whole() -> str:
         return "; ".join([part("a"), part("b"), part("c")])
 
-    final = Legs(place, whole).to_its_end().final
+    legs = Legs(place, whole)
+    final = legs.to_its_end().final
     assert final == {"str": "; ".join(f"{w} first, {w} second" for w in "abc")}
     assert ran == [f"{word} {which}" for word in "abc" for which in ("first", "second")]
+    with get_client(sync_client=True) as client:
+        runs = client.read_flow_runs(
+            flow_run_filter=FlowRunFilter(parent_flow_run_id={"any_": [legs.id]})
+        )
+    assert [run.state_name for run in runs] == ["Completed"] * 3
 
 
 def test_mapped_tasks_and_what_follows_in_the_order_in_which_they_end(place: Place) -> None:

@@ -11,7 +11,7 @@ from kodosumi_prefect.panel.executions.panes import PANES
 from kodosumi_prefect.panel.html.questions import fields_of, title_of
 from kodosumi_prefect.panel.html.render import origin, render
 from kodosumi_prefect.panel.html.words import plain_line
-from kodosumi_prefect.stream.reader import StoredEvent
+from kodosumi_prefect.stream.reader import StoredEvent, said_again
 from kodosumi_prefect.stream.rows import StoredSpan
 
 FIRST = 50  # spans that the page itself brings
@@ -40,7 +40,7 @@ def _row(span: StoredSpan) -> Sequence[Any]:
 
 def steps(events: Iterable[StoredEvent]) -> list[dict[str, Any]]:
     """Events that stand in a trace beside spans, each in a line of words."""
-    return [_step(event) for event in events]
+    return [_step(event) for event in events if not said_again(event)]
 
 
 def _step(event: StoredEvent) -> dict[str, Any]:
