@@ -8,7 +8,7 @@ from uuid import UUID
 import orjson
 from prefect.utilities.engine import collect_task_run_inputs_sync
 
-OPTIONS = orjson.OPT_NON_STR_KEYS | orjson.OPT_SORT_KEYS | orjson.OPT_SERIALIZE_NUMPY
+OPTIONS = orjson.OPT_NON_STR_KEYS | orjson.OPT_SORT_KEYS
 Origin = Callable[[UUID], str | None]  # the path of the call that is a task run
 
 

@@ -196,6 +196,7 @@ class _Hooks:
         record = record_of(call.attempt, make=True)
         place = record.place(call.path, (dict) if again else _kept_in(record, call))
         token = here.set(Here(place, context.flow_run.id))
+        branches.follow()
         try:
             yield
         finally:
@@ -277,6 +278,7 @@ def _keeping(number: Call, call: Callable[[], Any]) -> Any:
 def _subflow_place(at: Here, call: Call) -> Iterator[None]:
     record = record_of(call.attempt, make=True)
     token = here.set(Here(record.place(call.path, _kept_in(record, call))))
+    branches.follow()
     try:
         yield
     finally:

@@ -171,7 +171,8 @@ def test_mapped_tasks_and_what_follows_in_the_order_in_which_they_end(place: Pla
     assert sorted(ran) == sorted({f"{what} {n}" for what in ("fetch", "handle") for n in range(3)})
 
 
-def test_branches_of_asyncio_keep_their_own_results(place: Place) -> None:
+@pytest.mark.parametrize("within", ["flow", "task", "subflow"])
+def test_branches_of_asyncio_keep_their_own_results(place: Place, within: str) -> None:
     ran = Ran()
 
     @prefect.task
@@ -193,12 +194,19 @@ def test_branches_of_asyncio_keep_their_own_results(place: Place) -> None:
             await asyncio.sleep(0)
         return await parse(tracer, Unlike(await fetch(word)))
 
-    @flow
-    async def both(tracer: Tracer) -> str:
+    async def gathered(tracer: Tracer) -> str:
         turns = {"a": 0, "b": 200} if not current_leg() else {"a": 200, "b": 0}
         found = await asyncio.gather(*(branch(word, turns, tracer) for word in "ab"))
         suspended()
         return ", ".join(found)
+
+    @flow(task_runner=THREADS)
+    async def both(tracer: Tracer) -> str:
+        if within == "flow":
+            return await gathered(tracer)
+        if within == "subflow":
+            return str(await flow(gathered)())
+        return str(await asyncio.to_thread(prefect.task(gathered).submit(tracer).result))
 
     assert Legs(place, both).to_its_end().final == {"str": "parsed a, parsed b"}
     assert sorted(ran) == ["fetch a", "fetch b", "parse", "parse"]
