@@ -40,8 +40,8 @@ from kodosumi_prefect.events import Kind, describe
 from kodosumi_prefect.scope import Scope, entered, travelled
 from kodosumi_prefect.settings import get_settings
 from kodosumi_prefect.spans.contents import without_quotes
-from kodosumi_prefect.suspension.ending import be_running
 from kodosumi_prefect.suspension import reuse
+from kodosumi_prefect.suspension.ending import be_running
 from kodosumi_prefect.task_runner import cancel_tasks, default_task_runner
 from kodosumi_prefect.tracer import Tracer, TracerMock
 from kodosumi_prefect.vocabulary import FLOW_ATTRIBUTE

@@ -27,6 +27,7 @@ from kodosumi_prefect.spooler.rows import NumberedEvent
 from kodosumi_prefect.spooler.steps import Statement, Steps, StoreEvents
 from kodosumi_prefect.vocabulary import ASIDE
 
+SOURCE = Event._fields.index("source")
 LONGEST_KEY = 500  # characters of a dedupe key that is stored as it is
 NOBODY = "00000000-0000-0000-0000-000000000000"  # no writer has this id
 
@@ -259,11 +260,11 @@ def _project_spans(execution: int, rows: Sequence[Row]) -> Steps[None]:
         yield from _beside(query, {"id": execution, "ids": ids})
 
 
-def _project_legs(execution: int, spans: Sequence[tuple[int, Event]]) -> Steps[None]:
+def _project_legs(execution: int, spans: Sequence[tuple[int, Fields]]) -> Steps[None]:
     """Mark spans of later legs, and model calls that such a leg makes again."""
     legs: dict[int, set[str]] = {}
     for _, event in spans:
-        if leg := leg_of(event.source):
+        if leg := leg_of(event[SOURCE]):
             legs.setdefault(leg, set()).update(row["id"] for row in span_rows([(0, event)]))
     for leg, ids in legs.items():
         row = {"id": execution, "leg": leg, "ids": sorted(ids)}

@@ -72,6 +72,7 @@ def test_prefect_has_the_private_names_that_we_import() -> None:
             "clear_intent",
             "prefect_cancellation.commit_to_cancel",
         ),
+        (
             "prefect._internal.engine",
             "dynamic_key_for_task_run",
             "prefect_calls.pass_over",
