@@ -75,12 +75,13 @@ def end_leg(fid: str, lids: Sequence[str], client: SpoolClient) -> Ending | None
     url = database_url(settings)
     if url is None:
         raise NeverError("its process knows no database")
-    if reasons := obstacles():
-        raise NeverError("; ".join(reasons))
     names = tasks_under_way()
     names += [name for busy in elsewhere for name in busy(run.id)]
     if names:
         raise NotNowError(f"tasks are under way: {', '.join(sorted(names))[:200]}")
+    # Not before: what a task returns as it ends is kept by this, or would be lost with the process.
+    if reasons := obstacles():
+        raise NeverError("; ".join(reasons))
     if not client.flush(settings.flush_timeout):
         raise NotNowError("its events are not stored yet")
     spooler = Spooler(url, settings.database_schema)

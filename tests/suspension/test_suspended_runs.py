@@ -340,3 +340,49 @@ def test_how_long_a_process_is_kept_is_a_number(place: Place, suspend: Any) -> N
     state = place.run(asks).state
     assert state is not None
     assert state.is_completed()
+
+
+def test_what_is_done_before_a_question_is_kept_when_nothing_is_under_way(
+    legs: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran: list[str] = []
+    asked: list[str] = []
+    under_way, obstacles = ending.tasks_under_way, ending.obstacles
+
+    def watched(word: str, ask: Callable[[], list[str]]) -> Callable[[], list[str]]:
+        def asking() -> list[str]:
+            asked.append(word)
+            return ask()
+
+        return asking
+
+    monkeypatch.setattr(ending, "tasks_under_way", watched("under way", under_way))
+    monkeypatch.setattr(ending, "obstacles", watched("obstacles", obstacles))
+
+    @task
+    def research(word: str) -> str:
+        ran.append(word)
+        return word
+
+    @flow
+    def asks_between(tracer: Tracer) -> str:
+        found = research("a")
+        print("before")
+        answer = tracer.lock_sync("approve", suspend=True)
+        print("after")
+        return f"{found} {research('b')} {answer}"
+
+    run = legs(asks_between)
+    assert run.leg()
+    # What ends while tasks are under way would not be among what is kept.
+    assert asked[-2:] == ["under way", "obstacles"]
+    run.answer(1)
+    assert run.resume()
+    assert not run.leg()
+    assert ran == ["a", "b"]
+    printed = [
+        (event.payload, bool((event.source or {}).get("replayed")))
+        for event in run.recorded.events
+        if event.kind == "stdout"
+    ]
+    assert printed == [("before", False), ("before", True), ("after", False)]
