@@ -315,6 +315,7 @@ def _describe(execution: int, batch: Batch, one_by_one: bool) -> Steps[None]:
             yield from _beside("remember_process", values)
         else:
             yield Statement("remember_process", values)
+        yield from _beside("goes_on", {"id": execution})
     if schedule := batch.header.get("schedule"):
         yield from _beside("own_scheduled", {"id": execution, "schedule": schedule})
     if name := batch.header.get("run_name"):

@@ -149,8 +149,12 @@ def test_code_that_catches_everything_does_not_go_on_after_its_leg(legs: Make) -
 
 
 def test_resuming_in_prefect_is_no_answer(legs: Make) -> None:
+    marks: list[int | None] = []
+
     @flow
     def asks(tracer: Tracer) -> Any:
+        tracer.flush_sync()
+        marks.append(run.row["suspended_leg"])
         return tracer.lock_sync("approve", suspend=True)
 
     run = legs(asks)
@@ -158,6 +162,7 @@ def test_resuming_in_prefect_is_no_answer(legs: Make) -> None:
     with get_client(sync_client=True) as client:
         client.resume_flow_run(run.id)
     assert run.leg(), "it waits again"
+    assert marks == [None, None], "while a process is there, it is looked after as any other"
     assert len(locks(run.place.database, run.fid, None)) == 1
     run.answer("yes")
     assert run.resume()

@@ -61,6 +61,11 @@ WHERE id = %(id)s;
 -- Which process runs the execution now, to distinguish a dead one from a slow one.
 UPDATE {schema}.execution SET process = %(process)s::jsonb WHERE id = %(id)s;
 
+-- name: goes_on
+-- A process runs the execution, whoever resumed it.
+UPDATE {schema}.execution SET suspended_leg = NULL, resume_at = NULL
+WHERE id = %(id)s AND suspended_leg IS NOT NULL;
+
 -- name: name_run
 -- What Prefect calls the flow run; renaming it is of no account here.
 UPDATE {schema}.execution SET run_name = %(name)s WHERE id = %(id)s AND run_name IS NULL
