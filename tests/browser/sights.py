@@ -200,6 +200,8 @@ def fill(stand: Stand, stack: ExitStack) -> dict[str, str]:
         "one question": f"/waiting/{asker.fid}/{lid}",
         "schedules without Prefect": "/schedules",
         "account": "/account",
+        "webhooks": "/account/webhooks",
+        "webhook": f"/account/webhooks/{webhook_with_deliveries(stand)}",
         "users": "/users",
         "user": f"/users/{mira.id}",
         "budgets": "/budgets",
@@ -220,3 +222,19 @@ def fill(stand: Stand, stack: ExitStack) -> dict[str, str]:
         f"bare {tab}": f"/executions/{bare.fid}?tab={tab}" for tab in ("output", "tasks", "log")
     }
     return pages
+
+
+def webhook_with_deliveries(stand: Stand) -> str:
+    """The id of a webhook to which something was sent, is to be sent, and was set aside."""
+    new = {"name": "On call", "url": f"https://example.org/{'long/' * 30}", "everyone": True}
+    made = stand.client.post("/webhooks", json=new | {"kinds": ["execution.failed"]}).json()
+    states = ("delivered", "waiting", "set_aside")
+    for _ in states:
+        stand.run(summary="Invoices of " + "January " * 12).begin().fail()
+    execute(
+        stand.database,
+        "UPDATE kodosumi.webhook_delivery SET tries = 3, trouble = 'it did not answer within 15 s',"
+        f" state = ('{{{','.join(states)}}}'::text[])[1 + id % 3];"
+        " UPDATE kodosumi.webhook SET failures = 3",
+    )
+    return str(made["id"])
