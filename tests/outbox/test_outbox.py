@@ -102,11 +102,13 @@ async def test_a_question_is_told_with_its_answer_or_its_expiry(
 
 def test_a_reminder_is_told_once(database: str) -> None:
     listen(database)
-    with psycopg.connect(database) as connection:
-        if connection.execute("SELECT to_regclass('kodosumi.lock_step')").fetchone() == (None,):
-            pytest.skip("nothing reminds of questions in this schema")
     run = Run(database).begin().say("lock", asked("l1"))
-    for step, number in (("asked", 0), ("reminded", 0), ("reminded", 1), ("escalated", 0)):
+    for step, number in (
+        ("asked", 0),
+        ("reminded", 0),
+        ("reminded", 1),
+        ("escalated", 0),
+    ):
         execute(
             database,
             "INSERT INTO kodosumi.lock_step (execution_id, lid, step, number)"
@@ -114,7 +116,11 @@ def test_a_reminder_is_told_once(database: str) -> None:
         )
     rows = [row for row in outbox(database) if row["kind"] == "lock.reminded"]
     steps = [(row["lid"], row["facts"]["step"], row["facts"]["number"]) for row in rows]
-    assert steps == [("l1", "reminded", 0), ("l1", "reminded", 1), ("l1", "escalated", 0)]
+    assert steps == [
+        ("l1", "reminded", 0),
+        ("l1", "reminded", 1),
+        ("l1", "escalated", 0),
+    ]
     run.close()
 
 
@@ -180,6 +186,33 @@ async def test_an_owner_gets_word_of_their_own_executions_only(
             " JOIN kodosumi.role r ON r.id = w.role_id ORDER BY e.id, r.name"
         ).fetchall()
     assert rows == [(ann, "ann"), (ann, "boss"), (bob, "boss"), (None, "boss")]
+
+
+async def test_who_is_asked_gets_word_of_the_question_and_of_nothing_else(
+    database: str, hook: Hook, ann: str, reader: Reader
+) -> None:
+    bob = (await Accounts(reader).add("bob")).id
+    eve = (await Accounts(reader).add("eve")).id
+    for owner in (bob, eve):
+        await hook(owner=owner)
+    run = Run(database, owner=ann).begin().say("lock", asked("l1"))
+    run.say("lock", asked("l2", ask=["bob"]))
+    assert told_of_locks(database) == [("bob", "lock.opened", "l2")]
+    execute(database, "UPDATE kodosumi.lock SET asked = '{eve}' WHERE lid = 'l1'")  # escalated
+    run.finish()
+    assert told_of_locks(database) == [("eve", "lock.opened", "l1"), ("bob", "lock.opened", "l2")]
+    run.close()
+
+
+def told_of_locks(url: str) -> list[tuple[str, str, str]]:
+    """Names of accounts, and what they are to hear of which question."""
+    with psycopg.connect(url) as connection:
+        return connection.execute(
+            "SELECT r.name, o.kind, o.lid FROM kodosumi.webhook_delivery d"
+            " JOIN kodosumi.outbox o ON o.id = d.outbox_id"
+            " JOIN kodosumi.webhook w ON w.id = d.webhook_id"
+            " JOIN kodosumi.role r ON r.id = w.role_id ORDER BY o.id, r.name"
+        ).fetchall()
 
 
 async def test_who_turns_out_to_be_the_owner_gets_what_was_told_before(

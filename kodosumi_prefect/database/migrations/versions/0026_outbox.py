@@ -102,10 +102,14 @@ RETURNS void LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
     INSERT INTO {schema}.webhook_delivery (outbox_id, webhook_id, execution_id)
     SELECT id_, w.id, execution_ FROM {schema}.webhook w JOIN {schema}.role r ON r.id = w.role_id
     WHERE w.active AND r.active AND kind_ = ANY (w.kinds)
-        AND CASE WHEN w.everyone THEN r.operator ELSE r.id::text = owner_ END
+        AND CASE WHEN w.everyone THEN r.operator ELSE r.id::text = owner_ OR EXISTS (
+            SELECT FROM {schema}.outbox o
+            JOIN {schema}.lock l ON l.execution_id = o.execution_id AND l.lid = o.lid
+            WHERE o.id = id_ AND {schema}.is_asked(l.asked, l.handed_on, owner_, r.id::text)) END
     ON CONFLICT DO NOTHING
 $$;
-COMMENT ON FUNCTION {schema}.deliver_word IS 'has the webhooks get it that may and want to';
+COMMENT ON FUNCTION {schema}.deliver_word IS
+    'has the webhooks get it that want to: of its owner, of who is asked, of operators';
 
 CREATE FUNCTION {schema}.tell(kind_ text, execution_ bigint, key_ text, lid_ text, facts_ jsonb)
 RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -145,6 +149,19 @@ CREATE TRIGGER tell_of_new_lock AFTER INSERT ON {schema}.lock
 CREATE TRIGGER tell_of_lock AFTER UPDATE OF state ON {schema}.lock
     FOR EACH ROW WHEN (OLD.state = 'open' AND NEW.state IN ('leased', 'expired'))
     EXECUTE FUNCTION {schema}.tell_of_lock();
+
+-- Whoever is asked, at once or later, hears of the question.
+CREATE FUNCTION {schema}.tell_asked() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM {schema}.deliver_word(o.id, o.kind, o.execution_id, e.owner)
+    FROM {schema}.outbox o JOIN {schema}.execution e ON e.id = o.execution_id
+    WHERE o.execution_id = NEW.execution_id AND o.lid = NEW.lid AND o.kind = 'lock.opened';
+    RETURN NULL;
+END $$;
+CREATE TRIGGER tell_asked AFTER UPDATE OF asked ON {schema}.lock
+    FOR EACH ROW WHEN (NEW.state = 'open' AND NEW.asked IS DISTINCT FROM OLD.asked)
+    EXECUTE FUNCTION {schema}.tell_asked();
 
 CREATE FUNCTION {schema}.tell_of_end() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp AS $$
@@ -191,7 +208,7 @@ CREATE FUNCTION {schema}.tell_of_step() RETURNS trigger LANGUAGE plpgsql SECURIT
 SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     PERFORM {schema}.tell('lock.reminded', NEW.execution_id,
-        concat_ws(' ', NEW.lid, NEW.step, NEW.number), NEW.lid,
+        concat_ws(' ', NEW.lid, NEW.id), NEW.lid,
         jsonb_build_object('step', NEW.step, 'number', NEW.number));
     RETURN NULL;
 END $$;
@@ -209,7 +226,7 @@ DO $$ BEGIN
             {schema}.webhook, {schema}.webhook_delivery, {schema}.silence TO {name}_writer;
         GRANT EXECUTE ON FUNCTION {schema}.tell, {schema}.deliver_word, {schema}.tell_of_lock,
             {schema}.tell_of_end, {schema}.tell_owner, {schema}.tell_of_budget,
-            {schema}.tell_of_step TO {name}_writer;
+            {schema}.tell_asked, {schema}.tell_of_step TO {name}_writer;
     END IF;
     IF EXISTS (SELECT FROM pg_roles WHERE rolname = '{name}_reader') THEN
         REVOKE ALL ON {schema}.webhook FROM {name}_reader;
@@ -219,7 +236,7 @@ DO $$ BEGIN
 END $$
 """
 TRIGGERS = {
-    "lock": ("tell_of_new_lock", "tell_of_lock"),
+    "lock": ("tell_of_new_lock", "tell_of_lock", "tell_asked"),
     "execution": ("tell_of_end", "tell_owner"),
     "budget_mark": ("tell_of_new_budget", "tell_of_budget"),
 }
@@ -239,7 +256,7 @@ def downgrade() -> None:
             run(f"DROP TRIGGER {name} ON {schema}.{table}")
     run(f"DROP FUNCTION {schema}.tell_of_step() CASCADE")
     for function in (
-        *("tell_of_lock()", "tell_of_end()", "tell_owner()", "tell_of_budget()"),
+        *("tell_of_lock()", "tell_of_end()", "tell_owner()", "tell_asked()", "tell_of_budget()"),
         "tell(text, bigint, text, text, jsonb)",
         "deliver_word(bigint, text, bigint, text)",
     ):
