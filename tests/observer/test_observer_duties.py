@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from kodosumi_prefect.events import serialize
 from kodosumi_prefect.observer import reconciler
 from kodosumi_prefect.observer.dead import cause
 from kodosumi_prefect.stream.rows import LiveExecution
@@ -160,6 +161,21 @@ def test_the_leader_deletes_what_is_old(watch: Watch) -> None:
     with observing(watch, retention_days=30):
         wait_for(lambda: not watch.known(old.fid), 20, "the old one to go")
     assert watch.known(young.fid)
+
+
+def test_the_leader_reminds_people_and_ends_what_nobody_answers(watch: Watch) -> None:
+    run = Run(watch.database, **ELSEWHERE)
+    run.fid = made_run(watch, state={"type": "RUNNING"})
+    told = {"name": "approve", "lid": "a", "expires": time.time() + 600, "on_expiry": 1}
+    run.begin().say("lock", serialize(told | {"ask": ["owner"], "remind": [0.1]}))
+    with observing(watch):
+        steps = "SELECT step FROM kodosumi.lock_step ORDER BY id"
+        done = [{"step": "asked"}, {"step": "reminded"}]
+        wait_for(lambda: watch.rows(steps) == done, 30, "both steps")
+        execute(watch.database, "UPDATE kodosumi.lock SET deadline = now() - interval '1 minute'")
+        ended = "SELECT 1 FROM kodosumi.lock WHERE state = 'expired'"
+        wait_for(lambda: watch.rows(ended), 30, "its end")
+    run.close()
 
 
 def test_a_run_deleted_in_prefect_ends_its_stream(watch: Watch) -> None:
