@@ -3,12 +3,15 @@
 import json
 from concurrent.futures import ThreadPoolExecutor
 
+from kodosumi_prefect import forms
+from kodosumi_prefect.database.resealing import reseal
 from kodosumi_prefect.locks import following
+from kodosumi_prefect.locks.sealing import unsealed
 from kodosumi_prefect.stream.reader import Reader
 from tests.answering import locks
 from tests.audit_entries import entries, entry, last_id
 from tests.panel.asked_questions import add_team, asking
-from tests.panel.panel_runs import Stand
+from tests.panel.panel_runs import Stand, fetch
 from tests.panel.test_panel_account_page import PART
 from tests.panel.test_panel_accounts import HTML
 
@@ -162,3 +165,24 @@ def test_a_wait_that_nobody_ended_tells_what_the_run_went_on_with(panel: Stand) 
     run.say("lease", json.dumps({"dict": said}))
     text = panel.get(f"/executions/{run.fid}", params=STEPS).text
     assert "The run went on with" in text
+
+
+def test_passwords_of_several_answers_are_encrypted_and_forgotten(fresh_panel: Stand) -> None:
+    stand = fresh_panel
+    form = forms.Model(forms.InputPassword("pin", required=True))
+    people = [stand.person(name) for name in ("ann", "bob")]
+    run, where = asking(stand, None, form, ask=["ann", "bob"], quorum=2)
+    for person in people:
+        given = person.client.post(f"/lock/{where}", json={"pin": f"hush of {person.name}"})
+        assert given.json()["result"] == {"pin": "********"}
+    [lock] = locks(stand.database, run.fid, None)
+    assert lock["result"].startswith("sealed:")
+    pins = [{"pin": "hush of ann"}, {"pin": "hush of bob"}]
+    assert unsealed(lock["result"], stand.settings) == pins
+    lease = stand.json(f"/outputs/events/{run.fid}", params={"kinds": "lease"})["items"][0]
+    assert "hush" not in json.dumps(lease)
+    assert reseal(stand.database, stand.settings).current == 3
+    run.finish()
+    kept = fetch(stand.database, "SELECT result FROM kodosumi.lock_step WHERE result IS NOT NULL")
+    assert kept == []
+    assert locks(stand.database, run.fid, None)[0]["result"] is None
