@@ -5,6 +5,8 @@ import threading
 from collections.abc import AsyncGenerator, Coroutine, Iterator
 from typing import Any, TypeVar
 
+CANCEL_SECONDS = 5.0  # that an interrupted call has to end
+
 T = TypeVar("T")
 
 
@@ -18,11 +20,13 @@ class Bridge:
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """What it returns or raises; it is cancelled if the caller is interrupted."""
-        future = asyncio.run_coroutine_threadsafe(coroutine, self._started())
+        over = threading.Event()
+        future = asyncio.run_coroutine_threadsafe(_until_over(coroutine, over), self._started())
         try:
             return future.result()
         except BaseException:
-            future.cancel()
+            if future.cancel():
+                over.wait(CANCEL_SECONDS)  # what is being cancelled cannot be closed yet
             raise
 
     def iterate(self, generator: AsyncGenerator[T, None]) -> Iterator[T]:
@@ -51,6 +55,13 @@ class Bridge:
                 )
                 self._thread.start()
             return self._loop
+
+
+async def _until_over(coroutine: Coroutine[Any, Any, T], over: threading.Event) -> T:
+    try:
+        return await coroutine
+    finally:
+        over.set()
 
 
 async def _next(generator: AsyncGenerator[T, None]) -> T | None:

@@ -1,5 +1,6 @@
 """The client for programs against a panel, also one that is cut off, killed and started anew."""
 
+import _thread
 import asyncio
 import hashlib
 import os
@@ -371,6 +372,19 @@ def test_an_interrupted_call_is_cancelled(panel: Stand, client: Client) -> None:
     until(lambda: len(streams) == 1)
     events.close()  # type: ignore[attr-defined]
     until(lambda: len(streams) == 0)
+
+
+def test_a_call_that_is_interrupted_ends_its_stream(panel: Stand, client: Client) -> None:
+    run = panel.run().begin()
+    events = client.follow(run.fid)
+    assert len(list(islice(events, 4))) == 4
+    interrupting = threading.Timer(0.1, _thread.interrupt_main)
+    interrupting.start()
+    with pytest.raises(KeyboardInterrupt):
+        next(events)
+    interrupting.join()
+    until(lambda: len(panel.app.state.panel.streams) == 0)
+    assert client.status(run.fid).status == "running"
 
 
 def test_importing_it_imports_neither_prefect_nor_ray() -> None:
