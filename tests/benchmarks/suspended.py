@@ -1,7 +1,7 @@
 """From an answer to the flow's next line, in process and suspended; what 10,000 questions cost.
 
-The 10,000 are rows of ours alone: Prefect has no runs of them, and the observer asks for 200 of them
-once a minute in vain, one by one, which costs more than runs that are there.
+The 10,000 are rows of ours alone: Prefect has no runs of them, and the observer asks for 200 of
+them once a minute in vain, one by one, which costs more than runs that are there.
 """
 
 import json
