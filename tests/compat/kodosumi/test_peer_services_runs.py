@@ -10,6 +10,8 @@ from typing import Any
 import httpx
 import pytest
 
+from kodosumi_prefect.client import AnsweredError, FieldsError, NotFoundError
+from kodosumi_prefect.client import Client as OurClient
 from kodosumi_prefect.stack.ports import free_port
 from tests.compat.kodosumi.moving import SERVICES, moved_to
 from tests.e2e.running import BIN, PASSWORD, REPOSITORY, Up
@@ -315,3 +317,29 @@ def test_a_run_is_followed_live_and_ended_by_its_deletion(client: Client):
     assert client.http.delete(f"/outputs/{fid}").status_code == 204
     items = client.http.get("/timeline/list", params={"pp": 50}).json()["items"]
     assert fid not in [item["fid"] for item in items]
+
+
+def test_locks_of_kodosumis_docs_are_answered_by_our_client(client: Client):
+    key = client.http.headers["KODOSUMI_API_KEY"]
+    with OurClient(str(client.http.base_url), key=key, trust_env=False) as ours:
+        url = client.url("approvals")
+        plain, checked = (ours.launch(url, {"which": which}) for which in ("plain", "checked"))
+        asked: dict[str, str] = {}
+        for fid in (plain, checked):
+            for event in ours.follow(fid):
+                if event.kind == "lock":
+                    asked[fid] = event.value["lid"]
+                    break
+        open_ones = {lock.fid: lock for lock in ours.locks()}
+        assert {open_ones[fid].lid for fid in asked} == set(asked.values())
+        shown = [element["type"] for element in ours.elements(plain, asked[plain])]
+        assert shown == ["markdown", "text", "boolean", "submit"]
+        ours.answer(plain, asked[plain], {"verdict": "good", "sure": "on"})
+        assert ours.result(plain, timeout=120)["verdict"] == "good"
+        with pytest.raises(FieldsError, match="verdict: say something"):
+            ours.answer(checked, asked[checked], {"verdict": ""})
+        ours.answer(checked, asked[checked], {"verdict": "fine"})
+        seen = [["_global_", None], ["verdict", "fine"]]
+        assert ours.result(checked, timeout=120) == {"draft": 2, "seen": seen}
+        with pytest.raises((AnsweredError, NotFoundError)):
+            ours.answer(checked, asked[checked], {"verdict": "late"})
