@@ -29,6 +29,7 @@ class Wanted(NamedTuple):
 
     Attributes:
         visible: what they may see.
+        names: by which locks are asked of them, also of executions that they may not see.
         owner: id of the account whose they are.
         flow: name of the execution's flow.
         service: address of the service that launched the execution.
@@ -37,6 +38,7 @@ class Wanted(NamedTuple):
     """
 
     visible: Visible = EVERYTHING
+    names: frozenset[str] = frozenset()
     owner: str | None = None
     flow: str | None = None
     service: str | None = None
@@ -46,11 +48,8 @@ class Wanted(NamedTuple):
     def matches(self, change: "Change") -> bool:
         """Whether they get this one; as the query ``changes_behind`` has it."""
         viewer, unowned = self.visible
-        if (
-            viewer is not None
-            and change.owner != viewer
-            and (change.owner is not None or not unowned)
-        ):
+        sees = viewer in (None, change.owner) or (change.owner is None and unowned)
+        if not sees and (viewer in change.handed_on or not self.names & change.asked):
             return False
         if change.kind not in self.kinds or self.owner not in (None, change.owner):
             return False
@@ -67,6 +66,7 @@ class Wanted(NamedTuple):
         return {
             "viewer": self.visible.owner,
             "unowned": self.visible.unowned,
+            "names": sorted(self.names),
             "owner": self.owner,
             "flow": self.flow,
             "service": self.service,
@@ -82,6 +82,8 @@ class Change:
     Attributes:
         xid: the transaction that changed it.
         key: its place among the changes of that transaction.
+        asked: names by which a lock is asked of people.
+        handed_on: ids of accounts that it is no longer asked of.
         item: what followers are told, as JSON text.
         behind: the position behind it of whoever was up to date.
     """
@@ -93,6 +95,8 @@ class Change:
     flow: str | None
     service: str | None
     status: str | None
+    asked: frozenset[str]
+    handed_on: frozenset[str]
     item: str
     behind: Position
 
@@ -312,7 +316,9 @@ class Changes:
                 continue  # there is nothing but the snapshot
             behind = since.at(now, row.changed, row.key)
             whose = (row.owner, row.flow_name, row.app_url, row.status)
-            changes.append(Change(row.changed, row.key, row.kind, *whose, row.item, behind))
+            people = frozenset(row.asked or ()), frozenset(row.handed_on or ())
+            told = (row.changed, row.key, row.kind)
+            changes.append(Change(*told, *whose, *people, row.item, behind))
         if len(changes) < limit:
             return _Look(since, since.joined(now), changes, False)
         return _Look(since, behind, changes, True)

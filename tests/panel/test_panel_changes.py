@@ -11,6 +11,7 @@ import pytest
 
 from kodosumi_prefect.events import serialize
 from kodosumi_prefect.stream import changes
+from tests.panel.asked_questions import add_team, asking
 from tests.panel.panel_runs import Run, Stand, until
 
 
@@ -145,6 +146,18 @@ def test_everybody_gets_what_they_may_see(panel: Stand) -> None:
     assert others["items"] == []
     with ann.client.stream("GET", "/changes", params={"since": since}) as response:
         assert {item["fid"] for _, _, item in islice(news(response), 2)} == {mine.fid}
+
+
+def test_questions_come_to_those_who_are_asked(panel: Stand) -> None:
+    ann, bob = panel.person(f"ann-{time.time_ns()}"), panel.person(f"bob-{time.time_ns()}")
+    team = f"legal-{time.time_ns()}"
+    add_team(panel, team, ann.name)
+    query = {"since": now(panel), "wait": 0}
+    run, _ = asking(panel, owner=bob.id, ask=[f"team:{team}"])
+    [item] = ann.client.get("/changes", params=query).json()["items"]
+    assert (item["kind"], item["fid"], item["status"]) == ("lock", run.fid, "open")
+    kinds = [i["kind"] for i in bob.client.get("/changes", params=query).json()["items"]]
+    assert kinds == ["execution", "lock"]
 
 
 def test_what_is_asked_for_narrows_down(panel: Stand) -> None:

@@ -296,6 +296,26 @@ async def test_followers_get_what_they_may_see_and_asked_for(
         await live[wanted].steps.aclose()
 
 
+async def test_locks_come_to_those_who_are_asked_once_they_are(
+    changes: Changes, write: Writer, database: str
+) -> None:
+    anns = Wanted(Visible("ann", False), frozenset({"ann", "team:legal"}))
+    [fid] = await some(write)
+    async with following(changes, wanted=anns) as live:
+        begin = live.positions[0]
+        await write(fid, asks("a-lock"), asks("b-lock"))
+        with psycopg.connect(database, autocommit=True) as connection:
+            for change in ("asked = '{owner,team:legal}'", "handed_on = '{ann}'"):
+                lock = "UPDATE kodosumi.lock SET " + change + " WHERE lid = 'a-lock'"
+                connection.execute(lock.encode())
+                if "asked" in change:
+                    await live.until(1)
+                    assert told(await step(changes, begin, anns)) == [(fid, "open")]
+            connection.execute("UPDATE kodosumi.lock SET asked = '{bob}' WHERE lid = 'b-lock'")
+        assert told(await step(changes, begin, anns)) == []
+        assert live.told == [(fid, "open")]
+
+
 async def test_who_follows_gets_each_change_once_and_with_its_position(
     changes: Changes, write: Writer
 ) -> None:
@@ -413,6 +433,7 @@ def test_looking_for_changes_reads_an_index(database: str) -> None:
         "viewer": None,
         "unowned": True,
         "owner": None,
+        "names": [],
         "xids": [],
         "keys": [],
         "flow": None,

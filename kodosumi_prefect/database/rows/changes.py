@@ -14,6 +14,8 @@ class ChangedRow:
         kind: ``execution``, ``lock`` or ``deletion``.
         owner: id of the execution's account.
         status: the execution's, or the lock's state.
+        asked: of a lock, names of those who are asked; None for the owner.
+        handed_on: ids of accounts that had others asked in their place.
         item: what clients are told, as JSON text.
     """
 
@@ -25,4 +27,6 @@ class ChangedRow:
     flow_name: str | None
     app_url: str | None
     status: str | None
+    asked: list[str] | None
+    handed_on: list[str] | None
     item: str | None

@@ -9,10 +9,13 @@ SELECT pg_current_snapshot()::text AS snapshot;
 c.changed >= %(xmin)s::bigint
     AND NOT pg_visible_in_snapshot(c.changed::text::xid8, %(seen)s::pg_snapshot)
     AND pg_visible_in_snapshot(c.changed::text::xid8, (SELECT pg_current_snapshot()))
-    AND {schema}.visible(c.owner, %(viewer)s, %(unowned)s)
     AND (%(owner)s::text IS NULL OR c.owner = %(owner)s)
     AND NOT EXISTS (SELECT FROM unnest(%(xids)s::bigint[], %(keys)s::text[]) AS had (xid, key)
         WHERE had.xid = c.changed AND c.key <= had.key)
+
+-- name: names_of_account
+-- The names by which questions are asked of an account, but for owner.
+SELECT unnest({schema}.references_to(%(account)s)) AS name;
 
 -- fragment: in_service
 -- Whether execution e is of the flow and the service that are asked for.
@@ -28,6 +31,7 @@ WITH executions AS (
     CROSS JOIN LATERAL (
         SELECT e.changed, e.owner, lpad(to_hex(e.id), 16, '0') COLLATE "C" AS key) AS c
     WHERE 'execution' = ANY(%(kinds)s::text[]) AND {unseen}
+        AND {schema}.visible(e.owner, %(viewer)s, %(unowned)s)
         AND (%(statuses)s::text[] IS NULL OR e.status = ANY(%(statuses)s::text[]))
         AND {in_service}
     ORDER BY e.changed, e.id LIMIT %(limit)s
@@ -38,6 +42,8 @@ locks AS (
     CROSS JOIN LATERAL (
         SELECT l.changed, e.owner, lpad(to_hex(e.id), 16, '0') || '.' || md5(l.lid) COLLATE "C" AS key) AS c
     WHERE 'lock' = ANY(%(kinds)s::text[]) AND {unseen}
+        AND ({schema}.visible(e.owner, %(viewer)s, %(unowned)s)
+            OR (l.asked && %(names)s::text[] AND %(viewer)s::text <> ALL(l.handed_on)))
         AND (%(statuses)s::text[] IS NULL OR l.state = ANY(%(statuses)s::text[]))
         AND {in_service}
     ORDER BY l.changed, c.key LIMIT %(limit)s
@@ -46,11 +52,13 @@ deletions AS (
     SELECT c.changed, c.key, d.fid, d.owner FROM {schema}.deleted d
     CROSS JOIN LATERAL (SELECT d.changed, d.owner, 'x' || d.fid::text COLLATE "C" AS key) AS c
     WHERE 'deletion' = ANY(%(kinds)s::text[]) AND {unseen}
+        AND {schema}.visible(d.owner, %(viewer)s, %(unowned)s)
         AND NOT EXISTS (SELECT FROM {schema}.execution e WHERE e.fid = d.fid)
     ORDER BY d.changed, c.key LIMIT %(limit)s
 ),
 chosen AS (
     SELECT x.changed, x.key, 'execution' AS kind, e.owner, e.flow_name, e.app_url, e.status,
+        NULL::text[] AS asked, NULL::text[] AS handed_on,
         json_build_object(
             'kind', 'execution', 'fid', e.fid, 'status', e.status, 'cancelled', {cancelled},
             'state', e.state_name, 'attempt', e.attempt, 'summary', e.summary,
@@ -65,7 +73,7 @@ chosen AS (
             'ended', extract(epoch FROM e.ended_at)::float8)::text AS item
     FROM executions x JOIN {schema}.execution e ON e.id = x.id
     UNION ALL
-    SELECT x.changed, x.key, 'lock', e.owner, e.flow_name, e.app_url, l.state,
+    SELECT x.changed, x.key, 'lock', e.owner, e.flow_name, e.app_url, l.state, l.asked, l.handed_on,
         json_build_object(
             'kind', 'lock', 'fid', e.fid, 'lid', l.lid, 'name', l.name, 'title', l.title,
             'status', l.state, 'summary', e.summary, 'flow', e.flow_name, 'service', e.app_url,
@@ -77,7 +85,7 @@ chosen AS (
     FROM locks x JOIN {schema}.lock l ON l.execution_id = x.execution_id AND l.lid = x.lid
     JOIN {schema}.execution e ON e.id = x.execution_id
     UNION ALL
-    SELECT changed, key, 'deletion', owner, NULL, NULL, NULL,
+    SELECT changed, key, 'deletion', owner, NULL, NULL, NULL, NULL, NULL,
         json_build_object('kind', 'deletion', 'fid', fid)::text
     FROM deletions
     ORDER BY changed, key LIMIT %(limit)s

@@ -76,7 +76,7 @@ async def changes(
     flow: Annotated[Named, Query(description="Name of the flow.")] = None,
     owner: Annotated[Named, Query(description="Id of an account; for operators.")] = None,
 ) -> Response:
-    """What changed of what you may see: each execution and lock as it is now, once.
+    """What changed of what you may see or are asked: each execution and lock as it is now, once.
 
     An event's name is the item's `kind`, its id the position behind it, its data the item. A client
     that reconnects with its last position, and the same filters, misses nothing and gets nothing
@@ -87,8 +87,10 @@ async def changes(
     With `wait`, `{"items": [{"kind", …}], "next", "more", "reset"}`: ask again with `next` as
     `since`.
     """
+    names = [] if user.operator else await panel.reader.values("names_of_account", account=user.id)
     wanted = Wanted(
         user.sees(panel.settings),
+        frozenset(names),
         clean(owner) if owner else None,
         clean(flow) if flow else None,
         clean(service) if service else None,

@@ -25,7 +25,8 @@ COMMENT ON FUNCTION {schema}.mark_changed_lock IS
 CREATE TRIGGER mark_new BEFORE INSERT ON {schema}.lock
     FOR EACH ROW EXECUTE FUNCTION {schema}.mark_changed_lock();
 CREATE TRIGGER mark_changed BEFORE UPDATE ON {schema}.lock
-    FOR EACH ROW WHEN ((OLD.state, OLD.expires_at) IS DISTINCT FROM (NEW.state, NEW.expires_at))
+    FOR EACH ROW WHEN ((OLD.state, OLD.expires_at, OLD.asked, OLD.handed_on)
+        IS DISTINCT FROM (NEW.state, NEW.expires_at, NEW.asked, NEW.handed_on))
     EXECUTE FUNCTION {schema}.mark_changed_lock();
 
 -- What is open is news to whoever begins to follow.
