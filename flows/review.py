@@ -1,4 +1,8 @@
-"""A service that drafts an announcement, asks a human, and revises until it is approved."""
+"""A service that drafts an announcement, asks people, and revises until it is approved.
+
+Who is asked is chosen at launch, and may answer by a link; half the time later they are reminded.
+While it waits it holds no process, and what restarts meanwhile does not matter to it.
+"""
 
 from typing import Any, TypedDict
 
@@ -9,6 +13,7 @@ from kodosumi_prefect.core import forms as F
 from kodosumi_prefect.response import Markdown
 
 HOURS = 24  # that a draft waits for an answer
+SUSPEND = 60  # seconds after which a run that waits ends its process
 ROUNDS = 3  # drafts that are shown
 MOST_POINTS = 50
 
@@ -24,6 +29,12 @@ form = F.Model(
     F.InputText("audience", "For whom", value="all"),
     F.InputArea("points", "Points, one a line", required=True, rows=6, max_length=20_000),
     F.InputNumber("rounds", "Drafts at most", value=ROUNDS, min_value=1, max_value=10, step=1),
+    F.InputText(
+        "reviewers",
+        "Who is asked: names of accounts, team:name or owner, with commas between them",
+        value="owner",
+        placeholder="owner, team:legal",
+    ),
     F.InputNumber("hours", "Hours to wait for an answer", value=HOURS, min_value=1, max_value=720),
     F.Submit("Draft"),
 )
@@ -94,7 +105,8 @@ async def review(inputs: dict[str, Any], tracer: Tracer) -> Markdown:
     """Draft, ask, revise; at most ``inputs["rounds"]`` drafts.
 
     Arguments:
-        inputs: ``title``, ``audience``, ``points`` (one a line), ``rounds``, ``hours``.
+        inputs: ``title``, ``audience``, ``points`` (one a line), ``rounds``, ``reviewers``
+            (names with commas between them), ``hours``.
 
     Raises:
         KodosumiError: nobody answered in time, or the last draft was not approved.
@@ -105,11 +117,17 @@ async def review(inputs: dict[str, Any], tracer: Tracer) -> Markdown:
         draft = drafted(inputs, points, remarks)
         tracer.markdown(draft)
         tracer.progress(number - 1, rounds, f"draft {number} waits for approval")
+        # After each answer a run without a process begins here anew: all between its questions is
+        # only words, which may be said again.
         try:
             answer: Answer = await tracer.lock(
                 "approve",
                 {"draft": draft, "round": number, "rounds": rounds},
                 timeout=hours * 3600,
+                ask=reviewers_of(inputs),
+                remind=hours * 3600 / 2,
+                link=True,
+                suspend=SUSPEND,
                 title=f"Approve draft {number} of “{inputs['title'][:60]}”",
                 question=f"{rounds - number} more drafts can follow this one."
                 if number < rounds
@@ -129,6 +147,12 @@ async def review(inputs: dict[str, Any], tracer: Tracer) -> Markdown:
 def lines_of(text: str) -> list[str]:
     """The lines of a text that say something, without bullets."""
     return [line for raw in text.splitlines() if (line := raw.strip().lstrip("*•").strip())]
+
+
+def reviewers_of(inputs: dict[str, Any]) -> list[str]:
+    """Who is asked: the owner of the run, if nobody is named."""
+    names = (inputs.get("reviewers") or "").split(",")
+    return [name for each in names if (name := each.strip())] or ["owner"]
 
 
 def drafted(inputs: dict[str, Any], points: list[str], remarks: list[str]) -> str:

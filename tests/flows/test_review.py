@@ -20,11 +20,13 @@ class Human(TracerMock):
         self.answers = list(answers)
         self.asked: list[dict[str, Any]] = []
         self.timeouts: list[float | None] = []
+        self.options: list[dict[str, Any]] = []
 
     async def lock(
-        self, name: str, data: Any = None, timeout: float | None = None, **_: Any
+        self, name: str, data: Any = None, timeout: float | None = None, **options: Any
     ) -> Any:
         assert name == "approve"
+        self.options.append(options)
         self.asked.append(data)
         self.timeouts.append(timeout)
         answer = self.answers.pop(0)
@@ -59,6 +61,16 @@ async def test_comments_add_drop_and_remark_until_it_is_approved() -> None:
     assert body.startswith(drafts[1])
     assert [data["round"] for data in human.asked] == [1, 2]
     assert human.timeouts == [3600, 3600]
+
+
+async def test_whom_it_asks_is_chosen_and_reminded_and_may_answer_by_a_link() -> None:
+    human = Human(*[{"decision": "approve"}] * 2)
+    await reviewed(human, hours=4, reviewers=" team:legal , ann,")
+    await reviewed(human)
+    assert [options["ask"] for options in human.options] == [["team:legal", "ann"], ["owner"]]
+    assert [options["remind"] for options in human.options] == [2 * 3600, 12 * 3600]
+    assert all(options["link"] for options in human.options)
+    assert all(options["suspend"] == reviewer.SUSPEND for options in human.options)
 
 
 async def test_the_rounds_are_bounded() -> None:
