@@ -27,7 +27,6 @@ COMMENT ON COLUMN {schema}.lock.deadline IS
     'when it expires by the clock of this database; expires_at is by that of the run';
 UPDATE {schema}.lock SET deadline = expires_at WHERE state = 'open';
 CREATE INDEX lock_deadline ON {schema}.lock (deadline) WHERE state = 'open';
-CREATE INDEX lock_newest ON {schema}.lock (opened_at DESC, lid DESC) WHERE state = 'open';
 
 CREATE FUNCTION {schema}.set_lock_deadline() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -204,7 +203,6 @@ def downgrade() -> None:
     run(f"DROP TABLE {', '.join(f'{schema}.{table}' for table in tables)}")
     run(f"DROP TRIGGER set_lock_deadline ON {schema}.lock")
     run(f"DROP FUNCTION {schema}.set_lock_deadline()")
-    run(f"DROP INDEX {schema}.lock_newest")
     columns = ("asked", "handed_on", "quorum", "on_expiry", "link", "deadline")
     drops = ", ".join(f"DROP COLUMN {column}" for column in columns)
     run(f"ALTER TABLE {schema}.lock {drops}")
