@@ -11,7 +11,8 @@ WITH asked AS (
     SELECT l.execution_id, count(*) AS locks,
         (array_agg(coalesce(l.title, l.name) ORDER BY l.expires_at, l.lid))[1] AS heading,
         extract(epoch FROM min(l.expires_at))::float8 AS expires,
-        min(CASE WHEN l.state = 'open' THEN l.expires_at ELSE now() END) AS resume_at
+        min(CASE WHEN l.state = 'open' THEN coalesce(l.deadline, l.expires_at) ELSE now() END)
+            AS resume_at
     FROM {schema}.lock l JOIN {schema}.execution e ON e.id = l.execution_id
     WHERE e.fid = %(fid)s AND l.lid = ANY(%(lids)s::text[]) GROUP BY 1
 )

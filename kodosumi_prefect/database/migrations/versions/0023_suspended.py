@@ -22,8 +22,6 @@ CREATE INDEX execution_awaiting ON {schema}.execution (id)
     WHERE suspended_leg IS NULL AND ended_seq IS NULL
         AND (open_locks > 0 OR state_type = 'PAUSED' AND state_name = 'AwaitingInput');
 
-CREATE INDEX lock_newest ON {schema}.lock (opened_at DESC, lid DESC) WHERE state = 'open';
-
 ALTER TABLE {schema}.runner ADD COLUMN leg integer NOT NULL DEFAULT 0;
 COMMENT ON COLUMN {schema}.runner.leg IS
     'of the attempt, from 0: each time that a run is suspended, another one follows';
@@ -50,6 +48,6 @@ def downgrade() -> None:
     schema = f'"{context.config.attributes["schema"]}"'
     op.get_bind().exec_driver_sql(
         f"DROP TRIGGER lock_resumes ON {schema}.lock; DROP FUNCTION {schema}.resume_settled(); "
-        f"DROP INDEX {schema}.lock_newest; ALTER TABLE {schema}.runner DROP COLUMN leg; "
+        f"ALTER TABLE {schema}.runner DROP COLUMN leg; "
         f"ALTER TABLE {schema}.execution DROP COLUMN suspended_leg, DROP COLUMN resume_at"
     )
