@@ -26,6 +26,7 @@ COMMENT ON COLUMN {schema}.lock.link IS 'links may be made with which it is answ
 COMMENT ON COLUMN {schema}.lock.deadline IS
     'when it expires by the clock of this database; expires_at is by that of the run';
 UPDATE {schema}.lock SET deadline = expires_at WHERE state = 'open';
+CREATE INDEX lock_newest ON {schema}.lock (opened_at DESC, lid DESC) WHERE state = 'open';
 CREATE INDEX lock_deadline ON {schema}.lock (deadline) WHERE state = 'open';
 
 CREATE FUNCTION {schema}.set_lock_deadline() RETURNS trigger LANGUAGE plpgsql AS $$
