@@ -31,7 +31,7 @@ def execution(run: Run) -> dict[str, Any]:
     return row
 
 
-def until_suspended(run: Run, seconds: float = 150) -> dict[str, Any]:
+def until_suspended(run: Run, seconds: float = 60) -> dict[str, Any]:
     """Wait until nothing of a run is left but rows; its question."""
 
     def paused() -> bool:
