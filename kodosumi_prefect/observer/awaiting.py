@@ -60,6 +60,7 @@ class AwaitingRuns:
             for fid, row in asking.items()
             if row.state_type == StateType.RUNNING.value and fid not in self._not_before
         ]
+        await self._leave_suspended({row.fid for row in rows})
         answered = self._paused.union(row.fid for row in rows) - asking.keys()
         differing += [self._resume(fid) for fid in answered]
         turns = asyncio.Semaphore(AT_ONCE)
@@ -72,6 +73,11 @@ class AwaitingRuns:
         for outcome in outcomes:
             if isinstance(outcome, BaseException):
                 raise outcome
+
+    async def _leave_suspended(self, in_process: set[str]) -> None:
+        """Forget runs that are being suspended: only an answer may resume those."""
+        if gone := self._paused - in_process:
+            self._paused -= {*await self._reader.values("still_asking", fids=list(gone))}
 
     async def _pause(self, row: Awaiting) -> None:
         run = await self._api.flow_run(row.fid)

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from contextvars import copy_context
 from typing import Any
 
+import psycopg
 import pytest
 from prefect.client.orchestration import get_client
 
@@ -108,6 +109,33 @@ def test_resuming_in_prefect_leaves_a_run_waiting_and_says_so(
         leg.join()
     assert run.recorded.final == {"str": "fine"}
     assert run.run.run_count == 1
+
+
+def test_a_run_that_is_about_to_be_suspended_is_not_resumed(legs: Make, place: Place) -> None:
+    run = legs(asks_and_fails_once)
+    leg = Background(run)
+    until_open(place.database, 1, run.fid)
+
+    def mark(leg: int | None) -> None:
+        with psycopg.connect(place.database) as connection:
+            connection.execute(
+                "UPDATE kodosumi.execution SET suspended_leg = %s WHERE fid = %s", (leg, run.fid)
+            )
+
+    async def looks() -> str | None:
+        async with Reader(place.database, "kodosumi", 2) as reader, Api() as api:
+            runs = AwaitingRuns(reader, api)
+            while run.run.state_name != "AwaitingInput":
+                await runs.look()
+            mark(0)  # its process is between Postgres and Prefect
+            await runs.look()
+            return run.run.state_name
+
+    assert asyncio.run(looks()) == "AwaitingInput"
+    mark(None)
+    run.answer("fine")
+    leg.join()
+    assert run.recorded.final == {"str": "fine"}
 
 
 def test_a_run_with_a_slot_of_its_deployment_keeps_it_and_shows_running(

@@ -114,7 +114,7 @@ def test_a_subflows_question_suspends_the_root(legs: Make) -> None:
     def below() -> Any:
         return tracer.lock_sync("approve", suspend=True)
 
-    @prefect.flow
+    @flow
     def above() -> Any:
         return [below(), below()]
 

@@ -63,6 +63,10 @@ FROM {schema}.execution e LEFT JOIN LATERAL (
 WHERE e.suspended_leg IS NULL AND e.ended_seq IS NULL
     AND (e.open_locks > 0 OR e.state_type = 'PAUSED' AND e.state_name = 'AwaitingInput');
 
+-- name: still_asking
+-- Which of these executions have questions that are not settled.
+SELECT fid::text FROM {schema}.execution WHERE fid = ANY(%(fids)s::uuid[]) AND open_locks > 0;
+
 -- name: lapsed_runners
 -- Flow runs of a work pool that no worker answers for any more.
 SELECT fid FROM {schema}.runner
