@@ -1,9 +1,9 @@
 """The client for programs against a panel, also one that is cut off, killed and started anew."""
 
-import _thread
 import asyncio
 import hashlib
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -375,14 +375,20 @@ def test_an_interrupted_call_is_cancelled(panel: Stand, client: Client) -> None:
 
 
 def test_a_call_that_is_interrupted_ends_its_stream(panel: Stand, client: Client) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    # Ctrl-C itself ends the session.
+    before = signal.signal(signal.SIGUSR2, interrupt)
     run = panel.run().begin()
     events = client.follow(run.fid)
     assert len(list(islice(events, 4))) == 4
-    interrupting = threading.Timer(0.1, _thread.interrupt_main)
+    interrupting = threading.Timer(0.1, os.kill, [os.getpid(), signal.SIGUSR2])
     interrupting.start()
     with pytest.raises(KeyboardInterrupt):
         next(events)
     interrupting.join()
+    signal.signal(signal.SIGUSR2, before)
     until(lambda: len(panel.app.state.panel.streams) == 0)
     assert client.status(run.fid).status == "running"
 
