@@ -12,14 +12,12 @@ from functools import wraps
 from typing import Any, Protocol
 from uuid import UUID
 
-from prefect import flow_engine, task_engine
 from prefect._internal.engine import dynamic_key_for_task_run
 from prefect._internal.result_records import ResultRecord
 from prefect.context import FlowRunContext
 from prefect.futures import PrefectDistributedFuture
 from prefect.results import get_result_store
 from prefect.states import Completed, Failed
-from prefect.task_engine import AsyncTaskRunEngine, SyncTaskRunEngine
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 from prefect.tasks import Task
 from prefect.transactions import TransactionState
@@ -69,6 +67,9 @@ def install(hooks: Hooks) -> None:
     global _hooks
     if _hooks is not None:
         return
+    # The import of engines sets up Prefect's logging, which services do not want.
+    from prefect.task_engine import AsyncTaskRunEngine, SyncTaskRunEngine
+
     _hooks = hooks
     _wrap_calls(hooks)
     hook_runner(ThreadPoolTaskRunner)
@@ -108,6 +109,8 @@ def hook_runner(runner: type[Any]) -> None:
 
 
 def _wrap_calls(hooks: Hooks) -> None:
+    from prefect import flow_engine, task_engine
+
     run_task: Any = task_engine.run_task
     run_flow: Any = flow_engine.run_flow
     apply_async: Any = Task.apply_async
@@ -140,7 +143,7 @@ def _wrap_calls(hooks: Hooks) -> None:
 
 
 def _wrap_engine(engine: Any, hooks: Hooks) -> None:
-    waits = engine is AsyncTaskRunEngine
+    waits = inspect.iscoroutinefunction(engine.call_task_fn)
     begin_run, call_hooks = engine.begin_run, engine.call_hooks
     call_task_fn, set_state = engine.call_task_fn, engine.set_state
 

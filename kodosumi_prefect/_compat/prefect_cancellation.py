@@ -13,7 +13,6 @@ from weakref import WeakSet
 
 from prefect._internal import control_listener
 from prefect.exceptions import TerminationSignal
-from prefect.flow_engine import AsyncFlowRunEngine, FlowRunEngine
 from prefect.utilities import engine
 from prefect.utilities.engine import _prefect_sigterm_handler, commit_control_intent_and_ack
 
@@ -79,6 +78,9 @@ def cancelled_by_any_error() -> Iterator[None]:
 
     Prefect's engine would take it for a failure or a crash, which Prefect's server refuses.
     """
+    # Its import sets up Prefect's logging, which services do not want.
+    from prefect.flow_engine import AsyncFlowRunEngine, FlowRunEngine
+
     restores: list[Callable[[], None]] = []
     for kind in (FlowRunEngine, AsyncFlowRunEngine):
         restores += [_failing(kind), _crashing(kind)]

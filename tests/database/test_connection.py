@@ -24,6 +24,8 @@ def way(call: ast.Call) -> str | None:
     name = ast.unparse(call.func)
     if name.endswith(CONNECTING):
         return "connect"
+    if name.startswith("httpcore."):
+        return None  # of connections to other services
     name = name.partition("[")[0].rpartition(".")[2]
     if name in POOLS:
         return "pool"
@@ -55,6 +57,7 @@ def test_nobody_connects_by_another_way() -> None:
         ("from psycopg import connect", "connect"),
         ("AsyncConnectionPool[Any](url)", "pool"),
         ("psycopg_pool.ConnectionPool(url)", "pool"),
+        ("httpcore.AsyncConnectionPool(ssl_context=context)", None),
         ("sqlalchemy.create_engine(url)", "engine"),
         ("connect(url)", None),
         ("ray_connection.connect()", None),

@@ -65,7 +65,8 @@ def test_a_crew_on_openais_sdk_is_a_tree(wire: Wire, tmp_path: Path) -> None:
     ]
     called = spans.named("measure")
     assert (called["input"], called["output"]) == ({"what": "it"}, "it is 12 m long")
-    first = spans.begun[4]
+    # CrewAI tells of it in a thread of its own, at times behind the SDK.
+    first = next(body for body in spans.begun if body["name"] == "gpt-5-mini")
     assert first["provider"] == "openai"
     assert first["input"][0]["role"] == "system"
     assert spans.ended[first["id"]]["response"] == "chatcmpl-1"
