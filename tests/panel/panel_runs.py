@@ -5,6 +5,7 @@ import json
 import socket
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
@@ -149,6 +150,7 @@ class Stand:
         self.cookie = local_token(settings, use="cookie") if token else ""
         self.client = self.connect(self.token)
         self.runs: list[Run] = []
+        self._named = Counter[str]()
 
     def connect(self, token: str | None = None) -> httpx.Client:
         """A further client; without a token it is signed in as nobody."""
@@ -164,7 +166,13 @@ class Stand:
         )
 
     def person(self, name: str, *, operator: bool = False) -> "Person":
-        """A client that is signed in to a new account of this name."""
+        """A client that is signed in to a new account of this name, with a number if it is taken.
+
+        One panel serves the tests of many files.
+        """
+        self._named[name] += 1
+        if self._named[name] > 1:
+            name = f"{name} {self._named[name]}"
         made = self.client.post(
             "/role", json={"name": name, "email": None, "password": None, "operator": operator}
         )

@@ -1,6 +1,7 @@
 """A run that waits for people without a process: leg after leg, on a real Prefect and Postgres."""
 
 import asyncio
+import math
 import threading
 from collections.abc import Callable
 from contextlib import asynccontextmanager
@@ -15,6 +16,7 @@ from prefect.states import Cancelling
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from kodosumi_prefect import KodosumiError, Tracer, flow, tracer
+from kodosumi_prefect.spooler.client import get_client as get_spool_client
 from kodosumi_prefect.stream.reader import Reader
 from kodosumi_prefect.suspension import ending
 from kodosumi_prefect.suspension import place as place_module
@@ -333,6 +335,21 @@ def test_code_that_is_no_flows_cannot_be_suspended(place: Place) -> None:
     said = place.run(asks).final["str"]
     assert "cannot be suspended; leave suspend out" in said
     assert "\n" not in said
+
+
+def test_no_run_is_suspended_where_nobody_said_so(legs: Make) -> None:
+    """Flows made before runs could be suspended do what stands between their tasks once."""
+    patience: list[float] = []
+
+    @flow
+    def asks(tracer: Tracer) -> None:
+        place = place_module.place_of("approve", None, tracer.fid, get_spool_client())
+        assert place is not None
+        with place.waiting("one"):
+            patience.append(place.patience())
+
+    assert not legs(asks).leg()
+    assert patience == [math.inf]
 
 
 @pytest.mark.parametrize("suspend", ["soon", -1, float("nan")])
