@@ -20,21 +20,23 @@ async def bury(api: Api, row: LiveExecution, run: FlowRun, our_pools: frozenset[
         return
     cancelling = run.state is not None and run.state.type is StateType.CANCELLING
     state: Any = Cancelled(message=why) if cancelling else Crashed(message=why)
-    await (await api.client()).set_flow_run_state(run.id, state, force=True)
+    # Whoever reported a crash meanwhile knew more of it.
+    await (await api.client()).set_flow_run_state(run.id, state, force=cancelling)
 
 
 def cause(row: LiveExecution, pool: str | None, our_pools: frozenset[str]) -> str | None:
     """What is known about the end of a run whose process has been silent; None if it may live.
 
-    A process on another machine is known by its Runner only: its worker's claim on it lapses.
+    A process on another machine is known by its Runner only: its worker's claim on it lapses. A
+    Runner that lives reports itself how its run's process ended, and has the run's hooks run.
     """
     process = row.process
     if process and process.get("host") == platform.node():
-        if is_alive(process):
+        if is_alive(process) or _reports(row):
             return None
         return f"Process {process['pid']} on {process['host']} ended without reporting it."
     if row.has_runner:
-        if row.lapsed is None or row.lapsed <= HANDED_OVER:
+        if _is_answered_for(row):
             return None
         return (
             f"Runner {row.actor_name or 'without a name'} on node {row.node or 'unknown'} "
@@ -47,6 +49,16 @@ def cause(row: LiveExecution, pool: str | None, our_pools: frozenset[str]) -> st
             f"Process{where} ended without reporting it{_silent(row)}; no Runner executes the run."
         )
     return None
+
+
+def _reports(row: LiveExecution) -> bool:
+    """Whether the Runner of a process on this machine is there to report its end."""
+    return row.pid is not None and _is_answered_for(row) and is_alive({"pid": row.pid})
+
+
+def _is_answered_for(row: LiveExecution) -> bool:
+    """Whether a worker answers for the Runner, or another one may take it over."""
+    return row.has_runner and (row.lapsed is None or row.lapsed <= HANDED_OVER)
 
 
 def is_alive(process: dict[str, Any]) -> bool:

@@ -142,6 +142,10 @@ def test_the_cause_of_a_silence_is_only_told_where_it_is_known() -> None:
     assert cause(silent_execution(here | {"pid": gone}), None, ours) == (
         f"Process {gone} on {platform.node()} ended without reporting it."
     )
+    dead = silent_execution(here | {"pid": gone}, has_runner=True, lapsed=-5.0)
+    assert cause(replace(dead, pid=os.getpid()), "ours", ours) is None  # its Runner tells how
+    for runner in (replace(dead, pid=gone), replace(dead, pid=os.getpid(), lapsed=15.0)):
+        assert cause(runner, "ours", ours) is not None
     away = {"host": "far", "pid": 1}
     assert cause(silent_execution(away), "another", ours) is None
     assert cause(silent_execution(away), "ours", ours) is not None
