@@ -10,12 +10,12 @@ class Earlier(NamedTuple):
     Attributes:
         state: ``open``, ``leased``, ``expired`` or ``void``.
         result: what was answered, as it is stored.
-        expires: seconds since the epoch.
+        left: seconds until its deadline, by the clock of the database.
     """
 
     state: str
     result: str | None
-    expires: float
+    left: float
 
 
 class Place(Protocol):

@@ -235,7 +235,7 @@ class Question:
         """
         self._lid = lid
         if before is not None:
-            self._deadline = time.monotonic() + before.expires - time.time()
+            self._deadline = time.monotonic() + before.left
             if before.state != "open":
                 yield _settled_before(lid, before)
                 return

@@ -20,6 +20,7 @@ from kodosumi_prefect.settings import database_url
 from kodosumi_prefect.spooler.append import ProtocolError, Spooler
 from kodosumi_prefect.spooler.client import SpoolClient
 from kodosumi_prefect.suspension import awaiting
+from kodosumi_prefect.suspension.keeping import KeptAwayError
 from kodosumi_prefect.suspension.leg import leg_of, root_run
 from kodosumi_prefect.suspension.reuse import obstacles
 
@@ -80,7 +81,11 @@ def end_leg(fid: str, lids: Sequence[str], client: SpoolClient) -> Ending | None
     if names:
         raise NotNowError(f"tasks are under way: {', '.join(sorted(names))[:200]}")
     # Not before: what a task returns as it ends is kept by this, or would be lost with the process.
-    if reasons := obstacles():
+    try:
+        reasons = obstacles()
+    except KeptAwayError as exc:
+        raise NotNowError(f"what finished tasks returned cannot be kept now: {exc}") from exc
+    if reasons:
         raise NeverError("; ".join(reasons))
     if not client.flush(settings.flush_timeout):
         raise NotNowError("its events are not stored yet")
@@ -133,7 +138,7 @@ def _suspend(
     if not paused and (run.state is None or not run.state.is_running()):
         raise NotNowError(f"Prefect says {run.state.name if run.state else 'nothing'}")
     leg = leg_of(run)
-    mark = {"fid": str(fid), "leg": leg}
+    mark: dict[str, Any] = {"fid": str(fid), "leg": leg}
     rows = spooler.query("suspend", mark | {"lids": list(lids)})
     if not rows:
         raise NotNowError("its questions are not stored")
@@ -151,14 +156,24 @@ def _suspend(
     if state is None:
         spooler.query("not_suspended", mark)
         raise NotNowError("Prefect refuses to suspend it")
-    # Nobody could resume it yet where somebody answered in this moment.
-    if spooler.query("claim_resuming", {"fid": str(fid), "claim": CLAIM}):
-        try:
-            client.resume_flow_run(fid)
-            spooler.query("not_suspended", mark)
-        except PREFECT_AWAY:
-            spooler.query("resume_again", mark | {"wait": 0})
+    try:
+        _resume_if_answered(client, spooler, mark)
+    except (psycopg.Error, ProtocolError) as exc:
+        # It is suspended all the same; the observer has it go on once Postgres is back.
+        logger.warning("whether execution %s was answered is not known: %s", fid, _line(exc))
     return state
+
+
+def _resume_if_answered(client: SyncPrefectClient, spooler: Spooler, mark: dict[str, Any]) -> None:
+    """See to an answer of this moment: nobody could resume the run before Prefect suspended it."""
+    if not spooler.query("claim_resuming", {"fid": mark["fid"], "claim": CLAIM}):
+        return
+    spooler.query("leg_ended", mark)
+    try:
+        client.resume_flow_run(UUID(mark["fid"]))
+        spooler.query("not_suspended", mark)
+    except PREFECT_AWAY:
+        spooler.query("resume_again", mark | {"wait": 0})
 
 
 def _set(client: SyncPrefectClient, run: FlowRun, proposed: State[Any]) -> State[Any] | None:

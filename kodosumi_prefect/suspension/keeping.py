@@ -40,6 +40,10 @@ class KeptAwayError(KodosumiError):
     """What finished calls returned cannot be had, or not be kept, in one line."""
 
 
+class NeverKeptError(KeptAwayError):
+    """It will not be kept in this process, however long one waits."""
+
+
 class Row(NamedTuple):
     """What is kept of a call: its outcome, or the obstacle to it."""
 
@@ -138,10 +142,11 @@ class Keeper:
         Calls within one that can be do not matter.
 
         Raises:
-            KeptAwayError: the database is away, or was away for so long that results are lost.
+            NeverKeptError: the database was away for so long that results are lost.
+            KeptAwayError: the database is away.
         """
         if attempt.fid in self._lost:
-            raise KeptAwayError("Postgres was away, and memory could not hold all of them")
+            raise NeverKeptError("Postgres was away, and memory could not hold all of them")
         values = {"fid": attempt.fid, "attempt": attempt.number}
         with self._using:
             return [(name, why, n) for name, why, n in self._query("obstacles_to_reuse", values)]
@@ -212,7 +217,7 @@ class Keeper:
         except DatabaseUrlError as exc:
             raise KeptAwayError(str(exc)) from exc
         if url is None:
-            raise KeptAwayError("this process does not know the database; set database_url")
+            raise NeverKeptError("this process does not know the database; set database_url")
         if self._spooler is None or url != self._url:
             if self._spooler is not None:
                 self._spooler.close()
@@ -221,7 +226,7 @@ class Keeper:
         try:
             return self._spooler.query(query, values)
         except (psycopg.errors.UndefinedTable, psycopg.errors.InsufficientPrivilege) as exc:
-            raise KeptAwayError(
+            raise NeverKeptError(
                 "the database has no place for results; run `kodosumi-prefect db upgrade`"
             ) from exc
         except (psycopg.Error, ProtocolError) as exc:

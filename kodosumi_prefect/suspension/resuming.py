@@ -61,6 +61,7 @@ async def _resume(mark: dict[str, Any], reader: Reader, client: PrefectClient) -
         query, more = ("not_suspended", {}) if over else ("resume_again", {"wait": NOT_YET})
         await reader.execute(query, **mark, **more)
         return False
+    await reader.execute("leg_ended", **mark)
     await client.resume_flow_run(run.id)
     await reader.execute("not_suspended", **mark)
     if run.work_pool_name is not None:

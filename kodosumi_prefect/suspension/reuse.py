@@ -34,7 +34,7 @@ from kodosumi_prefect.suspension.calls import (
     short,
     unpacked,
 )
-from kodosumi_prefect.suspension.keeping import KeptAwayError, Row, keeper
+from kodosumi_prefect.suspension.keeping import KeptAwayError, NeverKeptError, Row, keeper
 from kodosumi_prefect.suspension.leg import leg_of, root_run
 from kodosumi_prefect.suspension.records import Record, forget, record_of, records
 
@@ -121,7 +121,10 @@ def obstacles() -> list[str]:
     all that is kept is in the database.
 
     Returns:
-        A line for each reason; none if it may be suspended.
+        A line for each reason, which stays; none if it may be suspended.
+
+    Raises:
+        KeptAwayError: that is not known now, since the database is away.
     """
     run = root_run()
     record = records.get(str(run.id)) if run is not None else None
@@ -139,8 +142,8 @@ def obstacles() -> list[str]:
         ended = record.outstanding()
         seen = keeper(settings).kept(record.attempt, ended) if ended else set()
         found = keeper(settings).obstacles(record.attempt)
-    except KeptAwayError as exc:
-        return [f"what finished tasks returned cannot be kept now: {exc}"]
+    except NeverKeptError as exc:
+        return [f"what finished tasks returned cannot be kept: {exc}"]
     lines = [_line(name, why, calls) for name, why, calls in found]
     lines += [_line(name, UNORDERED, 1) for name in sorted(record.unordered())]
     lines += [

@@ -1,6 +1,7 @@
 """Everybody who may resume, cancel or give up a suspended run, at the same time."""
 
 import asyncio
+import time
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any, cast
@@ -12,6 +13,7 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.states import Cancelling, Pending
 
 from kodosumi_prefect import Tracer, flow
+from kodosumi_prefect.locks import question
 from kodosumi_prefect.locks.answering import AnsweredError
 from kodosumi_prefect.process.order import After, Order
 from kodosumi_prefect.runner import aftermath
@@ -121,6 +123,52 @@ def test_the_time_of_a_run_stands_still_while_it_is_suspended(legs: Make) -> Non
     assert with_time_left(timed, first) is timed
     spent = stored.model_copy(update={"total_run_time": stored.total_run_time * 10**6})
     assert with_time_left(timed, spent).timeout_seconds == LEAST_TIME
+
+
+def test_a_clock_that_was_set_back_keeps_no_suspended_run(
+    legs: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the machine where panel and observer run: deadlines are those of the database."""
+    clock = time.time
+
+    @flow
+    def asks_two(tracer: Tracer) -> list[Any]:
+        first = tracer.lock_sync("first", suspend=True)
+        return [first, tracer.lock_sync("second", timeout=3, on_expiry="too late", suspend=True)]
+
+    run = legs(asks_two)
+    assert run.leg()
+    with monkeypatch.context() as set_back:
+        set_back.setattr(time, "time", lambda: clock() - 7200)
+        run.answer("yes")
+        assert run.resume()
+    assert run.leg()
+    with monkeypatch.context() as set_back:
+        set_back.setattr(time, "time", lambda: clock() - 7200)
+        wait_for(run.resume, 30, "its deadline")
+    assert not run.leg()
+    found = run.recorded
+    assert [entry["str"] for entry in found.final["__list__"]] == ["yes", "too late"]
+    assert found.of("status") == [
+        *("starting", "running", "awaiting", "running", "awaiting", "running", "finished")
+    ]
+
+
+def test_the_clock_of_the_next_leg_s_machine_changes_no_deadline(
+    legs: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = legs(asks)
+    assert run.leg()
+    with get_client(sync_client=True) as client:
+        client.resume_flow_run(run.id)
+    clock = SimpleNamespace(time=lambda: time.time() + 24 * 3600, monotonic=time.monotonic)
+    with monkeypatch.context() as ahead:
+        ahead.setattr(question, "time", clock)
+        assert run.leg(), "it is still asked"
+    run.answer("yes")
+    assert run.resume()
+    assert not run.leg()
+    assert run.recorded.final == {"str": "yes"}
 
 
 def test_an_answer_behind_the_deadline_is_refused_though_no_process_has_noticed(legs: Make) -> None:

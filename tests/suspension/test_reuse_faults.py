@@ -15,7 +15,7 @@ from kodosumi_prefect.error import KodosumiError
 from kodosumi_prefect.settings import Settings
 from kodosumi_prefect.suspension import keeping
 from kodosumi_prefect.suspension.calls import Attempt, Call
-from kodosumi_prefect.suspension.keeping import Keeper, KeptAwayError, Row
+from kodosumi_prefect.suspension.keeping import Keeper, NeverKeptError, Row
 from kodosumi_prefect.suspension.leg import current_leg
 from kodosumi_prefect.suspension.reuse import obstacles
 from tests.legs import Legs, suspended
@@ -45,9 +45,9 @@ def test_memory_is_bounded_while_the_database_is_away(
         keeper.keep(Row(call(ordinal), "value", b"x" * 500))
     wait_for(lambda: keeper._settling is None, 10, "the attempt to store")
     assert keeper._bytes <= 3500
-    with pytest.raises(KeptAwayError, match="does not know the database"):
+    with pytest.raises(NeverKeptError, match="does not know the database"):
         keeper.settle()
-    with pytest.raises(KeptAwayError, match="memory could not hold all of them"):
+    with pytest.raises(NeverKeptError, match="memory could not hold all of them"):
         keeper.obstacles(ATTEMPT)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 import prefect
+import psycopg
 import pytest
 from prefect import task
 from prefect.client.orchestration import get_client
@@ -16,10 +17,13 @@ from prefect.states import Cancelling
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from kodosumi_prefect import KodosumiError, Tracer, flow, tracer
+from kodosumi_prefect.spooler.append import Spooler
 from kodosumi_prefect.spooler.client import get_client as get_spool_client
 from kodosumi_prefect.stream.reader import Reader
 from kodosumi_prefect.suspension import ending
 from kodosumi_prefect.suspension import place as place_module
+from kodosumi_prefect.suspension.calls import Attempt
+from kodosumi_prefect.suspension.keeping import Keeper, KeptAwayError
 from kodosumi_prefect.suspension.resuming import resume
 from tests.answering import Answerer, locks
 from tests.services import Place
@@ -245,6 +249,7 @@ def test_an_answer_in_the_moment_of_suspending_resumes_the_run(
     def answered_before(*arguments: Any) -> Any:
         run.answer("yes")
         assert not run.resume(), "Prefect does not hold it for suspended yet"
+        assert run.row["process"] is not None, "its process is there"
         return set_state(*arguments)
 
     monkeypatch.setattr(ending, "_set", answered_before)
@@ -258,6 +263,54 @@ def test_an_answer_in_the_moment_of_suspending_resumes_the_run(
     assert wait_for(lambda: run.run.state_name == "Resuming" or run.resume(), 30)
     assert not run.leg()
     assert run.recorded.final == {"str": "yes"}
+
+
+def test_a_leg_that_prefect_ended_is_over_though_postgres_goes_away(
+    legs: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else two processes would go on with the answer."""
+    query = Spooler.query
+
+    def away(self: Spooler, name: str, *arguments: Any) -> Any:
+        if name == "claim_resuming":
+            raise psycopg.OperationalError("the database is restarted")
+        return query(self, name, *arguments)
+
+    monkeypatch.setattr(Spooler, "query", away)
+
+    @flow
+    def asks(tracer: Tracer) -> Any:
+        return tracer.lock_sync("approve", suspend=True)
+
+    run = legs(asks)
+    assert run.leg()
+    run.answer("yes")
+    assert run.resume()
+    assert not run.leg()
+    assert run.recorded.final == {"str": "yes"}
+
+
+def test_a_leg_ends_once_a_database_that_was_away_keeps_what_is_done(
+    legs: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(place_module, "AGAIN", 0.1)
+    tries: list[int] = []
+    obstacles = Keeper.obstacles
+
+    def away(self: Keeper, attempt: Attempt) -> Any:
+        tries.append(1)
+        if len(tries) == 1:
+            raise KeptAwayError("Postgres is away")
+        return obstacles(self, attempt)
+
+    monkeypatch.setattr(Keeper, "obstacles", away)
+
+    @flow
+    def asks(tracer: Tracer) -> Any:
+        return tracer.lock_sync("approve", suspend=True)
+
+    assert legs(asks).leg()
+    assert len(tries) == 2
 
 
 @pytest.mark.parametrize("pool", [None])

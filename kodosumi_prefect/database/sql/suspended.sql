@@ -1,6 +1,7 @@
 -- name: asked_before
--- A lock as an earlier leg of its execution left it.
-SELECT l.state, l.result, extract(epoch FROM l.expires_at)::float8 AS expires
+-- A lock as an earlier leg of its execution left it, and the seconds until its deadline.
+SELECT l.state, l.result,
+    extract(epoch FROM coalesce(l.deadline, l.expires_at) - now())::float8 AS left
 FROM {schema}.lock l JOIN {schema}.execution e ON e.id = l.execution_id
 WHERE e.fid = %(fid)s AND l.lid = %(lid)s;
 
@@ -33,11 +34,15 @@ SELECT fid::text, suspended_leg AS leg FROM {schema}.execution
 WHERE suspended_leg IS NOT NULL AND resume_at <= now() ORDER BY resume_at LIMIT %(limit)s;
 
 -- name: claim_resuming
--- Resume a suspended execution that is due, for so many seconds alone; its process is no more.
-UPDATE {schema}.execution SET resume_at = now() + %(claim)s * interval '1 second',
-    process = NULL, heartbeat_at = NULL
+-- Resume a suspended execution that is due, for so many seconds alone.
+UPDATE {schema}.execution SET resume_at = now() + %(claim)s * interval '1 second'
 WHERE fid = %(fid)s AND suspended_leg IS NOT NULL AND resume_at <= now()
 RETURNING suspended_leg;
+
+-- name: leg_ended
+-- Prefect holds the execution for suspended, so the process of its leg is no more.
+UPDATE {schema}.execution SET process = NULL, heartbeat_at = NULL
+WHERE fid = %(fid)s AND suspended_leg = %(leg)s RETURNING id;
 
 -- name: resume_again
 -- What could not be resumed now is due again in so many seconds.
