@@ -67,6 +67,7 @@ class PanelKeys(NamedTuple):
             that of the first.
         answers: encrypts what launches were answered.
         webhooks: encrypts the secrets of webhooks.
+        links: key of the HMAC that makes the tokens of links which webhooks get.
     """
 
     session: bytes
@@ -74,6 +75,7 @@ class PanelKeys(NamedTuple):
     launches: tuple[bytes, ...]
     answers: Box
     webhooks: Box
+    links: bytes
 
 
 def run_key(settings: Settings) -> str | None:
@@ -126,6 +128,7 @@ def panel_keys(settings: Settings) -> PanelKeys:
         tuple(_derived(one, "launch") for one in secrets_),
         _box(secrets_, "answers"),
         _box(secrets_, "webhooks"),
+        _derived(secret, "links"),
     )
 
 

@@ -58,6 +58,7 @@ def add(
     kind: Annotated[list[str] | None, Parameter(negative="")] = None,
     everyone: bool = False,
     with_data: bool = False,
+    with_links: bool = False,
 ) -> None:
     """Make a webhook; the secret that signs what it gets is printed this once.
 
@@ -74,11 +75,15 @@ def add(
         Of all executions, not only your own; for operators.
     with_data
         With what a question asks. Otherwise a title and a link.
+    with_links
+        With links that answer in your name, without signing in, where you are asked and the run
+        allows links.
     """
     kinds = kind or USUAL
     if EVERY_KIND in kinds:
         kinds = [one.value for one in TellKind]
-    body = {"name": name, "url": url, "kinds": kinds, "everyone": everyone, "with_data": with_data}
+    body = {"name": name, "url": url, "kinds": kinds, "everyone": everyone}
+    body |= {"with_data": with_data, "with_links": with_links}
     with Panel() as panel:
         console.out(panel.ask("POST", "/webhooks", json=body)["secret"], highlight=False)
 

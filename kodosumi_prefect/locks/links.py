@@ -1,9 +1,10 @@
 """Links with which one recipient answers one question without signing in.
 
-A token is random, given out once and kept as a hash. A link is used up by an answer that is
-accepted, and ends with its question, or when that is handed on.
+A token is random, or derived from a secret key, given to one recipient and kept as a hash. A link
+is used up by an answer that is accepted, and ends with its question, or when that is handed on.
 """
 
+import base64
 import hashlib
 import hmac
 import ipaddress
@@ -15,7 +16,7 @@ from urllib.parse import urlsplit
 from kodosumi_prefect.database.rows.locks import AccountName, Lock, StoredLink
 from kodosumi_prefect.forms import InputFiles
 from kodosumi_prefect.locks.answering import AnsweredError, closed
-from kodosumi_prefect.locks.held import Held, hold
+from kodosumi_prefect.locks.held import Held, UnknownLockError, hold
 from kodosumi_prefect.settings import Settings
 from kodosumi_prefect.stream.reader import Reader
 
@@ -99,6 +100,39 @@ async def make_link(
     return Link(f"{base}/{ANSWER_PATH}/{token}", code, words)
 
 
+async def sent_link(
+    reader: Reader,
+    settings: Settings,
+    key: bytes,
+    fid: str,
+    lid: str,
+    *,
+    account: AccountName,
+    message: str,
+) -> str | None:
+    """The link in a message to an account that is asked; None if there is to be none.
+
+    Its token is derived from the message, so that it is the same however often that is sent, and is
+    kept nowhere: neither does the database let it be known, nor does a further try make another.
+
+    Arguments:
+        key: of the HMAC that derives it.
+        message: names the message and its receiver, and nothing else ever.
+    """
+    try:
+        base = _public_url(settings)
+        async with hold(reader, fid, lid, account.id) as held:
+            _require_linkable(held.lock)
+            if closed(held.lock) is not None or not held.lock.is_asked:
+                return None
+            token = _derived_token(key, f"{fid} {lid} {account.id} {message}")
+            if not await _is_kept(held, hash_of(token), account):
+                return None
+    except (NoLinkError, UnknownLockError):
+        return None
+    return f"{base}/{ANSWER_PATH}/{token}"
+
+
 async def find_link(reader: Reader, token: str) -> StoredLink | None:
     """The link of a token; None if there is none."""
     found = await reader.rows_of(StoredLink, "lock_link", hash=hash_of(token))
@@ -171,6 +205,21 @@ async def _recipient(held: Held, account: str) -> AccountName:
     if not (await held.values("may_answer_lock", account=known[0].id))[0]:
         raise NoLinkError(f"{known[0].name} is not asked; hand the question on to them first")
     return known[0]
+
+
+async def _is_kept(held: Held, hash_: str, account: AccountName) -> bool:
+    """Keep a link unless it is; False if it is used or revoked."""
+    of_link = {"hash": hash_, "account": account.id, "recipient": account.name}
+    if await held.values("add_lock_link", **of_link, code_hash=None, made_by=None):
+        await held.audit("link_create", recipient=account.name, code=False)
+        return True
+    [link] = await held.rows_of(StoredLink, "lock_link", hash=hash_)
+    return not link.used and not link.revoked
+
+
+def _derived_token(key: bytes, text: str) -> str:
+    digest = hmac.digest(key, text.encode(), "sha256")
+    return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
 
 
 def _code() -> str:

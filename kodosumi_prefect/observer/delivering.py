@@ -12,8 +12,10 @@ import psycopg
 from cryptography.fernet import InvalidToken
 
 from kodosumi_prefect.cancelling import cancel_all
+from kodosumi_prefect.database.rows.locks import AccountName
 from kodosumi_prefect.database.rows.outbox import ClaimedDelivery
-from kodosumi_prefect.keys import Box, panel_keys
+from kodosumi_prefect.keys import Box, PanelKeys, panel_keys
+from kodosumi_prefect.locks.links import sent_link
 from kodosumi_prefect.observer.activity import OUTAGES, PAUSE, Activity
 from kodosumi_prefect.observer.outbox_bell import OutboxBell
 from kodosumi_prefect.outbox.bodies import body_of
@@ -115,6 +117,8 @@ class Delivering:
         try:
             posted = await self.post(poster, delivery)
             more_is_due = await self._note(delivery, posted)
+        except psycopg.OperationalError as exc:
+            self._activity.met(exc)
         except Exception:
             logger.exception("unexpected error in sending a webhook, it is sent again later")
         finally:
@@ -128,13 +132,33 @@ class Delivering:
         """Send one; whatever goes wrong is in the answer."""
         try:
             # Read anew, since the secret key may be another one by now.
-            box = (await asyncio.to_thread(panel_keys, self._settings)).webhooks
-            secrets = _opened(box, delivery)
+            keys = await asyncio.to_thread(panel_keys, self._settings)
+            secrets = _opened(keys.webhooks, delivery)
         except (InvalidToken, OSError):
             return Posted(None, "the observer's secret_key cannot read its secret")
-        body = body_of(delivery, panel_url(self._settings), with_data=delivery.with_data)
+        link = await self._link(delivery, keys)
+        body = body_of(
+            delivery,
+            panel_url(self._settings),
+            with_data=delivery.with_data,
+            answer_link=link,
+        )
         headers = signed_headers(delivery.uid, body, secrets, time.time())
         return await poster.post(delivery.url, headers, body)
+
+    async def _link(self, delivery: ClaimedDelivery, keys: PanelKeys) -> str | None:
+        """The link with which whose webhook it is answers, if it is asked and is to get one."""
+        if not delivery.with_link or delivery.fid is None or delivery.lid is None:
+            return None
+        return await sent_link(
+            self._reader,
+            self._settings,
+            keys.links,
+            delivery.fid,
+            delivery.lid,
+            account=AccountName(delivery.account, delivery.account_name),
+            message=f"{delivery.webhook_id} {delivery.uid}",
+        )
 
     async def _note(self, delivery: ClaimedDelivery, posted: Posted) -> bool:
         """Note in Postgres what became of it, if that is still asked; whether more may be due."""

@@ -55,13 +55,20 @@ def facts_of(word: Word, panel_url: str, *, with_data: bool = False) -> dict[str
     return facts
 
 
-def body_of(word: Word, panel_url: str, *, with_data: bool) -> str:
-    """The body of a webhook, in the form that Standard Webhooks recommends."""
+def body_of(word: Word, panel_url: str, *, with_data: bool, answer_link: str | None = None) -> str:
+    """The body of a webhook, in the form that Standard Webhooks recommends.
+
+    Arguments:
+        answer_link: where its recipient, and nobody else, answers without signing in.
+    """
+    facts = facts_of(word, panel_url, with_data=with_data)
+    if answer_link is not None:
+        facts["answer_link"] = answer_link
     return json.dumps(
         {
             "type": PREFIX + word.kind,
             "timestamp": _moment(word.occurred),
-            "data": facts_of(word, panel_url, with_data=with_data),
+            "data": facts,
         },
         ensure_ascii=False,
     )

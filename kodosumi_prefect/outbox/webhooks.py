@@ -58,6 +58,7 @@ class Webhooks:
         kinds: Sequence[str],
         everyone: bool = False,
         with_data: bool = False,
+        with_links: bool = False,
     ) -> NewWebhook:
         """Make one, with a secret of its own.
 
@@ -77,6 +78,7 @@ class Webhooks:
             kinds=checked_kinds(kinds),
             everyone=everyone,
             with_data=with_data,
+            with_links=with_links,
             secret=self._box.encrypt(secret.encode()),
         )
         return NewWebhook(await self.one(id_, owner), secret)
@@ -90,6 +92,7 @@ class Webhooks:
         kinds: Sequence[str] | None = None,
         everyone: bool | None = None,
         with_data: bool | None = None,
+        with_links: bool | None = None,
         active: bool | None = None,
     ) -> Webhook:
         """Change what is not None.
@@ -106,6 +109,7 @@ class Webhooks:
             kinds=None if kinds is None else checked_kinds(kinds),
             everyone=everyone,
             with_data=with_data,
+            with_links=with_links,
             active=active,
         )
         if not changed:

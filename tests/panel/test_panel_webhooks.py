@@ -114,6 +114,22 @@ def test_only_operators_get_word_of_all_executions(panel: Stand) -> None:
     assert mira.client.get("/webhooks").json()[0]["everyone"] is False
 
 
+def test_links_that_answer_as_an_account_go_where_that_account_said_only(panel: Stand) -> None:
+    mira = panel.person("Mira links")
+    path = f"/webhooks/{made(mira, with_links=True)['id']}"
+    renamed = panel.client.put(path, json={"name": "Other", "url": NEW["url"]})
+    assert renamed.json()["with_links"] is True
+    moved = panel.client.put(path, json={"url": "https://example.org/elsewhere"})
+    assert moved.json()["with_links"] is False
+    refused = panel.client.put(path, json={"with_links": True})
+    assert (refused.status_code, "Mira links" in refused.text) == (403, True)
+    form = {"name": "Desk", "url": NEW["url"], "kinds": ["lock.opened"], "with_links": "true"}
+    mira.client.post(f"/account{path}", data=form)
+    assert mira.client.get("/webhooks").json()[0]["with_links"] is True
+    mira.client.post(f"/account{path}", data=form | {"with_links": "false"})
+    assert mira.client.get("/webhooks").json()[0]["with_links"] is False
+
+
 def test_an_account_has_only_so_many(panel: Stand) -> None:
     mira = panel.person("Mira many")
     for _ in range(MOST):

@@ -49,6 +49,8 @@ class ClaimedDelivery(Word):
     Attributes:
         tries: with this one.
         trying: seconds since the first of them.
+        account, account_name: whose webhook it is, by id and name.
+        with_link: it is to have a link with which the account answers, if the account is asked.
         secret, old_secret: encrypted; what is sent is signed with both.
     """
 
@@ -56,8 +58,11 @@ class ClaimedDelivery(Word):
     tries: int
     trying: float
     webhook_id: str
+    account: str
+    account_name: str
     url: str
     with_data: bool
+    with_link: bool
     secret: bytes
     old_secret: bytes | None
 
@@ -81,6 +86,7 @@ class Webhook:
         kinds: what it wants to get.
         everyone: of all executions; otherwise of the account's own.
         with_data: whether it gets what a question asks.
+        with_links: whether it gets links with which its account answers what it is asked.
         paused_because: why it gets nothing, if its receiver said so.
         failures: deliveries in a row that failed.
         old_until: until when the secret before signs, too.
@@ -95,6 +101,7 @@ class Webhook:
     kinds: list[str]
     everyone: bool
     with_data: bool
+    with_links: bool
     active: bool
     paused_because: str | None
     failures: int

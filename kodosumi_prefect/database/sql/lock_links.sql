@@ -1,8 +1,8 @@
 -- name: add_lock_link
--- Keep a link, of whose token only the hash is kept.
+-- Keep a link, of whose token only the hash is kept; no row if it is there.
 INSERT INTO {schema}.lock_link (hash, execution_id, lid, account, recipient, code_hash, made_by)
 VALUES (%(hash)s, %(id)s, %(lid)s, %(account)s, %(recipient)s, %(code_hash)s, %(made_by)s)
-RETURNING hash;
+ON CONFLICT (hash) DO NOTHING RETURNING hash;
 
 -- name: lock_link
 -- The lock that a link is for, and whether it can still be used.

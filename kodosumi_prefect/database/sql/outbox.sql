@@ -50,10 +50,13 @@ claimed AS (
     FROM due WHERE d.id = due.id RETURNING d.*
 )
 SELECT c.id, c.tries, extract(epoch FROM now() - c.began_at)::float8 AS trying,
-    w.id::text AS webhook_id, w.url, w.with_data, w.secret,
+    w.id::text AS webhook_id, w.role_id::text AS account, r.name AS account_name, w.url, w.with_data,
+    w.with_links AND coalesce(l.link, false) AND o.kind IN ('lock.opened', 'lock.reminded') AS with_link,
+    w.secret,
     CASE WHEN w.old_until > now() THEN w.old_secret END AS old_secret, {word}
 FROM claimed c
     JOIN {schema}.webhook w ON w.id = c.webhook_id
+    JOIN {schema}.role r ON r.id = w.role_id
     JOIN {of_outbox} ON o.id = c.outbox_id
 ORDER BY c.id;
 

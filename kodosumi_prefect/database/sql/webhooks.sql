@@ -1,7 +1,7 @@
 -- fragment: webhook
 -- A webhook with how its deliveries fare; its secrets are not in here.
 w.id::text AS id, w.role_id::text AS owner, r.name AS username, w.name, w.url, w.kinds,
-    w.everyone, w.with_data, w.active, w.paused_because, w.failures, w.created_at,
+    w.everyone, w.with_data, w.with_links, w.active, w.paused_because, w.failures, w.created_at,
     CASE WHEN w.old_until > now() THEN w.old_until END AS old_until,
     (SELECT count(*) FROM {schema}.webhook_delivery d
         WHERE d.webhook_id = w.id AND d.state = 'waiting') AS waiting,
@@ -21,15 +21,17 @@ SELECT count(*) FROM {schema}.webhook WHERE role_id::text = %(owner)s;
 
 -- name: add_webhook
 -- A new one.
-INSERT INTO {schema}.webhook (role_id, name, url, kinds, everyone, with_data, secret)
-VALUES (%(owner)s::uuid, %(name)s, %(url)s, %(kinds)s, %(everyone)s, %(with_data)s, %(secret)s)
+INSERT INTO {schema}.webhook (role_id, name, url, kinds, everyone, with_data, with_links, secret)
+VALUES (%(owner)s::uuid, %(name)s, %(url)s, %(kinds)s, %(everyone)s, %(with_data)s,
+    %(with_links)s, %(secret)s)
 RETURNING id::text;
 
 -- name: change_webhook
 -- What is null stays as it is.
 UPDATE {schema}.webhook SET name = coalesce(%(name)s, name), url = coalesce(%(url)s, url),
     kinds = coalesce(%(kinds)s::text[], kinds), everyone = coalesce(%(everyone)s, everyone),
-    with_data = coalesce(%(with_data)s, with_data), active = coalesce(%(active)s, active),
+    with_data = coalesce(%(with_data)s, with_data),
+    with_links = coalesce(%(with_links)s, with_links), active = coalesce(%(active)s, active),
     paused_because = CASE WHEN %(active)s IS NULL THEN paused_because END,
     failures = CASE WHEN %(active)s IS NULL AND %(url)s::text IS NULL THEN failures ELSE 0 END,
     updated_at = now()

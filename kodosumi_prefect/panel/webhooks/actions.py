@@ -37,6 +37,10 @@ class WebhookToAdd(BaseModel):
         False, description="of all executions, for operators; otherwise of your own"
     )
     with_data: bool = Field(False, description="with what a question asks")
+    with_links: bool = Field(
+        False,
+        description="with a link that answers as you, if you are asked and links are allowed",
+    )
 
 
 class WebhookChanges(BaseModel):
@@ -47,6 +51,7 @@ class WebhookChanges(BaseModel):
     kinds: Kinds | None = None
     everyone: bool | None = None
     with_data: bool | None = None
+    with_links: bool | None = None
     active: bool | None = Field(None, description="false: it gets nothing that occurs from now on")
 
 
@@ -81,6 +86,7 @@ async def add(panel: State, user: User, new: WebhookToAdd, journal: Journal) -> 
         kinds=made.webhook.kinds,
         everyone=made.webhook.everyone,
         with_data=made.webhook.with_data,
+        with_links=made.webhook.with_links,
     )
     return made
 
@@ -90,16 +96,25 @@ async def change(
 ) -> Webhook:
     """Change one.
 
+    Links that answer as its account go nowhere but where that account said: it gets none any more
+    once somebody else changed its address.
+
     Raises:
-        ForbiddenError: they may not get word of all executions.
+        ForbiddenError: they may not get word of all executions, or links of somebody else.
         NotFoundError: there is none, or it is not theirs.
         InvalidError: it cannot be like that.
     """
     before = await one(panel, user, id_)
     fields = changes.model_dump(exclude_none=True)
+    if user.id != before.owner and changes.url not in (None, before.url) and before.with_links:
+        fields["with_links"] = False
     journal.record(Action.WEBHOOK_CHANGE, _target(before), fields=sorted(fields))
     if changes.everyone:
         _require_operator(user)
+    if fields.get("with_links") and not before.with_links and user.id != before.owner:
+        raise ForbiddenError(
+            f"only {before.username} may have such links sent: they answer as that account"
+        )
     return await _webhooks(panel).change(id_, **fields)
 
 

@@ -28,6 +28,7 @@ class WebhookInfo(BaseModel):
     kinds: list[str]
     everyone: bool = Field(description="of all executions, not only its account's own")
     with_data: bool = Field(description="with what a question asks")
+    with_links: bool = Field(description="with links that answer as its account")
     active: bool
     paused_because: str | None = Field(description="why it is not active, if nobody paused it")
     failures: int = Field(description="deliveries in a row that failed")

@@ -42,10 +42,11 @@ async def add(
     url: Text = "",
     everyone: Ticked = False,
     with_data: Ticked = False,
+    with_links: Ticked = False,
 ) -> Response:
     """Make one and show its secret this once."""
     typed = {"name": name, "url": url, "kinds": kinds, "everyone": everyone}
-    typed |= {"with_data": with_data}
+    typed |= {"with_data": with_data, "with_links": with_links}
     try:
         new = WebhookToAdd.model_validate(typed)
         made = await actions.add(panel, user, new, journal(request))
@@ -83,9 +84,11 @@ async def change(
     url: Text = "",
     everyone: Ticked = False,
     with_data: Ticked = False,
+    with_links: Ticked = False,
 ) -> Response:
     """Change one: all of its form."""
-    typed = {"name": name, "url": url, "kinds": kinds, "with_data": with_data}
+    typed: dict[str, Any] = {"name": name, "url": url, "kinds": kinds}
+    typed |= {"with_data": with_data, "with_links": with_links}
     if user.operator:
         typed["everyone"] = everyone
     try:

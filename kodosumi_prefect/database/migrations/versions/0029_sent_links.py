@@ -1,0 +1,24 @@
+"""Webhooks that get links with which their account answers."""
+
+from alembic import context, op
+
+revision = "0029"
+down_revision = "0028"
+branch_labels = None
+depends_on = None
+
+STATEMENTS = """
+ALTER TABLE {schema}.webhook ADD COLUMN with_links boolean NOT NULL DEFAULT false;
+COMMENT ON COLUMN {schema}.webhook.with_links IS
+    'whether it gets links with which its account answers what it is asked'
+"""
+
+
+def upgrade() -> None:
+    schema = f'"{context.config.attributes["schema"]}"'
+    op.get_bind().exec_driver_sql(STATEMENTS.format(schema=schema))
+
+
+def downgrade() -> None:
+    schema = f'"{context.config.attributes["schema"]}"'
+    op.get_bind().exec_driver_sql(f"ALTER TABLE {schema}.webhook DROP COLUMN with_links")
