@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -36,6 +37,7 @@ from kodosumi_prefect.stack.ports import free_port
 from kodosumi_prefect.stack.prefect_server import plan_server, server_child
 from kodosumi_prefect.stack.ray_head import plan_ray, ray_child
 from tests import prefect_database
+from tests.https_receiver import HttpsReceiver, receiving_https
 from tests.prefect_http import AUTH_STRING, ask_prefect
 from tests.waiting import wait_for
 
@@ -60,13 +62,24 @@ def served(child: Child, log_dir: Path) -> Iterator[RunningChild]:
 
 
 @pytest.fixture(scope="session")
-def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def https_receiver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HttpsReceiver]:
+    """Whom the session's Prefect server reaches by any https address."""
+    with receiving_https(tmp_path_factory.mktemp("https")) as receiver:
+        yield receiver
+
+
+@pytest.fixture(scope="session")
+def prefect_server(
+    tmp_path_factory: pytest.TempPathFactory, https_receiver: HttpsReceiver
+) -> Iterator[str]:
     """The API URL of a Prefect server of this session's own, which wants ``AUTH``."""
     settings = Settings(data_dir=tmp_path_factory.mktemp("prefect"))
     prefect_database.put_into(settings.data_dir)
     (settings.data_dir / "prefect" / "auth").write_text(AUTH_STRING)
     access = plan_server(settings, free_port())
-    with served(server_child(settings, access), settings.data_dir):
+    child = server_child(settings, access)
+    child = replace(child, env={**child.env, **https_receiver.environment})
+    with served(child, settings.data_dir):
         prefect_database.take_from(settings.data_dir)
         yield access.url
         # Else they would go on sending to this server what belongs to the next one.

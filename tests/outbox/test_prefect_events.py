@@ -13,7 +13,6 @@ import psycopg
 import pytest
 from prefect.blocks.notifications import SendgridEmail
 from prefect.client.orchestration import get_client
-from prefect.events.actions import SendNotification
 from prefect.settings import temporary_settings
 from pydantic import SecretStr
 
@@ -28,6 +27,7 @@ from kodosumi_prefect.observer.prefect_events import PrefectEvents
 from kodosumi_prefect.outbox.kinds import TellKind
 from kodosumi_prefect.settings import Settings
 from kodosumi_prefect.stream.reader import Reader
+from tests.https_receiver import HttpsReceiver
 from tests.outbox.receivers import Receiver, until
 from tests.outbox.test_outbox import asked, listen, outbox
 from tests.panel.panel_runs import Run
@@ -314,24 +314,29 @@ def test_automations_from_the_command_line(
     assert "there is no automation 'victory'" in run("remove", "victory")[1]
 
 
-async def test_an_automation_may_send_mail_by_sendgrid(prefect: str) -> None:
-    """As far as it goes without SendGrid itself."""
+async def test_an_automation_sends_mail_by_sendgrid(
+    database: str, prefect: str, emitting: Emitting, https_receiver: HttpsReceiver
+) -> None:
+    """By Prefect's own block, to SendGrid's own address, at which somebody else answers here."""
     block = SendgridEmail(
         api_key=SecretStr("SG.none"), sender_email="a@example.org", to_emails=["b@example.org"]
     )
     await block.save("team", overwrite=True)
+    kind, facts, words = HAPPENS["failure"]
     async with automations_client() as client:
-        [one] = await automations.install(client, ["failure"], "sendgrid-email/team")
+        await automations.install(client, ["failure"], "sendgrid-email/team")
         try:
-            automation = await client.read_automation(one.id)
-            document = await client.read_block_document_by_name("team", "sendgrid-email")
-            assert automation is not None
-            [action] = automation.actions
-            assert isinstance(action, SendNotification)
-            assert action.block_document_id == document.id
-            assert action.subject == one.template.subject
+            async with emitting():
+                happens(database, kind, facts)
+                [mail] = await until(lambda: https_receiver.got, 30)
         finally:
             await automations.remove(client, ["failure"])
+    assert (mail.host, mail.path) == ("api.sendgrid.com", "/v3/mail/send")
+    assert mail.headers["authorization"] == "Bearer SG.none"
+    assert mail.json["from"]["email"] == "a@example.org"
+    assert mail.json["personalizations"][0]["to"] == [{"email": "b@example.org"}]
+    assert words in mail.json["content"][0]["value"]
+    assert "Invoices" in mail.json["subject"]
 
 
 async def test_an_automation_needs_a_block_that_is_there(prefect: str) -> None:
