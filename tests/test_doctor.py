@@ -16,7 +16,8 @@ from psycopg.conninfo import make_conninfo
 from pydantic import SecretStr
 
 from kodosumi_prefect.cli.doctor import check_spill, examine, prefect_server, ray_cluster
-from kodosumi_prefect.cli.doctor.finding import Finding, Verdict, skew
+from kodosumi_prefect.cli.doctor.finding import Finding, Verdict, ok, skew
+from kodosumi_prefect.cli.doctor.outbox import check_outbox
 from kodosumi_prefect.cli.doctor.postgres import check_postgres
 from kodosumi_prefect.cli.doctor.prefect_server import check_prefect
 from kodosumi_prefect.cli.doctor.ray_cluster import check_ray
@@ -68,6 +69,40 @@ def empty(postgres: EmbeddedPostgres) -> Iterator[str]:
     execute(postgres.url, f"CREATE DATABASE {name} TEMPLATE template0")
     yield make_conninfo(postgres.url, dbname=name)
     execute(postgres.url, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def test_what_is_told_late_or_not_at_all_is_a_warning(
+    settings: Settings, database: str, empty: str
+) -> None:
+    assert check_outbox(settings) == ok("outbox", "nothing waits to be told")
+    assert check_outbox(at(settings, empty)).text == "the database has none yet"
+    execute(database, "UPDATE kodosumi.outbox_rules SET prefect_events = true")
+    execute(
+        database,
+        "INSERT INTO kodosumi.outbox (uid, kind, for_prefect, occurred_at)"
+        " VALUES (gen_random_uuid(), 'execution.silent', true, now() - interval '10 s')",
+    )
+    assert check_outbox(settings).text == "waiting: 1 for Prefect, the oldest for 10 s"
+    execute(database, "UPDATE kodosumi.outbox SET occurred_at = now() - interval '20 min'")
+    late = check_outbox(settings)
+    assert late.verdict is Verdict.WARN
+    assert (late.text, "observer" in late.remedy) == (
+        "waiting: 1 for Prefect, the oldest for 20 minutes",
+        True,
+    )
+    execute(
+        database,
+        "WITH role AS (INSERT INTO kodosumi.role (name, email) VALUES ('ann', '') RETURNING id),"
+        " hook AS (INSERT INTO kodosumi.webhook (role_id, name, url, kinds, secret)"
+        "  SELECT id, 'a', 'https://example.org', '{}', '' FROM role RETURNING id)"
+        " INSERT INTO kodosumi.webhook_delivery (outbox_id, webhook_id, state)"
+        " SELECT o.id, hook.id, 'set_aside' FROM kodosumi.outbox o, hook",
+    )
+    execute(database, "UPDATE kodosumi.outbox SET emitted_at = now()")
+    aside = check_outbox(settings)
+    assert aside.verdict is Verdict.WARN
+    assert aside.text.startswith("1 deliveries to webhooks failed")
+    assert "send-again" in aside.remedy
 
 
 def test_a_missing_schema_fails_and_is_not_made(settings: Settings, empty: str) -> None:

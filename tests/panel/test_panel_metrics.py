@@ -9,6 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from pydantic import SecretStr
 
+from kodosumi_prefect.panel.system import metrics
 from kodosumi_prefect.settings import VERSION, Settings
 from tests.panel.panel_runs import Gate, Stand, frames, until
 from tests.spooler.recording import execute
@@ -122,3 +123,42 @@ def test_a_postgres_that_refuses_is_down(
     until(lambda: scraped(fresh_panel)["kodosumi_database_up"] == 1)
     monkeypatch.setattr(fresh_panel.app.state.panel.reader, "rows_of", refuse)
     until(lambda: scraped(fresh_panel)["kodosumi_database_up"] == 0)
+
+
+def test_what_is_told_late_or_not_at_all_is_counted(
+    fresh_panel: Stand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(metrics, "COUNT_EVERY", 0.0)
+    url = fresh_panel.database
+    run = fresh_panel.run().begin()
+    execute(url, "UPDATE kodosumi.outbox_rules SET prefect_events = true")
+    made = {"name": "Desk", "url": "https://example.org/hook", "kinds": ["execution.finished"]}
+    hook = fresh_panel.client.post("/webhooks", json=made | {"everyone": True}).json()["id"]
+    run.finish()
+    execute(url, "UPDATE kodosumi.outbox SET occurred_at = now() - interval '90 s'")
+    execute(
+        url,
+        "INSERT INTO kodosumi.webhook_delivery (outbox_id, webhook_id, state)"
+        " SELECT id, gen_random_uuid(), 'waiting' FROM kodosumi.outbox",  # of one that is gone
+    )
+    waiting = outbox_numbers(fresh_panel)
+    assert waiting == {"prefect": 1, "webhook": 1, "set aside": 0, "late": True}
+    execute(url, "UPDATE kodosumi.webhook_delivery SET state = 'set_aside'")
+    execute(url, "UPDATE kodosumi.outbox SET emitted_at = now()")
+    aside = outbox_numbers(fresh_panel)
+    assert aside == {"prefect": 0, "webhook": 0, "set aside": 1, "late": False}
+    fresh_panel.client.post(f"/webhooks/{hook}/send-again")
+    fresh_panel.client.put(f"/webhooks/{hook}", json={"active": False})
+    assert outbox_numbers(fresh_panel)["webhook"] == 0  # it is paused
+
+
+def outbox_numbers(panel: Stand) -> dict[str, float]:
+    """What `/metrics` says of the outbox."""
+    found = scraped(panel)
+    oldest = [found[f"kodosumi_outbox_oldest_seconds {who}"] for who in ("prefect", "webhook")]
+    return {
+        "prefect": found["kodosumi_outbox_waiting prefect"],
+        "webhook": found["kodosumi_outbox_waiting webhook"],
+        "set aside": found["kodosumi_outbox_set_aside"],
+        "late": min(oldest) >= 90,
+    }

@@ -8,6 +8,7 @@ from rich.text import Text
 
 from kodosumi_prefect.cli.doctor.files import check_files, compare
 from kodosumi_prefect.cli.doctor.finding import Finding, Verdict, ok, warn
+from kodosumi_prefect.cli.doctor.outbox import check_outbox
 from kodosumi_prefect.cli.doctor.postgres import check_postgres
 from kodosumi_prefect.cli.doctor.prefect_server import check_prefect
 from kodosumi_prefect.cli.doctor.prices import check_prices
@@ -48,15 +49,17 @@ def doctor(*, files: bool = False, fix: bool = False, output: Output = "text") -
 
 async def examine(settings: Settings) -> list[Finding]:
     """All findings, in the order of the report; the slow checks run beside each other."""
-    postgres, sign_in, prefect, ray, files, prices = await asyncio.gather(
+    postgres, sign_in, prefect, ray, prices, (files, outbox) = await asyncio.gather(
         asyncio.to_thread(check_postgres, settings),
         asyncio.to_thread(check_sign_in, settings),
         check_prefect(settings),
         asyncio.to_thread(check_ray, settings),
-        asyncio.to_thread(check_files, settings),
         asyncio.to_thread(check_prices, settings),
+        asyncio.gather(
+            asyncio.to_thread(check_files, settings), asyncio.to_thread(check_outbox, settings)
+        ),
     )
-    return [*postgres, check_spill(settings), *prefect, *ray, files, prices, sign_in]
+    return [*postgres, check_spill(settings), outbox, *prefect, *ray, files, prices, sign_in]
 
 
 def check_spill(settings: Settings) -> Finding:

@@ -68,6 +68,23 @@ class ClaimedDelivery(Word):
 
 
 @dataclass(frozen=True, slots=True)
+class OutboxCount:
+    """A row of ``count_outbox``.
+
+    Attributes:
+        receiver: ``prefect`` or ``webhook``.
+        waiting: what is to be sent.
+        oldest: seconds since the oldest of that occurred; 0 if nothing waits.
+        set_aside: what could not be sent for a day.
+    """
+
+    receiver: str
+    waiting: int
+    oldest: float
+    set_aside: int
+
+
+@dataclass(frozen=True, slots=True)
 class ScheduleRun:
     """A row of ``schedules_run``; ``ran`` and ``succeeded`` in epoch seconds, None for never."""
 

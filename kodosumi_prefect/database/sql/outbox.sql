@@ -110,6 +110,22 @@ works AS (
 )
 SELECT webhook_id FROM failed;
 
+-- name: count_outbox
+-- How much waits to be sent, since when, and was set aside; what is paused, or not wanted, is not in it.
+SELECT 'prefect' AS receiver, count(*) AS waiting,
+    coalesce(extract(epoch FROM now() - min(occurred_at)), 0)::float8 AS oldest, 0::bigint AS set_aside
+FROM {schema}.outbox WHERE for_prefect AND emitted_at IS NULL
+    AND (SELECT prefect_events FROM {schema}.outbox_rules)
+UNION ALL
+SELECT 'webhook', count(*), coalesce(extract(epoch FROM now() - min(o.occurred_at)), 0)::float8,
+    (SELECT count(*) FROM {schema}.webhook_delivery s JOIN {schema}.webhook x ON x.id = s.webhook_id
+        WHERE s.state = 'set_aside')
+FROM {schema}.webhook_delivery d
+    JOIN {schema}.outbox o ON o.id = d.outbox_id
+    JOIN {schema}.webhook w ON w.id = d.webhook_id
+    JOIN {schema}.role r ON r.id = w.role_id
+WHERE d.state = 'waiting' AND w.active AND r.active AND (r.operator OR NOT w.everyone);
+
 -- name: forget_words
 -- What was told, or set aside, longer ago than that; and deliveries of webhooks that are gone.
 WITH old AS (

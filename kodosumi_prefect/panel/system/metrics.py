@@ -12,6 +12,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from kodosumi_prefect.database.connection import silences
+from kodosumi_prefect.database.rows.outbox import OutboxCount
 from kodosumi_prefect.database.rows.system import (
     ExecutionCount,
     RunnerCount,
@@ -50,6 +51,7 @@ class Metrics(Collector):
         self._trail = trail
         self._counts: list[ExecutionCount] | None = None
         self._models: list[UseOfModel] = []
+        self._outbox: list[OutboxCount] = []
         self._observers: list[Service] = []
         self._runners: list[RunnerCount] = []
         self._counted = float("-inf")
@@ -148,9 +150,10 @@ class Metrics(Collector):
             sum(count.events for count in self._counts),
         )
         yield from _of_models(self._models)
+        yield from _of_outbox(self._outbox)
         yield _gauge(
             "kodosumi_executions_age_seconds",
-            "Age of the numbers of executions, events and models.",
+            "Age of the numbers of executions, events, models and the outbox.",
             time.monotonic() - self._counted,
         )
 
@@ -170,6 +173,7 @@ class Metrics(Collector):
                 self._models = await self._reader.rows_of(
                     UseOfModel, "use_by_model", most=MOST_MODELS
                 )
+                self._outbox = await self._reader.rows_of(OutboxCount, "count_outbox")
             self._counted = time.monotonic()
         except (TimeoutError, psycopg.Error) as exc:
             logger.debug("executions cannot be counted now: %s", exc)
@@ -199,6 +203,27 @@ def _of_models(models: list[UseOfModel]) -> Iterator[Metric]:
         cost.add_metric([one.model], one.cost)
         unpriced.add_metric([one.model], one.unpriced)
     yield from (calls, tokens, cost, unpriced)
+
+
+def _of_outbox(outbox: list[OutboxCount]) -> Iterator[Metric]:
+    waiting = GaugeMetricFamily(
+        "kodosumi_outbox_waiting",
+        "What is to be told and was not taken yet, by whom it is for.",
+        labels=["receiver"],
+    )
+    oldest = GaugeMetricFamily(
+        "kodosumi_outbox_oldest_seconds",
+        "Since the oldest of that occurred; 0: nothing waits.",
+        labels=["receiver"],
+    )
+    set_aside = GaugeMetricFamily(
+        "kodosumi_outbox_set_aside", "Deliveries to webhooks that failed for a day."
+    )
+    for one in outbox:
+        waiting.add_metric([one.receiver], one.waiting)
+        oldest.add_metric([one.receiver], one.oldest)
+    set_aside.add_metric([], sum(one.set_aside for one in outbox))
+    yield from (waiting, oldest, set_aside)
 
 
 def _gauge(name: str, description: str, value: float) -> Metric:

@@ -10,7 +10,9 @@ depends_on = None
 STATEMENTS = """
 ALTER TABLE {schema}.webhook ADD COLUMN with_links boolean NOT NULL DEFAULT false;
 COMMENT ON COLUMN {schema}.webhook.with_links IS
-    'whether it gets links with which its account answers what it is asked'
+    'whether it gets links with which its account answers what it is asked';
+CREATE INDEX webhook_delivery_set_aside ON {schema}.webhook_delivery (webhook_id)
+    WHERE state = 'set_aside'
 """
 
 
@@ -21,4 +23,7 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     schema = f'"{context.config.attributes["schema"]}"'
-    op.get_bind().exec_driver_sql(f"ALTER TABLE {schema}.webhook DROP COLUMN with_links")
+    op.get_bind().exec_driver_sql(
+        f"DROP INDEX {schema}.webhook_delivery_set_aside; "
+        f"ALTER TABLE {schema}.webhook DROP COLUMN with_links"
+    )
