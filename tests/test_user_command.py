@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import sys
 from pathlib import Path
 from typing import NamedTuple
@@ -11,9 +12,11 @@ import psycopg
 import pytest
 
 from kodosumi_prefect.cli import main
+from kodosumi_prefect.files.owned import ERASED
 from kodosumi_prefect.files.record import StoredFile, payload_of
 from kodosumi_prefect.files.storage import storage_of
 from kodosumi_prefect.settings import Settings, use_settings
+from tests.panel.asked_questions import asking
 from tests.panel.panel_runs import fetch, serving
 
 # It thinks that it was given no words; they are in sys.argv, as in a terminal.
@@ -139,6 +142,46 @@ def test_all_that_is_kept_of_an_account_is_exported_and_erased(
         assert done.count("owner_erase") == done.count("owner_export") == 1
         assert "deleted 0 executions" in user("erase", mira, "--yes").out
         assert "there is no account" in refused(user("export", "Nobody", str(tmp_path / "no")))
+
+
+def test_an_erased_account_is_not_named_in_questions_of_others(user, settings: Settings) -> None:
+    public = settings.model_copy(update={"panel_url": "https://panel.example.org"})
+    with serving(public) as stand, use_settings(settings):
+        mira, lea, noor = (stand.person(name) for name in ("Mira", "Lea", "Noor"))
+        told = {"ask": ["mira", "lea"], "link": True, "quorum": 2, "title": "Ask Mira?"}
+        run, where = asking(stand, noor.id, **told)
+        handed, elsewhere = asking(stand, noor.id, ask=["mira"])
+        _, still = asking(stand, noor.id, ask=["mira"])
+        link = stand.client.post(f"/lock/{where}/links", json={"account": "Mira"})
+        assert link.status_code == 201, link.text
+        for each in (mira, lea):
+            assert each.client.post(f"/lock/{where}", json={"stars": 4}).status_code == 200
+        path = f"/lock/{elsewhere}"
+        assert mira.client.post(f"{path}/delegate", json={"to": "lea"}).status_code == 200
+        assert lea.client.post(f"{path}/delegate", json={"to": "mira"}).status_code == 200
+        assert mira.client.post(path, json={"stars": 1}).status_code == 200
+        assert "1 questions of others" in refused(user("erase", "Mira", "--yes"))
+        before = stand.json(f"/lock/{where}/steps")["items"]
+        assert [step["by"] for step in before if step["step"] == "answered"] == [ERASED, "Lea"]
+        assert stand.client.post(f"/lock/{still}", json={"stars": 1}).status_code == 200
+        assert user("erase", "Mira", "--yes").code == 0
+        tables = fetch(
+            stand.database,
+            "SELECT tablename FROM pg_tables WHERE schemaname = 'kodosumi'"
+            " AND tablename NOT IN ('role', 'audit', 'team_member', 'login_attempt')",
+        )
+        for table in [row["tablename"] for row in tables]:
+            rows = str(fetch(stand.database, f'SELECT * FROM kodosumi."{table}"'))
+            rows = rows.replace("Ask Mira?", "")  # the author's words
+            assert mira.id not in rows, table
+            assert not re.search("mira", rows, re.IGNORECASE), table
+        said = stand.json(f"/outputs/events/{run.fid}")["items"]
+        assert any(
+            e["payload"] == f"Question “Ask Mira?”: answered by {ERASED}, 1 of 2" for e in said
+        )
+        lease = stand.json(f"/outputs/events/{handed.fid}", params={"kinds": "lease"})["items"][0]
+        assert lease["source"]["answered_by"]["name"] == ERASED
+        assert lease["source"]["answered_by"]["id"] is None
 
 
 def test_an_execution_that_is_being_written_is_not_erased_and_keeps_its_files(

@@ -180,8 +180,9 @@ def export(name: str, folder: Path) -> None:
 def erase(name: str, *, yes: bool = False) -> None:
     """Delete all executions of an account, with events, prompts, answers, files and uploads.
 
-    The account stays, and so do entries of the audit, until audit_retention_days, and what Prefect
-    keeps of its runs.
+    In questions that others' runs asked it, it is not named any more; what it answered there
+    stays. So does the account, and so do entries of the audit, until audit_retention_days, and what
+    Prefect keeps of its runs.
 
     Parameters
     ----------
@@ -207,11 +208,17 @@ def erase(name: str, *, yes: bool = False) -> None:
                     deleted += owned.erase(every[start : start + PORTION])
                     told(deleted)
             owned.erase_rest()
+            asked = owned.erase_from_questions()
             left = len(list(owned.executions()))
         except StorageError as exc:
             raise CommandError(f"not all is deleted, run it again: {exc}") from exc
     asyncio.run(audited_at(get_settings(), Action.OWNER_ERASE, account, executions=deleted))
     console.print(f"deleted {deleted:,} executions of {name}", markup=False)
+    if asked:
+        raise CommandError(
+            f"{asked:,} questions of others that name {name} are open; run it again once they are "
+            "over"
+        )
     if left:
         raise CommandError(
             f"{left:,} executions of {name} are left, as something wrote to them; run it again"

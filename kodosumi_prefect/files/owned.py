@@ -1,6 +1,7 @@
 """All that is kept of one owner: written to a folder, or erased."""
 
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -14,6 +15,7 @@ from kodosumi_prefect.files.upkeep import FileUpkeep
 
 PORTION = 100  # executions of one transaction
 ANSWERS = 300.0  # seconds that one of its statements may take
+ERASED = "an erased account"  # in the place of a name
 
 R = TypeVar("R")  # a row
 
@@ -29,6 +31,12 @@ class OwnedExecution(NamedTuple):
     fid: str
     over: bool
     events: int
+
+
+class _LockWithAccount(NamedTuple):
+    execution_id: int
+    lid: str
+    open: bool
 
 
 class _File(NamedTuple):
@@ -135,6 +143,28 @@ class Owned:
                 upkeep.delete_uploads(batches)
         self._connection.execute(self._queries["forget_owner"], {"owner": self._owner})
 
+    def erase_from_questions(self) -> int:
+        """Name the account no more in questions of others' runs; what was answered stays.
+
+        Returns:
+            How many of these are open still, and left as they are: who is asked is in them.
+        """
+        names = self._rows(scalar_row, "names_of_erased")
+        known = {"names": names, "references": [f"@{self._owner}", *(n.lower() for n in names)]}
+        locks = self._rows(class_row(_LockWithAccount), "locks_with_account", **known)
+        over = [lock for lock in locks if not lock.open]
+        parameters = known | {
+            "owner": self._owner,
+            "erased": ERASED,
+            "pattern": _any_of(names),
+            "executions": [lock.execution_id for lock in over],
+            "lids": [lock.lid for lock in over],
+        }
+        with self._connection.transaction():
+            for place in ("events", "links", "steps", "locks") if over else ():
+                self._connection.execute(self._queries[f"erase_in_{place}"], parameters)
+        return len(locks) - len(over)
+
     def _upkeep(self) -> FileUpkeep:
         return FileUpkeep(self._url, self._schema, self._storage)
 
@@ -143,6 +173,12 @@ class Owned:
             return cursor.execute(
                 self._queries[query], {"owner": self._owner, **parameters}
             ).fetchall()
+
+
+def _any_of(names: list[str]) -> str:
+    """A regular expression of Postgres for these names as whole words; for nothing without any."""
+    words = "|".join(re.sub(r"([^\w\s])", r"\\\1", name) for name in names)
+    return rf"(?<!\w)(?:{words})(?!\w)" if words else "$^"
 
 
 def new_folder(path: Path) -> Path:
