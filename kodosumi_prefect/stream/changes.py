@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Self
 import psycopg
 
 from kodosumi_prefect.cancelling import cancel_all
-from kodosumi_prefect.database.rows.changes import ChangedRow
+from kodosumi_prefect.database.rows.changes import ChangedRow, NamesOfAccount
 from kodosumi_prefect.stream.feed import Feed
 from kodosumi_prefect.stream.position import START, Position
 from kodosumi_prefect.stream.reader import EVERYTHING, Reader, Visible
@@ -29,7 +29,8 @@ class Wanted(NamedTuple):
 
     Attributes:
         visible: what they may see.
-        names: by which locks are asked of them, also of executions that they may not see.
+        names: by which locks are asked of them, also of executions that they may not see; read
+            anew for followers as they change.
         owner: id of the account whose they are.
         flow: name of the execution's flow.
         service: address of the service that launched the execution.
@@ -66,7 +67,6 @@ class Wanted(NamedTuple):
         return {
             "viewer": self.visible.owner,
             "unowned": self.visible.unowned,
-            "names": sorted(self.names),
             "owner": self.owner,
             "flow": self.flow,
             "service": self.service,
@@ -132,10 +132,12 @@ class _Follower:
 
     Attributes:
         next: number of the look that comes next.
+        named: the names of who waits were read.
     """
 
     def __init__(self, wanted: Wanted, following: int) -> None:
         self.wanted = wanted
+        self.named = wanted.visible.owner is None
         self.next = following
         self.wake = asyncio.Event()
 
@@ -206,6 +208,7 @@ class Changes:
         """
         with self._follower(wanted) as follower:
             position, up_to_date, silent = since, False, False
+            await self._name([follower], again=False)
             heard = time.monotonic()
             while True:
                 if position is None:
@@ -217,7 +220,7 @@ class Changes:
                 elif not up_to_date:
                     await self._ready()
                     follower.next = self._count
-                    found = await self.page(position, wanted)
+                    found = await self.page(position, follower.wanted)
                     if isinstance(found, Restarted):
                         position = START
                         yield found
@@ -341,6 +344,8 @@ class Changes:
         if before is None:
             return False  # the first follower is just about to begin
         look = await self._look(before, Wanted(), PAGE)
+        if look is not None and any(change.asked for change in look.changes):
+            await self._name(list(self._followers), again=True)
         if self._position is not before:
             return False  # all have gone meanwhile
         if look is None:  # the database was restored: everybody looks for themselves
@@ -354,6 +359,24 @@ class Changes:
             if look is None or any(map(follower.wanted.matches, look.changes)):
                 follower.wake.set()
         return look is not None and look.more
+
+    async def _name(self, followers: Sequence[_Follower], *, again: bool) -> None:
+        """Have followers know by which names they are asked, as it is now.
+
+        Done once changes were read, it keeps them from whom they are not asked of any more.
+        """
+        accounts = {each.wanted.visible.owner for each in followers if again or not each.named}
+        accounts.discard(None)
+        if not accounts:
+            return
+        rows = await self._reader.rows_of(
+            NamesOfAccount, "references_to_accounts", accounts=sorted(map(str, accounts))
+        )
+        names = {row.account: frozenset(row.names) for row in rows}
+        for each in followers:
+            if (account := each.wanted.visible.owner) in names and (again or not each.named):
+                each.wanted = each.wanted._replace(names=names[account])
+                each.named = True
 
     def _keep(self, look: _Look) -> None:
         self._looks.append(look)

@@ -226,3 +226,41 @@ def test_streams_of_changes_take_seats_and_end_with_the_panel(panel: Stand) -> N
         assert response.status_code == 200
         assert sum(state.streams.seats.values()) == 1
     until(lambda: not state.streams.seats and not len(state.changes))
+
+
+def test_who_leaves_and_joins_a_team_is_told_of_it_without_reconnecting(panel: Stand) -> None:
+    team = f"team-{time.time_ns()}"
+    ann, bob = (panel.person(f"{name}-of-{team}") for name in ("ann", "bob"))
+    add_team(panel, team, bob.name)
+    _, early = asking(panel, None, ask=[f"team:{team}"])
+    since = now(panel)
+
+    def members(*people: Any) -> None:
+        named = {"name": team, "members": [each.name for each in people]}
+        panel.client.put(f"/team/{team}", json=named).raise_for_status()
+
+    with ann.client.stream("GET", "/changes", params={"since": since}) as response:
+        coming = news(response)
+        members(ann, bob)
+        assert next(coming)[2]["lid"] == early.partition("/")[2]  # is open, and asked of her now
+        _, second = asking(panel, None, ask=[f"team:{team}"])
+        assert next(coming)[2]["lid"] == second.partition("/")[2]
+        members(bob)
+        asking(panel, None, ask=[f"team:{team}"])
+        panel.client.post(f"/lock/{second}", json={"stars": 4}).raise_for_status()
+        own = panel.run(owner=ann.id).begin()
+        assert next(coming)[2]["fid"] == own.fid
+    changed = ann.client.get("/changes", params={"since": since, "wait": 0, "kind": "lock"}).json()
+    assert changed["items"] == []
+
+
+def test_who_is_called_or_active_again_is_told_of_what_is_asked_of_them(panel: Stand) -> None:
+    name = f"lea-{time.time_ns()}"
+    lea = panel.person(f"{name}-before")
+    _, where = asking(panel, None, ask=[name])
+    since = now(panel)
+    query = {"since": since, "wait": 0, "kind": "lock"}
+    assert lea.client.get("/changes", params=query).json()["items"] == []
+    panel.client.put(f"/role/{lea.id}", json={"name": name}).raise_for_status()
+    items = lea.client.get("/changes", params=query).json()["items"]
+    assert [item["lid"] for item in items] == [where.partition("/")[2]]

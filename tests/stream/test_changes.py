@@ -433,7 +433,6 @@ def test_looking_for_changes_reads_an_index(database: str) -> None:
         "viewer": None,
         "unowned": True,
         "owner": None,
-        "names": [],
         "xids": [],
         "keys": [],
         "flow": None,

@@ -30,3 +30,11 @@ class ChangedRow:
     asked: list[str] | None
     handed_on: list[str] | None
     item: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class NamesOfAccount:
+    """A row of ``references_to_accounts``."""
+
+    account: str
+    names: list[str]

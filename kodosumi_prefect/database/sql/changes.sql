@@ -13,9 +13,10 @@ c.changed >= %(xmin)s::bigint
     AND NOT EXISTS (SELECT FROM unnest(%(xids)s::bigint[], %(keys)s::text[]) AS had (xid, key)
         WHERE had.xid = c.changed AND c.key <= had.key)
 
--- name: names_of_account
--- The names by which questions are asked of an account, but for owner.
-SELECT unnest({schema}.references_to(%(account)s)) AS name;
+-- name: references_to_accounts
+-- The names by which questions are asked of accounts, but for owner.
+SELECT account, {schema}.references_to(account) AS names
+FROM unnest(%(accounts)s::text[]) AS one (account);
 
 -- fragment: in_service
 -- Whether execution e is of the flow and the service that are asked for.
@@ -43,7 +44,7 @@ locks AS (
         SELECT l.changed, e.owner, lpad(to_hex(e.id), 16, '0') || '.' || md5(l.lid) COLLATE "C" AS key) AS c
     WHERE 'lock' = ANY(%(kinds)s::text[]) AND {unseen}
         AND ({schema}.visible(e.owner, %(viewer)s, %(unowned)s)
-            OR (l.asked && %(names)s::text[] AND %(viewer)s::text <> ALL(l.handed_on)))
+            OR (l.asked && (SELECT {schema}.references_to(%(viewer)s)) AND %(viewer)s::text <> ALL(l.handed_on)))
         AND (%(statuses)s::text[] IS NULL OR l.state = ANY(%(statuses)s::text[]))
         AND {in_service}
     ORDER BY l.changed, c.key LIMIT %(limit)s

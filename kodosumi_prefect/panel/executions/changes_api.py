@@ -87,15 +87,13 @@ async def changes(
     With `wait`, `{"items": [{"kind", …}], "next", "more", "reset"}`: ask again with `next` as
     `since`.
     """
-    names = [] if user.operator else await panel.reader.values("names_of_account", account=user.id)
     wanted = Wanted(
         user.sees(panel.settings),
-        frozenset(names),
-        clean(owner) if owner else None,
-        clean(flow) if flow else None,
-        clean(service) if service else None,
-        frozenset(_words("status", status, STATUSES)),
-        frozenset(_words("kind", kind, KINDS) or KINDS),
+        owner=clean(owner) if owner else None,
+        flow=clean(flow) if flow else None,
+        service=clean(service) if service else None,
+        statuses=frozenset(_words("status", status, STATUSES)),
+        kinds=frozenset(_words("kind", kind, KINDS) or KINDS),
     )
     position = _position(last_event_id or since)
     if wait is None:
