@@ -24,7 +24,7 @@ from kodosumi_prefect import artifacts
 from kodosumi_prefect._compat.prefect import name_entrypoint
 from kodosumi_prefect._compat.prefect_cancellation import is_cancelled
 from kodosumi_prefect.adapter import capture, hooks
-from kodosumi_prefect.adapter.by_value import was_loaded_from_file
+from kodosumi_prefect.adapter.by_value import PACKAGE, was_loaded_from_file
 from kodosumi_prefect.adapter.execution import (
     TERMINAL_FLUSH,
     Live,
@@ -41,6 +41,7 @@ from kodosumi_prefect.scope import Scope, entered, travelled
 from kodosumi_prefect.settings import get_settings
 from kodosumi_prefect.spans.contents import without_quotes
 from kodosumi_prefect.suspension import reuse
+from kodosumi_prefect.suspension.code import heed_changed_code
 from kodosumi_prefect.suspension.ending import be_running
 from kodosumi_prefect.task_runner import cancel_tasks, default_task_runner
 from kodosumi_prefect.tracer import Tracer, TracerMock
@@ -200,6 +201,7 @@ def wrap(function: Callable[..., Any], meta: Meta) -> Callable[..., Any]:
             run = _Run.begin()
             args, kwargs = arguments(run.tracer, args, kwargs)
             try:
+                run.heed_code(function)
                 async for item in function(*args, **kwargs):
                     yield item
             except BaseException as exc:
@@ -217,6 +219,7 @@ def wrap(function: Callable[..., Any], meta: Meta) -> Callable[..., Any]:
             args, kwargs = arguments(run.tracer, args, kwargs)
             with run.entered():
                 try:
+                    run.heed_code(function)
                     result = await function(*args, **kwargs)
                 except BaseException as exc:
                     run.failed(exc)
@@ -231,6 +234,7 @@ def wrap(function: Callable[..., Any], meta: Meta) -> Callable[..., Any]:
             run = _Run.begin()
             args, kwargs = arguments(run.tracer, args, kwargs)
             try:
+                run.heed_code(function)
                 result = yield from function(*args, **kwargs)
             except BaseException as exc:
                 run.failed(exc)
@@ -248,6 +252,7 @@ def wrap(function: Callable[..., Any], meta: Meta) -> Callable[..., Any]:
             args, kwargs = arguments(run.tracer, args, kwargs)
             with run.entered():
                 try:
+                    run.heed_code(function)
                     result = function(*args, **kwargs)
                 except BaseException as exc:
                     run.failed(exc)
@@ -296,6 +301,14 @@ class _Run:
             raise
         finally:
             self.left()
+
+    def heed_code(self, function: Callable[..., Any]) -> None:
+        """Before a later leg runs: its code may be another one by now.
+
+        What we run for others sees to that once it has loaded their code.
+        """
+        if self.live is not None and function.__module__.partition(".")[0] != PACKAGE:
+            heed_changed_code()
 
     def left(self) -> None:
         """The function has ended."""

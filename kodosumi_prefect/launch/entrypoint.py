@@ -21,6 +21,7 @@ from kodosumi_prefect.adapter.literal import opened, validated_data
 from kodosumi_prefect.flow import flow
 from kodosumi_prefect.launch.inputs import unpack_inputs
 from kodosumi_prefect.launch.target import TargetError, load
+from kodosumi_prefect.suspension.code import heed_changed_code
 from kodosumi_prefect.tracer import Tracer
 
 FLOW = "entrypoint"
@@ -50,6 +51,7 @@ def run_entrypoint(
     context = FlowRunContext.get()
     fid = str(context.flow_run.id) if context and context.flow_run else None
     target = _load(entry_point, options.path)  # classes among the inputs are looked for beside it
+    heed_changed_code()
     return run_target(target, unpack_inputs(opened(inputs), options, fid), tracer)
 
 

@@ -1,5 +1,6 @@
 """Ending a leg: Prefect's run is suspended, and the process that executes it ends."""
 
+import json
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -21,6 +22,7 @@ from kodosumi_prefect.spooler.append import ProtocolError, Spooler
 from kodosumi_prefect.spooler.client import SpoolClient
 from kodosumi_prefect.suspension import awaiting
 from kodosumi_prefect.suspension.keeping import KeptAwayError
+from kodosumi_prefect.suspension.code import code_now
 from kodosumi_prefect.suspension.leg import leg_of, root_run
 from kodosumi_prefect.suspension.reuse import obstacles
 
@@ -91,6 +93,7 @@ def end_leg(fid: str, lids: Sequence[str], client: SpoolClient) -> Ending | None
         raise NotNowError("its events are not stored yet")
     spooler = Spooler(url, settings.database_schema)
     try:
+        spooler.query("keep_code", {"fid": fid, "code": json.dumps(code_now())})
         with get_client(sync_client=True) as prefect:
             state = _suspend(prefect, spooler, run.id, lids)
     except PREFECT_AWAY as exc:

@@ -23,6 +23,14 @@ WHERE e.id = asked.execution_id AND asked.locks = cardinality(%(lids)s::text[])
     AND e.ended_seq IS NULL
 RETURNING e.resume_at <= now(), asked.heading, asked.expires;
 
+-- name: keep_code
+-- The code of a leg that is about to end: digests of its files by module, as JSON.
+UPDATE {schema}.execution SET suspended_code = %(code)s WHERE fid = %(fid)s RETURNING id;
+
+-- name: suspended_code
+-- The code of the last leg that ended.
+SELECT suspended_code FROM {schema}.execution WHERE fid = %(fid)s;
+
 -- name: not_suspended
 -- The leg did not end after all, or the next one is under way.
 UPDATE {schema}.execution SET suspended_leg = NULL, resume_at = NULL

@@ -1,5 +1,7 @@
 """How runs wait for people."""
 
+from typing import Literal
+
 from pydantic import BaseModel, Field
 
 
@@ -16,4 +18,13 @@ class WaitingFields(BaseModel):
             "your flows are made for that; `suspend=` of a lock has precedence."
         ),
         ge=0,
+    )
+    suspended_code: Literal["run", "refuse"] = Field(
+        default="run",
+        description=(
+            "What becomes of a suspended run whose code changed until it goes on. `run`: it goes "
+            "on with the code that is there then, and its log says so. `refuse`: it fails with a "
+            "line that says so, and is not retried. What counts are the files of the modules that "
+            "it had imported, but for installed packages."
+        ),
     )

@@ -1,4 +1,4 @@
-"""Links in what webhooks get, deliveries set aside, and whom questions are asked of by now."""
+"""Links in webhooks, whom questions are asked of by now, and the code of suspended runs."""
 
 from alembic import context, op
 
@@ -13,6 +13,10 @@ COMMENT ON COLUMN {schema}.webhook.with_links IS
     'whether it gets links with which its account answers what it is asked';
 CREATE INDEX webhook_delivery_set_aside ON {schema}.webhook_delivery (webhook_id)
     WHERE state = 'set_aside';
+
+ALTER TABLE {schema}.execution ADD COLUMN suspended_code text;
+COMMENT ON COLUMN {schema}.execution.suspended_code IS
+    'digests of the files that the code of the last suspended leg was in, as JSON by module';
 
 -- Whom a name stands for changes with teams and accounts; so does who is told of open locks.
 CREATE FUNCTION {schema}.mark_locks_asked(names text[]) RETURNS void
@@ -74,5 +78,6 @@ def downgrade() -> None:
         f"DROP FUNCTION {schema}.mark_locks_of_member(), {schema}.mark_locks_of_team(), "
         f"{schema}.mark_locks_of_role(), {schema}.mark_locks_asked(text[]); "
         f"DROP INDEX {schema}.webhook_delivery_set_aside; "
+        f"ALTER TABLE {schema}.execution DROP COLUMN suspended_code; "
         f"ALTER TABLE {schema}.webhook DROP COLUMN with_links"
     )

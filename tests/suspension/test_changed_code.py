@@ -1,0 +1,118 @@
+"""Runs whose code changes while they are suspended: they go on with it, or refuse, and say so."""
+
+import importlib
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from prefect import task
+
+from kodosumi_prefect import Tracer, flow
+from kodosumi_prefect.settings import get_settings, use_settings
+from kodosumi_prefect.suspension.code import code_now
+from tests.suspension.conftest import Legs
+
+pytestmark = pytest.mark.timeout(120)
+
+Make = Callable[..., Legs]
+SAID = "The code changed while the run was suspended"
+
+
+@pytest.fixture
+def helper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A module of the user's that was imported, beside which there is another one."""
+    name = f"helper_{uuid4().hex}"
+    file = tmp_path / f"{name}.py"
+    file.write_text("PRICE = 1\n")
+    os.utime(file, (1e9, 1e9))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    importlib.import_module(name)
+    yield file
+    del sys.modules[name]
+
+
+def asking(calls: list[str]) -> Any:
+    @task
+    def book() -> str:
+        calls.append("booked")
+        return "booking"
+
+    @flow(retries=2)
+    def asks(tracer: Tracer) -> str:
+        booking = book()
+        return f"{booking} {tracer.lock_sync('approve', suspend=True)}"
+
+    return asks
+
+
+def warnings(run: Legs) -> list[str]:
+    return [each.payload for each in run.recorded.events if SAID in each.payload]
+
+
+@pytest.mark.parametrize("change", ["edited", "gone", "untouched"])
+def test_a_run_goes_on_with_the_code_that_is_there_and_says_so(
+    legs: Make, helper: Path, change: str
+) -> None:
+    calls: list[str] = []
+    run = legs(asking(calls))
+    assert run.leg()
+    if change == "edited":
+        helper.write_text("PRICE = 2\n")
+    elif change == "gone":
+        helper.unlink()
+    else:
+        helper.touch()
+    run.answer("yes")
+    assert run.resume()
+    assert not run.leg()
+    assert run.recorded.final == {"str": "booking yes"}
+    assert calls == ["booked"]
+    if change == "untouched":
+        assert warnings(run) == []
+    else:
+        [said] = warnings(run)
+        assert f"({helper.stem})" in said
+
+
+def test_a_run_refuses_other_code_if_so_set_and_is_not_retried(legs: Make, helper: Path) -> None:
+    calls: list[str] = []
+    run = legs(asking(calls))
+    assert run.leg()
+    helper.write_text("PRICE = 2\n")
+    run.answer("yes")
+    assert run.resume()
+    with use_settings(get_settings().model_copy(update={"suspended_code": "refuse"})):
+        assert not run.leg()
+    state = run.run.state
+    assert state is not None
+    assert (state.type.value, run.run.run_count) == ("FAILED", 1)
+    row = run.row
+    assert row["status"] == "error"
+    line = f"the code changed while the run was suspended ({helper.stem}), and suspended_code is"
+    assert line in row["error"]
+    assert line in str(state.message)
+    assert calls == ["booked"]
+
+
+def test_code_that_is_edited_while_it_runs_is_not_what_ran(helper: Path, legs: Make) -> None:
+    found: list[str] = []
+
+    @flow
+    def looks() -> None:
+        found.append(code_now()[helper.stem])
+        helper.write_text("PRICE = 2\n")
+        os.utime(helper, (4e9, 4e9))
+        found.append(code_now()[helper.stem])
+
+    assert not legs(looks).leg()
+    assert found[0] != found[1] == "edited while it ran"
+
+
+def test_installed_packages_are_not_looked_at() -> None:
+    names = {name.partition(".")[0] for name in code_now()}
+    assert names.isdisjoint({"prefect", "json", "pytest", "kodosumi_prefect"})
+    assert "tests" in names
