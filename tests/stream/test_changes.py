@@ -18,6 +18,7 @@ from kodosumi_prefect.stream.changes import Changes, Restarted, Step, Wanted
 from kodosumi_prefect.stream.feed import Feed
 from kodosumi_prefect.stream.position import START, Position
 from kodosumi_prefect.stream.reader import Reader, Visible
+from tests.locks.people import person, team
 from tests.spooler.recording import entered, fresh
 from tests.stream.test_feed import PATIENCE, Writer, until
 
@@ -296,24 +297,35 @@ async def test_followers_get_what_they_may_see_and_asked_for(
         await live[wanted].steps.aclose()
 
 
-async def test_locks_come_to_those_who_are_asked_once_they_are(
+async def test_locks_come_to_those_who_are_asked_as_long_as_they_are(
     changes: Changes, write: Writer, database: str
 ) -> None:
-    anns = Wanted(Visible("ann", False), frozenset({"ann", "team:legal"}))
+    ann = person(database, "ann")
+    team(database, "legal", ann)
+    anns = Wanted(Visible(ann, False))
     [fid] = await some(write)
     async with following(changes, wanted=anns) as live:
         begin = live.positions[0]
         await write(fid, asks("a-lock"), asks("b-lock"))
         with psycopg.connect(database, autocommit=True) as connection:
-            for change in ("asked = '{owner,team:legal}'", "handed_on = '{ann}'"):
+            for change in ("asked = '{owner,team:legal}'", f"handed_on = '{{{ann}}}'"):
                 lock = "UPDATE kodosumi.lock SET " + change + " WHERE lid = 'a-lock'"
                 connection.execute(lock.encode())
                 if "asked" in change:
                     await live.until(1)
                     assert told(await step(changes, begin, anns)) == [(fid, "open")]
             connection.execute("UPDATE kodosumi.lock SET asked = '{bob}' WHERE lid = 'b-lock'")
-        assert told(await step(changes, begin, anns)) == []
-        assert live.told == [(fid, "open")]
+            assert told(await step(changes, begin, anns)) == []
+            assert live.told == [(fid, "open")]
+            # What is asked of a team comes to who is in it when it is read, and not later.
+            connection.execute("DELETE FROM kodosumi.team_member")
+            connection.execute(
+                "UPDATE kodosumi.lock SET asked = '{team:legal}' WHERE lid = 'b-lock'"
+            )
+            connection.execute("UPDATE kodosumi.lock SET asked = '{ann}' WHERE lid = 'a-lock'")
+            connection.execute("UPDATE kodosumi.lock SET handed_on = '{}' WHERE lid = 'a-lock'")
+            await live.until(2)
+    assert live.told == [(fid, "open")] * 2
 
 
 async def test_who_follows_gets_each_change_once_and_with_its_position(
