@@ -21,8 +21,8 @@ from kodosumi_prefect.settings import database_url
 from kodosumi_prefect.spooler.append import ProtocolError, Spooler
 from kodosumi_prefect.spooler.client import SpoolClient
 from kodosumi_prefect.suspension import awaiting
-from kodosumi_prefect.suspension.keeping import KeptAwayError
 from kodosumi_prefect.suspension.code import code_now
+from kodosumi_prefect.suspension.keeping import KeptAwayError
 from kodosumi_prefect.suspension.leg import leg_of, root_run
 from kodosumi_prefect.suspension.reuse import obstacles
 
