@@ -298,6 +298,8 @@ class _Run:
                 yield
         except Pause:
             reuse.settle(self._keeping)
+            if self.live is not None:
+                close(self.live)
             raise
         finally:
             self.left()

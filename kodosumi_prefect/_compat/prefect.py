@@ -3,7 +3,6 @@
 Prefect's server has a module of its own, since only services import it.
 """
 
-import gc
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
@@ -156,26 +155,6 @@ def request_suspension(state: Any) -> None:
     context = FlowRunContext.get()
     if context is not None:
         context.flow_run_suspension_request.mark_requested(state)
-
-
-def tasks_under_way() -> list[str]:
-    """Tasks of this process that have begun, or wait in a thread pool, and are not over.
-
-    Prefect keeps no list of them: those that have begun are known by their contexts.
-    """
-    names = [
-        context.task_run.name
-        for context in gc.get_objects()
-        if type(context) is TaskRunContext and context._token is not None
-    ]
-    flow_context: Any = FlowRunContext.get()
-    while isinstance(flow_context, FlowRunContext):
-        runner = flow_context.task_runner
-        if isinstance(runner, ThreadPoolTaskRunner):
-            waiting = runner._active_submission_count - len(names)
-            names += ["in a thread pool"] * waiting
-        flow_context = outer_context(flow_context)
-    return names
 
 
 def entrypoint_of(flow: "Flow[..., Any] | None") -> str | None:

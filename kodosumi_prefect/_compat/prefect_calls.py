@@ -22,17 +22,22 @@ from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 from prefect.tasks import Task
 from prefect.transactions import TransactionState
 
+from kodosumi_prefect._compat import prefect_unfinished
+
 KEPT = "kodosumi_kept"  # of an engine: what an earlier leg kept of its task run
 
 
-class Hooks(Protocol):
+class Hooks(prefect_unfinished.Hooks, Protocol):
     """What takes part in calls of tasks and subflows."""
 
     def numbered(self, task: "Task[..., Any]", parameters: dict[str, Any]) -> "Task[..., Any]":
         """The task that is to be called in place of ``task``."""
 
+    def submitting(self, task: "Task[..., Any]", pool: "ThreadPoolTaskRunner[Any] | None") -> None:
+        """A numbered task is about to be handed to a task runner; None if that has no threads."""
+
     def submitted(self, task: "Task[..., Any]", future: Any) -> None:
-        """A numbered task was handed to a task runner."""
+        """It was handed over; None if the task runner refused it."""
 
     def begins(self, task: "Task[..., Any]", task_run_id: UUID) -> tuple[str, Any] | None:
         """What an earlier leg kept of a call: its outcome and the value; None if it is to run."""
@@ -73,8 +78,10 @@ def install(hooks: Hooks) -> None:
     _hooks = hooks
     _wrap_calls(hooks)
     hook_runner(ThreadPoolTaskRunner)
+    prefect_unfinished.wrap_transactions()
     for engine in (SyncTaskRunEngine, AsyncTaskRunEngine):
         _wrap_engine(engine, hooks)
+        prefect_unfinished.wrap_engine(engine, hooks)
 
 
 def hook_runner(runner: type[Any]) -> None:
@@ -96,12 +103,13 @@ def hook_runner(runner: type[Any]) -> None:
         numbered = hooks.numbered(task, parameters)
         if numbered is task:
             return original(self, task, parameters, *args, **options)
-        _inside.submit = True
+        _inside.submit, future = True, None
+        hooks.submitting(numbered, self if isinstance(self, ThreadPoolTaskRunner) else None)
         try:
             future = original(self, numbered, parameters, *args, **options)
         finally:
             _inside.submit = False
-        hooks.submitted(numbered, future)
+            hooks.submitted(numbered, future)
         return future
 
     submit.numbers = True  # type: ignore[attr-defined]

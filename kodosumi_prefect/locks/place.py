@@ -1,5 +1,6 @@
 """Where a question is asked in a run that may end there and go on later, in another process."""
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import NamedTuple, Protocol
 
@@ -19,7 +20,7 @@ class Earlier(NamedTuple):
 
 
 class Place(Protocol):
-    """One call of ``tracer.lock`` in the code of a flow."""
+    """One call of ``tracer.lock`` in the code of a flow or a task."""
 
     @property
     def later(self) -> bool:
@@ -31,8 +32,12 @@ class Place(Protocol):
     def asked_before(self, lid: str) -> Earlier | None:
         """The lock as an earlier leg left it; None if none asked, or that cannot be read here."""
 
-    def waiting(self, lid: str) -> AbstractContextManager[object]:
-        """Inside the block the run waits for this lock."""
+    def waiting(self, lid: str, changed: Callable[[], None]) -> AbstractContextManager[object]:
+        """Inside the block the run waits for this lock.
+
+        Arguments:
+            changed: called, from any thread, when ``patience`` may be less than it was.
+        """
 
     def patience(self) -> float:
         """Seconds until the leg may end, as far as is known now; infinite if it may not."""

@@ -3,11 +3,9 @@
 import asyncio
 import json
 import math
-import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from concurrent.futures import TimeoutError as NotYetError
 from contextlib import contextmanager, nullcontext
 from typing import Any
 from uuid import uuid4
@@ -29,6 +27,7 @@ from kodosumi_prefect.forms.errors import GENERAL
 from kodosumi_prefect.forms.files import KnownNames
 from kodosumi_prefect.keys import NoKeyError
 from kodosumi_prefect.locks.asking import Asking
+from kodosumi_prefect.locks.news import AsyncNews, News
 from kodosumi_prefect.locks.place import Earlier, Place
 from kodosumi_prefect.locks.sealing import unsealed
 from kodosumi_prefect.locks.waiting import get_waiter
@@ -37,7 +36,6 @@ from kodosumi_prefect.stream.settled_locks import Settled
 from kodosumi_prefect.vocabulary import lock_key
 
 LAST_LOOK = 1.0  # seconds after the deadline in which an answer given in that moment may arrive
-BREATH = 5.0  # seconds after which a thread that waits lets Prefect's timeouts interrupt it
 
 
 class VoidLockError(KodosumiError):
@@ -164,18 +162,19 @@ class Question:
             before = None
             if self._place is not None and self._place.later:
                 before = await asyncio.to_thread(self._place.asked_before, lid)
-            with self._open(lid, before) as settled:
-                waiting = asyncio.wrap_future(settled)
-                while not waiting.done() and self._left > 0:
-                    await asyncio.wait({waiting}, timeout=min(self._left, self._patience))
-                    if not waiting.done() and self._may_leave:
+            news = AsyncNews()
+            with self._open(lid, before, news.tell) as settled:
+                while not settled.done() and self._left > 0:
+                    await news.wait(min(self._left, self._patience))
+                    if not settled.done() and self._may_leave:
                         self._leave(await asyncio.to_thread(self._end_leg))
-                if not waiting.done():
-                    self._expire()
-                    await asyncio.wait({waiting}, timeout=LAST_LOOK)
+                if not settled.done():
+                    until = self._expire()
+                    while not settled.done() and (left := until - time.monotonic()) > 0:
+                        await news.wait(left)
                 if self._place is not None and self._place.undecided:
                     self._leave(await asyncio.to_thread(self._place.decision))
-                outcome = waiting.result() if waiting.done() else None
+                outcome = settled.result() if settled.done() else None
             try:
                 return self._answer(outcome)
             except InputsError as wrong:
@@ -188,18 +187,19 @@ class Question:
             before = None
             if self._place is not None and self._place.later:
                 before = self._place.asked_before(lid)
-            with self._open(lid, before) as settled:
-                outcome = None
-                while outcome is None and self._left > 0:
-                    patience = time.monotonic() + self._patience
-                    outcome = _result(settled, min(self._deadline, patience))
-                    if outcome is None and self._may_leave:
+            news = News()
+            with self._open(lid, before, news.tell) as settled:
+                while not settled.done() and self._left > 0:
+                    news.wait(min(self._left, self._patience))
+                    if not settled.done() and self._may_leave:
                         self._leave(self._end_leg())
-                if outcome is None:
-                    self._expire()
-                    outcome = _result(settled, time.monotonic() + LAST_LOOK)
+                if not settled.done():
+                    until = self._expire()
+                    while not settled.done() and (left := until - time.monotonic()) > 0:
+                        news.wait(left)
                 if self._place is not None and self._place.undecided:
                     self._leave(self._place.decision())
+                outcome = settled.result() if settled.done() else None
             try:
                 return self._answer(outcome)
             except InputsError as wrong:
@@ -228,10 +228,15 @@ class Question:
         return str(uuid4()) if self._place is None else self._place.next_lid()
 
     @contextmanager
-    def _open(self, lid: str, before: Earlier | None) -> Iterator["Future[Settled]"]:
+    def _open(
+        self, lid: str, before: Earlier | None, tell: Callable[[], None]
+    ) -> Iterator["Future[Settled]"]:
         """A new lock, or that of an earlier leg.
 
         It is void if the block raises: nobody waits for it then, unless its leg ended.
+
+        Arguments:
+            tell: called, from any thread, once it is settled or ``_patience`` is less.
         """
         self._lid = lid
         if before is not None:
@@ -239,10 +244,10 @@ class Question:
             if before.state != "open":
                 yield _settled_before(lid, before)
                 return
-        with nullcontext() if self._place is None else self._place.waiting(lid):
-            yield from self._asked(lid, new=before is None)
+        with nullcontext() if self._place is None else self._place.waiting(lid, tell):
+            yield from self._asked(lid, before is None, tell)
 
-    def _asked(self, lid: str, new: bool) -> Iterator["Future[Settled]"]:
+    def _asked(self, lid: str, new: bool, tell: Callable[[], None]) -> Iterator["Future[Settled]"]:
         payload = {
             "name": self._wording.name,
             "lid": lid,
@@ -253,20 +258,25 @@ class Question:
         if self._elements is not None:
             payload["elements"] = self._elements
         settled = self._waiter.wait(self._fid, lid)  # before anybody can answer
+        settled.add_done_callback(lambda _: tell())
         try:
             if new:
                 key = None if self._place is None else lock_key(lid)
                 self._put(Kind.LOCK, serialize(payload), key)
             yield settled
-        except BaseException:
+        except BaseException as exc:
             if self._place is None or not self._place.left:
                 self._end("void")
+            elif isinstance(exc, asyncio.CancelledError):
+                self._leave(self._place.decision())  # what else ended with the leg cancels it
             raise
         finally:
             self._waiter.forget(lid)
 
-    def _expire(self) -> None:
+    def _expire(self) -> float:
+        """Record that the time is up; until when, of the monotonic clock, an answer may arrive."""
         self._end("expired")
+        return time.monotonic() + LAST_LOOK
 
     def _end(self, state: str) -> None:
         """Record that nobody waits any more; an answer given before wins over this."""
@@ -322,21 +332,6 @@ def _settled_before(lid: str, before: Earlier) -> "Future[Settled]":
     if before.state != "void":
         settled.set_result(Settled(lid, before.state, before.result))
     return settled
-
-
-def _result(settled: "Future[Settled]", deadline: float) -> Settled | None:
-    """The result of a future, None if there is none by the deadline.
-
-    Prefect interrupts threads that time out by an exception, which they get when they next run.
-    """
-    breath = None if threading.current_thread() is threading.main_thread() else BREATH
-    while True:
-        left = max(deadline - time.monotonic(), 0.0)
-        try:
-            return settled.result(left if breath is None else min(left, breath))
-        except NotYetError:
-            if time.monotonic() >= deadline:
-                return None
 
 
 def ask_here(wording: Wording) -> Any:

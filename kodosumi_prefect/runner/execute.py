@@ -42,6 +42,7 @@ from kodosumi_prefect.runner.supervised import Supervised
 from kodosumi_prefect.settings import PREFIX, get_settings, read_settings, reset_settings
 from kodosumi_prefect.spooler.route import learn_instance
 from kodosumi_prefect.suspension.leg import leg_of, next_attempt
+from kodosumi_prefect.suspension.plain_flows import keeping
 from kodosumi_prefect.vocabulary import FLOW_ATTRIBUTE
 
 LEAST_TIME = 0.1  # seconds that a leg gets when the time of its run is spent
@@ -143,6 +144,8 @@ def _drive(fid: UUID, job: RayJob, interruption: Interruption, output: RunOutput
         except GivenFilesError as exc:
             report(flow_run, Failed(message=str(exc)), exc)
             return
+    if get_settings().enabled:
+        flow = keeping(flow)
     with run_metrics(flow_run, flow):
         error_logger = cast(logging.Logger, run_logger)
         result: object = run_flow(flow, flow_run=flow_run, error_logger=error_logger)

@@ -60,10 +60,11 @@ def unpacked(packed: tuple[Any, ...]) -> Call:
 
 
 class KeptCall(NamedTuple):
-    """A call that an earlier leg finished."""
+    """A call that an earlier leg made, and finished or not."""
 
     ordinal: int
     arguments: str | None
+    finished: bool = True
 
 
 Kept = Mapping[tuple[str, str], list[KeptCall]]  # by place and series, in the order of ordinals
@@ -73,7 +74,7 @@ class Series:
     """The calls of one task or subflow in one branch of a place, in this leg.
 
     Arguments:
-        kept: what an earlier leg finished of it.
+        kept: what an earlier leg made of it.
     """
 
     def __init__(self, kept: list[KeptCall]) -> None:
@@ -96,10 +97,10 @@ class Series:
             for other in self._kept.values():
                 if arguments is not None and other.arguments == arguments:
                     del self._kept[other.ordinal]
-                    return other.ordinal, True, []
+                    return other.ordinal, other.finished, []
         if same is not None and not (differing and derived.issuperset(differing)):
             del self._kept[ordinal]
-            return ordinal, True, differing
+            return ordinal, same.finished, differing
         if ordinal <= self._highest:  # that number is or was another call's
             self._highest += 1
             return self._highest, False, []

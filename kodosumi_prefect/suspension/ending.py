@@ -3,7 +3,7 @@
 import json
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -15,7 +15,7 @@ from prefect.client.schemas.responses import SetStateStatus
 from prefect.exceptions import Pause, PrefectException
 from prefect.logging import get_run_logger
 
-from kodosumi_prefect._compat.prefect import request_suspension, tasks_under_way
+from kodosumi_prefect._compat.prefect import request_suspension
 from kodosumi_prefect.backoff import Backoff
 from kodosumi_prefect.settings import database_url
 from kodosumi_prefect.spooler.append import ProtocolError, Spooler
@@ -24,7 +24,7 @@ from kodosumi_prefect.suspension import awaiting
 from kodosumi_prefect.suspension.code import code_now
 from kodosumi_prefect.suspension.keeping import KeptAwayError
 from kodosumi_prefect.suspension.leg import leg_of, root_run
-from kodosumi_prefect.suspension.reuse import obstacles
+from kodosumi_prefect.suspension.reuse import keep_unfinished, obstacles, tasks_under_way
 
 CLAIM = 30.0  # seconds in which whoever resumes a run does so alone
 RETRY_FIRST = 0.5  # seconds
@@ -34,12 +34,13 @@ PREFECT_AWAY = (httpx.HTTPError, PrefectException, OSError)
 
 logger = logging.getLogger(__name__)
 
-# Names of what is under way for a flow run elsewhere; task runners add theirs.
-elsewhere: list[Callable[[UUID], list[str]]] = []
-
 
 class NotNowError(Exception):
     """The leg cannot end now; it may a little later."""
+
+
+class UnderWayError(NotNowError):
+    """The leg cannot end while tasks, or the flow's own code, are at work."""
 
 
 class NeverError(Exception):
@@ -66,6 +67,7 @@ def end_leg(fid: str, lids: Sequence[str], client: SpoolClient) -> Ending | None
         None if one of the locks was settled meanwhile.
 
     Raises:
+        UnderWayError: it may be tried again when something changes.
         NotNowError: it may be tried again.
         NeverError: it makes no sense to.
     """
@@ -78,10 +80,9 @@ def end_leg(fid: str, lids: Sequence[str], client: SpoolClient) -> Ending | None
     url = database_url(settings)
     if url is None:
         raise NeverError("its process knows no database")
-    names = tasks_under_way()
-    names += [name for busy in elsewhere for name in busy(run.id)]
-    if names:
-        raise NotNowError(f"tasks are under way: {', '.join(sorted(names))[:200]}")
+    if names := tasks_under_way():
+        raise UnderWayError(f"under way: {', '.join(sorted(names))[:200]}")
+    keep_unfinished()
     # Not before: what a task returns as it ends is kept by this, or would be lost with the process.
     try:
         reasons = obstacles()

@@ -45,7 +45,7 @@ class NeverKeptError(KeptAwayError):
 
 
 class Row(NamedTuple):
-    """What is kept of a call: its outcome, or the obstacle to it."""
+    """What is kept of a call: its outcome, or the obstacle to it; neither if it is not over."""
 
     call: Call
     outcome: str | None
@@ -110,16 +110,15 @@ class Keeper:
                     self._bytes -= sum(len(row.content or b"") for row in rows)
 
     def calls(self, attempt: Attempt, place: str | None = None) -> dict[Any, list[KeptCall]]:
-        """Which calls earlier legs finished, by place and series; of one place, or of all.
+        """Which calls earlier legs made, by place and series; of one place, or of all.
 
         Raises:
             KeptAwayError: the database was not there for ``PATIENCE`` seconds.
         """
         values = {"fid": attempt.fid, "attempt": attempt.number, "place": place}
         kept: dict[Any, list[KeptCall]] = {}
-        for at, series, ordinal, arguments, reusable in self._patiently("kept_calls", values):
-            if reusable:
-                kept.setdefault((at, series), []).append(KeptCall(ordinal, arguments))
+        for at, series, *call in self._patiently("kept_calls", values):
+            kept.setdefault((at, series), []).append(KeptCall(*call))
         return kept
 
     def result(self, call: Call) -> tuple[str, bytes]:

@@ -4,30 +4,37 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from typing import NamedTuple
 from uuid import UUID, uuid4, uuid5
 
 import psycopg
-from prefect.context import FlowRunContext, TaskRunContext
+from prefect.context import FlowRunContext
 
 from kodosumi_prefect.error import KodosumiError
 from kodosumi_prefect.locks.place import Earlier
 from kodosumi_prefect.settings import database_url
 from kodosumi_prefect.spooler.append import ProtocolError, Spooler
 from kodosumi_prefect.spooler.client import SpoolClient
+from kodosumi_prefect.suspension.calls import Attempt
 from kodosumi_prefect.suspension.ending import (
     Ending,
     NeverError,
     NotNowError,
+    UnderWayError,
     be_running,
     end_leg,
     stays,
 )
 from kodosumi_prefect.suspension.leg import leg_of, root_run
+from kodosumi_prefect.suspension.records import record_of
+from kodosumi_prefect.suspension.reuse import place_here
+from kodosumi_prefect.suspension.under_way import UnderWay, doing
 from kodosumi_prefect.vocabulary import FLOW_ATTRIBUTE
 
 AGAIN = 15.0  # seconds until a leg that could not end tries once more
+LOOK = 1.0  # seconds until it is looked again whether something is under way, at the latest
 LEGS = 10_000  # that a process remembers
 
 logger = logging.getLogger(__name__)
@@ -64,14 +71,24 @@ def place_of(
     off = after is False or (suspend is None and after == 0)
     wait = math.inf if off else 0.0 if after is True else float(after)
     leg = _leg(fid, max(run.run_count, 1), leg_of(run), client)
-    assert context.flow_run is not None
-    source: str | None = "" if context.flow_run.id == run.id else str(context.flow_run.id)
-    if context.detached or TaskRunContext.get() is not None:
-        source = None
+    source = None if context.detached else place_here()
     # Our own flows see to it where they fail.
     ours = hasattr(getattr(context.flow, "fn", None), FLOW_ATTRIBUTE)
     retried = bool(run.empirical_policy.retries) and not ours
-    return FlowPlace(leg, source, name, wait, run.id if retried else None)
+    return FlowPlace(leg, source, name, wait, context.detached, run.id if retried else None)
+
+
+class Waiting(NamedTuple):
+    """A lock that is waited for.
+
+    Attributes:
+        until: when the leg may end at it, of the monotonic clock.
+        changed: called when its patience may have changed.
+    """
+
+    place: "FlowPlace"
+    until: float
+    changed: Callable[[], None]
 
 
 class Leg:
@@ -80,9 +97,17 @@ class Leg:
     Arguments:
         number: from 0.
         client: records the run's events.
+        under_way: what of the run is not over; None if that is not known.
     """
 
-    def __init__(self, fid: str, attempt: int, number: int, client: SpoolClient) -> None:
+    def __init__(
+        self,
+        fid: str,
+        attempt: int,
+        number: int,
+        client: SpoolClient,
+        under_way: UnderWay | None = None,
+    ) -> None:
         self.fid = fid
         self.attempt = attempt
         self.number = number
@@ -92,8 +117,12 @@ class Leg:
         self._lock = threading.Lock()
         self._end_lock = threading.Lock()
         self._calls: dict[tuple[str, str], int] = {}
-        self._waits: dict[str, tuple[FlowPlace, float]] = {}
+        self._waits: dict[str, Waiting] = {}
         self._not_before = 0.0
+        self._at_change = False  # it is tried again when something changes
+        self.under_way = under_way
+        if under_way is not None:
+            under_way.changed = self.look_again
 
     def call(self, source: str, name: str) -> int:
         """The number of the next call of a lock at a source."""
@@ -103,26 +132,41 @@ class Leg:
             return number
 
     @contextmanager
-    def waiting(self, place: "FlowPlace", lid: str, wait: float) -> Iterator[None]:
+    def waiting(
+        self, place: "FlowPlace", lid: str, wait: float, changed: Callable[[], None]
+    ) -> Iterator[None]:
         """Inside the block the run waits for this lock.
 
         Arguments:
             wait: seconds until the leg may end at it.
+            changed: called, from any thread, when ``patience`` may be less than it was.
         """
         with self._lock:
-            self._waits[lid] = place, time.monotonic() + wait
+            self._waits[lid] = Waiting(place, time.monotonic() + wait, changed)
         try:
             yield
         finally:
             with self._lock:
                 del self._waits[lid]
+            self.look_again()
+
+    def look_again(self) -> None:
+        """Something changed: whoever waits looks whether the leg may end."""
+        with self._lock:
+            if self._at_change:
+                self._at_change, self._not_before = False, 0.0
+            waits = list(self._waits.values())
+        for waiting in waits:
+            waiting.changed()
 
     def patience(self) -> float:
         """Seconds until all that is asked here may be waited for without a process."""
+        if self.ending is not None:
+            return 0.0
         with self._lock:
             if not self._waits:
                 return math.inf
-            until = max(self._not_before, *(until for _, until in self._waits.values()))
+            until = max(self._not_before, *(waiting.until for waiting in self._waits.values()))
         return until - time.monotonic()
 
     def end(self) -> BaseException | None:
@@ -144,11 +188,20 @@ class Leg:
     def _end(self) -> None:
         with self._lock:
             waits = dict(self._waits)
-        self._not_before = time.monotonic() + AGAIN
+            self._not_before, self._at_change = time.monotonic() + AGAIN, False
         try:
-            if any(place.source is None for place, _ in waits.values()):
-                raise NeverError("a question is asked in a task")
-            self.ending = end_leg(self.fid, list(waits), self.client)
+            if any(waiting.place.detached for waiting in waits.values()):
+                raise NeverError("a question is asked in a task on Ray")
+            if self.under_way and any(waiting.place.source is None for waiting in waits.values()):
+                raise NeverError("a question is asked in code whose tasks are not kept")
+            with nullcontext() if self.under_way is None else self.under_way.held():
+                self.ending = end_leg(self.fid, list(waits), self.client)
+            if self.ending is not None:
+                self.look_again()
+        except UnderWayError as exc:
+            logger.debug("execution %s is not suspended now: %s", self.fid, exc)
+            with self._lock:
+                self._not_before, self._at_change = time.monotonic() + LOOK, True
         except NotNowError as exc:
             logger.debug("execution %s is not suspended now: %s", self.fid, exc)
         except NeverError as exc:
@@ -159,13 +212,14 @@ class Leg:
 
 
 class FlowPlace:
-    """One call of ``tracer.lock`` in a flow's code.
+    """One call of ``tracer.lock`` in the code of a flow or a task.
 
     Arguments:
-        source: the subflow that asks, empty for the root; None in a task, whose calls no later
-            leg knows again.
+        source: the place in the code that asks, empty for the flow itself; None where no later leg
+            knows it again.
         name: of the lock.
         wait: seconds until the leg may end at it.
+        detached: the code is in a task on Ray.
         retried: the flow run, if it has to be Running in Prefect before its code goes on.
     """
 
@@ -175,12 +229,15 @@ class FlowPlace:
         source: str | None,
         name: str,
         wait: float,
+        detached: bool = False,
         retried: UUID | None = None,
     ) -> None:
         self.source = source
+        self.detached = detached
         self._retried = retried
         self._leg = leg
         self._wait = wait
+        self._work = doing.get()
         self._tries = 0
         self._key = ""
         if source is not None:
@@ -215,8 +272,14 @@ class FlowPlace:
             spooler.close()
         return Earlier(*rows[0]) if rows else None
 
-    def waiting(self, lid: str) -> AbstractContextManager[None]:
-        return self._leg.waiting(self, lid, self._wait)
+    @contextmanager
+    def waiting(self, lid: str, changed: Callable[[], None]) -> Iterator[None]:
+        under_way = self._leg.under_way
+        with (
+            nullcontext() if under_way is None else under_way.waiting(self._work),
+            self._leg.waiting(self, lid, self._wait, changed),
+        ):
+            yield
 
     def patience(self) -> float:
         return self._leg.patience()
@@ -243,7 +306,11 @@ def _leg(fid: str, attempt: int, number: int, client: SpoolClient) -> Leg:
     with _legs_lock:
         if len(_legs) > LEGS:
             del _legs[next(iter(_legs))]
-        return _legs.setdefault((fid, attempt, number), Leg(fid, attempt, number, client))
+        key = (fid, attempt, number)
+        if key not in _legs:
+            record = record_of(Attempt(*key))
+            _legs[key] = Leg(*key, client, None if record is None else record.under_way)
+        return _legs[key]
 
 
 def _line(exc: BaseException) -> str:

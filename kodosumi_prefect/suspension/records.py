@@ -6,6 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from kodosumi_prefect.suspension.calls import Attempt, Call, Kept, Place
+from kodosumi_prefect.suspension.under_way import UnderWay
 
 Read = Callable[[], Any]
 
@@ -19,6 +20,7 @@ class Record:
     Attributes:
         runs: the paths of calls by the ids of their task runs.
         refuses: the flow was told not to keep results.
+        under_way: what of it is not over in this process.
     """
 
     def __init__(self, attempt: Attempt, kept: Kept | None = None) -> None:
@@ -27,6 +29,7 @@ class Record:
         self.kept: Kept = kept if kept is not None else {}
         self.runs: dict[UUID, str] = {}
         self.refuses = False
+        self.under_way = UnderWay()
         self._unordered: set[str] = set()
         self._submitted: dict[str, tuple[Call, Callable[[], bool]]] = {}
 
@@ -48,6 +51,7 @@ class Record:
         """A call was handed to a task runner."""
         self.runs[future.task_run_id] = call.path
         self._submitted[call.path] = (call, _is_done(future))
+        _when_done(future, lambda: self.under_way.end(call.path))
 
     def ended(self, call: Call) -> None:
         """A call ended in this process."""
@@ -64,6 +68,15 @@ def _is_done(future: Any) -> Callable[[], bool]:
     if state_of is not None:  # ours on Ray
         return state_of()  # type: ignore[no-any-return]
     return lambda: bool(future.state.is_completed() or future.state.is_failed())
+
+
+def _when_done(future: Any, call: Callable[[], None]) -> None:
+    """Call something once a task is over, wherever it is; without holding the future."""
+    when_over = getattr(future, "when_over", None)
+    if when_over is not None:  # ours on Ray
+        when_over(call)
+    else:
+        future.add_done_callback(lambda _: call())
 
 
 records: dict[str, Record] = {}  # of flows that run here, and of their tasks elsewhere

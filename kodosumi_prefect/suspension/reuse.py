@@ -11,7 +11,7 @@ import logging
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from contextvars import Token
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from prefect.cache_policies import NO_CACHE
@@ -23,7 +23,7 @@ from kodosumi_prefect._compat import prefect_calls
 from kodosumi_prefect._compat.prefect import FLOW_CONTEXT
 from kodosumi_prefect.scope import learn_call, learn_leg
 from kodosumi_prefect.settings import DatabaseUrlError, database_url, get_settings
-from kodosumi_prefect.suspension import branches, outcomes
+from kodosumi_prefect.suspension import branches, outcomes, results
 from kodosumi_prefect.suspension.arguments import compared
 from kodosumi_prefect.suspension.calls import (
     UNORDERED,
@@ -37,6 +37,7 @@ from kodosumi_prefect.suspension.calls import (
 from kodosumi_prefect.suspension.keeping import KeptAwayError, NeverKeptError, Row, keeper
 from kodosumi_prefect.suspension.leg import leg_of, root_run
 from kodosumi_prefect.suspension.records import Record, forget, record_of, records
+from kodosumi_prefect.suspension.under_way import Work, doing
 
 CALL = "kodosumi_call"  # attribute of the task objects that are called
 MOST_LINES = 20  # obstacles that are told
@@ -50,7 +51,12 @@ NOT_SEEN = (
 logger = logging.getLogger(__name__)
 
 
-Kept = Token[Here | None]  # of a flow that may be suspended, for its end
+class Kept(NamedTuple):
+    """What the end of a flow that may be suspended needs of its beginning."""
+
+    here: Token[Here | None]
+    doing: Token[Work | None]
+    work: Work
 
 
 def begin(flow: "Flow[..., Any] | None", flow_run: FlowRun, fid: str) -> Kept | None:
@@ -72,25 +78,29 @@ def begin(flow: "Flow[..., Any] | None", flow_run: FlowRun, fid: str) -> Kept | 
     record.refuses = flow is not None and flow.persist_result is False
     records[attempt.fid] = record
     branches.follow()
-    return here.set(Here(record.place("", None), flow_run.id))
+    work = record.under_way.begin("", "the flow", None)
+    return Kept(here.set(Here(record.place("", None), flow_run.id)), doing.set(work), work)
 
 
-def end(token: Kept | None) -> None:
+def end(kept: Kept | None) -> None:
     """The function of the root flow run has ended, for good or for this leg."""
-    if token is None:
+    if kept is None:
         return
     at = here.get()
+    kept.work.left = True
     try:
-        here.reset(token)
+        here.reset(kept.here)
+        doing.reset(kept.doing)
     except ValueError:  # a generator that was closed in another context
         here.set(None)
+        doing.set(None)
     if at is not None:
         forget(at.place.attempt.fid)
 
 
-def settle(token: Kept | None) -> None:
+def settle(kept: Kept | None) -> None:
     """This leg ends: what its tasks returned last is needed in the next one."""
-    if token is None:
+    if kept is None:
         return
     try:
         keeper(get_settings()).settle()
@@ -114,6 +124,24 @@ def leave(task: "Task[..., Any]") -> None:
         logger.warning("what task %s returned is not kept: %s", task.name, exc)
 
 
+def tasks_under_way() -> list[str]:
+    """What keeps the process of the calling code's run: names of what does not wait itself."""
+    record = _record_here()
+    return [] if record is None else record.under_way.busy()
+
+
+def keep_unfinished() -> None:
+    """Keep which calls of the calling code's run are not over, so that the next leg knows them."""
+    record = _record_here()
+    for call in [] if record is None else record.under_way.calls():
+        results.store(Row(call, None, None))
+
+
+def _record_here() -> Record | None:
+    run = root_run()
+    return None if run is None else records.get(str(run.id))
+
+
 def obstacles() -> list[str]:
     """Why the calling code's run cannot be suspended without doing again what is done.
 
@@ -126,15 +154,15 @@ def obstacles() -> list[str]:
     Raises:
         KeptAwayError: that is not known now, since the database is away.
     """
-    run = root_run()
-    record = records.get(str(run.id)) if run is not None else None
+    run, record = root_run(), _record_here()
     if record is None:
         if run is not None and run.deployment_id is None:
             return ["the run has no deployment, so there is nothing to schedule it again by"]
         if not _knows_database():
             return ["its process does not know the database, which keeps what tasks return"]
         return [
-            "the flow is not one of @kodosumi_prefect.flow, so what its tasks return is not kept"
+            "the flow is not one of @kodosumi_prefect.flow, and its worker is not one of ours, so "
+            "what its tasks return is not kept"
         ]
     settings = get_settings()
     try:
@@ -174,10 +202,36 @@ class _Hooks:
         vars(one)[CALL] = call.packed()
         return one
 
+    def submitting(self, task: "Task[..., Any]", pool: Any) -> None:
+        call = _call_of(task)
+        if call is not None:
+            record_of(call.attempt, make=True).under_way.submit(call, pool)
+
     def submitted(self, task: "Task[..., Any]", future: Any) -> None:
         call = _call_of(task)
-        if call is not None and (record := record_of(call.attempt)) is not None:
+        if call is None or (record := record_of(call.attempt)) is None:
+            return
+        if future is None:
+            record.under_way.end(call.path)
+        else:
             record.submitted(call, future)
+
+    @contextmanager
+    def under_way(self, task: "Task[..., Any]") -> Iterator[None]:
+        call = _call_of(task)
+        if call is None:
+            yield
+            return
+        with record_of(call.attempt, make=True).under_way.inside(call.path, call.name, call):
+            yield
+
+    def is_held(self, task: "Task[..., Any]") -> bool:
+        call = _call_of(task)
+        return call is not None and record_of(call.attempt, make=True).under_way.is_held
+
+    def hold(self, task: "Task[..., Any]") -> None:
+        if (call := _call_of(task)) is not None:
+            record_of(call.attempt, make=True).under_way.hold()
 
     def begins(self, task: "Task[..., Any]", task_run_id: UUID) -> tuple[str, Any] | None:
         call = _call_of(task)
@@ -216,9 +270,9 @@ class _Hooks:
         elif prefect_calls.is_generator(task):
             why = GENERATOR
         else:
-            _keep_state(call, state)
+            results.keep_state(call, state)
             return
-        keeper(get_settings()).keep(Row(call, None, None, why))
+        results.store(Row(call, None, None, why))
 
     def subflow(
         self, flow: Any, call: Callable[[], Any], *, parameters: dict[str, Any], as_state: bool
@@ -228,7 +282,7 @@ class _Hooks:
             return call()
         number = _next(at, "flow", flow, flow.fn, parameters)
         if prefect_calls.is_generator(flow):
-            keeper(get_settings()).keep(Row(number, None, None, GENERATOR))
+            results.store(Row(number, None, None, GENERATOR))
             return call()
         if flow.isasync:
             return _run_async(at, number, flow, call, as_state)
@@ -247,7 +301,7 @@ class _Hooks:
             return prefect_calls.distributed_future(_kept(number)[1])
         future = call()
         content = outcomes.dumped(str(future.task_run_id))
-        keeper(get_settings()).keep(Row(number, outcomes.DEFERRED, content))
+        results.store(Row(number, outcomes.DEFERRED, content))
         return future
 
 
@@ -261,9 +315,9 @@ async def _run_async(
         try:
             result = await call()
         except Exception as exc:
-            _keep_error(number, exc)
+            results.keep_error(number, exc)
             raise
-        _keep_result(number, result)
+        results.keep_result(number, result)
         return result
 
 
@@ -271,9 +325,9 @@ def _keeping(number: Call, call: Callable[[], Any]) -> Any:
     try:
         result = call()
     except Exception as exc:
-        _keep_error(number, exc)
+        results.keep_error(number, exc)
         raise
-    _keep_result(number, result)
+    results.keep_result(number, result)
     return result
 
 
@@ -283,9 +337,18 @@ def _subflow_place(at: Here, call: Call) -> Iterator[None]:
     token = here.set(Here(record.place(call.path, _kept_in(record, call))))
     branches.follow()
     try:
-        yield
+        with record.under_way.inside(call.path, call.name, call):
+            yield
     finally:
         here.reset(token)
+
+
+def place_here() -> str | None:
+    """The place that the calling code is in, by which each leg knows it; None if none does."""
+    at = _current()
+    if at is None:
+        return None
+    return f"{at.place.path}|{at.branch}" if at.branch else at.place.path
 
 
 def _current() -> Here | None:
@@ -309,11 +372,14 @@ def _next(
     key = f"{sort}:{getattr(function, '__qualname__', type(function).__name__)}:{called.name}"
     call, differing = at.place.number(at.branch, key, called.name, arguments, derived)
     if differing:
+        follows = "is done and not done again, and returns what it returned then"
+        if not call.finished:
+            follows = "begins anew, with the questions and the finished tasks that it had then"
         logger.warning(
-            "%s was called with another %s before this run was suspended; it is done and not done "
-            "again, and returns what it returned then",
+            "%s was called with another %s before this run was suspended; it %s",
             called.name,
             ", ".join(differing),
+            follows,
         )
     return call
 
@@ -366,45 +432,6 @@ def _returned(kept: tuple[str, Any], as_state: bool) -> Any:
     if outcome == outcomes.STATE:
         return value
     return prefect_calls.completed_state(value) if as_state else value
-
-
-def _keep_state(call: Call, state: "State[Any]") -> None:
-    content = prefect_calls.content_of(state)
-    if state.is_failed() and isinstance(content, BaseException):
-        _keep_error(call, content)
-        return
-    if state.is_completed() and state.name in ("Completed", "Cached") and not state.message:
-        _keep(call, outcomes.VALUE, content)
-        return
-    _keep(call, outcomes.STATE, (state.type.value, state.name, state.message, content))
-
-
-def _keep_result(call: Call, result: Any) -> None:
-    if isinstance(result, State):
-        if result.is_completed() or result.is_failed():
-            _keep_state(call, result)
-    else:
-        _keep(call, outcomes.VALUE, result)
-
-
-def _keep(call: Call, outcome: str, value: Any) -> None:
-    try:
-        row = Row(call, outcome, outcomes.dumped(value))
-    except outcomes.NotKeptError as exc:
-        row = Row(call, None, None, str(exc))
-    _store(row)
-
-
-def _keep_error(call: Call, error: BaseException) -> None:
-    try:
-        row = Row(call, outcomes.ERROR, outcomes.dumped_error(error))
-    except outcomes.NotKeptError as exc:
-        row = Row(call, None, None, str(exc))
-    _store(row)
-
-
-def _store(row: Row) -> None:
-    keeper(get_settings()).keep(row)
 
 
 def _line(name: str, why: str, calls: int) -> str:

@@ -71,6 +71,10 @@ class RayFuture(PrefectWrappedFuture[Any, "ray.ObjectRef[Any]"]):
 
         return ended
 
+    def when_over(self, call: Callable[[], None]) -> None:
+        """Call something once the task run is over, without keeping its value on Ray."""
+        self._future.add_done_callback(lambda _: call())
+
     def wait(self, timeout: float | None = None) -> None:
         """Wait until the task run is over, at most ``timeout`` seconds."""
         if self._final_state is not None or not is_over(self._future, timeout):

@@ -184,6 +184,24 @@ def test_prefects_engines_call_tasks_and_subflows_where_we_take_part() -> None:
     the_source_says(PREFECT, base.stage, "if self.state != TransactionState.COMMITTED", ours)
 
 
+def test_prefects_engines_tell_of_tasks_that_begin_and_end() -> None:
+    ours = "_compat.prefect_unfinished"
+    engines = import_module("prefect.task_engine")
+    for engine in (engines.SyncTaskRunEngine, engines.AsyncTaskRunEngine):
+        the_source_says(PREFECT, engine.start, "self.initialize_run(", f"{ours}: under way")
+        the_source_says(PREFECT, engine.initialize_run, "except (Pause, Abort)", f"{ours}: the end")
+        the_source_says(
+            PREFECT, engine.start, "raise_if_flow_run_suspension_requested()", f"{ours}: held tasks"
+        )
+        assert hasattr(engine, "log_finished_message"), f"{PREFECT}: log_finished_message, {ours}"
+    transactions = import_module("prefect.transactions")
+    fields = transactions.BaseTransaction.model_fields
+    assert {"children", "on_rollback_hooks"} <= set(fields), f"{PREFECT}: transactions, {ours}"
+    runners = import_module("prefect.task_runners")
+    pool = runners.ThreadPoolTaskRunner(max_workers=3)
+    assert pool._max_workers == 3, f"{PREFECT}: threads of a pool, {ours}.threads_of"
+
+
 def test_the_context_in_which_a_flow_was_called_is_found() -> None:
     from prefect.context import FlowRunContext, TagsContext
 

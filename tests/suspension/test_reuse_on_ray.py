@@ -5,13 +5,15 @@ from pathlib import Path
 import prefect
 
 from kodosumi_prefect import Tracer, flow
-from kodosumi_prefect.suspension.reuse import obstacles
+from kodosumi_prefect.suspension.leg import current_leg
+from kodosumi_prefect.suspension.reuse import obstacles, tasks_under_way
 from tests.legs import Legs, suspended
 from tests.services import Place
+from tests.waiting import wait_for
 
 
 def test_tasks_on_ray_and_those_within_them_are_done_once(ray_place: Place, tmp_path: Path) -> None:
-    ran = tmp_path / "ran"
+    ran, go = tmp_path / "ran", tmp_path / "go"
 
     def say(word: str) -> None:
         with ran.open("a") as file:
@@ -31,8 +33,22 @@ def test_tasks_on_ray_and_those_within_them_are_done_once(ray_place: Place, tmp_
     def unkept() -> None:
         say("unkept")
 
+    @prefect.task
+    def works() -> None:
+        wait_for(go.exists)
+
+    def is_over() -> bool:
+        return tasks_under_way() == ["the flow"]
+
     @flow
     def crawl(tracer: Tracer) -> str:
+        go.unlink(missing_ok=True)
+        working = works.submit()
+        kept_waiting = not is_over()
+        go.touch()
+        working.wait()
+        wait_for(is_over)
+        assert kept_waiting or current_leg()
         found = outer.map(["a", "b", "a"], tracer=prefect.unmapped(tracer)).result()
         suspended()
         assert not obstacles()

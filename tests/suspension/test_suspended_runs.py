@@ -338,15 +338,14 @@ def once_it_stays(caplog: pytest.LogCaptureFixture) -> Callable[[str, Any], Any]
 
 
 def test_a_task_under_way_keeps_the_process(legs: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(place_module, "AGAIN", 0.1)
     refused, done = threading.Event(), threading.Event()
     end_leg = place_module.end_leg
 
     def watched(*arguments: Any) -> Any:
         try:
             return end_leg(*arguments)
-        except ending.NotNowError as exc:
-            assert "tasks are under way: works-" in str(exc)
+        except ending.UnderWayError as exc:
+            assert str(exc) == "under way: works"
             refused.set()
             raise
 
@@ -398,7 +397,7 @@ def test_no_run_is_suspended_where_nobody_said_so(legs: Make) -> None:
     def asks(tracer: Tracer) -> None:
         place = place_module.place_of("approve", None, tracer.fid, get_spool_client())
         assert place is not None
-        with place.waiting("one"):
+        with place.waiting("one", lambda: None):
             patience.append(place.patience())
 
     assert not legs(asks).leg()

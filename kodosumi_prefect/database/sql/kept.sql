@@ -12,8 +12,8 @@ ON CONFLICT (execution_id, attempt, place, series, ordinal) DO UPDATE SET
 RETURNING ordinal;
 
 -- name: kept_calls
--- Which calls of an attempt are finished, without their results.
-SELECT k.place, k.series, k.ordinal, k.arguments, k.outcome IS NOT NULL AS reusable
+-- Which calls of an attempt were made, and whether they are finished, without their results.
+SELECT k.place, k.series, k.ordinal, k.arguments, k.outcome IS NOT NULL AS finished
 FROM {schema}.kept_result k JOIN {schema}.execution e ON e.id = k.execution_id
 WHERE e.fid = %(fid)s AND k.attempt = %(attempt)s
     AND (%(place)s::text IS NULL OR k.place = %(place)s)
