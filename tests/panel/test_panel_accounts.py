@@ -386,7 +386,10 @@ def test_of_two_accounts_made_at_once_with_one_name_one_is_made(panel: Stand) ->
     assert sorted(codes) == [201] + [409] * 7
 
 
-@pytest.mark.parametrize("name", ["", "  ", "a/b", "a\x00b", "a\u202eb", "x" * 201, NO_ONE])
+@pytest.mark.parametrize(
+    "name",
+    ["", "  ", "a/b", "a\x00b", "a\u202eb", "x" * 201, NO_ONE, "Owner", "Team:legal", f"@{NO_ONE}"],
+)
 def test_a_name_that_does_not_fit_is_422(panel: Stand, name: str) -> None:
     assert (
         panel.client.post("/role", json={"name": name, "email": None, "password": None}).status_code

@@ -120,6 +120,13 @@ def test_the_proxy_says_who_is_signed_in_and_the_first_time_makes_an_account(
     assert names == ["mira@example.org"]
 
 
+def test_who_is_called_as_questions_are_asked_of_others_gets_no_account(by_proxy: Stand) -> None:
+    refused = by_proxy.connect().get("/timeline/list", headers={"X-Forwarded-User": "Owner"})
+    assert refused.status_code == 401
+    assert "cannot have an account" in refused.json()["detail"]
+    assert fetch(by_proxy.database, "SELECT name FROM kodosumi.role") == []
+
+
 def test_without_the_header_nobody_is(by_proxy: Stand) -> None:
     client = by_proxy.connect()
     assert client.get("/timeline/list").status_code == 401

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import psycopg
 
-from kodosumi_prefect.panel.accounts.names import clean_name
+from kodosumi_prefect.panel.accounts.names import clean_name, new_name
 from kodosumi_prefect.refusals import ConflictError, NotFoundError
 from kodosumi_prefect.stream.reader import Reader
 
@@ -108,7 +108,7 @@ class Accounts:
         rows = await self._reader.rows_of(
             Account,
             "add_role",
-            name=clean_name(name),
+            name=new_name(name),
             email=email,
             password=password,
             operator=operator,
@@ -122,7 +122,7 @@ class Accounts:
         """Create an operator if there is none; of several panels one gets it, the others None."""
         return _one(
             await self._reader.rows_of(
-                Account, "add_first_operator", name=clean_name(name), password=password
+                Account, "add_first_operator", name=new_name(name), password=password
             )
         )
 
@@ -153,7 +153,7 @@ class Accounts:
                 Account,
                 "change_role",
                 id=role_id,
-                name=None if name is None else clean_name(name),
+                name=None if name is None else new_name(name),
                 email=email,
                 clear_email=clear_email,
                 password=password,

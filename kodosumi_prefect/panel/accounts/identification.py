@@ -124,6 +124,8 @@ class Identification:
                 record(request, Action.ACCOUNT_CREATE, of, actor=Actor(*whose), outcome=Outcome.OK)
             except NameTakenError:  # by another request of the same person
                 account = await self.accounts.by_name(name)
+            except ValueError as exc:
+                raise self._refusal(name, str(exc)) from exc
         if account is not None and folded(account.name) != folded(name):
             raise self._refusal(name, f"the database reads it as {account.name!r}")
         return _caller(account, "proxy")

@@ -4,6 +4,8 @@ import unicodedata
 from uuid import UUID
 
 LONGEST = 200  # characters, so that mail addresses fit
+# What questions are asked of beside accounts: the owner of a run, a team, an account by its id.
+RESERVED = ("owner", "team:", "@")
 
 
 def folded(text: str) -> str:
@@ -27,3 +29,18 @@ def clean_name(text: str) -> str:
     except ValueError:
         return name
     raise ValueError("a name must not be a UUID, which would be read as an account's id")
+
+
+def new_name(text: str) -> str:
+    """The name of an account from now on, as it is stored.
+
+    Raises:
+        ValueError: as ``clean_name``, or questions that are asked of others would find it.
+    """
+    name, (owner, *prefixes) = clean_name(text), RESERVED
+    if folded(name) == owner or folded(name).startswith(tuple(prefixes)):
+        raise ValueError(
+            f"a name must not be {owner!r} or begin with {' or '.join(map(repr, prefixes))}: "
+            "questions of runs are asked of others by these"
+        )
+    return name
