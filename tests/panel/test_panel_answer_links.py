@@ -1,5 +1,6 @@
 """Links with which one question is answered without signing in."""
 
+import json
 import logging
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -166,6 +167,33 @@ def test_a_link_ends_with_its_question_and_with_its_recipient_s_right(public: St
     over = outside.get(link["path"])
     assert over.status_code == 409
     assert "of a run that is over" in over.text
+
+
+def test_a_link_for_anybody_ends_with_the_right_of_who_made_it(public: Stand) -> None:
+    ann, bob = public.person("ann"), public.person("bob")
+    root = public.person("root", operator=True)
+    add_team(public, "legal", "ann", "bob")
+    run, where = asking(public, link=True, ask=["team:legal"])
+    people = (ann, bob, root)
+    of_ann, of_bob, of_root = (make(public, where, one.client)["path"] for one in people)
+    public.client.put(f"/role/{ann.id}", json={"active": False})
+    public.client.put("/team/legal", json={"members": []})
+    public.client.put(f"/role/{root.id}", json={"operator": False})
+    outside = public.connect()
+    for path in (of_ann, of_bob, of_root):
+        assert outside.get(path).status_code == 409
+        assert outside.post(path, data={"field.stars": "4"}).status_code == 409
+    assert state(public, run) == "open"
+    public.client.put("/team/legal", json={"members": ["bob"]})
+    assert outside.post(of_bob, data={"field.stars": "4"}).status_code == 200
+
+
+def test_a_question_may_have_a_field_that_is_called_code(public: Stand) -> None:
+    run, where = asking(public, form=None, link=True)
+    given = {"code": "SAVE10"}
+    assert public.connect().post(make(public, where)["path"], json=given).status_code == 200
+    [lease] = public.json(f"/outputs/events/{run.fid}", params={"kinds": "lease"})["items"]
+    assert json.loads(lease["payload"])["dict"]["result"] == given
 
 
 def test_a_code_is_asked_for_and_guessed_five_times_at_most(public: Stand) -> None:

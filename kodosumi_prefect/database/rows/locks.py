@@ -164,7 +164,11 @@ class AccountName:
 
 @dataclass(frozen=True, slots=True)
 class StoredLink:
-    """A row of ``lock_link``; ``account`` is the recipient's, if there is one."""
+    """A row of ``lock_link``; ``account`` is the recipient's, if there is one.
+
+    Attributes:
+        revoked: or made for somebody without an account, by one who may not answer any more.
+    """
 
     fid: str
     lid: str

@@ -4,18 +4,28 @@ INSERT INTO {schema}.lock_link (hash, execution_id, lid, account, recipient, cod
 VALUES (%(hash)s, %(id)s, %(lid)s, %(account)s, %(recipient)s, %(code_hash)s, %(made_by)s)
 ON CONFLICT (hash) DO NOTHING RETURNING hash;
 
+-- fragment: maker_may
+-- Whether who made link k for somebody without an account may still answer its lock themselves.
+(k.account IS NOT NULL OR k.made_by IS NULL
+    OR EXISTS (SELECT FROM {schema}.role r
+        WHERE r.id::text = k.made_by AND r.active AND r.operator)
+    OR EXISTS (SELECT FROM {schema}.lock its JOIN {schema}.execution run ON run.id = its.execution_id
+        WHERE its.execution_id = k.execution_id AND its.lid = k.lid
+            AND {schema}.is_asked(its.asked, its.handed_on, run.owner, k.made_by)
+            AND EXISTS (SELECT FROM {schema}.role r WHERE r.id::text = k.made_by AND r.active)))
+
 -- name: lock_link
 -- The lock that a link is for, and whether it can still be used.
 SELECT e.fid::text AS fid, k.lid, k.account, k.recipient, k.code_hash,
-    k.used_at IS NOT NULL AS used, k.revoked_at IS NOT NULL AS revoked
+    k.used_at IS NOT NULL AS used, k.revoked_at IS NOT NULL OR NOT {maker_may} AS revoked
 FROM {schema}.lock_link k JOIN {schema}.execution e ON e.id = k.execution_id
 WHERE k.hash = %(hash)s;
 
 -- name: use_lock_link
 -- Use a link up; no row if it was used or revoked before.
-UPDATE {schema}.lock_link SET used_at = now()
+UPDATE {schema}.lock_link k SET used_at = now()
 WHERE hash = %(hash)s AND execution_id = %(id)s AND lid = %(lid)s
-    AND used_at IS NULL AND revoked_at IS NULL
+    AND used_at IS NULL AND revoked_at IS NULL AND {maker_may}
 RETURNING hash;
 
 -- name: count_code

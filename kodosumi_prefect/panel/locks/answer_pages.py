@@ -55,7 +55,7 @@ async def answer(request: Request, panel: Panel, token: Token) -> Response:
         actor = Actor(visited.link.account, visited.user.name)
         target = Target("lock", lock.lid, lock.heading)
         entry = record(request, Action.LOCK_ANSWER, target, actor=actor, fid=lock.fid)
-        code = str(posted.pop(CODE, ""))
+        code = "" if visited.link.code_hash is None else str(posted.pop(CODE, ""))
         named = own_names(posted)
         if not await is_right_code(panel.reader, visited.link, token, code):
             entry.outcome, entry.details["code"] = Outcome.REFUSED, "wrong"
