@@ -130,6 +130,25 @@ def test_links_that_answer_as_an_account_go_where_that_account_said_only(panel: 
     assert mira.client.get("/webhooks").json()[0]["with_links"] is False
 
 
+def test_who_is_no_operator_any_more_hears_of_their_own_executions_only(panel: Stand) -> None:
+    boss, mira = panel.person("Boss before", operator=True), panel.person("Mira of others")
+    id_ = made(boss, everyone=True)["id"]
+    set_aside(panel, mira, id_)
+    set_aside(panel, boss, id_)
+    address = f"/webhooks/{id_}"
+    assert len(boss.client.get(f"{address}/deliveries").json()) == 2
+    panel.client.put(f"/role/{boss.id}", json={"operator": False})
+    assert boss.client.get(f"{address}/deliveries").json() == []
+    page = boss.client.get(f"/account{address}")
+    assert 'name="everyone" value="true" checked' in page.text
+    form = {"name": "Desk", "url": NEW["url"], "kinds": NEW["kinds"], "with_data": "true"}
+    assert boss.client.post(f"/account{address}", data=form | {"everyone": "1"}).status_code == 403
+    assert boss.client.post(f"/account{address}", data=form).status_code == 200
+    [row] = boss.client.get(f"{address}/deliveries").json()
+    assert (row["state"], row["fid"]) == ("set_aside", panel.runs[-1].fid)
+    assert boss.client.post(f"{address}/send-again").json() == {"sent": 1}
+
+
 def test_an_account_has_only_so_many(panel: Stand) -> None:
     mira = panel.person("Mira many")
     for _ in range(MOST):

@@ -27,15 +27,32 @@ VALUES (%(owner)s::uuid, %(name)s, %(url)s, %(kinds)s, %(everyone)s, %(with_data
 RETURNING id::text;
 
 -- name: change_webhook
--- What is null stays as it is.
-UPDATE {schema}.webhook SET name = coalesce(%(name)s, name), url = coalesce(%(url)s, url),
-    kinds = coalesce(%(kinds)s::text[], kinds), everyone = coalesce(%(everyone)s, everyone),
-    with_data = coalesce(%(with_data)s, with_data),
-    with_links = coalesce(%(with_links)s, with_links), active = coalesce(%(active)s, active),
-    paused_because = CASE WHEN %(active)s IS NULL THEN paused_because END,
-    failures = CASE WHEN %(active)s IS NULL AND %(url)s::text IS NULL THEN failures ELSE 0 END,
-    updated_at = now()
-WHERE id = %(id)s::uuid RETURNING id::text;
+-- What is null stays as it is. One that was of all executions, and is no more, keeps what its
+-- account would have got without that.
+WITH before AS (
+    SELECT id, everyone FROM {schema}.webhook WHERE id = %(id)s::uuid FOR UPDATE
+),
+changed AS (
+    UPDATE {schema}.webhook w SET name = coalesce(%(name)s, name), url = coalesce(%(url)s, url),
+        kinds = coalesce(%(kinds)s::text[], kinds),
+        everyone = coalesce(%(everyone)s, w.everyone),
+        with_data = coalesce(%(with_data)s, with_data),
+        with_links = coalesce(%(with_links)s, with_links), active = coalesce(%(active)s, active),
+        paused_because = CASE WHEN %(active)s IS NULL THEN paused_because END,
+        failures = CASE WHEN %(active)s IS NULL AND %(url)s::text IS NULL THEN failures ELSE 0 END,
+        updated_at = now()
+    FROM before WHERE w.id = before.id
+    RETURNING w.id, w.role_id::text AS owner, before.everyone AND NOT w.everyone AS narrowed
+),
+of_others AS (
+    DELETE FROM {schema}.webhook_delivery d
+    USING changed c, {schema}.outbox o LEFT JOIN {schema}.execution e ON e.id = o.execution_id
+        LEFT JOIN {schema}.lock l ON l.execution_id = o.execution_id AND l.lid = o.lid
+    WHERE c.narrowed AND d.webhook_id = c.id AND o.id = d.outbox_id
+        AND coalesce(e.owner, o.owner) IS DISTINCT FROM c.owner
+        AND NOT coalesce({schema}.is_asked(l.asked, l.handed_on, e.owner, c.owner), false)
+)
+SELECT id::text FROM changed;
 
 -- name: rotate_webhook
 -- A new secret; the one before signs too for a while.
@@ -54,7 +71,8 @@ unsent AS (
 SELECT id::text FROM gone;
 
 -- name: deliveries
--- Of a webhook, the newest first, behind one of them.
+-- Of a webhook, the newest first, behind one of them; none of one that is of all executions, and
+-- its account no longer an operator's.
 SELECT d.id, d.state, d.tries, d.began_at, d.ended_at,
     CASE WHEN d.state = 'waiting' THEN d.next_at END AS next_at, d.status, d.trouble,
     o.uid::text AS uid, o.kind, o.occurred_at, e.fid::text AS fid,
@@ -63,6 +81,8 @@ FROM {schema}.webhook_delivery d
     JOIN {schema}.outbox o ON o.id = d.outbox_id
     LEFT JOIN {schema}.execution e ON e.id = d.execution_id
 WHERE d.webhook_id = %(webhook)s::uuid
+    AND EXISTS (SELECT FROM {schema}.webhook w JOIN {schema}.role r ON r.id = w.role_id
+        WHERE w.id = d.webhook_id AND (r.operator OR NOT w.everyone))
     AND (%(state)s::text IS NULL OR d.state = %(state)s)
     AND (%(before)s::bigint IS NULL OR d.id < %(before)s)
 ORDER BY d.id DESC LIMIT %(limit)s;

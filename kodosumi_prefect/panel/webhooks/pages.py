@@ -87,10 +87,8 @@ async def change(
     with_links: Ticked = False,
 ) -> Response:
     """Change one: all of its form."""
-    typed: dict[str, Any] = {"name": name, "url": url, "kinds": kinds}
+    typed: dict[str, Any] = {"name": name, "url": url, "kinds": kinds, "everyone": everyone}
     typed |= {"with_data": with_data, "with_links": with_links}
-    if user.operator:
-        typed["everyone"] = everyone
     try:
         changes = WebhookChanges.model_validate(typed)
         await actions.change(panel, user, str(webhook_id), changes, journal(request))
