@@ -4,6 +4,7 @@ import asyncio
 import ipaddress
 import socket
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpcore
@@ -11,7 +12,29 @@ import httpcore
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
-NAT64 = ipaddress.IPv6Network("64:ff9b::/96")  # RFC 6052: an IPv4 address in its last bits
+# RFC 6052 and RFC 2765: an IPv4 address in their last bits
+TRANSLATED = tuple(map(ipaddress.IPv6Network, ("64:ff9b::/96", "::ffff:0:0:0/96")))
+# Not of the public internet, though Python 3.11 takes them for it, or of some clouds' machines.
+SPECIAL: "tuple[Network, ...]" = (
+    *map(
+        ipaddress.IPv6Network,
+        (
+            "64:ff9b:1::/48",  # RFC 8215: leads to IPv4 addresses as the network likes
+            "fec0::/10",  # RFC 3879: inside a site
+            "3fff::/20",  # RFC 9637: documentation
+            "5f00::/16",  # RFC 9602: segment routing
+        ),
+    ),
+    *map(
+        ipaddress.IPv4Network,
+        (
+            "192.0.0.0/24",  # RFC 6890; Oracle's machines have their metadata there
+            "192.88.99.0/24",  # RFC 7526: what led to 6to4
+            "168.63.129.16/32",  # what Azure tells its machines
+        ),
+    ),
+)
+LOOKUPS = 64  # names that are resolved at the same time
 ANY = "*"  # among the networks that are allowed
 
 
@@ -40,7 +63,7 @@ class Outside:
         if self._any or any(ip in network for network in self._networks):
             return True
         return all(
-            (one.is_global and not one.is_multicast)
+            (one.is_global and not one.is_multicast and not any(one in net for net in SPECIAL))
             or any(one in network for network in self._networks)
             for one in _meant(ip)
         )
@@ -56,7 +79,7 @@ def _meant(ip: Address) -> Iterable[Address]:
         return [ip, ip.sixtofour]
     if ip.teredo is not None:
         return [ip, *ip.teredo]
-    if ip in NAT64:
+    if any(ip in network for network in TRANSLATED):
         return [ip, ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)]
     if int(ip) >> 32 == 0:  # "IPv4-compatible", long deprecated
         return [ip, ipaddress.IPv4Address(int(ip))]
@@ -74,6 +97,12 @@ class OutsideBackend(httpcore.AsyncNetworkBackend):
     def __init__(self, outside: Outside) -> None:
         self._outside = outside
         self._backend = httpcore.AnyIOBackend()
+        # Of its own, since a lookup that nobody answers holds its thread for long after its end.
+        self._lookups = ThreadPoolExecutor(LOOKUPS, "webhook-names")
+
+    def close(self) -> None:
+        """Look up nothing any more."""
+        self._lookups.shutdown(wait=False, cancel_futures=True)
 
     async def connect_tcp(
         self,
@@ -118,7 +147,7 @@ class OutsideBackend(httpcore.AsyncNetworkBackend):
     async def _addresses(self, host: str, port: int) -> list[str]:
         loop = asyncio.get_running_loop()
         try:
-            found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            found = await loop.run_in_executor(self._lookups, _resolved, host, port)
         except OSError as exc:
             raise httpcore.ConnectError(f"{host} is not known: {exc.strerror}") from exc
         addresses = list(dict.fromkeys(str(one[4][0]) for one in found))
@@ -126,6 +155,10 @@ class OutsideBackend(httpcore.AsyncNetworkBackend):
         if addresses and not outside:
             raise _inside(host)
         return outside
+
+
+def _resolved(host: str, port: int) -> list[Any]:
+    return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
 
 
 def _inside(host: str) -> InsideError:

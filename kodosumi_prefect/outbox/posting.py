@@ -45,12 +45,13 @@ class Poster:
 
     def __init__(self, outside: Outside, timeout: float, connections: int) -> None:
         self._timeout = timeout
+        self._backend = OutsideBackend(outside)
         self._pool = httpcore.AsyncConnectionPool(
             ssl_context=ssl.create_default_context(),
             max_connections=connections,
             max_keepalive_connections=KEPT_CONNECTIONS,
             keepalive_expiry=KEPT_SECONDS,
-            network_backend=OutsideBackend(outside),
+            network_backend=self._backend,
         )
 
     async def __aenter__(self) -> Self:
@@ -63,6 +64,7 @@ class Poster:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        self._backend.close()
         await self._pool.__aexit__(kind, exc, traceback)
 
     async def post(self, url: str, headers: dict[str, str], body: str) -> Posted:

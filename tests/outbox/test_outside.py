@@ -2,13 +2,15 @@
 
 import asyncio
 import socket
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
 from kodosumi_prefect.outbox.outside import Outside
 from kodosumi_prefect.outbox.posting import Posted, Poster
-from tests.outbox.receivers import Receiver, receiving
+from tests.outbox.receivers import Receiver, receiving, until
 
 INSIDE = [
     "127.0.0.1",
@@ -34,6 +36,14 @@ INSIDE = [
     "2002:a00:1::",
     "::127.0.0.1",
     "2001:db8::1",
+    "3fff::1",
+    "fec0::1",
+    "5f00::1",
+    "64:ff9b:1::7f00:1",
+    "::ffff:0:127.0.0.1",
+    "192.0.0.192",
+    "192.88.99.1",
+    "168.63.129.16",
 ]
 NOWHERE: list[str] = []
 
@@ -50,12 +60,12 @@ def resolved(monkeypatch: pytest.MonkeyPatch) -> Any:
     def resolve(*answers: list[str]) -> list[str]:
         asked: list[str] = []
 
-        async def getaddrinfo(_: Any, host: str, port: int, **kwargs: Any) -> list[Any]:
+        def getaddrinfo(host: str, port: int, **kwargs: Any) -> list[Any]:
             asked.append(host)
             addresses = answers[min(len(asked), len(answers)) - 1]
             return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (a, port)) for a in addresses]
 
-        monkeypatch.setattr(asyncio.BaseEventLoop, "getaddrinfo", getaddrinfo)
+        monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
         return asked
 
     return resolve
@@ -101,6 +111,34 @@ async def test_a_name_is_connected_to_at_the_address_that_was_looked_at(
     assert posted.status == 200
     assert asked == ["rebound.example"]
     assert receiver.got[0].headers["host"] == f"rebound.example:{port.split('/')[0]}"
+
+
+async def test_names_that_nobody_answers_for_hold_up_no_other(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answered, asked = threading.Event(), set[str]()
+
+    def getaddrinfo(host: str, port: int, **kwargs: Any) -> list[Any]:
+        if host != "quick.example":
+            asked.add(host)
+            answered.wait(30)
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))]
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(2))
+    port = receiver.url.split(":")[2]
+    silent: list[asyncio.Task[Posted]] = []
+    try:
+        async with Poster(Outside(["127.0.0.1"]), 30, 20) as poster:
+            for number in range(5):
+                waiting = poster.post(f"http://{number}.example", {}, "")
+                silent.append(asyncio.create_task(waiting))
+            await until(lambda: len(asked) == 5)
+            assert (await poster.post(f"http://quick.example:{port}", {}, "")).status == 200
+            assert await asyncio.to_thread(lambda: True)
+    finally:
+        answered.set()
+        await asyncio.gather(*silent)
 
 
 async def test_of_several_addresses_only_those_outside_are_tried(
