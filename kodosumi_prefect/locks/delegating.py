@@ -60,6 +60,9 @@ async def delegate(
         handed_on = [each for each in lock.handed_on if each != recipient.id]
         if lock.is_asked:
             kept = _without(lock, by, name)
+            if lock.owner == by:  # who is asked in place of names that stand for nobody
+                _, nobody = await held.people(kept)
+                kept = [each for each in kept if each not in nobody]
             handed_on = [*(each for each in handed_on if each != by), by]
         else:
             kept = []

@@ -60,6 +60,7 @@ class Delivering:
         self._settings = settings
         self._reader = reader
         self._bell = bell
+        self._ear = bell.ear()
         self._pause = pause or pause_after
         self._busy: Counter[str] = Counter()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -70,12 +71,11 @@ class Delivering:
         """Send what is due, whenever something is."""
         settings = self._settings
         outside = Outside(settings.webhook_networks)
-        ear = self._bell.ear()
         try:
             async with Poster(outside, settings.webhook_timeout, MOST) as poster:
                 while True:
                     if not await self._look(poster):
-                        await ear.wait()
+                        await self._ear.wait()
         finally:
             await cancel_all(self._tasks)
 

@@ -11,6 +11,7 @@ import httpx
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.objects import FlowRun
 from prefect.exceptions import ObjectNotFound
+from prefect.settings import get_current_settings
 
 from kodosumi_prefect.database.rows.outbox import WordForPrefect
 from kodosumi_prefect.observer.activity import OUTAGES, PAUSE, Activity, asked_to_wait
@@ -132,13 +133,15 @@ class PrefectEvents:
                 related.append(_related("work-pool", run.work_pool_id, run.work_pool_name))
             if run.work_queue_name is not None and run.work_queue_id is not None:
                 related.append(_related("work-queue", run.work_queue_id, run.work_queue_name))
-            related += [_related("tag", tag, None) for tag in sorted(run.tags)]
         deployment = word.deployment_id or word.facts.get("deployment")
         if deployment is not None:
             id_ = UUID(str(deployment))
             name = await self._name(id_, client.read_deployment)
             related.append(_related("deployment", id_, name))
-        return related
+        if run is not None:
+            related += [_related("tag", tag, None) for tag in sorted(run.tags)]
+        # Prefect refuses an event with more.
+        return related[: get_current_settings().server.events.maximum_related_resources]
 
     async def _name(self, id_: UUID, read: Any) -> str | None:
         """Of a flow or deployment; None if it was deleted."""

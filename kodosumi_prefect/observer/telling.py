@@ -4,7 +4,7 @@ import asyncio
 
 from kodosumi_prefect.cancelling import cancel_all
 from kodosumi_prefect.observer import silences
-from kodosumi_prefect.observer.activity import Activity, again_and_again
+from kodosumi_prefect.observer.activity import PAUSE, Activity, again_and_again
 from kodosumi_prefect.observer.api import Api
 from kodosumi_prefect.observer.delivering import Delivering
 from kodosumi_prefect.observer.outbox_bell import OutboxBell
@@ -35,13 +35,16 @@ class Telling:
 
     async def run(self) -> None:
         """Tell until cancelled."""
-        work = [self._bell.run(), self._delivering.run()]
-        rounds = [(self._set_rules, RULES_EVERY, "setting what is told")]
+        rounds = [
+            (self._bell.run, PAUSE, "hearing of what is to be told"),
+            (self._delivering.run, PAUSE, "sending webhooks"),
+            (self._set_rules, RULES_EVERY, "setting what is told"),
+        ]
         if self._settings.prefect_events:
-            work.append(self._events.run())
+            rounds.append((self._events.run, PAUSE, "emitting events in Prefect"))
         if self._settings.silent_minutes or self._settings.silent_hours:
             rounds.append((self._silences.look, silences.EVERY, "looking for silent schedules"))
-        work += [again_and_again(look, every, Activity(what)) for look, every, what in rounds]
+        work = [again_and_again(look, every, Activity(what)) for look, every, what in rounds]
         tasks = [asyncio.create_task(one) for one in work]
         try:
             await asyncio.gather(*tasks)

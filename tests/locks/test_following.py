@@ -6,17 +6,19 @@ import time
 from collections.abc import AsyncIterator
 from typing import Any
 
+import psycopg
 import pytest
 
 from kodosumi_prefect.database.rows.locks import LockId
 from kodosumi_prefect.locks import following
 from kodosumi_prefect.locks.answering import AnsweredError, Locks, NotAskedError
 from kodosumi_prefect.locks.delegating import RecipientError, delegate
+from kodosumi_prefect.observer import asking
 from kodosumi_prefect.observer.asking import Asking
 from kodosumi_prefect.stream.reader import Reader
 from tests.answering import locks
 from tests.locks.people import Asked, asked, fetch, person, steps, team
-from tests.spooler.recording import payloads, row, stored
+from tests.spooler.recording import execute, payloads, row, stored
 
 
 @pytest.fixture
@@ -82,6 +84,32 @@ async def test_of_two_observers_at_once_one_does_a_step(database: str, reader: R
         assert sorted(done) == [False, False, False, True]
         assert steps(database) == [("reminded", None, ["ann"])]
         assert len(told(run)) == 1
+
+
+async def test_what_cannot_be_done_holds_up_nothing_else(
+    database: str, reader: Reader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ann = person(database, "ann")
+    monkeypatch.setattr(asking, "PORTION", 1)
+    with asked(database, ann, remind=[1]) as stuck, asked(database, ann, remind=[2]) as other:
+        stuck.pass_time(30)
+        execute(
+            database,
+            "CREATE FUNCTION kodosumi.refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+            f" IF NEW.lid = '{stuck.lid}' THEN RAISE 'no'; END IF; RETURN NEW; END $$;"
+            " CREATE TRIGGER refuse BEFORE INSERT ON kodosumi.lock_step"
+            " FOR EACH ROW EXECUTE FUNCTION kodosumi.refuse()",
+        )
+        looking = Asking(reader)
+        for _ in range(2):
+            with pytest.raises(psycopg.errors.RaiseException):
+                await looking.look()
+        assert fetch(database, "SELECT lid, step FROM kodosumi.lock_step") == [
+            {"lid": other.lid, "step": "reminded"}
+        ]
+        fetch(database, "DROP TRIGGER refuse ON kodosumi.lock_step")
+        await looking.look()
+        assert len(steps(database)) == 2
 
 
 async def test_a_step_that_breaks_off_before_its_commit_is_done_later(
@@ -252,6 +280,18 @@ async def test_who_is_asked_hands_on_and_is_not_asked_any_more(
         await delegate(reader, run.fid, run.lid, "ann", by=admin, name="root", operator=True)
         asked_ = [await may_answer(reader, run, each) for each in (ann, bob, lee)]
         assert asked_ == [True, False, False]
+
+
+async def test_an_owner_who_is_asked_in_place_of_nobody_hands_that_on_too(
+    database: str, reader: Reader
+) -> None:
+    ann, bob, lee = (person(database, name) for name in ("ann", "bob", "lee"))
+    with asked(database, ann, ask=["team:none", "lee"]) as run:
+        await delegate(reader, run.fid, run.lid, "bob", by=ann, name="ann")
+        asked_ = [await may_answer(reader, run, each) for each in (ann, bob, lee)]
+        assert asked_ == [False, True, True]
+        fetch(database, "UPDATE kodosumi.role SET active = false WHERE id = %s", bob)
+        assert await may_answer(reader, run, ann)
 
 
 async def test_of_handing_on_and_answering_at_once_both_or_one_happen(

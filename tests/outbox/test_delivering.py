@@ -1,5 +1,6 @@
 """Webhooks as receivers get them: signed, in order, again after a failure, and nobody waits."""
 
+import asyncio
 import socket
 import time
 from collections.abc import Awaitable, Callable, Iterator
@@ -12,11 +13,15 @@ from psycopg.rows import dict_row
 from standardwebhooks.webhooks import Webhook as Verifier
 from standardwebhooks.webhooks import WebhookVerificationError
 
+from kodosumi_prefect.cancelling import cancel_all
 from kodosumi_prefect.keys import panel_keys
 from kodosumi_prefect.locks.answering import Locks
 from kodosumi_prefect.observer import delivering
+from kodosumi_prefect.observer.api import Api
 from kodosumi_prefect.observer.delivering import PAUSES, Delivering, pause_after
 from kodosumi_prefect.observer.outbox_bell import OutboxBell
+from kodosumi_prefect.observer.prefect_events import PrefectEvents
+from kodosumi_prefect.observer.telling import Telling
 from kodosumi_prefect.outbox.posting import Posted
 from kodosumi_prefect.outbox.webhooks import Webhooks
 from kodosumi_prefect.settings import Settings
@@ -278,3 +283,27 @@ async def test_an_account_that_is_disabled_or_no_operator_any_more_gets_nothing(
     async with sending() as sender:
         assert await sender.claim() == []
     assert receiver.got == []
+
+
+async def test_what_goes_wrong_in_telling_prefect_stops_no_webhook(
+    settings: Settings,
+    reader: Reader,
+    hook: Hook,
+    receiver: Receiver,
+    run: Run,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def broken(_: PrefectEvents) -> int:
+        raise KeyError("of a kind that nobody foresaw")
+
+    monkeypatch.setattr(PrefectEvents, "look", broken)
+    changed = {"webhook_networks": ["127.0.0.0/8"], "silent_minutes": 0, "silent_hours": 0}
+    await hook("execution.finished")
+    telling = Telling(settings.model_copy(update=changed), reader, Api())
+    working = asyncio.create_task(telling.run())
+    try:
+        run.finish()
+        await until(lambda: receiver.got)
+        assert not working.done()
+    finally:
+        await cancel_all([working])

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import psycopg
 import pytest
@@ -137,6 +137,22 @@ async def test_prefect_hears_of_a_run_in_order_with_all_that_it_is_related_to(
     assert opened["payload"]["link"].endswith(f"/waiting/{fid}/l1")
     assert "Pay" not in str(found)
     assert "sesame" not in str(found)
+
+
+async def test_a_run_with_more_tags_than_an_event_may_have_is_told_of_all_the_same(
+    database: str, prefect: str, emitting: Emitting
+) -> None:
+    listen(database)
+    fid, related = await asyncio.to_thread(deployed_run, prefect)
+    async with get_client() as client:
+        await client.update_flow_run(UUID(fid), tags=[f"tag-{n}" for n in range(120)])
+    run = Run(database, deployment_id=related["deployment"].removeprefix("prefect.deployment."))
+    run.fid = fid
+    run.begin().finish().close()
+    async with emitting():
+        [event] = await heard(prefect, database, fid, 1)
+    roles = [one["prefect.resource.role"] for one in event["related"]]
+    assert {"flow-run", "flow", "deployment", "work-pool", "tag"} <= set(roles)
 
 
 async def test_an_event_that_is_sent_twice_counts_once(
