@@ -5,10 +5,14 @@ from typing import Any
 from uuid import uuid4
 
 from prefect.client.schemas.objects import FlowRun, State
+from prefect.client.schemas.responses import SetStateStatus
 from prefect.states import Paused
 
 from kodosumi_prefect.suspension.leg import key_of_end
 from kodosumi_prefect.vocabulary import AWAITING_INPUT
+
+# What Prefect answers to resuming: it goes on; it is not paused any more, by whomever.
+RESUMED = (SetStateStatus.ACCEPT, SetStateStatus.ABORT)
 
 
 def in_process(heading: str, expires: float, again: bool = False) -> State[Any]:

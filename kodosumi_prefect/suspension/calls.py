@@ -15,6 +15,8 @@ from uuid import UUID
 
 import orjson
 
+from kodosumi_prefect.events import clean
+
 LONGEST_PATH = 200  # characters of the name of a place, of a series; longer ones are hashed
 UNORDERED = "it was called from several threads at once, so its calls cannot be told apart"
 
@@ -146,7 +148,8 @@ class Place:
             ordinal, finished, differing = series.take(arguments, derived)
             if series.unordered:
                 self.unordered.add(name)
-        call = Call(self.attempt, self.path, name_of_series, ordinal, name, arguments, finished)
+        called = clean(name)
+        call = Call(self.attempt, self.path, name_of_series, ordinal, called, arguments, finished)
         return call, differing
 
 
@@ -176,9 +179,9 @@ here: ContextVar[Here | None] = ContextVar("kodosumi_place", default=None)
 
 
 def bounded(path: str) -> str:
-    """A path, or what is as good as it and no longer than ``LONGEST_PATH``."""
+    """A path as Postgres can store it, or what is as good and no longer than ``LONGEST_PATH``."""
     if len(path) <= LONGEST_PATH:
-        return path
+        return clean(path)
     return f"sha256:{hashlib.sha256(path.encode('utf-8', 'surrogatepass')).hexdigest()}"
 
 

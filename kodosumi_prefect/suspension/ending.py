@@ -174,9 +174,12 @@ def _resume_if_answered(client: SyncPrefectClient, spooler: Spooler, mark: dict[
         return
     spooler.query("leg_ended", mark)
     try:
-        client.resume_flow_run(UUID(mark["fid"]))
-        spooler.query("not_suspended", mark)
+        resumed = client.resume_flow_run(UUID(mark["fid"])).status in awaiting.RESUMED
     except PREFECT_AWAY:
+        resumed = False
+    if resumed:
+        spooler.query("not_suspended", mark)
+    else:
         spooler.query("resume_again", mark | {"wait": 0})
 
 

@@ -15,6 +15,7 @@ import psycopg
 
 from kodosumi_prefect.backoff import Backoff
 from kodosumi_prefect.error import KodosumiError
+from kodosumi_prefect.events import clean
 from kodosumi_prefect.settings import DatabaseUrlError, Settings, database_url
 from kodosumi_prefect.spooler.append import ProtocolError, Spooler
 from kodosumi_prefect.suspension.calls import Attempt, Call, KeptCall
@@ -73,6 +74,8 @@ class Keeper:
         """Take what a call returned; never waits for the database."""
         if row.content is not None and len(row.content) > LARGEST:
             row = Row(row.call, None, None, _too_large(len(row.content)))
+        if row.obstacle is not None:  # in words of the author's classes, maybe
+            row = row._replace(obstacle=clean(row.obstacle))
         with self._lock:
             if self._bytes > MOST_BYTES or len(self._waiting) > MOST_ROWS:
                 self._lost.add(row.call.attempt.fid)

@@ -62,7 +62,11 @@ async def _resume(mark: dict[str, Any], reader: Reader, client: PrefectClient) -
         await reader.execute(query, **mark, **more)
         return False
     await reader.execute("leg_ended", **mark)
-    await client.resume_flow_run(run.id)
+    answer = await client.resume_flow_run(run.id)
+    if answer.status not in awaiting.RESUMED:
+        logger.warning("execution %s is not resumed: %s", mark["fid"], _reason(answer.details))
+        await reader.execute("resume_again", **mark, wait=AWAY)
+        return False
     await reader.execute("not_suspended", **mark)
     if run.work_pool_name is not None:
         message = Message("wake", run.work_pool_name).payload()
@@ -70,3 +74,8 @@ async def _resume(mark: dict[str, Any], reader: Reader, client: PrefectClient) -
         await reader.execute("wake_workers", channel=channel, message=message)
     logger.info("execution %s goes on with leg %d", mark["fid"], mark["leg"] + 1)
     return True
+
+
+def _reason(details: object) -> str:
+    """Why Prefect refuses, in its words."""
+    return " ".join(str(getattr(details, "reason", None) or "Prefect refuses").split())

@@ -8,8 +8,10 @@ from typing import Any, cast
 
 import pytest
 from prefect import flow as prefect_flow
-from prefect.client.orchestration import get_client
+from prefect.client.orchestration import PrefectClient, get_client
+from prefect.client.schemas import OrchestrationResult
 from prefect.client.schemas.objects import FlowRun
+from prefect.client.schemas.responses import SetStateStatus, StateRejectDetails
 from prefect.states import Cancelling, Pending
 
 from kodosumi_prefect import Tracer, flow
@@ -20,6 +22,7 @@ from kodosumi_prefect.runner import aftermath
 from kodosumi_prefect.runner.execute import LEAST_TIME, with_time_left
 from kodosumi_prefect.runner.flow_runs import FlowRuns
 from tests.answering import answer, locks
+from tests.spooler.recording import execute
 from tests.suspension.conftest import Legs, resumed
 from tests.waiting import wait_for
 
@@ -46,6 +49,26 @@ async def test_whoever_resumes_it_goes_on_once(legs: Make) -> None:
     did = await asyncio.gather(*(resumed(run.place, run.fid) for _ in range(6)))
     assert sum(did) == 1
     assert names(run).count("Resuming") == 1
+    assert not await asyncio.to_thread(run.leg)
+
+
+async def test_what_prefect_does_not_resume_now_is_resumed_later(
+    legs: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = legs(asks)
+    assert await asyncio.to_thread(run.leg)
+    await asyncio.to_thread(run.answer, "yes")
+
+    async def refused(*_: object) -> OrchestrationResult[Any]:
+        why = StateRejectDetails(reason="not now")
+        return OrchestrationResult(state=None, status=SetStateStatus.REJECT, details=why)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(PrefectClient, "resume_flow_run", refused)
+        assert not await resumed(run.place, run.fid)
+    assert run.row["suspended_leg"] == 0
+    execute(run.place.database, "UPDATE kodosumi.execution SET resume_at = now()")
+    assert await resumed(run.place, run.fid)
     assert not await asyncio.to_thread(run.leg)
 
 

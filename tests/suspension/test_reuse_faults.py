@@ -15,6 +15,7 @@ from kodosumi_prefect.error import KodosumiError
 from kodosumi_prefect.settings import Settings
 from kodosumi_prefect.suspension import keeping
 from kodosumi_prefect.suspension.calls import Attempt, Call
+from kodosumi_prefect.suspension.calls import Place as CallPlace
 from kodosumi_prefect.suspension.keeping import Keeper, NeverKeptError, Row
 from kodosumi_prefect.suspension.leg import current_leg
 from kodosumi_prefect.suspension.reuse import obstacles
@@ -49,6 +50,21 @@ def test_memory_is_bounded_while_the_database_is_away(
         keeper.settle()
     with pytest.raises(NeverKeptError, match="memory could not hold all of them"):
         keeper.obstacles(ATTEMPT)
+
+
+def test_what_an_author_s_class_says_of_itself_keeps_no_other_result_back(
+    database: str, tmp_path: Path
+) -> None:
+    execution(database)
+    keeper = Keeper(Settings(data_dir=tmp_path, database_url=database))
+    for ordinal, words in enumerate(("ends \x00 here", "half \ud800 of it")):
+        keeper.keep(Row(call(ordinal), None, None, words))
+    place = CallPlace(ATTEMPT, "", dict)
+    odd, _ = place.number("", "task:st\x00ep", "st\ud800ep", None, frozenset())
+    keeper.keep(Row(odd, "value", b"x"))
+    keeper.settle()
+    assert keeper.result(odd) == ("value", b"x")
+    assert keeper.obstacles(ATTEMPT) == [("step", "ends ␀ here", 1), ("step", "half � of it", 1)]
 
 
 def test_much_is_stored_before_anybody_asks_and_once(
