@@ -109,7 +109,7 @@ class Connection:
                 await tries.pause(exc)
                 continue
             if not answer.is_error:
-                return answer.json() if answer.content else None
+                return _content(answer)
             if answer.status_code == 401 and self._forget(key):
                 continue
             if not _passes(answer, again):
@@ -135,6 +135,7 @@ class Connection:
                     if answer.status_code == 401 and self._forget(key):
                         continue
                     raise refusal_of(answer)
+                _require_here(answer)
                 yield answer
                 return
 
@@ -194,16 +195,23 @@ class Connection:
             return self._key
         async with self._signing_in:
             if self._key is None:
-                name, password = self._login
-                body = {"name": name, "password": password}
-                try:
-                    answer = await self._http.post("/api/login", json=body)
-                except httpx.TransportError as exc:
-                    raise self._unreachable(exc) from exc
-                if answer.is_error:
-                    raise refusal_of(answer)
-                self._key = str(answer.json()[API_KEY_HEADER])
+                self._key = str((await self._session(*self._login))[API_KEY_HEADER])
         return self._key
+
+    async def _session(self, name: str, password: str) -> Any:
+        tries = self.tries()
+        while True:
+            try:
+                body = {"name": name, "password": password}
+                answer = await self._http.post("/api/login", json=body)
+            except httpx.TransportError as exc:
+                await tries.pause(exc)
+                continue
+            if not answer.is_error:
+                return _content(answer)
+            if not _passes(answer, harmless=True):
+                raise refusal_of(answer)
+            await tries.pause(refusal_of(answer), retry_after(answer))
 
     def _forget(self, key: str | None) -> bool:
         """Whether to sign in anew, since the session of a login is over."""
@@ -246,6 +254,32 @@ class _Tries:
 
 def _named(key: str | None) -> dict[str, str]:
     return {} if key is None else {API_KEY_HEADER: key}
+
+
+def _content(answer: httpx.Response) -> Any:
+    """The JSON of an answer; None if it has none."""
+    _require_here(answer)
+    if not answer.content:
+        return None
+    try:
+        return answer.json()
+    except ValueError:
+        kind = answer.headers.get("content-type", "something")
+        raise RefusedError(
+            f"{answer.url} answers {kind} in place of JSON; is this the panel's address?"
+        ) from None
+
+
+def _require_here(answer: httpx.Response) -> None:
+    """Raises RefusedError for an address that leads to another one, such as from http to https."""
+    if answer.next_request is None:
+        return
+    here, there = answer.url, answer.next_request.url
+    if (here.scheme, here.host, here.port) != (there.scheme, there.host, there.port):
+        raise RefusedError(
+            f"{here.copy_with(raw_path=b'/')} leads to {there.copy_with(raw_path=b'/')}; give the "
+            "panel's own address"
+        )
 
 
 def _passes(answer: httpx.Response, harmless: bool) -> bool:

@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import os
 import ssl
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
@@ -20,7 +21,8 @@ def _waits(
 
     @functools.wraps(method)
     def call(self: "Client", /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return self._bridge.run(method(self._client, *args, **kwargs))
+        bridge, client = self._here()
+        return bridge.run(method(client, *args, **kwargs))
 
     _describe(call, method)
     return call
@@ -33,7 +35,8 @@ def _iterates(
 
     @functools.wraps(method)
     def call(self: "Client", /, *args: P.args, **kwargs: P.kwargs) -> Iterator[T]:
-        return self._bridge.iterate(method(self._client, *args, **kwargs))
+        bridge, client = self._here()
+        return bridge.iterate(method(client, *args, **kwargs))
 
     _describe(call, method)
     return call
@@ -68,8 +71,8 @@ class Client:
         trust_env: bool = True,
         verify: ssl.SSLContext | bool = True,
     ) -> None:
-        self._bridge = Bridge()
-        self._client = AsyncClient(
+        self._make = functools.partial(
+            AsyncClient,
             url,
             key=key,
             login=login,
@@ -78,6 +81,16 @@ class Client:
             trust_env=trust_env,
             verify=verify,
         )
+        self._begin()
+
+    def _begin(self) -> None:
+        self._process, self._bridge, self._client = os.getpid(), Bridge(), self._make()
+
+    def _here(self) -> tuple[Bridge, AsyncClient]:
+        """What this process asks by; one that was forked has its own thread and connections."""
+        if self._process != os.getpid():
+            self._begin()
+        return self._bridge, self._client
 
     @property
     def url(self) -> str:
@@ -92,8 +105,9 @@ class Client:
 
     def close(self) -> None:
         """Close all connections."""
-        self._bridge.run(self._client.close())
-        self._bridge.close()
+        bridge, client = self._here()
+        bridge.run(client.close())
+        bridge.close()
 
     request = _waits(AsyncClient.request)
     pages = _iterates(AsyncClient.pages)

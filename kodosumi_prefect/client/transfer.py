@@ -12,7 +12,7 @@ from uuid import UUID
 import httpx
 
 from kodosumi_prefect.cancelling import cancel_all
-from kodosumi_prefect.client.connection import Connection
+from kodosumi_prefect.client.connection import PASSING, Connection
 from kodosumi_prefect.client.errors import DamagedError
 from kodosumi_prefect.client.values import StoredFile
 from kodosumi_prefect.files.names import checked_path
@@ -202,6 +202,8 @@ async def fetch(
             break
         except httpx.TransportError as exc:
             await tries.pause(exc)
+        except PASSING as exc:
+            await tries.pause(exc, exc.retry_after)
     tell(file.size)
     if await asyncio.to_thread(_digest, partial) != file.sha256:
         partial.unlink()

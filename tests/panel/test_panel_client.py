@@ -2,13 +2,15 @@
 
 import asyncio
 import hashlib
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from itertools import islice
 from pathlib import Path
@@ -16,6 +18,10 @@ from typing import Any
 
 import pytest
 from pydantic import SecretStr
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+from starlette.routing import Route
 
 from kodosumi_prefect import forms
 from kodosumi_prefect.client import (
@@ -30,8 +36,10 @@ from kodosumi_prefect.client import (
     InvalidError,
     LockChange,
     NotFoundError,
+    RefusedError,
     RestoredError,
     RunError,
+    StoredFile,
     UnidentifiedError,
     UnreachableError,
 )
@@ -42,11 +50,13 @@ from kodosumi_prefect.client.values import decoded
 from kodosumi_prefect.events import serialize
 from kodosumi_prefect.response import Markdown
 from kodosumi_prefect.settings import Settings
+from tests.http_services import served_app
 from tests.panel.cutting_proxy import CuttingProxy, cutting_proxy
 from tests.panel.panel_process import free_port, panel_process
 from tests.panel.panel_runs import Run, Stand, until
 from tests.panel.test_panel_files import Files
 
+NO_ONE = "00000000-0000-0000-0000-000000000000"
 FORM = forms.Model(forms.InputText("word", label="Word", required=True))
 
 
@@ -415,6 +425,64 @@ def test_a_client_that_is_not_closed_does_not_keep_the_process_alive(panel: Stan
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=60
     )
     assert (done.returncode, done.stdout) == (0, "True\n"), done.stderr
+
+
+def test_an_address_that_is_not_the_panels_is_said_to_be_none() -> None:
+    """Of a proxy that leads to https, or to where people sign in; of another web server."""
+
+    async def elsewhere(request: Request) -> Response:
+        if request.url.path.startswith("/flow"):
+            return HTMLResponse("<p>Welcome!</p>")
+        return RedirectResponse(f"https://sign-in.example{request.url.path}", 301)
+
+    app = Starlette(routes=[Route("/{path:path}", elsewhere, methods=["GET", "POST"])])
+    with served_app(app) as url, Client(url, key="k") as client:
+        asked: list[Callable[[], object]] = [
+            lambda: client.status(NO_ONE),
+            lambda: client.launch("/-/x", {}),
+            lambda: list(client.follow(NO_ONE)),
+        ]
+        for ask in asked:
+            with pytest.raises(RefusedError, match=r"leads to https://sign-in.example/; give the"):
+                ask()
+        with pytest.raises(RefusedError, match=r"answers text/html.* in place of JSON"):
+            list(client.endpoints())
+
+
+def test_what_is_away_for_a_moment_is_asked_again_to_sign_in_and_for_files(tmp_path: Path) -> None:
+    tries: Counter[str] = Counter()
+
+    async def busy_at_first(request: Request) -> Response:
+        path = request.url.path
+        tries[path] += 1
+        if tries[path] == 1:
+            return Response("<p>Bad gateway</p>", 502)
+        if path == "/api/login":
+            return JSONResponse({"KODOSUMI_API_KEY": "k"})
+        return Response(b"abc")
+
+    app = Starlette(routes=[Route("/{path:path}", busy_at_first, methods=["GET", "POST"])])
+    digest = hashlib.sha256(b"abc").hexdigest()
+    file = StoredFile(path="out/a", size=3, last_modified=0.0, sha256=digest)
+    with served_app(app) as url, Client(url, login=("ann", "password")) as client:
+        assert client.download(NO_ONE, file, tmp_path).read_bytes() == b"abc"
+    assert tries == {"/api/login": 2, f"/files/{NO_ONE}/out/a": 2}
+
+
+def test_a_client_works_in_a_process_that_was_forked(panel: Stand, client: Client) -> None:
+    run = panel.run().begin(word="x").finish()
+    assert client.status(run.fid).status == "finished"
+    context = multiprocessing.get_context("fork")
+
+    def ask() -> None:
+        os._exit(0 if client.status(run.fid).status == "finished" else 1)
+
+    process = context.Process(target=ask)
+    process.start()
+    process.join(20)
+    process.kill()
+    assert process.exitcode == 0
+    assert client.status(run.fid).status == "finished"
 
 
 @pytest.mark.parametrize("size", [1, 2, 7, 1000])
