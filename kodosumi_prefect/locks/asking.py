@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from kodosumi_prefect.spooler.open_locks import (
     MOST_ANSWERS,
     MOST_NAMES,
 )
+from kodosumi_prefect.spooler.rows import LATEST_TS
 
 ANSWER_SECONDS = 3 * 3600.0  # seconds, by default; behind the last step
 OWNER = "owner"
@@ -154,8 +156,13 @@ class Asking:
             given: by the author; None means 3 hours after the last step.
 
         Raises:
-            ValueError: a step comes later.
+            ValueError: a step comes later, or it is so long that it is none.
         """
+        if given is not None and not time.time() + given < LATEST_TS:
+            raise ValueError(
+                f"tracer.lock({lock!r}): timeout is {given!r}; give seconds, which end in this "
+                "century"
+            )
         last = max([*self.remind, *(e.after for e in self.escalate)], default=0.0)
         if given is None:
             return last + ANSWER_SECONDS

@@ -1,5 +1,6 @@
 """What authors may say of whom they ask, as it is read at their call."""
 
+import math
 from datetime import timedelta
 from typing import Any
 
@@ -54,6 +55,9 @@ def test_a_question_stays_open_for_three_hours_behind_its_last_step() -> None:
     assert asking.timeout("approve", 9 * 3600) == 9 * 3600
     with pytest.raises(ValueError, match="nothing can follow after 28800 seconds"):
         asking.timeout("approve", 3600)
+    for endless in (math.inf, math.nan, 1e11):
+        with pytest.raises(ValueError, match="give seconds"):
+            Asking.of("approve").timeout("approve", endless)
 
 
 @pytest.mark.parametrize(

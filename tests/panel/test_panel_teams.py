@@ -34,8 +34,13 @@ def test_operators_make_change_and_delete_teams(panel: Stand) -> None:
     assert panel.client.delete("/team/legal").status_code == 204
     assert entry(panel, action="team_delete", target_name="Legal")["outcome"] == "ok"
     assert panel.get("/team/legal").status_code == 404
-    for name in ("", "a:b", "x" * 101, "a/b"):
+    for name in ("", "a:b", "x" * 101, "a/b", ".."):
         assert panel.client.post("/team", json={"name": name}).status_code == 422
+    half = {"content": b'{"name": "half", "members": ["\\ud800"]}'}
+    assert (
+        panel.client.post("/team", headers={"content-type": "application/json"}, **half).status_code
+        == 422
+    )
     for method, path in (("GET", "/team"), ("POST", "/team"), ("GET", "/teams")):
         assert ann.client.request(method, path, json={"name": "x"}).status_code == 403
 

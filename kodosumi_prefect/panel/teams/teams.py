@@ -134,8 +134,10 @@ def team_name(text: str) -> str:
         name = clean_name(text)
     except ValueError as exc:
         raise InvalidError(f"name is {text[:80]!r}: {exc}") from None
-    if len(name) > LONGEST or ":" in name:
-        raise InvalidError(f"name is {text[:80]!r}: it has 1 to {LONGEST} characters and no colon")
+    if len(name) > LONGEST or ":" in name or not name.strip("."):  # part of addresses
+        raise InvalidError(
+            f"name is {text[:80]!r}: it has 1 to {LONGEST} characters, not dots only, and no colon"
+        )
     return name
 
 

@@ -142,6 +142,13 @@ async def _unstorable(request: Request, exc: Exception) -> Response:
     return error_response(request, 422, f"a value cannot be stored: {reason}")
 
 
+async def _no_text(request: Request, exc: Exception) -> Response:
+    """The request has half a character in a text, which JSON can name and UTF-8 cannot."""
+    if request.method in ("GET", "HEAD"):  # of our own making
+        return unforeseen_response(request, exc)
+    return await _unstorable(request, exc)
+
+
 async def _too_deep(request: Request, exc: Exception) -> Response:
     """JSON that is nested too deep to process; its traceback is of no use."""
     if request.method in ("GET", "HEAD"):  # of our own making
@@ -179,4 +186,5 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(psycopg.OperationalError, _no_database)
     app.add_exception_handler(psycopg.DataError, _unstorable)
+    app.add_exception_handler(UnicodeEncodeError, _no_text)
     app.add_exception_handler(RecursionError, _too_deep)
