@@ -47,6 +47,8 @@ def test_those_who_are_asked_answer_without_seeing_the_run(panel: Stand) -> None
         1,
     )
     assert bob.client.get(f"/outputs/status/{run.fid}").status_code == 404
+    facts = [who.get(f"/lock/{where}/facts").json() for who in (bob.client, panel.client)]
+    assert [each["inputs"] for each in facts] == [None, {"dict": {"topic": "x"}}]
     page = bob.client.get("/waiting").text
     assert "Asked: team legal-of-asking" in page
     assert f"executions/{run.fid}" not in page

@@ -302,8 +302,13 @@ class Desk:
             raise ForbiddenError(refusal(lock))
         return lock
 
+    async def sees(self, fid: str) -> bool:
+        """Whether this user may see an execution, not only what it asks."""
+        visible = self._user.sees(self._panel.settings)
+        return await self._panel.reader.status(fid, visible) is not None
+
     async def _require_seen(self, fid: str) -> None:
-        if await self._panel.reader.status(fid, self._user.sees(self._panel.settings)) is None:
+        if not await self.sees(fid):
             raise NotFoundError(f"there is no execution {fid}")
 
 

@@ -210,13 +210,20 @@ async def steps(
     responses=answers(Facts) | problems(403, 404, 409),
 )
 async def facts(panel: Panel, request: Request, fid: UUID, lid: Lid) -> dict[str, Any]:
-    """`{name, data, inputs, expires}`; for services, by the signature of the call they answer."""
+    """`{name, data, inputs, expires}`; for services, by the signature of the call they answer.
+
+    Who asks as a person, and may not see the run, gets null for its `inputs`.
+    """
     user = getattr(request.state, "user", None)
+    in_person = isinstance(user, User)
     if not isinstance(user, User):
         user = signer(panel, request.headers.get(SIGNATURE_HEADER, ""), str(fid), lid)
     # That somebody without an account may answer was looked at before the service was asked.
     desk = desk_of(request, panel, user, "" if user.id.startswith(GUEST) else None)
-    return facts_of(await desk.open(str(fid), lid))
+    found = facts_of(await desk.open(str(fid), lid))
+    if in_person and not await desk.sees(str(fid)):
+        found["inputs"] = None
+    return found
 
 
 def _several(given: Given) -> dict[str, int]:
