@@ -172,7 +172,8 @@ async def test_what_was_begun_and_never_noted_is_sent_again_by_the_same_sender(
 
         monkeypatch.setattr(sender, "_note", lost)
         await until(lambda: states(database) == ["delivered"])
-    assert [got.id for got in receiver.got] == [receiver.got[0].id] * 2
+    assert len(receiver.got) > 1  # more often where a try takes longer than the lease
+    assert len({got.id for got in receiver.got}) == 1
 
 
 async def test_a_slow_and_a_dead_receiver_hold_up_nobody_else(
