@@ -12,6 +12,7 @@ from prefect.flows import Flow
 
 from kodosumi_prefect._compat.prefect_calls import is_generator
 from kodosumi_prefect.suspension import reuse
+from kodosumi_prefect.suspension.code import heed_changed_code
 from kodosumi_prefect.vocabulary import FLOW_ATTRIBUTE
 
 
@@ -49,6 +50,7 @@ def _kept(flow: "Flow[..., Any]") -> Iterator[None]:
     if context is not None and context.flow_run is not None:
         kept = reuse.begin(flow, context.flow_run, str(context.flow_run.id))
     try:
+        heed_changed_code()
         yield
     except Pause:
         reuse.settle(kept)

@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import prefect
 import pytest
 from prefect import task
 
-from kodosumi_prefect import Tracer, flow
+from kodosumi_prefect import flow, tracer
+from kodosumi_prefect.adapter.hooks import attach
 from kodosumi_prefect.settings import get_settings, use_settings
 from kodosumi_prefect.suspension.code import code_now
+from kodosumi_prefect.suspension.plain_flows import keeping
 from tests.suspension.conftest import Legs
 
 pytestmark = pytest.mark.timeout(120)
@@ -35,18 +38,21 @@ def helper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     del sys.modules[name]
 
 
-def asking(calls: list[str]) -> Any:
+def asking(calls: list[str], kind: str = "ours") -> Any:
     @task
     def book() -> str:
         calls.append("booked")
         return "booking"
 
-    @flow(retries=2)
-    def asks(tracer: Tracer) -> str:
+    def asks() -> str:
         booking = book()
         return f"{booking} {tracer.lock_sync('approve', suspend=True)}"
 
-    return asks
+    if kind == "ours":
+        return flow(retries=2)(asks)
+    plain = prefect.flow(retries=2)(asks)
+    attach(plain)
+    return keeping(plain)
 
 
 def warnings(run: Legs) -> list[str]:
@@ -78,9 +84,12 @@ def test_a_run_goes_on_with_the_code_that_is_there_and_says_so(
         assert f"({helper.stem})" in said
 
 
-def test_a_run_refuses_other_code_if_so_set_and_is_not_retried(legs: Make, helper: Path) -> None:
+@pytest.mark.parametrize("kind", ["ours", "plain"])
+def test_a_run_refuses_other_code_if_so_set_and_is_not_retried(
+    legs: Make, helper: Path, kind: str
+) -> None:
     calls: list[str] = []
-    run = legs(asking(calls))
+    run = legs(asking(calls, kind))
     assert run.leg()
     helper.write_text("PRICE = 2\n")
     run.answer("yes")
