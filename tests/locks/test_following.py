@@ -39,6 +39,17 @@ async def may_answer(reader: Reader, run: Asked, account: str) -> bool:
     return lock.is_asked
 
 
+async def test_an_older_account_with_a_name_that_means_others_is_not_asked_by_it(
+    database: str, reader: Reader
+) -> None:
+    ann, lee = person(database, "Ann"), person(database, "lee")
+    team(database, "Legal", lee)
+    named_so = [person(database, name) for name in ("Owner", "team:legal", f"@{lee}")]
+    with asked(database, ann, ask=["owner", "team:legal", f"@{lee}"]) as run:
+        answers = [await may_answer(reader, run, account) for account in (ann, lee, *named_so)]
+    assert answers == [True, True, False, False, False]
+
+
 async def test_reminders_and_escalations_come_when_they_are_due_each_once(
     database: str, reader: Reader
 ) -> None:

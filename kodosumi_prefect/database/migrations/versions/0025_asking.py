@@ -135,6 +135,7 @@ LANGUAGE sql STABLE BEGIN ATOMIC
         SELECT '@' || r.id::text FROM {schema}.role r WHERE r.id::text = account AND r.active
         UNION ALL
         SELECT lower(r.name) FROM {schema}.role r WHERE r.id::text = account AND r.active
+            AND NOT lower(r.name) = 'owner' AND NOT r.name ILIKE ANY(ARRAY['team:%', '@%'])
         UNION ALL
         SELECT 'team:' || lower(t.name) FROM {schema}.role r
         JOIN {schema}.team_member m ON m.role_id = r.id JOIN {schema}.team t ON t.id = m.team_id
