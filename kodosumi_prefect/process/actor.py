@@ -33,6 +33,7 @@ class Runner:
 
     def __init__(self, claim_seconds: float) -> None:
         self._lock = threading.Lock()
+        self._at_work = False
         self._supervision: Supervision | None = None
         self._until = time.monotonic() + claim_seconds
         threading.Thread(target=self._end_unclaimed, name="kodosumi-claim", daemon=True).start()
@@ -60,6 +61,16 @@ class Runner:
 
     def run(self, order: Order) -> Outcome:
         """Have a flow run executed; the process ends soon after, unless it is claimed again."""
+        with self._lock:
+            self._at_work = True  # a nursery that is started now may take longer than the claim
+        try:
+            return self._run(order)
+        finally:
+            with self._lock:
+                self._at_work, self._supervision = False, None
+                self._until = time.monotonic() + FAREWELL
+
+    def _run(self, order: Order) -> Outcome:
         import ray
 
         context: Any = ray.get_runtime_context()
@@ -75,9 +86,6 @@ class Runner:
         try:
             return supervision.run()
         finally:
-            with self._lock:
-                self._supervision = None
-                self._until = time.monotonic() + FAREWELL
             if nursery is not None and nursery.lost:
                 self._prepare()
 
@@ -110,5 +118,9 @@ class Runner:
         while True:
             time.sleep(min(max(self._until - time.monotonic(), 0.1), 5.0))
             with self._lock:
-                if self._supervision is None and time.monotonic() >= self._until:
+                if self._unclaimed:
                     os._exit(0)  # nothing is under way, nothing is lost
+
+    @property
+    def _unclaimed(self) -> bool:
+        return not self._at_work and time.monotonic() >= self._until
