@@ -19,6 +19,7 @@ from prefect.states import Cancelled, Crashed, Failed
 from pydantic import ValidationError
 
 from kodosumi_prefect._compat.prefect import drive, run_metrics, set_up_logging_anew, threads_left
+from kodosumi_prefect._compat.prefect_tls import share_tls_context
 from kodosumi_prefect.adapter import capture, stored_inputs
 from kodosumi_prefect.adapter.execution import open_execution
 from kodosumi_prefect.adapter.given_files import GivenFilesError, have_files, needs_files
@@ -98,6 +99,7 @@ def take_place(order: Order, supervised: Supervised | None) -> tuple[RayJob, Run
     os.environ.update(order.environment)
     # A setting that changed in the environment is not seen by what was imported before it.
     refresh_global_settings_context()
+    share_tls_context()
     settings = order.carried
     if order.ray_address is not None:
         settings = settings | {"ray_address": order.ray_address}

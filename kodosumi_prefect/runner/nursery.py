@@ -74,8 +74,10 @@ def main() -> None:
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
     from kodosumi_prefect._compat.prefect import build_models
+    from kodosumi_prefect._compat.prefect_tls import share_tls_context
 
     build_models()
+    share_tls_context()
     code = _Code(began)
     gc.collect()
     gc.freeze()  # or the collector writes to, and so copies, every page in each fork

@@ -156,6 +156,15 @@ def test_prefects_observer_of_cancellations_takes_our_arguments() -> None:
     )
 
 
+def test_prefects_clients_take_a_tls_context() -> None:
+    clients, ours = import_module("prefect.client.orchestration"), "_compat.prefect_tls"
+    for kind in (clients.PrefectClient, clients.SyncPrefectClient):
+        takes(PREFECT, kind.__init__, "api httpx_settings", ours)
+        the_source_says(PREFECT, kind, 'httpx_settings.get("verify")', ours)
+        the_source_says(PREFECT, kind, "PREFECT_API_SSL_CERT_FILE", ours)
+        the_source_says(PREFECT, kind, "PREFECT_API_TLS_INSECURE_SKIP_VERIFY", ours)
+
+
 def test_prefects_subscriber_begins_where_it_is_told_to() -> None:
     clients = import_module("prefect.events.clients")
     the_source_says(
