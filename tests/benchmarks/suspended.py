@@ -8,7 +8,7 @@ import json
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -23,8 +23,9 @@ from tests.waiting import wait_for
 ROUNDS = 15
 OPEN = 10_000
 REQUESTS = 60
-QUIET = 30.0  # seconds
+QUIET = 60.0  # seconds
 SETTLES = 130.0  # seconds after which the observer has met what was seeded, page by page
+SPOOLER = "ray::SpoolerActor"  # the title of its process
 FLOW = """
 import time
 from kodosumi_prefect import Tracer, flow
@@ -66,6 +67,7 @@ def run() -> None:
         suspended = answered(up, url, suspend=True)
         time.sleep(SETTLES)
         idle = processor(up)
+        empty = [seconds(up, "/waiting") for _ in range(REQUESTS)]
         with psycopg.connect(url) as connection:
             connection.execute(SEED, {"count": OPEN, "elements": json.dumps(ELEMENTS)})
         time.sleep(SETTLES)
@@ -73,13 +75,17 @@ def run() -> None:
         pages = [seconds(up, "/waiting") for _ in range(REQUESTS)]
     figures = {
         "in process, p50 (at most 20 ms)": f"{quantile(in_process, 0.5) * 1e3:7.1f} ms",
+        "in process, p95": f"{quantile(in_process, 0.95) * 1e3:7.1f} ms",
         "in process, longest": f"{quantile(in_process, 1.0) * 1e3:7.1f} ms",
         "suspended, with a warm Runner, p50 (at most 1.5 s)": f"{quantile(suspended, 0.5):7.2f} s",
+        "suspended, p95": f"{quantile(suspended, 0.95):7.2f} s",
         "suspended, longest": f"{quantile(suspended, 1.0):7.2f} s",
     }
     report("from an answer to the flow's next line", figures)
+    ratio = quantile(pages, 0.5) / quantile(empty, 0.5)
     figures = {
         "/waiting, p95 (at most 100 ms)": f"{quantile(pages, 0.95) * 1e3:7.1f} ms",
+        "/waiting, p50 by that without a question": f"{ratio:7.2f}",
     }
     for name in held:
         before, after = idle.get(name, 0.0), held[name]
@@ -149,8 +155,10 @@ def processor(up: Up) -> dict[str, float]:
     processes[up.process.pid] = "up (panel and observer)"
     for pid, name in list(processes.items()):
         if pid != up.process.pid:
-            children = psutil.Process(pid).children(recursive=True)
-            processes |= dict.fromkeys((child.pid for child in children), name)
+            for child in psutil.Process(pid).children(recursive=True):
+                with suppress(psutil.NoSuchProcess):
+                    is_spooler = SPOOLER in " ".join(child.cmdline())
+                    processes[child.pid] = "the Spooler" if is_spooler else name
     found: dict[str, float] = {}
     with measured(processes, found):
         time.sleep(QUIET)
