@@ -2,11 +2,13 @@
 
 import json
 import sys
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import Parameter
 
+from kodosumi_prefect.cli.fields import filled_in
 from kodosumi_prefect.cli.options import Output
 from kodosumi_prefect.cli.output import CommandError, console, words
 from kodosumi_prefect.cli.panel_client import Panel
@@ -14,6 +16,7 @@ from kodosumi_prefect.cli.runs import tail
 from kodosumi_prefect.cli.tables import print_json, print_table
 from kodosumi_prefect.cli.transfer import bar, local_files, size_of
 from kodosumi_prefect.client import LocalFile
+from kodosumi_prefect.client.values import shown
 
 Field = Annotated[
     str,
@@ -75,10 +78,12 @@ def launch(
     follow
         Follow its events until it is over, as `tail` does.
     """
-    posted = _posted(fields, json_file)
+    typed = _typed(fields)
+    posted = _posted(json_file)
     with Panel() as panel:
         address = _address(panel, service)
-        posted = panel.client.shown(address) | posted | _sent(panel, file)
+        elements = panel.client.form(address)
+        posted = shown(elements) | posted | filled_in(typed, elements) | _sent(panel, file)
         fid = panel.client.launch(address, posted)
         if output == "json":
             print_json({"fid": fid, "url": f"{panel.url}/executions/{fid}"})
@@ -110,7 +115,8 @@ def answer(
             _list_waiting(waiting, output)
             return
         lock = _chosen(waiting, fid, lid)
-        posted = _posted(fields, json_file)
+        elements = panel.client.elements(lock["fid"], lock["lid"])
+        posted = _posted(json_file) | filled_in(_typed(fields), elements)
         result = panel.client.answer(lock["fid"], lock["lid"], posted)
     if output == "json":
         print_json({"result": result})
@@ -125,8 +131,14 @@ def _list_waiting(waiting: list[dict[str, Any]], output: str) -> None:
     elif not waiting:
         console.print("nothing waits for you")
     else:
-        rows = [[lock["fid"], _heading(lock), lock["lid"]] for lock in waiting]
-        print_table(["execution", "question", "lid"], rows, whole=["execution", "lid"])
+        rows = [[lock["fid"], _heading(lock), _until(lock), lock["lid"]] for lock in waiting]
+        print_table(
+            ["execution", "question", "until", "lid"], rows, whole=["execution", "until", "lid"]
+        )
+
+
+def _until(lock: dict[str, Any]) -> str:
+    return f"{datetime.fromtimestamp(lock['expires']).astimezone():%m-%d %H:%M}"
 
 
 def _chosen(waiting: list[dict[str, Any]], fid: str, lid: str | None) -> dict[str, Any]:
@@ -174,7 +186,7 @@ def _sent(panel: Panel, given: tuple[str, ...]) -> dict[str, str]:
     return values
 
 
-def _posted(fields: tuple[str, ...], json_file: Path | None) -> dict[str, Any]:
+def _posted(json_file: Path | None) -> dict[str, Any]:
     posted: dict[str, Any] = {}
     if json_file is not None:
         text = sys.stdin.read() if str(json_file) == "-" else json_file.read_text("utf-8")
@@ -184,12 +196,17 @@ def _posted(fields: tuple[str, ...], json_file: Path | None) -> dict[str, Any]:
             raise CommandError(f"{json_file} is not JSON: {exc}") from exc
         if not isinstance(posted, dict):
             raise CommandError(f"{json_file} holds no JSON object")
+    return posted
+
+
+def _typed(fields: tuple[str, ...]) -> dict[str, str]:
+    typed = {}
     for field in fields:
         name, equals, value = field.partition("=")
         if not equals or not name:
             raise CommandError(f"{field!r} is not name=value")
-        posted[name] = Path(value[1:]).read_text("utf-8") if value.startswith("@") else value
-    return posted
+        typed[name] = Path(value[1:]).read_text("utf-8") if value.startswith("@") else value
+    return typed
 
 
 def _heading(lock: dict[str, Any]) -> str:

@@ -37,7 +37,7 @@ def list_(*, output: Output = "text") -> None:
                     one["id"][:SHORT],
                     one["name"],
                     one["url"],
-                    ", ".join(one["kinds"]) + (" of all" if one["everyone"] else ""),
+                    _gets(one),
                     _state(one),
                     str(one["waiting"]),
                     str(one["set_aside"]),
@@ -96,7 +96,7 @@ def pause(id: str, /) -> None:
     Parameters
     ----------
     id
-        Its id, or its first digits.
+        Its name, its id, or the first digits of that.
     """
     _do(id, "PUT", "", "paused", json={"active": False})
 
@@ -109,7 +109,7 @@ def resume(id: str, /) -> None:
     Parameters
     ----------
     id
-        Its id, or its first digits.
+        Its name, its id, or the first digits of that.
     """
     _do(id, "PUT", "", "active", json={"active": True})
 
@@ -122,7 +122,7 @@ def rotate(id: str, /) -> None:
     Parameters
     ----------
     id
-        Its id, or its first digits.
+        Its name, its id, or the first digits of that.
     """
     with Panel() as panel:
         made = panel.ask("POST", f"/webhooks/{_found(panel, id)}/rotate")
@@ -137,7 +137,7 @@ def remove(id: str, /) -> None:
     Parameters
     ----------
     id
-        Its id, or its first digits.
+        Its name, its id, or the first digits of that.
     """
     _do(id, "DELETE", "", "deleted")
 
@@ -150,7 +150,7 @@ def deliveries(id: str, /, *, output: Output = "text") -> None:
     Parameters
     ----------
     id
-        Its id, or its first digits.
+        Its name, its id, or the first digits of that.
     """
     with Panel() as panel:
         path = f"/webhooks/{_found(panel, id)}/deliveries"
@@ -185,7 +185,7 @@ def send_again(id: str, /, *, delivery: int | None = None) -> None:
     Parameters
     ----------
     id
-        Of the webhook, or its first digits.
+        Of the webhook: its name, its id, or the first digits of that.
     delivery
         Only this one.
     """
@@ -205,11 +205,18 @@ def _do(typed: str, method: str, path: str, outcome: str, **more: Any) -> None:
 
 def _found(panel: Panel, typed: str) -> str:
     items = panel.ask("GET", "/webhooks")
-    matching = [one["id"] for one in items if one["id"].startswith(typed.lower())]
+    named = [one["id"] for one in items if one["name"] == typed]
+    matching = named or [one["id"] for one in items if one["id"].startswith(typed.lower())]
     if len(matching) != 1:
-        why = "several webhooks begin with it" if matching else "there is no such webhook"
+        why = "it stands for several webhooks" if matching else "there is no such webhook"
         raise CommandError(f"{typed}: {why}; `kodosumi-prefect webhooks` lists them")
     return str(matching[0])
+
+
+def _gets(webhook: dict[str, Any]) -> str:
+    every = len(webhook["kinds"]) == len(TellKind)
+    kinds = "every kind" if every else ", ".join(webhook["kinds"])
+    return kinds + (" of all executions" if webhook["everyone"] else "")
 
 
 def _state(webhook: dict[str, Any]) -> str:

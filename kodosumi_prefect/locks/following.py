@@ -16,6 +16,7 @@ from kodosumi_prefect.locks.held import Held, UnknownLockError, hold
 from kodosumi_prefect.spooler.storing import store_said
 from kodosumi_prefect.stream.reader import Reader
 
+NOBODY = "nobody could be reached; operators may answer"
 GRACE = 5.0  # seconds after the deadline in which a run that waits says itself that it gave up
 
 
@@ -74,8 +75,10 @@ async def _do(held: Held, step: DueStep, recipients: Sequence[str]) -> None:
     reached = sorted(str(each.name) for each in people)
     await held.note(step.step, step.number, recipients=list(names), reached=reached)
     await held.audit(f"lock_{step.step}", reached=reached, asked=list(names))
-    whom = ", ".join(reached) or "nobody but operators"
-    held.tell(f"{_WORDS[step.step]} {whom}")
+    if reached:
+        held.tell(f"{_WORDS[step.step]} {', '.join(reached)}")
+    else:
+        held.tell(f"{step.step}: {NOBODY}")
     if step.step != "reminded":
         for name in nobody:
             held.tell(_unreached(name), Kind.STDERR)

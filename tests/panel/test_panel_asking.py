@@ -74,6 +74,17 @@ def test_operators_see_all_questions_or_those_for_them(panel: Stand) -> None:
     assert "Questions for me" not in person.client.get("/waiting").text
 
 
+async def test_a_step_that_reached_nobody_says_who_may_answer(panel: Stand) -> None:
+    later = [{"after": 0.002, "to": ["team:of-nobody"]}]
+    run, where = asking(panel, None, ask=["owner"], remind=[0.001], escalate=later)
+    await follow(panel)
+    card = panel.get(f"/waiting/{where}", headers=PART).text
+    for step in ("asked", "reminded", "escalated"):
+        words = f"{step}: nobody could be reached; operators may answer"
+        assert f"<li>{words} <time" in card
+        assert words in panel.get(f"/executions/{run.fid}/log.txt").text
+
+
 async def test_what_is_done_about_a_question_is_told_where_people_look(panel: Stand) -> None:
     ann, bob = panel.person("ann-of-steps"), panel.person("bob-of-steps")
     run, where = asking(panel, ann.id, ask=["owner"], remind=[0.001])

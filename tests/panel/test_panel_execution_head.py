@@ -53,6 +53,23 @@ def test_a_run_that_goes_on_shows_its_latest_step_and_the_end_of_its_log(panel: 
     assert '<div id="step"></div>' in text and "data-over" in text
 
 
+def test_a_suspended_run_says_that_no_process_runs_and_what_has_it_go_on(panel: Stand) -> None:
+    run = panel.run().begin()
+    lid = asked(run, "approve")
+    assert "no process runs" not in page(panel, run)
+    assert "nothing reported yet" in page(panel, run)
+    suspend = "UPDATE kodosumi.execution SET suspended_leg = 1 WHERE fid = "
+    execute(panel.database, f"{suspend}'{run.fid}'")
+    text = page(panel, run)
+    assert "Suspended: no process runs while it waits. The answer, or the deadline," in text
+    assert "nothing reported yet" not in text
+    assert "no process runs" in page(panel, run, "/head")
+    assert panel.client.post(f"/lock/{run.fid}/{lid}", json={"stars": 3}).status_code == 200
+    text = page(panel, run, "/head")
+    assert "It is answered, and goes on as soon as a worker has begun it." in text
+    assert "no process runs" not in text
+
+
 def test_questions_stand_above_the_tabs_with_their_forms_and_markdown(panel: Stand) -> None:
     run = panel.run().begin()
     first, second = asked(run, "approve"), asked(run, "rate")

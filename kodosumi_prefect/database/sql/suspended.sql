@@ -80,6 +80,10 @@ WHERE e.suspended_leg IS NULL AND e.ended_seq IS NULL
 -- Which of these executions have questions that are not settled.
 SELECT fid::text FROM {schema}.execution WHERE fid = ANY(%(fids)s::uuid[]) AND open_locks > 0;
 
+-- name: has_no_process
+-- Whether an execution is suspended; no row if there is no such execution.
+SELECT suspended_leg IS NOT NULL FROM {schema}.execution WHERE fid = %(fid)s;
+
 -- name: lapsed_runners
 -- Flow runs of a work pool that no worker answers for any more.
 SELECT fid FROM {schema}.runner

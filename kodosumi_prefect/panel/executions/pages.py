@@ -314,6 +314,7 @@ async def _head(panel: State, user: User, row: StoredExecution) -> dict[str, Any
             for id_, name in (await panel.subflows.of(panel.reader, row)).items()
         ],
         "over": over,
+        "suspended": not over and any(await panel.reader.values("has_no_process", fid=row.fid)),
         "error": row.error if row.status == Status.ERROR else None,
         "cancelled": row.cancelled,
         "deployment_name": await _deployment_name(panel, row),

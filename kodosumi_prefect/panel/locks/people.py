@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from kodosumi_prefect.database.rows.locks import AccountName, LockQuestion, LockStep
 from kodosumi_prefect.locks.asking import OWNER, TEAM
+from kodosumi_prefect.locks.following import NOBODY
 from kodosumi_prefect.stream.reader import Reader
 
 _MEANS = {"key": " by API key", "link": " by link"}
@@ -65,16 +66,16 @@ def asked_words(asked: Sequence[str], names: Mapping[str, str]) -> str:
 
 def step_words(step: LockStep) -> str:
     """What was done, such as “reminded Ann”."""
-    whom = _and(step.reached) or "nobody but operators"
+    whom = _and(step.reached)
     means = _MEANS.get(step.means or "", "")
     match step.step:
         case "delegated":
             return f"handed on to {whom} by {step.who_name}{means}"
         case "answered":
             return f"answered by {step.who_name}{means}"
-        case "escalated":
-            return f"asked {whom} too"
-    return f"{step.step} {whom}"
+    if not step.reached:
+        return f"{step.step}: {NOBODY}"
+    return f"asked {whom} too" if step.step == "escalated" else f"{step.step} {whom}"
 
 
 def says_more(steps: Sequence[LockStep]) -> bool:
