@@ -1,8 +1,10 @@
 """Runs of deployments whose legs are executed here, as a worker of their pool would."""
 
 import asyncio
+import threading
 from collections.abc import Iterator
 from contextlib import asynccontextmanager
+from contextvars import copy_context
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -82,6 +84,18 @@ class Legs:
     def resume(self) -> bool:
         """Have it go on if it is due, as panel and observer do; whether this did."""
         return asyncio.run(resumed(self.place, self.fid))
+
+
+class Background:
+    """A leg in a thread."""
+
+    def __init__(self, run: Legs) -> None:
+        self._thread = threading.Thread(target=copy_context().run, args=[run.leg])
+        self._thread.start()
+
+    def join(self) -> None:
+        self._thread.join(60)
+        assert not self._thread.is_alive()
 
 
 async def resumed(place: Place, fid: str) -> bool:

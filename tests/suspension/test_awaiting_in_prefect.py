@@ -7,10 +7,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import copy_context
 from typing import Any
+from uuid import UUID
 
 import psycopg
 import pytest
-from prefect.client.orchestration import get_client
+from prefect import flow_engine
+from prefect.client.orchestration import SyncPrefectClient, get_client
 
 from kodosumi_prefect import Tracer, flow
 from kodosumi_prefect.observer import awaiting
@@ -19,7 +21,7 @@ from kodosumi_prefect.observer.awaiting import AwaitingRuns
 from kodosumi_prefect.stream.reader import Reader
 from tests.answering import until_open
 from tests.services import Place
-from tests.suspension.conftest import Legs, limited
+from tests.suspension.conftest import Background, Legs, limited
 from tests.waiting import wait_for
 
 pytestmark = pytest.mark.timeout(120)
@@ -46,18 +48,6 @@ def aligned(place: Place) -> Iterator[None]:
     finally:
         stop.set()
         thread.join()
-
-
-class Background:
-    """A leg in a thread."""
-
-    def __init__(self, run: Legs) -> None:
-        self._thread = threading.Thread(target=copy_context().run, args=[run.leg])
-        self._thread.start()
-
-    def join(self) -> None:
-        self._thread.join(60)
-        assert not self._thread.is_alive()
 
 
 @flow(retries=1)
@@ -149,6 +139,40 @@ def test_a_run_with_a_slot_of_its_deployment_keeps_it_and_shows_running(
         looked = time.monotonic() + 1
         while time.monotonic() < looked:
             assert run.run.state_name == "Running"
+        run.answer("fine")
+        leg.join()
+    assert [state.name for state in states(run)].count("AwaitingInput") == 0
+    assert run.recorded.final == {"str": "fine"}
+
+
+def test_a_run_with_a_slot_outlives_the_lease_of_that_while_it_waits(
+    legs: Make, place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its engine renews it, here every second, and cancels a run that gave it up by a pause."""
+    renewed: list[UUID] = []
+    maintain, renew = (
+        flow_engine.maintain_concurrency_lease,
+        SyncPrefectClient.renew_concurrency_lease,
+    )
+
+    def shortly(lease: UUID, seconds: float, **more: Any) -> Any:
+        assert seconds == 300
+        return maintain(lease, 1.0, **more)
+
+    def noted(client: SyncPrefectClient, lease_id: UUID, lease_duration: float) -> None:
+        renew(client, lease_id, 60)  # the least that Prefect takes
+        renewed.append(lease_id)
+
+    monkeypatch.setattr(flow_engine, "maintain_concurrency_lease", shortly)
+    monkeypatch.setattr(SyncPrefectClient, "renew_concurrency_lease", noted)
+    run = legs(asks_and_fails_once)
+    limited(run.deployment, 1)
+    with aligned(place):
+        leg = Background(run)
+        until_open(place.database, 1, run.fid)
+        before = len(renewed)
+        wait_for(lambda: len(renewed) > before + 2, 30, "the lease to be renewed")
+        assert run.run.state_name == "Running"
         run.answer("fine")
         leg.join()
     assert [state.name for state in states(run)].count("AwaitingInput") == 0

@@ -4,12 +4,9 @@ import asyncio
 import math
 import threading
 from collections.abc import Callable
-from contextlib import asynccontextmanager
 from typing import Any
 
-import httpx
 import prefect
-import psycopg
 import pytest
 from prefect import task
 from prefect.client.orchestration import get_client
@@ -17,14 +14,9 @@ from prefect.states import Cancelling
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from kodosumi_prefect import KodosumiError, Tracer, flow, tracer
-from kodosumi_prefect.spooler.append import Spooler
 from kodosumi_prefect.spooler.client import get_client as get_spool_client
-from kodosumi_prefect.stream.reader import Reader
 from kodosumi_prefect.suspension import ending
 from kodosumi_prefect.suspension import place as place_module
-from kodosumi_prefect.suspension.calls import Attempt
-from kodosumi_prefect.suspension.keeping import Keeper, KeptAwayError
-from kodosumi_prefect.suspension.resuming import resume
 from tests.answering import Answerer, locks
 from tests.services import Place
 from tests.suspension.conftest import Legs
@@ -192,55 +184,6 @@ def test_a_cancelled_run_is_not_resumed(legs: Make) -> None:
     assert run.row["suspended_leg"] is None
 
 
-def test_an_answer_while_prefect_is_away_is_seen_to_later(legs: Make) -> None:
-    @flow
-    def asks(tracer: Tracer) -> Any:
-        return tracer.lock_sync("approve", suspend=True)
-
-    run = legs(asks)
-    assert run.leg()
-    run.answer("yes")
-
-    @asynccontextmanager
-    async def away() -> Any:
-        raise httpx.ConnectError("Prefect is away")
-        yield
-
-    async def look() -> None:
-        async with Reader(run.place.database, "kodosumi", 2) as reader:
-            await resume(run.fid, reader, away)
-
-    with pytest.raises(httpx.ConnectError):
-        asyncio.run(look())
-    assert run.row["suspended_leg"] == 0
-    assert wait_for(run.resume, 30, "the next look")
-    assert not run.leg()
-
-
-def test_a_leg_does_not_end_where_prefect_is_away(
-    legs: Make, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(place_module, "AGAIN", 0.1)
-    tries: list[int] = []
-    suspend = ending._suspend
-
-    def away(*arguments: Any) -> Any:
-        tries.append(1)
-        if len(tries) == 1:
-            raise httpx.ConnectError("Prefect is away")
-        return suspend(*arguments)
-
-    monkeypatch.setattr(ending, "_suspend", away)
-
-    @flow
-    def asks(tracer: Tracer) -> Any:
-        return tracer.lock_sync("approve", suspend=True)
-
-    run = legs(asks)
-    assert run.leg()
-    assert len(tries) == 2
-
-
 def test_an_answer_in_the_moment_of_suspending_resumes_the_run(
     legs: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -263,54 +206,6 @@ def test_an_answer_in_the_moment_of_suspending_resumes_the_run(
     assert wait_for(lambda: run.run.state_name == "Resuming" or run.resume(), 30)
     assert not run.leg()
     assert run.recorded.final == {"str": "yes"}
-
-
-def test_a_leg_that_prefect_ended_is_over_though_postgres_goes_away(
-    legs: Make, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Else two processes would go on with the answer."""
-    query = Spooler.query
-
-    def away(self: Spooler, name: str, *arguments: Any) -> Any:
-        if name == "claim_resuming":
-            raise psycopg.OperationalError("the database is restarted")
-        return query(self, name, *arguments)
-
-    monkeypatch.setattr(Spooler, "query", away)
-
-    @flow
-    def asks(tracer: Tracer) -> Any:
-        return tracer.lock_sync("approve", suspend=True)
-
-    run = legs(asks)
-    assert run.leg()
-    run.answer("yes")
-    assert run.resume()
-    assert not run.leg()
-    assert run.recorded.final == {"str": "yes"}
-
-
-def test_a_leg_ends_once_a_database_that_was_away_keeps_what_is_done(
-    legs: Make, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(place_module, "AGAIN", 0.1)
-    tries: list[int] = []
-    obstacles = Keeper.obstacles
-
-    def away(self: Keeper, attempt: Attempt) -> Any:
-        tries.append(1)
-        if len(tries) == 1:
-            raise KeptAwayError("Postgres is away")
-        return obstacles(self, attempt)
-
-    monkeypatch.setattr(Keeper, "obstacles", away)
-
-    @flow
-    def asks(tracer: Tracer) -> Any:
-        return tracer.lock_sync("approve", suspend=True)
-
-    assert legs(asks).leg()
-    assert len(tries) == 2
 
 
 @pytest.mark.parametrize("pool", [None])
