@@ -7,6 +7,7 @@ packages: a clone of the code has another folder, and the same names in it.
 import hashlib
 import json
 import logging
+import re
 import sys
 import sysconfig
 from importlib.machinery import PathFinder
@@ -31,6 +32,7 @@ LOADED_BY_PREFECT = "__prefect_loader_"  # begins names of modules that it loads
 EDITED = "edited while it ran"  # in place of a digest: it is not known what was loaded
 SHOWN = 5  # files that are named
 
+_SUSPEND = re.compile(rb"\bsuspend\b")
 _INSTALLED = tuple(
     Path(path) for path in (sysconfig.get_paths()[name] for name in ("stdlib", "platstdlib"))
 )
@@ -55,6 +57,14 @@ def code_now() -> dict[str, str]:
         except OSError:
             digests[name] = EDITED  # it is gone
     return digests
+
+
+def names_suspending() -> bool:
+    """Whether a file of the code that is imported has the word ``suspend``, as of a lock."""
+    try:
+        return any(_SUSPEND.search(file.read_bytes()) for file in _files().values())
+    except OSError:
+        return True  # it is gone, so nobody knows
 
 
 def heed_changed_code() -> None:

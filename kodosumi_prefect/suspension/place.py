@@ -29,7 +29,7 @@ from kodosumi_prefect.suspension.ending import (
 )
 from kodosumi_prefect.suspension.leg import leg_of, root_run
 from kodosumi_prefect.suspension.records import record_of
-from kodosumi_prefect.suspension.reuse import place_here
+from kodosumi_prefect.suspension.reuse import NOT_FORESEEN, foresee, place_here, unforeseen
 from kodosumi_prefect.suspension.under_way import UnderWay, doing
 from kodosumi_prefect.vocabulary import FLOW_ATTRIBUTE
 
@@ -70,6 +70,8 @@ def place_of(
     after = client.settings.lock_suspend_after if suspend is None else suspend
     off = after is False or (suspend is None and after == 0)
     wait = math.inf if off else 0.0 if after is True else float(after)
+    if not off:
+        foresee()
     leg = _leg(fid, max(run.run_count, 1), leg_of(run), client)
     source = None if context.detached else place_here()
     # Our own flows see to it where they fail.
@@ -192,6 +194,8 @@ class Leg:
         try:
             if any(waiting.place.detached for waiting in waits.values()):
                 raise NeverError("a question is asked in a task on Ray")
+            if unforeseen():
+                raise NeverError(NOT_FORESEEN)
             if self.under_way and any(waiting.place.source is None for waiting in waits.values()):
                 raise NeverError("a question is asked in code whose tasks are not kept")
             with nullcontext() if self.under_way is None else self.under_way.held():

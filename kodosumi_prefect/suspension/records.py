@@ -20,6 +20,7 @@ class Record:
     Attributes:
         runs: the paths of calls by the ids of their task runs.
         refuses: the flow was told not to keep results.
+        keeps: whether results are kept; None until a first call asks whether that may be of use.
         under_way: what of it is not over in this process.
     """
 
@@ -29,6 +30,7 @@ class Record:
         self.kept: Kept = kept if kept is not None else {}
         self.runs: dict[UUID, str] = {}
         self.refuses = False
+        self.keeps: bool | None = True
         self.under_way = UnderWay()
         self._unordered: set[str] = set()
         self._submitted: dict[str, tuple[Call, Callable[[], bool]]] = {}

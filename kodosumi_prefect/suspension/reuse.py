@@ -34,6 +34,7 @@ from kodosumi_prefect.suspension.calls import (
     short,
     unpacked,
 )
+from kodosumi_prefect.suspension.code import names_suspending
 from kodosumi_prefect.suspension.keeping import KeptAwayError, NeverKeptError, Row, keeper
 from kodosumi_prefect.suspension.leg import leg_of, root_run
 from kodosumi_prefect.suspension.records import Record, forget, record_of, records
@@ -43,6 +44,10 @@ CALL = "kodosumi_call"  # attribute of the task objects that are called
 MOST_LINES = 20  # obstacles that are told
 REFUSED = "it was told not to keep its result (NO_CACHE or persist_result=False)"
 GENERATOR = "it is a generator, whose items are not kept"
+NOT_FORESEEN = (
+    "what finished before this question is not kept: no file of the flow's code has the word "
+    "suspend, and LOCK_SUSPEND_AFTER is not set"
+)
 NOT_SEEN = (
     "what it returned is not kept: it ran in a process that keeps no results (use RayTaskRunner or "
     "ThreadPoolTaskRunner) or does not reach the database"
@@ -76,6 +81,7 @@ def begin(flow: "Flow[..., Any] | None", flow_run: FlowRun, fid: str) -> Kept | 
     learn_leg(fid, attempt.leg)
     record = Record(attempt, kept)
     record.refuses = flow is not None and flow.persist_result is False
+    record.keeps = True if attempt.leg or get_settings().lock_suspend_after > 0 else None
     records[attempt.fid] = record
     branches.follow()
     work = record.under_way.begin("", "the flow", None)
@@ -124,6 +130,19 @@ def leave(task: "Task[..., Any]") -> None:
         logger.warning("what task %s returned is not kept: %s", task.name, exc)
 
 
+def foresee() -> None:
+    """The calling code's run may be suspended: keep its results from here on, if all are kept."""
+    record = _record_here()
+    if record is not None and record.keeps is None:
+        record.keeps = True
+
+
+def unforeseen() -> bool:
+    """Whether the calling code's run has called what is not kept."""
+    record = _record_here()
+    return record is not None and record.keeps is False
+
+
 def tasks_under_way() -> list[str]:
     """What keeps the process of the calling code's run: names of what does not wait itself."""
     record = _record_here()
@@ -164,6 +183,8 @@ def obstacles() -> list[str]:
             "the flow is not one of @kodosumi_prefect.flow, and its worker is not one of ours, so "
             "what its tasks return is not kept"
         ]
+    if unforeseen():
+        return [NOT_FORESEEN]
     settings = get_settings()
     try:
         keeper(settings).settle()
@@ -194,7 +215,7 @@ class _Hooks:
     """Numbers calls, keeps how they end, and knows how they ended before."""
 
     def numbered(self, task: "Task[..., Any]", parameters: dict[str, Any]) -> "Task[..., Any]":
-        at = _current()
+        at = _keeping_here()
         if at is None:
             return task
         call = _next(at, "task", task, task.fn, parameters)
@@ -277,7 +298,7 @@ class _Hooks:
     def subflow(
         self, flow: Any, call: Callable[[], Any], *, parameters: dict[str, Any], as_state: bool
     ) -> Any:
-        at = _current()
+        at = _keeping_here()
         if at is None:
             return call()
         number = _next(at, "flow", flow, flow.fn, parameters)
@@ -293,7 +314,7 @@ class _Hooks:
             return _keeping(number, call)
 
     def deferred(self, task: "Task[..., Any]", call: Callable[[], Any]) -> Any:
-        at = _current()
+        at = _keeping_here()
         if at is None:
             return call()
         number = _next(at, "deferred", task, task.fn, {})
@@ -362,6 +383,17 @@ def _current() -> Here | None:
     if at.flow_run is None:
         at.flow_run = context.flow_run.id
     return at if at.flow_run == context.flow_run.id else None
+
+
+def _keeping_here() -> Here | None:
+    """Where the calling code is, if what it calls is to be kept."""
+    at = _current()
+    if at is None:
+        return None
+    record = record_of(at.place.attempt, make=True)
+    if record.keeps is None:
+        record.keeps = names_suspending()
+    return at if record.keeps else None
 
 
 def _next(

@@ -15,6 +15,7 @@ from prefect import task
 from kodosumi_prefect import flow, tracer
 from kodosumi_prefect.adapter.hooks import attach
 from kodosumi_prefect.settings import get_settings, use_settings
+from kodosumi_prefect.suspension import code
 from kodosumi_prefect.suspension.code import code_now
 from kodosumi_prefect.suspension.plain_flows import keeping
 from tests.suspension.conftest import Legs
@@ -125,3 +126,25 @@ def test_installed_packages_are_not_looked_at() -> None:
     names = {name.partition(".")[0] for name in code_now()}
     assert names.isdisjoint({"prefect", "json", "pytest", "kodosumi_prefect"})
     assert "tests" in names
+
+
+@pytest.mark.parametrize(
+    ("source", "named"),
+    [
+        ("answer = tracer.lock_sync('approve', suspend=60)\n", True),
+        ("options = {'suspend': True}\n", True),
+        ("suspend_flow_run()\nsuspended = 1\n", False),
+    ],
+)
+def test_whether_code_means_to_suspend_is_read_in_its_files(
+    helper: Path, monkeypatch: pytest.MonkeyPatch, source: str, named: bool
+) -> None:
+    helper.write_text(source)
+    monkeypatch.setattr(code, "_files", lambda: {"flows": helper})
+    assert code.names_suspending() is named
+
+
+def test_files_that_are_gone_may_mean_to(helper: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(code, "_files", lambda: {"flows": helper})
+    helper.unlink()
+    assert code.names_suspending()

@@ -14,9 +14,11 @@ from prefect.states import Cancelling
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from kodosumi_prefect import KodosumiError, Tracer, flow, tracer
+from kodosumi_prefect.settings import get_settings, use_settings
 from kodosumi_prefect.spooler.client import get_client as get_spool_client
-from kodosumi_prefect.suspension import ending
+from kodosumi_prefect.suspension import ending, reuse
 from kodosumi_prefect.suspension import place as place_module
+from kodosumi_prefect.suspension.keeping import Keeper
 from tests.answering import Answerer, locks
 from tests.services import Place
 from tests.suspension.conftest import Legs
@@ -222,6 +224,82 @@ def test_a_run_that_no_worker_would_resume_waits_in_its_process(
     said = [record for record in caplog.records if "waits in its process" in record.message]
     assert len(said) == 1
     assert "work pool" in said[0].message
+
+
+@pytest.mark.parametrize("asks_in", ["flow", "subflow"])
+def test_nothing_is_kept_of_a_run_that_nobody_means_to_suspend(
+    legs: Make, asks_in: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reuse, "names_suspending", lambda: False)
+    kept: list[Any] = []
+    monkeypatch.setattr(Keeper, "keep", lambda _, row: kept.append(row))
+
+    @task
+    def research() -> str:
+        return "much"
+
+    @prefect.flow
+    def subflow() -> Any:
+        return tracer.lock_sync("approve", suspend=True)
+
+    @flow
+    def asks(tracer: Tracer) -> Any:
+        found = research()
+        return [found, subflow() if asks_in == "subflow" else subflow.fn()]
+
+    run = legs(asks)
+    with caplog.at_level("INFO"), Answerer(run.place.database, once_it_stays(caplog)):
+        assert not run.leg()
+    assert "LOCK_SUSPEND_AFTER is not set" in caplog.text
+    assert kept == []
+
+
+def test_a_run_is_kept_from_its_first_question_on(
+    legs: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reuse, "names_suspending", lambda: False)
+    ran: list[str] = []
+
+    @task
+    def research() -> str:
+        ran.append("research")
+        return "much"
+
+    @flow
+    def asks(tracer: Tracer) -> Any:
+        first = tracer.lock_sync("approve", suspend=True)
+        return [first, research(), tracer.lock_sync("publish", suspend=True)]
+
+    run = legs(asks)
+    for answer in ("yes", "no"):
+        assert run.leg()
+        run.answer(answer)
+        assert run.resume()
+    assert not run.leg()
+    assert run.recorded.final == {"__list__": [{"str": "yes"}, {"str": "much"}, {"str": "no"}]}
+    assert ran == ["research"]
+
+
+def test_with_the_setting_all_is_kept(legs: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reuse, "names_suspending", lambda: False)
+    ran: list[str] = []
+
+    @task
+    def research() -> str:
+        ran.append("research")
+        return "much"
+
+    @flow
+    def asks(tracer: Tracer) -> Any:
+        return [research(), tracer.lock_sync("approve", suspend=True)]
+
+    run = legs(asks)
+    with use_settings(get_settings().model_copy(update={"lock_suspend_after": 60.0})):
+        assert run.leg()
+        run.answer("yes")
+        assert run.resume()
+        assert not run.leg()
+    assert ran == ["research"]
 
 
 def once_it_stays(caplog: pytest.LogCaptureFixture) -> Callable[[str, Any], Any]:
