@@ -27,21 +27,20 @@ def share_tls_context() -> None:
     given a context, are as they were.
     """
     for kind in (PrefectClient, SyncPrefectClient):
-        made = kind.__init__
-        if not hasattr(made, _SHARES):
-            kind.__init__ = _sharing(made)  # type: ignore[method-assign]
+        if not hasattr(kind.__init__, _SHARES):
+            kind.__init__ = _sharing(kind.__init__)  # type: ignore[method-assign]
     if not get_current_settings().api.tls_insecure_skip_verify:
         with contextlib.suppress(OSError):  # whoever makes a client hears of it
             _context()
 
 
-def _sharing(made: Callable[..., None]) -> Callable[..., None]:
-    @functools.wraps(made)
+def _sharing(original: Callable[..., None]) -> Callable[..., None]:
+    @functools.wraps(original)
     def init(self: object, *args: Any, **options: Any) -> None:
-        given = options.get("httpx_settings") or {}
-        if "verify" not in given and not get_current_settings().api.tls_insecure_skip_verify:
-            options["httpx_settings"] = given | {"verify": _context()}
-        made(self, *args, **options)
+        settings = options.get("httpx_settings") or {}
+        if "verify" not in settings and not get_current_settings().api.tls_insecure_skip_verify:
+            options["httpx_settings"] = settings | {"verify": _context()}
+        original(self, *args, **options)
 
     setattr(init, _SHARES, True)
     return init

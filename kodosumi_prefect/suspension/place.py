@@ -28,8 +28,9 @@ from kodosumi_prefect.suspension.ending import (
     stays,
 )
 from kodosumi_prefect.suspension.leg import leg_of, root_run
+from kodosumi_prefect.suspension.numbering import place_here
 from kodosumi_prefect.suspension.records import record_of
-from kodosumi_prefect.suspension.reuse import NOT_FORESEEN, foresee, place_here, unforeseen
+from kodosumi_prefect.suspension.reuse import NOT_FORESEEN, foresee, unforeseen
 from kodosumi_prefect.suspension.under_way import UnderWay, doing
 from kodosumi_prefect.vocabulary import FLOW_ATTRIBUTE
 

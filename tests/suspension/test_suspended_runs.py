@@ -16,7 +16,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from kodosumi_prefect import KodosumiError, Tracer, flow, tracer
 from kodosumi_prefect.settings import get_settings, use_settings
 from kodosumi_prefect.spooler.client import get_client as get_spool_client
-from kodosumi_prefect.suspension import ending, reuse
+from kodosumi_prefect.suspension import ending, numbering
 from kodosumi_prefect.suspension import place as place_module
 from kodosumi_prefect.suspension.keeping import Keeper
 from tests.answering import Answerer, locks
@@ -230,7 +230,7 @@ def test_a_run_that_no_worker_would_resume_waits_in_its_process(
 def test_nothing_is_kept_of_a_run_that_nobody_means_to_suspend(
     legs: Make, asks_in: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reuse, "names_suspending", lambda: False)
+    monkeypatch.setattr(numbering, "names_suspending", lambda: False)
     kept: list[Any] = []
     monkeypatch.setattr(Keeper, "keep", lambda _, row: kept.append(row))
 
@@ -257,7 +257,7 @@ def test_nothing_is_kept_of_a_run_that_nobody_means_to_suspend(
 def test_a_run_is_kept_from_its_first_question_on(
     legs: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reuse, "names_suspending", lambda: False)
+    monkeypatch.setattr(numbering, "names_suspending", lambda: False)
     ran: list[str] = []
 
     @task
@@ -281,7 +281,7 @@ def test_a_run_is_kept_from_its_first_question_on(
 
 
 def test_with_the_setting_all_is_kept(legs: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reuse, "names_suspending", lambda: False)
+    monkeypatch.setattr(numbering, "names_suspending", lambda: False)
     ran: list[str] = []
 
     @task
