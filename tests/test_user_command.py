@@ -149,6 +149,7 @@ def test_an_erased_account_is_not_named_in_questions_of_others(user, settings: S
     with serving(public) as stand, use_settings(settings):
         mira, lea, noor = (stand.person(name) for name in ("Mira", "Lea", "Noor"))
         told = {"ask": ["mira", "lea"], "link": True, "quorum": 2, "title": "Ask Mira?"}
+        told["escalate"] = [{"after": 3600.0, "to": ["mira"]}]
         run, where = asking(stand, noor.id, **told)
         handed, elsewhere = asking(stand, noor.id, ask=["mira"])
         _, still = asking(stand, noor.id, ask=["mira"])
@@ -161,7 +162,7 @@ def test_an_erased_account_is_not_named_in_questions_of_others(user, settings: S
         assert lea.client.post(f"{path}/delegate", json={"to": "mira"}).status_code == 200
         assert mira.client.post(path, json={"stars": 1}).status_code == 200
         assert "1 questions of others" in refused(user("erase", "Mira", "--yes"))
-        before = stand.json(f"/lock/{where}/steps")["items"]
+        before = stand.json(f"/lock/{where}/steps")["steps"]
         assert [step["by"] for step in before if step["step"] == "answered"] == [ERASED, "Lea"]
         assert stand.client.post(f"/lock/{still}", json={"stars": 1}).status_code == 200
         assert user("erase", "Mira", "--yes").code == 0

@@ -77,6 +77,7 @@ def wrap_engine(engine: Any, hooks: Hooks) -> None:
     def suspended() -> Any:
         return Cancelled(name="Suspended", message=MESSAGE)
 
+    @wraps(initialize_run)
     @contextmanager
     def sync_initialize_run(self: Any, *args: Any, **options: Any) -> Iterator[Any]:
         with initialize_run(self, *args, **options) as run, hooks.under_way(self.task):
@@ -89,6 +90,7 @@ def wrap_engine(engine: Any, hooks: Hooks) -> None:
                     self.set_state(suspended(), force=True)
                 raise
 
+    @wraps(initialize_run)
     @asynccontextmanager
     async def async_initialize_run(self: Any, *args: Any, **options: Any) -> AsyncIterator[Any]:
         async with initialize_run(self, *args, **options) as run:
@@ -103,6 +105,7 @@ def wrap_engine(engine: Any, hooks: Hooks) -> None:
                         await self.set_state(suspended(), force=True)
                     raise
 
+    @wraps(log_finished)
     def log_finished_message(self: Any) -> None:
         if getattr(self, LEFT, False):
             self.logger.info("Finished in state %s", self.state)

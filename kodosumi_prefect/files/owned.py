@@ -1,5 +1,6 @@
 """All that is kept of one owner: written to a folder, or erased."""
 
+import json
 import os
 import re
 from collections.abc import Iterator
@@ -37,6 +38,12 @@ class _LockWithAccount(NamedTuple):
     execution_id: int
     lid: str
     open: bool
+
+
+class _LockEvent(NamedTuple):
+    execution_id: int
+    seq: int
+    payload: str
 
 
 class _File(NamedTuple):
@@ -161,9 +168,26 @@ class Owned:
             "lids": [lock.lid for lock in over],
         }
         with self._connection.transaction():
-            for place in ("events", "links", "steps", "locks") if over else ():
+            self._erase_whom_asked(parameters)
+            for place in ("events", "links", "plan", "steps", "locks") if over else ():
                 self._connection.execute(self._queries[f"erase_in_{place}"], parameters)
         return len(locks) - len(over)
+
+    def _erase_whom_asked(self, parameters: dict[str, Any]) -> None:
+        """Name the account no more among whom the events of locks ask, now or later."""
+        references = frozenset(parameters["references"])
+        for event in self._rows(class_row(_LockEvent), "asking_events", **parameters):
+            told = json.loads(event.payload)
+            fields = told["dict"]
+            later = fields.get("escalate", ())
+            for place, key in ((fields, "ask"), *((each, "to") for each in later)):
+                if key in place:  # the owner is asked where nobody is named
+                    place[key] = [
+                        ERASED if one.lower() in references else one for one in place[key]
+                    ]
+            payload = json.dumps(told, ensure_ascii=False)
+            changed = {"id": event.execution_id, "seq": event.seq, "payload": payload}
+            self._connection.execute(self._queries["erase_in_lock_event"], changed)
 
     def _upkeep(self) -> FileUpkeep:
         return FileUpkeep(self._url, self._schema, self._storage)

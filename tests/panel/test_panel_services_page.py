@@ -390,7 +390,7 @@ def test_an_earlier_execution_fills_the_form_but_for_what_was_secret(
 
 
 def test_nobody_fills_a_form_from_somebody_elses_execution(shared: Stand, single: Remote) -> None:
-    ann, ben = shared.person("owner"), shared.person("stranger")
+    ann, ben = shared.person("asker"), shared.person("stranger")
     run = shared.run(owner=ann.id).begin(name="private")
     assert "private" in ann.client.get(single.page, params={"from": run.fid}).text
     for fid in (run.fid, "00000000-0000-0000-0000-000000000000"):

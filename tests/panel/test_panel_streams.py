@@ -219,7 +219,7 @@ def test_streams_end_for_those_who_may_not_read_them_any_more(
 ) -> None:
     monkeypatch.setattr(streams, "REVIEW", 0.1)
     stand = start_panel(settings)
-    owner, operator = stand.person("owner"), stand.person("operator", operator=True)
+    owner, operator = stand.person("asker"), stand.person("operator", operator=True)
     run = stand.run(owner=owner.id).begin()
     path = f"/outputs/stream/{run.fid}"
     key = stand.client.post("/keys", json={"name": "of a program"}).json()

@@ -11,7 +11,8 @@ WHERE l.answered_by = %(owner)s OR %(owner)s = ANY(l.handed_on)
     OR l.asked && (%(references)s::text[])
     OR EXISTS (SELECT FROM {schema}.lock_step s
         WHERE s.execution_id = l.execution_id AND s.lid = l.lid AND (s.who = %(owner)s
-            OR s.reached && (%(names)s::text[]) OR s.recipients && (%(references)s::text[])))
+            OR s.reached && (%(names)s::text[]) OR EXISTS (SELECT FROM unnest(s.recipients) AS r (one)
+                WHERE lower(one) = ANY(%(references)s::text[]))))
     OR EXISTS (SELECT FROM {schema}.lock_link k
         WHERE k.execution_id = l.execution_id AND k.lid = l.lid
             AND (k.account = %(owner)s OR k.made_by = %(owner)s));
@@ -26,7 +27,7 @@ WHERE l.answered_by = %(owner)s OR %(owner)s = ANY(l.handed_on)
 UPDATE {schema}.lock x SET
     answered_by = nullif(answered_by, %(owner)s),
     handed_on = array_remove(handed_on, %(owner)s),
-    asked = (SELECT array_agg(CASE WHEN one = ANY(%(references)s::text[]) THEN %(erased)s ELSE one END
+    asked = (SELECT array_agg(CASE WHEN lower(one) = ANY(%(references)s::text[]) THEN %(erased)s ELSE one END
         ORDER BY place) FROM unnest(asked) WITH ORDINALITY AS a (one, place))
 WHERE {erased_lock};
 
@@ -35,10 +36,17 @@ WHERE {erased_lock};
 UPDATE {schema}.lock_step x SET
     who_name = CASE WHEN who = %(owner)s THEN %(erased)s ELSE who_name END,
     who = CASE WHEN who = %(owner)s THEN 'erased:' || gen_random_uuid() ELSE who END,
-    recipients = array(SELECT CASE WHEN one = ANY(%(references)s::text[]) THEN %(erased)s ELSE one END
+    recipients = array(SELECT CASE WHEN lower(one) = ANY(%(references)s::text[]) THEN %(erased)s ELSE one END
         FROM unnest(recipients) WITH ORDINALITY AS a (one, place) ORDER BY place),
     reached = array(SELECT CASE WHEN one = ANY(%(names)s::text[]) THEN %(erased)s ELSE one END
         FROM unnest(reached) WITH ORDINALITY AS a (one, place) ORDER BY place)
+WHERE {erased_lock};
+
+-- name: erase_in_plan
+-- The same in what was to be done about them.
+UPDATE {schema}.lock_plan x SET
+    recipients = array(SELECT CASE WHEN lower(one) = ANY(%(references)s::text[]) THEN %(erased)s ELSE one END
+        FROM unnest(recipients) WITH ORDINALITY AS a (one, place) ORDER BY place)
 WHERE {erased_lock};
 
 -- name: erase_in_links
@@ -65,3 +73,14 @@ WHERE v.execution_id = ANY(%(executions)s::bigint[])
         WHEN v.kind IN ('debug', 'stderr') THEN v.payload LIKE 'Question “%%”: %%'
             AND v.payload ~* %(pattern)s
         ELSE false END;
+
+-- name: asking_events
+-- The events of locks that name whom they ask.
+SELECT v.execution_id, v.seq, v.payload FROM {schema}.event v
+    JOIN unnest(%(executions)s::bigint[], %(lids)s::text[]) AS x (execution_id, lid)
+        ON x.execution_id = v.execution_id
+WHERE v.kind = 'lock' AND strpos(v.payload, '"' || x.lid || '"') > 0 AND v.payload ~* %(pattern)s;
+
+-- name: erase_in_lock_event
+-- One of them, with what is left.
+UPDATE {schema}.event SET payload = %(payload)s WHERE execution_id = %(id)s AND seq = %(seq)s;
