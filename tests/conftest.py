@@ -1,5 +1,6 @@
 """What the tests share: one Postgres a session, a fresh database a test."""
 
+import os
 import signal
 import subprocess
 import time
@@ -64,8 +65,15 @@ def pytest_configure(config: pytest.Config) -> None:
             signal.signal(number, signal.SIG_IGN)
         raise KeyboardInterrupt
 
+    def in_fork() -> None:
+        """A fork stops nothing, and what its main thread does must not lose the signal."""
+        for number in ends:
+            if signal.getsignal(number) is interrupted:
+                signal.signal(number, signal.SIG_DFL)
+
     for number in ends:
         signal.signal(number, interrupted)
+    os.register_at_fork(after_in_child=in_fork)
 
 
 _workers: list[subprocess.Popen[bytes]] = []  # of pytest-xdist
