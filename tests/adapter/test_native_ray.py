@@ -30,7 +30,7 @@ def until_said(place: Place, fid: str, expected: list[str]) -> Recorded:
     """Wait until that much was stored: no one tells when a native call's output is complete."""
     return wait_for(
         lambda: found if len(said(found := place.recorded(fid))) >= len(expected) else None,
-        10,
+        30,  # what cannot be stored at once is tried again after 10
         f"{expected} in {said(place.recorded(fid))}",
     )
 
