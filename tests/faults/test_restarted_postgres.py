@@ -22,6 +22,8 @@ from tests.services import Place, in_force
 from tests.suspension.conftest import Background, Legs
 from tests.waiting import wait_for
 
+pytestmark = pytest.mark.timeout(1200)  # two legs of each run, one after the other
+
 SUSPENDED, IN_PROCESS = 95, 5  # questions
 
 went_on: Counter[str] = Counter()
