@@ -15,7 +15,6 @@ from pathlib import Path
 from types import ModuleType
 
 import httpx
-import psycopg
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun
 from prefect.context import FlowRunContext
@@ -23,8 +22,8 @@ from prefect.exceptions import PrefectException
 from prefect.logging import get_run_logger
 
 from kodosumi_prefect.error import KodosumiError
-from kodosumi_prefect.settings import Settings, database_url, get_settings
-from kodosumi_prefect.spooler.append import ProtocolError, Spooler
+from kodosumi_prefect.settings import Settings, get_settings
+from kodosumi_prefect.suspension.keeping import KeptAwayError, keeper
 from kodosumi_prefect.suspension.leg import root_run, suspended_before
 
 PACKAGE = __name__.partition(".")[0]
@@ -71,12 +70,22 @@ def heed_changed_code() -> None:
     """Say in a later leg that its code is another one than before; refuse it if so set.
 
     Raises:
-        ChangedCodeError: ``suspended_code`` is ``refuse``, and it is.
+        ChangedCodeError: ``suspended_code`` is ``refuse``, and it is, or nobody can know.
     """
     if not suspended_before() or (run := root_run()) is None:
         return
     settings = get_settings()
-    changed = _changed(str(run.id), settings)
+    try:
+        changed = _changed(str(run.id), settings)
+    except KeptAwayError as exc:
+        if settings.suspended_code == "run":
+            logger.warning("whether the code of execution %s changed is not known: %s", run.id, exc)
+            return
+        _never_retry(run)
+        raise ChangedCodeError(
+            f"whether the code changed while the run was suspended is not known ({exc}), and "
+            "suspended_code is refuse: the run ends here; start it anew"
+        ) from exc
     if not changed:
         return
     names = ", ".join(changed[:SHOWN])
@@ -96,18 +105,9 @@ def heed_changed_code() -> None:
 
 
 def _changed(fid: str, settings: Settings) -> list[str]:
-    url = database_url(settings)
-    if url is None:
-        return []
-    spooler = Spooler(url, settings.database_schema)
-    try:
-        rows = spooler.query("suspended_code", {"fid": fid})
-    except (psycopg.Error, ProtocolError, OSError) as exc:
-        logger.warning("whether the code of execution %s changed is not known: %s", fid, exc)
-        return []
-    finally:
-        spooler.close()
-    before: dict[str, str] = json.loads(rows[0][0]) if rows and rows[0][0] else {}
+    """The names of modules whose files are others than in the leg before."""
+    code = keeper(settings).code_before(fid)
+    before: dict[str, str] = json.loads(code) if code else {}
     files = _files()
     return sorted(name for name, digest in before.items() if _now(name, files) != digest)
 

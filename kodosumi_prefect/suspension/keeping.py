@@ -124,6 +124,15 @@ class Keeper:
             kept.setdefault((at, series), []).append(KeptCall(*call))
         return kept
 
+    def code_before(self, fid: str) -> str | None:
+        """The code of an execution's last leg, as it was kept; None if it was not.
+
+        Raises:
+            KeptAwayError: the database was not there for ``PATIENCE`` seconds.
+        """
+        rows = self._patiently("suspended_code", {"fid": fid})
+        return rows[0][0] if rows else None
+
     def result(self, call: Call) -> tuple[str, bytes]:
         """The outcome of a call that an earlier leg finished, and its content.
 
@@ -207,7 +216,7 @@ class Keeper:
                 with self._using:
                     return self._query(query, values)
             except KeptAwayError as exc:
-                if time.monotonic() > deadline:
+                if isinstance(exc, NeverKeptError) or time.monotonic() > deadline:
                     raise
                 if not backoff.failures:
                     logger.warning("results of finished tasks cannot be read, waiting: %s", exc)

@@ -17,6 +17,7 @@ from kodosumi_prefect.adapter.hooks import attach
 from kodosumi_prefect.settings import get_settings, use_settings
 from kodosumi_prefect.suspension import code
 from kodosumi_prefect.suspension.code import code_now
+from kodosumi_prefect.suspension.keeping import Keeper, KeptAwayError
 from kodosumi_prefect.suspension.plain_flows import keeping
 from tests.suspension.conftest import Legs
 
@@ -106,6 +107,27 @@ def test_a_run_refuses_other_code_if_so_set_and_is_not_retried(
     assert line in row["error"]
     assert line in str(state.message)
     assert calls == ["booked"]
+
+
+@pytest.mark.parametrize("set_to", ["run", "refuse"])
+def test_what_is_not_known_is_not_run_where_other_code_is_refused(
+    legs: Make, helper: Path, monkeypatch: pytest.MonkeyPatch, set_to: str
+) -> None:
+    def away(*_: Any) -> Any:
+        raise KeptAwayError("the database is away")
+
+    run = legs(asking([]))
+    assert run.leg()
+    helper.write_text("PRICE = 2\n")
+    run.answer("yes")
+    assert run.resume()
+    monkeypatch.setattr(Keeper, "code_before", away)
+    with use_settings(get_settings().model_copy(update={"suspended_code": set_to})):
+        assert not run.leg()
+    state = run.run.state
+    assert state is not None
+    assert state.type.value == ("COMPLETED" if set_to == "run" else "FAILED")
+    assert ("the database is away" in str(state.message)) == (set_to == "refuse")
 
 
 def test_code_that_is_edited_while_it_runs_is_not_what_ran(helper: Path, legs: Make) -> None:

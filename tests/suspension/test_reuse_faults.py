@@ -52,6 +52,11 @@ def test_memory_is_bounded_while_the_database_is_away(
         keeper.obstacles(ATTEMPT)
 
 
+def test_a_process_without_a_database_waits_for_none(tmp_path: Path) -> None:
+    with pytest.raises(NeverKeptError, match="does not know the database"):
+        Keeper(Settings(data_dir=tmp_path)).code_before(ATTEMPT.fid)
+
+
 def test_what_an_author_s_class_says_of_itself_keeps_no_other_result_back(
     database: str, tmp_path: Path
 ) -> None:
