@@ -4,7 +4,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -152,10 +152,12 @@ def signed_in(panel: str) -> httpx.Client:
 
 
 @contextmanager
-def running_up(data_dir: Path, *options: str, keep: bool = False) -> Iterator[Up]:
+def running_up(
+    data_dir: Path, *options: str, keep: bool = False, variables: Mapping[str, str] = {}
+) -> Iterator[Up]:
     """`kodosumi-prefect up` in a process of its own; all it started is gone afterwards.
 
-    Its database is gone, too, unless ``keep``.
+    Its database is gone, too, unless ``keep``; ``variables`` are added to its environment.
     """
     environment = clean_environment() | {
         "PREFECT_HOME": str(data_dir / "client"),
@@ -163,6 +165,7 @@ def running_up(data_dir: Path, *options: str, keep: bool = False) -> Iterator[Up
         **EXPORTED,
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PYTHONFAULTHANDLER": "1",
+        **variables,
     }
     prefect_database.put_into(data_dir)
     process = subprocess.Popen(
