@@ -6,7 +6,8 @@ from tempfile import SpooledTemporaryFile
 from typing import IO, cast
 
 from kodosumi_prefect.files.folder import PartialFile
-from kodosumi_prefect.files.storage import PIECE, Storage, WrittenContent
+from kodosumi_prefect.files.storage import PIECE, Storage
+from kodosumi_prefect.files.writing import WrittenContent
 
 
 class IncomingContent:

@@ -3,16 +3,12 @@
 Contents stand under the keys of ``content_keys``.
 """
 
-import asyncio
 import hashlib
-import threading
 from collections.abc import AsyncIterator, Generator, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
-from queue import Full, Queue
 from typing import Any, Literal, NamedTuple, cast
 from urllib.parse import unquote, urlsplit
 from uuid import uuid4
@@ -34,16 +30,13 @@ from kodosumi_prefect.files.read_ahead import read_ahead
 from kodosumi_prefect.files.reading import Reading
 from kodosumi_prefect.files.storage_errors import in_words, is_missing_bucket
 from kodosumi_prefect.files.storage_url import is_address, plain
+from kodosumi_prefect.files.writing import CountedPieces, WrittenContent, write_object
 from kodosumi_prefect.settings import Settings
 from kodosumi_prefect.settings.areas.files import STORAGE_SCHEMES
 
 MARK = "storage.id"  # of a folder, by which processes know that they mean the same one
-PART = 8 * 1024**2  # bytes of a part of an upload to a bucket
-PARTS_AT_ONCE = 2
 PIECE = 1024**2  # bytes that are read at once
 DELETED_AT_ONCE = 1000
-WRITERS = 16  # streams that are written at once by one process; each has a thread
-PATIENCE = 1.0  # seconds after which a thread looks whether anybody still sends
 CONNECT = "10s"  # for a connection to a bucket
 ANSWER = "60s"  # for its answer to one request
 RETRY = timedelta(seconds=30)  # in which a request that failed is tried again
@@ -51,18 +44,6 @@ RETRY = timedelta(seconds=30)  # in which a request that failed is tried again
 
 class StorageError(KodosumiError):
     """The storage cannot be used, or does not do what it is asked for, in one line."""
-
-
-class WrittenContent(NamedTuple):
-    """What was written.
-
-    Attributes:
-        size: bytes.
-        sha256: of all of it, in hexadecimal.
-    """
-
-    size: int
-    sha256: str
 
 
 class StoredContent(NamedTuple):
@@ -167,13 +148,13 @@ class Storage:
         Raises:
             StorageError: it is not stored.
         """
-        counted = _Counted(pieces)
+        counted = CountedPieces(pieces)
         try:
             with self.naming_errors():
                 if self._root is not None:
                     write_file(self._root, key, counted)
                 else:
-                    _write_object(self._store, key, counted)
+                    write_object(self._store, key, counted)
         except Exception:
             if counted.failed is not None:
                 raise counted.failed from None
@@ -390,123 +371,3 @@ def storage_of(settings: Settings) -> Storage:
 @lru_cache(maxsize=16)
 def _storage(url: str, options: tuple[tuple[str, str], ...]) -> Storage:
     return Storage(url, dict(options))
-
-
-async def write_stream(storage: Storage, key: str, pieces: AsyncIterator[bytes]) -> WrittenContent:
-    """As ``Storage.write``, of pieces that come asynchronously; about ``PIECE`` bytes are held.
-
-    Raises:
-        StorageError: it is not stored.
-    """
-    loop = asyncio.get_running_loop()
-    joined = _joined(pieces)
-    given_up = threading.Event()
-
-    def blocking() -> Iterator[bytes]:
-        while True:
-            following = asyncio.run_coroutine_threadsafe(_next(joined), loop)
-            while not wait([following], PATIENCE).done:
-                if given_up.is_set():
-                    following.cancel()
-                    raise StorageError("whoever sent the content has gone")
-            piece = following.result()
-            if piece is None:
-                return
-            yield piece
-
-    try:
-        return await loop.run_in_executor(_writers(), storage.write, key, blocking())
-    finally:
-        given_up.set()
-
-
-async def _next(pieces: AsyncIterator[bytes]) -> bytes | None:
-    return await anext(pieces, None)
-
-
-async def _joined(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """The same bytes in larger pieces: each goes from one thread to another."""
-    buffer = bytearray()
-    async for piece in pieces:
-        buffer += piece
-        if len(buffer) >= PIECE:
-            yield bytes(buffer)
-            buffer.clear()
-    if buffer:
-        yield bytes(buffer)
-
-
-@lru_cache(maxsize=1)
-def _writers() -> ThreadPoolExecutor:
-    """Threads of their own: those that wait for slow senders are nobody else's."""
-    return ThreadPoolExecutor(WRITERS, "kodosumi-files")
-
-
-class _Counted(Iterator[bytes]):
-    """Pieces, and what went through of them; the error that ended them."""
-
-    def __init__(self, pieces: Iterable[bytes]) -> None:
-        self._pieces = iter(pieces)
-        self._size = 0
-        self._digest = hashlib.sha256()
-        self.failed: BaseException | None = None
-
-    def __next__(self) -> bytes:
-        try:
-            piece = next(self._pieces)
-        except StopIteration:
-            raise
-        except BaseException as exc:
-            self.failed = exc
-            raise
-        self._size += len(piece)
-        self._digest.update(piece)
-        return piece
-
-    @property
-    def written(self) -> WrittenContent:
-        """All of it."""
-        return WrittenContent(self._size, self._digest.hexdigest())
-
-
-def _write_object(store: ObjectStore, key: str, pieces: Iterable[bytes]) -> None:
-    """Write an object of a bucket; nothing is there if the pieces or the bucket fail.
-
-    The pieces are made in this thread: inside of obstore's own they could not come from a bucket.
-    """
-    queue: Queue[bytes | Exception | None] = Queue(1)
-
-    def handed_over() -> Iterator[bytes]:
-        while (piece := queue.get()) is not None:
-            if isinstance(piece, Exception):
-                raise piece
-            yield piece
-
-    def hand_over(piece: bytes | Exception | None) -> bool:
-        while not put.done():
-            try:
-                queue.put(piece, timeout=PATIENCE)
-            except Full:
-                continue
-            return True
-        return False
-
-    with ThreadPoolExecutor(1, "kodosumi-bucket") as thread:
-        put = thread.submit(
-            obstore.put,
-            store,
-            key,
-            handed_over(),
-            use_multipart=True,
-            chunk_size=PART,
-            max_concurrency=PARTS_AT_ONCE,
-        )
-        try:
-            for piece in pieces:
-                if not hand_over(piece):
-                    break
-        except BaseException:
-            hand_over(InterruptedError("nothing more comes"))
-            raise
-        hand_over(None)
-        put.result()

@@ -16,7 +16,8 @@ from kodosumi_prefect.error import KodosumiError
 from kodosumi_prefect.files.content_keys import upload_key
 from kodosumi_prefect.files.limits import check_size
 from kodosumi_prefect.files.scan import FileRefusedError, UploadedFile, scan
-from kodosumi_prefect.files.storage import Storage, WrittenContent
+from kodosumi_prefect.files.storage import Storage
+from kodosumi_prefect.files.writing import WrittenContent
 from kodosumi_prefect.settings import Settings
 
 Query = Callable[[str, dict[str, Any]], list[Any]]  # rows of a query of ``database/sql``

@@ -22,8 +22,8 @@ from kodosumi_prefect.files.storage import (
     Storage,
     StorageError,
     storage_of,
-    write_stream,
 )
+from kodosumi_prefect.files.write_ahead import write_stream
 from kodosumi_prefect.settings import Settings
 from tests.files.s3_server import S3Server
 

@@ -18,6 +18,7 @@ from kodosumi_prefect import settings as settings_module
 from kodosumi_prefect.cli.doctor.files import check_files, compare
 from kodosumi_prefect.cli.doctor.finding import Verdict
 from kodosumi_prefect.files import storage as storage_module
+from kodosumi_prefect.files import write_ahead, writing
 from kodosumi_prefect.files.storage import Storage, StorageError
 from kodosumi_prefect.settings import Settings, use_settings
 from tests.files.refusing_s3 import AilingS3, RulingS3, document, serving_ruling_s3
@@ -46,7 +47,8 @@ def ailing(s3_server: S3Server) -> Iterator[AilingS3]:
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(storage_module, "RETRY", timedelta(0))
-    monkeypatch.setattr(storage_module, "PATIENCE", 0.02)
+    for module in (writing, write_ahead):
+        monkeypatch.setattr(module, "PATIENCE", 0.02)
 
 
 class Way(NamedTuple):

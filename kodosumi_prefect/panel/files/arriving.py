@@ -12,7 +12,8 @@ from kodosumi_prefect.files.content_keys import UPLOADS, upload_key
 from kodosumi_prefect.files.limits import check_execution, check_owner, check_size
 from kodosumi_prefect.files.names import checked_path, comparable
 from kodosumi_prefect.files.scan import UploadedFile, scan
-from kodosumi_prefect.files.storage import WrittenContent, write_stream
+from kodosumi_prefect.files.write_ahead import write_stream
+from kodosumi_prefect.files.writing import WrittenContent
 from kodosumi_prefect.panel.accounts.permissions import User
 from kodosumi_prefect.panel.files.depot import refusal
 from kodosumi_prefect.panel.web.state import State

@@ -12,7 +12,8 @@ from kodosumi_prefect.database.rows.files import FileTotals, ListedFile
 from kodosumi_prefect.files.content_keys import object_key
 from kodosumi_prefect.files.limits import FileLimitError, check_execution, check_owner, check_size
 from kodosumi_prefect.files.names import LONGEST_PATH, Direction
-from kodosumi_prefect.files.storage import StorageError, write_stream
+from kodosumi_prefect.files.storage import StorageError
+from kodosumi_prefect.files.write_ahead import write_stream
 from kodosumi_prefect.panel.files.actions import listed
 from kodosumi_prefect.panel.files.depot import refusal
 from kodosumi_prefect.panel.files.readers import RunId
