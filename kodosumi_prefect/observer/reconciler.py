@@ -16,6 +16,7 @@ from kodosumi_prefect.observer.subscription import OVERLAP, Subscription
 from kodosumi_prefect.settings import Settings
 from kodosumi_prefect.stream.reader import Reader
 from kodosumi_prefect.stream.rows import LiveExecution
+from kodosumi_prefect.suspension.stranded import crash_stranded
 
 ALWAYS = 60.0  # seconds after which a live execution is compared, whatever events reported
 AT_A_LOOK = PAGE  # executions that wait without a process, once in ALWAYS; they are many
@@ -156,6 +157,7 @@ class Reconciler:
             run = by_id.rows.get(fid)
             if await self._runs.compare(row, run, calm) and run is not None:
                 await bury(self._api, row, run, await self._chosen.our_pools())
+        await crash_stranded(await self._api.client(), by_id.rows.values())
 
     def _is_calm(self) -> bool:
         """Whether the database has answered long enough for heartbeats to have arrived."""

@@ -54,6 +54,11 @@ def is_suspended(state: "State[Any] | None") -> bool:
     return state is not None and state.is_paused() and bool(state.state_details.pause_reschedule)
 
 
+def suspended_by_us(state: "State[Any] | None") -> bool:
+    """As ``is_suspended``, by a state of ours."""
+    return is_suspended(state) and state is not None and state.name == AWAITING_INPUT
+
+
 def holds_slot(state: "State[Any] | None") -> bool:
     """Whether a run has a slot of its deployment's concurrency limit, which a pause gives up.
 

@@ -14,6 +14,7 @@ from kodosumi_prefect.database.worker_messages import Message
 from kodosumi_prefect.stream.reader import Reader
 from kodosumi_prefect.suspension import awaiting
 from kodosumi_prefect.suspension.leg import leg_of
+from kodosumi_prefect.suspension.stranded import crash_stranded
 
 CLAIM = 30.0  # seconds in which whoever resumes a run does so alone
 NOT_YET = 1.0  # seconds until a run is looked at again that Prefect does not hold for suspended
@@ -62,6 +63,10 @@ async def _resume(mark: dict[str, Any], reader: Reader, client: PrefectClient) -
         await reader.execute(query, **mark, **more)
         return False
     await reader.execute("leg_ended", **mark)
+    if await crash_stranded(client, [run]):
+        logger.warning("execution %s cannot go on: deployment or work pool deleted", mark["fid"])
+        await reader.execute("not_suspended", **mark)
+        return False
     answer = await client.resume_flow_run(run.id)
     if answer.status not in awaiting.RESUMED:
         logger.warning("execution %s is not resumed: %s", mark["fid"], _reason(answer.details))
