@@ -39,6 +39,10 @@ class NotNowError(Exception):
     """The leg cannot end now; it may a little later."""
 
 
+class MarkedError(NotNowError):
+    """Likewise, and Postgres may hold the leg for ended."""
+
+
 class UnderWayError(NotNowError):
     """The leg cannot end while tasks, or the flow's own code, are at work."""
 
@@ -68,6 +72,7 @@ def end_leg(fid: str, lids: Sequence[str], client: SpoolClient) -> Ending | None
 
     Raises:
         UnderWayError: it may be tried again when something changes.
+        MarkedError: it may be tried again; Postgres has to forget that the leg may have ended.
         NotNowError: it may be tried again.
         NeverError: it makes no sense to.
     """
@@ -95,12 +100,16 @@ def end_leg(fid: str, lids: Sequence[str], client: SpoolClient) -> Ending | None
     spooler = Spooler(url, settings.database_schema)
     try:
         spooler.query("keep_code", {"fid": fid, "code": json.dumps(code_now())})
+    except (psycopg.Error, ProtocolError) as exc:
+        spooler.close()
+        raise NotNowError(f"Postgres does not answer: {_line(exc)}") from exc
+    try:
         with get_client(sync_client=True) as prefect:
             state = _suspend(prefect, spooler, run.id, lids)
     except PREFECT_AWAY as exc:
         raise NotNowError(f"Prefect does not answer: {_line(exc)}") from exc
     except (psycopg.Error, ProtocolError) as exc:
-        raise NotNowError(f"Postgres does not answer: {_line(exc)}") from exc
+        raise MarkedError(f"Postgres does not answer: {_line(exc)}") from exc
     finally:
         spooler.close()
     if state is None:

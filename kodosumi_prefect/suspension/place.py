@@ -20,6 +20,7 @@ from kodosumi_prefect.spooler.client import SpoolClient
 from kodosumi_prefect.suspension.calls import Attempt
 from kodosumi_prefect.suspension.ending import (
     Ending,
+    MarkedError,
     NeverError,
     NotNowError,
     UnderWayError,
@@ -32,6 +33,7 @@ from kodosumi_prefect.suspension.numbering import place_here
 from kodosumi_prefect.suspension.records import record_of
 from kodosumi_prefect.suspension.reuse import NOT_FORESEEN, foresee, unforeseen
 from kodosumi_prefect.suspension.under_way import UnderWay, doing
+from kodosumi_prefect.suspension.unmarking import Unmarking
 from kodosumi_prefect.vocabulary import FLOW_ATTRIBUTE
 
 AGAIN = 15.0  # seconds until a leg that could not end tries once more
@@ -119,6 +121,9 @@ class Leg:
         self.undecided = False
         self._lock = threading.Lock()
         self._end_lock = threading.Lock()
+        self._unmarking = Unmarking(
+            fid, number, client.settings, self._end_lock, lambda: self.ending is not None
+        )
         self._calls: dict[tuple[str, str], int] = {}
         self._waits: dict[str, Waiting] = {}
         self._not_before = 0.0
@@ -209,6 +214,8 @@ class Leg:
                 self._not_before, self._at_change = time.monotonic() + LOOK, True
         except NotNowError as exc:
             logger.debug("execution %s is not suspended now: %s", self.fid, exc)
+            if isinstance(exc, MarkedError):
+                self._unmarking.begin()
         except NeverError as exc:
             self._not_before = math.inf
             stays(exc)

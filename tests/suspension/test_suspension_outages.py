@@ -18,7 +18,7 @@ from kodosumi_prefect.suspension import place as place_module
 from kodosumi_prefect.suspension.calls import Attempt
 from kodosumi_prefect.suspension.keeping import Keeper, KeptAwayError
 from kodosumi_prefect.suspension.resuming import resume
-from tests.suspension.conftest import Legs
+from tests.suspension.conftest import Background, Legs
 from tests.waiting import wait_for
 
 pytestmark = pytest.mark.timeout(120)
@@ -99,6 +99,39 @@ def test_a_leg_that_prefect_ended_is_over_though_postgres_goes_away(
     assert run.resume()
     assert not run.leg()
     assert run.recorded.final == {"str": "yes"}
+
+
+@pytest.mark.parametrize("at", ["suspend", "not_suspended"])
+def test_a_run_that_was_not_suspended_after_all_counts_as_one_with_a_process(
+    legs: Make, monkeypatch: pytest.MonkeyPatch, at: str
+) -> None:
+    """Though Postgres went away once it knew that the leg might end, or before it forgot that."""
+    monkeypatch.setattr(place_module, "AGAIN", 1000.0)
+    query = Spooler.query
+    lost: list[str] = []
+
+    def away(self: Spooler, name: str, *arguments: Any) -> Any:
+        if name != at or lost:
+            return query(self, name, *arguments)
+        if at == "suspend":
+            query(self, name, *arguments)
+        lost.append(name)
+        raise psycopg.OperationalError("the connection was lost")
+
+    monkeypatch.setattr(Spooler, "query", away)
+    if at == "not_suspended":
+        monkeypatch.setattr(ending, "_set", lambda *_: None)  # Prefect refuses
+    run = legs(asks)
+    leg = Background(run)
+    wait_for(lambda: lost, 30, "the connection to be lost")
+    wait_for(lambda: run.row["suspended_leg"] is None, 30, "its mark to be taken back")
+    run.answer("yes")
+    leg.join()
+    assert run.recorded.final == {"str": "yes"}
+    assert run.recorded.row["suspended_leg"] is None
+    with get_client(sync_client=True) as client:
+        states = [state.name for state in client.read_flow_run_states(run.id)]
+    assert sorted(map(str, states)) == ["Completed", "Pending", "Running", "Scheduled"]
 
 
 def test_a_leg_ends_once_a_database_that_was_away_keeps_what_is_done(
