@@ -193,17 +193,22 @@ def _resume_if_answered(client: SyncPrefectClient, spooler: Spooler, mark: dict[
 
 
 def _set(client: SyncPrefectClient, run: FlowRun, proposed: State[Any]) -> State[Any] | None:
-    """Set a state; asked until it is known whether Prefect has it. None if it refuses."""
+    """Set a state; asked until it is known whether Prefect has it. None if it refuses.
+
+    Prefect's client repeats what got no answer, and the server refuses what it has accepted.
+    """
+    backoff = Backoff(RETRY_FIRST, RETRY_MOST)
     try:
         answer = client.set_flow_run_state(run.id, proposed)
-        return answer.state if answer.status is SetStateStatus.ACCEPT else None
+        if answer.status is SetStateStatus.ACCEPT:
+            return answer.state
     except PREFECT_AWAY:
-        backoff = Backoff(RETRY_FIRST, RETRY_MOST)
-    while True:
         time.sleep(backoff.next())
+    while True:
         try:
             now = client.read_flow_run(run.id)
         except PREFECT_AWAY:
+            time.sleep(backoff.next())
             continue
         return now.state if leg_of(now) > leg_of(run) else None
 

@@ -203,3 +203,23 @@ def test_prefect_that_suspends_a_run_and_cannot_say_so_has_ended_its_leg(
         run.answer("yes")
         assert run.resume()
     resumed_once(run)
+
+
+def test_prefect_that_is_asked_twice_to_suspend_a_run_has_suspended_it(
+    legs: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By its own client, which repeats what got no answer; the second one is refused."""
+    set_state = SyncPrefectClient.set_flow_run_state
+
+    def twice(client: Any, id_: Any, state: Any, **more: Any) -> Any:
+        if state.is_paused():
+            set_state(client, id_, state, **more)
+        return set_state(client, id_, state, **more)
+
+    monkeypatch.setattr(SyncPrefectClient, "set_flow_run_state", twice)
+    run = legs(asks)
+    assert run.leg()
+    assert run.row["suspended_leg"] == 0
+    run.answer("yes")
+    assert run.resume()
+    resumed_once(run)
