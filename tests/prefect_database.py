@@ -32,3 +32,14 @@ def take_from(data_dir: Path) -> None:
     with closing(source), closing(sqlite3.connect(draft)) as copy:
         source.backup(copy)
     draft.replace(CACHE)
+
+
+def rename_run(data_dir: Path, old: str, new: str) -> None:
+    """Give a flow run of a running server another id, as if the server had known that one."""
+    with closing(sqlite3.connect(data_dir / "prefect" / "prefect.db", timeout=20)) as database:
+        database.execute(
+            "UPDATE flow_run_state SET flow_run_id = ? WHERE flow_run_id = ?", [new, old]
+        )
+        renamed = database.execute("UPDATE flow_run SET id = ? WHERE id = ?", [new, old])
+        assert renamed.rowcount == 1
+        database.commit()

@@ -69,11 +69,15 @@ def https_receiver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HttpsRe
 
 
 @pytest.fixture(scope="session")
-def prefect_server(
-    tmp_path_factory: pytest.TempPathFactory, https_receiver: HttpsReceiver
-) -> Iterator[str]:
+def prefect_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The data dir of the session's Prefect server."""
+    return tmp_path_factory.mktemp("prefect")
+
+
+@pytest.fixture(scope="session")
+def prefect_server(prefect_data: Path, https_receiver: HttpsReceiver) -> Iterator[str]:
     """The API URL of a Prefect server of this session's own, which wants ``AUTH``."""
-    settings = Settings(data_dir=tmp_path_factory.mktemp("prefect"))
+    settings = Settings(data_dir=prefect_data)
     prefect_database.put_into(settings.data_dir)
     (settings.data_dir / "prefect" / "auth").write_text(AUTH_STRING)
     access = plan_server(settings, free_port())
