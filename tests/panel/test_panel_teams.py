@@ -10,6 +10,7 @@ import pytest
 from kodosumi_prefect.cli import main
 from kodosumi_prefect.settings import Settings
 from tests.audit_entries import entry
+from tests.panel.asked_questions import add_team, asking
 from tests.panel.panel_runs import Stand, serving
 from tests.panel.test_panel_account_page import PART
 
@@ -43,6 +44,28 @@ def test_operators_make_change_and_delete_teams(panel: Stand) -> None:
     )
     for method, path in (("GET", "/team"), ("POST", "/team"), ("GET", "/teams")):
         assert ann.client.request(method, path, json={"name": "x"}).status_code == 403
+
+
+def test_whom_a_question_reaches_changes_with_the_team_and_stands_in_its_steps(
+    panel: Stand,
+) -> None:
+    ann = panel.person("ann-who-leaves")
+    add_team(panel, "left-by-ann", ann.name)
+    _, where = asking(panel, ask=["team:left-by-ann"])
+    assert where in ann.client.get("/waiting").text
+    for members in ([], [ann.name]):
+        panel.client.put("/team/left-by-ann", json={"members": members}).raise_for_status()
+        seen = where in ann.client.get("/waiting").text
+        assert seen == bool(members)
+        assert ann.client.get(f"/lock/{where}").status_code == (200 if members else 404)
+    page = unescape(panel.get(f"/waiting/{where}").text)
+    assert f"{ann.name} left team left-by-ann: asked no more" in page
+    assert f"{ann.name} joined team left-by-ann: asked too" in page
+    steps = panel.json(f"/lock/{where}/steps")["steps"]
+    assert [(step["step"], step["asked"], step["reached"]) for step in steps] == [
+        ("left", ["team:left-by-ann"], [ann.name]),
+        ("joined", ["team:left-by-ann"], [ann.name]),
+    ]
 
 
 def test_teams_are_kept_on_a_page(panel: Stand) -> None:

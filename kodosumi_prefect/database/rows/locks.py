@@ -135,7 +135,8 @@ class LockStep:
     """A row of ``lock_steps``: what was done about a lock.
 
     Attributes:
-        step: ``asked``, ``reminded``, ``escalated``, ``delegated`` or ``answered``.
+        step: ``asked``, ``reminded``, ``escalated``, ``delegated``, ``answered``, ``joined`` or
+            ``left``.
         at: epoch seconds.
         who_name: who did it; None for the schedule of the lock.
         means: ``session``, ``key``, ``proxy`` or ``link``.

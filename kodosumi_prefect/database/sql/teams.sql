@@ -13,15 +13,15 @@ ON CONFLICT ((lower(name))) DO NOTHING RETURNING id::text;
 
 -- name: rename_team
 -- Give a team another name; a name that is taken is a unique violation.
-UPDATE {schema}.team SET name = %(new)s WHERE lower(name) = lower(%(name)s) RETURNING id::text;
+UPDATE {schema}.team SET name = %(new)s WHERE id = %(team)s::uuid RETURNING id::text;
 
 -- name: remove_team
 -- Delete a team.
-DELETE FROM {schema}.team WHERE lower(name) = lower(%(name)s) RETURNING id::text;
+DELETE FROM {schema}.team WHERE id = %(team)s::uuid RETURNING id::text;
 
 -- name: lock_team
--- A team, whose members are about to change.
-SELECT id::text FROM {schema}.team WHERE lower(name) = lower(%(name)s) FOR UPDATE;
+-- A team that is about to change.
+SELECT id::text, name FROM {schema}.team WHERE lower(name) = lower(%(name)s) FOR UPDATE;
 
 -- name: known_accounts
 -- Those of these names that are accounts.

@@ -73,6 +73,9 @@ def step_words(step: LockStep) -> str:
             return f"handed on to {whom} by {step.who_name}{means}"
         case "answered":
             return f"answered by {step.who_name}{means}"
+        case "joined" | "left":
+            more = "asked too" if step.step == "joined" else "asked no more"
+            return f"{whom} {step.step} {asked_words(step.recipients, {})}: {more}"
     if not step.reached:
         return f"{step.step}: {NOBODY}"
     return f"asked {whom} too" if step.step == "escalated" else f"{step.step} {whom}"

@@ -9,6 +9,7 @@ from psycopg.rows import class_row
 
 from kodosumi_prefect.database.rows.locks import AccountName
 from kodosumi_prefect.panel.accounts.names import clean_name
+from kodosumi_prefect.panel.teams.members import Members, moving
 from kodosumi_prefect.refusals import ConflictError, InvalidError, NotFoundError
 from kodosumi_prefect.stream.reader import Reader
 
@@ -60,7 +61,9 @@ class Teams:
             row = await cursor.fetchone()
             if row is None:
                 raise ConflictError(f"there is a team {name!r} already")
-            await self._set(connection, str(row[0]), accounts)
+            joined = Members(name, {account.id for account in accounts})
+            async with moving(connection, self._reader.queries, joined=joined):
+                await self._set(connection, str(row[0]), accounts)
         return await self.named(name)
 
     async def change(
@@ -75,18 +78,24 @@ class Teams:
         new_name = None if new_name is None else team_name(new_name)
         queries = self._reader.queries
         async with self._reader.transaction() as connection:
-            cursor = await connection.execute(queries["lock_team"], {"name": _spelled(name)})
-            row = await cursor.fetchone()
-            if row is None:
-                raise _unknown(name)
-            if members is not None:
-                await self._set(connection, str(row[0]), await self._accounts(connection, members))
-            if new_name is not None:
-                values = {"name": _spelled(name), "new": new_name}
-                try:
-                    await connection.execute(queries["rename_team"], values)
-                except psycopg.errors.UniqueViolation:
-                    raise ConflictError(f"there is a team {new_name!r} already") from None
+            id_, old = await self._lock(connection, name)
+            accounts = None if members is None else await self._accounts(connection, members)
+            before = await self._members(connection, id_)
+            after = before if accounts is None else {account.id for account in accounts}
+            if new_name is None or new_name.lower() == old.lower():
+                joined, left = Members(old, after - before), Members(old, before - after)
+            else:
+                joined, left = Members(new_name, after), Members(old, before)
+            async with moving(connection, queries, joined=joined, left=left):
+                if accounts is not None:
+                    await self._set(connection, id_, accounts)
+                if new_name is not None:
+                    try:
+                        await connection.execute(
+                            queries["rename_team"], {"team": id_, "new": new_name}
+                        )
+                    except psycopg.errors.UniqueViolation:
+                        raise ConflictError(f"there is a team {new_name!r} already") from None
         return await self.named(new_name or name)
 
     async def remove(self, name: str) -> None:
@@ -95,8 +104,30 @@ class Teams:
         Raises:
             NotFoundError: there is none.
         """
-        if not await self._reader.execute("remove_team", name=_spelled(name)):
+        queries = self._reader.queries
+        async with self._reader.transaction() as connection:
+            id_, spelled = await self._lock(connection, name)
+            left = Members(spelled, await self._members(connection, id_))
+            async with moving(connection, queries, left=left):
+                await connection.execute(queries["remove_team"], {"team": id_})
+
+    async def _lock(
+        self, connection: psycopg.AsyncConnection[tuple[object, ...]], name: str
+    ) -> tuple[str, str]:
+        """The id and the name of a team, which nobody else changes until the transaction's end."""
+        cursor = await connection.execute(
+            self._reader.queries["lock_team"], {"name": _spelled(name)}
+        )
+        row = await cursor.fetchone()
+        if row is None:
             raise _unknown(name)
+        return str(row[0]), str(row[1])
+
+    async def _members(
+        self, connection: psycopg.AsyncConnection[tuple[object, ...]], team: str
+    ) -> set[str]:
+        cursor = await connection.execute(self._reader.queries["team_members"], {"team": team})
+        return {str(row[0]) for row in await cursor.fetchall()}
 
     async def _accounts(
         self, connection: psycopg.AsyncConnection[tuple[object, ...]], members: Sequence[str]

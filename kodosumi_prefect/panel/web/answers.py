@@ -386,9 +386,14 @@ class AnswerLink(BaseModel):
 class LockDone(BaseModel):
     """What was done about a lock."""
 
-    step: str = Field(description="`asked`, `reminded`, `escalated`, `delegated` or `answered`.")
+    step: str = Field(
+        description="`asked`, `reminded`, `escalated`, `delegated` or `answered`; `joined` or "
+        "`left` for who is, or is not, asked any more as their team is."
+    )
     at: float
-    by: str | None = Field(description="The account; null: the lock's own schedule.")
+    by: str | None = Field(
+        description="The account; null: the lock's own schedule, or a change of a team."
+    )
     means: str | None = Field(description="`session`, `key`, `proxy` or `link`.")
     asked: list[str]
     reached: list[str] = Field(description="The accounts that these were then, by name.")
