@@ -222,4 +222,6 @@ def _gets(webhook: dict[str, Any]) -> str:
 def _state(webhook: dict[str, Any]) -> str:
     if not webhook["active"]:
         return "paused"
+    if webhook["idle"]:
+        return f"sends nothing: {webhook['idle'].replace('_', ' ')}"
     return "failing" if webhook["failures"] else "active"

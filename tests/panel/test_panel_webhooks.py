@@ -15,6 +15,8 @@ from kodosumi_prefect.settings import reset_settings, use_settings
 from tests.audit_entries import entries, last_id
 from tests.panel.panel_runs import Person, Stand
 
+pytestmark = pytest.mark.filterwarnings("ignore:Cyclopts application invoked")
+
 NEW = {"name": "Desk", "url": "https://example.org/hook", "kinds": ["lock.opened"]}
 
 
@@ -112,6 +114,33 @@ def test_only_operators_get_word_of_all_executions(panel: Stand) -> None:
     form = {"name": "Desk", "url": NEW["url"], "kinds": ["lock.opened"], "everyone": "true"}
     mira.client.post(f"/account/webhooks/{id_}", data=form)
     assert mira.client.get("/webhooks").json()[0]["everyone"] is False
+
+
+def test_webhooks_of_accounts_that_are_no_operators_get_word_of_their_own_only(
+    panel: Stand, command: Any
+) -> None:
+    mira, boss = panel.person("Mira member"), panel.person("Boss member", operator=True)
+    of_mira, of_boss = made(mira)["id"], made(boss)["id"]
+    refused = panel.client.put(f"/webhooks/{of_mira}", json={"everyone": True})
+    assert (refused.status_code, refused.json()["detail"]) == (
+        422,
+        "everyone: Mira member is no operator, so this webhook gets word of their own executions "
+        "only; make a webhook of your own, or make them an operator",
+    )
+    form = {"name": "Desk", "url": NEW["url"], "kinds": ["lock.opened"], "everyone": "true"}
+    part = {"hx-request": "true"}
+    page = panel.client.post(f"/account/webhooks/{of_mira}", data=form, headers=part)
+    assert (page.status_code, "Mira member is no operator" in page.text) == (422, True)
+    assert 'name="everyone"' not in panel.get(f"/account/webhooks/{of_mira}").text
+    changed = panel.client.put(f"/webhooks/{of_boss}", json={"everyone": True}).json()
+    assert (changed["everyone"], changed["idle"]) == (True, None)
+    panel.client.put(f"/role/{boss.id}", json={"operator": False})
+    [listed] = boss.client.get("/webhooks").json()
+    assert listed["idle"] == "no_operator"
+    assert "Boss member is no operator" in boss.client.get(f"/account/webhooks/{of_boss}").text
+    assert "sends nothing: no operator" in command()
+    panel.client.put(f"/role/{mira.id}", json={"active": False})
+    assert panel.client.put(f"/webhooks/{of_mira}", json={}).json()["idle"] == "account_disabled"
 
 
 def test_links_that_answer_as_an_account_go_where_that_account_said_only(panel: Stand) -> None:
@@ -237,7 +266,6 @@ def command(panel: Stand, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
     reset_settings()
 
 
-@pytest.mark.filterwarnings("ignore:Cyclopts application invoked")
 def test_webhooks_from_the_command_line(panel: Stand, command: Any) -> None:
     secret = command("add", "from cli", "https://example.org/x", "--kind", "all", "--everyone")
     assert secret.startswith("whsec_")

@@ -1,7 +1,9 @@
 -- fragment: webhook
 -- A webhook with how its deliveries fare; its secrets are not in here.
 w.id::text AS id, w.role_id::text AS owner, r.name AS username, w.name, w.url, w.kinds,
-    w.everyone, w.with_data, w.with_links, w.active, w.paused_because, w.failures, w.created_at,
+    w.everyone, w.with_data, w.with_links, w.active,
+    CASE WHEN NOT r.active THEN 'account_disabled'
+        WHEN w.everyone AND NOT r.operator THEN 'no_operator' END AS idle, w.paused_because, w.failures, w.created_at,
     CASE WHEN w.old_until > now() THEN w.old_until END AS old_until,
     (SELECT count(*) FROM {schema}.webhook_delivery d
         WHERE d.webhook_id = w.id AND d.state = 'waiting') AS waiting,

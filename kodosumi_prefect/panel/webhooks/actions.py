@@ -18,13 +18,17 @@ from kodosumi_prefect.panel.audit.entry import Target, public_url
 from kodosumi_prefect.panel.audit.journal import Journal
 from kodosumi_prefect.panel.audit.recorded_actions import Action
 from kodosumi_prefect.panel.web.state import State
-from kodosumi_prefect.refusals import ForbiddenError
+from kodosumi_prefect.refusals import ForbiddenError, InvalidError
 
 SHOWN = 50  # deliveries of a page
 
 Name = Annotated[str, StringConstraints(max_length=LONGEST_NAME)]
 Url = Annotated[str, StringConstraints(max_length=LONGEST_URL)]
 Kinds = Annotated[list[Annotated[str, StringConstraints(max_length=100)]], Field(max_length=50)]
+
+
+class NotOfOperatorError(InvalidError):
+    """A webhook of an account that is no operator's is to be of all executions."""
 
 
 class WebhookToAdd(BaseModel):
@@ -101,6 +105,7 @@ async def change(
 
     Raises:
         ForbiddenError: they may not get word of all executions, or links of somebody else.
+        NotOfOperatorError: its account is not an operator's, and it is to be of all executions.
         NotFoundError: there is none, or it is not theirs.
         InvalidError: it cannot be like that.
     """
@@ -111,6 +116,7 @@ async def change(
     journal.record(Action.WEBHOOK_CHANGE, _target(before), fields=sorted(fields))
     if changes.everyone:
         _require_operator(user)
+        await _require_of_operator(panel, before)
     if fields.get("with_links") and not before.with_links and user.id != before.owner:
         raise ForbiddenError(
             f"only {before.username} may have such links sent: they answer as that account"
@@ -161,6 +167,15 @@ def _webhooks(panel: State) -> Webhooks:
 def _require_operator(user: User) -> None:
     if not user.operator:
         raise ForbiddenError("only operators get word of all executions; leave out everyone")
+
+
+async def _require_of_operator(panel: State, webhook: Webhook) -> None:
+    account = await panel.identification.accounts.by_id(webhook.owner)
+    if account is None or not account.operator:
+        raise NotOfOperatorError(
+            f"everyone: {webhook.username} is no operator, so this webhook gets word of their own "
+            "executions only; make a webhook of your own, or make them an operator"
+        )
 
 
 def _target(webhook: Webhook) -> Target:

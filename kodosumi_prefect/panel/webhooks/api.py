@@ -30,6 +30,10 @@ class WebhookInfo(BaseModel):
     with_data: bool = Field(description="with what a question asks")
     with_links: bool = Field(description="with links that answer as its account")
     active: bool
+    idle: Literal["account_disabled", "no_operator"] | None = Field(
+        description="why nothing is sent though it is active: its account is disabled, or it is of "
+        "all executions and its account no operator's"
+    )
     paused_because: str | None = Field(description="why it is not active, if nobody paused it")
     failures: int = Field(description="deliveries in a row that failed")
     created_at: datetime

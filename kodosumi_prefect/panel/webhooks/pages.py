@@ -193,4 +193,4 @@ async def _one(
 def _by_field(refusal: RefusedError) -> dict[str, str]:
     """What is wrong with the field that a refusal begins with; else with all of it."""
     word = refusal.detail.partition(" ")[0].rstrip(":")
-    return {word if word in ("name", "url", "kinds") else "": sentence(refusal.detail)}
+    return {word if word in ("name", "url", "kinds", "everyone") else "": sentence(refusal.detail)}
