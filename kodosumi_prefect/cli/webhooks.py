@@ -7,7 +7,7 @@ from cyclopts import Parameter
 
 from kodosumi_prefect.cli.executions import SHORT
 from kodosumi_prefect.cli.options import Output, of_stack
-from kodosumi_prefect.cli.output import CommandError, console
+from kodosumi_prefect.cli.output import CommandError, console, errors
 from kodosumi_prefect.cli.panel_client import Panel
 from kodosumi_prefect.cli.tables import print_json, print_table
 from kodosumi_prefect.outbox.kinds import TellKind
@@ -85,7 +85,10 @@ def add(
     body = {"name": name, "url": url, "kinds": kinds, "everyone": everyone}
     body |= {"with_data": with_data, "with_links": with_links}
     with Panel() as panel:
-        console.out(panel.ask("POST", "/webhooks", json=body)["secret"], highlight=False)
+        made = panel.ask("POST", "/webhooks", json=body)
+    if made["refused"]:
+        errors.print(made["refused"], markup=False, soft_wrap=True)
+    console.out(made["secret"], highlight=False)
 
 
 @app.command

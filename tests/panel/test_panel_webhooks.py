@@ -1,7 +1,9 @@
 """Webhooks in the panel: whose they are, what is shown of them, and that it is recorded."""
 
 import re
+import socket
 import sys
+import threading
 import time
 from typing import Any
 
@@ -10,6 +12,8 @@ import pytest
 
 from kodosumi_prefect.cli import main
 from kodosumi_prefect.events import serialize
+from kodosumi_prefect.outbox import address_check
+from kodosumi_prefect.outbox.address_check import refusal_of
 from kodosumi_prefect.outbox.webhooks import MOST
 from kodosumi_prefect.settings import reset_settings, use_settings
 from tests.audit_entries import entries, last_id
@@ -143,6 +147,60 @@ def test_webhooks_of_accounts_that_are_no_operators_get_word_of_their_own_only(
     assert panel.client.put(f"/webhooks/{of_mira}", json={}).json()["idle"] == "account_disabled"
 
 
+def test_an_address_inside_the_network_is_said_to_be_refused(
+    panel: Stand,
+    command: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    mira = panel.person("Mira inside")
+    looked_up = socket.getaddrinfo
+
+    def lookup(host: Any, port: Any, *args: Any, **more: Any) -> Any:
+        if host == "away.example.org":
+            raise socket.gaierror(socket.EAI_AGAIN, "no name server answers")
+        address = {"desk.example.org": "10.1.2.3", "example.org": "93.184.215.14"}.get(host, host)
+        return looked_up(address, port, *args, **more)
+
+    monkeypatch.setattr(socket, "getaddrinfo", lookup)
+    why = (
+        " is inside the network, so nothing is sent there unless "
+        "PREFECT_INTEGRATIONS_KODOSUMI_WEBHOOK_NETWORKS allows it where the observer runs"
+    )
+    said = made(mira, url="http://desk.example.org/hook")
+    assert said["refused"] == f"desk.example.org (10.1.2.3){why}"
+    for url in (NEW["url"], "https://away.example.org"):
+        assert made(mira, url=url)["refused"] is None
+    path = f"/webhooks/{said['id']}"
+    assert mira.client.put(path, json={"name": "Office"}).json()["refused"] is None
+    moved = mira.client.put(path, json={"url": "http://[::1]:9/"}).json()
+    assert moved["refused"] == f"::1{why}"
+    form = {"name": "Desk", "url": "http://169.254.169.254/", "kinds": ["lock.opened"]}
+    for address in ("/account/webhooks", f"/account{path}"):
+        page = mira.client.post(address, data=form, headers={"hx-request": "true"})
+        assert (page.status_code, f"169.254.169.254{why}." in page.text) == (200, True)
+    assert command("add", "inside", "http://127.0.0.1/x").startswith("whsec_")
+    assert f"127.0.0.1{why}\n" in command.errors[-1]
+
+
+async def test_an_address_that_is_allowed_or_slow_is_not_said_to_be_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert await refusal_of("http://127.0.0.1:9/x", []) is not None
+    assert await refusal_of("http://127.0.0.1:9/x", ["127.0.0.0/8"]) is None
+    answered = threading.Event()
+
+    def silent(*_: Any, **__: Any) -> list[Any]:
+        answered.wait(10)
+        return []
+
+    monkeypatch.setattr(socket, "getaddrinfo", silent)
+    monkeypatch.setattr(address_check, "PATIENCE", 0.05)
+    try:
+        assert await refusal_of("http://slow.example.org/", []) is None
+    finally:
+        answered.set()
+
+
 def test_links_that_answer_as_an_account_go_where_that_account_said_only(panel: Stand) -> None:
     mira = panel.person("Mira links")
     path = f"/webhooks/{made(mira, with_links=True)['id']}"
@@ -260,8 +318,10 @@ def command(panel: Stand, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
             main()
         out, err = capsys.readouterr()
         assert not ended.value.code, err
+        run.errors.append(err)  # type: ignore[attr-defined]
         return out.strip()
 
+    run.errors = []  # type: ignore[attr-defined]
     yield run
     reset_settings()
 

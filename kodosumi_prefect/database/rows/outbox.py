@@ -104,8 +104,8 @@ class Webhook:
         everyone: of all executions; otherwise of the account's own.
         with_data: whether it gets what a question asks.
         with_links: whether it gets links with which its account answers what it is asked.
-        idle: why nothing is sent though it is active: ``account_disabled``; ``no_operator``: it is of
-            all executions, and its account no operator's.
+        idle: why nothing is sent though it is active: ``account_disabled``; ``no_operator``: it is
+            of all executions, and its account no operator's.
         paused_because: why it gets nothing, if its receiver said so.
         failures: deliveries in a row that failed.
         old_until: until when the secret before signs, too.

@@ -6,6 +6,7 @@ from pydantic import BaseModel, Field, StringConstraints
 
 from kodosumi_prefect.database.rows.outbox import Delivery, Webhook
 from kodosumi_prefect.keys import panel_keys
+from kodosumi_prefect.outbox.address_check import refusal_of
 from kodosumi_prefect.outbox.kinds import TellKind
 from kodosumi_prefect.outbox.webhooks import (
     LONGEST_NAME,
@@ -122,6 +123,11 @@ async def change(
             f"only {before.username} may have such links sent: they answer as that account"
         )
     return await _webhooks(panel).change(id_, **fields)
+
+
+async def refusal(panel: State, url: str | None) -> str | None:
+    """Why deliveries to an address that was just typed would be refused, if they would."""
+    return url and await refusal_of(url, panel.settings.webhook_networks)
 
 
 async def rotate(panel: State, user: User, id_: str, journal: Journal) -> NewWebhook:

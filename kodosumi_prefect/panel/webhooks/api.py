@@ -40,6 +40,9 @@ class WebhookInfo(BaseModel):
     old_until: datetime | None = Field(description="until when the secret before signs, too")
     waiting: int = Field(description="deliveries that are to be sent")
     set_aside: int = Field(description="deliveries that failed for a day")
+    refused: str | None = Field(
+        None, description="why nothing will be sent to the address that was just given, if so"
+    )
 
 
 class WebhookWithSecret(WebhookInfo):
@@ -88,7 +91,8 @@ async def add(
 ) -> WebhookWithSecret:
     """It gets what occurs from now on, signed by Standard Webhooks. `secret` is shown this once."""
     made = await actions.add(panel, user, new, journal(request))
-    return WebhookWithSecret(**asdict(made.webhook), secret=made.secret)
+    refused = await actions.refusal(panel, made.webhook.url)
+    return WebhookWithSecret(**asdict(made.webhook), secret=made.secret, refused=refused)
 
 
 @router.put(
@@ -101,7 +105,8 @@ async def change(
 ) -> WebhookInfo:
     """Pauses it, too, and resumes it: what was waiting then is sent."""
     changed = await actions.change(panel, user, str(webhook_id), changes, journal(request))
-    return WebhookInfo(**asdict(changed))
+    refused = await actions.refusal(panel, changes.url and changed.url)
+    return WebhookInfo(**asdict(changed), refused=refused)
 
 
 @router.post("/{webhook_id}/rotate", summary="Give a webhook a new secret", responses=problems(404))

@@ -54,7 +54,8 @@ async def add(
         return await _page(request, panel, user, wrong=complaints(exc, {}), typed=typed)
     except RefusedError as exc:
         return await _page(request, panel, user, wrong=_by_field(exc), typed=typed)
-    return await _page(request, panel, user, new=made)
+    refused = await actions.refusal(panel, made.webhook.url)
+    return await _page(request, panel, user, new=made, refused=refused)
 
 
 @router.get("/{webhook_id}")
@@ -91,13 +92,14 @@ async def change(
     typed |= {"with_data": with_data, "with_links": with_links}
     try:
         changes = WebhookChanges.model_validate(typed)
-        await actions.change(panel, user, str(webhook_id), changes, journal(request))
+        changed = await actions.change(panel, user, str(webhook_id), changes, journal(request))
     except ValidationError as exc:
         wrong = complaints(exc, {})
     except InvalidError as exc:
         wrong = _by_field(exc)
     else:
-        return await _one(request, panel, user, str(webhook_id), done="Saved.")
+        refused = await actions.refusal(panel, changed.url)
+        return await _one(request, panel, user, str(webhook_id), done="Saved.", refused=refused)
     return await _one(request, panel, user, str(webhook_id), wrong=wrong, typed=typed)
 
 
@@ -149,6 +151,7 @@ async def _page(
     user: User,
     *,
     new: Any = None,
+    refused: str | None = None,
     wrong: dict[str, str] | None = None,
     typed: dict[str, Any] | None = None,
 ) -> Response:
@@ -156,6 +159,7 @@ async def _page(
         "webhooks": await actions.listed(panel, user),
         "kinds": list(TellKind),
         "new": new,
+        "refused": refused,
         "wrong": wrong or {},
         "typed": typed or {"kinds": USUAL},
     }
