@@ -13,7 +13,7 @@ import secrets
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from kodosumi_prefect.database.rows.locks import AccountName, Lock, StoredLink
+from kodosumi_prefect.database.rows.locks import AccountName, LockQuestion, StoredLink
 from kodosumi_prefect.forms import InputFiles
 from kodosumi_prefect.locks.answering import AnsweredError, closed
 from kodosumi_prefect.locks.held import Held, UnknownLockError, hold
@@ -133,6 +133,16 @@ async def sent_link(
     return f"{base}/{ANSWER_PATH}/{token}"
 
 
+def why_no_link(settings: Settings, lock: LockQuestion) -> str | None:
+    """Why nobody can make a link for a question that allows them, in one line; None if one can."""
+    try:
+        _public_url(settings)
+        _require_linkable(lock)
+    except NoLinkError as exc:
+        return str(exc)
+    return None
+
+
 async def find_link(reader: Reader, token: str) -> StoredLink | None:
     """The link of a token; None if there is none."""
     found = await reader.rows_of(StoredLink, "lock_link", hash=hash_of(token))
@@ -185,7 +195,7 @@ def is_loopback(url: str) -> bool:
     return (mapped or address).is_loopback or address.is_unspecified
 
 
-def _require_linkable(lock: Lock) -> None:
+def _require_linkable(lock: LockQuestion) -> None:
     if not lock.link:
         raise NoLinkError(f"lock {lock.name!r} allows no links; its run says so by link=True")
     elements = json.loads(lock.elements) if lock.elements else []

@@ -287,6 +287,27 @@ def test_what_a_page_of_another_site_posts_counts_by_its_token(public: Stand) ->
     assert done.status_code == 200
 
 
+def test_no_link_is_offered_where_none_can_be_made_and_the_page_says_why(
+    panel: Stand, public: Stand
+) -> None:
+    offer = "Make a link to answer with"
+    run, where = asking(panel, link=True)
+    assert panel.settings.panel_url is None
+    for path in (f"/waiting/{where}", f"/executions/{run.fid}", "/waiting"):
+        page = panel.get(path).text
+        assert (offer in page, "No link is made: set panel_url to where" in page) == (False, True)
+    _, plain = asking(panel)
+    assert "panel_url" not in panel.get(f"/waiting/{plain}").text
+    taking_files = forms.Model(forms.InputFiles("proof"))
+    _, files = asking(public, form=taking_files, link=True)
+    page = public.get(f"/waiting/{files}").text
+    assert (offer in page, "takes files, which need an account" in page) == (False, True)
+    person = public.person("pia of two")
+    _, of_two = asking(public, person.id, link=True, quorum=2)
+    assert offer in public.get(f"/waiting/{of_two}").text
+    assert offer not in person.client.get(f"/waiting/{of_two}").text
+
+
 def test_a_link_is_made_on_the_page_of_a_question_and_shown_once(public: Stand) -> None:
     _, where = asking(public, link=True)
     assert "Make a link to answer with" in public.get(f"/waiting/{where}").text

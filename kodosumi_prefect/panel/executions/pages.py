@@ -29,6 +29,7 @@ from kodosumi_prefect.panel.executions.trace_pages import trace_tab
 from kodosumi_prefect.panel.html.render import render
 from kodosumi_prefect.panel.html.words import plain_line
 from kodosumi_prefect.panel.locks.cards import card
+from kodosumi_prefect.panel.locks.linking import offered
 from kodosumi_prefect.panel.locks.people import asked_words, names_in, people_of
 from kodosumi_prefect.panel.web.parameters import Cursor, Execution, Panel, ReadsContents, Seat
 from kodosumi_prefect.panel.web.prefect_links import flow_run_url, links
@@ -256,11 +257,8 @@ async def _cards(
     people = await people_of(panel.reader, own)
     return [
         card(lock, root, eager=True, here=True)
-        | {
-            "people": people[lock.fid, lock.lid],
-            "may_hand_on": True,
-            "link": lock.link and panel.settings.answer_links,
-        }
+        | {"people": people[lock.fid, lock.lid], "may_hand_on": True}
+        | offered(panel.settings, user, lock)
         for lock in own
     ]
 

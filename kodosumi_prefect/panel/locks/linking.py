@@ -1,17 +1,25 @@
 """Links with which questions are answered: who may make one, and whom one that comes stands for."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from kodosumi_prefect.database.rows.accounts import ActiveRole
-from kodosumi_prefect.database.rows.locks import Lock, StoredLink
+from kodosumi_prefect.database.rows.locks import Lock, LockQuestion, StoredLink
 from kodosumi_prefect.locks.answering import AnsweredError
-from kodosumi_prefect.locks.links import Link, NoLinkError, find_link, hash_of, make_link
+from kodosumi_prefect.locks.links import (
+    Link,
+    NoLinkError,
+    find_link,
+    hash_of,
+    make_link,
+    why_no_link,
+)
 from kodosumi_prefect.panel.accounts.attempts import FIRST_WAIT, FREE, LONGEST_WAIT, WINDOW
 from kodosumi_prefect.panel.accounts.permissions import User
 from kodosumi_prefect.panel.locks.actions import GUEST, ClosedLockError
 from kodosumi_prefect.panel.web.networks import source_of
 from kodosumi_prefect.panel.web.state import State
 from kodosumi_prefect.refusals import ConflictError, ForbiddenError, NotFoundError, TooManyError
+from kodosumi_prefect.settings import Settings
 
 
 class Visit(NamedTuple):
@@ -25,6 +33,14 @@ class Visit(NamedTuple):
     link: StoredLink
     user: User
     hash: str
+
+
+def offered(settings: Settings, user: User, lock: LockQuestion) -> dict[str, Any]:
+    """What a question's card needs of links: whether ``user`` can make one, or why nobody can."""
+    if not lock.link or not settings.answer_links or (lock.quorum > 1 and not user.operator):
+        return {"link": False, "why_no_link": None}
+    why = why_no_link(settings, lock)
+    return {"link": why is None, "why_no_link": why}
 
 
 async def new_link(

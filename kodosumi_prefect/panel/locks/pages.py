@@ -21,7 +21,7 @@ from kodosumi_prefect.panel.locks.actions import Desk, Filled
 from kodosumi_prefect.panel.locks.cards import card as card_of
 from kodosumi_prefect.panel.locks.cards import form_of
 from kodosumi_prefect.panel.locks.desks import desk_of
-from kodosumi_prefect.panel.locks.linking import new_link
+from kodosumi_prefect.panel.locks.linking import new_link, offered
 from kodosumi_prefect.panel.locks.people import people_of
 from kodosumi_prefect.panel.services.forwarding import ServiceError
 from kodosumi_prefect.panel.web.kodosumi_pages import redirect
@@ -265,8 +265,8 @@ async def _cards(
             "people": people[lock.fid, lock.lid],
             "seen": user.owns(lock.owner),
             "may_hand_on": True,
-            "link": lock.link and panel.settings.answer_links,
         }
+        | offered(panel.settings, user, lock)
         for lock in locks
     ]
 
