@@ -29,6 +29,8 @@ def test_a_budget_is_set_changed_and_removed(fresh_panel: Stand) -> None:
     [row] = rows(fresh_panel)
     assert "Owner Mira" in row and "$1,200.50, 2,000,000 tokens" in row and "asks" in row
     form = fresh_panel.get(f"/budgets?per=owner&name={mira.id}").text
+    for label in ("What it limits", "Only this flow, service or account"):
+        assert f">{label}<" in form or f">{label} <" in form
     assert 'value="1200.5"' in form and '<option value="owner" selected>' in form
 
     again = {"per": "owner", "name": "Mira", "dollars": "0", "tokens": ""}
