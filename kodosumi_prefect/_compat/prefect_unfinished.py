@@ -10,6 +10,8 @@ from types import CodeType
 from typing import Any, Protocol
 
 from prefect import futures
+from prefect.client.schemas.objects import State
+from prefect.events.worker import EventsWorker
 from prefect.exceptions import Pause
 from prefect.futures import PrefectConcurrentFuture
 from prefect.states import Cancelled
@@ -19,6 +21,7 @@ from prefect.transactions import AsyncTransaction, Transaction
 
 from kodosumi_prefect.vocabulary import AWAITING_INPUT
 
+TELL = 3.0  # seconds
 LEFT = "kodosumi_left"  # of an engine: its task ended with a leg
 MESSAGE = (
     "The run waits for an answer without a process; this task had not ended, and begins anew with "
@@ -67,15 +70,22 @@ def ends_leg(signal: Pause) -> bool:
     return signal.state is not None and signal.state.name == AWAITING_INPUT
 
 
+def suspended() -> State[Any]:
+    """The state of a task that ended with a leg."""
+    return Cancelled(name="Suspended", message=MESSAGE)
+
+
+def tell_prefect() -> None:
+    """Have what this process says to Prefect's server be there before the process may end."""
+    EventsWorker.drain_all(timeout=TELL, at_exit=False)
+
+
 def wrap_engine(engine: Any, hooks: Hooks) -> None:
     """Have a class of task engines tell when runs begin and end, and record those of a leg's end.
 
     Prefect leaves a task that a suspension ends as Running, for ever.
     """
     initialize_run, log_finished = engine.initialize_run, engine.log_finished_message
-
-    def suspended() -> Any:
-        return Cancelled(name="Suspended", message=MESSAGE)
 
     @wraps(initialize_run)
     @contextmanager

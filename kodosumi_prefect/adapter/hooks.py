@@ -74,12 +74,26 @@ def attach(flow: "Flow[..., Any] | None") -> None:
 
 def name_task_run(task: "Task[..., Any]", work: Work) -> None:
     """Have a task object of this call tell which task run it is, before its code begins."""
+    task.on_running_hooks = [_Began(work), *task.on_running_hooks]
 
-    def began(task: "Task[..., Any]", task_run: TaskRun, state: PrefectState) -> None:
-        work.task_run = str(task_run.id), task_run.name
 
-    began.__name__ = record_state.__name__
-    task.on_running_hooks = [began, *task.on_running_hooks]
+class _Began:
+    """A hook of one call in this process, which it does not leave with a task that it submits.
+
+    Arguments:
+        work: what learns of the task run; None in another process.
+    """
+
+    def __init__(self, work: Work | None = None) -> None:
+        self._work = work
+        self.__name__ = record_state.__name__
+
+    def __call__(self, task: "Task[..., Any]", task_run: TaskRun, state: PrefectState) -> None:
+        if self._work is not None:
+            self._work.task_run = str(task_run.id), task_run.name
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), ()
 
 
 _HOOKS = (

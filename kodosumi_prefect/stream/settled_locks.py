@@ -20,14 +20,16 @@ LINGER = 2.0  # seconds that the connection is kept when nobody waits any more
 RETRY_FIRST = 0.2  # seconds
 RETRY_MOST = 5.0  # seconds
 
+PARKED, OVER = "parked:", "over:"  # of a task in another process than its flow's, see apart.sql
+
 logger = logging.getLogger(__name__)
 
 
 class Settled(NamedTuple):
-    """A lock that is no longer open.
+    """A lock that is no longer open, or what is said of a task in another process.
 
     Attributes:
-        state: ``leased``, ``expired`` or ``void``.
+        state: ``leased``, ``expired`` or ``void``; ``said`` of a task.
         result: what was answered, as it is stored.
     """
 
@@ -171,6 +173,9 @@ class Leases:
             self._queries["settled_locks"], {"fids": fids, "lids": list(lids)}
         )
         newly_settled = [Settled(*row) for row in await cursor.fetchall()]
+        if said := [lid for lid in lids if lid.startswith((PARKED, OVER))]:
+            cursor = await connection.execute(self._queries["said_apart"], {"said": said})
+            newly_settled += [Settled(*row) for row in await cursor.fetchall()]
         for watch in self._watches:
             mine = [settled for settled in newly_settled if settled.lid in watch.locks]
             if mine:

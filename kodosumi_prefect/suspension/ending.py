@@ -20,13 +20,24 @@ from kodosumi_prefect.backoff import Backoff
 from kodosumi_prefect.settings import database_url
 from kodosumi_prefect.spooler.append import ProtocolError, Spooler
 from kodosumi_prefect.spooler.client import SpoolClient
-from kodosumi_prefect.suspension import awaiting
+from kodosumi_prefect.suspension import apart, awaiting
+from kodosumi_prefect.suspension.calls import Attempt
 from kodosumi_prefect.suspension.code import code_now
 from kodosumi_prefect.suspension.keeping import KeptAwayError
 from kodosumi_prefect.suspension.leg import leg_of, root_run
-from kodosumi_prefect.suspension.reuse import keep_unfinished, obstacles, tasks_under_way
+from kodosumi_prefect.suspension.records import record_of
+from kodosumi_prefect.suspension.reuse import (
+    NOT_FORESEEN,
+    keep_unfinished,
+    keep_unfinished_of,
+    obstacles,
+    obstacles_of,
+    tasks_elsewhere,
+    tasks_under_way,
+)
 
 CLAIM = 30.0  # seconds in which whoever resumes a run does so alone
+NO_DEPLOYMENT = "it is no run of a deployment"
 RETRY_FIRST = 0.5  # seconds
 RETRY_MOST = 5.0  # seconds
 
@@ -79,7 +90,7 @@ def end_leg(fid: str, lids: Sequence[str], client: SpoolClient) -> Ending | None
     settings = client.settings
     run = root_run()
     if run is None or run.deployment_id is None:
-        raise NeverError("it is no run of a deployment")
+        raise NeverError(NO_DEPLOYMENT)
     if run.work_pool_name is None:
         raise NeverError("its deployment has no work pool, so that no worker would resume it")
     url = database_url(settings)
@@ -103,7 +114,10 @@ def end_leg(fid: str, lids: Sequence[str], client: SpoolClient) -> Ending | None
     except (psycopg.Error, ProtocolError) as exc:
         spooler.close()
         raise NotNowError(f"Postgres does not answer: {_line(exc)}") from exc
+    elsewhere, state = tasks_elsewhere(), None
     try:
+        if elsewhere is not None:
+            _hold(*elsewhere)
         with get_client(sync_client=True) as prefect:
             state = _suspend(prefect, spooler, run.id, lids)
     except PREFECT_AWAY as exc:
@@ -112,10 +126,53 @@ def end_leg(fid: str, lids: Sequence[str], client: SpoolClient) -> Ending | None
         raise MarkedError(f"Postgres does not answer: {_line(exc)}") from exc
     finally:
         spooler.close()
+        if elsewhere is not None and state is None:
+            apart.release(elsewhere[0])
     if state is None:
         return None
+    if elsewhere is not None:
+        apart.end(elsewhere[0])
     request_suspension(state)
     return Ending(Pause(state=state))
+
+
+def _hold(attempt: Attempt, paths: set[str]) -> None:
+    """Have tasks in other processes neither begin nor go on."""
+    try:
+        names = apart.hold(attempt, paths)
+    except KeptAwayError as exc:
+        raise NotNowError(str(exc)) from exc
+    if names:
+        raise UnderWayError(f"under way: {', '.join(sorted(names))[:200]}")
+
+
+def leave_kept(attempt: Attempt, client: SpoolClient) -> None:
+    """Have in Postgres what another leg needs of the task that the calling process executes.
+
+    Raises:
+        UnderWayError: some of it is at work.
+        NotNowError: it cannot be had there now.
+        NeverError: it never can.
+    """
+    record = record_of(attempt, make=True)
+    if names := record.under_way.busy():
+        raise UnderWayError(f"under way: {', '.join(sorted(names))[:200]}")
+    keep_unfinished_of(record)
+    try:
+        if reasons := obstacles_of(record):
+            raise NeverError("; ".join(reasons))
+    except KeptAwayError as exc:
+        raise NotNowError(f"what finished tasks returned cannot be kept now: {exc}") from exc
+    if not client.flush(client.settings.flush_timeout):
+        raise NotNowError("its events are not stored yet")
+
+
+def why_nothing_is_kept() -> str:
+    """Why a task in another process than its flow's cannot end with a leg, and begin in another."""
+    run = root_run()
+    if run is None or run.deployment_id is None:
+        return NO_DEPLOYMENT
+    return NOT_FORESEEN
 
 
 def stays(why: NeverError) -> None:

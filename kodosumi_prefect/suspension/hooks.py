@@ -50,6 +50,10 @@ class Hooks:
             record.under_way.end(call.path)
         else:
             record.submitted(call, future)
+            if getattr(future, "elsewhere", None) is not None and not record.watched:
+                from kodosumi_prefect.suspension.watching import watch
+
+                watch(record)
 
     @contextmanager
     def under_way(self, task: "Task[..., Any]") -> Iterator[None]:
@@ -91,6 +95,11 @@ class Hooks:
         branches.follow()
         try:
             yield
+        except Exception as exc:
+            # Code that waited in threads of its own learns of the leg's end by what they lack.
+            if (signal := record.under_way.signal) is not None:
+                raise signal from exc
+            raise
         finally:
             here.reset(token)
 

@@ -120,7 +120,7 @@ class Keeper:
         """
         values = {"fid": attempt.fid, "attempt": attempt.number, "place": place}
         kept: dict[Any, list[KeptCall]] = {}
-        for at, series, *call in self._patiently("kept_calls", values):
+        for at, series, *call in self.patiently("kept_calls", values):
             kept.setdefault((at, series), []).append(KeptCall(*call))
         return kept
 
@@ -130,7 +130,7 @@ class Keeper:
         Raises:
             KeptAwayError: the database was not there for ``PATIENCE`` seconds.
         """
-        rows = self._patiently("suspended_code", {"fid": fid})
+        rows = self.patiently("suspended_code", {"fid": fid})
         return rows[0][0] if rows else None
 
     def result(self, call: Call) -> tuple[str, bytes]:
@@ -139,7 +139,7 @@ class Keeper:
         Raises:
             KeptAwayError: the database was not there for ``PATIENCE`` seconds, or lacks it.
         """
-        rows = self._patiently("kept_result", _key(call))
+        rows = self.patiently("kept_result", _key(call))
         if not rows or rows[0][0] is None:
             raise KeptAwayError(
                 f"{call.name} finished before this run was suspended, and what it returned is "
@@ -171,6 +171,34 @@ class Keeper:
         values = {"fid": attempt.fid, "attempt": attempt.number, "paths": [c.path for c in calls]}
         with self._using:
             return {path for (path,) in self._query("which_are_kept", values)}
+
+    def ask(self, query: str, values: dict[str, Any]) -> list[tuple[Any, ...]]:
+        """The rows of a query.
+
+        Raises:
+            KeptAwayError: the database is away.
+        """
+        with self._using:
+            return self._query(query, values)
+
+    def patiently(self, query: str, values: dict[str, Any]) -> list[tuple[Any, ...]]:
+        """As ``ask``, and tried again while the database is away.
+
+        Raises:
+            KeptAwayError: it was not there for ``PATIENCE`` seconds.
+        """
+        backoff = Backoff(RETRY_FIRST, RETRY_MOST)
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            try:
+                with self._using:
+                    return self._query(query, values)
+            except KeptAwayError as exc:
+                if isinstance(exc, NeverKeptError) or time.monotonic() > deadline:
+                    raise
+                if not backoff.failures:
+                    logger.warning("results of finished tasks cannot be read, waiting: %s", exc)
+                time.sleep(backoff.next())
 
     def _some(self) -> list[Row]:
         """What waits longest and goes into one statement: of one attempt."""
@@ -208,20 +236,6 @@ class Keeper:
                 raise KeptAwayError("the execution is not recorded yet")
             time.sleep(RETRY_FIRST)
 
-    def _patiently(self, query: str, values: dict[str, Any]) -> list[tuple[Any, ...]]:
-        backoff = Backoff(RETRY_FIRST, RETRY_MOST)
-        deadline = time.monotonic() + PATIENCE
-        while True:
-            try:
-                with self._using:
-                    return self._query(query, values)
-            except KeptAwayError as exc:
-                if isinstance(exc, NeverKeptError) or time.monotonic() > deadline:
-                    raise
-                if not backoff.failures:
-                    logger.warning("results of finished tasks cannot be read, waiting: %s", exc)
-                time.sleep(backoff.next())
-
     def _query(self, query: str, values: dict[str, Any]) -> list[tuple[Any, ...]]:
         try:
             url = database_url(self._settings)
@@ -236,7 +250,7 @@ class Keeper:
             self._url = url
         try:
             return self._spooler.query(query, values)
-        except (psycopg.errors.UndefinedTable, psycopg.errors.InsufficientPrivilege) as exc:
+        except _NEVER as exc:
             raise NeverKeptError(
                 "the database has no place for results; run `kodosumi-prefect db upgrade`"
             ) from exc
@@ -279,6 +293,12 @@ def _too_large(size: int) -> str:
         f"({LARGEST // 1024**2} MiB): leave it in a file or a bucket, and return where it is"
     )
 
+
+_NEVER = (
+    psycopg.errors.UndefinedTable,
+    psycopg.errors.UndefinedColumn,
+    psycopg.errors.InsufficientPrivilege,
+)
 
 _keepers: dict[tuple[Any, ...], Keeper] = {}
 _making = threading.Lock()

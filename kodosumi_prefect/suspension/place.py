@@ -14,9 +14,10 @@ from prefect.context import FlowRunContext
 
 from kodosumi_prefect.error import KodosumiError
 from kodosumi_prefect.locks.place import Earlier
-from kodosumi_prefect.settings import database_url
+from kodosumi_prefect.settings import database_url, get_settings
 from kodosumi_prefect.spooler.append import ProtocolError, Spooler
-from kodosumi_prefect.spooler.client import SpoolClient
+from kodosumi_prefect.spooler.client import SpoolClient, get_client
+from kodosumi_prefect.suspension import apart
 from kodosumi_prefect.suspension.calls import Attempt
 from kodosumi_prefect.suspension.ending import (
     Ending,
@@ -26,7 +27,9 @@ from kodosumi_prefect.suspension.ending import (
     UnderWayError,
     be_running,
     end_leg,
+    leave_kept,
     stays,
+    why_nothing_is_kept,
 )
 from kodosumi_prefect.suspension.leg import leg_of, root_run
 from kodosumi_prefect.suspension.numbering import place_here
@@ -75,12 +78,15 @@ def place_of(
     wait = math.inf if off else 0.0 if after is True else float(after)
     if not off:
         foresee()
-    leg = _leg(fid, max(run.run_count, 1), leg_of(run), client)
-    source = None if context.detached else place_here()
+    here = apart.current if context.detached else None
+    attempt = Attempt(fid, max(run.run_count, 1), leg_of(run))
+    leg = _leg(attempt if here is None else here.call.attempt, client, here)
+    source = None if context.detached and here is None else place_here()
     # Our own flows see to it where they fail.
     ours = hasattr(getattr(context.flow, "fn", None), FLOW_ATTRIBUTE)
     retried = bool(run.empirical_policy.retries) and not ours
-    return FlowPlace(leg, source, name, wait, context.detached, run.id if retried else None)
+    lost = context.detached and here is None
+    return FlowPlace(leg, source, name, wait, lost, run.id if retried else None)
 
 
 class Waiting(NamedTuple):
@@ -100,29 +106,41 @@ class Leg:
     """The leg of a run that this process executes, as far as it waits for people.
 
     Arguments:
-        number: from 0.
         client: records the run's events.
         under_way: what of the run is not over; None if that is not known.
+        here: the task that this process executes, if its flow is in another one.
+
+    Attributes:
+        here: as given.
+        elsewhere: all that is not over waits, and some of it at locks in other processes.
+        watched: called when something changed.
     """
 
     def __init__(
         self,
-        fid: str,
-        attempt: int,
-        number: int,
+        attempt: Attempt,
         client: SpoolClient,
         under_way: UnderWay | None = None,
+        here: apart.Apart | None = None,
     ) -> None:
-        self.fid = fid
-        self.attempt = attempt
-        self.number = number
+        self.whole = attempt
+        self.fid, self.attempt, self.number = attempt
         self.client = client
+        self.elsewhere = False
+        self.watched: Callable[[], None] = _nobody
+        self.here = here
+        if here is not None:
+            here.decide = self.decision
         self.ending: Ending | None = None
         self.undecided = False
         self._lock = threading.Lock()
         self._end_lock = threading.Lock()
         self._unmarking = Unmarking(
-            fid, number, client.settings, self._end_lock, lambda: self.ending is not None
+            attempt.fid,
+            attempt.leg,
+            client.settings,
+            self._end_lock,
+            lambda: self.ending is not None,
         )
         self._calls: dict[tuple[str, str], int] = {}
         self._waits: dict[str, Waiting] = {}
@@ -156,6 +174,8 @@ class Leg:
         finally:
             with self._lock:
                 del self._waits[lid]
+            if self.is_parked and self.ending is None:  # its code goes on without an answer
+                threading.Thread(target=self.decision, name=apart.THREAD_NAME, daemon=True).start()
             self.look_again()
 
     def look_again(self) -> None:
@@ -166,15 +186,21 @@ class Leg:
             waits = list(self._waits.values())
         for waiting in waits:
             waiting.changed()
+        self.watched()
+
+    @property
+    def is_parked(self) -> bool:
+        """Whether all that this process executes of another one's run waits, as it said."""
+        return self.here is not None and self.here.parked
 
     def patience(self) -> float:
         """Seconds until all that is asked here may be waited for without a process."""
         if self.ending is not None:
             return 0.0
         with self._lock:
-            if not self._waits:
+            if not self._waits and not self.elsewhere:
                 return math.inf
-            until = max(self._not_before, *(waiting.until for waiting in self._waits.values()))
+            until = max([self._not_before, *(one.until for one in self._waits.values())])
         return until - time.monotonic()
 
     def end(self) -> BaseException | None:
@@ -191,7 +217,21 @@ class Leg:
     def decision(self) -> BaseException | None:
         """What code whose question is settled has to raise: nothing, unless the leg ended."""
         with self._end_lock:
+            if self.here is not None and self.is_parked and self.ending is None:
+                if (signal := self.here.go_on()) is not None:
+                    self.ending = Ending(signal)
+                else:
+                    self._not_before = 0.0
             return None if self.ending is None else self.ending.signal
+
+    def ended(self, signal: BaseException) -> None:
+        """The leg has ended in the process of the flow."""
+        self.ending = self.ending or Ending(signal)
+        if self.under_way is not None:
+            self.under_way.signal = signal
+            leave = self.under_way.leave
+            threading.Thread(target=leave, args=[signal], name=apart.THREAD_NAME).start()
+        self.look_again()
 
     def _end(self) -> None:
         with self._lock:
@@ -199,14 +239,20 @@ class Leg:
             self._not_before, self._at_change = time.monotonic() + AGAIN, False
         try:
             if any(waiting.place.detached for waiting in waits.values()):
-                raise NeverError("a question is asked in a task on Ray")
+                raise NeverError(why_nothing_is_kept())
             if unforeseen():
                 raise NeverError(NOT_FORESEEN)
             if self.under_way and any(waiting.place.source is None for waiting in waits.values()):
                 raise NeverError("a question is asked in code whose tasks are not kept")
+            lids = [*waits, *(self.under_way.parked() if self.under_way is not None else ())]
             with nullcontext() if self.under_way is None else self.under_way.held():
-                self.ending = end_leg(self.fid, list(waits), self.client)
+                if self.here is not None:
+                    self._park(self.here, lids)
+                else:
+                    self.ending = end_leg(self.fid, lids, self.client)
             if self.ending is not None:
+                if self.under_way is not None:
+                    self.under_way.leave(self.ending.signal)
                 self.look_again()
         except UnderWayError as exc:
             logger.debug("execution %s is not suspended now: %s", self.fid, exc)
@@ -222,6 +268,14 @@ class Leg:
         except Exception:  # whoever is asked, and the answer, are not to suffer from it
             logger.exception("execution %s cannot be suspended, it waits in its process", self.fid)
 
+    def _park(self, here: apart.Apart, lids: list[str]) -> None:
+        """Say that all that this process executes waits; the leg is the flow's process's to end."""
+        leave_kept(here.call.attempt, self.client)
+        if not here.park(lids, self.ended):
+            raise NotNowError("it is not known yet that the task began")
+        with self._lock:
+            self._not_before, self._at_change = math.inf, True
+
 
 class FlowPlace:
     """One call of ``tracer.lock`` in the code of a flow or a task.
@@ -231,7 +285,7 @@ class FlowPlace:
             knows it again.
         name: of the lock.
         wait: seconds until the leg may end at it.
-        detached: the code is in a task on Ray.
+        detached: the code is in a task of another process that keeps nothing of its run.
         retried: the flow run, if it has to be Running in Prefect before its code goes on.
     """
 
@@ -301,7 +355,7 @@ class FlowPlace:
 
     @property
     def undecided(self) -> bool:
-        return self._leg.undecided or self._retried is not None
+        return self._leg.undecided or self._leg.is_parked or self._retried is not None
 
     def decision(self) -> BaseException | None:
         signal = self._leg.decision()
@@ -310,19 +364,33 @@ class FlowPlace:
         return signal
 
 
-_legs: dict[tuple[str, int, int], Leg] = {}
+_legs: dict[tuple[Attempt, str], Leg] = {}
 _legs_lock = threading.Lock()
 
 
-def _leg(fid: str, attempt: int, number: int, client: SpoolClient) -> Leg:
+def _leg(attempt: Attempt, client: SpoolClient, here: apart.Apart | None = None) -> Leg:
     with _legs_lock:
         if len(_legs) > LEGS:
             del _legs[next(iter(_legs))]
-        key = (fid, attempt, number)
-        if key not in _legs:
-            record = record_of(Attempt(*key))
-            _legs[key] = Leg(*key, client, None if record is None else record.under_way)
-        return _legs[key]
+        key = (attempt, "" if here is None else here.call.path)
+        leg = _legs.get(key)
+        if leg is None or leg.here is not here:
+            record = record_of(attempt)
+            under_way = None if record is None else record.under_way
+            leg = _legs[key] = Leg(attempt, client, under_way, here)
+        return leg
+
+
+def leg_here(attempt: Attempt) -> Leg:
+    """The leg of an attempt that this process executes a flow or a task of."""
+    here = apart.current
+    if here is not None and here.call.attempt != attempt:
+        here = None
+    return _leg(attempt, get_client(get_settings()), here)
+
+
+def _nobody() -> None:
+    """Nobody watches tasks in other processes."""
 
 
 def _line(exc: BaseException) -> str:

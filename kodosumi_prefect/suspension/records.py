@@ -22,6 +22,7 @@ class Record:
         refuses: the flow was told not to keep results.
         keeps: whether results are kept; None until a first call asks whether that may be of use.
         under_way: what of it is not over in this process.
+        watched: what of it was submitted to other processes is watched.
     """
 
     def __init__(self, attempt: Attempt, kept: Kept | None = None) -> None:
@@ -32,6 +33,7 @@ class Record:
         self.refuses = False
         self.keeps: bool | None = True
         self.under_way = UnderWay()
+        self.watched = False
         self._unordered: set[str] = set()
         self._submitted: dict[str, tuple[Call, Callable[[], bool]]] = {}
 
@@ -53,6 +55,8 @@ class Record:
         """A call was handed to a task runner."""
         self.runs[future.task_run_id] = call.path
         self._submitted[call.path] = (call, _is_done(future))
+        if (elsewhere := getattr(future, "elsewhere", None)) is not None:  # ours on Ray
+            self.under_way.go_elsewhere(call.path, elsewhere)
         _when_done(future, lambda: self.under_way.end(call.path))
 
     def ended(self, call: Call) -> None:

@@ -17,7 +17,7 @@ from kodosumi_prefect._compat import prefect_calls
 from kodosumi_prefect._compat.prefect import FLOW_CONTEXT
 from kodosumi_prefect.scope import learn_leg
 from kodosumi_prefect.settings import DatabaseUrlError, database_url, get_settings
-from kodosumi_prefect.suspension import branches, results
+from kodosumi_prefect.suspension import apart, branches, results
 from kodosumi_prefect.suspension.calls import (
     UNORDERED,
     Attempt,
@@ -27,7 +27,7 @@ from kodosumi_prefect.suspension.calls import (
 from kodosumi_prefect.suspension.hooks import Hooks
 from kodosumi_prefect.suspension.keeping import KeptAwayError, NeverKeptError, Row, keeper
 from kodosumi_prefect.suspension.leg import leg_of, root_run
-from kodosumi_prefect.suspension.numbering import CALL
+from kodosumi_prefect.suspension.numbering import CALL, call_of
 from kodosumi_prefect.suspension.records import Record, forget, records
 from kodosumi_prefect.suspension.under_way import Work, doing
 
@@ -103,15 +103,29 @@ def settle(kept: Kept | None) -> None:
 
 
 def arrive(task: "Task[..., Any]") -> None:
-    """A task came to this process from that of its flow."""
-    if CALL in vars(task):
-        prefect_calls.install(Hooks())
+    """A task came to this process from that of its flow.
+
+    Raises:
+        Pause: its run was suspended meanwhile.
+    """
+    call = call_of(task)
+    if call is None:
+        return
+    prefect_calls.install(Hooks())
+    if call.finished:
+        return
+    here = apart.arrive(call)
+    if (signal := here.begin()) is not None:
+        raise signal
+    if here.finished:
+        vars(task)[CALL] = call._replace(finished=True).packed()
 
 
 def leave(task: "Task[..., Any]") -> None:
     """It ended here: have what was kept in the database before its flow hears of that."""
     if CALL not in vars(task):
         return
+    apart.leave()
     try:
         keeper(get_settings()).settle()
     except KeptAwayError as exc:
@@ -137,10 +151,25 @@ def tasks_under_way() -> list[str]:
     return [] if record is None else record.under_way.busy()
 
 
+def tasks_elsewhere() -> tuple[Attempt, set[str]] | None:
+    """The leg of the calling code's run, and the paths of its tasks in other processes, if any."""
+    record = _record_here()
+    works = [] if record is None else record.under_way.elsewhere()
+    if record is None or not works:
+        return None
+    return record.attempt, {work.call.path for work in works if work.call is not None}
+
+
 def keep_unfinished() -> None:
     """Keep which calls of the calling code's run are not over, so that the next leg knows them."""
     record = _record_here()
-    for call in [] if record is None else record.under_way.calls():
+    if record is not None:
+        keep_unfinished_of(record)
+
+
+def keep_unfinished_of(record: Record) -> None:
+    """Likewise of what a process knows."""
+    for call in record.under_way.calls():
         results.store(Row(call, None, None))
 
 
@@ -173,6 +202,11 @@ def obstacles() -> list[str]:
         ]
     if unforeseen():
         return [NOT_FORESEEN]
+    return obstacles_of(record)
+
+
+def obstacles_of(record: Record) -> list[str]:
+    """As ``obstacles``, of what a process knows."""
     settings = get_settings()
     try:
         keeper(settings).settle()

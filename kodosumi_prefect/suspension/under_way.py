@@ -1,16 +1,44 @@
 """What of a run is not over in this process: its flow, subflows and tasks; and which only wait."""
 
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, Protocol
 
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from kodosumi_prefect._compat.prefect_unfinished import threads_of, waits_for_tasks
 from kodosumi_prefect.suspension.calls import Call
+
+ENDING = 5.0  # seconds that tasks in other processes have to end with their leg
+GLANCE = 0.05  # seconds between looks whether they have
+
+
+class Elsewhere(Protocol):
+    """A submitted task that executes in another process."""
+
+    @property
+    def over(self) -> bool:
+        """Whether it is over, however it ended."""
+
+    @property
+    def needs_others(self) -> bool:
+        """Whether it cannot begin before other tasks are over."""
+
+    def is_pending(self) -> bool:
+        """Whether it is known that it has not begun; may take a moment."""
+
+    def leave(self, signal: BaseException) -> None:
+        """Have who waits for it raise this, once ``let_go`` is called."""
+
+    def let_go(self) -> None:
+        """It has ended with its leg."""
+
+    def kill(self) -> None:
+        """End it, wherever it is."""
 
 
 class Work:
@@ -26,6 +54,10 @@ class Work:
         thread: ident of the thread that its code is in; None until it has begun.
         waits: at how many locks its code waits.
         left: its function has returned.
+        elsewhere: what is known of it, if it was submitted to another process.
+        parked: locks that all of its code waits at in that process; None: it does not, as far as
+            is known.
+        queued: it has not begun there for so long that nothing is lost if it begins in another leg.
     """
 
     def __init__(
@@ -42,12 +74,17 @@ class Work:
         self.thread: int | None = None
         self.waits = 0
         self.left = False
+        self.elsewhere: Elsewhere | None = None
+        self.parked: list[str] | None = None
+        self.queued = False
 
     @property
     def is_waiting(self) -> bool:
         """Whether it waits at a lock or for tasks."""
         if self.left:
             return False
+        if self.elsewhere is not None:
+            return self.queued or self.parked is not None or self.elsewhere.needs_others
         return self.waits > 0 or (self.thread is not None and waits_for_tasks(self.thread))
 
 
@@ -56,10 +93,12 @@ class UnderWay:
 
     Attributes:
         changed: called when work is over, or no longer waits.
+        signal: what ends the leg, once it has ended.
     """
 
     def __init__(self) -> None:
         self.changed: Callable[[], None] = _nothing
+        self.signal: BaseException | None = None
         self._works: dict[str, Work] = {}
         self._lock = threading.Lock()
         self._open = threading.Event()
@@ -69,6 +108,42 @@ class UnderWay:
         """A task is handed to a task runner; ``pool`` as in ``Work``."""
         with self._lock:
             self._works[call.path] = Work(call.name, call, None, pool)
+
+    def go_elsewhere(self, path: str, elsewhere: Elsewhere) -> None:
+        """What was submitted executes in another process."""
+        with self._lock:
+            if (work := self._works.get(path)) is not None:
+                work.elsewhere = elsewhere
+
+    def elsewhere(self) -> list[Work]:
+        """What executes in other processes, or is to, in the order in which it was submitted."""
+        with self._lock:
+            works = list(self._works.values())
+        return [work for work in works if work.elsewhere is not None and not work.elsewhere.over]
+
+    def parked(self) -> list[str]:
+        """The locks that tasks in other processes wait at, as far as is known."""
+        return [lid for work in self.elsewhere() for lid in work.parked or ()]
+
+    def leave(self, signal: BaseException) -> None:
+        """The leg has ended: so does what executes in other processes."""
+        self.signal = signal
+        works = self.elsewhere()
+        for work in works:
+            if work.elsewhere is not None:
+                work.elsewhere.leave(signal)
+        for work in works:
+            if work.elsewhere is not None and work.parked is None:
+                work.elsewhere.kill()
+        until = time.monotonic() + ENDING
+        while (left := self.elsewhere()) and time.monotonic() < until:
+            time.sleep(GLANCE)
+        for work in left:
+            if work.elsewhere is not None:
+                work.elsewhere.kill()
+        for work in works:
+            if work.elsewhere is not None:
+                work.elsewhere.let_go()
 
     def begin(self, path: str, name: str, call: Call | None) -> Work:
         """Work begins in the calling thread; if nobody submitted it, the calling code goes on

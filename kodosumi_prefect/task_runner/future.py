@@ -4,7 +4,7 @@ import concurrent.futures
 import logging
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -14,6 +14,9 @@ from prefect.futures import PrefectWrappedFuture
 from prefect.states import exception_to_crashed_state
 from prefect.utilities.asyncutils import run_coro_as_sync
 
+from kodosumi_prefect._compat.prefect_unfinished import WAITS
+from kodosumi_prefect.suspension.apart import go_on_here
+from kodosumi_prefect.task_runner.elsewhere import OnRay
 from kodosumi_prefect.task_runner.remote_result import RemoteResult
 from kodosumi_prefect.task_runner.waiting import is_over
 
@@ -32,6 +35,10 @@ class RayFuture(PrefectWrappedFuture[Any, "ray.ObjectRef[Any]"]):
     Arguments:
         wrapped_future: Ray's reference to the task's final state.
         value_ref: Ray's reference to its value.
+        before: futures of the states of tasks that it is given results of.
+
+    Attributes:
+        elsewhere: what ends it with the leg of its run.
     """
 
     def __init__(
@@ -39,13 +46,20 @@ class RayFuture(PrefectWrappedFuture[Any, "ray.ObjectRef[Any]"]):
         task_run_id: UUID,
         wrapped_future: "ray.ObjectRef[Any]",
         value_ref: "ray.ObjectRef[Any]",
+        before: "Sequence[concurrent.futures.Future[Any]]" = (),
     ) -> None:
         super().__init__(task_run_id, wrapped_future)
         self.value_ref = value_ref
         self._future: concurrent.futures.Future[Any] = wrapped_future.future()
+        self.elsewhere = OnRay(task_run_id, wrapped_future, self._future, before)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.task_run_id, self.wrapped_future, self.value_ref)
+
+    @property
+    def state_future(self) -> "concurrent.futures.Future[Any]":
+        """Done when the task run is over; does not keep its value on Ray."""
+        return self._future
 
     @property
     def done(self) -> bool:
@@ -76,9 +90,18 @@ class RayFuture(PrefectWrappedFuture[Any, "ray.ObjectRef[Any]"]):
         self._future.add_done_callback(lambda _: call())
 
     def wait(self, timeout: float | None = None) -> None:
-        """Wait until the task run is over, at most ``timeout`` seconds."""
-        if self._final_state is not None or not is_over(self._future, timeout):
+        """Wait until the task run is over, at most ``timeout`` seconds.
+
+        Raises:
+            Pause: the run was suspended, and the task with it.
+        """
+        if self._final_state is not None:
             return
+        over = is_over(self._future, timeout, self.elsewhere.leaves)
+        self.elsewhere.raise_if_left()
+        if not over:
+            return
+        go_on_here()
         error = self._future.exception()
         if error is not None:
             self._final_state = run_coro_as_sync(exception_to_crashed_state(error))
@@ -125,6 +148,9 @@ class RayFuture(PrefectWrappedFuture[Any, "ray.ObjectRef[Any]"]):
         return TimeoutError(
             f"Task run {self.task_run_id} did not complete within {timeout} seconds"
         )
+
+
+WAITS.add(RayFuture.wait.__code__)
 
 
 class _Callback:

@@ -164,7 +164,7 @@ class RayTaskRunner(TaskRunner["RayFuture"]):
                 current_span(scope.fid) if scope is not None else None,
             ),
         )
-        future = RayFuture(task_run_id, state_ref, value_ref)
+        future = RayFuture(task_run_id, state_ref, value_ref, upstreams.futures)
         remember(future, flow_run[0] if flow_run is not None else None)
         return future
 

@@ -1,5 +1,6 @@
 """How tasks are given what other tasks made: by Ray's references, not through the driver."""
 
+import concurrent.futures
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -74,9 +75,15 @@ def resolved(given: Any, upstream: Sequence[Any]) -> Any:
 
 
 class Upstreams:
-    """The tasks that a task depends on; ``refs`` is what Ray waits for and fetches."""
+    """The tasks that a task depends on.
+
+    Attributes:
+        refs: what Ray waits for and fetches.
+        futures: done when they are over.
+    """
 
     def __init__(self) -> None:
+        self.futures: list[concurrent.futures.Future[Any]] = []
         self.refs: list[ray.ObjectRef[Any]] = []
         self._places: dict[ray.ObjectRef[Any], int] = {}
 
@@ -91,6 +98,7 @@ class Upstreams:
         def exchange(item: Any) -> Any:
             if isinstance(item, RayFuture):
                 state = self._place(item.wrapped_future)
+                self.futures.append(item.state_future)
                 return Upstream(state, self._place(item.value_ref) if values else None)
             if isinstance(item, State) and (parts := referred(item)) is not None:
                 return Upstream(parts[0], self._place(parts[1]) if values else None)

@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -10,14 +11,22 @@ if TYPE_CHECKING:
 SLICE = 0.1  # seconds a thread waits before it can be interrupted
 
 
-def is_over(future: "concurrent.futures.Future[Any]", timeout: float | None = None) -> bool:
-    """Wait until ``future`` is done, at most ``timeout`` seconds; whether it is."""
+def is_over(
+    future: "concurrent.futures.Future[Any]",
+    timeout: float | None = None,
+    given_up: Callable[[], bool] = lambda: False,
+) -> bool:
+    """Wait until ``future`` is done, at most ``timeout`` seconds; whether it is.
+
+    Arguments:
+        given_up: whether to wait no longer; asked each moment.
+    """
     # Prefect interrupts other threads, and the main one if it has an alarm handler already (of an
     # outer timeout), with an exception that a blocking wait would not see; Ray's own waits none.
     deadline = None if timeout is None else time.monotonic() + timeout
     while not future.done():
         left = SLICE if deadline is None else min(SLICE, deadline - time.monotonic())
-        if left <= 0:
+        if left <= 0 or given_up():
             return False
         concurrent.futures.wait([future], left)
     return True

@@ -7,9 +7,11 @@ from typing import Any, NamedTuple, cast
 from uuid import UUID
 
 from prefect.client.schemas.objects import State
+from prefect.exceptions import Pause
 from prefect.task_engine import run_task_async, run_task_sync
 from prefect.tasks import Task
 
+from kodosumi_prefect._compat.prefect_unfinished import ends_leg, suspended, tell_prefect
 from kodosumi_prefect.adapter import capture
 from kodosumi_prefect.adapter.at_work import at_work
 from kodosumi_prefect.adapter.hooks import name_task_run
@@ -99,10 +101,10 @@ def _run(arguments: dict[str, Any], carried: Carried) -> State[Any]:
         return run(copy_context())
     learn_scope(*flow_run, scope._replace(task_run=None))
     capturing = get_settings().capture
-    reuse.arrive(arguments["task"])
     if capturing:
         capture.hold()
     try:
+        reuse.arrive(arguments["task"])
         with entered(above or scope):
             within = copy_context()
         if span is not None:
@@ -111,6 +113,11 @@ def _run(arguments: dict[str, Any], carried: Carried) -> State[Any]:
             name_task_run(arguments["task"], work)
             with read_log_files() if capturing else nullcontext():
                 return run(within)
+    except Pause as signal:
+        if not ends_leg(signal):
+            raise
+        tell_prefect()
+        return suspended()
     finally:
         if capturing:
             capture.release(scope.fid)

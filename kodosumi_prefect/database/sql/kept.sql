@@ -1,5 +1,6 @@
 -- name: keep_results
 -- Keep what finished calls of one attempt returned; none of an execution that is not there yet.
+-- One that is not over by what its flow knows keeps what the process that it ran in said.
 INSERT INTO {schema}.kept_result AS known (execution_id, attempt, place, series, ordinal, path,
     name, arguments, outcome, content, obstacle)
 SELECT e.id, %(attempt)s, k.* FROM {schema}.execution e, unnest(%(place)s::text[],
@@ -7,8 +8,13 @@ SELECT e.id, %(attempt)s, k.* FROM {schema}.execution e, unnest(%(place)s::text[
     %(outcome)s::text[], %(content)s::bytea[], %(obstacle)s::text[]) AS k
 WHERE e.fid = %(fid)s
 ON CONFLICT (execution_id, attempt, place, series, ordinal) DO UPDATE SET
-    name = excluded.name, arguments = excluded.arguments, outcome = excluded.outcome,
-    content = excluded.content, obstacle = excluded.obstacle
+    name = excluded.name, arguments = excluded.arguments,
+    outcome = CASE WHEN excluded.outcome IS NULL AND excluded.obstacle IS NULL
+        THEN known.outcome ELSE excluded.outcome END,
+    content = CASE WHEN excluded.outcome IS NULL AND excluded.obstacle IS NULL
+        THEN known.content ELSE excluded.content END,
+    obstacle = coalesce(excluded.obstacle, CASE WHEN excluded.outcome IS NULL
+        THEN known.obstacle END)
 RETURNING ordinal;
 
 -- name: kept_calls

@@ -3,7 +3,7 @@
 from alembic import context, op
 
 revision = "0031"
-down_revision = "0029"
+down_revision = "0030"
 branch_labels = None
 depends_on = None
 
