@@ -28,15 +28,18 @@ class Observing:
         self._place = place
         self._settings = place.settings.model_copy(update={"reconcile_interval": 0.5})
         self._loop = asyncio.new_event_loop()
+        self._began = threading.Event()
         self._thread = threading.Thread(target=self._run, name="observing", daemon=True)
         self._thread.start()
 
     def _run(self) -> None:
         with temporary_settings(in_force(self._place.api_url)):
             self._task = self._loop.create_task(Observer(self._settings).run())
+            self._began.set()
             self._loop.run_forever()
 
     def stop(self) -> None:
+        self._began.wait()
         asyncio.run_coroutine_threadsafe(cancel_all([self._task]), self._loop).result(20)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(10)

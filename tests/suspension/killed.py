@@ -19,6 +19,7 @@ from prefect.flow_engine import run_flow
 from kodosumi_prefect import Tracer, flow
 from kodosumi_prefect._compat.prefect import drive
 from kodosumi_prefect.locks.held import Held
+from kodosumi_prefect.observer.observer import Observer
 from kodosumi_prefect.settings import database_url, get_settings
 from kodosumi_prefect.spooler.append import Spooler
 from kodosumi_prefect.stream.reader import Reader
@@ -98,6 +99,11 @@ def resume(fid: str) -> None:
     asyncio.run(look())
 
 
+def observe(_: str) -> None:
+    """The whole observer, which finds that run among others."""
+    asyncio.run(Observer(get_settings()).run())
+
+
 def answered_meanwhile(fid: str) -> None:
     """Somebody answers in the moment in which Prefect suspends the run."""
     set_state = ending._set
@@ -130,6 +136,11 @@ RESUMING: dict[str, Step] = {
     "once Prefect resumed it": lambda _: kill_at(PrefectClient, "resume_flow_run", behind=True),
     "once the row says so": lambda _: kill_at(Reader, "execute", True, "not_suspended"),
 }
+OBSERVING: dict[str, Step] = {
+    "before it claims the run": lambda _: kill_at(Reader, "values", False, "claim_resuming"),
+    "once it claimed the run": lambda _: kill_at(Reader, "values", True, "claim_resuming"),
+    **{step: RESUMING[step] for step in list(RESUMING)[1:]},
+}
 ANSWERING: dict[str, Step] = {
     "before the answer is stored": lambda _: kill_at(Held, "store", behind=True),
     "once the answer is stored": lambda _: kill_at(Reader, "execute", False, "notify"),
@@ -137,6 +148,7 @@ ANSWERING: dict[str, Step] = {
 WORK: dict[str, tuple[dict[str, Step], Step]] = {
     "leg": (SUSPENDING, execute_leg),
     "resume": (RESUMING, resume),
+    "observe": (OBSERVING, observe),
     "answer": (ANSWERING, answer_it),
 }
 

@@ -1,9 +1,6 @@
 """SIGKILL of a run's process, of the panel and of the observer, at each step of a suspension."""
 
-import json
 import signal
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any, cast
@@ -18,45 +15,22 @@ from kodosumi_prefect.runner import aftermath
 from kodosumi_prefect.settings import Settings
 from kodosumi_prefect.stack.embedded_postgres import EmbeddedPostgres
 from tests.answering import locks
-from tests.services import TESTS, Place
+from tests.services import Place
 from tests.suspension.conftest import Legs
 from tests.suspension.killed import ANSWERING, RESUMING, SUSPENDING, asks
+from tests.suspension.killing import Kill, killing
 from tests.waiting import wait_for
 
 pytestmark = pytest.mark.timeout(180)
 
 Make = Callable[..., Legs]
-Kill = Callable[[str, str, Legs], None]
 
 
 @pytest.fixture(scope="module")
 def killed(site: Settings, postgres: EmbeddedPostgres, prefect_server: str) -> Iterator[Kill]:
     """Has a process do some work on a run, and be killed at a step of it."""
-    place = Place(site, make_conninfo(postgres.url, dbname="runs"), prefect_server)
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tests.suspension.killed"],
-        env=place.environment(),
-        cwd=TESTS.parent,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-
-    def kill(what: str, step: str, run: Legs) -> None:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        print(json.dumps({"what": what, "step": step, "fid": run.fid}), file=process.stdin)
-        process.stdin.flush()
-        for line in process.stdout:
-            if line.strip().lstrip("-").isdecimal():
-                assert int(line) == -signal.SIGKILL
-                return
-        raise AssertionError("the process that starts others ended")
-
-    with process:
+    with killing(Place(site, make_conninfo(postgres.url, dbname="runs"), prefect_server)) as kill:
         yield kill
-        assert process.stdin is not None
-        process.stdin.close()
 
 
 def until_it_goes_on(run: Legs) -> None:
