@@ -95,6 +95,16 @@ async def test_a_schedule_without_a_run_is_told_once_for_each_silence(
     assert silent(database) == ["no_run", "no_run"]
 
 
+async def test_a_clock_that_is_set_back_tells_no_silence_again(
+    database: str, schedule: str, look: Any
+) -> None:
+    listen(database)
+    await asyncio.to_thread(ours, database, schedule)
+    for hours in (2, 0, 2):
+        await look(hours * HOUR)
+        assert silent(database) == ["no_run"]
+
+
 async def test_a_schedule_of_which_no_run_succeeds_for_a_day_is_told(
     database: str, schedule: str, look: Any
 ) -> None:

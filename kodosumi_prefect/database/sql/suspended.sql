@@ -47,6 +47,15 @@ UPDATE {schema}.execution SET resume_at = now() + %(claim)s * interval '1 second
 WHERE fid = %(fid)s AND suspended_leg IS NOT NULL AND resume_at <= now()
 RETURNING suspended_leg;
 
+-- name: resume_by_set_back_clock
+-- Have executions be due that wait neither for a deadline of theirs nor for who claimed them: their
+-- time was noted before the clock was set back.
+UPDATE {schema}.execution e SET resume_at = now()
+WHERE e.suspended_leg IS NOT NULL AND e.resume_at > now() + %(claim)s * interval '1 second'
+    AND NOT EXISTS (SELECT FROM {schema}.lock l WHERE l.execution_id = e.id
+        AND l.state = 'open' AND coalesce(l.deadline, l.expires_at) = e.resume_at)
+RETURNING e.id;
+
 -- name: leg_ended
 -- Prefect holds the execution for suspended, so the process of its leg is no more.
 UPDATE {schema}.execution SET process = NULL, heartbeat_at = NULL
