@@ -1,4 +1,4 @@
-"""The clock of Postgres set back by hours while runs are suspended: the same as times moved ahead."""
+"""The clock of Postgres set back by hours while runs are suspended: as times moved ahead."""
 
 import asyncio
 from collections.abc import Callable

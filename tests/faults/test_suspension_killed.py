@@ -1,37 +1,45 @@
-"""SIGKILL of worker, Runner and process of a suspended run that is just going on again."""
+"""SIGKILL of worker, Runner and process of a run at steps of its suspension and of going on."""
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.faults.cluster import kill
+from tests.answering import locks
+from tests.faults.cluster import gone, kill
 from tests.faults.pool import Pool, Run
-from tests.faults.test_suspended import reply, until_suspended
+from tests.faults.test_suspended import execution, reply, until_suspended
 from tests.waiting import wait_for
 
-FLOWS = Path(__file__).with_name("flows_that_resume.py")
+FLOWS = Path(__file__).with_name("flows_that_wait.py")
 
 pytestmark = pytest.mark.timeout(300)
 
 
 class Held:
-    """A run whose next leg, answered, waits at a stage."""
+    """A run that waits at a stage of its first leg's end, or of its next leg.
+
+    Arguments:
+        stage: as ``flows_that_wait.py`` has them.
+    """
 
     def __init__(self, pool: Pool, folder: Path, stage: str) -> None:
         self._folder = folder
         self._stage = stage
         self.pool = pool
         file = shutil.copy(FLOWS, folder)
+        if is_first := stage.startswith("suspend"):
+            self._hold.touch()
         notes = pool.new_notes()
         self.run: Run = pool.run_deployment(
             pool.deployment(f"{file}:asks"), {"notes": str(notes)}, notes
         )
-        question = until_suspended(self.run)
-        wait_for(lambda: pool.runner(self.run) is None, 30, "its Runner to be put away")
-        self._hold.touch()
-        reply(self.run, 1, question)
-        self.pid = int(wait_for(self._waits, 60, f"its next leg to wait at {stage}"))
+        if not is_first:
+            question = self.until_suspended()
+            self._hold.touch()
+            reply(self.run, 1, question)
+        self.pid = int(wait_for(self._waits, 60, f"it to wait at {stage}"))
 
     @property
     def _hold(self) -> Path:
@@ -44,10 +52,17 @@ class Held:
     def go_on(self) -> None:
         self._hold.unlink()
 
+    def until_suspended(self) -> dict[str, Any]:
+        """Nothing of it is left but rows; its question."""
+        question = until_suspended(self.run)
+        wait_for(lambda: self.pool.runner(self.run) is None, 60, "its Runner to be put away")
+        return question
+
     def kill_runner(self) -> None:
         found = self.pool.runner(self.run)
         assert found is not None
         kill(found["pid"])
+        wait_for(lambda: gone(self.pid), 30, "its process to end with its Runner")
 
     def ends_once(self) -> None:
         """It ends well; nothing was asked, answered or done twice."""
@@ -68,6 +83,39 @@ class Held:
         assert self.run.noted("answered") == []
         self.run.until_noted("hook Crashed")
         assert self.run.noted("hook") == ["hook Crashed"]
+
+
+def test_a_runner_that_is_killed_before_prefect_knows_is_a_crash(shared_pool: Pool, tmp_path: Path):
+    held = Held(shared_pool, tmp_path, "suspending")
+    held.kill_runner()
+    held.run.until("Crashed", seconds=90)
+    assert held.run.ended().row["status"] == "error"
+    (question,) = locks(shared_pool.place.database, held.run.fid, None)
+    assert question["state"] == "void"
+    wait_for(lambda: execution(held.run)["suspended_leg"] is None, 30, "nobody to wait for it")
+
+
+def test_a_run_whose_runner_is_killed_once_prefect_knows_is_suspended(
+    shared_pool: Pool, tmp_path: Path
+):
+    held = Held(shared_pool, tmp_path, "suspended")
+    held.kill_runner()
+    question = held.until_suspended()
+    held.go_on()
+    reply(held.run, 1, question)
+    held.ends_once()
+
+
+@pytest.mark.parametrize("stage", ["suspending", "suspended"])
+def test_a_run_is_suspended_though_its_worker_is_killed(pool: Pool, tmp_path: Path, stage: str):
+    worker = pool.worker().until_ready()
+    held = Held(pool, tmp_path, stage)
+    worker.kill()
+    held.go_on()
+    question = until_suspended(held.run)
+    reply(held.run, 1, question)
+    worker.start()
+    held.ends_once()
 
 
 def test_a_leg_that_was_not_begun_is_begun_under_the_next_worker(pool: Pool, tmp_path: Path):

@@ -1,4 +1,4 @@
-"""A flow that asks, whose later legs wait, while they are loaded or once they began, for a file.
+"""A flow that asks and that is held up, while a file is there, at steps of suspending and resuming.
 
 Tests copy this file into a folder of their own.
 """
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from kodosumi_prefect import Tracer, flow
+from kodosumi_prefect.suspension import ending
 
 FOLDER = Path(__file__).parent
 
@@ -26,7 +27,20 @@ def ended(flow: Any, flow_run: Any, state: Any) -> None:
         file.write(f"hook {state.name}\n")
 
 
+def held_up(step: str, stage: str) -> None:
+    """Have this process wait in front of a step of suspending."""
+    call = getattr(ending, step)
+
+    def later(*arguments: Any) -> Any:
+        wait_at(stage)
+        return call(*arguments)
+
+    setattr(ending, step, later)
+
+
 wait_at("loading")
+held_up("_set", "suspending")  # Postgres knows, and Prefect does not
+held_up("request_suspension", "suspended")  # Prefect knows, too, and the process is there
 
 
 @flow(retries=1, on_failure=[ended], on_crashed=[ended])
