@@ -163,8 +163,9 @@ class Locks:
             noted: dict[str, Any] = {"who": by, "who_name": name, "means": means}
             if several:
                 noted |= {"result": text, "visible_result": json.dumps(visible)}
-            if not await held.note("answered", **noted):
+            if lock.has_answered:
                 raise RepeatedAnswerError(lock)
+            await held.note("answered", **noted)
             source: dict[str, Any] = {"answered_by": {"id": by, "name": name}}
             if means == "link":
                 source["answered_by"]["means"] = means
@@ -178,7 +179,10 @@ class Locks:
                 source["answered_by"]["name"] = " and ".join(e.who_name or e.who for e in given)
             payload = serialize({"name": lock.name, "lid": lid, "result": visible})
             lease = Event(time.time(), Kind.LEASE, payload, lock.attempt, json.dumps(source))
-            await held.store(store_answer(held.execution, fid, lid, Answer(text, by), lease))
+            given_answer = Answer(text, by)
+            await held.store(
+                store_answer(held.execution, fid, lid, given_answer, lease, held.open_locks)
+            )
             return Given(lock.quorum, lock.quorum)
 
 

@@ -67,8 +67,8 @@ async def delegate(
         else:
             kept = []
         asked = [*kept, f"@{recipient.id}"]
-        await held.values("set_asked", asked=list(dict.fromkeys(asked)), handed_on=handed_on)
-        await held.values("revoke_lock_links", account=by if lock.is_asked else None)
+        await held.execute("set_asked", asked=list(dict.fromkeys(asked)), handed_on=handed_on)
+        await held.execute("revoke_lock_links", account=by if lock.is_asked else None)
         await held.note(
             "delegated",
             who=by,

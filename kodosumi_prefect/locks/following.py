@@ -56,7 +56,7 @@ async def expire(reader: Reader, lock: LockId) -> bool:
             value = json.loads(asked.on_expiry) if asked.on_expiry is not None else None
             payload = {"name": asked.name, "lid": asked.lid, "result": value, "state": "expired"}
             event = Event(time.time(), Kind.LEASE, serialize(payload), asked.attempt)
-            await held.store(store_said(held.execution, asked.fid, [event]))
+            await held.store(store_said(held.execution, asked.fid, [event], held.open_locks))
             return True
     except UnknownLockError:
         return False
@@ -66,7 +66,7 @@ async def _do(held: Held, step: DueStep, recipients: Sequence[str]) -> None:
     asked = held.lock.asked or [OWNER]
     if step.step == "escalated":
         added = [*asked, *(name for name in recipients if name not in asked)]
-        await held.values("set_asked", asked=added, handed_on=held.lock.handed_on)
+        await held.execute("set_asked", asked=added, handed_on=held.lock.handed_on)
     names = recipients or asked
     people, nobody = await held.people(names)
     if step.step == "reminded" and held.lock.quorum > 1:

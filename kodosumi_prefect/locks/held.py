@@ -13,12 +13,7 @@ from kodosumi_prefect.database.rows.locks import Lock, PersonAsked
 from kodosumi_prefect.events import Event, Kind
 from kodosumi_prefect.locks.asking import OWNER
 from kodosumi_prefect.spooler.steps import Steps, execute_async
-from kodosumi_prefect.spooler.storing import (
-    LockedExecution,
-    lock_execution,
-    store_said,
-    wake_ups,
-)
+from kodosumi_prefect.spooler.storing import LockedExecution, locking_of, store_said, wake_ups
 from kodosumi_prefect.stream.reader import Reader
 
 SCHEDULE = "schedule"  # the means by which the audit has what nobody did in person
@@ -35,6 +30,7 @@ class Held:
     """A lock, and what is done about it in one transaction.
 
     Attributes:
+        open_locks: the attempts of the execution's open locks by id.
         events: what is told in the run's stream at the transaction's end.
         settled: ids of locks that are no longer open by it; None while nothing is stored.
     """
@@ -45,11 +41,13 @@ class Held:
         connection: psycopg.AsyncConnection[Any],
         execution: LockedExecution,
         lock: Lock,
+        open_locks: dict[str, int],
     ) -> None:
         self._reader = reader
         self._connection = connection
         self.execution = execution
         self.lock = lock
+        self.open_locks = open_locks
         self.events: list[Event] = []
         self.settled: list[str] | None = None
 
@@ -62,9 +60,13 @@ class Held:
 
     async def values(self, query: str, /, **parameters: Any) -> list[Any]:
         """Of each row the value of its first column; as ``rows_of``."""
+        cursor = await self.execute(query, **parameters)
+        return [row[0] for row in await cursor.fetchall()]
+
+    async def execute(self, query: str, /, **parameters: Any) -> psycopg.AsyncCursor[Any]:
+        """Execute a query whose rows need not be waited for; as ``rows_of``."""
         parameters = {"id": self.execution.id, "lid": self.lock.lid} | parameters
-        cursor = await self._connection.execute(self._reader.queries[query], parameters)
-        return [row[0] for row in await cursor.fetchall()] if cursor.description else []
+        return await self._connection.execute(self._reader.queries[query], parameters)
 
     async def store(self, steps: Steps[list[str]]) -> None:
         """Store events by these steps, once, and wake who waits for them after the commit."""
@@ -76,12 +78,12 @@ class Held:
         said = f"Question “{self.lock.heading}”: {text}"
         self.events.append(Event(time.time(), kind, said, self.lock.attempt))
 
-    async def note(self, step: str, number: int = 0, **done: Any) -> bool:
-        """Note what was done; False if it was noted before."""
+    async def note(self, step: str, number: int = 0, **done: Any) -> None:
+        """Note what was done, which nobody had done before."""
         nothing: dict[str, Any] = dict.fromkeys(("who", "who_name", "means"))
         nothing |= {"result": None, "visible_result": None, "recipients": [], "reached": []}
         values = nothing | {"step": step, "number": number} | done
-        return bool(await self.values("add_lock_step", **values))
+        await self.execute("add_lock_step", **values)
 
     async def audit(self, action: str, **details: Any) -> None:
         """Record in the audit what the schedule of the lock had done.
@@ -99,7 +101,7 @@ class Held:
             "target_name": self.lock.heading[:LONGEST_HEADING],
             "details": {"fid": self.lock.fid} | details,
         }
-        await self.values("add_audit", entries=json.dumps([entry]))
+        await self.execute("add_audit", entries=json.dumps([entry]))
 
     async def people(self, names: Sequence[str]) -> tuple[list[PersonAsked], list[str]]:
         """Whom these names reach, each once, and which reach nobody: the owner then, if possible.
@@ -130,17 +132,20 @@ async def hold(
         UnknownLockError: there is no such lock.
     """
     queries = reader.queries
-    async with reader.transaction() as connection:
-        execution = await execute_async(connection, queries, lock_execution(fid))
-        async with connection.cursor(row_factory=class_row(Lock)) as cursor:
-            await cursor.execute(queries["lock"], {"fid": fid, "lid": lid, "account": account})
-            lock = await cursor.fetchone()
+    async with reader.pipelined() as transaction:
+        connection = transaction.connection
+        locking = await connection.execute(queries["lock_execution"], locking_of(fid))
+        reading = connection.cursor(row_factory=class_row(Lock))
+        await reading.execute(queries["lock"], {"fid": fid, "lid": lid, "account": account})
+        opened = await connection.execute(queries["open_locks_of"], {"fid": fid})
+        execution, lock = await locking.fetchone(), await reading.fetchone()
         if execution is None or lock is None:
             raise UnknownLockError(f"execution {fid} has no lock {lid[:80]!r}")
-        held = Held(reader, connection, execution, lock)
+        locks = dict(await opened.fetchall())
+        held = Held(reader, connection, LockedExecution._make(execution), lock, locks)
         yield held
         if held.events:
-            await held.store(store_said(execution, fid, held.events))
-    if held.settled is not None:
-        for parameters in wake_ups(queries.schema, [fid], held.settled):
-            await reader.execute("notify", **parameters)
+            await held.store(store_said(held.execution, fid, held.events, locks))
+        if held.settled is not None:
+            calls = wake_ups(queries.schema, [fid], held.settled)
+            transaction.behind += [(queries["notify"], call) for call in calls]

@@ -89,7 +89,7 @@ async def make_link(
                 )
         token = secrets.token_urlsafe(TOKEN_BYTES)
         code = _code() if with_code else None
-        await held.values(
+        await held.execute(
             "add_lock_link",
             hash=hash_of(token),
             account=id_,

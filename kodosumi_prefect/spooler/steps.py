@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, TypeVar
 import psycopg
 from psycopg.rows import tuple_row
 
+from kodosumi_prefect.database.pipelining import is_pipelined
 from kodosumi_prefect.database.sql import Queries
 from kodosumi_prefect.spooler.rows import NumberedEvent, line, values
 
@@ -21,11 +22,13 @@ class Statement(NamedTuple):
 
     Attributes:
         apart: in a savepoint, so that the transaction goes on if Postgres refuses it.
+        unread: it has no rows that anybody looks at, so that a pipeline need not wait for it.
     """
 
     query: str
     parameters: Mapping[str, Any]
     apart: bool = False
+    unread: bool = False
 
 
 class StoreEvents(NamedTuple):
@@ -88,31 +91,37 @@ def _execute(cursor: psycopg.Cursor[Any], queries: Queries, step: Step) -> list[
 async def execute_async(
     connection: psycopg.AsyncConnection[Any], queries: Queries, steps: Steps[T]
 ) -> T:
-    """As ``execute``, for event loops."""
-    async with connection.cursor(row_factory=tuple_row) as cursor:
-        try:
-            step = next(steps)
-            while True:
-                try:
-                    rows = await _execute_async(cursor, queries, step)
-                except Exception as exc:
-                    step = steps.throw(exc)
-                else:
-                    step = steps.send(rows)
-        except StopIteration as end:
-            return end.value  # type: ignore[no-any-return]
+    """As ``execute``, for event loops; where the connection is in a pipeline, by that."""
+    try:
+        step = next(steps)
+        while True:
+            if step.apart and is_pipelined(connection):
+                async with connection.pipeline() as pipeline:  # the one that is there
+                    await pipeline.sync()  # or it would be blamed for those before it
+            try:
+                rows = await _execute_async(connection, queries, step)
+            except Exception as exc:
+                step = steps.throw(exc)
+            else:
+                step = steps.send(rows)
+    except StopIteration as end:
+        return end.value  # type: ignore[no-any-return]
 
 
 async def _execute_async(
-    cursor: psycopg.AsyncCursor[Row], queries: Queries, step: Step
+    connection: psycopg.AsyncConnection[Any], queries: Queries, step: Step
 ) -> list[Row]:
     if step.apart:
-        async with cursor.connection.transaction():
-            return await _execute_async(cursor, queries, step._replace(apart=False))
+        async with connection.transaction():
+            return await _execute_async(connection, queries, step._replace(apart=False))
     if isinstance(step, StoreEvents):
         for seq, event, late in step.rows:  # one or two, for which COPY takes longer
             parameters = values(step.execution, seq, event, late)
-            await cursor.execute(queries["add_event"], parameters)
+            await connection.execute(queries["add_event"], parameters)
         return []
+    # One each: a pipeline hands a cursor the rows of its earlier statements, too.
+    cursor = connection.cursor(row_factory=tuple_row)
     await cursor.execute(queries[step.query], step.parameters)
-    return await cursor.fetchall() if cursor.description is not None else []
+    if step.unread or not (is_pipelined(connection) or cursor.description is not None):
+        return []
+    return await cursor.fetchall()

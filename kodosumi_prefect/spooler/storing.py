@@ -87,9 +87,14 @@ class LockedExecution(NamedTuple):
         )
 
 
+def locking_of(fid: str, writer: str = NOBODY) -> dict[str, Any]:
+    """The parameters of ``lock_execution``, whose row is a ``LockedExecution``."""
+    return {"fid": fid, "writer": writer}
+
+
 def lock_execution(fid: str, writer: str = NOBODY) -> Steps[LockedExecution | None]:
     """Lock an execution's row until the transaction ends; None if there is none."""
-    rows = yield Statement("lock_execution", {"fid": fid, "writer": writer})
+    rows = yield Statement("lock_execution", locking_of(fid, writer))
     return LockedExecution._make(rows[0]) if rows else None
 
 
@@ -159,38 +164,53 @@ def store_batches(run: list[Batch], one_by_one: bool) -> Steps[list[str]]:
 
 
 def store_answer(
-    execution: LockedExecution, fid: str, lid: str, answer: Answer, lease: Event
+    execution: LockedExecution,
+    fid: str,
+    lid: str,
+    answer: Answer,
+    lease: Event,
+    open_locks: dict[str, int],
 ) -> Steps[list[str]]:
     """Store a human's answer to a lock that is open.
 
     Arguments:
         lease: the event that tells of it.
+        open_locks: the attempts of the execution's open locks by id.
 
     Returns:
         As ``store_batches``.
     """
-    projection = execution.projection((yield from _open_locks(execution)))
+    projection = execution.projection(open_locks)
     projection.answer(lid, answer)
     rows = _numbered([lease], execution.last_seq, projection)
     yield StoreEvents(execution.id, rows)
-    last_seq = execution.last_seq + len(rows)
-    yield Statement("advance", {"id": execution.id, "last_seq": last_seq})
+    yield _advanced(execution, len(rows))
     return (yield from _project(execution, fid, projection))
 
 
-def store_said(execution: LockedExecution, fid: str, events: Sequence[Event]) -> Steps[list[str]]:
+def store_said(
+    execution: LockedExecution, fid: str, events: Sequence[Event], open_locks: dict[str, int]
+) -> Steps[list[str]]:
     """Store events of an execution that no run of it reports, such as that a lock expired.
+
+    Arguments:
+        open_locks: as for ``store_answer``.
 
     Returns:
         As ``store_batches``.
     """
-    projection = execution.projection((yield from _open_locks(execution)))
+    projection = execution.projection(open_locks)
     rows = _numbered(list(events), execution.last_seq, projection)
     if not rows:
         return []
     yield StoreEvents(execution.id, rows)
-    yield Statement("advance", {"id": execution.id, "last_seq": execution.last_seq + len(rows)})
+    yield _advanced(execution, len(rows))
     return (yield from _project(execution, fid, projection))
+
+
+def _advanced(execution: LockedExecution, events: int) -> Statement:
+    parameters = {"id": execution.id, "last_seq": execution.last_seq + events}
+    return Statement("advance", parameters, unread=True)
 
 
 def wake_ups(schema: str, fids: Sequence[str], lids: Sequence[str]) -> list[dict[str, Any]]:
@@ -221,11 +241,12 @@ def _project(execution: LockedExecution, fid: str, projection: Projection) -> St
                 values = lock.people._asdict() | {"id": execution.id, "lid": lock.lid}
                 yield from _beside("ask_lock", values)
         for lid, answer in locks.answers.items():
-            yield Statement("lease_lock", answer._asdict() | {"id": execution.id, "lid": lid})
+            values = answer._asdict() | {"id": execution.id, "lid": lid}
+            yield Statement("lease_lock", values, unread=True)
         if over := {lid: end for lid, end in locks.ended.items() if lid not in locks.answers}:
             values = {"id": execution.id, "lids": list(over), "states": list(over.values())}
-            yield Statement("end_locks", values)
-        yield Statement("project", projection.parameters() | {"id": execution.id})
+            yield Statement("end_locks", values, unread=True)
+        yield Statement("project", projection.parameters() | {"id": execution.id}, unread=True)
         yield from _project_files(execution.id, fid, projection.uploads)
     if projection.spans:
         yield from _project_spans(execution.id, span_rows(projection.spans))

@@ -8,6 +8,7 @@ import psycopg
 from psycopg.rows import AsyncRowFactory, TupleRow, class_row, dict_row, scalar_row, tuple_row
 
 from kodosumi_prefect.database.connection import NoAnswerError
+from kodosumi_prefect.database.pipelining import Pipelined, pipelined
 from kodosumi_prefect.database.pool import Pool
 from kodosumi_prefect.database.sql import Queries
 from kodosumi_prefect.stream.listing import EVERY, CursorError, Filter
@@ -155,6 +156,12 @@ class Reader:
                         raise
             await self._pool.check()
         raise AssertionError("unreachable")
+
+    @asynccontextmanager
+    async def pipelined(self) -> AsyncIterator[Pipelined]:
+        """As ``transaction``, whose statements need not wait for each other's answers."""
+        async with self._pool.connection() as connection, pipelined(connection) as transaction:
+            yield transaction
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[psycopg.AsyncConnection[TupleRow]]:

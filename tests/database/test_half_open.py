@@ -99,6 +99,19 @@ async def test_connections_that_were_forgotten_while_idle_cost_no_error(
         assert all(await asyncio.gather(*(reader.execute("server") for _ in range(6))))
 
 
+async def test_a_pipeline_that_is_swallowed_ends_and_the_next_one_works(
+    line: Line, reader: Reader
+) -> None:
+    async with asyncio.timeout(PATIENCE):
+        with pytest.raises(NoAnswerError):
+            async with reader.pipelined() as transaction:
+                await (await transaction.connection.execute("SELECT 1")).fetchone()
+                line.forget()
+                await transaction.connection.execute("SELECT 2")
+        async with reader.pipelined() as transaction:
+            assert await (await transaction.connection.execute("SELECT 3")).fetchone()
+
+
 async def test_a_transaction_that_is_swallowed_ends_and_the_next_one_works(
     line: Line, reader: Reader
 ) -> None:

@@ -220,6 +220,20 @@ async def test_an_answer_is_stored_with_who_gave_it(
     assert (found["last_seq"], states(database, fid)["a"]) == (8, "leased")
 
 
+async def test_an_answer_takes_two_round_trips_to_the_database(
+    append: Append, database: str, fid: str
+) -> None:
+    append(running(1.0), lock("a"))
+    with line_to(database) as line:
+        async with Reader(line.url, "kodosumi", 1) as reader:
+            desk = Locks(reader)
+            await desk.read(fid, "a")
+            before = line.round_trips
+            await desk.answer(fid, "a", {"x": 1}, by="ann", name="Ann")
+            assert line.round_trips == before + 2  # the lock is read; the rest is written
+    assert locks(database, fid, "leased")
+
+
 async def test_of_many_answers_at_once_one_wins(
     append: Append, database: str, fid: str, desk: Locks
 ) -> None:

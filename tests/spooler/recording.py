@@ -104,6 +104,7 @@ class Line:
 
     Attributes:
         url: the database, or the panel, by way of the line.
+        round_trips: how often the far end answered what the near one said.
         token_of: makes tokens of executions, if it is a panel.
     """
 
@@ -118,6 +119,8 @@ class Line:
         self._listener: socket.socket | None = None
         self._ends: set[socket.socket] = set()
         self._hangs = False
+        self._asked = False
+        self.round_trips = 0
         self._valves: set[threading.Event] = set()
         self._forgotten: set[threading.Event] = set()
         self._port = 0
@@ -204,14 +207,19 @@ class Line:
                 self._close(near)
                 self._close(far)
                 return
-            for source, sink in ((near, far), (far, near)):
-                carry = (source, sink, valve)
+            for source, sink, asks in ((near, far, True), (far, near, False)):
+                carry = (source, sink, valve, asks)
                 threading.Thread(target=self._carry, args=carry, daemon=True).start()
 
-    def _carry(self, source: socket.socket, sink: socket.socket, valve: threading.Event) -> None:
+    def _carry(
+        self, source: socket.socket, sink: socket.socket, valve: threading.Event, asks: bool
+    ) -> None:
         with contextlib.suppress(OSError):
             while data := source.recv(65536):
                 valve.wait()
+                if self._asked and not asks:
+                    self.round_trips += 1
+                self._asked = asks
                 sink.sendall(data)
         self._close(source)
         self._close(sink)

@@ -31,7 +31,8 @@ def answered(fid: str) -> Steps[list[str]]:
     assert execution is not None
     told = {"name": "approve", "lid": "a", "result": "yes"}
     lease = Event(5.0, Kind.LEASE, serialize(told), 1, '{"answered_by":{"id":"x"}}')
-    return (yield from store_answer(execution, fid, "a", Answer('"yes"', SOMEBODY), lease))
+    given = Answer('"yes"', SOMEBODY)
+    return (yield from store_answer(execution, fid, "a", given, lease, {"a": 1, "b": 1}))
 
 
 async def stored_by(driver: str, url: str, make) -> list[str]:

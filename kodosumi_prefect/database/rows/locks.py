@@ -57,6 +57,7 @@ class Lock(LockQuestion):
         handed_on: ids of accounts that had others asked in their place.
         on_expiry: JSON of what the run gets at the deadline; None for an error.
         is_asked: the account is, for which the row was read.
+        has_answered: it has answered, of several that the lock needs.
     """
 
     state: str
@@ -68,6 +69,7 @@ class Lock(LockQuestion):
     handed_on: list[str]
     on_expiry: str | None
     is_asked: bool
+    has_answered: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,11 @@
 -- The open locks of an execution, which is locked, and the attempts that wait for them.
 SELECT lid, attempt FROM {schema}.lock WHERE execution_id = %(id)s AND state = 'open';
 
+-- name: open_locks_of
+-- The same by the execution's fid.
+SELECT l.lid, l.attempt FROM {schema}.lock l JOIN {schema}.execution e ON e.id = l.execution_id
+WHERE e.fid = %(fid)s AND l.state = 'open';
+
 -- name: open_lock
 -- Open a lock.
 INSERT INTO {schema}.lock (execution_id, lid, name, attempt, data, elements, state, opened_at,
@@ -41,13 +46,15 @@ JOIN {schema}.execution e ON e.id = l.execution_id
 WHERE e.fid = ANY(%(fids)s::uuid[]) AND l.lid = ANY(%(lids)s::text[]) AND l.state <> 'open';
 
 -- name: lock
--- One lock with what its readers have to know of its execution; is_asked: `account` is.
+-- One lock with what its readers have to know of its execution; is_asked, has_answered: `account`.
 SELECT l.lid, l.name, l.title, l.question, l.elements, l.data, l.state, l.attempt,
     e.fid::text AS fid, e.owner, e.summary, e.flow_name, e.app_url, e.inputs, e.status,
     l.attempt < e.attempt AS superseded,
     coalesce(l.deadline, l.expires_at) <= now() AS over,
     l.asked, l.handed_on, l.quorum, l.on_expiry, l.link,
     {schema}.is_asked(l.asked, l.handed_on, e.owner, %(account)s) AS is_asked,
+    EXISTS (SELECT FROM {schema}.lock_step s WHERE s.execution_id = l.execution_id
+        AND s.lid = l.lid AND s.step = 'answered' AND s.who = %(account)s) AS has_answered,
     extract(epoch FROM l.opened_at)::float8 AS opened,
     extract(epoch FROM l.expires_at)::float8 AS expires
 FROM {schema}.lock l JOIN {schema}.execution e ON e.id = l.execution_id

@@ -1,5 +1,6 @@
 """Who sent a request: a header or a cookie, and the account behind it."""
 
+import asyncio
 import logging
 from dataclasses import dataclass
 from typing import Literal
@@ -142,10 +143,13 @@ class Identification:
 
     async def _by_session(self, token: str, use: Use) -> Account | None:
         session = self.sessions.read(token, use)
-        if session is None or await self.ended.has(session):
+        if session is None:
             return None
-        account = await self.accounts.recent(session.role_id)
-        return account if account is not None and account.epoch == session.epoch else None
+        ended, account = await asyncio.gather(
+            self.ended.has(session), self.accounts.recent(session.role_id)
+        )
+        valid = not ended and account is not None and account.epoch == session.epoch
+        return account if valid else None
 
 
 def _caller(account: Account | None, means: Means) -> Caller | None:
