@@ -11,6 +11,7 @@ from kodosumi_prefect.observer.api import Api
 from kodosumi_prefect.observer.chosen import Selection
 from kodosumi_prefect.observer.dead import bury
 from kodosumi_prefect.observer.logs import Logs
+from kodosumi_prefect.observer.resting import Resting
 from kodosumi_prefect.observer.runs import Runs
 from kodosumi_prefect.observer.subscription import OVERLAP, Subscription
 from kodosumi_prefect.settings import Settings
@@ -58,6 +59,7 @@ class Reconciler:
         self._logs = logs
         self._subscription = subscription
         self._paces: dict[str, _Pace] = {}
+        self._resting = Resting(api)
         self._suspended_after = 0
         self._suspended_at = 0.0
         self._answering_since: float | None = None
@@ -68,12 +70,18 @@ class Reconciler:
         """Compare what is due."""
         try:
             rows = await self._live()
+            page = await self._suspended()
+            ending = await self._suspended_that_end()
         except Exception:
             self._answering_since = None
             raise
         if self._answering_since is None:
             self._answering_since = time.monotonic()
-        self._logs.follow_only(rows)
+        self._logs.follow_only(rows)  # nothing runs that could log of one that is suspended
+        rows += ending
+        if page is not None:
+            ended = {row.fid for row in ending}
+            rows += [row for row in await self._resting.disturbed(page) if row.fid not in ended]
         fids = {row.fid for row in rows}
         self._runs.ending &= fids
         self._paces = {fid: pace for fid, pace in self._paces.items() if fid in fids}
@@ -85,6 +93,8 @@ class Reconciler:
             for row in due:
                 self._paces.pop(row.fid, None)  # they are due again at once
             raise
+        if page is not None:
+            self._turn_page(page)
 
     async def search(self) -> None:
         """After a gap in the events, and every minute, look for chosen runs they missed."""
@@ -106,21 +116,27 @@ class Reconciler:
         while page := await self._reader.live(self._timeout, after=after):
             rows += page
             after = page[-1].id
-        return rows + await self._suspended()
-
-    async def _suspended(self) -> list[LiveExecution]:
-        """Some of those that wait without a process: each in its turn, and whichever has ended."""
-        rows: list[LiveExecution] = []
-        if time.monotonic() >= self._suspended_at:
-            self._suspended_at = time.monotonic() + ALWAYS
-            rows = await self._reader.suspended(
-                self._timeout, after=self._suspended_after, limit=AT_A_LOOK
-            )
-            self._suspended_after = rows[-1].id if rows else 0
-        others = self._runs.ending - {row.fid for row in rows}
-        if others:
-            rows += await self._reader.suspended(self._timeout, fids=list(others))
         return rows
+
+    async def _suspended(self) -> list[LiveExecution] | None:
+        """Some of those that wait without a process, each in its turn; None if it is no time."""
+        if time.monotonic() < self._suspended_at:
+            return None
+        return await self._reader.suspended(
+            self._timeout, after=self._suspended_after, limit=AT_A_LOOK
+        )
+
+    async def _suspended_that_end(self) -> list[LiveExecution]:
+        """Those of them whose run has ended, by an event."""
+        ending = list(self._runs.ending)
+        return await self._reader.suspended(self._timeout, fids=ending) if ending else []
+
+    def _turn_page(self, page: list[LiveExecution]) -> None:
+        self._suspended_at = time.monotonic() + ALWAYS
+        last = len(page) < AT_A_LOOK
+        self._suspended_after = 0 if last else page[-1].id
+        if last:
+            self._resting.end_turn()
 
     def _is_due(self, row: LiveExecution) -> bool:
         fid = row.fid
@@ -155,6 +171,7 @@ class Reconciler:
             if fid in by_id.unreadable:
                 continue  # it exists, but Prefect cannot serialize it
             run = by_id.rows.get(fid)
+            self._resting.compared(row, run)
             if await self._runs.compare(row, run, calm) and run is not None:
                 await bury(self._api, row, run, await self._chosen.our_pools())
         await crash_stranded(await self._api.client(), by_id.rows.values())

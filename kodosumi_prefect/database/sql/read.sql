@@ -216,9 +216,9 @@ SELECT e.fid::text, e.status, e.state_type,
 FROM {schema}.execution e WHERE e.fid = ANY(%(fids)s::uuid[]);
 
 -- name: begun
--- Executions that began behind an internal id and that are young or not over.
+-- Executions that began behind an internal id and that are young, or not over and not suspended.
 SELECT id, fid::text FROM {schema}.execution
-WHERE id > %(after)s AND (status IN ('starting', 'running', 'awaiting')
+WHERE id > %(after)s AND (status IN ('starting', 'running', 'awaiting') AND suspended_leg IS NULL
     OR created_at > now() - make_interval(secs => %(young)s))
 ORDER BY id LIMIT %(limit)s;
 
