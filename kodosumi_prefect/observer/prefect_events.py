@@ -24,6 +24,7 @@ from kodosumi_prefect.stream.reader import Reader
 
 PORTION = 50  # events of one request
 REMEMBERED = 1000  # names of flows and deployments
+GATHERED = 0.1  # seconds: what an answer wakes up comes before what Prefect does about it
 
 logger = logging.getLogger(__name__)
 
@@ -60,6 +61,7 @@ class PrefectEvents:
                 continue
             if not emitted:
                 await self._ear.wait()
+                await asyncio.sleep(GATHERED)
 
     async def look(self) -> int:
         """Emit a portion of what is there; how many that were."""

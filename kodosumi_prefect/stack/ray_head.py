@@ -17,6 +17,8 @@ from kodosumi_prefect.stack.ports import free_port
 from kodosumi_prefect.stack.temporary import temporary_folder
 
 START_TIMEOUT = 90.0  # seconds
+# Ray's own default is 15: beside a busy Prefect the Spooler and runs would hear of answers late.
+NICENESS = "RAY_worker_niceness"
 METRICS = "RAY_enable_metrics_collection"
 
 
@@ -103,6 +105,7 @@ def ray_child(head: RayHead, env: Mapping[str, str | None]) -> Child:
         METRICS: os.environ.get(METRICS, "0"),
         "AUTOSCALER_METRIC_PORT": str(free_port()),
         "DASHBOARD_METRIC_PORT": str(free_port()),
+        NICENESS: os.environ.get(NICENESS, "5"),
         "RAY_ADDRESS": None,
         "RAY_TMPDIR": None,
     }
