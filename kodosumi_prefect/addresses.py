@@ -18,14 +18,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from prefect.settings import (
-    PREFECT_API_AUTH_STRING,
-    PREFECT_API_URL,
-    get_current_settings,
-    temporary_settings,
-)
+import prefect.settings
+from prefect.context import SettingsContext, get_settings_context
+from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, get_current_settings
 
 from kodosumi_prefect.settings import Settings, read_address
+
+KEPT = 16  # settings of Prefect that point elsewhere
+_pointed: dict[Any, tuple[prefect.settings.Settings, prefect.settings.Settings]] = {}
 
 
 @dataclass(frozen=True)
@@ -64,9 +64,23 @@ class PrefectAccess:
     @contextmanager
     def in_force(self) -> Iterator[None]:
         """Point Prefect's clients that are made inside the block, in this context, at it."""
-        ours = {PREFECT_API_URL: self.url, PREFECT_API_AUTH_STRING: self.auth_string}
-        with temporary_settings(ours):
+        known = get_settings_context()
+        with SettingsContext(profile=known.profile, settings=self._pointing_here(known.settings)):
             yield
+
+    def _pointing_here(self, known: prefect.settings.Settings) -> prefect.settings.Settings:
+        """Prefect's settings with this address, kept: to make them reads all of their sources."""
+        key = id(known), self.url, self.auth_string
+        kept = _pointed.get(key)
+        if kept is None:
+            changed = known.copy_with_update(
+                updates={PREFECT_API_URL: self.url, PREFECT_API_AUTH_STRING: self.auth_string}
+            )
+            kept = known, changed  # with `known`, so that its id stays
+            if len(_pointed) >= KEPT:
+                _pointed.clear()
+            _pointed[key] = kept
+        return kept[1]
 
 
 class NoPrefectError(LookupError):

@@ -3,9 +3,11 @@
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
+from prefect.settings import Settings as PrefectSettings
 
 import kodosumi_prefect
 from kodosumi_prefect.addresses import (
@@ -79,6 +81,23 @@ def test_a_running_stack_names_its_own_server_first(settings: Settings) -> None:
         assert prefect_access(settings, own_first=True) == own
         write_address(settings, "prefect", None)
         assert prefect_access(settings, own_first=True) == PrefectAccess(OTHER)
+
+
+def test_prefects_settings_are_read_once_for_an_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[Any] = []
+    anew = PrefectSettings.copy_with_update
+
+    def noted(self: PrefectSettings, **changes: Any) -> PrefectSettings:
+        read.append(changes)
+        return anew(self, **changes)
+
+    with configured(OTHER, "somebody:else"):
+        monkeypatch.setattr(PrefectSettings, "copy_with_update", noted)
+        for access in (PrefectAccess(OWN, "admin:own"), PrefectAccess(OWN, None)) * 3:
+            with access.in_force():
+                assert configured_access() == access
+            assert configured_access() == PrefectAccess(OTHER, "somebody:else")
+    assert len(read) == 2
 
 
 def test_only_what_is_configured_keeps_up_from_starting_a_server(settings: Settings) -> None:

@@ -1,4 +1,4 @@
-"""Prefect's command line in a process whose event loop collects no garbage.
+"""Prefect's command line in a process whose event loop collects no garbage and lists no time zones.
 
 Run as ``python -m kodosumi_prefect.stack.prefect_process server start …``.
 
@@ -16,11 +16,18 @@ import runpy
 import sys
 import threading
 import time
+import zoneinfo
+from functools import cache
 
 PAUSE = 0.2  # seconds between two looks
 YOUNG = 700  # objects made since the last collection, as CPython's own threshold
 MIDDLE = 10  # collections of the youngest before one of the next generation, likewise
 WHOLE = 60.0  # seconds between two collections of everything
+
+
+def list_timezones_once() -> None:
+    """From now on time zones are looked for once; those that are installed later are not found."""
+    zoneinfo.available_timezones = cache(zoneinfo.available_timezones)
 
 
 def collect_aside() -> threading.Thread:
@@ -43,6 +50,7 @@ def _collect() -> None:
 
 
 if __name__ == "__main__":
+    list_timezones_once()
     collect_aside()
     sys.argv[0] = "prefect"
     runpy.run_module("prefect", run_name="__main__", alter_sys=True)

@@ -1,10 +1,15 @@
 """Prefect's server process: its event loop never waits for what the garbage collector waits for."""
 
+import inspect
 import subprocess
 import sys
+import zoneinfo
 from pathlib import Path
 
 import pytest
+from prefect.types import _datetime
+
+from kodosumi_prefect.stack import prefect_process
 
 pytestmark = pytest.mark.stack
 
@@ -77,3 +82,11 @@ def test_a_cursor_in_a_cycle_does_not_hold_up_who_has_the_write_lock(
     argv = [sys.executable, "-c", SCRIPT, str(tmp_path / "some.db"), collector.split()[0]]
     answer = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=True)
     assert sorted(answer.stdout.splitlines()) == told
+
+
+def test_time_zones_are_looked_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(zoneinfo, "available_timezones", zoneinfo.available_timezones)
+    prefect_process.list_timezones_once()
+    assert zoneinfo.available_timezones() is zoneinfo.available_timezones()
+    assert "from zoneinfo import" in (source := inspect.getsource(_datetime))
+    assert "tuple(available_timezones())" in source, "Prefect takes them from elsewhere"
