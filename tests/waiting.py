@@ -5,6 +5,8 @@ from collections.abc import Callable
 from typing import TypeVar
 
 T = TypeVar("T")
+PATIENCE = 0.05  # of what was waited for so far, until the next look: looks take processor time
+SELDOM = 0.25  # seconds between two looks at the most
 
 
 def wait_for(
@@ -16,13 +18,14 @@ def wait_for(
     """Look until ``condition()`` is true, and return what it returned.
 
     Arguments:
-        every: seconds between two looks.
+        every: seconds between two looks at first; the longer it takes, the fewer there are.
 
     Raises:
         AssertionError: it did not come true within ``seconds``.
     """
-    deadline = time.monotonic() + seconds
+    began = time.monotonic()
     while not (found := condition()):
-        assert time.monotonic() < deadline, f"{what} did not come true within {seconds} s"
-        time.sleep(every)
+        waited = time.monotonic() - began
+        assert waited < seconds, f"{what} did not come true within {seconds} s"
+        time.sleep(max(every, min(PATIENCE * waited, SELDOM)))
     return found
