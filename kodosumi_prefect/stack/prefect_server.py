@@ -23,6 +23,8 @@ HEALTH_TIMEOUT = 5.0  # seconds for an answer
 WORKER_GRACE = 15.0  # seconds for a worker to deregister
 PAUSES = "PREFECT_SERVER_SERVICES_PAUSE_EXPIRATIONS_LOOP_SECONDS"
 PAUSES_SECONDS = "60"
+LEASES = "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE"
+LEASES_IN_FILES = "prefect.server.concurrency.lease_storage.filesystem"
 
 
 async def check_configured(url: str) -> None:
@@ -120,6 +122,8 @@ def server_child(settings: Settings, access: PrefectAccess) -> Child:
             "PREFECT_SERVER_UI_API_URL": access.url,
             # It reads all paused runs; ours, which wait for people, have deadlines of their own.
             PAUSES: os.environ.get(PAUSES, PAUSES_SECONDS),
+            # In memory they end with the server, and runs that have a slot are cancelled then.
+            LEASES: os.environ.get(LEASES, LEASES_IN_FILES),
             "DO_NOT_TRACK": "1",
         },
         ready=lambda: is_healthy(access),

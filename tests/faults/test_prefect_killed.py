@@ -6,11 +6,13 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
-from uuid import uuid4
+from typing import Any
+from uuid import UUID, uuid4
 
 import psycopg
 import pytest
-from prefect.client.orchestration import get_client
+from prefect import flow_engine
+from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.settings import temporary_settings
 from pydantic import SecretStr
@@ -25,10 +27,11 @@ from kodosumi_prefect.stack.ports import free_port
 from kodosumi_prefect.stack.prefect_server import plan_server, server_child
 from kodosumi_prefect.suspension import ending
 from tests import prefect_database
+from tests.answering import until_open
 from tests.faults.conftest import Observing
 from tests.prefect_http import AUTH_STRING
 from tests.services import Place, in_force
-from tests.suspension.conftest import Background, Legs
+from tests.suspension.conftest import Background, Legs, limited
 from tests.waiting import wait_for
 
 pytestmark = pytest.mark.timeout(300)
@@ -209,3 +212,35 @@ def test_a_prefect_that_is_killed_once_it_resumed_a_run(
         wait_for(lambda: connection.execute(query).fetchone() == (0,), 60, "it to be known")
     assert not run.leg()
     ends_once(run, 2)
+
+
+def test_a_run_that_waits_with_a_slot_keeps_it_though_prefect_is_killed(
+    server: Server, place: Place, pool: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its engine renews the lease of that slot, here every 8 seconds instead of 225."""
+    renewed: list[UUID] = []
+    maintain, renew = (
+        flow_engine.maintain_concurrency_lease,
+        SyncPrefectClient.renew_concurrency_lease,
+    )
+
+    def shortly(lease: UUID, _: float, **more: Any) -> Any:
+        return maintain(lease, 10.0, **more)
+
+    def noted(client: SyncPrefectClient, lease_id: UUID, lease_duration: float) -> None:
+        renew(client, lease_id, 60)  # the least that Prefect takes
+        renewed.append(lease_id)
+
+    monkeypatch.setattr(flow_engine, "maintain_concurrency_lease", shortly)
+    monkeypatch.setattr(SyncPrefectClient, "renew_concurrency_lease", noted)
+    run = Legs(place, asks, pool, suspend=False)
+    limited(run.deployment, 1)
+    leg = Background(run)
+    until_open(place.database, 1, run.fid)
+    server.away().join()
+    before = len(renewed)
+    wait_for(lambda: len(renewed) > before, 60, "the lease to be renewed")
+    assert run.run.state_name == "Running"
+    run.answer("yes")
+    leg.join()
+    ends_once(run, 1)
