@@ -3,10 +3,12 @@
 from uuid import UUID
 
 from prefect.client.schemas.filters import (
+    DeploymentFilter,
     FlowRunFilter,
     FlowRunFilterId,
     FlowRunFilterState,
     FlowRunFilterStateType,
+    WorkQueueFilter,
 )
 from prefect.client.schemas.objects import FlowRun, StateType
 
@@ -21,8 +23,9 @@ SUSPENDED = FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.PAUSE
 class Resting:
     """Which suspended runs are as they were when they were compared.
 
-    Of these nothing is read while as many of them as there are in Prefect are paused: whatever
-    else may happen to one there, cancelling, resuming, deleting, makes them fewer.
+    Of these nothing is read while as many of them as there are in Prefect are paused, and have
+    their deployment and work queue: whatever else may happen to one there, cancelling, resuming,
+    deleting, makes them fewer.
     """
 
     def __init__(self, api: Api) -> None:
@@ -40,7 +43,7 @@ class Resting:
 
     def compared(self, row: LiveExecution, run: FlowRun | None) -> None:
         """Note what a row and its run are to each other."""
-        if run is not None and awaiting.is_suspended(run.state) and row.state_type == PAUSED:
+        if run is not None and _can_go_on(run) and row.state_type == PAUSED:
             self._since[row.fid] = row.state_ts
         else:
             self._since.pop(row.fid, None)
@@ -58,4 +61,17 @@ class Resting:
             id=FlowRunFilterId(any_=[UUID(fid) for fid in fids]), state=SUSPENDED
         )
         client = await self._api.client()
-        return await client.count_flow_runs(flow_run_filter=chosen)
+        return await client.count_flow_runs(
+            flow_run_filter=chosen,
+            deployment_filter=DeploymentFilter(),  # any, which is there
+            work_queue_filter=WorkQueueFilter(),
+        )
+
+
+def _can_go_on(run: FlowRun) -> bool:
+    """Whether a run is suspended, and a worker would have it once it is resumed."""
+    return (
+        awaiting.is_suspended(run.state)
+        and run.deployment_id is not None
+        and run.work_queue_id is not None
+    )

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from prefect.client.orchestration.base import BaseAsyncClient
@@ -21,13 +22,14 @@ from kodosumi_prefect.observer.runs import Runs
 from kodosumi_prefect.observer.subscription import Subscription
 from kodosumi_prefect.spooler import client as spool
 from kodosumi_prefect.stream.reader import Reader
-from tests.observer.watching import Watch, enter, made_run
+from tests.observer.watching import Watch, api, enter
 from tests.panel.panel_runs import Run
 from tests.prefect_http import ask_prefect
 from tests.spooler.recording import execute
 
 COUNT = "/flow_runs/count"
 READ = "/flow_runs/filter"
+DEPLOYMENTS = "/deployments/filter"  # whether they are there
 
 
 class Leader:
@@ -75,7 +77,10 @@ async def leader(watch: Watch, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator
 
 def suspended(watch: Watch) -> str:
     """A run that was suspended long ago."""
-    fid = made_run(watch, state={"type": "RUNNING"})
+    pool = api(watch, "/work_pools/", name=f"pool-{uuid4().hex[:8]}", type="process")["name"]
+    flow = api(watch, "/flows/", name="made-by-hand")["id"]
+    made = api(watch, "/deployments/", name=pool, flow_id=flow, work_pool_name=pool)["id"]
+    fid = str(api(watch, f"/deployments/{made}/create_flow_run", state={"type": "RUNNING"})["id"])
     details = {"pause_reschedule": True, "pause_key": "leg-0"}
     enter(watch, fid, "PAUSED", name="AwaitingInput", state_details=details)
     run = Run(watch.database)
@@ -98,15 +103,15 @@ async def test_of_suspended_runs_that_nothing_happened_to_one_count_is_asked(
 ) -> None:
     for _ in range(3):
         suspended(watch)
-    assert await leader.look() == [READ]
+    assert await leader.look() == [READ, DEPLOYMENTS]
     for _ in range(2):
         assert await leader.look() == [COUNT]
     suspended(watch)
-    assert await leader.look() == [COUNT, READ]  # of the one that is new
+    assert await leader.look() == [COUNT, READ, DEPLOYMENTS]  # of the one that is new
     assert await leader.look() == [COUNT]
 
 
-@pytest.mark.parametrize("change", ["cancelled", "deleted"])
+@pytest.mark.parametrize("change", ["cancelled", "deleted", "deployment", "pool"])
 async def test_what_happens_to_one_of_them_is_noticed_without_an_event(
     watch: Watch, leader: Leader, change: str
 ) -> None:
@@ -114,11 +119,21 @@ async def test_what_happens_to_one_of_them_is_noticed_without_an_event(
     suspended(watch)
     await leader.look()
     assert await leader.look() == [COUNT]
-    if change == "deleted":
-        ask_prefect("DELETE", f"{watch.api_url}/flow_runs/{fid}")
-    else:
+    run = ask_prefect("GET", f"{watch.api_url}/flow_runs/{fid}").json()
+    gone = {
+        "deleted": f"/flow_runs/{fid}",
+        "deployment": f"/deployments/{run['deployment_id']}",
+        "pool": f"/work_pools/{run['work_pool_name']}",
+    }
+    if change == "cancelled":
         enter(watch, fid, "CANCELLED")
+    else:
+        ask_prefect("DELETE", f"{watch.api_url}{gone[change]}").raise_for_status()
     assert READ in await leader.look()
+    if change in ("deployment", "pool"):
+        state = ask_prefect("GET", f"{watch.api_url}/flow_runs/{fid}").json()["state"]
+        assert state["type"] == "CRASHED"
+        assert "was deleted" in state["message"]
     if change == "cancelled":
         async with asyncio.timeout(30):
             while watch.recorded(fid).row["state_type"] != "CANCELLED":
