@@ -59,7 +59,7 @@ $(FRAMEWORKS)/.ready: tests/frameworks/requirements.lock pyproject.toml
 browser: install
 	@$(BIN)/python -m tests.browser.chromium
 
-# Kills of every process around a run, on a Ray cluster of several nodes: some twelve minutes.
+# Kills of every process around a run, on a Ray cluster of several nodes: some twenty minutes.
 faults: install
 	$(BIN)/python -m pytest -o addopts="-ra --strict-markers --strict-config" \
 		tests/faults tests/e2e/test_service_faults.py
