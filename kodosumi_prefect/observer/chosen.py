@@ -11,6 +11,7 @@ from prefect.client.schemas.filters import (
     FlowRunFilter,
     FlowRunFilterEndTime,
     FlowRunFilterParentTaskRunId,
+    FlowRunFilterStartTime,
     FlowRunFilterState,
     FlowRunFilterStateType,
     FlowRunFilterTags,
@@ -32,7 +33,7 @@ from kodosumi_prefect.vocabulary import POOL_TYPE
 ANY = "*"
 POOLS_KEPT = 30.0  # seconds for which the names of our pools are remembered
 
-LIVE = [StateType.PENDING, StateType.RUNNING, StateType.PAUSED, StateType.CANCELLING]
+LIVE = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
 
 
 class Selection:
@@ -69,18 +70,22 @@ class Selection:
             self._ours_until = time.monotonic() + POOLS_KEPT
         return self._ours
 
-    async def find(self, since: float) -> AsyncIterator[FlowRun]:
+    async def find(self, since: float, *, long_paused: bool) -> AsyncIterator[FlowRun]:
         """Chosen root runs that are under way, or that ended since then.
 
         Arguments:
             since: epoch seconds.
+            long_paused: those as well that began before that and are paused, of which there may
+                be thousands; whoever looked for them once has met those that began earlier.
         """
-        states = FlowRunFilterState(type=FlowRunFilterStateType(any_=LIVE))
-        ended = FlowRunFilterEndTime(after_=DateTime.fromtimestamp(since, UTC))
+        moment = DateTime.fromtimestamp(since, UTC)
+        paused = {"state": _of_types(StateType.PAUSED)}
+        begun = {} if long_paused else {"start_time": FlowRunFilterStartTime(after_=moment)}
+        ended = {"end_time": FlowRunFilterEndTime(after_=moment)}
         seen = set()
         for where in [where async for where in self._where()]:
             tags = where.pop("tags", None)
-            for when in ({"state": states}, {"end_time": ended}):
+            for when in ({"state": _of_types(*LIVE)}, paused | begun, ended):
                 flow_run_filter = FlowRunFilter(
                     parent_task_run_id=FlowRunFilterParentTaskRunId(is_null_=True),
                     tags=tags,
@@ -131,3 +136,7 @@ class Selection:
                 yield run
             if page.last:
                 return
+
+
+def _of_types(*types: StateType) -> FlowRunFilterState:
+    return FlowRunFilterState(type=FlowRunFilterStateType(any_=list(types)))

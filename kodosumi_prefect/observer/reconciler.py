@@ -65,6 +65,7 @@ class Reconciler:
         self._answering_since: float | None = None
         self._searched = subscription.occurred or time.time()
         self._search_at = 0.0
+        self._found_paused = False
 
     async def look(self) -> None:
         """Compare what is due."""
@@ -106,8 +107,8 @@ class Reconciler:
         # Prefect keeps times by its own clock, and runs may have ended while nobody looked.
         now = time.time()
         self._search_at = 0.0
-        await self._runs.find(self._searched - OVERLAP)
-        self._searched = now
+        await self._runs.find(self._searched - OVERLAP, long_paused=not self._found_paused)
+        self._searched, self._found_paused = now, True
         self._search_at = time.monotonic() + ALWAYS
 
     async def _live(self) -> list[LiveExecution]:

@@ -127,9 +127,9 @@ class Runs:
         active = run.state.type in (StateType.RUNNING, StateType.CANCELLING)
         return silent and (active or awaits_in_process(run.state))
 
-    async def find(self, since: float) -> None:
-        """Begin executions for chosen runs whose events were missed; ``since`` in epoch seconds."""
-        runs = [run async for run in self._chosen.find(since)]
+    async def find(self, since: float, *, long_paused: bool) -> None:
+        """Begin executions for chosen runs whose events were missed; as ``Selection.find``."""
+        runs = [run async for run in self._chosen.find(since, long_paused=long_paused)]
         rows = await self.known([str(run.id) for run in runs])
         for run in runs:
             if str(run.id) not in rows and str(run.id) not in self._held:

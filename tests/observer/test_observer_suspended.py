@@ -46,8 +46,10 @@ class Leader:
         self._logs = Logs(reader, prefect, recorder, Ancestry(prefect))
         runs = Runs(reader, prefect, recorder, chosen, self._logs, settings.heartbeat_timeout)
         heard = Subscription(time.time())
+        comparing = Reconciler(settings, reader, prefect, runs, chosen, self._logs, heard)
+        self.search = comparing.search
         self._rounds = [
-            Reconciler(settings, reader, prefect, runs, chosen, self._logs, heard).look,
+            comparing.look,
             self._logs.look,
             Arrivals(settings, reader, prefect).look,
         ]
@@ -138,3 +140,35 @@ async def test_what_happens_to_one_of_them_is_noticed_without_an_event(
         async with asyncio.timeout(30):
             while watch.recorded(fid).row["state_type"] != "CANCELLED":
                 await leader.look()
+
+
+async def test_runs_that_are_paused_for_long_are_looked_for_once(watch: Watch) -> None:
+    paused = made_run(watch, tags=[watch.tag], state={"type": "RUNNING"})
+    enter(watch, paused, "PAUSED", name="AwaitingInput")
+    running = made_run(watch, tags=[watch.tag], state={"type": "RUNNING"})
+    settings = watch.settings.model_copy(update={"observe_tags": [watch.tag]})
+
+    async with Api() as prefect:
+
+        async def found(since: float, long_paused: bool = False) -> set[str]:
+            runs = Selection(settings, prefect).find(since, long_paused=long_paused)
+            return {str(run.id) async for run in runs if watch.tag in run.tags}
+
+        assert await found(0.0) == {paused, running}
+        later = time.time() + 60
+        assert await found(later) == {running}
+        assert await found(later, long_paused=True) == {paused, running}
+
+
+async def test_a_leader_looks_for_them_in_its_first_search(
+    leader: Leader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    async def find(_: Runs, __: float, *, long_paused: bool) -> None:
+        asked.append(long_paused)
+
+    monkeypatch.setattr(Runs, "find", find)
+    for _ in range(2):
+        await leader.search()
+    assert asked == [True, False]
