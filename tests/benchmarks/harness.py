@@ -84,6 +84,11 @@ def report(name: str, figures: dict[str, str]) -> None:
         print(f"  {label:<58} {figure}")
 
 
+def progress(what: str) -> None:
+    """Say what is measured now, beside the figures."""
+    print(f"  … {what}", file=sys.stderr, flush=True)
+
+
 def machine() -> str:
     """What the figures were measured on."""
     return f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"

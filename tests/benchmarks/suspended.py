@@ -1,7 +1,6 @@
 """From an answer to the flow's next line, in process and suspended; what 10,000 questions cost.
 
-The 10,000 are rows of ours alone: Prefect has no runs of them, and the observer asks for 200 of
-them once a minute in vain, one by one, which costs more than runs that are there.
+`python -m tests.benchmarks suspended`; it takes about five minutes.
 """
 
 import json
@@ -15,16 +14,19 @@ import psutil
 import psycopg
 
 from tests.answering import locks
-from tests.benchmarks.harness import quantile, report
+from tests.benchmarks.harness import connect, progress, quantile, report
 from tests.benchmarks.starts import until_warm
+from tests.benchmarks.suspended_rows import copy_suspended
 from tests.e2e.running import Up, running_up
 from tests.waiting import wait_for
 
 ROUNDS = 15
+LEGS = 10  # rounds of a run that is suspended
+READING = 2.0  # seconds that people take to answer; Prefect shows by then that the run waits
 OPEN = 10_000
 REQUESTS = 60
-QUIET = 60.0  # seconds
-SETTLES = 130.0  # seconds after which the observer has met what was seeded, page by page
+QUIET = 60.0  # seconds: what is done once a minute is done in it
+SETTLES = 20.0  # seconds
 SPOOLER = "ray::SpoolerActor"  # the title of its process
 FLOW = """
 import time
@@ -43,19 +45,6 @@ from prefect import flow
 found = flow.from_source(sys.argv[1], "asking.py:asks")
 found.deploy(name="bench", work_pool_name="kodosumi", print_next_steps=False)
 """
-SEED = """
-WITH made AS (
-    INSERT INTO kodosumi.execution (fid, flow_name, summary, status, state_type, state_name,
-        state_ts, attempt, inputs, open_locks, started_at, last_seq, suspended_leg, resume_at)
-    SELECT gen_random_uuid(), 'seeded', 'seeded', 'awaiting', 'PAUSED', 'AwaitingInput', now(), 1,
-        '{"dict": {}}', 1, now(), 3, 0, now() + interval '2 days'
-    FROM generate_series(1, %(count)s) RETURNING id
-)
-INSERT INTO kodosumi.lock (execution_id, lid, name, attempt, elements, state, opened_at, expires_at)
-SELECT id, gen_random_uuid()::text, 'approve', 1, %(elements)s, 'open', now(),
-    now() + interval '2 days' FROM made
-"""
-ELEMENTS = [{"type": "boolean", "name": "approved", "option": "Approved"}]
 
 
 def run() -> None:
@@ -63,13 +52,19 @@ def run() -> None:
         url = json.loads((Path(folder) / "run" / "postgres.json").read_text())["url"]
         (Path(folder) / "asking.py").write_text(FLOW)
         up.command("python", "-c", DEPLOY, folder)
-        in_process = answered(up, url, suspend=False)
-        suspended = answered(up, url, suspend=True)
+        progress(f"{ROUNDS} answers to a run that waits in its process")
+        in_process = answered(up, url, ROUNDS, suspend=False)
+        bare = bare_round_trips(url)
+        progress(f"{LEGS} answers to a run that is suspended")
+        suspended = answered(up, url, LEGS, suspend=True)
+        fid = up.run("asks/bench", rounds=1, suspend=True)
+        wait_for(lambda: rests(url, fid), 120, "the run to be suspended", every=0.1)
+        progress(f"{SETTLES + QUIET:.0f} s without answers")
         time.sleep(SETTLES)
         idle = processor(up)
         empty = [seconds(up, "/waiting") for _ in range(REQUESTS)]
-        with psycopg.connect(url) as connection:
-            connection.execute(SEED, {"count": OPEN, "elements": json.dumps(ELEMENTS)})
+        progress(f"{SETTLES + QUIET:.0f} s with {OPEN:,} suspended runs")
+        copy_suspended(url, Path(folder) / "prefect" / "prefect.db", fid, OPEN)
         time.sleep(SETTLES)
         held = processor(up)
         pages = [seconds(up, "/waiting") for _ in range(REQUESTS)]
@@ -77,6 +72,7 @@ def run() -> None:
         "in process, p50 (at most 20 ms)": f"{quantile(in_process, 0.5) * 1e3:7.1f} ms",
         "in process, p95": f"{quantile(in_process, 0.95) * 1e3:7.1f} ms",
         "in process, longest": f"{quantile(in_process, 1.0) * 1e3:7.1f} ms",
+        "an UPDATE and a NOTIFY alone, p50": f"{quantile(bare, 0.5) * 1e3:7.1f} ms",
         "suspended, with a warm Runner, p50 (at most 1.5 s)": f"{quantile(suspended, 0.5):7.2f} s",
         "suspended, p95": f"{quantile(suspended, 0.95):7.2f} s",
         "suspended, longest": f"{quantile(suspended, 1.0):7.2f} s",
@@ -89,24 +85,26 @@ def run() -> None:
     }
     for name in held:
         before, after = idle.get(name, 0.0), held[name]
-        label = f"processor of {name} in {QUIET:.0f} s, none and {OPEN:,}"
+        label = f"processor of {name} in {QUIET:.0f} s, one and {OPEN:,}"
         figures[label] = f"{before:5.2f} s  {after:5.2f} s"
     report(f"{OPEN:,} suspended questions", figures)
 
 
-def answered(up: Up, url: str, *, suspend: bool) -> list[float]:
+def answered(up: Up, url: str, rounds: int, *, suspend: bool) -> list[float]:
     """Seconds from each answer to the line behind its question."""
-    fid = up.run("asks/bench", rounds=ROUNDS, suspend=suspend)
+    fid = up.run("asks/bench", rounds=rounds, suspend=suspend)
     given = []
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         (lock,) = wait_for(lambda: locks(url, fid), 180, "its question")
         if suspend:
             wait_for(lambda: is_suspended(up, fid), 120, "the run to be suspended", every=0.1)
             until_warm(url, "kodosumi")
-        time.sleep(0.2)  # people are slower
+        else:
+            time.sleep(READING)
         given.append(time.time())
         up.client.post(f"/lock/{fid}/{lock['lid']}", json={}).raise_for_status()
-        wait_for(lambda: len(behind(up, fid)) >= len(given), 120, "its next line")
+        time.sleep(0.2)  # not to ask the panel meanwhile
+        wait_for(lambda: len(behind(up, fid)) >= len(given), 120, "its next line", every=0.2)
     return [after - before for before, after in zip(given, behind(up, fid), strict=True)]
 
 
@@ -123,6 +121,29 @@ def behind(up: Up, fid: str) -> list[float]:
 def is_suspended(up: Up, fid: str) -> bool:
     state = up.prefect_state(fid)
     return bool(state["state_details"]["pause_reschedule"])
+
+
+def rests(url: str, fid: str) -> bool:
+    """Whether our row says that the run is suspended, as Prefect's says."""
+    with psycopg.connect(url) as connection:
+        found = connection.execute(
+            "SELECT suspended_leg IS NOT NULL AND state_type = 'PAUSED'"
+            " FROM kodosumi.execution WHERE fid = %s",
+            (fid,),
+        ).fetchone()
+    return found is not None and bool(found[0])
+
+
+def bare_round_trips(url: str) -> list[float]:
+    """Seconds of a commit and a notification, on a connection that is there."""
+    took = []
+    with connect(url) as connection:
+        for _ in range(REQUESTS):
+            began = time.perf_counter()
+            connection.execute("UPDATE kodosumi.service SET seen_at = seen_at")
+            connection.execute("SELECT pg_notify('bare', '')")
+            took.append(time.perf_counter() - began)
+    return took
 
 
 def seconds(up: Up, path: str) -> float:
