@@ -137,7 +137,7 @@ def clean_environment() -> dict[str, str]:
     return {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith(("PREFECT_", "RAY_"))
+        if not name.startswith(("PREFECT_", "RAY_")) or name == "RAY_worker_niceness"
     }
 
 
