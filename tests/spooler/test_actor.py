@@ -259,7 +259,7 @@ def test_many_processes_share_a_few_connections(
         most = max(most, connections(database))
         return len(ray.wait(calls, num_returns=len(calls), timeout=0)[1]) == 0
 
-    wait_for(emitted, 120, "emitting")
+    wait_for(emitted, 120, "emitting", every=0.02)
     assert all(got([one.flush.remote() for one in processes]))
     assert 1 <= most <= 4
     texts = payloads(database, shared)
