@@ -2,11 +2,12 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
-WORKERS ?= 2
+WORKERS ?= 4
 READY  := $(VENV)/.ready
 # Agents' frameworks that cannot live beside those of $(VENV).
 FRAMEWORKS := .venv-frameworks
-# As many as there usually are processors; what takes long to start is started by one of the workers.
+# Twice as many as there usually are processors: tests wait for more than half of their time. What
+# takes long to start is started by one of the workers.
 PYTEST := $(BIN)/python -m pytest $(if $(filter-out 0 1,$(WORKERS)),-n $(WORKERS) \
 	--dist loadgroup --no-loadscope-reorder)
 

@@ -11,8 +11,8 @@ from zoneinfo import available_timezones
 # which takes a thirtieth of the time. Before Prefect is imported, which remembers the file.
 os.environ["SSL_CERT_FILE"] = str(Path(__file__).with_name("authority.pem"))
 
-# Ray's workers get what processor time nobody else wants (a niceness of 15), which may be none for
-# minutes while other tests run beside them.
+# Ray's workers otherwise yield to all others (a niceness of 15, under `up` of 5), and may get next
+# to nothing for minutes while other tests run beside them.
 os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112
 
 import fastapi.routing

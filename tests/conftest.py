@@ -9,6 +9,7 @@ from contextlib import suppress
 from itertools import count
 from typing import Any
 
+import tests.bytecode  # isort: skip
 import tests.cheaper  # isort: skip  # noqa: F401  (before Prefect is imported)
 import psutil
 import psycopg
@@ -45,11 +46,22 @@ GROUPS = {
     "up": {"up", "chromium"},
     "prefect": {"prefect_server"},
     "ray": {"ray_cluster", "prefect_server"},
+    "browser": {"chromium"},
     "observer": {"prefect_server"},
+    "runs": {"prefect_server"},
+    "suspension": {"prefect_server"},
     "unreadable": {"prefect_server"},
 }
-# Files that have a Prefect server of their own: what they leave there would slow others down.
+# Files that have a Prefect server of their own: what they leave there would slow others down, or
+# one server for all of them would still be waited for when everything else has run.
 OWN_PREFECT = {
+    "tests/adapter/": "runs",
+    "tests/runner/": "runs",
+    "tests/stack/": "runs",
+    "tests/suspension/": "suspension",
+    "tests/locks/": "suspension",
+    "tests/outbox/": "suspension",
+    "tests/upgrade/": "suspension",
     "tests/observer/": "observer",
     "tests/e2e/test_outages.py": "observer",
     "tests/security/test_security_unreadable_runs.py": "unreadable",
@@ -141,8 +153,10 @@ def group_of(item: pytest.Item) -> str:
     """The group whose stack a test shares; else its file."""
     needed = {*getattr(item, "fixturenames", ())}
     file = item.location[0]
-    if needed & GROUPS["up"]:
+    if "up" in needed:
         return "up"
+    if "chromium" in needed:
+        return "browser"
     if "ray_cluster" in needed:
         return "ray"
     if "prefect_server" in needed:
