@@ -2,19 +2,20 @@
 
 import asyncio
 import json
+import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import NamedTuple
 
 from prefect.client.schemas.objects import DeploymentSchedule
 from prefect.client.schemas.responses import DeploymentResponse
 
-from kodosumi_prefect._compat.prefect_server import dates_of
 from kodosumi_prefect.database.rows.outbox import ScheduleRun
 from kodosumi_prefect.database.rows.schedules import NotedSchedule
 from kodosumi_prefect.listings import narrowed
 from kodosumi_prefect.observer.api import Api
+from kodosumi_prefect.observer.due_dates import TooManyTimesError, first_due
 from kodosumi_prefect.settings import Settings
 from kodosumi_prefect.stream.reader import Reader
 
@@ -23,6 +24,8 @@ HOUR = 3600.0  # seconds
 MINUTE = 60.0  # seconds
 EARLY = 5.0  # seconds by which a run may begin before its time
 LOOKED_BACK = 30 * 24 * HOUR  # seconds; what was due before that is not asked for
+
+logger = logging.getLogger(__name__)
 
 
 class Silence(NamedTuple):
@@ -70,6 +73,7 @@ class Silences:
         self._reader = reader
         self._api = api
         self._clock = clock
+        self._told_of: set[str] = set()  # schedules of which it was said that they are not watched
 
     async def look(self) -> None:
         """Tell what is new, and forget silences that are over."""
@@ -85,26 +89,40 @@ class Silences:
             run = runs[schedule.id]
             if not schedule.ours and run.ran is None:
                 continue  # nothing of it was ever recorded: it is not observed
-            for silence in await self._silences(schedule, run, self._clock()):
+            for silence in await self._silences(schedule, run):
                 silent[silence.sort].append(schedule.id)
                 await self._tell(schedule, silence)
         for sort, names in silent.items():
             await self._reader.execute("speak_again", sort=sort, silent=names)
 
-    async def _silences(
-        self, schedule: Schedule, run: ScheduleRun, now: float
-    ) -> Iterable[Silence]:
-        found = []
+    async def _silences(self, schedule: Schedule, run: ScheduleRun) -> list[Silence]:
+        if run.under_way:
+            return []
+        now = self._clock()
         begin = max(schedule.known_since, now - LOOKED_BACK)
-        if self._minutes:
-            due = await first_due(schedule.rule, max(begin, (run.ran or 0.0) + EARLY))
-            if due is not None and due + self._minutes * MINUTE < now and not run.under_way:
-                found.append(Silence("no_run", due))
-        if self._hours:
-            due = await first_due(schedule.rule, max(begin, (run.succeeded or 0.0) + EARLY))
-            if due is not None and due + self._hours * HOUR < now and not run.under_way:
-                found.append(Silence("no_success", due))
+        waits = [
+            ("no_run", self._minutes * MINUTE, run.ran),
+            ("no_success", self._hours * HOUR, run.succeeded),
+        ]
+        found = []
+        try:
+            for sort, wait, last in waits:
+                after = max(begin, (last or 0.0) + EARLY)
+                if wait and after < now - wait:
+                    due = await first_due(schedule.rule, after, now - wait)
+                    found += [] if due is None else [Silence(sort, due)]
+        except TooManyTimesError as exc:
+            self._unreckoned(schedule, exc)
         return found
+
+    def _unreckoned(self, schedule: Schedule, why: TooManyTimesError) -> None:
+        if schedule.id not in self._told_of:
+            self._told_of.add(schedule.id)
+            logger.warning(
+                "schedule %s of %r is not watched for silence: %s; give it a cron, an interval, or "
+                "a rule without COUNT",
+                *(schedule.id, schedule.title, why),
+            )
 
     async def _tell(self, schedule: Schedule, silence: Silence) -> None:
         facts = {
@@ -166,12 +184,3 @@ def _schedule(
         noted.owner if noted else None,
         noted is not None,
     )
-
-
-async def first_due(rule: object, after: float) -> float | None:
-    """When a run was, or is, first due after a moment, in epoch seconds; None for never."""
-    try:
-        dates = await dates_of(rule, 1, datetime.fromtimestamp(after, UTC))
-    except ValueError:  # croniter raises this for a cron that never fires
-        return None
-    return dates[0].timestamp() if dates else None

@@ -110,6 +110,7 @@ def test_prefect_has_the_private_names_that_we_import() -> None:
         ),
         ("prefect.server.schemas.schedules", "CronSchedule", "prefect_server.dates_of"),
         ("prefect.server.schemas.schedules", "IntervalSchedule", "prefect_server.dates_of"),
+        ("prefect.server.schemas.schedules", "RRuleSchedule", "prefect_server.rule_of"),
     ):
         has(PREFECT, place, name, f"_compat.{ours}" if ours[0] == "p" else ours)
 

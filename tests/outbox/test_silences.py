@@ -123,6 +123,32 @@ async def test_a_schedule_of_which_no_run_succeeds_for_a_day_is_told(
     assert silent(database) == ["no_success"]
 
 
+async def test_a_rule_that_takes_too_long_to_reckon_is_named_once_and_holds_up_no_other(
+    database: str,
+    schedule: str,
+    prefect: str,
+    reader: Reader,
+    settings: Settings,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    listen(database)
+    await asyncio.to_thread(ours, database, schedule)
+    deployments = ask_prefect("POST", f"{prefect}/deployments/filter", json={"limit": 200}).json()
+    [of] = [one["id"] for one in deployments for s in one["schedules"] if s["id"] == schedule]
+    rule = {"rrule": "DTSTART:19990101T000000\nRRULE:FREQ=SECONDLY;COUNT=9;BYSECOND=7"}
+    path = f"{prefect}/deployments/{of}/schedules"
+    body = [{"schedule": rule | {"timezone": "UTC"}, "active": True}]
+    [made] = ask_prefect("POST", path, json=body).raise_for_status().json()
+    await asyncio.to_thread(ours, database, made["id"])
+    async with Api() as api:
+        silences = Silences(settings, reader, api, lambda: time.time() + 2 * HOUR)
+        for _ in range(2):
+            await silences.look()
+    assert silent(database) == ["no_run"]
+    [line] = [line for line in caplog.messages if made["id"] in line]
+    assert "is not watched for silence: it has a COUNT and began" in line
+
+
 async def test_a_run_that_is_under_way_is_no_silence(
     database: str, schedule: str, look: Any
 ) -> None:
