@@ -22,7 +22,7 @@ from kodosumi_prefect.observer.runs import Runs
 from kodosumi_prefect.observer.subscription import Subscription
 from kodosumi_prefect.spooler import client as spool
 from kodosumi_prefect.stream.reader import Reader
-from tests.observer.watching import Watch, api, enter
+from tests.observer.watching import Watch, api, enter, made_run
 from tests.panel.panel_runs import Run
 from tests.prefect_http import ask_prefect
 from tests.spooler.recording import execute
