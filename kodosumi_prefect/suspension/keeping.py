@@ -215,7 +215,8 @@ class Keeper:
             return rows
 
     def _store(self, rows: list[Row]) -> None:
-        last = {(row.call.place, row.call.series, row.call.ordinal): row for row in rows}
+        # What is not over by one who knows less does not replace how it ended.
+        last = {_key_here(row): row for row in sorted(rows, key=_is_over)}
         once = list(last.values())
         calls = [row.call for row in once]
         values = {
@@ -285,6 +286,14 @@ def _key(call: Call) -> dict[str, Any]:
         "series": call.series,
         "ordinal": call.ordinal,
     }
+
+
+def _key_here(row: Row) -> tuple[str, str, int]:
+    return row.call.place, row.call.series, row.call.ordinal
+
+
+def _is_over(row: Row) -> bool:
+    return row.outcome is not None or row.obstacle is not None
 
 
 def _too_large(size: int) -> str:

@@ -17,7 +17,8 @@ WITH e AS (SELECT id FROM {schema}.execution WHERE fid = %(fid)s), begun AS (
             AND coalesce(known.apart, 0) <= excluded.apart
     RETURNING 1
 )
-SELECT EXISTS (SELECT FROM begun), k.held = %(leg)s AND k.said IS NULL, k.outcome
+SELECT EXISTS (SELECT FROM begun),
+    k.held = %(leg)s AND k.said IS NULL AND coalesce(k.apart, 0) <= %(leg)s, k.outcome
 FROM e LEFT JOIN {schema}.kept_result k ON k.execution_id = e.id AND k.attempt = %(attempt)s
     AND k.place = %(place)s AND k.series = %(series)s AND k.ordinal = %(ordinal)s;
 
