@@ -137,7 +137,7 @@ class Apart:
         while self._signal is None and self.parked:
             if keeper(self._settings).patiently("go_on_apart", self._values):
                 self._forget()
-            elif keeper(self._settings).patiently("is_held_apart", self._values):
+            elif keeper(self._settings).patiently("is_in_leg_apart", self._values):
                 self._ended.wait(UNDECIDED)
             else:
                 self._signal = _signal()

@@ -272,7 +272,7 @@ class Leg:
         """Say that all that this process executes waits; the leg is the flow's process's to end."""
         leave_kept(here.call.attempt, self.client)
         if not here.park(lids, self.ended):
-            raise NotNowError("it is not known yet that the task began")
+            raise UnderWayError("it is not known yet that the task began")
         with self._lock:
             self._not_before, self._at_change = math.inf, True
 

@@ -83,6 +83,21 @@ def test_who_is_answered_while_the_leg_ends_goes_on_or_does_not(attempt: Attempt
     assert returned == [None]
     assert not task.parked
 
+    # Held as it asks to go on, and released before it asks why it may not.
+    original, asked = apart.keeper(apart.get_settings()).patiently, []
+
+    def released(query: str, values: dict[str, Any]) -> Any:
+        rows = original(query, values)
+        if not asked.append(query) and len(asked) == 1:
+            original("release_apart", values)
+        return rows
+
+    task.park(["a lock"], ignore)
+    assert hold(attempt, {task.call.path}) == []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(apart.keeper(apart.get_settings()), "patiently", released)
+        assert task.go_on() is None
+
     heard: list[BaseException] = []
     task.park(["a lock"], heard.append)
     assert hold(attempt, {task.call.path}) == []

@@ -18,7 +18,7 @@ WITH e AS (SELECT id FROM {schema}.execution WHERE fid = %(fid)s), begun AS (
     RETURNING 1
 )
 SELECT EXISTS (SELECT FROM begun),
-    k.held = %(leg)s AND k.said IS NULL AND coalesce(k.apart, 0) <= %(leg)s, k.outcome
+    coalesce(k.apart, 0) <= %(leg)s AND coalesce(k.said NOT LIKE 'over:%%', true), k.outcome
 FROM e LEFT JOIN {schema}.kept_result k ON k.execution_id = e.id AND k.attempt = %(attempt)s
     AND k.place = %(place)s AND k.series = %(series)s AND k.ordinal = %(ordinal)s;
 
@@ -36,10 +36,10 @@ WHERE {unfinished} AND k.path = %(path)s AND k.apart = %(leg)s
     AND k.held IS DISTINCT FROM %(leg)s
 RETURNING 1;
 
--- name: is_held_apart
--- Whether it is being decided if its leg ends; not if it has ended.
+-- name: is_in_leg_apart
+-- Whether its leg has not ended, as far as is decided; no row if it has.
 SELECT 1 FROM {schema}.kept_result k
-WHERE {unfinished} AND k.path = %(path)s AND k.apart = %(leg)s AND k.held = %(leg)s
+WHERE {unfinished} AND k.path = %(path)s AND k.apart = %(leg)s
     AND (k.said IS NULL OR k.said NOT LIKE 'over:%%');
 
 -- name: hold_apart
