@@ -48,6 +48,17 @@ def root_run() -> FlowRun | None:
 
     In another process's task that is the flow that submitted it.
     """
+    context = _root_context()
+    return context.flow_run if context is not None else None
+
+
+def flow_is_elsewhere() -> bool:
+    """Whether the calling code is in a task whose flow is in another process."""
+    context = _root_context()
+    return context is not None and context.detached
+
+
+def _root_context() -> FlowRunContext | None:
     context = FlowRunContext.get()
     while context is not None and context.flow_run is not None:
         if context.flow_run.parent_task_run_id is None:
@@ -56,4 +67,4 @@ def root_run() -> FlowRun | None:
         if not isinstance(outer, FlowRunContext) or outer.flow_run is None:
             break
         context = outer
-    return context.flow_run if context is not None else None
+    return context

@@ -31,7 +31,7 @@ from kodosumi_prefect.suspension.ending import (
     stays,
     why_nothing_is_kept,
 )
-from kodosumi_prefect.suspension.leg import leg_of, root_run
+from kodosumi_prefect.suspension.leg import flow_is_elsewhere, leg_of, root_run
 from kodosumi_prefect.suspension.numbering import place_here
 from kodosumi_prefect.suspension.records import record_of
 from kodosumi_prefect.suspension.reuse import NOT_FORESEEN, foresee, unforeseen
@@ -66,7 +66,7 @@ def place_of(
             f"tracer.lock({name!r}): suspend is {suspend!r}; give seconds, True or False"
         )
     run, context = root_run(), FlowRunContext.get()
-    if run is None or context is None or (str(run.id) != fid and not context.detached):
+    if run is None or context is None or (str(run.id) != fid and not flow_is_elsewhere()):
         if suspend is not None and suspend is not False:
             raise KodosumiError(
                 f"tracer.lock({name!r}): a native Ray function or a thread of one's own cannot be "
@@ -78,14 +78,15 @@ def place_of(
     wait = math.inf if off else 0.0 if after is True else float(after)
     if not off:
         foresee()
-    here = apart.current if context.detached else None
+    elsewhere = flow_is_elsewhere()
+    here = apart.current if elsewhere else None
     attempt = Attempt(fid, max(run.run_count, 1), leg_of(run))
     leg = _leg(attempt if here is None else here.call.attempt, client, here)
-    source = None if context.detached and here is None else place_here()
+    lost = elsewhere and here is None
+    source = None if lost else place_here()
     # Our own flows see to it where they fail.
     ours = hasattr(getattr(context.flow, "fn", None), FLOW_ATTRIBUTE)
     retried = bool(run.empirical_policy.retries) and not ours
-    lost = context.detached and here is None
     return FlowPlace(leg, source, name, wait, lost, run.id if retried else None)
 
 
@@ -230,7 +231,9 @@ class Leg:
         if self.under_way is not None:
             self.under_way.signal = signal
             leave = self.under_way.leave
-            threading.Thread(target=leave, args=[signal], name=apart.THREAD_NAME).start()
+            threading.Thread(
+                target=leave, args=[signal], name=apart.THREAD_NAME, daemon=True
+            ).start()
         self.look_again()
 
     def _end(self) -> None:

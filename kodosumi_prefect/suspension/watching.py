@@ -17,6 +17,7 @@ from kodosumi_prefect.suspension.under_way import UnderWay, Work
 
 SWEEP = 30.0  # seconds between looks for what was not heard of
 QUEUED = 30.0  # seconds that a task may take to begin while all that has begun waits
+GLANCE = 1.0  # seconds between looks whether the flow's own code still works
 THREAD_NAME = "kodosumi-spool-elsewhere"  # what it says is not captured
 
 logger = logging.getLogger(__name__)
@@ -74,6 +75,9 @@ class Watch:
     def _end(self) -> None:
         """All of it waits: end the leg, if what waits in this process agrees."""
         self._forget()
+        if self._under_way.busy():
+            self._news.wait(GLANCE)
+            return
         self._news.wait(min(max(self._leg.patience(), 0.0), SWEEP))
         if self._leg.patience() > 0:
             return
