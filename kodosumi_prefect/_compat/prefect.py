@@ -38,6 +38,8 @@ TASK_CONTEXT: ContextVar[TaskRunContext] = TaskRunContext.__var__
 
 # A list of flow runs that tells little beside their ids, made for the server's own pages.
 RUN_HISTORY: Final = "/ui/flow_runs/history"
+# A setting of the server: leases of slots outlive its process.
+LEASES_IN_FILES: Final = "prefect.server.concurrency.lease_storage.filesystem"
 
 # What our subclasses override or read of Prefect's classes, and so has its name from there.
 WORKER_OVERRIDES = (  # of BaseWorker, by KodosumiRayWorker

@@ -10,6 +10,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+from kodosumi_prefect._compat.prefect import LEASES_IN_FILES
 from kodosumi_prefect.addresses import PrefectAccess
 from kodosumi_prefect.settings import Settings, private_folder
 from kodosumi_prefect.stack.child import Child, StackError
@@ -24,7 +25,6 @@ WORKER_GRACE = 15.0  # seconds for a worker to deregister
 PAUSES = "PREFECT_SERVER_SERVICES_PAUSE_EXPIRATIONS_LOOP_SECONDS"
 PAUSES_SECONDS = "60"
 LEASES = "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE"
-LEASES_IN_FILES = "prefect.server.concurrency.lease_storage.filesystem"
 
 
 async def check_configured(url: str) -> None:

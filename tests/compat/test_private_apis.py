@@ -22,6 +22,7 @@ from typing import Any
 import pytest
 
 import kodosumi_prefect
+from kodosumi_prefect._compat.prefect import LEASES_IN_FILES
 
 PACKAGE = Path(kodosumi_prefect.__file__).parent
 COMPAT = PACKAGE / "_compat"
@@ -108,6 +109,7 @@ def test_prefect_has_the_private_names_that_we_import() -> None:
             "commit_control_intent_and_ack",
             "prefect_cancellation.commit_to_cancel",
         ),
+        (LEASES_IN_FILES, "ConcurrencyLeaseStorage", "prefect.LEASES_IN_FILES"),
         ("prefect.server.schemas.schedules", "CronSchedule", "prefect_server.dates_of"),
         ("prefect.server.schemas.schedules", "IntervalSchedule", "prefect_server.dates_of"),
         ("prefect.server.schemas.schedules", "RRuleSchedule", "prefect_server.rule_of"),
