@@ -128,22 +128,23 @@ class UnderWay:
     def leave(self, signal: BaseException) -> None:
         """The leg has ended: so does what executes in other processes."""
         self.signal = signal
-        works = self.elsewhere()
-        for work in works:
-            if work.elsewhere is not None:
-                work.elsewhere.leave(signal)
-        for work in works:
-            if work.elsewhere is not None and work.parked is None:
-                work.elsewhere.kill()
+        works = {work.elsewhere: work for work in self.elsewhere() if work.elsewhere is not None}
+        for one in works:
+            one.leave(signal)
+        try:
+            self._end([one for one, work in works.items() if work.parked is None], [*works])
+        finally:
+            for one in works:
+                one.let_go()
+
+    def _end(self, at_once: "list[Elsewhere]", works: "list[Elsewhere]") -> None:
+        for one in at_once:
+            one.kill()
         until = time.monotonic() + ENDING
-        while (left := self.elsewhere()) and time.monotonic() < until:
+        while (left := [one for one in works if not one.over]) and time.monotonic() < until:
             time.sleep(GLANCE)
-        for work in left:
-            if work.elsewhere is not None:
-                work.elsewhere.kill()
-        for work in works:
-            if work.elsewhere is not None:
-                work.elsewhere.let_go()
+        for one in left:
+            one.kill()
 
     def begin(self, path: str, name: str, call: Call | None) -> Work:
         """Work begins in the calling thread; if nobody submitted it, the calling code goes on
