@@ -5,9 +5,11 @@ the leg holds them first: while that is decided none of them begins or goes on.
 """
 
 import logging
+import math
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import Future
+from functools import partial
 from typing import Any
 from uuid import UUID, uuid5
 
@@ -86,21 +88,22 @@ class Apart:
                     return
                 except KeptAwayError as exc:
                     logger.debug("that %s began is not known yet: %s", call.name, exc)
-                    rows, pause = [], backoff.next()
+                    rows = []
                 if rows and self._has_begun(*rows[0]):
                     return
                 if not rows:
                     self._go.set()
+                    pause = backoff.next()
                 self._ended.wait(pause)
         finally:
             self._go.set()
 
-    def _has_begun(self, begun: bool, undecided: bool | None, outcome: str | None) -> bool:
+    def _has_begun(self, begun: bool, over: bool, outcome: str | None) -> bool:
         """Whether there is nothing more to say."""
-        self._undecided = bool(undecided) and not begun and outcome is None
         self.finished = not begun and outcome is not None
-        if not (begun or self.finished or self._undecided):
+        if over and not (begun or self.finished):
             self._signal = _signal()
+        self._undecided = not (begun or self.finished or over)
         return not self._undecided
 
     def park(self, lids: list[str], ended: Callable[[BaseException], None]) -> bool:
@@ -113,7 +116,8 @@ class Apart:
             Whether that is known in Postgres.
 
         Raises:
-            KeptAwayError: Postgres is away.
+            NeverKeptError: it never will be.
+            KeptAwayError: Postgres is away, and may or may not know.
         """
         waiter, fid = get_waiter(self._settings), self.call.attempt.fid
         if self._over is None:
@@ -121,27 +125,40 @@ class Apart:
             self._over.add_done_callback(lambda _: self._hear(ended))
         self.parked = True  # before it is known, or who answers would not ask whether to go on
         said = parked_name(self.call)
-        if not keeper(self._settings).ask(
-            "park_apart", self._values | {"lids": lids, "said": said}
-        ):
-            return False
-        self._tell([said])
-        return True
+        values = self._values | {"lids": lids, "said": said}
+        try:
+            rows = keeper(self._settings).ask("park_apart", values)
+        except NeverKeptError:
+            self._forget()
+            raise
+        if rows:
+            self._tell([said])
+        return bool(rows)
 
     def go_on(self) -> BaseException | None:
         """Say that its code goes on; what to raise if the leg is over. Blocks until it is decided.
 
-        Raises:
-            KeptAwayError: Postgres was away for too long.
+        However long Postgres is away: only there it is known, and the flow's process ends what it
+        left behind.
         """
         while self._signal is None and self.parked:
-            if keeper(self._settings).patiently("go_on_apart", self._values):
+            try:
+                self._go_on()
+            except NeverKeptError as exc:
+                logger.debug("nothing holds %s: %s", self.call.name, exc)
                 self._forget()
-            elif keeper(self._settings).patiently("is_in_leg_apart", self._values):
-                self._ended.wait(UNDECIDED)
-            else:
-                self._signal = _signal()
         return self._signal
+
+    def _go_on(self) -> None:
+        ask = partial(keeper(self._settings).patiently, values=self._values, patience=math.inf)
+        if ask("go_on_apart"):
+            self._forget()
+        elif not (rows := ask("left_apart")) or rows[0][0]:
+            self._signal = _signal()
+        elif rows[0][1]:
+            self._ended.wait(UNDECIDED)
+        else:
+            self._forget()
 
     def leave(self) -> None:
         """It is over in this process."""
@@ -167,7 +184,7 @@ class Apart:
 
     @property
     def _values(self) -> dict[str, Any]:
-        return _of(self.call.attempt) | {"path": self.call.path}
+        return _of(self.call.attempt) | {"path": self.call.path, "over": OVER + _name(self.call)}
 
 
 def tell(settings: Any, said: list[str]) -> None:
@@ -186,30 +203,37 @@ def begun(attempt: Attempt) -> list[tuple[str, str, str, list[str] | None]]:
     return [(path, place, name, lids) for path, place, name, lids in rows]
 
 
-def hold(attempt: Attempt, paths: set[str]) -> list[str]:
+def hold(attempt: Attempt, paths: set[str], waiting: Collection[str] = ()) -> list[str]:
     """Have no task of a leg begin or go on in another process.
 
     Arguments:
         paths: of the tasks that the flow's process submitted and that are not over.
+        waiting: of those among them that it knew to wait.
 
     Returns:
-        Names of those that are at work all the same; ``release`` has to follow then.
+        Names of those that are at work all the same, or have ended meanwhile; ``release`` has to
+        follow then.
 
     Raises:
         KeptAwayError: Postgres is away.
     """
     keeper(get_settings()).ask("hold_apart", _of(attempt))
     rows = begun(attempt)
-    places = {path: place for path, place, _, _ in rows}
-    return [name for path, _, name, lids in rows if lids is None and _is_of(path, places, paths)]
+    places = dict(keeper(get_settings()).ask("places_apart", _of(attempt)))
+    at_work = [name for path, _, name, lids in rows if lids is None and _is_of(path, places, paths)]
+    return at_work + sorted(set(waiting) - {path for path, *_ in rows})
 
 
 def release(attempt: Attempt) -> None:
-    """The leg did not end after all."""
+    """The leg did not end after all.
+
+    Raises:
+        KeptAwayError: Postgres is away; those tasks stand still until it is told.
+    """
     try:
-        keeper(get_settings()).patiently("release_apart", _of(attempt))
-    except KeptAwayError as exc:
-        logger.error("tasks of execution %s in other processes stand still: %s", attempt.fid, exc)
+        keeper(get_settings()).ask("release_apart", _of(attempt))
+    except NeverKeptError as exc:
+        logger.debug("nothing of execution %s is held: %s", attempt.fid, exc)
 
 
 def end(attempt: Attempt) -> None:

@@ -3,7 +3,7 @@
 import json
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -96,8 +96,7 @@ def end_leg(fid: str, lids: Sequence[str], client: SpoolClient) -> Ending | None
     url = database_url(settings)
     if url is None:
         raise NeverError("its process knows no database")
-    if names := tasks_under_way():
-        raise UnderWayError(f"under way: {', '.join(sorted(names))[:200]}")
+    _need_none(tasks_under_way())
     keep_unfinished()
     # Not before: what a task returns as it ends is kept by this, or would be lost with the process.
     try:
@@ -118,6 +117,8 @@ def end_leg(fid: str, lids: Sequence[str], client: SpoolClient) -> Ending | None
     try:
         if elsewhere is not None:
             _hold(*elsewhere)
+        # Who waits for tasks is seen to do so a moment longer than it does.
+        _need_none(tasks_under_way())
         with get_client(sync_client=True) as prefect:
             state = _suspend(prefect, spooler, run.id, lids)
     except PREFECT_AWAY as exc:
@@ -127,7 +128,7 @@ def end_leg(fid: str, lids: Sequence[str], client: SpoolClient) -> Ending | None
     finally:
         spooler.close()
         if elsewhere is not None and state is None:
-            apart.release(elsewhere[0])
+            _release(elsewhere[0])
     if state is None:
         return None
     if elsewhere is not None:
@@ -136,14 +137,20 @@ def end_leg(fid: str, lids: Sequence[str], client: SpoolClient) -> Ending | None
     return Ending(Pause(state=state))
 
 
-def _hold(attempt: Attempt, paths: set[str]) -> None:
+def _hold(attempt: Attempt, paths: set[str], waiting: set[str]) -> None:
     """Have tasks in other processes neither begin nor go on."""
     try:
-        names = apart.hold(attempt, paths)
+        names = apart.hold(attempt, paths, waiting)
     except KeptAwayError as exc:
         raise NotNowError(str(exc)) from exc
-    if names:
-        raise UnderWayError(f"under way: {', '.join(sorted(names))[:200]}")
+    _need_none(names)
+
+
+def _release(attempt: Attempt) -> None:
+    try:
+        apart.release(attempt)
+    except KeptAwayError as exc:
+        raise MarkedError(str(exc)) from exc
 
 
 def leave_kept(attempt: Attempt, client: SpoolClient) -> None:
@@ -155,8 +162,7 @@ def leave_kept(attempt: Attempt, client: SpoolClient) -> None:
         NeverError: it never can.
     """
     record = record_of(attempt, make=True)
-    if names := record.under_way.busy():
-        raise UnderWayError(f"under way: {', '.join(sorted(names))[:200]}")
+    _need_none(record.under_way.busy())
     keep_unfinished_of(record)
     try:
         if reasons := obstacles_of(record):
@@ -165,6 +171,13 @@ def leave_kept(attempt: Attempt, client: SpoolClient) -> None:
         raise NotNowError(f"what finished tasks returned cannot be kept now: {exc}") from exc
     if not client.flush(client.settings.flush_timeout):
         raise NotNowError("its events are not stored yet")
+    _need_none(record.under_way.busy())  # as in `end_leg`
+
+
+def _need_none(names: Collection[str]) -> None:
+    """Raise if any is under way."""
+    if names:
+        raise UnderWayError(f"under way: {', '.join(sorted(names))[:200]}")
 
 
 def why_nothing_is_kept() -> str:

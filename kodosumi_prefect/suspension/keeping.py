@@ -181,14 +181,19 @@ class Keeper:
         with self._using:
             return self._query(query, values)
 
-    def patiently(self, query: str, values: dict[str, Any]) -> list[tuple[Any, ...]]:
+    def patiently(
+        self, query: str, values: dict[str, Any], patience: float | None = None
+    ) -> list[tuple[Any, ...]]:
         """As ``ask``, and tried again while the database is away.
 
+        Arguments:
+            patience: seconds; ``PATIENCE`` if not given.
+
         Raises:
-            KeptAwayError: it was not there for ``PATIENCE`` seconds.
+            KeptAwayError: it was not there for so long.
         """
         backoff = Backoff(RETRY_FIRST, RETRY_MOST)
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + (PATIENCE if patience is None else patience)
         while True:
             try:
                 with self._using:

@@ -31,6 +31,7 @@ from kodosumi_prefect.suspension.ending import (
     stays,
     why_nothing_is_kept,
 )
+from kodosumi_prefect.suspension.keeping import KeptAwayError, NeverKeptError
 from kodosumi_prefect.suspension.leg import flow_is_elsewhere, leg_of, root_run
 from kodosumi_prefect.suspension.numbering import place_here
 from kodosumi_prefect.suspension.records import record_of
@@ -137,8 +138,7 @@ class Leg:
         self._lock = threading.Lock()
         self._end_lock = threading.Lock()
         self._unmarking = Unmarking(
-            attempt.fid,
-            attempt.leg,
+            attempt,
             client.settings,
             self._end_lock,
             lambda: self.ending is not None,
@@ -149,7 +149,7 @@ class Leg:
         self._at_change = False  # it is tried again when something changes
         self.under_way = under_way
         if under_way is not None:
-            under_way.changed = self.look_again
+            under_way.changed = self._over
 
     def call(self, source: str, name: str) -> int:
         """The number of the next call of a lock at a source."""
@@ -175,9 +175,13 @@ class Leg:
         finally:
             with self._lock:
                 del self._waits[lid]
-            if self.is_parked and self.ending is None:  # its code goes on without an answer
-                threading.Thread(target=self.decision, name=apart.THREAD_NAME, daemon=True).start()
-            self.look_again()
+            self._over()
+
+    def _over(self) -> None:
+        """Something is over here, so that code goes on, with an answer or without."""
+        if self.is_parked and self.ending is None:
+            threading.Thread(target=self.decision, name=apart.THREAD_NAME, daemon=True).start()
+        self.look_again()
 
     def look_again(self) -> None:
         """Something changed: whoever waits looks whether the leg may end."""
@@ -274,7 +278,13 @@ class Leg:
     def _park(self, here: apart.Apart, lids: list[str]) -> None:
         """Say that all that this process executes waits; the leg is the flow's process's to end."""
         leave_kept(here.call.attempt, self.client)
-        if not here.park(lids, self.ended):
+        try:
+            known = here.park(lids, self.ended)
+        except NeverKeptError as exc:
+            raise NeverError(f"that the task waits cannot be told: {exc}") from exc
+        except KeptAwayError as exc:
+            raise NotNowError(str(exc)) from exc
+        if not known:
             raise UnderWayError("it is not known yet that the task began")
         with self._lock:
             self._not_before, self._at_change = math.inf, True

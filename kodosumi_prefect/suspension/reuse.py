@@ -151,13 +151,15 @@ def tasks_under_way() -> list[str]:
     return [] if record is None else record.under_way.busy()
 
 
-def tasks_elsewhere() -> tuple[Attempt, set[str]] | None:
-    """The leg of the calling code's run, and the paths of its tasks in other processes, if any."""
+def tasks_elsewhere() -> tuple[Attempt, set[str], set[str]] | None:
+    """The leg of the calling code's run, and the paths of its tasks in other processes, if any:
+    of all, and of those that are known to wait."""
     record = _record_here()
     works = [] if record is None else record.under_way.elsewhere()
     if record is None or not works:
         return None
-    return record.attempt, {work.call.path for work in works if work.call is not None}
+    paths = {work.call.path: work.parked is not None for work in works if work.call is not None}
+    return record.attempt, {*paths}, {path for path, waits in paths.items() if waits}
 
 
 def keep_unfinished() -> None:

@@ -10,6 +10,9 @@ import psycopg
 from kodosumi_prefect.backoff import Backoff
 from kodosumi_prefect.settings import Settings, database_url
 from kodosumi_prefect.spooler.append import ProtocolError, Spooler
+from kodosumi_prefect.suspension import apart
+from kodosumi_prefect.suspension.calls import Attempt
+from kodosumi_prefect.suspension.keeping import KeptAwayError
 
 RETRY_FIRST = 0.5  # seconds
 RETRY_MOST = 5.0  # seconds
@@ -21,23 +24,24 @@ logger = logging.getLogger(__name__)
 class Unmarking:
     """Has Postgres forget that a leg may have ended; from a thread that ends with that.
 
-    A run with such a mark would be held for suspended, and its process for none, until it is over.
+    A run with such a mark would be held for suspended, and its process for none, until it is over;
+    and its tasks in other processes would stand still.
 
     Arguments:
-        leg: its number, from 0.
+        attempt: and which of its legs.
         deciding: held by whoever ends the leg.
         ended: whether it ended after all; asked while ``deciding`` is held.
     """
 
     def __init__(
         self,
-        fid: str,
-        leg: int,
+        attempt: Attempt,
         settings: Settings,
         deciding: threading.Lock,
         ended: Callable[[], bool],
     ) -> None:
-        self._mark = {"fid": fid, "leg": leg}
+        self._attempt = attempt
+        self._mark = {"fid": attempt.fid, "leg": attempt.leg}
         self._settings = settings
         self._deciding = deciding
         self._ended = ended
@@ -66,7 +70,8 @@ class Unmarking:
         spooler = Spooler(url, self._settings.database_schema)
         try:
             spooler.query("not_suspended", self._mark)
-        except (psycopg.Error, ProtocolError, OSError) as exc:
+            apart.release(self._attempt)
+        except (psycopg.Error, ProtocolError, OSError, KeptAwayError) as exc:
             line = " ".join(str(exc).split())
             logger.debug("execution %s counts as suspended for now: %s", self._mark["fid"], line)
             return False

@@ -82,7 +82,7 @@ class Watch:
         if self._leg.patience() > 0:
             return
         self._leg.end()
-        if self._leg.ending is None and not self._under_way.busy():
+        if self._leg.ending is None:
             self._look()
 
     def _look(self) -> None:

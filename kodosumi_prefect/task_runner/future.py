@@ -99,9 +99,9 @@ class RayFuture(PrefectWrappedFuture[Any, "ray.ObjectRef[Any]"]):
             return
         over = is_over(self._future, timeout, self.elsewhere.leaves)
         self.elsewhere.raise_if_left()
+        go_on_here()  # too late or not
         if not over:
             return
-        go_on_here()
         error = self._future.exception()
         if error is not None:
             self._final_state = run_coro_as_sync(exception_to_crashed_state(error))

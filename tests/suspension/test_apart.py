@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future
 from typing import Any
 from uuid import uuid4
 
@@ -9,12 +10,24 @@ import psycopg
 import pytest
 
 from kodosumi_prefect.settings import Settings
-from kodosumi_prefect.suspension import apart
+from kodosumi_prefect.spooler.client import get_client
+from kodosumi_prefect.suspension import apart, ending, keeping
 from kodosumi_prefect.suspension.apart import Apart, begun, end, hold, release
 from kodosumi_prefect.suspension.calls import Attempt, Call
-from kodosumi_prefect.suspension.keeping import Row, keeper
+from kodosumi_prefect.suspension.ending import MarkedError, UnderWayError, leave_kept
+from kodosumi_prefect.suspension.keeping import (
+    Keeper,
+    KeptAwayError,
+    NeverKeptError,
+    Row,
+    keeper,
+)
 from kodosumi_prefect.suspension.outcomes import VALUE
+from kodosumi_prefect.suspension.place import Leg
+from kodosumi_prefect.suspension.records import record_of
 from kodosumi_prefect.suspension.under_way import UnderWay
+from kodosumi_prefect.suspension.unmarking import Unmarking
+from kodosumi_prefect.task_runner import RayFuture
 from tests.waiting import wait_for
 
 
@@ -71,6 +84,16 @@ def test_what_a_lost_process_left_keeps_nothing_and_what_is_nested_does(attempt:
     assert hold(attempt, {call(attempt, 7).path}) == []
 
 
+def test_what_is_nested_in_a_task_of_the_same_process_keeps_the_leg_too(attempt: Attempt) -> None:
+    outer = call(attempt, 0)
+    between = call(attempt, 0, outer.path)
+    around, _ = at_work(attempt, outer, call(attempt, 0, between.path))
+    keeper(apart.get_settings()).keep(Row(between, None, None))
+    keeper(apart.get_settings()).settle()
+    around.park(["a lock"], ignore)
+    assert hold(attempt, {outer.path}) == ["approve 0"]
+
+
 def test_who_is_answered_while_the_leg_ends_goes_on_or_does_not(attempt: Attempt) -> None:
     (task,) = at_work(attempt, call(attempt, 0))
     task.park(["a lock"], ignore)
@@ -86,8 +109,8 @@ def test_who_is_answered_while_the_leg_ends_goes_on_or_does_not(attempt: Attempt
     # Held as it asks to go on, and released before it asks why it may not.
     original, asked = apart.keeper(apart.get_settings()).patiently, []
 
-    def released(query: str, values: dict[str, Any]) -> Any:
-        rows = original(query, values)
+    def released(query: str, values: dict[str, Any], **more: Any) -> Any:
+        rows = original(query, values, **more)
         if not asked.append(query) and len(asked) == 1:
             original("release_apart", values)
         return rows
@@ -104,6 +127,156 @@ def test_who_is_answered_while_the_leg_ends_goes_on_or_does_not(attempt: Attempt
     end(attempt)
     assert task.go_on() is not None
     wait_for(lambda: heard)
+
+
+def test_what_begins_again_while_the_leg_ends_goes_on_if_it_does_not(attempt: Attempt) -> None:
+    (lost,) = at_work(attempt, call(attempt, 0))
+    lost.park(["a lock"], ignore)
+    hold(attempt, {lost.call.path})
+    again = Apart(lost.call)
+    thread, returned = in_thread(again.begin)
+    thread.join(2 * apart.UNDECIDED)
+    assert returned == []
+    release(attempt)
+    thread.join(30)
+    assert returned == [None]
+
+    again.park(["a lock"], ignore)
+    hold(attempt, {lost.call.path})
+    end(attempt)
+    assert Apart(lost.call).begin() is not None
+
+
+def test_what_ended_with_the_leg_before_is_not_over_in_this_one(attempt: Attempt) -> None:
+    (before,) = at_work(attempt, call(attempt, 0))
+    path = before.call.path
+    before.park(["a lock"], ignore)
+    hold(attempt, {path})
+    end(attempt)
+    now = attempt._replace(leg=1)
+    again = Apart(before.call._replace(attempt=now))
+    assert hold(now, {path}) == []
+    thread, returned = in_thread(again.begin)
+    thread.join(2 * apart.UNDECIDED)
+    assert returned == []
+    release(now)
+    thread.join(30)
+    assert returned == [None]
+
+
+def test_what_postgres_never_heard_of_goes_on_with_its_answer(attempt: Attempt) -> None:
+    unknown = Apart(call(attempt, 0))
+    keeper(apart.get_settings()).keep(Row(unknown.call, None, None))
+    keeper(apart.get_settings()).settle()
+    assert not unknown.park(["a lock"], ignore)
+    assert unknown.go_on() is None
+
+
+def test_an_older_database_and_one_that_is_away_for_long_fail_no_task(
+    attempt: Attempt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (task,) = at_work(attempt, call(attempt, 0))
+    task.park(["a lock"], ignore)
+    monkeypatch.setattr(keeping, "PATIENCE", 0.0)
+    query, failures = Keeper._query, [KeptAwayError("away"), KeptAwayError("away")]
+
+    def failing(self: Keeper, *given: Any) -> Any:
+        if failures:
+            raise failures.pop()
+        return query(self, *given)
+
+    monkeypatch.setattr(Keeper, "_query", failing)
+    assert task.go_on() is None
+    assert failures == []
+
+    def without_columns(self: Keeper, *given: Any) -> Any:
+        raise NeverKeptError("run `kodosumi-prefect db upgrade`")
+
+    monkeypatch.setattr(Keeper, "_query", without_columns)
+    with pytest.raises(NeverKeptError):
+        task.park(["a lock"], ignore)
+    assert not task.parked
+    assert task.go_on() is None
+    release(attempt)
+
+
+def test_what_is_held_is_released_as_soon_as_postgres_is_back(
+    attempt: Attempt, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (task,) = at_work(attempt, call(attempt, 0))
+    task.park(["a lock"], ignore)
+    hold(attempt, {task.call.path})
+    ask, failures = Keeper.ask, [KeptAwayError("away")] * 2
+
+    def failing(self: Keeper, *given: Any) -> Any:
+        if failures:
+            raise failures.pop()
+        return ask(self, *given)
+
+    with monkeypatch.context() as away:
+        away.setattr(Keeper, "ask", failing)
+        with pytest.raises(MarkedError):
+            ending._release(attempt)
+        Unmarking(attempt, settings, threading.Lock(), lambda: False).begin()
+        wait_for(lambda: not failures)
+    thread, returned = in_thread(task.go_on)
+    thread.join(30)
+    assert returned == [None]
+
+
+def test_code_that_goes_on_after_a_nested_task_no_longer_waits(
+    attempt: Attempt, settings: Settings
+) -> None:
+    """As with ``as_completed``, which asks no future."""
+    (task,) = at_work(attempt, call(attempt, 0))
+    under_way, nested = UnderWay(), call(attempt, 0, task.call.path)
+    Leg(attempt, get_client(settings), under_way, task)
+    under_way.submit(nested, None)
+    task.park(["a lock"], ignore)
+    under_way.end(nested.path)
+    wait_for(lambda: not task.parked)
+    assert hold(attempt, {task.call.path}) == ["approve 0"]
+
+
+def test_code_that_goes_on_while_it_is_told_that_it_waits_is_at_work(
+    attempt: Attempt, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = record_of(attempt, make=True)
+
+    def goes_on(_: object) -> list[str]:
+        record.under_way.submit(call(attempt, 0), None)
+        return []
+
+    monkeypatch.setattr(ending, "obstacles_of", goes_on)
+    with pytest.raises(UnderWayError):
+        leave_kept(attempt, get_client(settings))
+
+
+def test_code_goes_on_that_waited_for_a_nested_task_no_longer_than_it_wanted(
+    attempt: Attempt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Ref:
+        def future(self) -> Future[Any]:
+            return Future()
+
+    (task,) = at_work(attempt, call(attempt, 0))
+    task.park(["a lock"], ignore)
+    monkeypatch.setattr(apart, "current", task)
+    nested: Any = RayFuture(uuid4(), Ref(), Ref())  # type: ignore[arg-type]
+    nested.wait(0.01)
+    assert not task.parked
+
+
+def test_what_ended_since_it_was_asked_first_keeps_the_leg(attempt: Attempt) -> None:
+    (task,) = at_work(attempt, call(attempt, 0))
+    path = task.call.path
+    task.park(["a lock"], ignore)
+    assert hold(attempt, {path}, {path}) == []
+    release(attempt)
+    assert task.go_on() is None
+    keeper(apart.get_settings()).keep(Row(task.call, VALUE, b"kept"))
+    keeper(apart.get_settings()).settle()
+    assert hold(attempt, {path}, {path}) == [path]
 
 
 def test_what_has_not_begun_begins_in_the_next_leg(attempt: Attempt) -> None:
@@ -173,3 +346,16 @@ def test_what_is_elsewhere_is_busy_until_it_waits_or_needs_what_does() -> None:
     under_way.leave(signal)
     assert first.said == [signal, "gone"]
     assert then.said == [signal, "killed", "gone"]
+
+
+def test_who_waits_is_let_go_though_a_task_cannot_be_ended() -> None:
+    class Lost(Elsewhere):
+        def kill(self) -> None:
+            raise RuntimeError("Ray is gone")
+
+    under_way, lost = UnderWay(), Lost(obeys=False)
+    under_way.submit(call(Attempt("run", 1, 0), 0), None)
+    under_way.go_elsewhere(call(Attempt("run", 1, 0), 0).path, lost)
+    with pytest.raises(RuntimeError):
+        under_way.leave(KeyboardInterrupt())
+    assert lost.said[-1] == "gone"

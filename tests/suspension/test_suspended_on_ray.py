@@ -14,7 +14,7 @@ import ray
 from prefect_ray.context import remote_options
 
 from kodosumi_prefect import Tracer, flow
-from kodosumi_prefect.suspension import ending, watching
+from kodosumi_prefect.suspension import ending, keeping, numbering, watching
 from kodosumi_prefect.suspension import place as place_module
 from kodosumi_prefect.task_runner import RayTaskRunner
 from tests.answering import locks
@@ -231,6 +231,37 @@ def test_tasks_that_ray_tasks_submit_and_what_waits_in_threads_wait_together(
     assert run.recorded.final == {"str": "deep LEFT RIGHT"}
     assert said.read_text().split() == ["deep", "deep", "after"]
     assert len(locks(run.place.database, run.fid, None)) == 3
+
+
+def test_a_run_that_is_never_suspended_tells_nobody_of_its_tasks(
+    legs: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(numbering, "names_suspending", lambda: False)
+    monkeypatch.setattr(keeping, "_keepers", {})
+    watched: list[Any] = []
+    monkeypatch.setattr(watching, "watch", watched.append)
+
+    @prefect.task
+    def within() -> bool:
+        from kodosumi_prefect.suspension import apart
+
+        return apart.current is None
+
+    @flow(task_runner=RayTaskRunner(options=SMALL))
+    def works() -> list[bool]:
+        return [within.submit().result()]
+
+    run = legs(works)
+    assert not run.leg()
+    assert run.recorded.final["__list__"] == [{"bool": True}]
+    assert watched == []
+    assert keeping._keepers == {}, "nothing asks Postgres"
+    assert not fetch(
+        run.place.database,
+        "SELECT 1 FROM kodosumi.kept_result k JOIN kodosumi.execution e"
+        " ON e.id = k.execution_id WHERE e.fid = %s",
+        run.fid,
+    )
 
 
 def test_a_task_that_ray_has_no_place_for_keeps_nothing(

@@ -16,9 +16,12 @@ from prefect.states import Cancelling
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from kodosumi_prefect import flow, tracer
+from kodosumi_prefect.suspension import ending
 from kodosumi_prefect.suspension import place as place_module
+from kodosumi_prefect.suspension.calls import Call
 from kodosumi_prefect.suspension.ending import UnderWayError
 from kodosumi_prefect.suspension.plain_flows import keeping
+from kodosumi_prefect.suspension.records import records
 from tests.answering import answer, locks
 from tests.suspension.conftest import Legs
 from tests.waiting import wait_for
@@ -148,6 +151,32 @@ def test_a_task_at_work_keeps_the_process_until_it_is_over(
     assert not run.leg()
     assert run.recorded.final == {"str": "yes worked"}
     assert not done.is_set()
+
+
+def test_code_that_goes_on_while_its_leg_ends_keeps_the_process(
+    legs: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who waits for tasks is seen to do so a moment longer than it does."""
+    code_now, tries = ending.code_now, []
+
+    def goes_on() -> dict[str, str]:
+        tries.append(run.fid)
+        if len(tries) == 1:
+            record = records[run.fid]
+            late = Call(record.attempt, "", "task:late", 0, "late")
+            record.under_way.submit(late, None)
+            threading.Timer(0.2, record.under_way.end, [late.path]).start()
+        return code_now()
+
+    monkeypatch.setattr(ending, "code_now", goes_on)
+
+    @flow
+    def asks() -> str:
+        return str(tracer.lock_sync("approve", suspend=True))
+
+    run = legs(asks)
+    assert run.leg()
+    assert len(tries) == 2
 
 
 def test_tasks_that_need_those_that_wait_or_their_threads_keep_nothing(legs: Make) -> None:

@@ -5,7 +5,8 @@ k.execution_id = (SELECT id FROM {schema}.execution WHERE fid = %(fid)s)
 
 -- name: begin_apart
 -- A task begins in another process than its flow's, unless its leg ends, or it is over: whether it
--- does, may soon, and how it ended before; no row if the execution is not recorded yet.
+-- does, whether its leg is over, and how it ended before; no row if the execution is not recorded
+-- yet. Nothing of all this: it is being decided, maybe by who changed the row at this moment.
 WITH e AS (SELECT id FROM {schema}.execution WHERE fid = %(fid)s), begun AS (
     INSERT INTO {schema}.kept_result AS known (execution_id, attempt, place, series, ordinal,
         path, name, arguments, apart)
@@ -18,7 +19,7 @@ WITH e AS (SELECT id FROM {schema}.execution WHERE fid = %(fid)s), begun AS (
     RETURNING 1
 )
 SELECT EXISTS (SELECT FROM begun),
-    coalesce(k.apart, 0) <= %(leg)s AND coalesce(k.said NOT LIKE 'over:%%', true), k.outcome
+    coalesce(k.apart > %(leg)s, false) OR coalesce(k.said = %(over)s, false), k.outcome
 FROM e LEFT JOIN {schema}.kept_result k ON k.execution_id = e.id AND k.attempt = %(attempt)s
     AND k.place = %(place)s AND k.series = %(series)s AND k.ordinal = %(ordinal)s;
 
@@ -36,11 +37,12 @@ WHERE {unfinished} AND k.path = %(path)s AND k.apart = %(leg)s
     AND k.held IS DISTINCT FROM %(leg)s
 RETURNING 1;
 
--- name: is_in_leg_apart
--- Whether its leg has not ended, as far as is decided; no row if it has.
-SELECT 1 FROM {schema}.kept_result k
-WHERE {unfinished} AND k.path = %(path)s AND k.apart = %(leg)s
-    AND (k.said IS NULL OR k.said NOT LIKE 'over:%%');
+-- name: left_apart
+-- Whether the leg of what did not go on is over, and whether that may still be decided; no row if
+-- it is over in another way. Neither: nobody ever knew that it began, so that nothing holds it.
+SELECT coalesce(k.apart > %(leg)s, false) OR coalesce(k.said = %(over)s, false),
+    coalesce(k.apart = %(leg)s OR k.held = %(leg)s, false)
+FROM {schema}.kept_result k WHERE {unfinished} AND k.path = %(path)s;
 
 -- name: hold_apart
 -- The leg is about to end: what waits does not go on, and what has not begun does not begin.
@@ -62,6 +64,10 @@ RETURNING k.said;
 -- What of a leg began in other processes and is not over, and the locks that it waits at.
 SELECT k.path, k.place, k.name, k.parked FROM {schema}.kept_result k
 WHERE {unfinished} AND k.apart = %(leg)s;
+
+-- name: places_apart
+-- Where the calls of an attempt that are not over were made, in whatever process.
+SELECT k.path, k.place FROM {schema}.kept_result k WHERE {unfinished};
 
 -- name: said_apart
 -- What of this was said by now.
