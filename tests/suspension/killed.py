@@ -18,6 +18,8 @@ from prefect.flow_engine import run_flow
 
 from kodosumi_prefect import Tracer, flow
 from kodosumi_prefect._compat.prefect import drive
+from kodosumi_prefect.locks import held
+from kodosumi_prefect.locks.answering import Locks
 from kodosumi_prefect.locks.held import Held
 from kodosumi_prefect.observer.observer import Observer
 from kodosumi_prefect.settings import database_url, get_settings
@@ -67,6 +69,12 @@ def kill_at(owner: Any, method: str, behind: bool, only: str | None = None) -> N
         return found
 
     setattr(owner, method, later if is_async else now)
+
+
+def kill_once_it_is_stored() -> None:
+    """And nobody was told, which is said along with it."""
+    held.wake_ups = lambda *_: []
+    kill_at(Locks, "answer", behind=True)
 
 
 def url() -> str:
@@ -143,7 +151,7 @@ OBSERVING: dict[str, Step] = {
 }
 ANSWERING: dict[str, Step] = {
     "before the answer is stored": lambda _: kill_at(Held, "store", behind=True),
-    "once the answer is stored": lambda _: kill_at(Reader, "execute", False, "notify"),
+    "once the answer is stored": lambda _: kill_once_it_is_stored(),
 }
 WORK: dict[str, tuple[dict[str, Step], Step]] = {
     "leg": (SUSPENDING, execute_leg),
