@@ -3,7 +3,7 @@
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, Protocol
@@ -28,8 +28,8 @@ class Elsewhere(Protocol):
     def needs_others(self) -> bool:
         """Whether it cannot begin before other tasks are over."""
 
-    def is_pending(self) -> bool:
-        """Whether it is known that it has not begun; may take a moment."""
+    def pending(self, others: "Sequence[Any]") -> "set[Any]":
+        """Those of others of its kind that are known not to have begun; may take a moment."""
 
     def leave(self, signal: BaseException) -> None:
         """Have who waits for it raise this, once ``let_go`` is called."""

@@ -112,8 +112,10 @@ class Watch:
             self._queued_since = time.monotonic()
         elif time.monotonic() >= self._queued_since + QUEUED:
             self._queued_since = None
+            tasks = [work.elsewhere for work in queued if work.elsewhere is not None]
+            pending = tasks[0].pending(tasks)
             for work in queued:
-                work.queued = work.elsewhere is not None and work.elsewhere.is_pending()
+                work.queued = work.elsewhere in pending
 
     def _hear(self, work: Work) -> None:
         assert work.call is not None

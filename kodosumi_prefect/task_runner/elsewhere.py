@@ -10,11 +10,13 @@ from uuid import UUID
 
 import httpx
 from prefect.client.orchestration import get_client
-from prefect.exceptions import ObjectNotFound, PrefectException
+from prefect.client.schemas.filters import TaskRunFilter, TaskRunFilterId
+from prefect.exceptions import PrefectException
 
 if TYPE_CHECKING:
     import ray
 
+PORTION = 100  # task runs that Prefect is asked about at once
 LET_GO = 30.0  # seconds that who waits for the task waits at most until it has ended
 
 logger = logging.getLogger(__name__)
@@ -54,16 +56,21 @@ class OnRay:
         before = [one() for one in self._before]
         return any(one is not None and not one.done() for one in before)
 
-    def is_pending(self) -> bool:
+    def pending(self, others: "Sequence[OnRay]") -> "set[OnRay]":
         # Ray would have to keep a dashboard to tell; Prefect knows of all tasks that began.
+        left = {one._task_run_id: one for one in others}
+        ids = list(left)
         try:
             with get_client(sync_client=True) as client:
-                client.read_task_run(self._task_run_id)
-        except ObjectNotFound:
-            return True
+                for first in range(0, len(ids), PORTION):
+                    some = ids[first : first + PORTION]
+                    chosen = TaskRunFilter(id=TaskRunFilterId(any_=some))
+                    for run in client.read_task_runs(task_run_filter=chosen, limit=len(some)):
+                        del left[run.id]
         except (httpx.HTTPError, PrefectException, OSError) as exc:
-            logger.debug("whether task run %s began is not known: %s", self._task_run_id, exc)
-        return False
+            logger.debug("which of %d tasks began is not known: %s", len(ids), exc)
+            return set()
+        return set(left.values())
 
     def leave(self, signal: BaseException) -> None:
         self.signal = signal

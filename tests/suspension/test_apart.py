@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
+from types import SimpleNamespace
 from typing import Any
 from uuid import uuid4
 
@@ -27,7 +28,8 @@ from kodosumi_prefect.suspension.place import Leg
 from kodosumi_prefect.suspension.records import record_of
 from kodosumi_prefect.suspension.under_way import UnderWay
 from kodosumi_prefect.suspension.unmarking import Unmarking
-from kodosumi_prefect.task_runner import RayFuture
+from kodosumi_prefect.task_runner import RayFuture, elsewhere
+from kodosumi_prefect.task_runner.elsewhere import OnRay
 from tests.waiting import wait_for
 
 
@@ -316,8 +318,8 @@ class Elsewhere:
     def needs_others(self) -> bool:
         return self.before is not None and not self.before.over
 
-    def is_pending(self) -> bool:
-        return False
+    def pending(self, others: Any) -> set[Any]:
+        return set()
 
     def leave(self, signal: BaseException) -> None:
         self.said.append(signal)
@@ -359,3 +361,33 @@ def test_who_waits_is_let_go_though_a_task_cannot_be_ended() -> None:
     with pytest.raises(RuntimeError):
         under_way.leave(KeyboardInterrupt())
     assert lost.said[-1] == "gone"
+
+
+def test_prefect_is_asked_of_many_tasks_at_once_whether_they_began(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tasks: list[Any] = [OnRay(uuid4(), None, Future()) for _ in range(250)]  # type: ignore[arg-type]
+    asked: list[int] = []
+
+    class Client:
+        def __enter__(self) -> "Client":
+            return self
+
+        def __exit__(self, *error: object) -> None:
+            """Nothing is open."""
+
+        def read_task_runs(self, task_run_filter: Any, limit: int) -> list[Any]:
+            ids = task_run_filter.id.any_
+            assert limit == len(ids)
+            asked.append(limit)
+            return [SimpleNamespace(id=each) for each in ids if each == tasks[120]._task_run_id]
+
+    monkeypatch.setattr(elsewhere, "get_client", lambda **_: Client())
+    assert tasks[0].pending(tasks) == {*tasks} - {tasks[120]}
+    assert asked == [100, 100, 50]
+
+    def away(*_: Any, **__: Any) -> Any:
+        raise OSError("Prefect is away")
+
+    monkeypatch.setattr(Client, "read_task_runs", away)
+    assert tasks[0].pending(tasks) == set(), "none is known not to have begun"
