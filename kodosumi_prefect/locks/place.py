@@ -50,6 +50,10 @@ class Place(Protocol):
         """
 
     @property
+    def deciding(self) -> bool:
+        """Whether it is being decided if the leg ends, or another process may decide so."""
+
+    @property
     def undecided(self) -> bool:
         """Whether ``decision`` has to be asked before the code goes on."""
 

@@ -265,6 +265,9 @@ class Question:
                 self._put(Kind.LOCK, serialize(payload), key)
             yield settled
         except BaseException as exc:
+            interrupted = isinstance(exc, Exception | asyncio.CancelledError)  # and no signal
+            if interrupted and self._place is not None and self._place.deciding:
+                self._leave(self._place.decision())
             if self._place is None or not self._place.left:
                 self._end("void")
             elif isinstance(exc, asyncio.CancelledError):

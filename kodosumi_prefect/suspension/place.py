@@ -368,7 +368,11 @@ class FlowPlace:
 
     @property
     def undecided(self) -> bool:
-        return self._leg.undecided or self._leg.is_parked or self._retried is not None
+        return self.deciding or self._retried is not None
+
+    @property
+    def deciding(self) -> bool:
+        return self._leg.undecided or self._leg.is_parked
 
     def decision(self) -> BaseException | None:
         signal = self._leg.decision()

@@ -179,6 +179,31 @@ def test_code_that_goes_on_while_its_leg_ends_keeps_the_process(
     assert len(tries) == 2
 
 
+def test_code_that_is_interrupted_while_its_leg_ends_leaves_its_question_open(
+    legs: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    suspend, asking = ending._set, []
+
+    def interrupted(*arguments: Any) -> Any:
+        loop, question = asking[0]
+        loop.call_soon_threadsafe(question.cancel)
+        wait_for(question.cancelling)
+        return suspend(*arguments)
+
+    monkeypatch.setattr(ending, "_set", interrupted)
+
+    @flow
+    async def asks() -> str:
+        question = asyncio.ensure_future(tracer.lock("approve", suspend=True))
+        asking.append((asyncio.get_running_loop(), question))
+        return str(await question)
+
+    run = legs(asks)
+    assert run.leg()
+    assert len(locks(run.place.database, run.fid)) == 1
+    run.answer("yes")
+
+
 def test_tasks_that_need_those_that_wait_or_their_threads_keep_nothing(legs: Make) -> None:
     began: list[str] = []
 
