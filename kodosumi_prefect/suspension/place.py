@@ -221,13 +221,16 @@ class Leg:
 
     def decision(self) -> BaseException | None:
         """What code whose question is settled has to raise: nothing, unless the leg ended."""
+        goes_on = False
         with self._end_lock:
             if self.here is not None and self.is_parked and self.ending is None:
                 if (signal := self.here.go_on()) is not None:
                     self.ending = Ending(signal)
                 else:
-                    self._not_before = 0.0
-            return None if self.ending is None else self.ending.signal
+                    self._not_before, goes_on = 0.0, True
+        if goes_on:  # until it waits again
+            self.look_again()
+        return None if self.ending is None else self.ending.signal
 
     def ended(self, signal: BaseException) -> None:
         """The leg has ended in the process of the flow."""

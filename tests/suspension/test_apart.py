@@ -232,12 +232,18 @@ def test_code_that_goes_on_after_a_nested_task_no_longer_waits(
     """As with ``as_completed``, which asks no future."""
     (task,) = at_work(attempt, call(attempt, 0))
     under_way, nested = UnderWay(), call(attempt, 0, task.call.path)
-    Leg(attempt, get_client(settings), under_way, task)
+    leg, looks = Leg(attempt, get_client(settings), under_way, task), threading.Event()
     under_way.submit(nested, None)
     task.park(["a lock"], ignore)
     under_way.end(nested.path)
     wait_for(lambda: not task.parked)
     assert hold(attempt, {task.call.path}) == ["approve 0"]
+
+    release(attempt)
+    task.park(["a lock"], ignore)
+    leg.watched = looks.set
+    assert leg.decision() is None
+    assert looks.is_set(), "whether it waits for something else by now"
 
 
 def test_code_that_goes_on_while_it_is_told_that_it_waits_is_at_work(
