@@ -422,7 +422,7 @@ def test_what_is_done_before_a_question_is_kept_when_nothing_is_under_way(
     run = legs(asks_between)
     assert run.leg()
     # What ends while tasks are under way would not be among what is kept.
-    assert asked[-2:] == ["under way", "obstacles"]
+    assert asked[-3:] == ["under way", "obstacles", "under way"]
     run.answer(1)
     assert run.resume()
     assert not run.leg()

@@ -157,17 +157,23 @@ def test_code_that_goes_on_while_its_leg_ends_keeps_the_process(
     legs: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Who waits for tasks is seen to do so a moment longer than it does."""
-    code_now, tries = ending.code_now, []
+    code_now, under_way, tries = ending.code_now, ending.tasks_under_way, []
 
     def goes_on() -> dict[str, str]:
         tries.append(run.fid)
         if len(tries) == 1:
             record = records[run.fid]
-            late = Call(record.attempt, "", "task:late", 0, "late")
-            record.under_way.submit(late, None)
-            threading.Timer(0.2, record.under_way.end, [late.path]).start()
+            record.under_way.submit(Call(record.attempt, "", "task:late", 0, "late"), None)
         return code_now()
 
+    def until_seen() -> list[str]:
+        names = under_way()
+        if "late" in names:
+            [late] = records[run.fid].under_way.calls()
+            threading.Timer(0.2, records[run.fid].under_way.end, [late.path]).start()
+        return names
+
+    monkeypatch.setattr(ending, "tasks_under_way", until_seen)
     monkeypatch.setattr(ending, "code_now", goes_on)
 
     @flow
