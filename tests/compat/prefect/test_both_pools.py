@@ -9,6 +9,9 @@ from prefect.settings import temporary_settings
 from tests.compat.prefect.pools import Pair, Pools, settled
 from tests.services import in_force
 
+# All runs of both pools are begun for the first test, which a busy machine may be at for minutes.
+pytestmark = pytest.mark.timeout(600)
+
 # What each feature returns; where a value is not the point, only that both return the same.
 FEATURES: dict[str, Any] = {
     "submitting_and_mapping": {
