@@ -71,16 +71,16 @@ class PrefectAccess:
     def _pointing_here(self, known: prefect.settings.Settings) -> prefect.settings.Settings:
         """Prefect's settings with this address, kept: to make them reads all of their sources."""
         key = id(known), self.url, self.auth_string
-        kept = _pointed.get(key)
-        if kept is None:
-            changed = known.copy_with_update(
+        pair = _pointed.get(key)
+        if pair is None:
+            pointing = known.copy_with_update(
                 updates={PREFECT_API_URL: self.url, PREFECT_API_AUTH_STRING: self.auth_string}
             )
-            kept = known, changed  # with `known`, so that its id stays
+            pair = known, pointing  # with `known`, so that its id stays
             if len(_pointed) >= KEPT:
                 _pointed.clear()
-            _pointed[key] = kept
-        return kept[1]
+            _pointed[key] = pair
+        return pair[1]
 
 
 class NoPrefectError(LookupError):

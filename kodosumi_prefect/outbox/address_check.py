@@ -27,22 +27,22 @@ async def refusal_of(url: str, allowed: Sequence[str]) -> str | None:
     looking = asyncio.get_running_loop().run_in_executor(_names(), _addresses, host)
     try:
         async with asyncio.timeout(PATIENCE):
-            found = await looking
+            addresses = await looking
     except (OSError, UnicodeError, TimeoutError):
         return None
     outside = Outside(allowed)
-    if not found or any(address in outside for address in found):
+    if not addresses or any(address in outside for address in addresses):
         return None
-    where = host if host in found else f"{host} ({found[0]})"
+    # Not which address: a name of the network's own is not looked up for everybody.
     return (
-        f"{where} is inside the network, so nothing is sent there unless "
+        f"{host} is inside the network, so nothing is sent there unless "
         f"{PREFIX}WEBHOOK_NETWORKS allows it where the observer runs"
     )
 
 
 def _addresses(host: str) -> list[str]:
-    found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-    return list(dict.fromkeys(str(one[4][0]) for one in found))
+    answers = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(str(answer[4][0]) for answer in answers))
 
 
 @cache

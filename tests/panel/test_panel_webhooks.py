@@ -167,7 +167,7 @@ def test_an_address_inside_the_network_is_said_to_be_refused(
         "PREFECT_INTEGRATIONS_KODOSUMI_WEBHOOK_NETWORKS allows it where the observer runs"
     )
     said = made(mira, url="http://desk.example.org/hook")
-    assert said["refused"] == f"desk.example.org (10.1.2.3){why}"
+    assert said["refused"] == f"desk.example.org{why}"  # and not where
     for url in (NEW["url"], "https://away.example.org"):
         assert made(mira, url=url)["refused"] is None
     path = f"/webhooks/{said['id']}"
